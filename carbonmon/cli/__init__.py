@@ -1,0 +1,40 @@
+"""The command line: thin click commands over `carbonmon.app`; each is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from carbonmon import __version__
+
+_COMMANDS = {
+    "run": "Monitor one training job from start to end.",
+    "doctor": "List every source: used, or why not and the command that mends it.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when it is needed, so that none pays for another."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"carbonmon.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="carbonmon")
+def main() -> None:
+    """A live power and carbon monitor for training jobs.
+
+    Put `carbonmon run --` before your command:  carbonmon run -- python train.py
+    """

@@ -1,0 +1,83 @@
+"""`carbonmon doctor`: every source with used or not used, the reason, and the command that mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from carbonmon import __version__, app
+from carbonmon.cli import options
+from carbonmon.errors import ConfigError
+
+
+@click.command("doctor")
+@options.monitor_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(as_json: bool, **values: Any) -> None:
+    """List every source: used, or why not and the command that mends it."""
+    config = options.to_config(values)
+    try:
+        with ExitStack() as closing:
+            sensors = app.open_sensors(config, dict(os.environ), closing)
+            provider = app.open_provider(config)
+            closing.callback(provider.close)
+            intensity = provider.intensity_at(0.0)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    sources = sensors.sources
+    if as_json:
+        document = {
+            "schema": "carbonmon.doctor/1",
+            "version": __version__,
+            "sources": [
+                {
+                    "source": source.name,
+                    "state": source.use,
+                    "reason": source.reason,
+                    "remedy": source.remedy or None,
+                }
+                for source in sources
+            ],
+            "devices": [
+                {
+                    "id": device.id,
+                    "component": device.component,
+                    "name": device.name,
+                    "methods": list(device.methods),
+                    "tdp_w": device.spec.tdp_w if device.spec is not None else None,
+                }
+                for device in sensors.devices.values()
+            ],
+            "intensity": {
+                "g_per_kwh": intensity.g_per_kwh,
+                "zone": intensity.zone or None,
+                "source": intensity.source,
+                "kind": intensity.kind,
+                "basis": intensity.basis,
+                "year": intensity.year,
+                "note": intensity.note or None,
+            },
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    rows = [("SOURCE", "STATE", "REASON")] + [(source.name, source.use, source.reason) for source in sources]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for position, (name, use, reason) in enumerate(rows):
+        click.echo(f"{name:<{widths[0]}}  {use:<{widths[1]}}  {reason}".rstrip())
+        if position and sources[position - 1].remedy:
+            click.echo(f"{'':<{widths[0]}}  {'mend it:':<{widths[1]}}  {sources[position - 1].remedy}")
+    click.echo()
+    click.echo("DEVICE, and the rungs of its ladder")
+    for device in sensors.devices.values():
+        click.echo(
+            f"  {device.component:<4}  {device.id}  {device.name}: {' → '.join(device.methods) or 'nothing'}"
+        )
+    if not sensors.devices:
+        click.echo("  none: nothing can be metered or estimated here")
+    click.echo()
+    note = f"; {intensity.note}" if intensity.note else ""
+    click.echo(f"INTENSITY {intensity.g_per_kwh:.5g} gCO2e/kWh, {intensity.kind}: {intensity.source}{note}")

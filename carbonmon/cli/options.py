@@ -1,0 +1,233 @@
+"""The options that commands share: flags over environment over TOML file, each checked with a clear error."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from carbonmon import config, selection
+from carbonmon.config import Config
+from carbonmon.errors import ConfigError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CONFIG_NAME = "carbonmon.toml"
+
+
+class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest releases only
+    """A text that a function of `carbonmon.config` turns into its value."""
+
+    def __init__(self, name: str, convert: Callable[[str], Any]) -> None:
+        self.name = name
+        self._convert = convert
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._convert(value)
+        except ConfigError as error:
+            raise click.UsageError(str(error), ctx) from None
+
+
+def _number(option: str, what: str, low: float, high: float = float("inf")) -> Checked:
+    return Checked("number", lambda text: config.parse_number(text, option, what, low, high))
+
+
+def _gpus(text: str) -> tuple[str, ...]:
+    entries = config.parse_list(text, "--gpus")
+    selection.check_entries(entries)
+    return entries
+
+
+def _names(option: str) -> Checked:
+    return Checked("names", lambda text: config.parse_list(text, option))
+
+
+def _watts(option: str) -> Checked:
+    return _number(option, "a power in watts", 0.1, 100_000)
+
+
+INTERVAL = _number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
+INTENSITY = _number("--intensity", "an intensity in gCO2e/kWh", 0.0, 5000.0)
+PUE = _number("--pue", "a PUE (facility energy over device energy)", 1.0, 10.0)
+LISTEN = Checked("address", config.parse_listen)
+RUN_ID = Checked("id", config.parse_run_id)
+LABEL = Checked("label", config.parse_label)
+GPUS = Checked("gpus", _gpus)
+PATH = click.Path(path_type=Path)
+LOG_LEVEL = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
+LOG_FORMAT = click.Choice(["text", "json"])
+
+
+def _option(
+    text: str, metavar: str | None = None, kind: Any = None, default: Any = None, **more: Any
+) -> dict[str, Any]:
+    shown = {} if default is None else {"default": default, "show_default": True}
+    return {"help": text, "metavar": metavar, "type": kind, **shown, **more}
+
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "region": _option("Where the power comes from: FR, US-CA, aws:us-east-1, gcp:europe-west1.", "ZONE"),
+    "intensity": _option("A fixed carbon intensity instead of the region's.", "G_PER_KWH", INTENSITY),
+    "pue": _option("The data centre's overhead, applied to emissions only.", "RATIO", PUE, "1"),
+    "interval": _option("Between two samples.", "SECONDS", INTERVAL, "1"),
+    "listen": _option(
+        "Where /metrics is served; port 0 is any free one.", "ADDRESS:PORT", LISTEN, config.DEFAULT_LISTEN
+    ),
+    "output": _option("Folder of the runs' folders.", "DIR", PATH, Path("carbonmon-runs")),
+    "run-id": _option("The run's id; default: the scheduler's job id, or time and name.", "ID", RUN_ID),
+    "name": _option("A name for people to read; default: the command's.", "NAME"),
+    "label": _option("A label for the run; may be repeated.", "KEY=VALUE", LABEL, multiple=True),
+    "gpus": _option("Indices or UUIDs; default: the job's CUDA_VISIBLE_DEVICES, else all.", "LIST", GPUS),
+    "gpu-model": _option("For the fallback: GPUs that no sensor can see.", "NAME[:COUNT]"),
+    "gpu-tdp": _option("For the fallback: TDP of one GPU.", "W", _watts("--gpu-tdp")),
+    "cpu-model": _option("For the fallback: the CPU's model name.", "NAME"),
+    "cpu-tdp": _option("For the fallback: TDP of one CPU package.", "W", _watts("--cpu-tdp")),
+    "no-dram-estimate": _option("Leave memory out where it is not measured.", is_flag=True),
+    "sysfs": _option("Where the host's /sys is mounted.", "PATH", PATH, Path("/sys")),
+    "procfs": _option("Where the host's /proc is mounted.", "PATH", PATH, Path("/proc")),
+    "sensor": _option(
+        "The sources to use, best first; replay:FILE plays a recording.",
+        "NAME,…",
+        _names("--sensor"),
+        ",".join(config.DEFAULT_SENSORS),
+    ),
+    "exporter": _option(
+        "Where results go.", "NAME,…", _names("--exporter"), ",".join(config.DEFAULT_EXPORTERS)
+    ),
+    "quiet": _option("Write nothing to stderr but warnings.", is_flag=True),
+    "log-level": _option("How much carbonmon says of itself.", None, LOG_LEVEL, "warning"),
+    "log-format": _option("One line of text, or one JSON object.", None, LOG_FORMAT, "text"),
+}  # fmt: skip
+
+OPTION_NAMES = tuple(_OPTIONS)
+
+
+def monitor_options(command: Command) -> Command:
+    """Add every option of `run`, each with its CARBONMON_ variable, and `--config` before them."""
+    for name, settings in reversed(_OPTIONS.items()):
+        parameter = name.replace("-", "_")
+        variable = f"CARBONMON_{parameter.upper()}"
+        command = click.option(f"--{name}", parameter, envvar=variable, **settings)(command)
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="CARBONMON_CONFIG",
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=_load_config,
+        help=f"A TOML file with these options as keys; default: ./{CONFIG_NAME}, else the user's config folder.",
+    )(command)
+
+
+def to_config(values: dict[str, Any]) -> Config:
+    """The record of the parsed options; also sets carbonmon's own log up."""
+    set_up_log(values["log_level"], values["log_format"])
+    if values["region"] is not None and values["intensity"] is not None:
+        raise click.UsageError("--region and --intensity exclude one another: give the place or the figure")
+    return Config(
+        region=values["region"],
+        intensity_g_per_kwh=values["intensity"],
+        pue_ratio=values["pue"],
+        interval_s=values["interval"],
+        listen=values["listen"],
+        output=values["output"],
+        run_id=values["run_id"],
+        name=values["name"],
+        labels=tuple(values["label"]),
+        gpus=values["gpus"],
+        gpu_model=values["gpu_model"],
+        gpu_tdp_w=values["gpu_tdp"],
+        cpu_model=values["cpu_model"],
+        cpu_tdp_w=values["cpu_tdp"],
+        dram_estimate=not values["no_dram_estimate"],
+        sysfs=values["sysfs"],
+        procfs=values["procfs"],
+        sensors=values["sensor"],
+        exporters=values["exporter"],
+        quiet=values["quiet"],
+    )
+
+
+def set_up_log(level: str, form: str) -> None:
+    """Send carbonmon's own log to stderr; other libraries' loggers are left as they are."""
+    handler = logging.StreamHandler(sys.stderr)
+    if form == "json":
+        from carbonmon.cli.jsonlog import JsonFormatter
+
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("carbonmon: %(message)s"))
+    for name in ("carbonmon", "carbonmon_exporters"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level.upper())
+        logger.propagate = False
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    path = value or next((path for path in _default_paths() if path.is_file()), None)
+    if path is None:
+        return
+    try:
+        table = read_toml(path)
+    except ConfigError as error:
+        raise click.UsageError(str(error), ctx) from None
+    ctx.default_map = {**(ctx.default_map or {}), **table}
+
+
+def _default_paths() -> tuple[Path, ...]:
+    return Path(CONFIG_NAME), Path(click.get_app_dir("carbonmon")) / CONFIG_NAME
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The options of a TOML file as click's default map; raises `ConfigError` with file, line and key."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        try:
+            import tomli as tomllib
+        except ModuleNotFoundError:
+            reason = "reading TOML needs Python 3.11 or later, or: pip install tomli"
+            raise ConfigError(f"{path}: {reason}") from None
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"--config: {path} cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    return {key.replace("-", "_"): _toml_value(path, key, value) for key, value in table.items()}
+
+
+def _toml_value(path: Path, key: str, value: Any) -> Any:
+    """A TOML value in the form that the flag takes on the command line."""
+    name = key.replace("_", "-")
+    settings = _OPTIONS.get(name)
+    if settings is None:
+        near = difflib.get_close_matches(name, OPTION_NAMES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(OPTION_NAMES)}"
+        raise ConfigError(f"{path}: unknown option {key!r}; {hint}")
+    if settings.get("is_flag"):
+        if isinstance(value, bool):
+            return value
+        raise ConfigError(f"{path}: {key!r} must be true or false")
+    if name == "label":
+        if isinstance(value, dict):
+            return tuple(f"{label}={text}" for label, text in value.items())
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise ConfigError(f'{path}: {key!r} must be a table or a list: label = {{ team = "vision" }}')
+    if isinstance(value, list) and name in ("gpus", "sensor", "exporter"):
+        return ",".join(str(item) for item in value)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ConfigError(f"{path}: {key!r} must be a text or a number")
+    return str(value)

@@ -1,0 +1,62 @@
+"""`carbonmon run`: monitor one training job from start to end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from carbonmon import __version__, app
+from carbonmon.cli import options
+from carbonmon.errors import ConfigError
+from carbonmon.model import SensorState, Snapshot
+
+
+@click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@options.monitor_options
+@click.argument("job", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARG…]")
+def command(job: tuple[str, ...], **values: Any) -> None:
+    """Monitor one training job from start to end.
+
+    The job keeps its streams, signals and exit code. One line at the start says where metrics and the
+    summary are and which sources are used, a short table at the end what was drawn and emitted.
+    """
+    config = options.to_config(values)
+    if not job:
+        raise click.UsageError(
+            "no command was given; write it after two hyphens: carbonmon run -- python train.py"
+        )
+
+    def announce(
+        snapshot: Snapshot, folder: Path, places: Sequence[str], sources: Sequence[SensorState]
+    ) -> None:
+        if config.quiet:
+            return
+        used = "; ".join(f"{source.name} {source.reason}" for source in sources if source.use == "used")
+        say(f"run {folder.name}: {' · '.join(places)} · {used or 'no source of power: see carbonmon doctor'}")
+        if snapshot.intensity.note:
+            say(f"{snapshot.intensity.g_per_kwh:.4g} gCO2e/kWh ({snapshot.intensity.note})")
+
+    try:
+        result = app.run(config, job, dict(os.environ), announce)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    if result.final is not None and not config.quiet:
+        from carbonmon_exporters.summary import describe
+
+        sys.stderr.write(describe(result.final))
+    sys.stderr.flush()
+    sys.exit(result.exit_code)
+
+
+def say(text: str) -> None:
+    """A line of our own on stderr; a closed stderr is no reason to fail."""
+    try:
+        sys.stderr.write(f"carbonmon {__version__}: {text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass

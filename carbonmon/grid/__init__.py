@@ -1,0 +1,1 @@
+"""Carbon intensity of the electricity: one file a source, each behind the port `IntensityProvider`."""

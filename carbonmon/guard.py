@@ -1,0 +1,147 @@
+"""The guards: whatever an adapter raises becomes data and one log line, and everything else goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from carbonmon.errors import CarbonmonError, SensorError, SensorGone
+from carbonmon.model import Failure, Reading, SensorState, Snapshot
+from carbonmon.ports import Clock, Exporter, Sensor
+
+log = logging.getLogger(__name__)
+
+
+class GuardedSensor:
+    """A sensor behind its guard. It is logged when it, or one of its devices, changes its state."""
+
+    def __init__(self, sensor: Sensor) -> None:
+        self.name = sensor.name
+        self._sensor = sensor
+        self.sources = tuple(sensor.sources())
+        self._reason = next((source.reason for source in self.sources if source.name == self.name), "")
+        self._up = True
+        self._gone = False
+        self._read_s: float | None = None
+        self._errors: dict[str, int] = {}
+        self._failing: dict[str, str] = {}
+
+    def read(self, clock: Clock, edge: bool, into: dict[str, tuple[Reading | Failure, float]]) -> None:
+        """Collect what the sensor says into `into`, each reading stamped right after it was made."""
+        if self._gone:
+            return
+        now_s = clock.now_s
+        begin_s = now_s()
+        trouble = ""
+        heard = 0
+        failures: list[Failure] = []
+        try:
+            for reading in self._sensor.read(begin_s, edge):
+                at_s = now_s()
+                if type(reading) is Failure:
+                    failures.append(reading)
+                else:
+                    heard += 1
+                before = into.get(reading.device_id)
+                into[reading.device_id] = (
+                    (reading, at_s) if before is None else (_merged(before[0], reading), before[1])
+                )
+        except SensorGone as gone:
+            self._gone = True
+            trouble = str(gone) or "it has ended"
+        except SensorError as error:
+            trouble = str(error)
+            self._count("read")
+        except Exception as error:  # a sensor's own bug must stop neither the other sensors nor the job
+            trouble = f"{type(error).__name__}: {error}"
+            self._count("bug")
+            log.debug("%s failed", self.name, exc_info=True)
+        if failures or self._failing:
+            self._note(failures)
+            if failures and not heard:
+                trouble = trouble or "no device answers"
+        if (not trouble) is not self._up:
+            self._up = not trouble
+            log.warning("sensor %s %s", self.name, f"cannot be read: {trouble}" if trouble else "reads again")
+        self._read_s = now_s() - begin_s
+
+    def _count(self, reason: str) -> None:
+        self._errors[reason] = self._errors.get(reason, 0) + 1
+
+    def _note(self, failures: Sequence[Failure]) -> None:
+        failing: dict[str, str] = {}
+        for failure in failures:
+            self._count(failure.reason)
+            failing[failure.device_id] = failure.reason
+            if self._failing.get(failure.device_id) != failure.reason:
+                log.warning("%s: %s: %s", self.name, failure.device_id, failure.detail or failure.reason)
+        for device_id in self._failing.keys() - failing.keys():
+            log.warning("%s: %s is read again", self.name, device_id)
+        self._failing = failing
+
+    def state(self) -> SensorState:
+        return SensorState(
+            self.name, "used", self._reason, "", self._up, self._read_s, tuple(self._errors.items())
+        )
+
+    def close(self) -> None:
+        try:
+            self._sensor.close()
+        except Exception:  # closing is the last thing that happens: nothing depends on it
+            log.debug("closing sensor %s failed", self.name, exc_info=True)
+
+
+def _merged(first: Reading | Failure, second: Reading | Failure) -> Reading | Failure:
+    """Two words on one device: the first wins, the second fills what it left open."""
+    if isinstance(second, Failure):
+        return first
+    if isinstance(first, Failure):
+        return second
+    return Reading(
+        first.device_id,
+        second.energy_uj if first.energy_uj is None else first.energy_uj,
+        second.power_w if first.power_w is None else first.power_w,
+        second.trace if first.trace is None else first.trace,
+        second.utilization_ratio if first.utilization_ratio is None else first.utilization_ratio,
+    )
+
+
+class GuardedExporter:
+    """An exporter behind its guard: its faults are counted, and nobody else sees them."""
+
+    def __init__(self, exporter: Exporter) -> None:
+        self.name = exporter.name
+        self._exporter = exporter
+        self.errors = 0
+
+    def start(self, latest: Callable[[], Snapshot]) -> str:
+        """Where the result is to be found, "" if the exporter could not start."""
+        try:
+            return self._exporter.start(latest)
+        except (CarbonmonError, OSError) as error:
+            self.errors += 1
+            log.warning("exporter %s cannot start: %s", self.name, error)
+        except Exception:  # an exporter's own bug must not keep the job from starting
+            self.errors += 1
+            log.warning("exporter %s cannot start", self.name, exc_info=True)
+        return ""
+
+    def finish(self, final: Snapshot) -> bool:
+        """Whether the last snapshot was shown."""
+        try:
+            self._exporter.finish(final)
+        except (CarbonmonError, OSError) as error:
+            self.errors += 1
+            log.warning("exporter %s failed: %s", self.name, error)
+        except Exception:  # an exporter's own bug must not change the job's exit code
+            self.errors += 1
+            log.warning("exporter %s failed", self.name, exc_info=True)
+        else:
+            return True
+        return False
+
+    def close(self) -> None:
+        try:
+            self._exporter.close()
+        except Exception:  # closing is the last thing that happens: nothing depends on it
+            log.debug("closing exporter %s failed", self.name, exc_info=True)

@@ -1,0 +1,48 @@
+"""What a run is called: by the scheduler's job id, else by time and command; pure."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+_SCHEDULERS = (
+    ("slurm", "SLURM_JOB_ID"),
+    ("pbs", "PBS_JOBID"),
+    ("lsf", "LSB_JOBID"),
+    ("flux", "FLUX_JOB_ID"),
+)
+"""Batch systems and the variable in which each tells a job its id (their manuals: sbatch(1), qsub(1B),
+bsub(1), flux-run(1))."""
+
+_INTERPRETERS = re.compile(r"(python|pypy|bash|sh|torchrun|accelerate|deepspeed|mpirun|srun)[\d.]*")
+
+
+def scheduler_job(environ: Mapping[str, str]) -> tuple[str, str]:
+    """(scheduler, job id) of the environment, ("", "") outside of one."""
+    for scheduler, variable in _SCHEDULERS:
+        if environ.get(variable):
+            return scheduler, environ[variable]
+    return "", ""
+
+
+def command_name(command: Sequence[str]) -> str:
+    """A short name for a command: `train` for `python train.py --lr 1`."""
+    words = [word for word in command if word and not word.startswith("-")]
+    for word in words:
+        stem = PurePath(word).name
+        if _INTERPRETERS.fullmatch(stem) and len(words) > 1:
+            continue
+        return stem.removesuffix(".py").removesuffix(".sh") or stem
+    return "run"
+
+
+def default_run_id(environ: Mapping[str, str], name: str, wall_s: float) -> str:
+    """`slurm-4242`, or local time and name: `20261121-204109-train`; fit for a folder."""
+    scheduler, job_id = scheduler_job(environ)
+    if scheduler:
+        text = f"{scheduler}-{job_id}"
+    else:
+        text = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(wall_s))}-{name}"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:56].strip("-") or "run"

@@ -1,0 +1,83 @@
+"""The training job as a child process: its streams, signals and exit code stay its own.
+
+The main thread waits with the signals blocked (sigwaitinfo(2)), so there is no handler that could
+interrupt anything and no polling. posix_spawn(3) starts the job: no Python runs between fork and exec.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+FORWARDED = frozenset(
+    (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+)
+"""What users, terminals and schedulers send to end a job or to make it checkpoint."""
+
+SI_KERNEL = 0x80
+"""si_code of a signal that the kernel itself sent (asm-generic/siginfo.h): the terminal's Ctrl-C, which
+reached the job already, because the whole foreground process group gets it."""
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+
+
+class Outcome(NamedTuple):
+    """How the job ended: an exit code, or the number of the signal that ended it."""
+
+    exit_code: int | None
+    signal: int | None
+
+    @property
+    def shell_code(self) -> int:
+        """The exit code by the shell's convention: 128 + N for signal N."""
+        return 128 + self.signal if self.signal is not None else self.exit_code or 0
+
+
+def block_signals() -> set[int]:
+    """Hold the forwarded signals back from now on; returns the mask that the job is to have.
+
+    Called before any thread starts, because threads inherit the mask.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited SIG_IGN would swallow the exit code
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD}))
+
+
+def start(command: Sequence[str], environ: Mapping[str, str], mask: set[int]) -> int:
+    """Start the job and return its process id; raises OSError if it cannot be executed."""
+    return os.posix_spawnp(
+        command[0],
+        list(command),
+        environ,
+        setsigmask=mask,
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two for itself
+    )
+
+
+def start_error_code(error: OSError) -> int:
+    """The exit code of a shell for a command that could not be started."""
+    return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+
+
+def wait(pid: int) -> Outcome:
+    """Wait for the job, passing signals on meanwhile."""
+    while True:
+        info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+        if info.si_signo != signal.SIGCHLD:
+            if info.si_code != SI_KERNEL:
+                _send(pid, info.si_signo)
+            continue
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            return Outcome(code, None) if code >= 0 else Outcome(None, -code)
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it ended meanwhile; SIGCHLD is on its way
+    except PermissionError:
+        pass  # the job changed its user: only root may signal it, and that is the job's own choice

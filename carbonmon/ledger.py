@@ -1,0 +1,157 @@
+"""The running totals: what each device drew, and what each run is charged. Owned by the sampling thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from carbonmon.model import (
+    MAIN_PHASE,
+    Device,
+    DeviceState,
+    Interval,
+    Method,
+    RunInfo,
+    RunState,
+    RunTotal,
+)
+
+
+class DeviceAccount:
+    """Totals of one device for the whole machine, and its last power and utilisation."""
+
+    __slots__ = (
+        "_utilization_s",
+        "_utilized_s",
+        "counter_j",
+        "device",
+        "jumps",
+        "observed_s",
+        "peak_power_w",
+        "power_j",
+        "power_w",
+        "resets",
+        "tdp_j",
+        "unattributed_j",
+        "unobserved_s",
+        "utilization_ratio",
+    )
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.counter_j = self.power_j = self.tdp_j = self.unattributed_j = 0.0
+        self.observed_s = self.unobserved_s = 0.0
+        self.power_w: float | None = None
+        self.peak_power_w: float | None = None
+        self.utilization_ratio: float | None = None
+        self._utilized_s = self._utilization_s = 0.0
+        self.resets = self.jumps = 0
+
+    def add(self, interval: Interval, attributed_j: float) -> None:
+        """Add an interval of which `attributed_j` joules belong to runs."""
+        energy_j = interval.counter_j + interval.power_j + interval.tdp_j
+        self.counter_j += interval.counter_j
+        self.power_j += interval.power_j
+        self.tdp_j += interval.tdp_j
+        self.unattributed_j += energy_j - attributed_j
+        self.observed_s += interval.end_s - interval.start_s - interval.unobserved_s
+        self.unobserved_s += interval.unobserved_s
+        self.resets += interval.resets
+        self.jumps += interval.jumps
+        power_w = self.power_w = interval.power_w
+        if power_w is not None and (self.peak_power_w is None or power_w > self.peak_power_w):
+            self.peak_power_w = power_w
+
+    def see(self, utilization_ratio: float | None, elapsed_s: float) -> None:
+        """Note the mean utilisation of the last `elapsed_s` seconds, None if nobody could tell."""
+        self.utilization_ratio = utilization_ratio
+        if utilization_ratio is not None:
+            self._utilized_s += utilization_ratio * elapsed_s
+            self._utilization_s += elapsed_s
+
+    def state(self) -> DeviceState:
+        observed_s = self.observed_s
+        utilization_s = self._utilization_s
+        return DeviceState(
+            self.device,
+            self.counter_j,
+            self.power_j,
+            self.tdp_j,
+            self.unattributed_j,
+            self.power_w,
+            self.peak_power_w,
+            (self.counter_j + self.power_j + self.tdp_j) / observed_s if observed_s > 0.0 else None,
+            self.utilization_ratio,
+            self._utilized_s / utilization_s if utilization_s > 0.0 else None,
+            self.unobserved_s,
+            self.resets,
+            self.jumps,
+        )
+
+
+class RunAccount:
+    """Totals of one run. A row is born at 0 for each method that a device may use, so that the first
+    joules of a series are not lost to Prometheus' `increase()`."""
+
+    __slots__ = ("_phase", "_power_w", "_rows", "_unobserved_s", "ended_at_s", "exit_code", "info", "signal")
+
+    def __init__(self, info: RunInfo, devices: Iterable[Device]) -> None:
+        self.info = info
+        self.ended_at_s: float | None = None
+        self.exit_code: int | None = None
+        self.signal: int | None = None
+        self._phase = MAIN_PHASE
+        self._rows: dict[tuple[str, str, Method], RunTotal] = {}
+        self._power_w: dict[str, float | None] = {}
+        self._unobserved_s: dict[str, float] = {}
+        for device in devices:
+            self._power_w[device.id] = None
+            self._unobserved_s[device.id] = 0.0
+            for method in device.methods:
+                key = (self._phase, device.id, method)
+                self._rows[key] = RunTotal(
+                    self._phase, device.component, device.id, method, 0.0, 0.0, 0.0, 0.0
+                )
+
+    def add(self, device: Device, part: Interval, grams_per_j: tuple[float, float, float]) -> None:
+        """Add the run's part of an interval, at (figure, low, high) grams for each joule."""
+        if part.counter_j:
+            self._charge(device, "counter", part.counter_j, grams_per_j)
+        if part.power_j:
+            self._charge(device, "power", part.power_j, grams_per_j)
+        if part.tdp_j:
+            self._charge(device, "tdp", part.tdp_j, grams_per_j)
+        self._power_w[device.id] = part.power_w
+        if part.unobserved_s:
+            self._unobserved_s[device.id] += part.unobserved_s
+
+    def _charge(
+        self, device: Device, method: Method, energy_j: float, grams_per_j: tuple[float, float, float]
+    ) -> None:
+        key = (self._phase, device.id, method)
+        row = self._rows.get(key)
+        grams, low, high = grams_per_j
+        if row is None:
+            row = RunTotal(self._phase, device.component, device.id, method, 0.0, 0.0, 0.0, 0.0)
+        self._rows[key] = RunTotal(
+            row.phase,
+            row.component,
+            row.device_id,
+            method,
+            row.energy_j + energy_j,
+            row.emissions_g + energy_j * grams,
+            row.emissions_low_g + energy_j * low,
+            row.emissions_high_g + energy_j * high,
+        )
+
+    def state(self, duration_s: float) -> RunState:
+        return RunState(
+            self.info,
+            tuple(self._rows.values()),
+            tuple(self._power_w.items()),
+            tuple(self._unobserved_s.items()),
+            ((self._phase, duration_s),),
+            duration_s,
+            self.ended_at_s,
+            self.exit_code,
+            self.signal,
+        )

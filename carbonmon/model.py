@@ -1,0 +1,246 @@
+"""The records that travel from the sensor to the scrape; every one is immutable.
+
+Records that are made at every tick are named tuples, because they are built many times a second;
+those that are made once are frozen dataclasses. Units live in the names: `_j` joules, `_uj`
+microjoules, `_w` watts, `_s` seconds, `_g` grams of CO2 equivalent, `_ratio` a number from 0 to 1.
+`None` means unknown; it is never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Component = Literal["gpu", "cpu", "dram"]
+Method = Literal["counter", "power", "tdp"]
+
+METHODS: tuple[Method, ...] = ("counter", "power", "tdp")
+MEASURED_METHODS: frozenset[Method] = frozenset(("counter", "power"))
+MAIN_PHASE = "main"
+"""The phase of everything outside a phase that the training code named."""
+
+JOULES_PER_KWH = 3_600_000.0
+
+
+class Uncertainty(NamedTuple):
+    """How far the truth may lie from a figure, as ratios of the figure, and who says so.
+
+    The truth lies in `[x × (1 − low_ratio), x × (1 + high_ratio)]`. It is systematic: over a run
+    these errors add up, they do not average out.
+    """
+
+    low_ratio: float
+    high_ratio: float
+    source: str
+
+
+class Spec(NamedTuple):
+    """The power of one device at full load as a specification states it: the base of method `tdp`.
+
+    `assumed_utilization_ratio` is set where nothing on the machine can tell the utilisation.
+    """
+
+    tdp_w: float
+    uncertainty: Uncertainty
+    source: str
+    assumed_utilization_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One disjoint part of the machine that draws power: a GPU, a CPU package, a package's memory.
+
+    `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are told apart), `dram-0`.
+    `counter_range_uj` is the largest value of a counter that wraps, None for one that never wraps.
+    `max_power_w` bounds what is plausible: no counter may grow faster for long.
+    `methods` are the rungs of the ladder that this device has, best first.
+    `share_ratio` is the part of the device that the run owns (less than 1 for a MIG slice).
+    """
+
+    id: str
+    component: Component
+    name: str
+    index: int | None = None
+    methods: tuple[Method, ...] = ()
+    counter_range_uj: int | None = None
+    max_power_w: float | None = None
+    spec: Spec | None = None
+    measured_uncertainty: Uncertainty | None = None
+    share_ratio: float = 1.0
+    share_note: str = ""
+
+
+class Reading(NamedTuple):
+    """What the hardware said about one device at one moment; None means that it did not say.
+
+    `trace` is a run of (driver time in s, W) samples from the driver's own buffer; its first sample
+    is the last one of the trace before, so that two traces join without a hole or an overlap.
+    `utilization_ratio` is the mean since the reading before.
+    """
+
+    device_id: str
+    energy_uj: int | None = None
+    power_w: float | None = None
+    trace: tuple[tuple[float, float], ...] | None = None
+    utilization_ratio: float | None = None
+
+
+class Failure(NamedTuple):
+    """A read of one device that did not succeed; `reason` is a short, stable word for a label."""
+
+    device_id: str
+    reason: str
+    detail: str = ""
+
+
+class Interval(NamedTuple):
+    """Energy of one device over one stretch of time, by the method that knew it.
+
+    `start_s` and `end_s` are on the injected clock. `power_w` is the mean power that the best method
+    saw, None when it saw none. `unobserved_s` are seconds for which no energy could be known, and
+    none was invented. `resets` and `jumps` count what was rejected of a hardware counter.
+    """
+
+    device_id: str
+    start_s: float
+    end_s: float
+    counter_j: float = 0.0
+    power_j: float = 0.0
+    tdp_j: float = 0.0
+    power_w: float | None = None
+    unobserved_s: float = 0.0
+    resets: int = 0
+    jumps: int = 0
+
+    @property
+    def energy_j(self) -> float:
+        return self.counter_j + self.power_j + self.tdp_j
+
+
+IntensityKind = Literal["fixed", "table", "live", "forecast", "stale"]
+
+
+class Intensity(NamedTuple):
+    """Carbon intensity of electricity in gCO2e/kWh, with where it came from.
+
+    `low_g_per_kwh` and `high_g_per_kwh` span what the figure may stand for; they equal the figure
+    where the user chose it. `basis` is lifecycle or direct, `accounting` production or consumption.
+    `timestamp_s` is when the figure was valid, as Unix time; None for a table.
+    """
+
+    g_per_kwh: float
+    low_g_per_kwh: float
+    high_g_per_kwh: float
+    zone: str
+    source: str
+    kind: IntensityKind
+    basis: str | None = None
+    accounting: str | None = None
+    year: int | None = None
+    timestamp_s: float | None = None
+    note: str = ""
+
+
+class RunTotal(NamedTuple):
+    """Running totals of one run in one phase, from one device, by one method.
+
+    The emissions include the PUE; their low and high hold the intensity's range alone, the method's
+    uncertainty comes on top.
+    """
+
+    phase: str
+    component: Component
+    device_id: str
+    method: Method
+    energy_j: float
+    emissions_g: float
+    emissions_low_g: float
+    emissions_high_g: float
+
+
+class DeviceState(NamedTuple):
+    """One device's running totals for the whole machine, and what it does now.
+
+    `utilization_mean_ratio` and `mean_power_w` are over the observed time. The last power and
+    utilisation are None when the last tick could not tell.
+    """
+
+    device: Device
+    counter_j: float
+    power_j: float
+    tdp_j: float
+    unattributed_j: float
+    power_w: float | None
+    peak_power_w: float | None
+    mean_power_w: float | None
+    utilization_ratio: float | None
+    utilization_mean_ratio: float | None
+    unobserved_s: float
+    resets: int
+    jumps: int
+
+    @property
+    def energy_j(self) -> float:
+        return self.counter_j + self.power_j + self.tdp_j
+
+
+SensorUse = Literal["used", "not used"]
+
+
+class SensorState(NamedTuple):
+    """One source: whether it is used, why not, what mends it, and how its last read went."""
+
+    name: str
+    use: SensorUse
+    reason: str
+    remedy: str = ""
+    up: bool = False
+    read_s: float | None = None
+    errors: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a run is; times are Unix times in seconds."""
+
+    id: str
+    name: str
+    command: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    host: str
+    started_at_s: float
+    scheduler: str = ""
+    scheduler_job_id: str = ""
+
+
+class RunState(NamedTuple):
+    """A run and its totals. `exit_code` and `signal` are known once the job has ended."""
+
+    info: RunInfo
+    totals: tuple[RunTotal, ...]
+    power_w: tuple[tuple[str, float | None], ...]
+    unobserved_s: tuple[tuple[str, float], ...]
+    phases_s: tuple[tuple[str, float], ...]
+    duration_s: float
+    ended_at_s: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+class Snapshot(NamedTuple):
+    """Everything that an exporter may show, as of one moment; replaced as a whole, never changed.
+
+    `at_s` is the Unix time of the last sample. `exporter_errors` pairs an exporter's name with how
+    often it failed.
+    """
+
+    at_s: float
+    version: str
+    interval_s: float
+    samples: int
+    runs: tuple[RunState, ...]
+    devices: tuple[DeviceState, ...]
+    sensors: tuple[SensorState, ...]
+    intensity: Intensity
+    pue_ratio: float
+    exporter_errors: tuple[tuple[str, int], ...]

@@ -1,0 +1,168 @@
+"""The loop: at each tick reads every sensor, meters, shares, charges, and publishes one snapshot.
+
+One thread owns everything here but `latest`, which is a reference that anybody may read.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from carbonmon import energy, footprint, sharing
+from carbonmon.guard import GuardedSensor
+from carbonmon.ledger import DeviceAccount, RunAccount
+from carbonmon.model import Device, Failure, Interval, Reading, SensorState, Snapshot
+from carbonmon.ports import Clock, IntensityProvider
+
+log = logging.getLogger(__name__)
+
+WRAP_MARGIN = 0.5
+"""A counter that wraps is read at least twice in the shortest time in which it could wrap."""
+
+
+class Sampler:
+    """Drives sensors to snapshots. `tick` is the whole way of one sample and may be called by tests.
+
+    `interval_s` is shortened where a counter could wrap twice between two ticks; `interval_note` then
+    says so.
+    """
+
+    def __init__(
+        self,
+        sensors: Sequence[GuardedSensor],
+        devices: Mapping[str, Device],
+        unused: Sequence[SensorState],
+        provider: IntensityProvider,
+        clock: Clock,
+        interval_s: float,
+        pue_ratio: float,
+        version: str,
+        exporter_errors: Callable[[], tuple[tuple[str, int], ...]] = tuple,
+    ) -> None:
+        self._sensors = sensors
+        self._devices = devices
+        self._unused = tuple(unused)
+        self._provider = provider
+        self._clock = clock
+        self.interval_s, self.interval_note = safe_interval_s(interval_s, devices)
+        self._limits = energy.limits_for(self.interval_s)
+        self._pue_ratio = pue_ratio
+        self._version = version
+        self._exporter_errors = exporter_errors
+        self._meters: dict[str, energy.Meter] = {}
+        self._accounts = {device.id: DeviceAccount(device) for device in devices.values()}
+        self._last_s: dict[str, float] = {}
+        self._run: RunAccount | None = None
+        self._run_start_s = 0.0
+        self._samples = 0
+        self._intensity = provider.intensity_at(clock.wall_s())
+        self.latest = self._snapshot(clock.wall_s(), clock.now_s())
+
+    def begin(self, run: RunAccount) -> None:
+        """Charge what is drawn from now on to a run; called before the loop, after a first tick."""
+        self._run = run
+        self._run_start_s = self._clock.now_s()
+        self.latest = self._snapshot(self._clock.wall_s(), self._run_start_s)
+
+    def tick(self, edge: bool = False) -> None:
+        """Read, meter, share, charge, publish; `edge` at the start and the end of a run."""
+        clock = self._clock
+        wall_s = clock.wall_s()
+        said: dict[str, tuple[Reading | Failure, float]] = {}
+        for sensor in self._sensors:
+            sensor.read(clock, edge, said)
+        intensity = self._intensity = self._provider.intensity_at(wall_s)
+        grams_per_j = footprint.grams_per_joule(intensity, self._pue_ratio)
+        meters = self._meters
+        for device_id, account in self._accounts.items():
+            entry = said.get(device_id)
+            if entry is None:
+                reading: Reading | Failure = Failure(device_id, "silent")
+                at_s = clock.now_s()
+            else:
+                reading, at_s = entry
+            meter = meters.get(device_id)
+            if meter is None:
+                meters[device_id] = energy.start(account.device, reading, at_s)
+                self._last_s[device_id] = at_s
+                continue
+            meters[device_id], interval = energy.advance(meter, account.device, reading, at_s, self._limits)
+            if isinstance(reading, Failure):
+                reading = Reading(device_id)
+            account.see(reading.utilization_ratio, at_s - self._last_s[device_id])
+            self._last_s[device_id] = at_s
+            if interval is not None:
+                self._book(account, interval, grams_per_j)
+            else:
+                account.power_w = reading.power_w
+        self._samples += 1
+        self.latest = self._snapshot(wall_s, clock.now_s())
+
+    def finish(self, exit_code: int | None, signal: int | None) -> Snapshot:
+        """Settle what is held, close the run, and publish the final snapshot; the loop has ended."""
+        now_s = self._clock.now_s()
+        grams_per_j = footprint.grams_per_joule(self._intensity, self._pue_ratio)
+        for device_id, meter in self._meters.items():
+            account = self._accounts[device_id]
+            interval = energy.finish(meter, account.device, self._last_s[device_id])
+            if interval is not None:
+                self._book(account, interval, grams_per_j)
+        wall_s = self._clock.wall_s()
+        if self._run is not None:
+            self._run.ended_at_s = max(wall_s, self._run.info.started_at_s)
+            self._run.exit_code, self._run.signal = exit_code, signal
+        self.latest = self._snapshot(wall_s, now_s)
+        return self.latest
+
+    def run_until(self, stop: threading.Event) -> None:
+        """Tick on a fixed grid until `stop` is set, then once more. Late ticks are skipped, not caught up."""
+        clock, interval_s = self._clock, self.interval_s
+        origin_s = clock.now_s()
+        while True:
+            now_s = clock.now_s()
+            next_s = origin_s + interval_s * (math.floor((now_s - origin_s) / interval_s) + 1)
+            stopped = stop.wait(next_s - now_s)
+            self.tick(edge=stopped)
+            if stopped:
+                return
+
+    def _book(
+        self, account: DeviceAccount, interval: Interval, grams_per_j: tuple[float, float, float]
+    ) -> None:
+        run = self._run
+        if run is None:
+            account.add(interval, 0.0)
+            return
+        part = sharing.attribute(interval, account.device)
+        account.add(interval, part.counter_j + part.power_j + part.tdp_j)
+        run.add(account.device, part, grams_per_j)
+        if interval.resets or interval.jumps:
+            kind = "was reset" if interval.resets else "jumped"
+            log.warning("the counter of %s %s: its difference is not counted", account.device.id, kind)
+
+    def _snapshot(self, wall_s: float, now_s: float) -> Snapshot:
+        run = self._run
+        return Snapshot(
+            wall_s,
+            self._version,
+            self.interval_s,
+            self._samples,
+            () if run is None else (run.state(now_s - self._run_start_s),),
+            tuple([account.state() for account in self._accounts.values()]),
+            tuple([sensor.state() for sensor in self._sensors]) + self._unused,
+            self._intensity,
+            self._pue_ratio,
+            self._exporter_errors(),
+        )
+
+
+def safe_interval_s(interval_s: float, devices: Mapping[str, Device]) -> tuple[float, str]:
+    """The interval (s) at which no counter can wrap unseen, and a note if it is shorter than asked for."""
+    for device in devices.values():
+        if device.counter_range_uj and device.max_power_w:
+            wrap_s = device.counter_range_uj / energy.UJ_PER_J / device.max_power_w * WRAP_MARGIN
+            if wrap_s < interval_s:
+                return wrap_s, f"sampling every {wrap_s:.3g} s: the counter of {device.id} could wrap unseen"
+    return interval_s, ""

@@ -1,0 +1,129 @@
+"""Which GPUs the run uses: the user's `--gpus`, else the job's CUDA_VISIBLE_DEVICES; pure.
+
+CUDA's rules (CUDA C Programming Guide, "CUDA Environment Variables"): the list is read up to its first
+invalid entry; entries are indices, GPU UUIDs or unique beginnings of one, or MIG UUIDs; indices follow
+CUDA_DEVICE_ORDER, whose default FASTEST_FIRST equals the PCI order only where all GPUs are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from carbonmon.errors import ConfigError
+
+
+class MigInstance(NamedTuple):
+    """A MIG instance and its share of the GPU's compute slices."""
+
+    uuid: str
+    share_ratio: float
+    note: str
+
+
+class FoundGpu(NamedTuple):
+    """A GPU as a sensor found it; `pci_bus_id` sorts as PCI order does, `number` is NVML's index."""
+
+    uuid: str
+    number: int
+    name: str
+    pci_bus_id: str
+    mig: tuple[MigInstance, ...] = ()
+
+
+class Chosen(NamedTuple):
+    gpu: FoundGpu
+    share_ratio: float = 1.0
+    share_note: str = ""
+
+
+def choose(
+    found: Sequence[FoundGpu], gpus: tuple[str, ...] | None, environ: Mapping[str, str]
+) -> tuple[list[Chosen], list[str]]:
+    """The GPUs to meter, each once, and notes on what could not be followed to the letter."""
+    notes: list[str] = []
+    if gpus is not None:
+        ordered = sorted(found, key=lambda gpu: gpu.number)
+        picks = []
+        for entry in gpus:
+            pick = _find(entry, ordered)
+            if pick is None:
+                notes.append(f"--gpus {entry}: no such GPU here ({_listing(ordered)})")
+            else:
+                picks.append(pick)
+        return _once(picks), notes
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [Chosen(gpu) for gpu in sorted(found, key=lambda gpu: gpu.number)], notes
+    ordered = sorted(found, key=lambda gpu: gpu.pci_bus_id)
+    entries = [entry.strip() for entry in visible.split(",")]
+    picks = []
+    for entry in entries:
+        pick = _find(entry, ordered)
+        if pick is None:
+            if entry not in ("", "-1", "NoDevFiles"):
+                notes.append(
+                    f"CUDA_VISIBLE_DEVICES={visible}: no GPU {entry!r} here; CUDA ignores it and what follows"
+                )
+            break
+        picks.append(pick)
+    by_index = any(entry.isdigit() for entry in entries)
+    mixed = len({gpu.name for gpu in found}) > 1
+    if by_index and mixed and environ.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST") != "PCI_BUS_ID":
+        notes.append(
+            "CUDA numbers GPUs of different models by speed, which NVML cannot tell: set "
+            "CUDA_DEVICE_ORDER=PCI_BUS_ID or give --gpus with UUIDs to be sure of the right ones"
+        )
+    return _once(picks), notes
+
+
+def check_entries(gpus: tuple[str, ...]) -> None:
+    """Raise `ConfigError` if an entry of `--gpus` is neither an index nor a UUID."""
+    for entry in gpus:
+        if not (entry.isdigit() or entry.startswith(("GPU-", "MIG-"))):
+            raise ConfigError(
+                f"--gpus: {entry!r} is neither an index nor a UUID; "
+                "give indices as nvidia-smi shows them, or UUIDs: --gpus 0,1 or --gpus GPU-8932f937"
+            )
+
+
+def _find(entry: str, ordered: Sequence[FoundGpu]) -> Chosen | None:
+    if entry.isdigit():
+        position = int(entry)
+        return Chosen(ordered[position]) if position < len(ordered) else None
+    if entry.startswith("MIG-GPU-"):  # the older form, MIG-GPU-<UUID>/<gpu instance>/<compute instance>
+        parent = entry[len("MIG-") :].partition("/")[0]
+        for gpu in ordered:
+            if gpu.uuid == parent:
+                return Chosen(gpu, 1.0, "a MIG instance by its old name: its share of the GPU is unknown")
+        return None
+    if entry.startswith("MIG-"):
+        for gpu in ordered:
+            for instance in gpu.mig:
+                if instance.uuid == entry:
+                    return Chosen(gpu, instance.share_ratio, instance.note)
+        return None
+    if not entry.startswith("GPU-"):
+        return None
+    matches = [gpu for gpu in ordered if gpu.uuid.startswith(entry)]
+    return Chosen(matches[0]) if len(matches) == 1 else None
+
+
+def _once(picks: Sequence[Chosen]) -> list[Chosen]:
+    """Each GPU once: a second mention of a GPU adds nothing, a second MIG instance of it adds its share."""
+    chosen: dict[str, Chosen] = {}
+    for pick in dict.fromkeys(picks):
+        before = chosen.get(pick.gpu.uuid)
+        if before is None:
+            chosen[pick.gpu.uuid] = pick
+        else:
+            share_ratio = min(1.0, before.share_ratio + pick.share_ratio)
+            note = "; ".join(note for note in (before.share_note, pick.share_note) if note)
+            chosen[pick.gpu.uuid] = Chosen(pick.gpu, share_ratio, note)
+    return list(chosen.values())
+
+
+def _listing(ordered: Sequence[FoundGpu]) -> str:
+    if not ordered:
+        return "there are none"
+    return "there are " + ", ".join(f"{gpu.number} {gpu.uuid}" for gpu in ordered)

@@ -1,0 +1,1 @@
+"""The sources of readings, one a file or folder, each behind `carbonmon.ports.Sensor`."""

@@ -1,0 +1,44 @@
+"""Memory power where RAPL has no dram domain: watts per gigabyte, labelled an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import psutil
+
+from carbonmon.errors import SensorUnavailable
+from carbonmon.model import Device, Failure, Reading, SensorState
+from carbonmon.ports import SensorSettings
+from carbonmon.specs import dram_spec
+
+
+class DramSensor:
+    """The machine's memory as one device of constant estimated power."""
+
+    name = "dram"
+
+    def __init__(self, total_bytes: int) -> None:
+        self._spec = dram_spec(total_bytes)
+        self._total_bytes = total_bytes
+
+    def devices(self) -> Sequence[Device]:
+        return [Device("dram-0", "dram", f"{self._total_bytes / 2**30:.1f} GiB of memory", 0, ("tdp",), spec=self._spec)]
+
+    def sources(self) -> Sequence[SensorState]:
+        return [SensorState(self.name, "used", f"{self._spec.tdp_w:.3g} W = {self._spec.source}", "", True)]
+
+    def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
+        yield Reading("dram-0")
+
+    def close(self) -> None:
+        pass
+
+
+def open_sensor(settings: SensorSettings) -> DramSensor:
+    """Open the estimate; raises `SensorUnavailable` where it is measured or unwanted."""
+    if not settings.dram_estimate:
+        raise SensorUnavailable("left out by --no-dram-estimate")
+    if any(device.component == "dram" for device in settings.known.values()):
+        raise SensorUnavailable("not needed: RAPL meters the memory")
+    psutil.PROCFS_PATH = str(settings.procfs)
+    return DramSensor(psutil.virtual_memory().total)

@@ -1,0 +1,219 @@
+"""The fallback for what has no sensor: spec-sheet TDP × utilisation, labelled an estimate.
+
+CPU packages by psutil's CPU times, and GPUs that NVML does not serve but that the driver's /proc or
+the user names. A package that another sensor meters gets its utilisation and its TDP from here, as the
+rung below its counter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from carbonmon import selection
+from carbonmon.errors import ConfigError, SensorUnavailable
+from carbonmon.model import Device, Failure, Reading, SensorState, Spec
+from carbonmon.ports import SensorSettings
+from carbonmon.specs import cpu_spec, gpu_spec, nearest_gpus
+from carbonmon.uncertainty import TDP_UNCERTAINTY
+
+GPU_ASSUMED_UTILIZATION = 1.0
+"""Where nothing can tell a GPU's utilisation it is taken as fully used, as Green Algorithms does
+(Lannelongue et al. 2021, doi:10.1002/advs.202100707: usage factor 1 unless known)."""
+
+
+class TdpSensor:
+    """Utilisation for every CPU package, and the estimated devices that no sensor serves."""
+
+    name = "tdp"
+
+    def __init__(
+        self, cpus: Sequence[Device], gpus: Sequence[Device], sources: Sequence[SensorState]
+    ) -> None:
+        self._cpus = cpus
+        self._gpus = gpus
+        self._sources = sources
+        self._before = psutil.cpu_times()
+
+    def devices(self) -> Sequence[Device]:
+        return [*self._cpus, *self._gpus]
+
+    def sources(self) -> Sequence[SensorState]:
+        return self._sources
+
+    def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
+        if self._cpus:
+            try:
+                ratio = self._cpu_utilization_ratio()
+            except OSError as error:
+                for device in self._cpus:
+                    yield Failure(device.id, "io", str(error))
+            else:
+                for device in self._cpus:
+                    yield Reading(device.id, utilization_ratio=ratio)
+        for device in self._gpus:
+            yield Reading(device.id)
+
+    def close(self) -> None:
+        pass
+
+    def _cpu_utilization_ratio(self) -> float | None:
+        """Busy share of the machine's CPU time since the call before; None if no time was accounted.
+
+        Steal is another guest's time and idle or iowait is nobody's; guest is part of user (proc(5)).
+        """
+        before, now = self._before, psutil.cpu_times()
+        idle_s = (now.idle - before.idle) + (now.iowait - before.iowait)
+        busy_s = (
+            (now.user - before.user)
+            + (now.nice - before.nice)
+            + (now.system - before.system)
+            + (now.irq - before.irq)
+            + (now.softirq - before.softirq)
+        )
+        steal_s = now.steal - before.steal
+        total_s = idle_s + busy_s + steal_s
+        if total_s <= 0.0:
+            return None
+        self._before = now
+        return min(1.0, max(0.0, busy_s / total_s))
+
+
+def open_sensor(settings: SensorSettings) -> TdpSensor:
+    """Open the fallback for what `settings.known` leaves open; raises `ConfigError` for an unknown model."""
+    psutil.PROCFS_PATH = str(settings.procfs)
+    sources: list[SensorState] = []
+    cpus = _cpus(settings, sources)
+    gpus = _gpus(settings, sources)
+    if not cpus and not gpus:
+        raise SensorUnavailable("no CPU package and no GPU is left to estimate")
+    estimated = [device for device in (*cpus, *gpus) if device.id not in settings.known]
+    shadowed = len(cpus) + len(gpus) - len(estimated)
+    texts = [_describe(device) for device in estimated]
+    if shadowed:
+        texts.append(f"stands by for {shadowed} metered")
+    return TdpSensor(cpus, gpus, [SensorState("tdp", "used", "; ".join(texts), "", True), *sources])
+
+
+def _describe(device: Device) -> str:
+    spec = device.spec
+    if spec is None:
+        return f"{device.id}: nothing"
+    assumed = spec.assumed_utilization_ratio
+    load = "utilisation" if assumed is None else f"an assumed {assumed:.0%}"
+    return f"{device.id} = {spec.tdp_w:.4g} W × {load} ({spec.source})"
+
+
+def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
+    """A device for every package, or a lower rung for each die that another sensor meters."""
+    threads = _package_threads(settings.sysfs)
+    model, virtual, cores_per_package = _cpuinfo(settings.procfs, len(threads))
+    if settings.cpu_model:
+        model = settings.cpu_model
+    devices: list[Device] = []
+    for package, visible_threads in sorted(threads.items()):
+        if settings.cpu_tdp_w is not None:
+            spec = Spec(settings.cpu_tdp_w, TDP_UNCERTAINTY, "--cpu-tdp")
+        else:
+            spec = cpu_spec(
+                model,
+                visible_threads=visible_threads,
+                physical_cores=cores_per_package or visible_threads,
+                virtual=virtual,
+            )
+        device_id = f"package-{package}"
+        dies = [known for known in settings.known if known.startswith(f"{device_id}-die-")]
+        for die in dies:
+            part = spec._replace(tdp_w=spec.tdp_w / len(dies), source=f"{spec.source}, a {len(dies)}th of it")
+            devices.append(Device(die, "cpu", model, package, ("tdp",), spec=part))
+        if not dies:
+            devices.append(Device(device_id, "cpu", model, package, ("tdp",), spec=spec))
+    return devices
+
+
+def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
+    """GPUs that no sensor serves: those that the driver's /proc names, or that the user states."""
+    if any(device.component == "gpu" for device in settings.known.values()):
+        return []
+    found = _proc_gpus(settings.procfs)
+    if settings.gpu_model and not found:
+        name, _, count = settings.gpu_model.rpartition(":")
+        if not name or not count.isdigit():
+            name, count = settings.gpu_model, "1"
+        found = [
+            selection.FoundGpu(f"gpu-{index}", index, name, f"{index:08d}") for index in range(int(count))
+        ]
+        environ, gpus = {}, None
+    else:
+        environ, gpus = dict(settings.environ), settings.gpus
+    chosen, notes = selection.choose(found, gpus, environ) if found else ([], [])
+    sources.extend(SensorState("tdp note", "not used", note) for note in notes)
+    devices = []
+    for pick in chosen:
+        spec = (
+            Spec(settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
+            if settings.gpu_tdp_w is not None
+            else gpu_spec(pick.gpu.name)
+        )
+        if spec is None:
+            if settings.gpu_model:
+                raise ConfigError(
+                    f"--gpu-model {pick.gpu.name}: no such GPU in the spec table; "
+                    f"nearest: {', '.join(nearest_gpus(pick.gpu.name))}; or give --gpu-tdp WATTS"
+                )
+            sources.append(
+                SensorState(
+                    f"tdp GPU {pick.gpu.number}",
+                    "not used",
+                    f"{pick.gpu.name} is not in the spec table: its energy is unknown",
+                    "carbonmon run --gpu-tdp WATTS -- …",
+                )
+            )
+            continue
+        spec = spec._replace(assumed_utilization_ratio=GPU_ASSUMED_UTILIZATION)
+        devices.append(Device(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",), spec=spec))
+    return devices
+
+
+def _package_threads(sysfs: Path) -> dict[int, int]:
+    """Hardware threads of each package that this machine sees (sysfs topology); one package if unknown."""
+    threads: dict[int, int] = {}
+    for path in (sysfs / "devices" / "system" / "cpu").glob("cpu[0-9]*/topology/physical_package_id"):
+        try:
+            package = int(path.read_text())
+        except (OSError, ValueError):
+            continue
+        package = max(package, 0)  # -1 where the platform does not say
+        threads[package] = threads.get(package, 0) + 1
+    return threads or {0: psutil.cpu_count() or 1}
+
+
+def _cpuinfo(procfs: Path, packages: int) -> tuple[str, bool, int]:
+    """The CPU's model name, whether this is a virtual machine, and physical cores a package."""
+    try:
+        text = (procfs / "cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "", False, 0
+    model = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.*)$", text, re.MULTILINE)
+    cores = re.search(r"^cpu cores\s*:\s*(\d+)$", text, re.MULTILINE)
+    virtual = flags is not None and "hypervisor" in flags[1].split()
+    return (model[1].strip() if model else ""), virtual, int(cores[1]) if cores else 0
+
+
+def _proc_gpus(procfs: Path) -> list[selection.FoundGpu]:
+    """GPUs that the NVIDIA driver names in /proc, also where NVML is absent."""
+    found = []
+    for index, path in enumerate(sorted((procfs / "driver" / "nvidia" / "gpus").glob("*/information"))):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        model = re.search(r"^Model:\s*(.*)$", text, re.MULTILINE)
+        uuid = re.search(r"^GPU UUID:\s*(GPU-[0-9a-fA-F-]+)", text, re.MULTILINE)
+        name = model[1].strip() if model else "NVIDIA GPU"
+        found.append(selection.FoundGpu(uuid[1] if uuid else f"gpu-{index}", index, name, path.parent.name))
+    return found

@@ -1,0 +1,66 @@
+"""The page docs/metrics.md, made from what the collectors describe.
+
+    python -m carbonmon_exporters.docs > docs/metrics.md
+
+A test compares the page with this, so that it cannot go stale.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from carbonmon_exporters.families import FAMILIES, PROCESS_FAMILIES, Family
+
+_HEAD = """\
+# Metrics
+
+<!-- Made by `python -m carbonmon_exporters.docs`; edit exporters/carbonmon_exporters/families.py instead. -->
+
+`GET /metrics` answers in Prometheus' text format, or in OpenMetrics where the `Accept` header asks for it,
+and compresses with gzip where `Accept-Encoding` allows. `?name[]=` picks metrics by name. `/-/healthy`
+answers 200 while the monitor serves; `/-/ready` answers 200 once a first sample was taken, else 503.
+
+Base units throughout: joules, watts, grams of CO2 equivalent, seconds, ratios from 0 to 1. What is unknown
+is absent, never 0. A scrape reads the newest snapshot: it touches no sensor and changes nothing.
+
+`method` says how a joule was known: `counter` (a hardware energy counter) and `power` (an integrated power
+sensor) are measured, `tdp` (the specification's power times the utilisation) is estimated. Energy is what
+the devices drew, without PUE; emissions include the PUE. Components (`gpu`, `cpu`, `dram`) are disjoint.
+
+"""
+
+_RUN_INFO = """\
+`carbonmon_run_info` also carries the labels that the user gave with `--label`. Characters that Prometheus
+does not allow in a name become `_`; a name that begins with a digit or `__`, or that is one of ours, `job`
+or `instance`, gets the prefix `label_`; a second label of the same name gets `_2`. Join it to any other
+metric by `run_id`:
+
+    carbonmon_run_power_watts * on (run_id) group_left (name) carbonmon_run_info
+
+"""
+
+
+def page() -> str:
+    """Return the whole page."""
+    return (
+        _HEAD
+        + _table(FAMILIES)
+        + "\n"
+        + _RUN_INFO
+        + "The monitor itself, as prometheus-client's ProcessCollector gives it:\n\n"
+        + _table(PROCESS_FAMILIES)
+    )
+
+
+def _table(families: Iterable[Family]) -> str:
+    lines = ["| name | type | labels | meaning |", "|---|---|---|---|"]
+    for family in families:
+        kind = "gauge, always 1" if family.kind == "info" else family.kind
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        lines.append(f"| `{family.name}` | {kind} | {labels} | {family.help} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,245 @@
+"""The pure shape of summary.json: one run of one snapshot as plain JSON values."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from typing import Any, Literal, NamedTuple
+
+from carbonmon.model import JOULES_PER_KWH, METHODS, DeviceState, RunState, Snapshot
+from carbonmon_exporters.ranges import (
+    Row,
+    emissions_g,
+    emissions_range_g,
+    energy_j,
+    energy_range_j,
+    grouped,
+    measured_ratio,
+    with_uncertainty,
+)
+from carbonmon_exporters.strings import encodable
+
+SCHEMA = "carbonmon.summary/1"
+
+State = Literal["running", "final", "recovered"]
+
+
+class MonitorCost(NamedTuple):
+    """What the monitor itself used; None where the system does not tell."""
+
+    cpu_s: float | None = None
+    peak_rss_bytes: int | None = None
+
+
+def summarize(
+    snapshot: Snapshot,
+    run: RunState,
+    state: State,
+    cost: MonitorCost | None = None,
+    recovered_j: float = 0.0,
+) -> dict[str, Any]:
+    """Return the summary of a run; what is unknown is None, never 0.
+
+    `recovered_j` is the part of the energy that was credited for time in which no monitor ran.
+    """
+    devices = {device_state.device.id: device_state for device_state in snapshot.devices}
+    rows = [with_uncertainty(total, devices) for total in run.totals]
+    document: dict[str, Any] = _clean(
+        {
+            "schema": SCHEMA,
+            "state": state,
+            "run": _run(run),
+            "energy": _energy(run, rows, devices, recovered_j),
+            "carbon": _carbon(snapshot, rows),
+            "monitor": _monitor(snapshot, cost or MonitorCost()),
+        }
+    )
+    return document
+
+
+def rfc3339(unix_s: float | None) -> str | None:
+    """A Unix time as text in UTC with milliseconds; None where it is unknown or beyond the calendar."""
+    if unix_s is None:
+        return None
+    try:
+        moment = datetime.fromtimestamp(unix_s, tz=timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _run(run: RunState) -> dict[str, Any]:
+    info = run.info
+    return {
+        "id": info.id,
+        "name": info.name,
+        "command": list(info.command),
+        "labels": dict(info.labels),
+        "host": info.host,
+        "scheduler": info.scheduler or None,
+        "scheduler_job_id": info.scheduler_job_id or None,
+        "started_at": rfc3339(info.started_at_s),
+        "ended_at": rfc3339(run.ended_at_s),
+        "duration_s": run.duration_s,
+        "exit_code": run.exit_code,
+        "signal": run.signal,
+    }
+
+
+def _energy(
+    run: RunState, rows: list[Row], devices: dict[str, DeviceState], recovered_j: float
+) -> dict[str, Any]:
+    total_j = energy_j(rows)
+    low_j, high_j = energy_range_j(rows)
+    by_method = grouped(rows, lambda total: total.method)
+    return {
+        "total_j": total_j,
+        "total_kwh": total_j / JOULES_PER_KWH,
+        "low_j": low_j,
+        "high_j": high_j,
+        "measured_ratio": measured_ratio(rows),
+        "recovered_j": recovered_j,
+        "methods": {method: _method(by_method[method]) for method in METHODS if method in by_method},
+        "components": {
+            component: {"energy_j": energy_j(group), "measured_ratio": measured_ratio(group)}
+            for component, group in grouped(rows, lambda total: total.component).items()
+        },
+        "devices": _devices(run, rows, devices),
+        "phases": _phases(run, rows),
+    }
+
+
+def _method(rows: list[Row]) -> dict[str, Any]:
+    total_j = energy_j(rows)
+    low_j, high_j = energy_range_j(rows)
+    return {
+        "energy_j": total_j,
+        "low_ratio": None if low_j is None or not total_j else 1 - low_j / total_j,
+        "high_ratio": None if high_j is None or not total_j else high_j / total_j - 1,
+        "sources": sorted({row.uncertainty.source for row in rows if row.uncertainty}),
+    }
+
+
+def _devices(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> list[dict[str, Any]]:
+    """The devices that the run touched, in the machine's order, then those that are gone."""
+    by_device = grouped(rows, lambda total: total.device_id)
+    unobserved_s = dict(run.unobserved_s)
+    touched = {*by_device, *unobserved_s, *dict(run.power_w)}
+    present = [
+        _device(state, by_device.get(device_id, []), unobserved_s.get(device_id))
+        for device_id, state in devices.items()
+        if device_id in touched
+    ]
+    gone = [
+        _gone_device(device_id, group, unobserved_s.get(device_id))
+        for device_id, group in by_device.items()
+        if device_id not in devices
+    ]
+    return present + gone
+
+
+def _device(state: DeviceState, rows: list[Row], unobserved_s: float | None) -> dict[str, Any]:
+    """The run's own energy of a device; power and utilisation are the device's, whoever used it."""
+    device = state.device
+    return {
+        "id": device.id,
+        "name": device.name,
+        "index": device.index,
+        "component": device.component,
+        "energy_j": energy_j(rows),
+        "methods": _joules_by_method(rows),
+        "share_ratio": device.share_ratio,
+        "share_note": device.share_note or None,
+        "mean_power_w": state.mean_power_w,
+        "peak_power_w": state.peak_power_w,
+        "utilization_ratio": state.utilization_mean_ratio,
+        "unobserved_s": unobserved_s,
+        "anomalies": {"reset": state.resets, "jump": state.jumps},
+    }
+
+
+def _gone_device(device_id: str, rows: list[Row], unobserved_s: float | None) -> dict[str, Any]:
+    """A device that has totals, from before a restart, and is not in the machine any more."""
+    return {
+        "id": device_id,
+        "name": None,
+        "index": None,
+        "component": rows[0].total.component,
+        "energy_j": energy_j(rows),
+        "methods": _joules_by_method(rows),
+        "share_ratio": None,
+        "share_note": None,
+        "mean_power_w": None,
+        "peak_power_w": None,
+        "utilization_ratio": None,
+        "unobserved_s": unobserved_s,
+        "anomalies": None,
+    }
+
+
+def _joules_by_method(rows: list[Row]) -> dict[str, float]:
+    groups = grouped(rows, lambda total: total.method)
+    return {method: energy_j(groups[method]) for method in METHODS if method in groups}
+
+
+def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
+    by_phase = grouped(rows, lambda total: total.phase)
+    seconds = dict(run.phases_s)
+    return {
+        phase: {
+            "energy_j": energy_j(by_phase.get(phase, ())),
+            "emissions_g": emissions_g(by_phase.get(phase, ())),
+            "duration_s": seconds.get(phase),
+        }
+        for phase in {**seconds, **by_phase}
+    }
+
+
+def _carbon(snapshot: Snapshot, rows: list[Row]) -> dict[str, Any]:
+    grams = emissions_g(rows)
+    low_g, high_g = emissions_range_g(rows)
+    drawn_kwh = energy_j(rows) / JOULES_PER_KWH * snapshot.pue_ratio
+    now = snapshot.intensity
+    return {
+        "emissions_g": grams,
+        "low_g": low_g,
+        "high_g": high_g,
+        "pue": snapshot.pue_ratio,
+        "intensity": {
+            "mean_g_per_kwh": grams / drawn_kwh if drawn_kwh else now.g_per_kwh,
+            "zone": now.zone,
+            "source": now.source,
+            "basis": now.basis,
+            "accounting": now.accounting,
+            "kind": now.kind,
+            "year": now.year,
+            "note": now.note or None,
+        },
+    }
+
+
+def _monitor(snapshot: Snapshot, cost: MonitorCost) -> dict[str, Any]:
+    return {
+        "version": snapshot.version,
+        "interval_s": snapshot.interval_s,
+        "samples": snapshot.samples,
+        "own_cpu_s": cost.cpu_s,
+        "own_peak_rss_bytes": cost.peak_rss_bytes,
+        "sources": [
+            {"sensor": sensor.name, "state": sensor.use, "reason": sensor.reason or None}
+            for sensor in snapshot.sensors
+        ],
+    }
+
+
+def _clean(value: Any) -> Any:
+    """Make everything fit for JSON: a number that is none is unknown, and all text is valid UTF-8."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {encodable(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return value

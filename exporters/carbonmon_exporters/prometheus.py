@@ -1,0 +1,107 @@
+"""The exporter `prometheus`: an HTTP endpoint with the newest snapshot as metrics."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from carbonmon.errors import CarbonmonError
+from carbonmon.model import Snapshot
+from carbonmon.ports import Exporter, ExporterSettings
+from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
+from carbonmon_exporters.routes import METRICS_PATH, Routes
+from carbonmon_exporters.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+_log = logging.getLogger(__name__)
+
+
+def open_exporter(settings: ExporterSettings) -> Exporter:
+    """Make the exporter; it binds its port when it is started."""
+    return PrometheusExporter(settings)
+
+
+class PrometheusExporter:
+    """Serves `/metrics`, `/-/healthy` and `/-/ready` until it is closed."""
+
+    name = "prometheus"
+
+    def __init__(
+        self,
+        settings: ExporterSettings,
+        *,
+        read_timeout_s: float = READ_TIMEOUT_S,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._settings = settings
+        self._read_timeout_s = read_timeout_s
+        self._max_connections = max_connections
+        self._server: MetricsServer | None = None
+
+    def start(self, latest: Callable[[], Snapshot]) -> str:
+        """Serve; returns the address of the metrics, and says so if it is not the port asked for.
+
+        Raises CarbonmonError when no port can be had.
+        """
+        registry = CollectorRegistry()
+        registry.register(SnapshotCollector(latest))
+        registry.register(OwnProcessCollector(self._settings.procfs))
+        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0)
+        host, port = self._settings.listen
+        remark = ""
+        try:
+            server = self._bind(host, port, app)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise _unavailable(host, port, error) from error
+            remark = f" (port {port} was taken)"
+            try:
+                server = self._bind(host, 0, app)
+            except OSError as second:
+                raise _unavailable(host, 0, second) from second
+        except (OverflowError, UnicodeError) as error:  # what getaddrinfo and bind say to nonsense
+            raise _unavailable(host, port, error) from error
+        self._server = server
+        server.start()
+        if not _is_loopback(server.server_name):
+            _log.warning(
+                "the metrics at %s have no authentication: whoever reaches that address can read them",
+                _join(server.server_name, server.server_port),
+            )
+        return f"http://{_join(server.server_name, server.server_port)}{METRICS_PATH}{remark}"
+
+    def finish(self, final: Snapshot) -> None:
+        """Nothing to do: the last snapshot stays served until the exporter is closed."""
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _bind(self, host: str, port: int, app: WSGIApplication) -> MetricsServer:
+        return MetricsServer(
+            (host, port), app, read_timeout_s=self._read_timeout_s, max_connections=self._max_connections
+        )
+
+
+def _unavailable(host: str, port: int, error: Exception) -> CarbonmonError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    where = _join(host, port)
+    return CarbonmonError(
+        f"cannot serve metrics at {where}: {reason}; choose another place with --listen ADDRESS:PORT"
+    )
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.partition("%")[0]).is_loopback

@@ -1,0 +1,77 @@
+"""What is answered at which path: a small WSGI application in front of prometheus_client's own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_log = logging.getLogger(__name__)
+
+METRICS_PATH = "/metrics"
+_PLAIN = ("Content-Type", "text/plain; charset=utf-8")
+
+Answer = tuple[str, list[tuple[str, str]], bytes]
+
+
+class Routes:
+    """Routes GET and HEAD to the metrics, to the two probes, and everything else to 404."""
+
+    def __init__(self, metrics: WSGIApplication, is_ready: Callable[[], bool]) -> None:
+        self._metrics = metrics
+        self._is_ready = is_ready
+        self._has_failed = False
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            status, headers, body = self._answer(environ)
+        # The caller is a stranger on the network: whatever fails inside becomes a 500 without details,
+        # and the job's terminal never sees it.
+        except Exception as error:  # noqa: BLE001
+            self._report(error)
+            status, headers, body = _plain("500 Internal Server Error", "carbonmon failed to answer")
+        start_response(status, [*headers, ("Content-Length", str(len(body))), ("Server", "carbonmon")])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def _answer(self, environ: WSGIEnvironment) -> Answer:
+        path = environ["PATH_INFO"]
+        if path not in (METRICS_PATH, "/-/healthy", "/-/ready"):
+            return _plain("404 Not Found", f"Not found. The metrics are at {METRICS_PATH}")
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            status, headers, body = _plain("405 Method Not Allowed", "Use GET or HEAD")
+            return status, [*headers, ("Allow", "GET, HEAD")], body
+        if path == METRICS_PATH:
+            return self._scrape(environ)
+        if path == "/-/healthy":
+            return _plain("200 OK", "carbonmon is healthy")
+        if self._is_ready():
+            return _plain("200 OK", "carbonmon is ready")
+        return _plain("503 Service Unavailable", "carbonmon has taken no sample yet")
+
+    def _scrape(self, environ: WSGIEnvironment) -> Answer:
+        # The library's application answers 405 to HEAD; asked with GET it gives the headers of both.
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(
+            status: str, headers: list[tuple[str, str]], _: Any = None
+        ) -> Callable[[bytes], object]:
+            started.append((status, headers))
+            return lambda _: None
+
+        body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
+        status, headers = started[0]
+        return status, headers, body
+
+    def _report(self, error: Exception) -> None:
+        # The library appends the whole metric to an exception's text: its name is enough for a warning.
+        level = logging.DEBUG if self._has_failed else logging.WARNING
+        self._has_failed = True
+        _log.log(level, "a request for metrics failed with %s", type(error).__name__)
+        _log.debug("the failed request", exc_info=error)
+
+
+def _plain(status: str, text: str) -> Answer:
+    return status, [_PLAIN], f"{text}\n".encode()

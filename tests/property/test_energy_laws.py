@@ -1,0 +1,154 @@
+"""Laws of the meter that hold for every history of readings."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbonmon import energy
+from carbonmon.energy import Limits
+from carbonmon.model import Device, Failure, Interval, Reading, Spec, Uncertainty
+
+LIMITS = Limits(hold_s=3.0, max_gap_s=10.0)
+SPEC = Spec(300.0, Uncertainty(0.5, 1.0, "test"), "test")
+RANGE_UJ = 65_532_610_987
+
+POWER_W = st.floats(0.0, 400.0)
+STEP_S = st.floats(0.01, 2.0)
+SAID = st.sampled_from(["all", "no counter", "utilisation", "nothing"])
+
+
+def device(range_uj: int | None) -> Device:
+    return Device(
+        "d",
+        "gpu",
+        "d",
+        methods=("counter", "power", "tdp"),
+        counter_range_uj=range_uj,
+        max_power_w=400.0,
+        spec=SPEC,
+    )
+
+
+def play(
+    metered: Device, steps: list[tuple[float, float, str]], start_uj: int, range_uj: int | None
+) -> tuple[list[Interval], float]:
+    """Meter a history of (duration s, power W, what is said); the intervals, and the true joules.
+
+    The last reading says everything, so that a counter has the last word.
+    """
+    true_j, at_s = 0.0, 100.0
+    meter = energy.start(metered, reading(metered, start_uj, 0.0, "all", range_uj, 0.0), at_s)
+    intervals: list[Interval] = []
+    for number, (step_s, power_w, said) in enumerate(steps):
+        at_s += step_s
+        true_j += step_s * power_w
+        last = number == len(steps) - 1
+        meter, interval = energy.advance(
+            meter,
+            metered,
+            reading(metered, start_uj, true_j, "all" if last else said, range_uj, power_w),
+            at_s,
+            LIMITS,
+        )
+        if interval is not None:
+            intervals.append(interval)
+    end = energy.finish(meter, metered, at_s)
+    return intervals + ([end] if end is not None else []), true_j
+
+
+def reading(
+    metered: Device, start_uj: int, true_j: float, said: str, range_uj: int | None, power_w: float
+) -> Reading | Failure:
+    counter_uj = start_uj + round(true_j * 1e6)
+    if range_uj is not None:
+        counter_uj %= range_uj + 1
+    if said == "nothing":
+        return Failure(metered.id, "test")
+    if said == "utilisation":
+        return Reading(metered.id, utilization_ratio=0.4)
+    if said == "no counter":
+        return Reading(metered.id, power_w=power_w, utilization_ratio=0.4)
+    return Reading(metered.id, counter_uj, power_w, None, 0.4)
+
+
+STEPS = st.lists(st.tuples(STEP_S, POWER_W, SAID), min_size=1, max_size=60)
+
+
+@given(STEPS, st.integers(0, RANGE_UJ))
+def test_whatever_fails_on_the_way_a_surviving_counter_s_total_is_the_truth_or_a_debt_of_the_lower_rungs(
+    steps: list[tuple[float, float, str]], start_uj: int
+):
+    intervals, true_j = play(device(None), steps, start_uj, None)
+    total_j = sum(interval.energy_j for interval in intervals)
+    lower_j = sum(interval.power_j + interval.tdp_j for interval in intervals)
+    assert total_j >= true_j - 1e-3, "no joule is lost"
+    assert total_j <= max(true_j, lower_j) + 1e-3, "no joule is counted twice"
+    assert sum(interval.unobserved_s for interval in intervals) == 0.0
+
+
+@given(st.lists(st.tuples(STEP_S, POWER_W), min_size=1, max_size=60), st.integers(0, RANGE_UJ))
+def test_a_counter_may_wrap_at_any_point(steps: list[tuple[float, float]], start_uj: int):
+    history = [(step_s, power_w, "all") for step_s, power_w in steps]
+    intervals, true_j = play(device(RANGE_UJ), history, start_uj, RANGE_UJ)
+    assert abs(sum(interval.energy_j for interval in intervals) - true_j) < 1e-3
+    assert all(interval.resets == 0 and interval.jumps == 0 for interval in intervals)
+
+
+@given(STEPS, st.integers(0, RANGE_UJ))
+def test_intervals_are_never_negative_and_follow_one_another_without_a_hole(
+    steps: list[tuple[float, float, str]], start_uj: int
+):
+    intervals, _ = play(device(RANGE_UJ), steps, start_uj, RANGE_UJ)
+    at_s = 100.0
+    for interval in intervals:
+        assert min(interval.counter_j, interval.power_j, interval.tdp_j, interval.unobserved_s) >= 0.0
+        assert interval.start_s == at_s
+        assert interval.end_s >= interval.start_s
+        at_s = interval.end_s
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.02, 2.0), POWER_W), min_size=1, max_size=20),
+    st.integers(2, 5),
+    st.sampled_from(["counter", "power", "tdp"]),
+)
+def test_splitting_an_interval_changes_nothing(steps: list[tuple[float, float]], parts: int, method: str):
+    """Reading more often, while power stays the same, gives the same energy by every method."""
+
+    def total(pieces: int) -> float:
+        metered = device(None)
+        at_s, true_j = 0.0, 0.0
+        power_w = steps[0][1]
+        meter = energy.start(metered, said(0.0, power_w), at_s)
+        energy_j = 0.0
+        for step_s, power_w in steps:
+            meter = meter._replace(
+                shadow=meter.shadow._replace(last_w=power_w if method == "power" else None)
+            )
+            for _ in range(pieces):
+                at_s += step_s / pieces
+                true_j += power_w * step_s / pieces
+                meter, interval = energy.advance(meter, metered, said(true_j, power_w), at_s, LIMITS)
+                if interval is not None:
+                    energy_j += interval.energy_j
+        return energy_j
+
+    def said(true_j: float, power_w: float) -> Reading:
+        if method == "counter":
+            return Reading("d", round(true_j * 1e6))
+        if method == "power":
+            return Reading("d", power_w=power_w)
+        return Reading("d", utilization_ratio=power_w / SPEC.tdp_w)
+
+    assert abs(total(1) - total(parts)) < 1e-3
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=40))
+def test_no_sequence_of_counter_values_lets_a_total_fall_or_exceed_what_is_plausible(values: list[int]):
+    metered = device(None)
+    meter = energy.start(metered, Reading("d", values[0]), 0.0)
+    for second, value in enumerate(values[1:], 1):
+        meter, interval = energy.advance(meter, metered, Reading("d", value), float(second), LIMITS)
+        assert interval is not None
+        assert 0.0 <= interval.energy_j <= 2.0 * 400.0 * 2.0

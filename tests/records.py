@@ -1,0 +1,253 @@
+"""Factories for the records that exporters see: small to call, complete, and each field can be replaced.
+
+Everything is fixed: no clock, no chance. Defaults describe a node in the middle of a healthy run.
+"""
+
+from __future__ import annotations
+
+from carbonmon.model import (
+    MAIN_PHASE,
+    Component,
+    Device,
+    DeviceState,
+    Intensity,
+    Method,
+    RunInfo,
+    RunState,
+    RunTotal,
+    SensorState,
+    Snapshot,
+    Spec,
+    Uncertainty,
+)
+
+START_S = 1_795_000_000.0
+SENSOR_UNCERTAINTY = Uncertainty(0.05, 0.05, "NVML documentation")
+SPEC_UNCERTAINTY = Uncertainty(0.4, 0.2, "spread of measured utilisation curves")
+GRAMS_PER_JOULE = 0.0001
+"""360 g/kWh at a PUE of 1."""
+
+HOSTILE_TEXTS = (
+    'say "hi"',
+    "two\nlines",
+    "back\\slash and \\n",
+    "größe µ 東京 🔥",
+    "tab\tand\rreturn",
+    "line\u2028separator",
+    "",
+    " lead and trail ",
+    "{curly}=\"x\",y='z'",
+    "# EOF",
+)
+"""Names that a user may give a run; each must come through a round trip unchanged."""
+
+UNDECODABLE = "caf\udce9"
+"""What Python makes of an argument that is not UTF-8."""
+
+
+def gpu(index: int = 0) -> Device:
+    return Device(
+        id=f"GPU-{index:08d}-1111-2222-3333-444444444444",
+        component="gpu",
+        name="NVIDIA A100-SXM4-80GB",
+        index=index,
+        methods=("counter", "power", "tdp"),
+        max_power_w=400.0,
+        spec=Spec(400.0, SPEC_UNCERTAINTY, "vendor's data sheet"),
+        measured_uncertainty=SENSOR_UNCERTAINTY,
+    )
+
+
+def package(index: int = 0) -> Device:
+    return Device(
+        id=f"package-{index}",
+        component="cpu",
+        name="AMD EPYC 7742 64-Core Processor",
+        index=index,
+        methods=("counter", "tdp"),
+        counter_range_uj=262_143_328_850,
+        spec=Spec(225.0, SPEC_UNCERTAINTY, "vendor's data sheet"),
+        measured_uncertainty=SENSOR_UNCERTAINTY,
+    )
+
+
+def dram(index: int = 0) -> Device:
+    return Device(
+        id=f"dram-{index}",
+        component="dram",
+        name="memory of package 0",
+        index=index,
+        methods=("tdp",),
+        spec=Spec(30.0, SPEC_UNCERTAINTY, "W per GB"),
+    )
+
+
+def device_state(
+    device: Device,
+    *,
+    counter_j: float = 0.0,
+    power_j: float = 0.0,
+    tdp_j: float = 0.0,
+    unattributed_j: float = 0.0,
+    power_w: float | None = 250.0,
+    peak_power_w: float | None = 310.0,
+    mean_power_w: float | None = 240.0,
+    utilization_ratio: float | None = 0.9,
+    utilization_mean_ratio: float | None = 0.8,
+    unobserved_s: float = 0.0,
+    resets: int = 0,
+    jumps: int = 0,
+) -> DeviceState:
+    return DeviceState(
+        device=device,
+        counter_j=counter_j,
+        power_j=power_j,
+        tdp_j=tdp_j,
+        unattributed_j=unattributed_j,
+        power_w=power_w,
+        peak_power_w=peak_power_w,
+        mean_power_w=mean_power_w,
+        utilization_ratio=utilization_ratio,
+        utilization_mean_ratio=utilization_mean_ratio,
+        unobserved_s=unobserved_s,
+        resets=resets,
+        jumps=jumps,
+    )
+
+
+def run_total(
+    device_id: str,
+    component: Component,
+    method: Method,
+    energy_j: float,
+    *,
+    phase: str = MAIN_PHASE,
+    emissions_g: float | None = None,
+    emissions_low_g: float | None = None,
+    emissions_high_g: float | None = None,
+) -> RunTotal:
+    """One row; its emissions follow from the energy at 360 g/kWh, −10 % to +20 %, unless given."""
+    grams = energy_j * GRAMS_PER_JOULE if emissions_g is None else emissions_g
+    return RunTotal(
+        phase=phase,
+        component=component,
+        device_id=device_id,
+        method=method,
+        energy_j=energy_j,
+        emissions_g=grams,
+        emissions_low_g=grams * 0.9 if emissions_low_g is None else emissions_low_g,
+        emissions_high_g=grams * 1.2 if emissions_high_g is None else emissions_high_g,
+    )
+
+
+def run_info(
+    run_id: str = "slurm-4242",
+    *,
+    name: str = "train",
+    command: tuple[str, ...] = ("python", "train.py"),
+    labels: tuple[tuple[str, str], ...] = (),
+    scheduler: str = "slurm",
+    scheduler_job_id: str = "4242",
+) -> RunInfo:
+    return RunInfo(
+        id=run_id,
+        name=name,
+        command=command,
+        labels=labels,
+        host="node-7",
+        started_at_s=START_S,
+        scheduler=scheduler,
+        scheduler_job_id=scheduler_job_id,
+    )
+
+
+def run_state(
+    info: RunInfo | None = None,
+    totals: tuple[RunTotal, ...] = (),
+    *,
+    power_w: tuple[tuple[str, float | None], ...] = (),
+    unobserved_s: tuple[tuple[str, float], ...] = (),
+    phases_s: tuple[tuple[str, float], ...] = ((MAIN_PHASE, 3600.0),),
+    duration_s: float = 3600.0,
+    ended_at_s: float | None = None,
+    exit_code: int | None = None,
+    signal: int | None = None,
+) -> RunState:
+    return RunState(
+        info=info or run_info(),
+        totals=totals,
+        power_w=power_w,
+        unobserved_s=unobserved_s,
+        phases_s=phases_s,
+        duration_s=duration_s,
+        ended_at_s=ended_at_s,
+        exit_code=exit_code,
+        signal=signal,
+    )
+
+
+def intensity(g_per_kwh: float = 360.0, *, timestamp_s: float | None = None) -> Intensity:
+    return Intensity(
+        g_per_kwh=g_per_kwh,
+        low_g_per_kwh=g_per_kwh * 0.9,
+        high_g_per_kwh=g_per_kwh * 1.2,
+        zone="DE",
+        source="Ember",
+        kind="table",
+        basis="lifecycle",
+        accounting="production",
+        year=2024,
+        timestamp_s=timestamp_s,
+    )
+
+
+def snapshot(
+    runs: tuple[RunState, ...] = (),
+    devices: tuple[DeviceState, ...] = (),
+    *,
+    samples: int = 3600,
+    sensors: tuple[SensorState, ...] = (
+        SensorState("nvml", "used", "", up=True, read_s=0.0021, errors=(("timeout", 2),)),
+        SensorState("rapl", "not used", "energy_uj cannot be read", "sudo chmod o+r energy_uj"),
+    ),
+    now: Intensity | None = None,
+    pue_ratio: float = 1.0,
+    exporter_errors: tuple[tuple[str, int], ...] = (("prometheus", 0), ("summary", 0)),
+) -> Snapshot:
+    return Snapshot(
+        at_s=START_S + 3600.0,
+        version="0.1.0",
+        interval_s=1.0,
+        samples=samples,
+        runs=runs,
+        devices=devices,
+        sensors=sensors,
+        intensity=now or intensity(),
+        pue_ratio=pue_ratio,
+        exporter_errors=exporter_errors,
+    )
+
+
+def node(gpus: int = 8, packages: int = 2, drams: int = 2, info: RunInfo | None = None) -> Snapshot:
+    """A whole node with one run that owns all of it: GPUs and packages measured, memory estimated."""
+    gpu_states = tuple(
+        device_state(gpu(index), counter_j=900_000.0, power_j=1_000.0) for index in range(gpus)
+    )
+    cpu_states = tuple(device_state(package(index), counter_j=300_000.0) for index in range(packages))
+    dram_states = tuple(device_state(dram(index), tdp_j=40_000.0, power_w=11.5) for index in range(drams))
+    states = gpu_states + cpu_states + dram_states
+    totals = tuple(
+        run_total(state.device.id, state.device.component, method, joules)
+        for state in states
+        for method, joules in zip(
+            ("counter", "power", "tdp"), (state.counter_j, state.power_j, state.tdp_j), strict=True
+        )
+        if method in state.device.methods
+    )
+    run = run_state(
+        info,
+        totals,
+        power_w=tuple((state.device.id, state.power_w) for state in states),
+        unobserved_s=tuple((state.device.id, 0.0) for state in states),
+    )
+    return snapshot((run,), states)

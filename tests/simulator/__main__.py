@@ -1,0 +1,55 @@
+"""Run a command inside a simulated machine, then tell the truth: `python -m tests.simulator -- COMMAND…`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square, can_wrap
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the command's exit code; the joules of each device during the command go to stderr."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
+    parser.add_argument("--gpus", type=int, default=1, metavar="N")
+    parser.add_argument("--mig", type=int, default=0, metavar="N", help="MIG instances on each GPU")
+    parser.add_argument("--packages", type=int, default=1, metavar="N")
+    parser.add_argument("--psys", action="store_true", help="add a psys zone")
+    parser.add_argument("--watts", type=float, help="constant power of each GPU instead of a square wave")
+    parser.add_argument("--no-namespace", action="store_true", help="leave /sys alone; the tree is at $SYSFS")
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args(arguments)
+    gpus = [
+        Gpu(
+            profile=Constant(options.watts) if options.watts else Square(60, 350, 0.7 + 0.1 * place),
+            mig=[Mig()] * options.mig if options.mig else None,
+        )
+        for place in range(options.gpus)
+    ]
+    packages = [Package(Sine(120, 40, period_s=5), dram=Constant(15))] * options.packages
+    inside = bool(packages) and not options.no_namespace
+    if inside and not can_wrap():
+        sys.stderr.write("simulator: no mount namespaces here: /sys is the real one, the tree is at $SYSFS\n")
+        inside = False
+    with Simulator(gpus=gpus, packages=packages, psys=Constant(400) if options.psys else None) as machine:
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command
+        try:
+            start_s = machine.now_s()
+            environ = {"SYSFS": str(machine.sysfs)}
+            child = machine.popen(options.command, wrap=inside, env=environ, stdout=None, stderr=None)
+            code = child.wait()
+            end_s = machine.now_s()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        sys.stderr.write(f"simulator: the truth for these {end_s - start_s:.3f} s\n")
+        for gpu in machine.gpus:
+            sys.stderr.write(f"  {gpu.uuid:<40} {gpu.energy_j(start_s, end_s):12.3f} J\n")
+        for key, zone in machine.zones.items():
+            sys.stderr.write(f"  {key:<40} {zone.energy_j(start_s, end_s):12.3f} J\n")
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

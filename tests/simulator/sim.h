@@ -1,0 +1,158 @@
+/* The control file: the whole state of one simulated machine, mapped by the library, by powercapd and by
+ * the controlling Python process (layout.py mirrors this file; the sizes are checked on both sides).
+ *
+ * Little-endian, every field naturally aligned, no locks: each field is written and read on its own, and what
+ * must change together (a power profile, the driver's epoch) has two slots and one index that switches them.
+ * Times are seconds of CLOCK_BOOTTIME. */
+#ifndef SIM_H
+#define SIM_H
+
+#include <stdint.h>
+
+#define SIM_MAGIC 0x314d49534e4f4243ULL /* "CBONSIM1" */
+#define SIM_VERSION 1u
+#define SIM_MAX_GPUS 64
+#define SIM_MAX_MIG 7
+#define SIM_MAX_PROCESSES 32
+#define SIM_MAX_ZONES 64
+#define SIM_MAX_FUNCTIONS 64 /* one bit each in missing_functions */
+
+enum sim_function {
+#define SIM_FUNCTION(name) FN_##name,
+#include "functions.inc"
+#undef SIM_FUNCTION
+    SIM_FUNCTION_COUNT
+};
+
+enum sim_shape { SIM_CONSTANT, SIM_SQUARE, SIM_SINE, SIM_RAMP };
+
+/* Parameters by shape: constant (level); square (low, high, period, duty); sine (mean, amplitude, period);
+ * ramp (start, end, duration). In force from since_s on, when the integral stood at base. */
+struct sim_profile {
+    double since_s;
+    double base;
+    double parameter[4];
+    uint32_t shape;
+    uint32_t reserved;
+};
+
+/* The profile in force and the one before it, which the readings that look back still need. */
+struct sim_source {
+    uint32_t active;
+    uint32_t reserved;
+    struct sim_profile slot[2];
+};
+
+struct sim_mig {
+    char uuid[64];
+    char profile[24]; /* "1g.10gb" */
+    uint64_t memory_bytes;
+    uint32_t present;
+    uint32_t gpu_instance_id;
+    uint32_t compute_instance_id;
+    uint32_t gpu_slices;
+    uint32_t compute_slices;
+    uint32_t multiprocessors;
+};
+
+struct sim_process {
+    uint64_t memory_bytes;
+    uint32_t pid; /* 0: a free slot */
+    uint32_t graphics;
+    int32_t mig; /* index of the instance, or -1 */
+    uint32_t sm_percent;
+    uint32_t memory_percent;
+    uint32_t reserved;
+};
+
+struct sim_gpu {
+    char uuid[64];
+    char name[96];
+    uint64_t memory_total_bytes;
+    uint64_t memory_used_bytes;
+    uint64_t counter_start_mj;  /* what the counter says ... */
+    double counter_zero_s;      /* ... at this time */
+    double counter_refresh_s;   /* 0: at every read */
+    double sample_period_s;     /* the driver's buffer gets a sample that often */
+    double sensor_window_s;     /* a sample is the mean power of that long before it; 0: the moment's */
+    struct sim_source power;    /* watts */
+    struct sim_source utilization; /* percent */
+    uint32_t pci_domain;
+    uint32_t pci_bus;
+    uint32_t pci_device;
+    uint32_t pci_device_id;
+    uint32_t architecture;
+    uint32_t virtualization;
+    int32_t mig_mode;           /* -1: the GPU knows no MIG; 0: off; 1: on */
+    uint32_t power_averaged;    /* nvmlDeviceGetPowerUsage is a 1 s average, as from Ampere on except on GA100 */
+    uint32_t power_limit_mw;
+    uint32_t reserved;
+    struct sim_mig mig[SIM_MAX_MIG];
+    struct sim_process process[SIM_MAX_PROCESSES];
+
+    /* Faults: 0 means healthy. */
+    int64_t counter_offset_mj;
+    double counter_reset_at;
+    double slow_s;
+    uint32_t lost;
+    uint32_t no_counter;
+    uint32_t no_power;
+    uint32_t no_power_limit;
+    uint32_t no_utilization;
+    uint32_t no_processes;
+    uint32_t no_permission;
+    uint32_t hang;
+    uint32_t call_error;
+    uint32_t counter_error;
+    uint32_t power_error;
+    uint32_t fail_next_counter_reads; /* the library counts it down */
+
+    uint64_t counter_reads; /* by any function: the library counts it up */
+};
+
+struct sim_zone {
+    char path[128]; /* the zone's folder, relative to the tree */
+    uint64_t start_uj;
+    uint64_t range_uj; /* the counter wraps from here to 0 */
+    double zero_s;     /* when the counter said start_uj */
+    struct sim_source power;
+    int32_t mirror_of; /* this zone repeats that one's counter; -1: its own */
+    uint32_t reserved;
+
+    int64_t offset_uj;
+    double reset_at;
+    double frozen_at;
+    uint32_t paused; /* the controller has replaced the file: leave it alone */
+    uint32_t reserved2;
+};
+
+/* What changes at once when the driver is loaded anew. */
+struct sim_epoch {
+    double loaded_s;
+    uint32_t order[SIM_MAX_GPUS]; /* NVML index -> place in gpu[] */
+};
+
+struct sim_control {
+    uint64_t magic; /* zeroed when the machine is closed */
+    uint32_t version;
+    uint32_t size;
+    double epoch_s;       /* t0 of the counters' refresh grid */
+    double wall_offset_s; /* Unix time minus CLOCK_BOOTTIME */
+    double manual_now_s;  /* the simulated time, if the controller owns it; 0: CLOCK_BOOTTIME */
+    uint64_t missing_functions;
+    uint32_t init_error;
+    uint32_t driver_generation; /* its lowest bit chooses the epoch */
+    struct sim_epoch epoch[2];
+    char driver_version[80];
+    char nvml_version[80];
+    uint32_t gpu_count;
+    uint32_t zone_count;
+    double powercap_tick_s;
+    double powercap_now_s;    /* the time of powercapd's last complete pass ... */
+    uint64_t powercap_passes; /* ... and how many there were */
+    struct sim_gpu gpu[SIM_MAX_GPUS];
+    struct sim_zone zone[SIM_MAX_ZONES];
+    uint64_t calls[SIM_MAX_GPUS + 1][SIM_MAX_FUNCTIONS]; /* the last row: calls on no GPU */
+};
+
+#endif

@@ -1,0 +1,197 @@
+"""Finding a place, and the two providers of a constant carbon intensity."""
+
+from __future__ import annotations
+
+import pytest
+
+from carbonmon.errors import ConfigError
+from carbonmon.grid import fixed, table
+from carbonmon.grid.regions import nearest, resolve
+from carbonmon.ports import IntensitySettings
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("FR", "FR"),
+        ("fr", "FR"),
+        (" fr ", "FR"),
+        ("FRA", "FR"),
+        ("France", "FR"),
+        ("US-CA", "US-CA"),
+        ("us-ca", "US-CA"),
+        ("california", "US-CA"),
+        ("CA", "CA"),
+        ("EGRID-CAMX", "EGRID-CAMX"),
+        ("WORLD", "WORLD"),
+        ("north america", "NORTH_AMERICA"),
+        ("UK", "GB"),
+        ("Québec", "CA-QC"),
+        ("aws:us-east-1", "US-VA"),
+        ("gcp:europe-west1", "BE"),
+        ("azure:westeurope", "NL"),
+        ("AZURE:WestEurope", "NL"),
+        ("coreweave:lga1", "US-NJ"),
+    ],
+)
+def test_a_place_is_found_by_code_name_or_cloud_region(text: str, zone: str) -> None:
+    region = resolve(text)
+    assert region.zone == zone
+    assert region.intensity.zone == zone
+    assert region.intensity.kind == "table"
+    assert region.note == region.intensity.note
+
+
+def test_an_explicit_region_has_no_range_and_says_what_its_figure_means() -> None:
+    intensity = resolve("FR").intensity
+    assert intensity.g_per_kwh == intensity.low_g_per_kwh == intensity.high_g_per_kwh == 44.18
+    assert (intensity.basis, intensity.accounting, intensity.year) == ("lifecycle", "production", 2024)
+    assert "Ember" in intensity.source
+    assert intensity.timestamp_s is None
+    assert intensity.note == ""
+
+
+def test_the_preferred_row_of_a_zone_wins_over_its_alternatives() -> None:
+    assert resolve("US").intensity.basis == "lifecycle"
+    assert resolve("US-CA").intensity.g_per_kwh == 199.67
+    assert resolve("world").intensity.g_per_kwh == 473.01
+
+
+def test_a_cloud_region_reports_its_pue_and_applies_none() -> None:
+    region = resolve("aws:us-east-1")
+    assert region.cloud == ("aws", "us-east-1")
+    assert region.name == "Northern Virginia"
+    assert (region.region_pue, region.provider_pue) == (1.15, 1.14)
+    assert "not applied" in region.pue_note
+    assert region.intensity.g_per_kwh == resolve("US-VA").intensity.g_per_kwh
+    assert "lies in US-VA (Virginia)" in region.note
+
+
+def test_a_cloud_region_without_a_stated_pue_has_none() -> None:
+    region = resolve("ovh:gra")
+    assert region.region_pue is None
+    assert region.provider_pue == 1.28
+
+
+def test_a_plain_place_has_no_cloud_and_no_pue() -> None:
+    region = resolve("FR")
+    assert (region.cloud, region.region_pue, region.provider_pue, region.pue_note) == (None, None, None, "")
+
+
+def test_googles_own_figure_is_mentioned_but_not_used() -> None:
+    region = resolve("gcp:us-central1")
+    assert "412.72 gCO2e/kWh" in region.note
+    assert region.intensity.g_per_kwh == resolve("US-IA").intensity.g_per_kwh
+
+
+@pytest.mark.parametrize("text", ["CA-ON", "AU-NSW", "gcp:northamerica-northeast1", "azure:australiaeast"])
+def test_figures_of_2019_are_flagged(text: str) -> None:
+    assert "data of 2019" in resolve(text).note
+
+
+def test_the_southernmost_swedish_zone_is_called_a_lower_bound() -> None:
+    assert "a lower bound: covers 85.05 % of generation" in resolve("SE-SE4").note
+    assert "lower bound" not in resolve("SE-SE3").note
+
+
+@pytest.mark.parametrize("text", ["CF", "CAF", "Western Sahara"])
+def test_a_place_without_a_usable_figure_falls_back_to_the_world_and_says_so(text: str) -> None:
+    region = resolve(text)
+    assert region.intensity.g_per_kwh == 473.01
+    assert region.intensity.zone == "WORLD"
+    assert region.zone != "WORLD"
+    assert "is unusable" in region.note
+    assert "World (WORLD) stands in" in region.note
+    assert region.note == region.intensity.note
+
+
+def test_an_unusable_part_of_a_country_falls_back_to_the_country_that_it_belongs_to() -> None:
+    region = resolve("CN-HK")
+    assert region.intensity.zone == "HK"
+    assert "Hong Kong (HK) stands in" in region.note
+
+
+def test_an_unknown_region_is_named_with_its_nearest_matches_and_the_mend() -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve("Frence")
+    assert "'Frence' is unknown" in str(error.value)
+    assert "FR (France)" in str(error.value)
+    assert "--region FR" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("us-east-1", "aws:us-east-1 (Northern Virginia)"),
+        ("aws:us-est-1", "aws:us-east-1 (Northern Virginia)"),
+        ("FR-IDF", "FR (France)"),
+        ("NO1", "NO-NO1 (Norway Bidding Zone 1 (Oslo))"),
+    ],
+)
+def test_the_most_like_region_comes_first(text: str, near: str) -> None:
+    with pytest.raises(ConfigError, match="is unknown"):
+        resolve(text)
+    assert nearest(text)[0] == near
+
+
+@pytest.mark.parametrize("text", ["", "   ", "nowhere", "aws:", ":", "foo:bar"])
+def test_nonsense_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is unknown"):
+        resolve(text)
+
+
+def test_an_ambiguous_name_is_refused_with_every_meaning() -> None:
+    with pytest.raises(ConfigError, match="ambiguous") as error:
+        resolve("Georgia")
+    assert "GE (Georgia)" in str(error.value)
+    assert "US-GA (Georgia)" in str(error.value)
+    assert "--region GE" in str(error.value)
+
+
+def test_as_many_neighbours_come_as_were_asked_for() -> None:
+    assert len(nearest("Frence", n=2)) == 2
+
+
+def test_without_a_region_the_world_stands_in_with_the_range_of_its_countries() -> None:
+    world = table.world_default()
+    assert (world.zone, world.g_per_kwh) == ("WORLD", 473.01)
+    assert 20 < world.low_g_per_kwh < 100
+    assert 700 < world.high_g_per_kwh < 1000
+    assert "no region was given" in world.note
+
+
+def test_the_table_provider_is_constant_in_time() -> None:
+    provider = table.open_provider(IntensitySettings(region="FR"))
+    assert provider.intensity_at(0.0) == provider.intensity_at(2e9) == resolve("FR").intensity
+    provider.close()
+
+
+def test_the_table_provider_serves_the_world_without_a_region() -> None:
+    provider = table.open_provider(IntensitySettings())
+    assert provider.intensity_at(0.0) == table.world_default()
+
+
+def test_the_table_provider_refuses_an_unknown_region() -> None:
+    with pytest.raises(ConfigError):
+        table.open_provider(IntensitySettings(region="nowhere"))
+
+
+def test_a_fixed_figure_is_the_users_own() -> None:
+    intensity = fixed.open_provider(IntensitySettings(g_per_kwh=12.5)).intensity_at(0.0)
+    assert intensity.g_per_kwh == intensity.low_g_per_kwh == intensity.high_g_per_kwh == 12.5
+    assert (intensity.kind, intensity.zone, intensity.source) == ("fixed", "", "user")
+
+
+def test_a_fixed_figure_of_zero_is_zero() -> None:
+    assert fixed.FixedProvider(0.0).intensity_at(0.0).g_per_kwh == 0.0
+
+
+@pytest.mark.parametrize("g_per_kwh", [-1.0, float("nan"), float("inf")])
+def test_an_impossible_figure_is_refused(g_per_kwh: float) -> None:
+    with pytest.raises(ConfigError, match="impossible"):
+        fixed.FixedProvider(g_per_kwh)
+
+
+def test_a_fixed_provider_needs_a_figure() -> None:
+    with pytest.raises(ConfigError, match="no carbon intensity was given"):
+        fixed.open_provider(IntensitySettings(region="FR"))

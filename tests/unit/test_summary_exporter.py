@@ -1,0 +1,2 @@
+from tests.records import node
+def test_x(): assert node()

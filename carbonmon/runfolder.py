@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from carbonmon.errors import ConfigError
@@ -15,23 +14,26 @@ def create(output: Path, run_id: str | None, default_id: str) -> Path:
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
+        if run_id is None:
+            return _make_unique(output, default_id)
+        folder = output / run_id
+        folder.mkdir()
+    except FileExistsError:
+        if run_id is None or not output.is_dir():
+            raise ConfigError(f"--output: {output} is not a folder; give one: --output DIR") from None
+        state = "has already finished" if (folder / "summary.json").exists() else "exists already"
+        raise ConfigError(
+            f"--run-id: {run_id!r} {state} in {output}; give another id, or remove {folder}"
+        ) from None
     except OSError as error:
         raise ConfigError(
             f"--output: {output} cannot be written ({error.strerror or error}); "
             "give a folder that can: --output DIR"
         ) from None
-    if run_id is not None:
-        folder = output / run_id
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            state = "has already finished" if (folder / "summary.json").exists() else "exists already"
-            raise ConfigError(
-                f"--run-id: {run_id!r} {state} in {output}; give another id, or remove {folder}"
-            ) from None
-        return folder
+    return folder
+
+
+def _make_unique(output: Path, default_id: str) -> Path:
     number = 1
     while True:
         folder = output / (default_id if number == 1 else f"{default_id}-{number}")

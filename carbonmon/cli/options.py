@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import sys
 from collections.abc import Callable
@@ -124,7 +123,7 @@ def monitor_options(command: Command) -> Command:
         is_eager=True,
         expose_value=False,
         callback=_load_config,
-        help=f"A TOML file with these options as keys; default: ./{CONFIG_NAME}, else the user's config folder.",
+        help=f"TOML with these options as keys; default: ./{CONFIG_NAME}, else the user's config folder.",
     )(command)
 
 
@@ -199,12 +198,15 @@ def read_toml(path: Path) -> dict[str, Any]:
             reason = "reading TOML needs Python 3.11 or later, or: pip install tomli"
             raise ConfigError(f"{path}: {reason}") from None
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
+        text = path.read_bytes().decode()
+        table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"--config: {path} cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        reason = str(error)
+        if "end of document" in reason:
+            reason += f", which is line {text.count(chr(10)) + 1}"
+        raise ConfigError(f"{path}: not valid TOML: {reason}") from None
     return {key.replace("-", "_"): _toml_value(path, key, value) for key, value in table.items()}
 
 
@@ -213,6 +215,8 @@ def _toml_value(path: Path, key: str, value: Any) -> Any:
     name = key.replace("_", "-")
     settings = _OPTIONS.get(name)
     if settings is None:
+        import difflib
+
         near = difflib.get_close_matches(name, OPTION_NAMES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(OPTION_NAMES)}"
         raise ConfigError(f"{path}: unknown option {key!r}; {hint}")

@@ -22,7 +22,16 @@ class DramSensor:
         self._total_bytes = total_bytes
 
     def devices(self) -> Sequence[Device]:
-        return [Device("dram-0", "dram", f"{self._total_bytes / 2**30:.1f} GiB of memory", 0, ("tdp",), spec=self._spec)]
+        return [
+            Device(
+                "dram-0",
+                "dram",
+                f"{self._total_bytes / 2**30:.1f} GiB of memory",
+                0,
+                ("tdp",),
+                spec=self._spec,
+            )
+        ]
 
     def sources(self) -> Sequence[SensorState]:
         return [SensorState(self.name, "used", f"{self._spec.tdp_w:.3g} W = {self._spec.source}", "", True)]

@@ -25,7 +25,7 @@ class Family:
 
     def info(self) -> InfoMetricFamily:
         """An OpenMetrics info; the classic text format shows it as a gauge that is always 1."""
-        return InfoMetricFamily(self.name, self.help)
+        return InfoMetricFamily(self.name.removesuffix("_info"), self.help)
 
     def empty(self) -> Metric:
         """The family without samples, of its own kind."""

@@ -66,7 +66,7 @@ class MetricsServer(WSGIServer):
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._acceptor = threading.Thread(target=self._accept, name="carbonmon-metrics", daemon=True)
-        super().__init__((str(bound[0]), int(bound[1])), _Handler)
+        super().__init__((str(bound[0]), port), _Handler)  # bound[1] would be cut to 16 bits, not refused
         self.set_app(app)
 
     def server_bind(self) -> None:

@@ -10,7 +10,7 @@ WIDTH = 100
 
 _ENERGY_UNITS = ((3.6e9, "MWh"), (3.6e6, "kWh"), (3.6e4, "Wh"), (1e3, "kJ"), (0.0, "J"))
 _JOULES = {"MWh": 3.6e9, "kWh": 3.6e6, "Wh": 3.6e3, "kJ": 1e3, "J": 1.0}
-_MASS_UNITS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (0.0, "mg"))
+_MASS_UNITS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-12, "mg"), (0.0, "g"))
 _GRAMS = {"t": 1e6, "kg": 1e3, "g": 1.0, "mg": 1e-3}
 _MEASURED = ("counter", "power")
 
@@ -173,7 +173,7 @@ def _listed(start: str, items: list[str]) -> str:
 
 
 def _unit(amount: float, units: tuple[tuple[float, str], ...]) -> str:
-    """The largest unit whose threshold the amount reaches; the smallest for an amount of 0 as well."""
+    """The first unit whose threshold the amount reaches; the last one is for 0."""
     return next(unit for threshold, unit in units if abs(amount) >= threshold)
 
 

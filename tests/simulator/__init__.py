@@ -10,8 +10,8 @@ so a test compares what the monitor found with the truth, while faults are switc
         ...
         machine.gpus[0].energy_between_wall(started_unix_s, ended_unix_s)
 
-In the test's own process, call `machine.preload()` before `pynvml.nvmlInit()`; `machine.advance(1.0)` moves the
-machine's time without waiting.
+In the test's own process, call `machine.preload()` before `pynvml.nvmlInit()`; `machine.advance(1.0)` moves
+the machine's time without waiting.
 """
 
 from tests.simulator.build import can_build

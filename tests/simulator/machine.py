@@ -173,12 +173,10 @@ class Simulator:
         control = self._control
         old, new = (control.epoch[(control.driver_generation + step) & 1] for step in (0, 1))
         new.loaded_s = self.now_s()
-        new.order[:] = old.order[:]
-        if order is not None:
-            if sorted(order) != list(range(len(self.gpus))):
-                raise ValueError("the order must name each GPU once")
-            for index, place in enumerate(order):
-                new.order[index] = place
+        if order is not None and sorted(order) != list(range(len(self.gpus))):
+            raise ValueError("the order must name each GPU once")
+        for index in range(len(self.gpus)):
+            new.order[index] = old.order[index] if order is None else order[index]
         control.driver_generation += 1
 
     def fault(self, *, init_error: int | None = None, missing_functions: Iterable[str] | None = None) -> None:

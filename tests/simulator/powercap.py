@@ -17,7 +17,6 @@ PACKAGE_RANGE_UJ = 262_143_328_850  # max_energy_range_uj of many Xeons
 DRAM_RANGE_UJ = 65_712_999_613
 EIGHTY_WATTS = Constant(80.0)
 
-FAULTS = ("frozen", "reset_at", "offset_uj", "file")
 FILE_FAULTS: dict[str, bytes | None] = {  # what energy_uj holds instead; None: no such file to read
     "garbage": b"not a number\n",
     "empty": b"",

@@ -79,7 +79,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def open_sensor(settings: SensorSettings) -> RaplSensor:
-    """Open powercap below `settings.sysfs`; raises `SensorUnavailable` with the remedy where it cannot serve."""
+    """Open powercap below `settings.sysfs`; raises `SensorUnavailable` where it cannot serve."""
     root = settings.sysfs / "class" / "powercap" / "intel-rapl"
     zones, left_out = discover(settings.sysfs)
     if not zones:

@@ -1,0 +1,53 @@
+# carbonmon: two commands do everything on a machine with python3, pip, make and gcc:
+#   make run    sets up and monitors a real training job
+#   make test   sets up, checks and runs all tests
+.DEFAULT_GOAL := help
+.PHONY: help run test check wheel-test bench format clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := pyproject.toml carbonmon/__init__.py
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: $(VENV)/.demo ## monitor a real training job of some 20 seconds
+	$(BIN)/carbonmon run -- $(BIN)/python examples/train_digits.py
+
+test: check $(VENV)/.dev wheel-test ## everything: checks, all tests, the built wheel
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## format, lint, types, and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use it
+	$(BIN)/python tests/wheel_check.py
+
+bench: $(VENV)/.dev ## print the table of docs/accuracy.md for this machine
+	$(BIN)/python -m tests.bench
+
+format: $(VENV)/.dev ## format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# Dependency groups need pip 25.1, newer than many machines have: upgrade inside the environment first.
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV) && $(PYTHON) -m pip install --quiet --target build/virtualenv virtualenv \
+	  && PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv --quiet $(VENV); }
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.venv $(SETUP)
+	$(BIN)/python -m pip install --quiet --editable . --group demo
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.venv $(SETUP)
+	$(BIN)/python -m pip install --quiet --editable . --group demo --group dev
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,122 @@
+"""Mistakes that people make: a clear error before the job starts, and exit code 2."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import command
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--region", "Frnace"], "France"),
+        (["--region", "FR", "--intensity", "50"], "exclude one another"),
+        (["--intensity", "-1"], "--intensity"),
+        (["--intensity", "nan"], "--intensity"),
+        (["--intensity", "much"], "--intensity"),
+        (["--pue", "-1"], "--pue"),
+        (["--pue", "0.9"], "from 1 to 10"),
+        (["--pue", "nan"], "--pue"),
+        (["--interval", "0.01"], "from 0.05 to 3600"),
+        (["--interval", "3601"], "from 0.05 to 3600"),
+        (["--interval", "soon"], "--interval"),
+        (["--listen", "nonsense"], "ADDRESS:PORT"),
+        (["--listen", "127.0.0.1:99999"], "ADDRESS:PORT"),
+        (["--output", "/proc/nowhere"], "cannot be written"),
+        (["--run-id", "a/b"], "letters, digits"),
+        (["--run-id", ".."], "letters, digits"),
+        (["--run-id", "x" * 65], "1 to 64"),
+        (["--label", "team"], "KEY=VALUE"),
+        (["--gpus", "first"], "neither an index nor a UUID"),
+        (["--gpu-model", "A1000000"], "no such GPU"),
+        (["--gpu-tdp", "0"], "--gpu-tdp"),
+        (["--sensor", "nvlm"], "did you mean nvml"),
+        (["--exporter", "promtheus"], "did you mean prometheus"),
+        (["--sensor", "replay"], "--sensor replay:FILE"),
+        (["--regoin", "FR"], "No such option"),
+    ],
+)
+def test_a_wrong_option_is_named_and_the_job_is_not_started(
+    tmp_path: Path, arguments: list[str], expected: str
+):
+    done = command.run(["run", *arguments, "--", "touch", "started"], tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "started").exists()
+
+
+def test_no_command_is_an_error_that_shows_how(tmp_path: Path):
+    done = command.run(["run"], tmp_path)
+    assert done.returncode == 2
+    assert "carbonmon run -- python train.py" in done.stderr
+
+
+def test_a_finished_run_id_is_refused(tmp_path: Path):
+    assert command.run(["run", "--run-id", "mine", "--", "true"], tmp_path).returncode == 0
+    done = command.run(["run", "--run-id", "mine", "--", "touch", "started"], tmp_path)
+    assert done.returncode == 2
+    assert "has already finished" in done.stderr
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('region = "FR', "line 1"),
+        ("\n\npue = = 2", "line 3"),
+        ('regoin = "FR"', "did you mean 'region'"),
+        ("pue = true", "'pue' must be a text or a number"),
+        ("pue = 0.5", "--pue"),
+        ("quiet = 3", "'quiet' must be true or false"),
+        ("label = 5", "'label' must be a table or a list"),
+        ("\xff", "not valid TOML"),
+    ],
+)
+def test_a_malformed_toml_file_is_named_with_line_or_key(tmp_path: Path, text: str, expected: str):
+    (tmp_path / "carbonmon.toml").write_bytes(text.encode("latin-1"))
+    done = command.run(["run", "--", "touch", "started"], tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_config_file_that_does_not_exist_is_named(tmp_path: Path):
+    done = command.run(["run", "--config", "nowhere.toml", "--", "true"], tmp_path)
+    assert done.returncode == 2
+    assert "nowhere.toml" in done.stderr
+
+
+def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path):
+    (tmp_path / "carbonmon.toml").write_text(
+        'intensity = 111\npue = 1.5\nname = "from file"\nlabel = { team = "vision", cost = "7" }\n'
+    )
+    env = {"CARBONMON_INTENSITY": "222", "CARBONMON_NAME": "from environment"}
+    done = command.run(["run", "--intensity", "333", "--", "true"], tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    document = command.summary(tmp_path)
+    assert document["carbon"]["intensity"]["mean_g_per_kwh"] == pytest.approx(333.0)
+    assert document["run"]["name"] == "from environment"
+    assert document["carbon"]["pue"] == 1.5
+    assert document["run"]["labels"] == {"team": "vision", "cost": "7"}
+
+
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not Path("/usr/bin/setpriv").exists(), reason="needs setpriv to be another user"
+)
+def test_an_output_folder_of_another_user_is_refused(tmp_path: Path):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    if os.geteuid() == 0:
+        done = command.run(["run", "--output", "/proc/1", "--", "touch", "started"], tmp_path)
+    else:
+        done = command.run(["run", "--output", str(folder / "runs"), "--", "touch", "started"], tmp_path)
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr

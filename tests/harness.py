@@ -1,0 +1,131 @@
+"""The monitor in the test's own process, on a simulated machine whose time only the test moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from carbonmon import app
+from carbonmon.config import Config
+from carbonmon.ledger import RunAccount
+from carbonmon.model import DeviceState, Intensity, RunInfo, Snapshot
+from carbonmon.ports import IntensityProvider
+from carbonmon.sampler import Sampler
+from tests.simulator import Simulator
+
+INTENSITY = Intensity(100.0, 100.0, 100.0, "", "test", "fixed")
+INFO = RunInfo("run-1", "run", ("train",), (), "host", 1_700_000_000.0)
+
+
+class FixedIntensity:
+    def intensity_at(self, wall_s: float) -> Intensity:
+        return INTENSITY
+
+    def close(self) -> None:
+        pass
+
+
+class MachineTime:
+    """The simulated machine's time as the monitor's clock."""
+
+    def __init__(self, machine: Simulator) -> None:
+        self._machine = machine
+
+    def now_s(self) -> float:
+        return self._machine.now_s()
+
+    def wall_s(self) -> float:
+        return self._machine.wall_s()
+
+
+class FakeClock:
+    """Time that stands still until it is moved."""
+
+    def __init__(self, now_s: float = 1000.0) -> None:
+        self.time_s = now_s
+        self.wall_offset_s = 1_700_000_000.0
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    def wall_s(self) -> float:
+        return self.time_s + self.wall_offset_s
+
+
+class Monitor:
+    """Sensors, meters and one run over a simulated machine. `watch` moves time and samples."""
+
+    def __init__(
+        self,
+        machine: Simulator,
+        *,
+        interval_s: float = 1.0,
+        sensors: tuple[str, ...] = ("nvml", "rapl"),
+        environ: Mapping[str, str] | None = None,
+        gpus: tuple[str, ...] | None = None,
+        procfs: Path = Path("/proc"),
+        provider: IntensityProvider | None = None,
+    ) -> None:
+        machine.preload()
+        machine.freeze()
+        self.machine = machine
+        self._closing = ExitStack()
+        config = Config(sysfs=machine.sysfs, procfs=procfs, sensors=sensors, gpus=gpus, interval_s=interval_s)
+        self.sensors = app.open_sensors(config, environ or {}, self._closing)
+        self.sampler = Sampler(
+            self.sensors.sensors,
+            self.sensors.devices,
+            self.sensors.unused(),
+            provider or FixedIntensity(),
+            MachineTime(machine),
+            interval_s,
+            1.0,
+            "test",
+        )
+        self.sampler.tick(edge=True)
+        self.sampler.begin(RunAccount(INFO, self.sensors.devices.values()))
+        self.start_s = machine.now_s()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    def watch(self, seconds: float) -> None:
+        """Sample at every interval for so long."""
+        interval_s = self.sampler.interval_s
+        for _ in range(round(seconds / interval_s)):
+            self.machine.advance(interval_s)
+            self.sampler.tick()
+
+    def look_away(self, seconds: float) -> None:
+        """Let time pass without a sample."""
+        self.machine.advance(seconds)
+
+    def finish(self) -> Snapshot:
+        self.sampler.tick(edge=True)
+        return self.sampler.finish(0, None)
+
+    @property
+    def latest(self) -> Snapshot:
+        return self.sampler.latest
+
+    def device(self, device_id: str) -> DeviceState:
+        return next(state for state in self.latest.devices if state.device.id == device_id)
+
+    def truth_j(self, device_id: str) -> float:
+        """What the device drew since the start, whatever it reported."""
+        now_s = self.machine.now_s()
+        for gpu in self.machine.gpus:
+            if gpu.uuid == device_id:
+                return gpu.energy_j(self.start_s, now_s)
+        return self.machine.zones[device_id].energy_j(self.start_s, now_s)
+
+    def error_ratio(self, device_id: str) -> float:
+        """How far the account of a device is from the truth, as a ratio of the truth."""
+        return self.device(device_id).energy_j / self.truth_j(device_id) - 1.0

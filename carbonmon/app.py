@@ -45,9 +45,8 @@ class Sensors(NamedTuple):
     sources: tuple[SensorState, ...]
 
     def unused(self) -> tuple[SensorState, ...]:
-        """The sources that are not among the opened sensors."""
-        names = {sensor.name for sensor in self.sensors}
-        return tuple(source for source in self.sources if source.name not in names)
+        """The sources that give nothing; what is used is read, and tells its own state."""
+        return tuple(source for source in self.sources if source.use == "not used")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +119,12 @@ def run(
     config: Config,
     command: Sequence[str],
     environ: Mapping[str, str],
-    announce: Callable[[Snapshot, Path, Sequence[str], Sequence[SensorState]], None],
+    announce: Callable[[Snapshot, str, Sequence[str]], None],
     clock: Clock | None = None,
 ) -> Result:
     """Meter one command from start to end.
 
-    `announce(snapshot, folder, places, sources)` is called once before the job starts. Raises
+    `announce(snapshot, run_id, places)` is called once before the job starts. Raises
     `ConfigError` for mistakes in the options, always before the job starts; whatever fails later is
     logged, and the job goes on.
     """
@@ -160,7 +159,7 @@ def run(
         for exporter in exporters:
             closing.callback(exporter.close)
             places.append(exporter.start(lambda: sampler.latest))
-        announce(sampler.latest, folder, [place for place in places if place], sensors.sources)
+        announce(sampler.latest, folder.name, [place for place in places if place])
         scheduler, scheduler_job_id = identity.scheduler_job(environ)
         sampler.tick(edge=True)
         info = RunInfo(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ import click
 from carbonmon import __version__, app
 from carbonmon.cli import options
 from carbonmon.errors import ConfigError
-from carbonmon.model import SensorState, Snapshot
+from carbonmon.model import Snapshot
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -31,15 +30,12 @@ def command(job: tuple[str, ...], **values: Any) -> None:
             "no command was given; write it after two hyphens: carbonmon run -- python train.py"
         )
 
-    def announce(
-        snapshot: Snapshot, folder: Path, places: Sequence[str], sources: Sequence[SensorState]
-    ) -> None:
+    def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
         if config.quiet:
             return
-        used = "; ".join(f"{source.name} {source.reason}" for source in sources if source.use == "used")
-        say(f"run {folder.name}: {' · '.join(places)} · {used or 'no source of power: see carbonmon doctor'}")
+        say(f"run {run_id}: {' · '.join([*places, sources_text(snapshot)])}")
         if snapshot.intensity.note:
-            say(f"{snapshot.intensity.g_per_kwh:.4g} gCO2e/kWh ({snapshot.intensity.note})")
+            say(f"{snapshot.intensity.g_per_kwh:.4g} gCO2e/kWh: {snapshot.intensity.note}")
 
     try:
         result = app.run(config, job, dict(os.environ), announce)
@@ -51,6 +47,21 @@ def command(job: tuple[str, ...], **values: Any) -> None:
         sys.stderr.write(describe(result.final))
     sys.stderr.flush()
     sys.exit(result.exit_code)
+
+
+def sources_text(snapshot: Snapshot) -> str:
+    """How many devices of each kind are known by which method, for the first line."""
+    counts: dict[tuple[str, str], int] = {}
+    for state in snapshot.devices:
+        method = state.device.methods[0] if state.device.methods else "nothing"
+        key = (state.device.component, method)
+        counts[key] = counts.get(key, 0) + 1
+    if not counts:
+        return "no source of power: see carbonmon doctor"
+    words = {"counter": "counter", "power": "power sensor", "tdp": "tdp, estimated"}
+    return ", ".join(
+        f"{count} {component} by {words.get(method, method)}" for (component, method), count in counts.items()
+    )
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""From one snapshot to metric families: a scrape reads the reference once and changes nothing."""
+"""From one snapshot to metric families: a scrape reads the reference once, takes no lock of the sampler."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from carbonmon.model import METHODS, RunInfo, RunState, Snapshot
 from carbonmon_exporters import families as f
+from carbonmon_exporters.births import Births
 from carbonmon_exporters.strings import encodable
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class SnapshotCollector(Collector):
 
     def __init__(self, latest: Callable[[], Snapshot]) -> None:
         self._latest = latest
+        self._births = Births()
 
     def describe(self) -> list[Metric]:
         """All families without samples, so that `?name[]=` finds them before the first sample."""
@@ -33,10 +35,10 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._latest()
-        for part in (_runs, _devices, _grid, _monitor):
-            for family in part(snapshot):
-                if family.samples:
-                    yield family
+        parts = (_runs, _devices, _grid, _monitor)
+        families = [family for part in parts for family in part(snapshot) if family.samples]
+        self._births.at_zero(families)
+        yield from families
 
 
 class OwnProcessCollector(Collector):

@@ -1,4 +1,4 @@
-"""The page docs/metrics.md, made from what the collectors describe.
+"""The page docs/metrics.md, made from the table of families that the collectors describe.
 
     python -m carbonmon_exporters.docs > docs/metrics.md
 

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from carbonmon_exporters.births import SCRAPER_HEADER, scraper
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -61,7 +63,16 @@ class Routes:
             started.append((status, headers))
             return lambda _: None
 
-        body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
+        who = (
+            f"{environ.get('REMOTE_ADDR')} {environ.get('HTTP_USER_AGENT')}"
+            if SCRAPER_HEADER in environ
+            else None
+        )
+        token = scraper.set(who)
+        try:
+            body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
+        finally:
+            scraper.reset(token)
         status, headers = started[0]
         return status, headers, body
 

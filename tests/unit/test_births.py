@@ -1,0 +1,65 @@
+"""A scraper sees each new counter series at 0 first; everybody else sees plain totals."""
+
+from __future__ import annotations
+
+import urllib.request
+
+from carbonmon_exporters.prometheus import PrometheusExporter
+from prometheus_client import parser
+
+from carbonmon.model import Snapshot
+from carbonmon.ports import ExporterSettings
+from tests.records import node
+
+PROMETHEUS = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/2.42.0"}
+
+
+def counters(place: str, **headers: str) -> dict[tuple[str, ...], float]:
+    request = urllib.request.Request(place, headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        text = answer.read().decode()
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in parser.text_string_to_metric_families(text)
+        if family.type == "counter" and family.name.startswith("carbonmon")
+        for sample in family.samples
+    }
+
+
+def grown(snapshot: Snapshot) -> Snapshot:
+    """The same machine with another phase in its run: new series beside old ones."""
+    run = snapshot.runs[0]
+    more = tuple(total._replace(phase="evaluation", energy_j=50.0) for total in run.totals)
+    return snapshot._replace(runs=(run._replace(totals=run.totals + more),))
+
+
+def test_a_scraper_sees_every_new_series_at_zero_once_and_then_its_whole_total():
+    shown = [node(gpus=2)]
+    exporter = PrometheusExporter(ExporterSettings(listen=("127.0.0.1", 0)))
+    place = exporter.start(lambda: shown[0])
+    try:
+        first = counters(place, **PROMETHEUS)
+        assert first
+        assert set(first.values()) == {0.0}
+        second = counters(place, **PROMETHEUS)
+        assert second == counters(place), "everybody else sees the plain totals"
+        assert any(second.values())
+        shown[0] = grown(shown[0])
+        third = counters(place, **PROMETHEUS)
+        new = third.keys() - second.keys()
+        assert new
+        assert {third[key] for key in new if "evaluation" in key} == {0.0}
+        assert {key: third[key] for key in second} == second, "no series that was seen steps back"
+    finally:
+        exporter.close()
+
+
+def test_a_person_s_look_takes_no_zero_away_from_the_scraper():
+    snapshot = node(gpus=1)
+    exporter = PrometheusExporter(ExporterSettings(listen=("127.0.0.1", 0)))
+    place = exporter.start(lambda: snapshot)
+    try:
+        assert any(counters(place).values())
+        assert set(counters(place, **PROMETHEUS).values()) == {0.0}
+    finally:
+        exporter.close()

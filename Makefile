@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: help run test check wheel-test bench format clean
+.PHONY: help run run-simulated test check wheel-test bench format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,6 +14,10 @@ help: ## show the targets
 
 run: $(VENV)/.demo ## monitor a real training job of some 20 seconds
 	$(BIN)/carbonmon run -- $(BIN)/python examples/train_digits.py
+
+run-simulated: $(VENV)/.demo ## the same on a simulated machine with 4 GPUs and 2 sockets
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.simulator --gpus 4 --packages 2 -- \
+	  carbonmon run --region FR -- python examples/train_digits.py
 
 test: check $(VENV)/.dev wheel-test ## everything: checks, all tests, the built wheel
 	$(BIN)/python -m pytest

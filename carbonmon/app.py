@@ -9,44 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon import __version__, identity, job, plugins, runfolder
 from carbonmon.clock import SystemClock
 from carbonmon.config import Config
-from carbonmon.errors import ConfigError, SensorUnavailable
-from carbonmon.guard import GuardedExporter, GuardedSensor
+from carbonmon.guard import GuardedExporter
 from carbonmon.ledger import RunAccount
-from carbonmon.model import Device, RunInfo, SensorState, Snapshot
-from carbonmon.ports import (
-    Clock,
-    ExporterSettings,
-    IntensityProvider,
-    IntensitySettings,
-    Sensor,
-    SensorSettings,
-)
+from carbonmon.model import RunInfo, Snapshot
+from carbonmon.opening import ANSWER_TIMEOUT_S, open_sensors
+from carbonmon.ports import Clock, ExporterSettings, IntensityProvider, IntensitySettings
 from carbonmon.sampler import Sampler
 
 log = logging.getLogger(__name__)
-
-STOP_TIMEOUT_S = 5.0
-"""How long a sampling thread that hangs in a driver call is waited for when the job has ended."""
-
-
-class Sensors(NamedTuple):
-    """The opened sensors, the devices that they meter together, and every source, in the user's order.
-
-    `sources` says of each source, and of parts of one, whether it is used, why not and what mends it.
-    """
-
-    sensors: tuple[GuardedSensor, ...]
-    devices: dict[str, Device]
-    sources: tuple[SensorState, ...]
-
-    def unused(self) -> tuple[SensorState, ...]:
-        """The sources that give nothing; what is used is read, and tells its own state."""
-        return tuple(source for source in self.sources if source.use == "not used")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,56 +30,6 @@ class Result:
     exit_code: int
     final: Snapshot | None
     folder: Path
-
-
-def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack) -> Sensors:
-    """Open the sensors of the config in their order; each knows what those before it serve."""
-    settings = SensorSettings(
-        sysfs=config.sysfs,
-        procfs=config.procfs,
-        environ=environ,
-        gpus=config.gpus,
-        gpu_model=config.gpu_model,
-        gpu_tdp_w=config.gpu_tdp_w,
-        cpu_model=config.cpu_model,
-        cpu_tdp_w=config.cpu_tdp_w,
-        dram_estimate=config.dram_estimate,
-    )
-    opened: list[GuardedSensor] = []
-    devices: dict[str, Device] = {}
-    sources: list[SensorState] = []
-    for entry in config.sensors:
-        name, _, argument = entry.partition(":")
-        open_sensor: Callable[[SensorSettings], Sensor] = plugins.load("carbonmon.sensors", name)
-        try:
-            sensor = open_sensor(replace(settings, argument=argument, known=dict(devices)))
-            guarded = GuardedSensor(sensor)
-            closing.callback(guarded.close)
-            for device in sensor.devices():
-                devices[device.id] = merge_devices(devices.get(device.id), device)
-        except SensorUnavailable as error:
-            sources.append(SensorState(name, "not used", error.reason, error.remedy))
-        except ConfigError:
-            raise
-        except Exception as error:  # a source's own bug at opening is a step down the ladder, never an end
-            log.warning("sensor %s cannot be opened", name, exc_info=True)
-            sources.append(SensorState(name, "not used", f"{type(error).__name__}: {error}"))
-        else:
-            opened.append(guarded)
-            sources.extend(guarded.sources)
-    return Sensors(tuple(opened), devices, tuple(sources))
-
-
-def merge_devices(first: Device | None, second: Device) -> Device:
-    """Two sensors' records of one device: the first wins, the second adds the rungs below it."""
-    if first is None:
-        return second
-    return replace(
-        first,
-        name=second.name if first.name == first.id else first.name,
-        methods=first.methods + tuple(method for method in second.methods if method not in first.methods),
-        spec=first.spec or second.spec,
-    )
 
 
 def open_provider(config: Config) -> IntensityProvider:
@@ -124,24 +48,22 @@ def run(
 ) -> Result:
     """Meter one command from start to end.
 
-    `announce(snapshot, run_id, places)` is called once before the job starts. Raises
-    `ConfigError` for mistakes in the options, always before the job starts; whatever fails later is
-    logged, and the job goes on.
+    `announce(snapshot, run_id, places)` is called once before the job starts. Raises `ConfigError` for
+    mistakes in the options, always before the job starts; whatever fails later is logged, and the job
+    goes on.
     """
     clock = clock or SystemClock()
     name = config.name or identity.command_name(command)
-    with ExitStack() as closing:
+    with ExitStack() as closing, ExitStack() as closing_sensors:
         provider = open_provider(config)
         closing.callback(provider.close)
-        sensors = open_sensors(config, environ, closing)
+        mask = job.block_signals()
+        sensors = open_sensors(config, environ, closing_sensors)
+        exporter_factories = [plugins.load("carbonmon.exporters", entry) for entry in config.exporters]
         default_id = identity.default_run_id(environ, name, clock.wall_s())
         folder = runfolder.create(config.output, config.run_id, default_id)
-        mask = job.block_signals()
         settings = ExporterSettings(listen=config.listen, run_folder=folder, procfs=config.procfs)
-        exporters = [
-            GuardedExporter(plugins.load("carbonmon.exporters", entry)(settings))
-            for entry in config.exporters
-        ]
+        exporters = [GuardedExporter(factory(settings)) for factory in exporter_factories]
         sampler = Sampler(
             sensors.sensors,
             sensors.devices,
@@ -161,7 +83,6 @@ def run(
             places.append(exporter.start(lambda: sampler.latest))
         announce(sampler.latest, folder.name, [place for place in places if place])
         scheduler, scheduler_job_id = identity.scheduler_job(environ)
-        sampler.tick(edge=True)
         info = RunInfo(
             id=folder.name,
             name=name,
@@ -172,30 +93,70 @@ def run(
             scheduler=scheduler,
             scheduler_job_id=scheduler_job_id,
         )
-        sampler.begin(RunAccount(info, sensors.devices.values()))
+        sampling = Sampling(sampler, info, clock)
+        sampling.start()
         try:
             pid = job.start(command, environ, mask)
         except OSError as error:
             log.error("%s: %s", command[0], error.strerror)
+            sampling.stop()
             with suppress(OSError):
                 folder.rmdir()
             return Result(job.start_error_code(error), None, folder)
-        stop = threading.Event()
-        thread = threading.Thread(target=_loop, args=(sampler, stop), name="carbonmon-sampler", daemon=True)
-        thread.start()
         outcome = job.wait(pid)
-        stop.set()
-        thread.join(STOP_TIMEOUT_S)
-        if thread.is_alive():
-            log.warning("a driver call hangs: the summary ends at the last sample before it")
-        final = sampler.finish(outcome.exit_code, outcome.signal)
-        for exporter in exporters:
-            exporter.finish(final)
+        final = None
+        try:
+            if not sampling.stop():
+                log.warning("a driver call hangs: what came after the last sample is unobserved")
+                closing_sensors.pop_all()  # closing a driver that hangs would hang as well
+            final = sampler.finish(outcome.exit_code, outcome.signal)
+            for exporter in exporters:
+                exporter.finish(final)
+        except Exception:  # our own bug: the job's exit code is passed on all the same
+            log.exception("the run could not be summed up")
         return Result(outcome.shell_code, final, folder)
 
 
-def _loop(sampler: Sampler, stop: threading.Event) -> None:
-    try:
-        sampler.run_until(stop)
-    except Exception:  # our own bug: the job goes on, the summary holds what was metered until now
-        log.exception("sampling stopped by a fault of carbonmon's own")
+class Sampling:
+    """The sampling thread of one run: baseline, then the loop, then one more sample at the end."""
+
+    def __init__(self, sampler: Sampler, info: RunInfo, clock: Clock) -> None:
+        self._sampler = sampler
+        self._info = info
+        self._clock = clock
+        self._ready = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="carbonmon-sampler", daemon=True)
+
+    def start(self) -> None:
+        """Return when the baseline is taken, so that the job starts right after it, or after a while."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads for this user: the job matters more
+            log.warning("no sampling: %s", error)
+        else:
+            self._ready.wait(ANSWER_TIMEOUT_S)
+        if not self._sampler.latest.runs:
+            log.warning("the sensors do not answer: the job starts unobserved")
+            self._begin()
+
+    def stop(self) -> bool:
+        """Whether the thread took its last sample; False if it hangs in a driver's call."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(ANSWER_TIMEOUT_S)
+        return not self._thread.is_alive()
+
+    def _begin(self) -> None:
+        info = replace(self._info, started_at_s=self._clock.wall_s())
+        self._sampler.begin(RunAccount(info, [state.device for state in self._sampler.latest.devices]))
+
+    def _loop(self) -> None:
+        try:
+            self._sampler.tick(edge=True)
+            if not self._sampler.latest.runs:
+                self._begin()
+            self._ready.set()
+            self._sampler.run_until(self._stop)
+        except Exception:  # our own bug: the job goes on, the summary holds what was metered until now
+            log.exception("sampling stopped by a fault of carbonmon's own")

@@ -61,7 +61,7 @@ class Sampler:
         self.latest = self._snapshot(clock.wall_s(), clock.now_s())
 
     def begin(self, run: RunAccount) -> None:
-        """Charge what is drawn from now on to a run; called before the loop, after a first tick."""
+        """Charge what is drawn from now on to a run; called before the loop, after a baseline."""
         self._run = run
         self._run_start_s = self._clock.now_s()
         self.latest = self._snapshot(self._clock.wall_s(), self._run_start_s)
@@ -106,7 +106,10 @@ class Sampler:
         grams_per_j = footprint.grams_per_joule(self._intensity, self._pue_ratio)
         for device_id, meter in self._meters.items():
             account = self._accounts[device_id]
-            interval = energy.finish(meter, account.device, self._last_s[device_id])
+            last_s = self._last_s[device_id]
+            # After a sample just now nothing is missing; if sampling hung, the time since then is lost.
+            end_s = last_s if now_s - last_s < 1.5 * self.interval_s else now_s
+            interval = energy.finish(meter, account.device, end_s)
             if interval is not None:
                 self._book(account, interval, grams_per_j)
         wall_s = self._clock.wall_s()

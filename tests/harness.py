@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from carbonmon import app
 from carbonmon.config import Config
 from carbonmon.ledger import RunAccount
 from carbonmon.model import DeviceState, Intensity, RunInfo, Snapshot
+from carbonmon.opening import open_sensors
 from carbonmon.ports import IntensityProvider
 from carbonmon.sampler import Sampler
 from tests.simulator import Simulator
@@ -73,7 +73,7 @@ class Monitor:
         self.machine = machine
         self._closing = ExitStack()
         config = Config(sysfs=machine.sysfs, procfs=procfs, sensors=sensors, gpus=gpus, interval_s=interval_s)
-        self.sensors = app.open_sensors(config, environ or {}, self._closing)
+        self.sensors = open_sensors(config, environ or {}, self._closing)
         self.sampler = Sampler(
             self.sensors.sensors,
             self.sensors.devices,

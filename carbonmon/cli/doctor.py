@@ -12,17 +12,18 @@ import click
 from carbonmon import __version__, app
 from carbonmon.cli import options
 from carbonmon.errors import ConfigError
+from carbonmon.opening import open_sensors
 
 
 @click.command("doctor")
-@options.monitor_options
+@options.with_options(*options.DOCTOR_OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(as_json: bool, **values: Any) -> None:
     """List every source: used, or why not and the command that mends it."""
     config = options.to_config(values)
     try:
         with ExitStack() as closing:
-            sensors = app.open_sensors(config, dict(os.environ), closing)
+            sensors = open_sensors(config, dict(os.environ), closing)
             provider = app.open_provider(config)
             closing.callback(provider.close)
             intensity = provider.intensity_at(0.0)

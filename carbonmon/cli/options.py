@@ -106,54 +106,67 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "log-format": _option("One line of text, or one JSON object.", None, LOG_FORMAT, "text"),
 }  # fmt: skip
 
-OPTION_NAMES = tuple(_OPTIONS)
+RUN_OPTIONS = tuple(_OPTIONS)
+DOCTOR_OPTIONS = (
+    *("region", "intensity", "gpus", "gpu-model", "gpu-tdp", "cpu-model", "cpu-tdp", "no-dram-estimate"),
+    *("sysfs", "procfs", "sensor", "log-level", "log-format"),
+)
+"""What changes which sources serve; the same TOML file does for both."""
 
 
-def monitor_options(command: Command) -> Command:
-    """Add every option of `run`, each with its CARBONMON_ variable, and `--config` before them."""
-    for name, settings in reversed(_OPTIONS.items()):
-        parameter = name.replace("-", "_")
-        variable = f"CARBONMON_{parameter.upper()}"
-        command = click.option(f"--{name}", parameter, envvar=variable, **settings)(command)
-    return click.option(
-        "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar="CARBONMON_CONFIG",
-        metavar="FILE",
-        is_eager=True,
-        expose_value=False,
-        callback=_load_config,
-        help=f"TOML with these options as keys; default: ./{CONFIG_NAME}, else the user's config folder.",
-    )(command)
+def with_options(*names: str) -> Callable[[Command], Command]:
+    """A decorator that adds the named options, each with its CARBONMON_ variable, and `--config`."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            parameter = name.replace("-", "_")
+            variable = f"CARBONMON_{parameter.upper()}"
+            command = click.option(f"--{name}", parameter, envvar=variable, **_OPTIONS[name])(command)
+        return click.option(
+            "--config",
+            type=click.Path(path_type=Path, dir_okay=False),
+            envvar="CARBONMON_CONFIG",
+            metavar="FILE",
+            is_eager=True,
+            expose_value=False,
+            callback=_load_config,
+            help=f"TOML with these options as keys; default: ./{CONFIG_NAME}, else the user's config folder.",
+        )(command)
+
+    return decorate
+
+
+_FIELDS = {
+    "region": "region",
+    "intensity": "intensity_g_per_kwh",
+    "pue": "pue_ratio",
+    "interval": "interval_s",
+    "listen": "listen",
+    "output": "output",
+    "run_id": "run_id",
+    "name": "name",
+    "label": "labels",
+    "gpus": "gpus",
+    "gpu_model": "gpu_model",
+    "gpu_tdp": "gpu_tdp_w",
+    "cpu_model": "cpu_model",
+    "cpu_tdp": "cpu_tdp_w",
+    "sysfs": "sysfs",
+    "procfs": "procfs",
+    "sensor": "sensors",
+    "exporter": "exporters",
+    "quiet": "quiet",
+}
+"""Which field of `Config` each option fills."""
 
 
 def to_config(values: dict[str, Any]) -> Config:
-    """The record of the parsed options; also sets carbonmon's own log up."""
+    """The record of a command's parsed options; also sets carbonmon's own log up."""
     set_up_log(values["log_level"], values["log_format"])
     if values["region"] is not None and values["intensity"] is not None:
         raise click.UsageError("--region and --intensity exclude one another: give the place or the figure")
-    return Config(
-        region=values["region"],
-        intensity_g_per_kwh=values["intensity"],
-        pue_ratio=values["pue"],
-        interval_s=values["interval"],
-        listen=values["listen"],
-        output=values["output"],
-        run_id=values["run_id"],
-        name=values["name"],
-        labels=tuple(values["label"]),
-        gpus=values["gpus"],
-        gpu_model=values["gpu_model"],
-        gpu_tdp_w=values["gpu_tdp"],
-        cpu_model=values["cpu_model"],
-        cpu_tdp_w=values["cpu_tdp"],
-        dram_estimate=not values["no_dram_estimate"],
-        sysfs=values["sysfs"],
-        procfs=values["procfs"],
-        sensors=values["sensor"],
-        exporters=values["exporter"],
-        quiet=values["quiet"],
-    )
+    fields = {field: values[option] for option, field in _FIELDS.items() if option in values}
+    return Config(dram_estimate=not values["no_dram_estimate"], **fields)
 
 
 def set_up_log(level: str, form: str) -> None:
@@ -217,8 +230,8 @@ def _toml_value(path: Path, key: str, value: Any) -> Any:
     if settings is None:
         import difflib
 
-        near = difflib.get_close_matches(name, OPTION_NAMES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(OPTION_NAMES)}"
+        near = difflib.get_close_matches(name, RUN_OPTIONS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RUN_OPTIONS)}"
         raise ConfigError(f"{path}: unknown option {key!r}; {hint}")
     if settings.get("is_flag"):
         if isinstance(value, bool):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ from carbonmon.model import Snapshot
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
-@options.monitor_options
+@options.with_options(*options.RUN_OPTIONS)
 @click.argument("job", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARG…]")
 def command(job: tuple[str, ...], **values: Any) -> None:
     """Monitor one training job from start to end.
@@ -44,8 +45,7 @@ def command(job: tuple[str, ...], **values: Any) -> None:
     if result.final is not None and not config.quiet:
         from carbonmon_exporters.summary import describe
 
-        sys.stderr.write(describe(result.final))
-    sys.stderr.flush()
+        echo(describe(result.final))
     sys.exit(result.exit_code)
 
 
@@ -65,9 +65,11 @@ def sources_text(snapshot: Snapshot) -> str:
 
 
 def say(text: str) -> None:
-    """A line of our own on stderr; a closed stderr is no reason to fail."""
-    try:
-        sys.stderr.write(f"carbonmon {__version__}: {text}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        pass
+    """A line of our own on stderr."""
+    echo(f"carbonmon {__version__}: {text}\n")
+
+
+def echo(text: str) -> None:
+    """Write to stderr; one that is closed or broken is no reason to fail the job."""
+    with suppress(OSError, ValueError):
+        click.echo(text, err=True, nl=False)

@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.e2e import command
+from tests.simulator import Constant, Gpu, Package, Simulator
 
 pytestmark = pytest.mark.e2e
 
@@ -248,3 +249,35 @@ def test_a_full_or_vanished_disk_changes_nothing_for_the_job(tmp_path: Path):
     done = command.run(["run", "--", "sh", "-c", "rm -rf carbonmon-runs; exit 7"], tmp_path)
     assert done.returncode == 7
     assert "exporter summary failed" in done.stderr
+
+
+@pytest.mark.parametrize("when", ["before the start", "in mid-run"])
+def test_a_driver_that_hangs_holds_up_neither_the_job_nor_its_exit_code(tmp_path: Path, when: str):
+    with Simulator(gpus=[Gpu()], packages=[Package(profile=Constant(100.0))]) as machine:
+        if when == "before the start":
+            machine.gpus[0].fault(hang=True)
+        options = ["--sysfs", str(machine.sysfs), "--sensor", "rapl,nvml", "--interval", "0.1"]
+        job = ["sh", "-c", "echo started; read line; exit 9"]
+        process = command.start(
+            ["run", *options, "--", *job], tmp_path, env=machine.environ, stdin=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        machine.gpus[0].fault(hang=True)
+        process.communicate("go on\n", timeout=command.DEADLINE_S)
+    assert process.returncode == 9
+    energy = command.summary(tmp_path)["energy"]
+    assert {device["component"] for device in energy["devices"]} >= {"cpu"}
+
+
+def test_a_closed_stderr_changes_nothing_for_the_job(tmp_path: Path):
+    shell = f"exec {command.CARBONMON} run --listen 127.0.0.1:0 -- sh -c 'echo out; exit 4' 2>&-"
+    done = subprocess.run(
+        ["sh", "-c", shell],
+        cwd=tmp_path,
+        env=command.environ(),
+        stdout=subprocess.PIPE,
+        timeout=command.DEADLINE_S,
+    )
+    assert (done.returncode, done.stdout) == (4, b"out\n")
+    assert command.summary(tmp_path)["state"] == "final"

@@ -1,0 +1,56 @@
+"""Prints docs/command-line.md: `python -m carbonmon.cli.docs`. A test fails when the page is stale."""
+
+from __future__ import annotations
+
+import click
+
+from carbonmon.cli import main
+
+HEAD = """# The command line
+
+Generated from the commands themselves: `python -m carbonmon.cli.docs > docs/command-line.md`.
+
+Every option is also an environment variable and a key of the TOML file (`--config`, else `./carbonmon.toml`,
+else `carbonmon.toml` in the user's config folder), which all commands share. Flags beat the environment,
+which beats the file. A mistake in an option ends the command with exit code 2 before the job starts.
+"""
+
+
+def page() -> str:
+    """The page in Markdown."""
+    parts = [HEAD]
+    context = click.Context(main, info_name="carbonmon")
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        if command is not None:
+            parts.append(_section(name, command))
+    return "\n".join(parts)
+
+
+def _section(name: str, command: click.Command) -> str:
+    argument = next((param for param in command.params if isinstance(param, click.Argument)), None)
+    usage = f"carbonmon {name} [OPTIONS]" + (
+        f" {argument.make_metavar(click.Context(command))}" if argument else ""
+    )
+    lines = [f"## `{usage}`", "", *[line.strip() for line in (command.help or "").strip().splitlines()], ""]
+    lines += ["| option | environment and TOML key | default | meaning |", "|---|---|---|---|"]
+    for param in command.params:
+        if isinstance(param, click.Option):
+            flag = param.opts[0] + (f" {param.metavar}" if param.metavar else _choices(param))
+            key = str(param.name).replace("_", "-")
+            variable = (
+                f"`{param.envvar}`, `{key}`"
+                if param.envvar and key != "config"
+                else f"`{param.envvar or '–'}`"
+            )
+            default = f"`{param.default}`" if param.show_default else ""
+            lines.append(f"| `{flag}` | {variable} | {default} | {param.help} |".replace("`–`", "–"))
+    return "\n".join(lines) + "\n"
+
+
+def _choices(param: click.Option) -> str:
+    return f" {','.join(map(str, param.type.choices))}" if isinstance(param.type, click.Choice) else ""
+
+
+if __name__ == "__main__":
+    click.echo(page(), nl=False)

@@ -1,0 +1,46 @@
+"""`python -m tests.bench [--quick] [--only NAME]…`: one Markdown table on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tests.bench import cpu, energy, faults, memory, scrape, size, start, table, tick
+from tests.simulator import can_build
+
+PARTS = {
+    "start": start.rows,
+    "memory": memory.rows,
+    "cpu": cpu.rows,
+    "tick": tick.rows,
+    "scrape": scrape.rows,
+    "size": size.rows,
+    "energy": energy.rows,
+    "faults": faults.rows,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds and shorter runs: about two minutes"
+    )
+    parser.add_argument("--only", action="append", choices=PARTS, metavar="NAME", help=", ".join(PARTS))
+    options = parser.parse_args(arguments)
+    if not can_build():
+        parser.error("the simulated machine needs gcc")
+    sys.stdout.write(f"{table.heading(arguments)}\n\n{table.HEAD}\n")
+    for name, rows in PARTS.items():
+        if options.only and name not in options.only:
+            continue
+        sys.stderr.write(f"{name} …\n")
+        for row in rows(options.quick):
+            sys.stdout.write(table.line(row) + "\n")
+            sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""How long a scrape of a working monitor takes, as its client sees it on loopback."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from tests.bench import node
+from tests.bench.table import Row, spread
+
+TARGET = "≤ 5 ms"
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    count = 200 if quick else 500
+    with node.machine() as sim, node.Monitored(sim) as monitored:
+        time.sleep(2.2)  # every series is there once two ticks have passed
+        asked = {
+            "in plain text": "",
+            "as Prometheus asks (OpenMetrics, gzip)": "".join(
+                f"{name}: {value}\r\n" for name, value in node.AS_PROMETHEUS_ASKS.items()
+            ),
+        }
+        for name, headers in asked.items():
+            get(monitored.url, headers)
+            times, body = [], b""
+            for _ in range(count):
+                elapsed_s, body = get(monitored.url, headers)
+                times.append(elapsed_s)
+                time.sleep(0.005)
+            plain = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+            series = sum(not text.startswith(b"#") for text in plain.splitlines())
+            yield Row(
+                f"one scrape {name}, 8 GPUs and 2 packages with dram, one run",
+                TARGET,
+                f"{spread(times, 'ms', 1e3, 2)}; {series} series in {len(body):,} bytes",
+                f"connect to end of answer, median (quartiles) of {count} GETs on loopback; "
+                f"the slowest of them {max(times) * 1e3:.1f} ms",
+            )
+        monitored.end()
+
+
+def get(url: str, headers: str) -> tuple[float, bytes]:
+    """(seconds, body) of one GET with next to no client around it."""
+    place = urlsplit(url)
+    request = f"GET {place.path} HTTP/1.0\r\nHost: {place.netloc}\r\n{headers}\r\n".encode()
+    begin_s = time.perf_counter()
+    with socket.create_connection((place.hostname, place.port), timeout=node.PATIENCE_S) as connection:
+        connection.sendall(request)
+        chunks = []
+        while chunk := connection.recv(65536):
+            chunks.append(chunk)
+    elapsed_s = time.perf_counter() - begin_s
+    head, _, body = b"".join(chunks).partition(b"\r\n\r\n")
+    if b" 200 " not in head.splitlines()[0]:
+        raise RuntimeError(head.decode())
+    return elapsed_s, body

@@ -1,0 +1,142 @@
+"""One tick of the sampler against the bare loop of the same reads; as a child process on the machine."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.bench import node
+from tests.bench.table import Row, spread
+
+TARGET = "ratio ≤ 3 at 8 GPUs"
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    for gpus in (1, 8, 64):
+        with node.machine(gpus) as sim:
+            found = _measure(sim, gpus, 300 if quick else 2000, 0.0)
+            ratio = statistics.median(found["tick"]) / statistics.median(found["bare"])
+            yield Row(
+                f"one tick (read, meter, share, charge, publish), {gpus} GPU{'s' * (gpus > 1)} and "
+                "2 packages with dram, warm loop",
+                TARGET if gpus == 8 else "grows no faster than the GPUs" if gpus > 8 else "",
+                f"{spread(found['tick'], 'µs', 1e6, 0)}, {ratio:.2f} × the bare reads' "
+                f"{spread(found['bare'], 'µs', 1e6, 0)}",
+                f"wall time, median (quartiles) of {len(found['tick'])}, alternating with the bare reads in "
+                f"one process; {found['how']}; the machine's time moves 1 s a tick, so every counter is read",
+            )
+    with node.machine() as sim:
+        found = _measure(sim, 8, 4 if quick else 15, 1.0)
+        ratio = statistics.median(found["tick"]) / statistics.median(found["bare"])
+        yield Row(
+            "the same tick after a second of sleep, 8 GPUs",
+            "",
+            f"{spread(found['tick'], 'µs', 1e6, 0)}, {ratio:.2f} × the bare reads' "
+            f"{spread(found['bare'], 'µs', 1e6, 0)}",
+            f"CPU time of the thread, {len(found['tick'])} each, alternating: this is what a monitor at rest "
+            "pays, with caches and clock cold",
+        )
+
+
+def _measure(sim: Any, gpus: int, rounds: int, sleep_s: float) -> dict[str, Any]:
+    control = sim.environ["CARBONMON_SIM_CONTROL"]
+    arguments = [node.sysfs(sim), control, str(rounds), str(sleep_s)]
+    found: dict[str, Any] = node.python(sim, ["-m", "tests.bench.tick", *arguments])
+    return found
+
+
+def main(sysfs: Path, control_file: Path, rounds: int, sleep_s: float) -> None:
+    """In the child: prints the times in seconds of `rounds` ticks and bare reads as JSON."""
+    from carbonmon import app
+    from carbonmon.config import Config
+    from carbonmon.ledger import RunAccount
+    from carbonmon.sampler import Sampler
+    from tests.harness import INFO
+    from tests.simulator.layout import Control
+
+    with open(control_file, "r+b") as file:
+        control = Control.from_buffer(mmap.mmap(file.fileno(), ctypes.sizeof(Control)))
+    control.powercap_tick_s = 0.0
+
+    class MachineTime:
+        def now_s(self) -> float:
+            return control.manual_now_s  # type: ignore[no-any-return]
+
+        def wall_s(self) -> float:
+            return control.manual_now_s + control.wall_offset_s  # type: ignore[no-any-return]
+
+    def advance() -> None:
+        control.manual_now_s += 1.0
+        passes = control.powercap_passes
+        while control.powercap_passes < passes + 2:
+            pass
+
+    control.manual_now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    config = Config(sysfs=sysfs)
+    with ExitStack() as closing:
+        sensors = app.open_sensors(config, {}, closing)
+        sampler = Sampler(
+            sensors.sensors,
+            sensors.devices,
+            sensors.unused(),
+            app.open_provider(config),
+            MachineTime(),
+            1.0,
+            1.0,
+            "bench",
+        )
+        sampler.tick(edge=True)
+        sampler.begin(RunAccount(INFO, sensors.devices.values()))
+        bare = _bare_reads(sysfs)
+        clock = time.thread_time if sleep_s else time.perf_counter
+        times: dict[str, list[float]] = {"tick": [], "bare": []}
+        work = [("tick", sampler.tick), ("bare", bare)]
+        for number in range(-20 if not sleep_s else -1, rounds):
+            for name, call in work if number % 2 else reversed(work):
+                advance()
+                time.sleep(sleep_s) if sleep_s else None
+                begin_s = clock()
+                call()
+                if number >= 0:
+                    times[name].append(clock() - begin_s)
+        joules = sum(state.counter_j for state in sampler.latest.devices)
+        rapl = next((source.reason for source in sensors.sources if source.name == "rapl"), "")
+    if not joules:
+        raise RuntimeError("the ticks charged nothing: they were not what is to be measured")
+    how = "RAPL through pyRAPL" if "pyRAPL, 0 directly" in rapl else "RAPL's files read directly"
+    sys.stdout.write(json.dumps({**times, "how": how}))
+
+
+def _bare_reads(sysfs: Path) -> Callable[[], None]:
+    """The same reads without anything around them: the least that any monitor in Python pays."""
+    import psutil
+    import pynvml
+
+    pynvml.nvmlInit()
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    root = sysfs / "devices" / "virtual" / "powercap"
+    files = [os.open(path, os.O_RDONLY) for path in sorted(root.rglob("energy_uj"))]
+
+    def read() -> None:
+        for handle in handles:
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+            pynvml.nvmlDeviceGetPowerUsage(handle)
+            pynvml.nvmlDeviceGetUtilizationRates(handle)
+        for file in files:
+            os.pread(file, 64, 0)
+        psutil.cpu_times()
+
+    return read
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

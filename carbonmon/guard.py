@@ -24,7 +24,7 @@ class GuardedSensor:
         self._gone = False
         self._read_s: float | None = None
         self._errors: dict[str, int] = {}
-        self._failing: dict[str, str] = {}
+        self._failing: dict[str, dict[str, str]] = {}
 
     def read(self, clock: Clock, edge: bool, into: dict[str, tuple[Reading | Failure, float]]) -> None:
         """Collect what the sensor says into `into`, each reading stamped right after it was made."""
@@ -33,7 +33,7 @@ class GuardedSensor:
         now_s = clock.now_s
         begin_s = now_s()
         trouble = ""
-        heard = 0
+        heard: list[str] = []
         failures: list[Failure] = []
         try:
             for reading in self._sensor.read(begin_s, edge):
@@ -41,7 +41,7 @@ class GuardedSensor:
                 if type(reading) is Failure:
                     failures.append(reading)
                 else:
-                    heard += 1
+                    heard.append(reading.device_id)
                 before = into.get(reading.device_id)
                 into[reading.device_id] = (
                     (reading, at_s) if before is None else (_merged(before[0], reading), before[1])
@@ -57,7 +57,7 @@ class GuardedSensor:
             self._count("bug")
             log.debug("%s failed", self.name, exc_info=True)
         if failures or self._failing:
-            self._note(failures)
+            self._note(failures, heard)
             if failures and not heard:
                 trouble = trouble or "no device answers"
         if (not trouble) is not self._up:
@@ -68,15 +68,24 @@ class GuardedSensor:
     def _count(self, reason: str) -> None:
         self._errors[reason] = self._errors.get(reason, 0) + 1
 
-    def _note(self, failures: Sequence[Failure]) -> None:
-        failing: dict[str, str] = {}
+    def _note(self, failures: Sequence[Failure], heard: Sequence[str]) -> None:
+        """Count failures and log each device's changes; a device that was not read stays as it was."""
+        failing: dict[str, dict[str, str]] = {}
         for failure in failures:
             self._count(failure.reason)
-            failing[failure.device_id] = failure.reason
-            if self._failing.get(failure.device_id) != failure.reason:
-                log.warning("%s: %s: %s", self.name, failure.device_id, failure.detail or failure.reason)
-        for device_id in self._failing.keys() - failing.keys():
-            log.warning("%s: %s is read again", self.name, device_id)
+            failing.setdefault(failure.device_id, {})[failure.reason] = failure.detail or failure.reason
+        for device_id, reasons in failing.items():
+            known = self._failing.get(device_id, {})
+            for reason, detail in reasons.items():
+                if reason not in known:
+                    log.warning("%s: %s: %s", self.name, device_id, detail)
+        for device_id, reasons in self._failing.items():
+            if device_id in failing:
+                continue
+            if device_id in heard:
+                log.warning("%s: %s is read again", self.name, device_id)
+            else:
+                failing[device_id] = reasons
         self._failing = failing
 
     def state(self) -> SensorState:

@@ -7,6 +7,7 @@ CUDA_DEVICE_ORDER, whose default FASTEST_FIRST equals the PCI order only where a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,20 +45,20 @@ def choose(
     notes: list[str] = []
     if gpus is not None:
         ordered = sorted(found, key=lambda gpu: gpu.number)
-        picks = []
+        picks = {}
         for entry in gpus:
             pick = _find(entry, ordered)
             if pick is None:
                 notes.append(f"--gpus {entry}: no such GPU here ({_listing(ordered)})")
             else:
-                picks.append(pick)
+                picks[pick.key] = pick.chosen
         return _once(picks), notes
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [Chosen(gpu) for gpu in sorted(found, key=lambda gpu: gpu.number)], notes
     ordered = sorted(found, key=lambda gpu: gpu.pci_bus_id)
     entries = [entry.strip() for entry in visible.split(",")]
-    picks = []
+    picks = {}
     for entry in entries:
         pick = _find(entry, ordered)
         if pick is None:
@@ -66,8 +67,8 @@ def choose(
                     f"CUDA_VISIBLE_DEVICES={visible}: no GPU {entry!r} here; CUDA ignores it and what follows"
                 )
             break
-        picks.append(pick)
-    by_index = any(entry.isdigit() for entry in entries)
+        picks[pick.key] = pick.chosen
+    by_index = any(_index(entry) is not None for entry in entries)
     mixed = len({gpu.name for gpu in found}) > 1
     if by_index and mixed and environ.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST") != "PCI_BUS_ID":
         notes.append(
@@ -80,46 +81,69 @@ def choose(
 def check_entries(gpus: tuple[str, ...]) -> None:
     """Raise `ConfigError` if an entry of `--gpus` is neither an index nor a UUID."""
     for entry in gpus:
-        if not (entry.isdigit() or entry.startswith(("GPU-", "MIG-"))):
+        if _index(entry) is None and not entry.startswith(("GPU-", "MIG-")):
             raise ConfigError(
                 f"--gpus: {entry!r} is neither an index nor a UUID; "
                 "give indices as nvidia-smi shows them, or UUIDs: --gpus 0,1 or --gpus GPU-8932f937"
             )
 
 
-def _find(entry: str, ordered: Sequence[FoundGpu]) -> Chosen | None:
-    if entry.isdigit():
-        position = int(entry)
-        return Chosen(ordered[position]) if position < len(ordered) else None
-    if entry.startswith("MIG-GPU-"):  # the older form, MIG-GPU-<UUID>/<gpu instance>/<compute instance>
-        parent = entry[len("MIG-") :].partition("/")[0]
-        for gpu in ordered:
-            if gpu.uuid == parent:
-                return Chosen(gpu, 1.0, "a MIG instance by its old name: its share of the GPU is unknown")
-        return None
+def parse_gpu_model(text: str) -> tuple[str, int]:
+    """(name, count) of `--gpu-model NAME[:COUNT]`; raises `ConfigError` for a count that is none."""
+    name, colon, count = text.partition(":")
+    name = name.strip()
+    if not name or (colon and re.fullmatch(r"[1-9][0-9]{0,2}", count) is None):
+        raise ConfigError(
+            f"--gpu-model: {text!r} is not NAME or NAME:COUNT; give for example 'A100 PCIe 80GB:4'"
+        )
+    return name, int(count or 1)
+
+
+class _Found(NamedTuple):
+    """What an entry names: `key` tells a GPU or a MIG instance from every other one."""
+
+    key: str
+    chosen: Chosen
+
+
+def _index(entry: str) -> int | None:
+    return int(entry) if re.fullmatch(r"[0-9]{1,9}", entry) else None
+
+
+def _find(entry: str, ordered: Sequence[FoundGpu]) -> _Found | None:
+    position = _index(entry)
+    if position is not None:
+        return _Found(ordered[position].uuid, Chosen(ordered[position])) if position < len(ordered) else None
     if entry.startswith("MIG-"):
         for gpu in ordered:
             for instance in gpu.mig:
                 if instance.uuid == entry:
-                    return Chosen(gpu, instance.share_ratio, instance.note)
+                    return _Found(entry, Chosen(gpu, instance.share_ratio, instance.note))
+        # The older form, MIG-GPU-<UUID>/<gpu instance>/<compute instance>; drivers before 470 report it.
+        parent = entry.removeprefix("MIG-").partition("/")[0]
+        for gpu in ordered:
+            if gpu.uuid == parent:
+                note = "a MIG instance by its old name: its share of the GPU is unknown"
+                return _Found(entry, Chosen(gpu, 1.0, note))
         return None
     if not entry.startswith("GPU-"):
         return None
     matches = [gpu for gpu in ordered if gpu.uuid.startswith(entry)]
-    return Chosen(matches[0]) if len(matches) == 1 else None
+    return _Found(matches[0].uuid, Chosen(matches[0])) if len(matches) == 1 else None
 
 
-def _once(picks: Sequence[Chosen]) -> list[Chosen]:
-    """Each GPU once: a second mention of a GPU adds nothing, a second MIG instance of it adds its share."""
+def _once(picks: Mapping[str, Chosen]) -> list[Chosen]:
+    """Each GPU once: MIG instances of one GPU add their shares, a whole GPU holds all of its own."""
     chosen: dict[str, Chosen] = {}
-    for pick in dict.fromkeys(picks):
+    for pick in picks.values():
         before = chosen.get(pick.gpu.uuid)
         if before is None:
             chosen[pick.gpu.uuid] = pick
-        else:
+        elif before.share_note and pick.share_note:
             share_ratio = min(1.0, before.share_ratio + pick.share_ratio)
-            note = "; ".join(note for note in (before.share_note, pick.share_note) if note)
-            chosen[pick.gpu.uuid] = Chosen(pick.gpu, share_ratio, note)
+            chosen[pick.gpu.uuid] = Chosen(pick.gpu, share_ratio, f"{before.share_note}; {pick.share_note}")
+        else:
+            chosen[pick.gpu.uuid] = Chosen(pick.gpu)
     return list(chosen.values())
 
 

@@ -6,6 +6,10 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("carbonmon", deadline=None)  # these machines are noisy: no test is about time
+settings.load_profile("carbonmon")
 
 
 @pytest.hookimpl(wrapper=True)

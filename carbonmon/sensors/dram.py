@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-
-import psutil
+from pathlib import Path
 
 from carbonmon.errors import SensorUnavailable
 from carbonmon.model import Device, Failure, Reading, SensorState
@@ -49,5 +49,19 @@ def open_sensor(settings: SensorSettings) -> DramSensor:
         raise SensorUnavailable("left out by --no-dram-estimate")
     if any(device.component == "dram" for device in settings.known.values()):
         raise SensorUnavailable("not needed: RAPL meters the memory")
-    psutil.PROCFS_PATH = str(settings.procfs)
-    return DramSensor(psutil.virtual_memory().total)
+    return DramSensor(_total_bytes(settings.procfs / "meminfo"))
+
+
+def _total_bytes(meminfo: Path) -> int:
+    """Installed memory as the kernel counts it (proc(5): MemTotal, in units of 1024 bytes)."""
+    try:
+        total = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo.read_text(encoding="ascii"), re.MULTILINE)
+    except (OSError, ValueError) as error:
+        raise SensorUnavailable(
+            f"{meminfo} cannot be read: {error}", "carbonmon doctor --procfs /proc"
+        ) from None
+    if total is None:
+        raise SensorUnavailable(
+            f"{meminfo} does not say how much memory there is", "carbonmon doctor --procfs /proc"
+        )
+    return int(total[1]) * 1024

@@ -7,13 +7,14 @@ own buffer of power samples keeps the sensor's resolution at a coarse poll.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from carbonmon.errors import SensorUnavailable
 from carbonmon.model import Device, Failure, Method, Reading, SensorState, Spec
 from carbonmon.ports import SensorSettings
-from carbonmon.selection import Chosen, FoundGpu, MigInstance, choose
+from carbonmon.selection import Chosen, FoundGpu, MigInstance, choose, parse_gpu_model
 from carbonmon.specs import gpu_spec
 from carbonmon.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
 
@@ -24,6 +25,13 @@ PERIOD_JITTER_S = 0.05
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 PROBE_PERIOD_S = 60.0
 """What a driver did not support is asked again once a minute: a container may regain its rights."""
+
+STALE_BUFFER_S = 2.0
+"""A buffer of samples that has had nothing new for so long is not waited for. Its samples bear wall time,
+so a clock that was set back makes them look old until it has caught up."""
+
+DRIVER_GONE = ("driver", "the NVIDIA driver is not there")
+"""Reason and detail of every GPU's failure while the driver is away."""
 
 _SAMPLE_FIELDS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 """nvmlValueType_t (nvml.h): which member of a sample's union holds the value."""
@@ -47,9 +55,19 @@ class _Retry:
 
 
 class _Gpu:
-    """One GPU: its handle (None while it is lost) and what its driver can say."""
+    """One GPU: its handle (None while it is lost, `trouble` says why) and what its driver can say."""
 
-    __slots__ = ("can", "counter_at_s", "device", "handle", "probe_at_s", "retry", "sample")
+    __slots__ = (
+        "can",
+        "counter_at_s",
+        "device",
+        "handle",
+        "probe_at_s",
+        "retry",
+        "sample",
+        "sample_at_s",
+        "trouble",
+    )
 
     def __init__(self, device: Device, handle: Any) -> None:
         self.device = device
@@ -58,7 +76,13 @@ class _Gpu:
         self.counter_at_s = float("-inf")
         self.probe_at_s = 0.0
         self.sample: tuple[int, float] | None = None
+        self.sample_at_s = 0.0
         self.retry = _Retry()
+        self.trouble: tuple[str, str] | None = None
+
+    @property
+    def measured(self) -> bool:
+        return self.device.methods[:1] in (("counter",), ("power",))
 
 
 class NvmlSensor:
@@ -74,9 +98,14 @@ class NvmlSensor:
             nvml.NVML_ERROR_DRIVER_NOT_LOADED,
             nvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
         )
+        self._initialised = True
         self._driver_down = False
         self._retry = _Retry()
-        self._gpus, self._sources = self._open(settings)
+        try:
+            self._gpus, self._sources = self._open(settings)
+        except Exception:
+            self.close()
+            raise
 
     def devices(self) -> Sequence[Device]:
         return [gpu.device for gpu in self._gpus]
@@ -87,18 +116,20 @@ class NvmlSensor:
     def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
         if self._driver_down and not self._reinitialise(now_s):
             for gpu in self._gpus:
-                yield Failure(gpu.device.id, "driver", "the NVIDIA driver is not there")
+                yield Failure(gpu.device.id, *DRIVER_GONE)
             return
         for gpu in self._gpus:
             yield from self._read(gpu, now_s, edge)
 
     def close(self) -> None:
-        self._ask("nvmlShutdown")  # a driver that is gone cannot be shut down, and need not be
+        if self._initialised:  # NVML counts its users: a second shutdown would be somebody else's
+            self._initialised = False
+            self._ask("nvmlShutdown")  # a driver that is gone cannot be shut down, and need not be
 
     def _read(self, gpu: _Gpu, now_s: float, edge: bool) -> Iterator[Reading | Failure]:
         device_id = gpu.device.id
         if gpu.handle is None and not self._reacquire(gpu, now_s):
-            yield Failure(device_id, "lost", "the GPU cannot be found by its UUID")
+            yield Failure(device_id, *(gpu.trouble or DRIVER_GONE))
             return
         nvml, handle, can = self._nvml, gpu.handle, gpu.can
         energy_uj = power_w = utilization_ratio = trace = None
@@ -122,38 +153,51 @@ class NvmlSensor:
             except nvml.NVMLError as error:
                 self._note(gpu, "power", error, errors)
         if counter_silent and power_w is not None and can["samples"]:
-            trace = self._trace(gpu, errors)
+            trace = self._trace(gpu, now_s, errors)
         if can["utilization"]:
             try:
                 utilization_ratio = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100.0
             except nvml.NVMLError as error:
                 self._note(gpu, "utilization", error, errors)
         if energy_uj is not None or power_w is not None or utilization_ratio is not None:
+            if gpu.trouble is not None:
+                self._found_again(gpu)
             yield Reading(device_id, energy_uj, power_w, trace, utilization_ratio)
-        elif errors or not any(can.values()):
-            self._lose(gpu, errors, now_s)
-        for failed in errors:
-            yield Failure(device_id, _reason(failed), str(failed))
+        elif errors:
+            yield Failure(device_id, *self._lose(gpu, errors, now_s))
+            return
+        elif gpu.measured and not (can["counter"] or can["power"] or can["utilization"]):
+            yield Failure(device_id, "not_supported", "the driver supports none of its readings any more")
+        else:  # nothing is due, or nothing can ever be told: then the stated assumption is all there is
+            yield Reading(device_id)
+        for reason, detail in {_reason(error): str(error) for error in errors}.items():
+            yield Failure(device_id, reason, detail)
 
-    def _trace(self, gpu: _Gpu, errors: list[Any]) -> tuple[tuple[float, float], ...] | None:
-        """The driver's power samples since the last one, that one included; None before there is one."""
+    def _trace(self, gpu: _Gpu, now_s: float, errors: list[Any]) -> tuple[tuple[float, float], ...] | None:
+        """The driver's power samples since the last one, that one included; None before there is one.
+
+        The last one alone says that there is nothing newer yet, and that the next trace covers this time.
+        """
         nvml, last = self._nvml, gpu.sample
         try:
             kind, samples = nvml.nvmlDeviceGetSamples(
                 gpu.handle, nvml.NVML_TOTAL_POWER_SAMPLES, 0 if last is None else last[0]
             )
         except nvml.NVMLError as error:
-            if error.value == nvml.NVML_ERROR_NOT_FOUND:
-                return None if last is None else ((last[0] / 1e6, last[1]),)
+            if error.value != nvml.NVML_ERROR_NOT_FOUND:
+                gpu.sample = None
+                self._note(gpu, "samples", error, errors)
+                return None
+            kind, samples = 0, ()
+        if not samples:
+            if last is not None and now_s - gpu.sample_at_s < STALE_BUFFER_S:
+                return ((last[0] / 1e6, last[1]),)
             gpu.sample = None
-            self._note(gpu, "samples", error, errors)
             return None
         value = _SAMPLE_FIELDS.get(kind, "uiVal")
         points = [(sample.timeStamp, getattr(sample.sampleValue, value) / 1000.0) for sample in samples]
-        if not points:
-            return None if last is None else ((last[0] / 1e6, last[1]),)
-        gpu.sample = points[-1]
-        if last is None:
+        gpu.sample, gpu.sample_at_s = points[-1], now_s
+        if last is None or points[-1][0] <= last[0]:
             return None
         return tuple([(stamp / 1e6, power_w) for stamp, power_w in (last, *points)])
 
@@ -164,14 +208,22 @@ class NvmlSensor:
         else:
             errors.append(error)
 
-    def _lose(self, gpu: _Gpu, errors: Sequence[Any], now_s: float) -> None:
+    def _lose(self, gpu: _Gpu, errors: Sequence[Any], now_s: float) -> tuple[str, str]:
         """A GPU that says nothing at all: look for the driver, or for the GPU by its UUID, later."""
         gpu.handle = None
         gpu.sample = None
         gpu.retry.later(now_s)
+        gpu.trouble = _reason(errors[0]), str(errors[0])
         if any(error.value in self._driver_gone for error in errors):
             self._driver_down = True
-            self._retry.reset()
+            gpu.trouble = DRIVER_GONE
+        return gpu.trouble
+
+    def _found_again(self, gpu: _Gpu) -> None:
+        """It speaks; a handle alone proves nothing, NVML also gives one for a GPU that fell off the bus."""
+        gpu.trouble = None
+        gpu.retry.reset()
+        self._retry.reset()
 
     def _reacquire(self, gpu: _Gpu, now_s: float) -> bool:
         if now_s < gpu.retry.at_s:
@@ -181,25 +233,27 @@ class NvmlSensor:
         except self._nvml.NVMLError as error:
             if error.value in self._driver_gone:
                 self._driver_down = True
+            elif gpu.trouble in (None, DRIVER_GONE):
+                gpu.trouble = _reason(error), str(error)
             gpu.retry.later(now_s)
             return False
-        gpu.retry.reset()
         gpu.can = dict.fromkeys(gpu.can, True)
         return True
 
     def _reinitialise(self, now_s: float) -> bool:
         if now_s < self._retry.at_s:
             return False
+        self._retry.later(now_s)
         self.close()
         try:
             self._nvml.nvmlInit()
         except self._nvml.NVMLError:
-            self._retry.later(now_s)
             return False
+        self._initialised = True
         self._driver_down = False
-        self._retry.reset()
         for gpu in self._gpus:
             gpu.handle = None
+            gpu.trouble = gpu.trouble or DRIVER_GONE
             gpu.retry.reset()
         return True
 
@@ -208,6 +262,7 @@ class NvmlSensor:
         handles: dict[str, Any] = {}
         found: list[FoundGpu] = []
         notes: list[str] = []
+        remedy = "nvidia-smi -L"
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
                 handle = nvml.nvmlDeviceGetHandleByIndex(index)
@@ -216,18 +271,17 @@ class NvmlSensor:
                 pci = self._ask("nvmlDeviceGetPciInfo", handle)
             except nvml.NVMLError as error:
                 notes.append(f"GPU {index} cannot be read: {error}")
+                remedy = _REMEDIES.get(error.value, remedy)
                 continue
             handles[uuid] = handle
             bus_id = pci.busId if pci is not None else f"{index:08d}"
             bus_id = bus_id.decode() if isinstance(bus_id, bytes) else bus_id
             found.append(FoundGpu(uuid, index, name, bus_id, self._mig_instances(handle)))
         if not found:
-            self.close()
-            raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", "nvidia-smi -L")
+            raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
         chosen, choice_notes = choose(found, settings.gpus, settings.environ)
         notes += choice_notes
         if not chosen:
-            self.close()
             raise SensorUnavailable(
                 "; ".join(notes) or f"the job may use none of the {len(found)} GPUs (CUDA_VISIBLE_DEVICES)",
                 "carbonmon run --gpus 0,1 -- …",
@@ -267,7 +321,7 @@ class NvmlSensor:
         elif limit_w is not None:
             spec = Spec(limit_w, TDP_UNCERTAINTY, "the enforced power limit that NVML reports")
         else:
-            spec = gpu_spec(settings.gpu_model or pick.gpu.name)
+            spec = gpu_spec(parse_gpu_model(settings.gpu_model)[0] if settings.gpu_model else pick.gpu.name)
         gpu = _Gpu(Device(pick.gpu.uuid, "gpu", pick.gpu.name), handle)
         methods: list[Method] = []
         if self._supports(gpu, "counter", "nvmlDeviceGetTotalEnergyConsumption"):
@@ -334,9 +388,9 @@ class NvmlSensor:
 
 
 def _reason(error: Any) -> str:
-    """A stable word for a label: the error's name in nvml.h, lower case."""
-    name = type(error).__name__
-    return name.removeprefix("NVMLError_").lower() if name != "NVMLError" else f"nvml_{error.value}"
+    """A stable word for a label: the error's name in nvml.h, lower case: `gpu_is_lost`."""
+    name = type(error).__name__.removeprefix("NVMLError")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removeprefix("_")).lower() or f"nvml_{error.value}"
 
 
 def open_sensor(settings: SensorSettings) -> NvmlSensor:
@@ -345,14 +399,15 @@ def open_sensor(settings: SensorSettings) -> NvmlSensor:
 
     try:
         pynvml.nvmlInit()
+        return NvmlSensor(pynvml, settings)
     except pynvml.NVMLError as error:
         raise SensorUnavailable(f"NVML: {error}", _REMEDIES.get(error.value, "nvidia-smi")) from None
-    return NvmlSensor(pynvml, settings)
 
 
 _REMEDIES = {
+    4: "ls -l /dev/nvidia*   # this user may not open them; in a container: docker run --gpus all",
     9: "sudo modprobe nvidia   # the driver is installed but not loaded",
     12: "install the NVIDIA driver (its libnvidia-ml.so.1); in a container: docker run --gpus all",
     18: "sudo reboot   # driver and library differ: a driver update waits for a restart",
-    4: "check the rights on /dev/nvidiactl",
 }
+"""What mends an nvmlReturn_t (nvml.h)."""

@@ -17,9 +17,24 @@ from typing import Any
 from carbonmon.errors import ConfigError, SensorGone
 from carbonmon.model import METHODS, Device, Failure, Reading, SensorState, Spec
 from carbonmon.ports import SensorSettings
-from carbonmon.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
+from carbonmon.uncertainty import (
+    NVML_UNCERTAINTY,
+    RAPL_DRAM_UNCERTAINTY,
+    RAPL_PACKAGE_UNCERTAINTY,
+    TDP_UNCERTAINTY,
+)
 
 SCHEMA = 1
+
+MEASURED_UNCERTAINTY = {
+    "gpu": NVML_UNCERTAINTY,
+    "cpu": RAPL_PACKAGE_UNCERTAINTY,
+    "dram": RAPL_DRAM_UNCERTAINTY,
+}
+"""A recording is as good as what was recorded: NVML's GPUs, RAPL's packages and memory."""
+
+LARGEST = 2.0**64
+"""Nothing that hardware says is larger: its counters have 64 bits."""
 
 
 class ReplaySensor:
@@ -65,17 +80,19 @@ def open_sensor(settings: SensorSettings) -> ReplaySensor:
         raise ConfigError("replay needs a file: --sensor replay:FILE")
     path = Path(settings.argument)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"replay file {path}: {error}") from None
     parsed = [(number, _parse(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
     if len(parsed) < 2:
         raise ConfigError(f"replay file {path}: needs a line of devices and at least one moment")
-    header = parsed[0][1]
+    first, header = parsed[0]
     if header.get("carbonmon_replay") != SCHEMA:
-        raise ConfigError(f"replay file {path}, line 1: 'carbonmon_replay' must be {SCHEMA}")
-    devices = [_device(path, entry) for entry in _list(path, 1, header, "devices")]
+        raise ConfigError(f"replay file {path}, line {first}: 'carbonmon_replay' must be {SCHEMA}")
+    devices = [_device(path, first, entry) for entry in _list(path, first, header, "devices")]
     ids = {device.id for device in devices}
+    if len(ids) < len(devices):
+        raise ConfigError(f"replay file {path}, line {first}: two devices have the same 'id'")
     moments: list[tuple[float, list[Any]]] = []
     for number, entry in parsed[1:]:
         at_s = _number(path, number, entry, "at_s")
@@ -91,7 +108,7 @@ def open_sensor(settings: SensorSettings) -> ReplaySensor:
 def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"replay file {path}, line {number}: not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"replay file {path}, line {number}: must be a JSON object")
@@ -105,26 +122,32 @@ def _list(path: Path, number: int, entry: dict[str, Any], key: str) -> list[dict
     return value
 
 
-def _number(path: Path, number: int, entry: dict[str, Any], key: str) -> float | None:
+def _number(
+    path: Path, number: int, entry: dict[str, Any], key: str, largest: float = LARGEST
+) -> float | None:
     value = entry.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ConfigError(f"replay file {path}, line {number}: {key!r} must be a number of at least 0")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
+        span = "of at least 0" if largest == LARGEST else f"from 0 to {largest:g}"
+        raise ConfigError(f"replay file {path}, line {number}: {key!r} must be a number {span}")
     return value
 
 
-def _device(path: Path, entry: dict[str, Any]) -> Device:
+def _device(path: Path, number: int, entry: dict[str, Any]) -> Device:
+    where = f"replay file {path}, line {number}"
     device_id, component = entry.get("id"), entry.get("component")
     methods = entry.get("methods", ["counter"])
     if not isinstance(device_id, str) or not device_id:
-        raise ConfigError(f"replay file {path}, line 1: a device needs an 'id'")
+        raise ConfigError(f"{where}: a device needs an 'id'")
     if component not in ("gpu", "cpu", "dram"):
-        raise ConfigError(f"replay file {path}, line 1: {device_id}: 'component' must be gpu, cpu or dram")
+        raise ConfigError(f"{where}: {device_id}: 'component' must be gpu, cpu or dram")
     if not isinstance(methods, list) or not all(method in METHODS for method in methods):
-        raise ConfigError(f"replay file {path}, line 1: {device_id}: 'methods' may hold {', '.join(METHODS)}")
-    range_uj = _number(path, 1, entry, "counter_range_uj")
-    tdp_w = _number(path, 1, entry, "tdp_w")
+        raise ConfigError(f"{where}: {device_id}: 'methods' may hold {', '.join(METHODS)}")
+    range_uj = _number(path, number, entry, "counter_range_uj")
+    tdp_w = _number(path, number, entry, "tdp_w")
+    if "tdp" in methods and tdp_w is None:
+        raise ConfigError(f"{where}: {device_id}: method tdp needs 'tdp_w'")
     return Device(
         id=device_id,
         component=component,
@@ -132,16 +155,18 @@ def _device(path: Path, entry: dict[str, Any]) -> Device:
         index=entry["index"] if isinstance(entry.get("index"), int) else None,
         methods=tuple(methods),
         counter_range_uj=None if range_uj is None else int(range_uj),
-        max_power_w=_number(path, 1, entry, "max_power_w"),
+        max_power_w=_number(path, number, entry, "max_power_w"),
         spec=None if tdp_w is None else Spec(tdp_w, TDP_UNCERTAINTY, f"replay file {path.name}"),
-        measured_uncertainty=NVML_UNCERTAINTY,
+        measured_uncertainty=MEASURED_UNCERTAINTY[component],
     )
 
 
 def _reading(path: Path, number: int, entry: dict[str, Any], ids: set[str]) -> Reading | Failure:
     device_id = entry.get("device")
-    if device_id not in ids:
-        raise ConfigError(f"replay file {path}, line {number}: device {device_id!r} is not in the first line")
+    if not isinstance(device_id, str) or device_id not in ids:
+        raise ConfigError(
+            f"replay file {path}, line {number}: 'device' {device_id!r} is not in the first line"
+        )
     if "failure" in entry:
         return Failure(device_id, str(entry["failure"]))
     energy_uj = _number(path, number, entry, "energy_uj")
@@ -150,5 +175,5 @@ def _reading(path: Path, number: int, entry: dict[str, Any], ids: set[str]) -> R
         None if energy_uj is None else int(energy_uj),
         _number(path, number, entry, "power_w"),
         None,
-        _number(path, number, entry, "utilization_ratio"),
+        _number(path, number, entry, "utilization_ratio", 1.0),
     )

@@ -17,7 +17,7 @@ from carbonmon import selection
 from carbonmon.errors import ConfigError, SensorUnavailable
 from carbonmon.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.ports import SensorSettings
-from carbonmon.specs import cpu_spec, gpu_spec, nearest_gpus
+from carbonmon.specs import cpu_spec, gpu_spec, nearest_cpus, nearest_gpus
 from carbonmon.uncertainty import TDP_UNCERTAINTY
 
 GPU_ASSUMED_UTILIZATION = 1.0
@@ -48,9 +48,10 @@ class TdpSensor:
         if self._cpus:
             try:
                 ratio = self._cpu_utilization_ratio()
-            except OSError as error:
+            except (OSError, ValueError, TypeError) as error:
+                reason = "io" if isinstance(error, OSError) else "garbage"
                 for device in self._cpus:
-                    yield Failure(device.id, "io", str(error))
+                    yield Failure(device.id, reason, str(error))
             else:
                 for device in self._cpus:
                     yield Reading(device.id, utilization_ratio=ratio)
@@ -76,15 +77,25 @@ class TdpSensor:
         )
         steal_s = now.steal - before.steal
         total_s = idle_s + busy_s + steal_s
-        if total_s <= 0.0:
+        if total_s == 0.0:
             return None
         self._before = now
+        if total_s < 0.0:  # the times fell back, as where a container's /proc was mounted anew
+            return None
         return min(1.0, max(0.0, busy_s / total_s))
 
 
 def open_sensor(settings: SensorSettings) -> TdpSensor:
     """Open the fallback for what `settings.known` leaves open; raises `ConfigError` for an unknown model."""
+    stat = settings.procfs / "stat"
     psutil.PROCFS_PATH = str(settings.procfs)
+    try:
+        psutil.cpu_times()
+    except (OSError, ValueError, TypeError) as error:
+        psutil.PROCFS_PATH = "/proc"
+        raise SensorUnavailable(
+            f"{stat} does not tell the CPU's times: {error}", "carbonmon doctor --procfs /proc"
+        ) from None
     sources: list[SensorState] = []
     cpus = _cpus(settings, sources)
     gpus = _gpus(settings, sources)
@@ -124,10 +135,15 @@ def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
                 physical_cores=cores_per_package or visible_threads,
                 virtual=virtual,
             )
+            if settings.cpu_model and spec.source.startswith("unknown CPU model"):
+                raise ConfigError(
+                    f"--cpu-model {model}: no such CPU in the spec table; "
+                    f"{_nearest(nearest_cpus(model))}give --cpu-tdp WATTS"
+                )
         device_id = f"package-{package}"
         dies = [known for known in settings.known if known.startswith(f"{device_id}-die-")]
         for die in dies:
-            part = spec._replace(tdp_w=spec.tdp_w / len(dies), source=f"{spec.source}, a {len(dies)}th of it")
+            part = spec._replace(tdp_w=spec.tdp_w / len(dies), source=f"{spec.source}, 1/{len(dies)} of it")
             devices.append(Device(die, "cpu", model, package, ("tdp",), spec=part))
         if not dies:
             devices.append(Device(device_id, "cpu", model, package, ("tdp",), spec=spec))
@@ -139,13 +155,9 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
     if any(device.component == "gpu" for device in settings.known.values()):
         return []
     found = _proc_gpus(settings.procfs)
-    if settings.gpu_model and not found:
-        name, _, count = settings.gpu_model.rpartition(":")
-        if not name or not count.isdigit():
-            name, count = settings.gpu_model, "1"
-        found = [
-            selection.FoundGpu(f"gpu-{index}", index, name, f"{index:08d}") for index in range(int(count))
-        ]
+    stated, count = selection.parse_gpu_model(settings.gpu_model) if settings.gpu_model else ("", 0)
+    if stated and not found:
+        found = [selection.FoundGpu(f"gpu-{index}", index, stated, f"{index:08d}") for index in range(count)]
         environ, gpus = {}, None
     else:
         environ, gpus = dict(settings.environ), settings.gpus
@@ -156,13 +168,13 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
         spec = (
             Spec(settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
             if settings.gpu_tdp_w is not None
-            else gpu_spec(pick.gpu.name)
+            else gpu_spec(stated or pick.gpu.name)
         )
         if spec is None:
-            if settings.gpu_model:
+            if stated:
                 raise ConfigError(
-                    f"--gpu-model {pick.gpu.name}: no such GPU in the spec table; "
-                    f"nearest: {', '.join(nearest_gpus(pick.gpu.name))}; or give --gpu-tdp WATTS"
+                    f"--gpu-model {stated}: no such GPU in the spec table; "
+                    f"{_nearest(nearest_gpus(stated))}give --gpu-tdp WATTS"
                 )
             sources.append(
                 SensorState(
@@ -176,6 +188,10 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
         spec = spec._replace(assumed_utilization_ratio=GPU_ASSUMED_UTILIZATION)
         devices.append(Device(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",), spec=spec))
     return devices
+
+
+def _nearest(names: Sequence[str]) -> str:
+    return f"nearest: {', '.join(names)}; or " if names else ""
 
 
 def _package_threads(sysfs: Path) -> dict[int, int]:

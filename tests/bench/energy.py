@@ -20,8 +20,8 @@ GPUS = {
     "ramp": Gpu(profile=Ramp(80.0, 380.0, duration_s=60.0)),
 }
 POWER_ONLY = {
-    "square wave of 0.7 s without an energy counter": Gpu(profile=Square(60.0, 350.0, period_s=0.7)),
-    "the same, and its sensor sees a quarter of the time": Gpu(
+    "a power sensor that sees all of the time": Gpu(profile=Square(60.0, 350.0, period_s=0.7)),
+    "a power sensor that sees a quarter of the time": Gpu(
         profile=Square(60.0, 350.0, period_s=0.7), sample_period_s=0.1, sensor_window_s=0.025
     ),
 }
@@ -52,11 +52,16 @@ def rows(quick: bool) -> Iterator[Row]:
     )
     for number, name in enumerate(POWER_ONLY):
         yield Row(
-            f"energy of the same run, a GPU with a {name}",
+            f"energy of the same run, a GPU without energy counter on a square wave of 0.7 s, {name}",
             "" if number else "≤ 2 %",
             f"{errors[name]:+.3%}",
             "NVML's buffer of power samples, read once a second"
-            + (": one of 25 ms each 100 ms, as boards of the A100's kind do it" if number else ""),
+            + (
+                ": 25 ms of each 100 ms as on an A100, which no monitor can mend; a worst case, because the "
+                "wave's period is a multiple of the sensor's"
+                if number
+                else ""
+            ),
         )
 
 

@@ -108,6 +108,7 @@ def open_sensor(settings: SensorSettings) -> RaplSensor:
             sources.append(SensorState(f"rapl {zone.device_id}", "used", f"not readable yet: {error}"))
         readers.append((zone, reader))
     for mirror, original in mirrors(readers):
+        next(reader for zone, reader in readers if zone is mirror).close()
         readers = [(zone, reader) for zone, reader in readers if zone is not mirror]
         sources.append(
             SensorState(

@@ -10,12 +10,15 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from carbonmon.sensors.rapl.zones import Zone
+
+log = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
@@ -79,9 +82,10 @@ def open_pyrapl(sysfs: Path, readers: Sequence[tuple[Zone, Reader]]) -> tuple[li
     if sysfs != Path("/sys"):
         return list(readers), f"pyRAPL reads /sys only, not {sysfs}"
     try:
-        with _quiet_import():
+        with _quiet():
             import pyRAPL
-    except ImportError as error:
+    except Exception as error:  # whatever an unmaintained package may raise: we read the files ourselves
+        log.debug("pyRAPL cannot be imported", exc_info=True)
         return list(readers), f"pyRAPL cannot be imported: {error}"
     served: list[tuple[Zone, Reader]] = []
     why_not = ""
@@ -92,10 +96,17 @@ def open_pyrapl(sysfs: Path, readers: Sequence[tuple[Zone, Reader]]) -> tuple[li
             continue
         make = pyRAPL.PkgAPI if plain[1] == "package" else pyRAPL.DramAPI
         try:
-            reader = PyRaplReader(make([zone.package]), zone.package)
-            before_uj, by_pyrapl_uj, after_uj = direct.read_uj(), reader.read_uj(), direct.read_uj()
+            with _quiet():  # it leaves files of the CPU's topology to the garbage collector
+                reader = PyRaplReader(make([zone.package]), zone.package)
         except (pyRAPL.PyRAPLException, OSError, ValueError, IndexError) as error:
             why_not = f"pyRAPL refuses {zone.device_id}: {type(error).__name__} {error}".rstrip()
+            served.append((zone, direct))
+            continue
+        try:
+            before_uj, by_pyrapl_uj, after_uj = direct.read_uj(), reader.read_uj(), direct.read_uj()
+        except (OSError, ValueError) as error:
+            reader.close()
+            why_not = f"{zone.device_id} cannot be read now: {error}"
             served.append((zone, direct))
             continue
         if before_uj <= by_pyrapl_uj <= after_uj or after_uj < before_uj:
@@ -109,11 +120,12 @@ def open_pyrapl(sysfs: Path, readers: Sequence[tuple[Zone, Reader]]) -> tuple[li
 
 
 @contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Import pyRAPL without its side effects on the user's process.
+def _quiet() -> Iterator[None]:
+    """Use pyRAPL without its side effects on the user's process.
 
     It warns through the root logger when pandas or pymongo is missing, which configures that logger;
-    and where they are there it imports them, some 60 MB that we never use.
+    and where they are there it imports them, some 60 MB that we never use. Its source has escape
+    sequences that Python 3.12 and later warn of when they compile it.
     """
     root = logging.getLogger()
     handlers, disabled = root.handlers[:], logging.root.manager.disable
@@ -121,7 +133,9 @@ def _quiet_import() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None makes an import fail at once
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         for name in absent:
             sys.modules.pop(name, None)

@@ -124,6 +124,10 @@ class RunAccount:
         if part.unobserved_s:
             self._unobserved_s[device.id] += part.unobserved_s
 
+    def see(self, device: Device, power_w: float | None) -> None:
+        """Note the power of a device while its energy is not settled yet."""
+        self._power_w[device.id] = None if power_w is None else power_w * device.share_ratio
+
     def _charge(
         self, device: Device, method: Method, energy_j: float, grams_per_j: tuple[float, float, float]
     ) -> None:

@@ -34,7 +34,7 @@ def command_name(command: Sequence[str]) -> str:
         stem = PurePath(word).name
         if _INTERPRETERS.fullmatch(stem) and len(words) > 1:
             continue
-        return stem.removesuffix(".py").removesuffix(".sh") or stem
+        return stem.removesuffix(".py").removesuffix(".sh") or stem or "run"
     return "run"
 
 

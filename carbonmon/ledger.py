@@ -158,6 +158,10 @@ class RunAccount:
         """Note seconds of a device's energy that nobody can know."""
         self._unobserved_s[device_id] = self._unobserved_s.get(device_id, 0.0) + seconds
 
+    def see(self, device: Device, power_w: float | None) -> None:
+        """Note the power of a device while its energy is not settled yet."""
+        self._power_w[device.id] = None if power_w is None else power_w * device.share_ratio
+
     def _charge(
         self, device: Device, method: Method, energy_j: float, grams_per_j: tuple[float, float, float]
     ) -> None:

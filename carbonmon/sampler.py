@@ -18,6 +18,9 @@ from carbonmon.ports import Clock, IntensityProvider
 
 log = logging.getLogger(__name__)
 
+GRID_TOLERANCE = 0.01
+"""The part of an interval by which a tick may be early, by rounding or by the system's timer."""
+
 WRAP_MARGIN = 0.5
 """A counter that wraps is read at least twice in the shortest time in which it could wrap."""
 
@@ -128,6 +131,8 @@ class Sampler:
                 self._book(account, interval, grams_per_j)
             else:
                 account.power_w = reading.power_w
+                if self._run is not None:
+                    self._run.see(account.device, reading.power_w)
         self._samples += 1
         self.latest = self._snapshot(wall_s, clock.now_s())
 
@@ -156,7 +161,9 @@ class Sampler:
         origin_s = clock.now_s()
         while True:
             now_s = clock.now_s()
-            next_s = origin_s + interval_s * (math.floor((now_s - origin_s) / interval_s) + 1)
+            # A tick may come a hair before its own place on the grid; it is not to be taken twice.
+            passed = math.floor((now_s - origin_s) / interval_s + GRID_TOLERANCE)
+            next_s = origin_s + interval_s * (passed + 1)
             stopped = stop.wait(next_s - now_s)
             self.tick(edge=stopped)
             if stopped:
@@ -200,9 +207,11 @@ class Sampler:
 
 def safe_interval_s(interval_s: float, devices: Mapping[str, Device]) -> tuple[float, str]:
     """The interval (s) at which no counter can wrap unseen, and a note if it is shorter than asked for."""
+    note = ""
     for device in devices.values():
         if device.counter_range_uj and device.max_power_w:
             wrap_s = device.counter_range_uj / energy.UJ_PER_J / device.max_power_w * WRAP_MARGIN
             if wrap_s < interval_s:
-                return wrap_s, f"sampling every {wrap_s:.3g} s: the counter of {device.id} could wrap unseen"
-    return interval_s, ""
+                interval_s = wrap_s
+                note = f"sampling every {wrap_s:.3g} s: the counter of {device.id} could wrap unseen"
+    return interval_s, note

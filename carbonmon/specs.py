@@ -71,6 +71,11 @@ def cpu_keys(model_name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(spellings))
 
 
+def is_known_cpu(model_name: str) -> bool:
+    """Whether the table has this CPU model."""
+    return bool(_cpu_rows(cpu_keys(model_name)))
+
+
 def cpu_spec(model_name: str, *, visible_threads: int, physical_cores: int, virtual: bool) -> Spec:
     """TDP of one CPU package in W; a model that the table does not know is estimated from its cores.
 

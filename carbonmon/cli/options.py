@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -186,7 +187,7 @@ def set_up_log(level: str, form: str) -> None:
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
-    path = value or next((path for path in _default_paths() if path.is_file()), None)
+    path = value or next((path for path in _default_paths() if os.path.isfile(path)), None)  # noqa: PTH113
     if path is None:
         return
     try:
@@ -197,6 +198,7 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
 
 
 def _default_paths() -> tuple[Path, ...]:
+    # os.path.isfile is False for a folder that may not be entered, where Path.is_file raises
     return Path(CONFIG_NAME), Path(click.get_app_dir("carbonmon")) / CONFIG_NAME
 
 

@@ -17,7 +17,7 @@ from carbonmon import selection
 from carbonmon.errors import ConfigError, SensorUnavailable
 from carbonmon.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.ports import SensorSettings
-from carbonmon.specs import cpu_spec, gpu_spec, nearest_cpus, nearest_gpus
+from carbonmon.specs import cpu_spec, gpu_spec, is_known_cpu, nearest_cpus, nearest_gpus
 from carbonmon.uncertainty import TDP_UNCERTAINTY
 
 GPU_ASSUMED_UTILIZATION = 1.0
@@ -135,7 +135,7 @@ def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
                 physical_cores=cores_per_package or visible_threads,
                 virtual=virtual,
             )
-            if settings.cpu_model and spec.source.startswith("unknown CPU model"):
+            if settings.cpu_model and not is_known_cpu(settings.cpu_model):
                 raise ConfigError(
                     f"--cpu-model {model}: no such CPU in the spec table; "
                     f"{_nearest(nearest_cpus(model))}give --cpu-tdp WATTS"

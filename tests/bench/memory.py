@@ -40,7 +40,6 @@ def rows(quick: bool) -> Iterator[Row]:
             for name, imports in (
                 ("nothing", "pass"),
                 ("libraries", "import pynvml, psutil, click, prometheus_client"),
-                ("as carbonmon", "import pynvml, psutil, click, prometheus_client, wsgiref.simple_server"),
             )
         }
     last = [peak.at_exit for peak in peaks]
@@ -58,8 +57,7 @@ def rows(quick: bool) -> Iterator[Row]:
         "the same of Python that imports pynvml, psutil, click and prometheus_client",
         "the floor",
         megabytes(floors["libraries"]),
-        f"VmHWM of its own /proc/self/status, median of 5; Python alone {megabytes(floors['nothing'])}, "
-        f"with wsgiref's server too {megabytes(floors['as carbonmon'])}",
+        f"VmHWM of its own /proc/self/status, median of 5; Python alone {megabytes(floors['nothing'])}",
     )
 
 

@@ -46,9 +46,10 @@ def rows(quick: bool) -> Iterator[Row]:
 def get(url: str, headers: str) -> tuple[float, bytes]:
     """(seconds, body) of one GET with next to no client around it."""
     place = urlsplit(url)
+    address = place.hostname or "", place.port or 0
     request = f"GET {place.path} HTTP/1.0\r\nHost: {place.netloc}\r\n{headers}\r\n".encode()
     begin_s = time.perf_counter()
-    with socket.create_connection((place.hostname, place.port), timeout=node.PATIENCE_S) as connection:
+    with socket.create_connection(address, timeout=node.PATIENCE_S) as connection:
         connection.sendall(request)
         chunks = []
         while chunk := connection.recv(65536):

@@ -34,7 +34,8 @@ def _row(machine: str, pairs: int, sim: Simulator | None, sysfs: str) -> Row:
         monitored, interpreter = node.inside(sim, monitored), node.inside(sim, interpreter)
     with tempfile.TemporaryDirectory(prefix="carbonmon-bench-") as folder:
         _timed(monitored, folder, env)  # whatever is not compiled yet is compiled now
-        ours, floor = [], []
+        ours: list[tuple[float, float]] = []
+        floor: list[tuple[float, float]] = []
         for number in range(pairs):
             commands = ((monitored, ours), (interpreter, floor))
             for arguments, times in commands if number % 2 else reversed(commands):

@@ -32,6 +32,10 @@ _TOP = re.compile(r"intel-rapl:\d+")
 _SUB = re.compile(r"intel-rapl:\d+:\d+")
 
 
+MIRROR_ATTEMPTS = 3
+"""Two names of one counter may be refreshed a moment apart, and a comparison may fall into that moment."""
+
+
 def discover(sysfs: Path) -> tuple[list[Zone], list[tuple[str, str]]]:
     """The package and dram zones below a sysfs root, and (name, reason) of what is left out."""
     zones: list[Zone] = []
@@ -68,7 +72,9 @@ def mirrors(readers: Sequence[tuple[Zone, Readable]]) -> list[tuple[Zone, Zone]]
         for other, other_reader in readers[position + 1 :]:
             if other.component != original.component or {original.device_id, other.device_id} & gone:
                 continue
-            if _same(reader, other_reader) and _same(other_reader, reader):
+            if any(
+                _same(reader, other_reader) and _same(other_reader, reader) for _ in range(MIRROR_ATTEMPTS)
+            ):
                 gone.add(other.device_id)
                 found.append((other, original))
     return found

@@ -1,0 +1,72 @@
+"""A recorded machine: the files of /proc and /sys that the estimates look at, in a folder of a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from carbonmon.model import Device
+from carbonmon.ports import SensorSettings
+
+XEON = "Intel(R) Xeon(R) Gold 6148 CPU @ 2.40GHz"
+"""150 W, 20 cores with two threads each."""
+FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
+
+
+class RecordedMachine:
+    """A recorded /proc and the CPU topology of /sys, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.sysfs, self.procfs = folder / "sys", folder / "proc"
+        self.procfs.mkdir()
+        self.times = dict.fromkeys(FIELDS, 1000)
+        self.pass_time()
+        self.cpuinfo(XEON)
+        self.packages(2)
+
+    def pass_time(self, **jiffies: int) -> None:
+        """Add to the CPU's times, in units of 1/100 s."""
+        for field, more in jiffies.items():
+            self.times[field] += more
+        line = " ".join(str(value) for value in self.times.values())
+        (self.procfs / "stat").write_text(f"cpu  {line}\ncpu0 {line}\nintr 1\nctxt 1\nbtime 1700000000\n")
+
+    def cpuinfo(self, model: str, *, cores: int = 20, flags: str = "fpu sse2") -> None:
+        text = f"processor\t: 0\nmodel name\t: {model}\ncpu cores\t: {cores}\nflags\t\t: {flags}\n\n"
+        (self.procfs / "cpuinfo").write_text(text * 2)
+
+    def packages(self, threads_per_package: int, *numbers: int) -> None:
+        cpus = self.sysfs / "devices/system/cpu"
+        for place, package in enumerate(
+            number for number in numbers or (0,) for _ in range(threads_per_package)
+        ):
+            topology = cpus / f"cpu{place}/topology"
+            topology.mkdir(parents=True, exist_ok=True)
+            (topology / "physical_package_id").write_text(f"{package}\n")
+
+    def gpu(self, bus: str, model: str, uuid: str = "GPU-????????-????-????-????-????????????") -> None:
+        folder = self.procfs / f"driver/nvidia/gpus/{bus}"
+        folder.mkdir(parents=True)
+        text = f"Model: \t\t {model}\nIRQ:   \t\t 64\nGPU UUID: \t {uuid}\nVideo BIOS: \t ??.??.??\n"
+        (folder / "information").write_text(text)
+
+    def memory(self, kib: int) -> None:
+        (self.procfs / "meminfo").write_text(f"MemTotal:       {kib} kB\nMemFree:        1024 kB\n")
+
+    def settings(self, known: Sequence[Device] = (), **more: Any) -> SensorSettings:
+        devices = {device.id: device for device in known}
+        return SensorSettings(sysfs=self.sysfs, procfs=self.procfs, known=devices, **more)
+
+
+@contextmanager
+def recorded_machine(folder: Path) -> Iterator[RecordedMachine]:
+    """A recorded machine; afterwards psutil reads this process's own /proc again."""
+    procfs_path = psutil.PROCFS_PATH
+    try:
+        yield RecordedMachine(folder)
+    finally:
+        psutil.PROCFS_PATH = procfs_path

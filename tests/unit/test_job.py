@@ -1,0 +1,55 @@
+"""The job's exit code by the shell's rules; its signals and streams: tests/e2e/test_run.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbonmon import job
+
+
+@given(st.integers(0, 255))
+def test_an_exit_code_is_passed_on(code: int):
+    assert job.Outcome(code, None).shell_code == code
+
+
+@pytest.mark.parametrize("number", list(signal.valid_signals()))
+def test_a_signal_is_128_and_its_number(number: int):
+    assert job.Outcome(None, number).shell_code == 128 + number
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("no-such-command-anywhere", 127), ("./no/such/file", 127), ("./text", 126), ("./folder", 126)],
+)
+def test_a_command_that_cannot_be_started_has_the_shell_s_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, code: int
+):
+    (tmp_path / "text").write_text("not a program")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError) as error:
+        job.start([command], os.environ, set())
+    assert job.start_error_code(error.value) == code
+
+
+def test_the_job_has_the_environment_and_the_mask_that_it_is_given():
+    program = (
+        "import os, signal\n"
+        "blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())\n"
+        "os._exit(10 * (blocked == {signal.SIGUSR2}) + (os.environ.get('MINE') == 'yes'))"
+    )
+    pid = job.start([sys.executable, "-c", program], {**os.environ, "MINE": "yes"}, {signal.SIGUSR2})
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 11
+
+
+def test_what_schedulers_and_terminals_send_is_forwarded_and_what_ends_the_wait_is_not():
+    assert {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP} <= job.FORWARDED
+    assert not {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP} & job.FORWARDED

@@ -1,0 +1,180 @@
+"""Which GPUs a run uses, by the user's words or by CUDA's rules."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbonmon.errors import ConfigError
+from carbonmon.selection import Chosen, FoundGpu, MigInstance, check_entries, choose, parse_gpu_model
+
+A = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
+B = "GPU-8932aaaa-0000-1111-2222-333344445555"
+C = "GPU-1d2c3b4a-0000-1111-2222-333344445555"
+ONE, TWO, THREE = "MIG-11111111-0000", "MIG-22222222-0000", "MIG-33333333-0000"
+
+
+def gpu(uuid: str, number: int, bus: int, name: str = "NVIDIA A100-SXM4-80GB") -> FoundGpu:
+    return FoundGpu(uuid, number, name, f"00000000:{bus:02X}:00.0")
+
+
+ALIKE = (gpu(A, 0, 0x80), gpu(B, 1, 0x10), gpu(C, 2, 0x40))
+MIXED = (gpu(A, 0, 0x80), gpu(B, 1, 0x10, "Tesla T4"))
+SLICED = (
+    gpu(A, 0, 0x10)._replace(
+        mig=(
+            MigInstance(ONE, 1 / 7, "1 of 7"),
+            MigInstance(TWO, 1 / 7, "1 of 7"),
+            MigInstance(THREE, 4 / 7, "4 of 7"),
+        )
+    ),
+    gpu(B, 1, 0x20),
+)
+
+
+def uuids(chosen: list[Chosen]) -> list[str]:
+    return [pick.gpu.uuid for pick in chosen]
+
+
+def by_cuda(found: tuple[FoundGpu, ...], visible: str, **environ: str) -> tuple[list[Chosen], list[str]]:
+    return choose(found, None, {"CUDA_VISIBLE_DEVICES": visible, **environ})
+
+
+# ---- the user's own words ----
+
+
+def test_without_any_choice_every_gpu_is_metered_in_the_driver_s_order():
+    assert uuids(choose(ALIKE[::-1], None, {})[0]) == [A, B, C]
+
+
+def test_the_user_s_choice_goes_before_the_job_s():
+    chosen, notes = choose(ALIKE, ("2",), {"CUDA_VISIBLE_DEVICES": "0"})
+    assert (uuids(chosen), notes) == ([C], [])
+
+
+def test_indices_uuids_and_beginnings_of_uuids_may_be_mixed_and_count_once():
+    chosen, notes = choose(ALIKE, ("1", B, "GPU-1d2c", "GPU-8932f", "1"), {})
+    assert (uuids(chosen), notes) == ([B, C, A], [])
+
+
+@pytest.mark.parametrize(
+    "entry", ["9", "GPU-8932", "GPU-", "MIG-", "GPU-ffff", "MIG-GPU-ffff/1/0", "99999999999"]
+)
+def test_an_entry_that_names_no_single_gpu_is_noted_with_those_there_are_and_the_rest_stays(entry: str):
+    chosen, notes = choose(ALIKE, (entry, "0"), {})
+    assert uuids(chosen) == [A]
+    assert notes == [f"--gpus {entry}: no such GPU here (there are 0 {A}, 1 {B}, 2 {C})"]
+
+
+def test_an_empty_choice_is_no_gpu():
+    assert choose(ALIKE, (), {}) == ([], [])
+    assert choose((), ("0",), {}) == ([], ["--gpus 0: no such GPU here (there are none)"])
+
+
+def test_entries_are_checked_before_any_hardware_is_asked():
+    check_entries(("0", "17", "GPU-8932", "MIG-1", "MIG-GPU-8932/7/0"))
+    for entry in ("first", "-1", "1.0", "²", "gpu-8932", "", "1" * 5000):
+        with pytest.raises(ConfigError, match="neither an index nor a UUID"):
+            check_entries(("0", entry))
+
+
+# ---- CUDA_VISIBLE_DEVICES ----
+
+
+def test_cuda_numbers_gpus_of_one_model_by_their_bus():
+    assert uuids(by_cuda(ALIKE, "0,1,2")[0]) == [B, C, A]
+    assert by_cuda(ALIKE, "1")[1] == []
+
+
+def test_cuda_numbers_mixed_models_by_speed_which_is_noted():
+    chosen, notes = by_cuda(MIXED, "0")
+    assert uuids(chosen) == [B]
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in notes[0]
+    assert by_cuda(MIXED, "0", CUDA_DEVICE_ORDER="PCI_BUS_ID")[1] == []
+    assert by_cuda(MIXED, A)[1] == []
+    assert choose(MIXED, None, {})[1] == []
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected", "noted"),
+    [
+        ("", [], False),
+        ("-1", [], False),
+        ("NoDevFiles", [], False),
+        (" 1 , 0 ", [C, B], False),
+        ("1,-1,0", [C], False),
+        ("1,,0", [C], False),
+        ("1,7,0", [C], True),
+        ("1,²,0", [C], True),
+        (f"{C},{A[:8]}", [C], True),
+        (f"{C},{A[:9]}", [C, A], False),
+        ("all", [], True),
+        ("0,0", [B], False),
+    ],
+)
+def test_cuda_reads_the_list_up_to_the_first_entry_that_names_nothing(
+    visible: str, expected: list[str], noted: bool
+):
+    chosen, notes = by_cuda(ALIKE, visible)
+    assert uuids(chosen) == expected
+    assert bool(notes) is noted
+
+
+# ---- MIG ----
+
+
+def test_instances_of_one_gpu_add_their_shares_also_when_they_are_of_one_size():
+    (pick,), _ = by_cuda(SLICED, f"{ONE},{TWO}")
+    assert (pick.gpu.uuid, pick.share_ratio, pick.share_note) == (A, pytest.approx(2 / 7), "1 of 7; 1 of 7")
+    (pick,), _ = by_cuda(SLICED, f"{ONE},{ONE}")
+    assert (pick.share_ratio, pick.share_note) == (pytest.approx(1 / 7), "1 of 7")
+    (pick,), _ = choose(SLICED, (THREE, ONE, TWO), {})
+    assert pick.share_ratio == pytest.approx(6 / 7)
+
+
+def test_a_whole_gpu_holds_all_of_its_instances():
+    for entries in ((ONE, "0"), ("0", ONE), (A, ONE, TWO)):
+        (pick,), _ = choose(SLICED, entries, {})
+        assert pick == Chosen(SLICED[0])
+
+
+def test_an_instance_by_its_old_name_is_found_if_the_driver_names_it_so_else_its_gpu_counts_whole():
+    old = f"MIG-{A}/7/0"
+    named_so = SLICED[0]._replace(mig=(MigInstance(old, 3 / 7, "3 of 7"),))
+    (pick,), _ = by_cuda((named_so, SLICED[1]), old)
+    assert (pick.share_ratio, pick.share_note) == (3 / 7, "3 of 7")
+    (pick,), _ = by_cuda(SLICED, old)
+    assert (pick.gpu.uuid, pick.share_ratio) == (A, 1.0)
+    assert "share of the GPU is unknown" in pick.share_note
+    (pick,), _ = by_cuda(SLICED, f"{old},MIG-{A}/8/0")
+    assert pick.share_ratio == 1.0
+
+
+# ---- laws ----
+
+ENTRY = st.sampled_from(["0", "1", "2", A, B, C, ONE, TWO, THREE, "GPU-1", "GPU-8", "-1", ""]) | st.text(
+    max_size=5
+)
+
+
+@given(st.sampled_from([ALIKE, MIXED, SLICED, ()]), st.none() | st.lists(ENTRY).map(tuple), st.text() | ENTRY)
+def test_whatever_is_asked_for_each_gpu_is_chosen_at_most_once_with_a_share_of_it(
+    found: tuple[FoundGpu, ...], gpus: tuple[str, ...] | None, visible: str
+):
+    for chosen, notes in (choose(found, gpus, {}), by_cuda(found, visible)):
+        assert len(set(uuids(chosen))) == len(chosen)
+        assert all(pick.gpu in found and 0.0 < pick.share_ratio <= 1.0 for pick in chosen)
+        assert all(notes)
+
+
+@given(st.lists(st.sampled_from(["0", "1", "2", A, B, C]), min_size=1, max_size=6))
+def test_naming_a_gpu_more_than_once_changes_nothing(entries: list[str]):
+    once = list(dict.fromkeys(entries))
+    assert choose(ALIKE, tuple(entries), {}) == choose(ALIKE, tuple(once), {})
+
+
+@given(st.text(st.characters(exclude_characters=":"), min_size=1).filter(str.strip), st.integers(1, 999))
+def test_a_model_and_its_count_come_back_as_they_were_given(name: str, count: int):
+    assert parse_gpu_model(f"{name}:{count}") == (name.strip(), count)
+    assert parse_gpu_model(name) == (name.strip(), 1)

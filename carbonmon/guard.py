@@ -129,7 +129,8 @@ class Guard:
             call()
         except (CarbonmonError, OSError) as error:
             trouble, is_bug = str(error), False
-        except Exception as error:  # our own bug, or a third party's: it must stop neither run nor job
+        # Our own bug, or a third party's: it must stop neither the run nor the job.
+        except Exception as error:  # noqa: BLE001
             trouble, is_bug = f"{type(error).__name__}: {error}", True
         else:
             if self._trouble:

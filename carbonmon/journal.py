@@ -19,16 +19,14 @@ from carbonmon.model import Device, DeviceState, Meter, RunInfo, RunTotal, Snaps
 RUN_SCHEMA = "carbonmon.run/1"
 CHECKPOINT_SCHEMA = "carbonmon.checkpoint/1"
 SERIES_SCHEMA = "carbonmon.series/1"
-RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
+FILES = RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
 
 
-def run_text(info: RunInfo, devices: Sequence[Device], redacted: bool = False) -> str:
-    """run.json of a run; `redacted` keeps of the command line only the program's name."""
-    entry = asdict(info)
-    entry["command"] = [*info.command[:1], "…"] if redacted else list(info.command)
-    document = {"schema": RUN_SCHEMA, "run": entry, "devices": [asdict(device) for device in devices]}
+def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
+    """run.json of a run."""
+    document = {"schema": RUN_SCHEMA, "run": asdict(info), "devices": [asdict(device) for device in devices]}
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
@@ -46,6 +44,7 @@ def checkpoint_text(snapshot: Snapshot, boot_id: str) -> str:
         "pue_ratio": snapshot.pue_ratio,
         "intensity": snapshot.intensity,
         "duration_s": run.duration_s,
+        "ended_at_s": run.ended_at_s,
         "recovered_j": run.recovered_j,
         "phases_s": run.phases_s,
         "unobserved_s": run.unobserved_s,

@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from carbonmon import journal
 from carbonmon.errors import ConfigError
 from carbonmon.files import append_durably, replace_file
 from carbonmon.guard import Guard, GuardedExporter
-from carbonmon.model import Device, RunInfo, Snapshot
+from carbonmon.model import Device, Snapshot
 from carbonmon.ports import Clock
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_PERIOD_S = 5.0
 SERIES_PERIOD_S = 60.0
 FINISH_TIMEOUT_S = 60.0
 """How long the end of a run waits for a disk that hangs."""
+
+FIRST_TIMEOUT_S = 2.0
+"""How long the job's start waits for the first checkpoint."""
 
 STALE_PERIODS = 3
 """After so many checkpoint periods without a success the newest snapshot is shown instead of the last
@@ -48,17 +55,15 @@ class Recorder:
         clock: Clock,
         procfs: Path,
         exporters: Sequence[GuardedExporter],
-        redacted: bool = False,
+        latest: Callable[[], Snapshot],
     ) -> None:
         self._folder = folder
         self._clock = clock
-        self._boot_id = boot_id(procfs)
+        self.boot_id = boot_id(procfs)
         self._exporters = exporters
-        self._redacted = redacted
         self.guard = Guard("journal")
-        self._latest: Callable[[], Snapshot] | None = None
-        self._info: RunInfo | None = None
-        self._devices: Sequence[Device] = ()
+        self._latest = latest
+        self._gone: Sequence[Device] = ()
         self._numbers: dict[str, int] = {}
         self._series = -1
         self._series_due_s = 0.0
@@ -66,19 +71,25 @@ class Recorder:
         self._safe_s = 0.0
         self._shown: Snapshot | None = None
         self._final: Snapshot | None = None
+        self._first = threading.Event()
         self._stop = threading.Event()
+        self._abandoned = False
         self._thread = threading.Thread(target=self._loop, name="carbonmon-recorder", daemon=True)
         self._open_series()
 
-    def start(
-        self, info: RunInfo, devices: Sequence[Device], gone: Sequence[Device], latest: Callable[[], Snapshot]
-    ) -> None:
-        """Begin to write. `gone` are devices of an earlier part of the run that are not here any more."""
-        self._info, self._latest = info, latest
-        self._devices = [*devices, *gone]
-        self._numbers = {device.id: number for number, device in enumerate(devices)}
+    def start(self, gone: Sequence[Device] = ()) -> None:
+        """Begin to write, and return when the first checkpoint is there or the disk is slow.
+
+        `gone` are devices of an earlier part of the run that are not here any more.
+        """
+        self._gone = gone
         self._safe_s = self._clock.now_s()
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads for this user: the job matters more
+            log.warning("no checkpoints: %s", error)
+        else:
+            self._first.wait(FIRST_TIMEOUT_S)
 
     def shown(self) -> Snapshot:
         """The snapshot that exporters show: the newest that is safe on disk.
@@ -86,7 +97,6 @@ class Recorder:
         A total that was shown and then lost with a killed monitor would make its series step back, which
         Prometheus takes for a reset and counts a second time. If the disk fails for long, liveness wins.
         """
-        assert self._latest is not None, "start() comes first"
         is_safe = self._clock.now_s() - self._safe_s < STALE_PERIODS * CHECKPOINT_PERIOD_S
         newest = self._safe if is_safe and self._safe is not None else self._latest()
         if self._shown is not None and self._shown.samples > newest.samples:
@@ -102,6 +112,12 @@ class Recorder:
             self._thread.join(FINISH_TIMEOUT_S)
         return not self._thread.is_alive()
 
+    def abandon(self) -> None:
+        """Stop writing: the job never began."""
+        self._abandoned = True
+        self._stop.set()
+        self._thread.join(FINISH_TIMEOUT_S)
+
     def close(self) -> None:
         """Release the lock; the kernel does the same if this process is killed."""
         self._stop.set()
@@ -110,40 +126,42 @@ class Recorder:
             self._series = -1
 
     def _loop(self) -> None:
-        assert self._latest is not None
-        while True:
+        while not self._abandoned:
             snapshot = self._final or self._latest()
-            self.guard.attempt("cannot write", lambda snapshot=snapshot: self._write(snapshot))
-            if self._final is not None:
-                for exporter in self._exporters:
-                    exporter.finish(snapshot)
-                return
+            self.guard.attempt("cannot write", partial(self._write, snapshot))
             for exporter in self._exporters:
-                exporter.checkpoint(snapshot)
+                if snapshot is self._final:
+                    exporter.finish(snapshot)
+                else:
+                    exporter.checkpoint(snapshot)
+            self._first.set()
+            if snapshot is self._final:
+                return
             self._stop.wait(CHECKPOINT_PERIOD_S)
 
     def _write(self, snapshot: Snapshot) -> None:
         now_s = self._clock.now_s()
-        if self._info is not None and (self._safe is None or not self._folder.exists()):
-            self._lay_out(self._info)
+        if self._safe is None or not self._folder.exists():
+            self._lay_out(snapshot)
         replace_file(
-            self._folder / journal.CHECKPOINT_FILE, journal.checkpoint_text(snapshot, self._boot_id).encode()
+            self._folder / journal.CHECKPOINT_FILE, journal.checkpoint_text(snapshot, self.boot_id).encode()
         )
         self._safe, self._safe_s = snapshot, now_s
         if now_s >= self._series_due_s or snapshot is self._final:
             append_durably(self._series, journal.series_line(snapshot, self._numbers).encode())
             self._series_due_s = now_s + SERIES_PERIOD_S
 
-    def _lay_out(self, info: RunInfo) -> None:
+    def _lay_out(self, snapshot: Snapshot) -> None:
         """Write what stands once in the folder; also anew, after somebody removed it."""
+        devices = [state.device for state in snapshot.devices]
         self._folder.mkdir(parents=True, exist_ok=True)
         if os.fstat(self._series).st_nlink == 0:
             os.close(self._series)
             self._open_series()
-        text = journal.run_text(info, self._devices, self._redacted)
+        text = journal.run_text(snapshot.runs[0].info, [*devices, *self._gone])
         replace_file(self._folder / journal.RUN_FILE, text.encode())
-        here = self._devices[: len(self._numbers)]
-        append_durably(self._series, journal.series_header(here).encode())
+        self._numbers = {device.id: number for number, device in enumerate(devices)}
+        append_durably(self._series, journal.series_header(devices).encode())
 
     def _open_series(self) -> None:
         """Open series.jsonl, whose flock says that this run has a monitor."""
@@ -157,7 +175,7 @@ class Recorder:
             os.close(self._series)
             self._series = -1
             raise ConfigError(
-                f"run {self._folder.name}: another monitor is writing it; wait for it or give another --run-id"
+                f"run {self._folder.name}: another monitor is writing it; wait for its end or give another id"
             ) from None
         size = os.fstat(self._series).st_size
         if size and os.pread(self._series, 1, size - 1) != b"\n":

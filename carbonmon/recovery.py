@@ -110,6 +110,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         tuple(_named_seconds(path, document, "unobserved_s")),
         tuple(_named_seconds(path, document, "phases_s")),
         number("duration_s"),
+        _value(path, "ended_at_s", document.get("ended_at_s"), float | None),
         recovered_j=number("recovered_j"),
     )
     snapshot = Snapshot(

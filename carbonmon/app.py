@@ -6,7 +6,7 @@ import logging
 import platform
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,13 @@ from carbonmon import __version__, identity, job, plugins, runfolder
 from carbonmon.clock import SystemClock
 from carbonmon.config import Config
 from carbonmon.guard import GuardedExporter
+from carbonmon.journal import FILES
 from carbonmon.ledger import RunAccount
-from carbonmon.model import RunInfo, Snapshot
+from carbonmon.model import Device, RunInfo, Snapshot
 from carbonmon.opening import ANSWER_TIMEOUT_S, open_sensors
 from carbonmon.ports import Clock, ExporterSettings, IntensityProvider, IntensitySettings
+from carbonmon.recorder import Recorder
+from carbonmon.recovery import Checkpoint, read_checkpoint
 from carbonmon.sampler import Sampler
 
 log = logging.getLogger(__name__)
@@ -29,7 +32,6 @@ class Result:
 
     exit_code: int
     final: Snapshot | None
-    folder: Path
 
 
 def open_provider(config: Config) -> IntensityProvider:
@@ -41,29 +43,28 @@ def open_provider(config: Config) -> IntensityProvider:
 
 def run(
     config: Config,
-    command: Sequence[str],
-    environ: Mapping[str, str],
+    workload: job.Command | job.Attached,
     announce: Callable[[Snapshot, str, Sequence[str]], None],
     clock: Clock | None = None,
 ) -> Result:
-    """Meter one command from start to end.
+    """Meter one job from start to end.
 
     `announce(snapshot, run_id, places)` is called once before the job starts. Raises `ConfigError` for
     mistakes in the options, always before the job starts; whatever fails later is logged, and the job
     goes on.
     """
     clock = clock or SystemClock()
-    name = config.name or identity.command_name(command)
     with ExitStack() as closing, ExitStack() as closing_sensors:
         provider = open_provider(config)
         closing.callback(provider.close)
         mask = job.block_signals()
-        sensors = open_sensors(config, environ, closing_sensors)
+        sensors = open_sensors(config, workload.environ, closing_sensors)
         exporter_factories = [plugins.load("carbonmon.exporters", entry) for entry in config.exporters]
-        default_id = identity.default_run_id(environ, name, clock.wall_s())
-        folder = runfolder.create(config.output, config.run_id, default_id)
-        settings = ExporterSettings(listen=config.listen, run_folder=folder, procfs=config.procfs)
+        begun = _begin_folder(config, workload, clock)
+        settings = ExporterSettings(config.listen, begun.folder, config.procfs)
         exporters = [GuardedExporter(factory(settings)) for factory in exporter_factories]
+        recorder = Recorder(begun.folder, clock, config.procfs, exporters, lambda: sampler.latest)
+        closing.callback(recorder.close)
         sampler = Sampler(
             sensors.sensors,
             sensors.devices,
@@ -73,57 +74,87 @@ def run(
             config.interval_s,
             config.pue_ratio,
             __version__,
-            lambda: tuple([(exporter.name, exporter.errors) for exporter in exporters]),
+            lambda: tuple([(guard.name, guard.errors) for guard in (*exporters, recorder.guard)]),
         )
         if sampler.interval_note:
             log.warning("%s", sampler.interval_note)
         places = []
         for exporter in exporters:
             closing.callback(exporter.close)
-            places.append(exporter.start(lambda: sampler.latest))
-        announce(sampler.latest, folder.name, [place for place in places if place])
-        scheduler, scheduler_job_id = identity.scheduler_job(environ)
-        info = RunInfo(
-            id=folder.name,
-            name=name,
-            command=tuple(command),
-            labels=config.labels,
-            host=platform.node(),
-            started_at_s=clock.wall_s(),
-            scheduler=scheduler,
-            scheduler_job_id=scheduler_job_id,
-        )
-        sampling = Sampling(sampler, info, clock)
+            places.append(exporter.start(recorder.shown))
+        announce(sampler.latest, begun.folder.name, [place for place in places if place])
+        sampling = Sampling(sampler, begun, clock, recorder.boot_id)
         sampling.start()
+        recorder.start(begun.gone(sensors.devices))
         try:
-            pid = job.start(command, environ, mask)
+            workload.start(mask)
         except OSError as error:
-            log.error("%s: %s", command[0], error.strerror)
+            log.error("%s: %s", workload.command[0], error.strerror)
             sampling.stop()
-            with suppress(OSError):
-                folder.rmdir()
-            return Result(job.start_error_code(error), None, folder)
-        outcome = job.wait(pid)
+            recorder.abandon()
+            if begun.before is None:
+                runfolder.discard(begun.folder, (*FILES, "summary.json"))
+            return Result(job.start_error_code(error), None)
+        outcome = workload.wait()
         final = None
         try:
             if not sampling.stop():
                 log.warning("a driver call hangs: what came after the last sample is unobserved")
                 closing_sensors.pop_all()  # closing a driver that hangs would hang as well
             final = sampler.finish(outcome.exit_code, outcome.signal)
-            for exporter in exporters:
-                exporter.finish(final)
+            if not recorder.finish(final):
+                log.warning("the disk hangs: the last checkpoint of %s may be missing", begun.folder)
         except Exception:  # our own bug: the job's exit code is passed on all the same
             log.exception("the run could not be summed up")
-        return Result(outcome.shell_code, final, folder)
+        return Result(outcome.shell_code, final)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run's folder and what it is; `before` is the checkpoint that a resumed run goes on from."""
+
+    folder: Path
+    info: RunInfo
+    before: Checkpoint | None = None
+
+    def gone(self, devices: Mapping[str, Device]) -> list[Device]:
+        """Devices of the run's earlier part that are not here any more."""
+        if self.before is None:
+            return []
+        return [state.device for state in self.before.snapshot.devices if state.device.id not in devices]
+
+
+def _begin_folder(config: Config, workload: job.Command | job.Attached, clock: Clock) -> Begun:
+    if config.resume is not None:
+        folder = runfolder.find(config.output, config.resume)
+        before = read_checkpoint(folder)
+        return Begun(folder, before.snapshot.runs[0].info, before)
+    name = config.name or identity.command_name(workload.command)
+    scheduler, scheduler_job_id = identity.scheduler_job(workload.environ)
+    default_id = identity.default_run_id(workload.environ, name, clock.wall_s())
+    folder = runfolder.create(config.output, config.run_id, default_id)
+    redacted = (*workload.command[:1], "…")
+    info = RunInfo(
+        id=folder.name,
+        name=name,
+        command=redacted if config.redact_command else workload.command,
+        labels=config.labels,
+        host=platform.node(),
+        started_at_s=clock.wall_s(),
+        scheduler=scheduler,
+        scheduler_job_id=scheduler_job_id,
+    )
+    return Begun(folder, info)
 
 
 class Sampling:
     """The sampling thread of one run: baseline, then the loop, then one more sample at the end."""
 
-    def __init__(self, sampler: Sampler, info: RunInfo, clock: Clock) -> None:
+    def __init__(self, sampler: Sampler, begun: Begun, clock: Clock, boot_id: str) -> None:
         self._sampler = sampler
-        self._info = info
+        self._begun = begun
         self._clock = clock
+        self._boot_id = boot_id
         self._ready = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="carbonmon-sampler", daemon=True)
@@ -148,11 +179,28 @@ class Sampling:
         return not self._thread.is_alive()
 
     def _begin(self) -> None:
-        info = replace(self._info, started_at_s=self._clock.wall_s())
-        self._sampler.begin(RunAccount(info, [state.device for state in self._sampler.latest.devices]))
+        """Begin the run now, or go on with it from its last checkpoint."""
+        devices = [state.device for state in self._sampler.latest.devices]
+        before = self._begun.before
+        if before is None:
+            info = replace(self._begun.info, started_at_s=self._clock.wall_s())
+            self._sampler.begin(RunAccount(info, devices))
+            return
+        last = before.snapshot
+        same_boot = bool(self._boot_id) and self._boot_id == before.boot_id
+        if last.runs[0].ended_at_s is not None:
+            outage_s = 0.0  # the run had ended: what was drawn since then is not its own
+            same_boot = False
+        elif same_boot:
+            outage_s = max(0.0, self._clock.now_s() - last.clock_s)
+        else:
+            outage_s = max(0.0, self._clock.wall_s() - last.at_s)
+        self._sampler.resume(RunAccount(self._begun.info, devices), last, outage_s, same_boot)
 
     def _loop(self) -> None:
         try:
+            if self._begun.before is not None:
+                self._begin()
             self._sampler.tick(edge=True)
             if not self._sampler.latest.runs:
                 self._begin()

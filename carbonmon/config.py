@@ -29,6 +29,9 @@ class Config:
     listen: tuple[str, int] = ("127.0.0.1", 9877)
     output: Path = Path("carbonmon-runs")
     run_id: str | None = None
+    resume: str | None = None
+    attach: int | None = None
+    redact_command: bool = False
     name: str | None = None
     labels: tuple[tuple[str, str], ...] = ()
     gpus: tuple[str, ...] | None = None

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from carbonmon.model import Device, Failure, Interval, Reading
+from carbonmon.model import Device, Failure, Interval, Meter, Reading, Shadow
 
 UJ_PER_J = 1_000_000
 
@@ -52,36 +52,6 @@ class Limits(NamedTuple):
 def limits_for(interval_s: float) -> Limits:
     """The limits that suit a sampling interval (s)."""
     return Limits(hold_s=max(5.0, 3.0 * interval_s), max_gap_s=max(10.0, 5.0 * interval_s))
-
-
-class Shadow(NamedTuple):
-    """What the lower rungs observed and nobody was credited for yet.
-
-    `last_s` is the time of their last good reading, None after a failure; `last_w` its power, None
-    where only utilisation was known. `power_j` and `tdp_j` were observed in `observed_s` seconds.
-    """
-
-    last_s: float | None = None
-    last_w: float | None = None
-    power_j: float = 0.0
-    tdp_j: float = 0.0
-    observed_s: float = 0.0
-
-
-class Meter(NamedTuple):
-    """What is known of one device after its last reading; times are seconds on the injected clock.
-
-    `settled_s` is the time up to which energy was credited or given up. `base_uj` and `base_s` are
-    the counter's last good value, None before it spoke. `ahead_j` was credited by lower rungs since
-    then, and `open_s` seconds since then were seen by no rung and may still be bridged.
-    """
-
-    settled_s: float
-    base_uj: int | None
-    base_s: float
-    shadow: Shadow
-    ahead_j: float = 0.0
-    open_s: float = 0.0
 
 
 def start(device: Device, reading: Reading | Failure, at_s: float) -> Meter:

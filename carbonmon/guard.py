@@ -115,39 +115,58 @@ def _merged(first: Reading | Failure, second: Reading | Failure) -> Reading | Fa
     )
 
 
-class GuardedExporter:
+class Guard:
+    """Runs calls that may fail: counts their failures, and logs when success and failure change places."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.errors = 0
+        self._trouble = ""
+
+    def attempt(self, what: str, call: Callable[[], object]) -> bool:
+        """Whether the call succeeded; `what` says in the log what could not be done."""
+        try:
+            call()
+        except (CarbonmonError, OSError) as error:
+            trouble, is_bug = str(error), False
+        # Our own bug, or a third party's: it must stop neither the run nor the job.
+        except Exception as error:  # noqa: BLE001
+            trouble, is_bug = f"{type(error).__name__}: {error}", True
+        else:
+            if self._trouble:
+                self._trouble = ""
+                log.warning("%s works again", self.name)
+            return True
+        self.errors += 1
+        if trouble != self._trouble:
+            log.warning("%s %s: %s", self.name, what, trouble, exc_info=is_bug)
+        self._trouble = trouble
+        return False
+
+
+class GuardedExporter(Guard):
     """An exporter behind its guard: its faults are counted, and nobody else sees them."""
 
     def __init__(self, exporter: Exporter) -> None:
-        self.name = exporter.name
+        super().__init__(exporter.name)
         self._exporter = exporter
-        self.errors = 0
+        self._place = ""
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
         """Where the result is to be found, "" if the exporter could not start."""
-        try:
-            return self._exporter.start(latest)
-        except (CarbonmonError, OSError) as error:
-            self.errors += 1
-            log.warning("exporter %s cannot start: %s", self.name, error)
-        except Exception:  # an exporter's own bug must not keep the job from starting
-            self.errors += 1
-            log.warning("exporter %s cannot start", self.name, exc_info=True)
-        return ""
+
+        def start() -> None:
+            self._place = self._exporter.start(latest)
+
+        self.attempt("cannot start", start)
+        return self._place
+
+    def checkpoint(self, snapshot: Snapshot) -> bool:
+        return self.attempt("failed", lambda: self._exporter.checkpoint(snapshot))
 
     def finish(self, final: Snapshot) -> bool:
         """Whether the last snapshot was shown."""
-        try:
-            self._exporter.finish(final)
-        except (CarbonmonError, OSError) as error:
-            self.errors += 1
-            log.warning("exporter %s failed: %s", self.name, error)
-        except Exception:  # an exporter's own bug must not change the job's exit code
-            self.errors += 1
-            log.warning("exporter %s failed", self.name, exc_info=True)
-        else:
-            return True
-        return False
+        return self.attempt("failed", lambda: self._exporter.finish(final))
 
     def close(self) -> None:
         try:

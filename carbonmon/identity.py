@@ -29,7 +29,7 @@ def scheduler_job(environ: Mapping[str, str]) -> tuple[str, str]:
 
 def command_name(command: Sequence[str]) -> str:
     """A short name for a command: `train` for `python train.py --lr 1`."""
-    words = [word for word in command if word and not word.startswith("-")]
+    words = [word for word in command if word and not word.startswith("-") and not re.search(r"\s", word)]
     for word in words:
         stem = PurePath(word).name
         if _INTERPRETERS.fullmatch(stem) and len(words) > 1:

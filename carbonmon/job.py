@@ -7,9 +7,13 @@ interrupt anything and no polling. posix_spawn(3) starts the job: no Python runs
 from __future__ import annotations
 
 import os
+import select
 import signal
+import threading
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from carbonmon.errors import ConfigError
 
 FORWARDED = frozenset(
     (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -44,34 +48,88 @@ def block_signals() -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD}))
 
 
-def start(command: Sequence[str], environ: Mapping[str, str], mask: set[int]) -> int:
-    """Start the job and return its process id; raises OSError if it cannot be executed."""
-    return os.posix_spawnp(
-        command[0],
-        list(command),
-        environ,
-        setsigmask=mask,
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two for itself
-    )
+class Command:
+    """A job that we start: its child process."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        self.command = tuple(command)
+        self.environ = environ
+        self.pid = 0
+
+    def start(self, mask: set[int]) -> None:
+        """Start the job with the signal mask that we were given; raises OSError if it cannot be executed."""
+        self.pid = os.posix_spawnp(
+            self.command[0],
+            list(self.command),
+            self.environ,
+            setsigmask=mask,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two for itself
+        )
+
+    def wait(self) -> Outcome:
+        """Wait for the job, passing signals on meanwhile."""
+        while True:
+            info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+            if info.si_signo != signal.SIGCHLD:
+                if info.si_code != SI_KERNEL:
+                    _send(self.pid, info.si_signo)
+                continue
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                return Outcome(code, None) if code >= 0 else Outcome(None, -code)
+
+
+class Attached:
+    """A job that runs already and is not our child: we see its end, not its exit code.
+
+    Signals sent to the monitor end the monitor and leave the job alone.
+    """
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            raise ConfigError(
+                f"--attach: process {pid}: {error.strerror}; give the id of a running one"
+            ) from None
+        self.pid = pid
+        self.command, self.environ = _describe(pid)
+
+    def start(self, mask: set[int]) -> None:
+        """Nothing to start: a thread watches for the job's end, which wakes `wait` like a child's."""
+        main = threading.get_ident()
+
+        def watch() -> None:
+            select.select([self._pidfd], [], [])
+            signal.pthread_kill(main, signal.SIGCHLD)
+
+        threading.Thread(target=watch, name="carbonmon-attached", daemon=True).start()
+
+    def wait(self) -> Outcome:
+        """Wait for the job's end, or for a signal that ends the monitor."""
+        signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+        return Outcome(None, None)
+
+
+def _describe(pid: int) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """The command line and the environment of a process; our own environment where it may not be read."""
+    import psutil
+
+    process = psutil.Process(pid)
+    try:
+        command = tuple(process.cmdline())
+    except psutil.Error:
+        command = ()
+    try:
+        return command, process.environ()
+    except psutil.Error:
+        return command, os.environ
 
 
 def start_error_code(error: OSError) -> int:
     """The exit code of a shell for a command that could not be started."""
     return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-
-
-def wait(pid: int) -> Outcome:
-    """Wait for the job, passing signals on meanwhile."""
-    while True:
-        info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
-        if info.si_signo != signal.SIGCHLD:
-            if info.si_code != SI_KERNEL:
-                _send(pid, info.si_signo)
-            continue
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            code = os.waitstatus_to_exitcode(status)
-            return Outcome(code, None) if code >= 0 else Outcome(None, -code)
 
 
 def _send(pid: int, number: int) -> None:

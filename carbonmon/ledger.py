@@ -46,6 +46,15 @@ class DeviceAccount:
         self._utilized_s = self._utilization_s = 0.0
         self.resets = self.jumps = 0
 
+    def restore(self, state: DeviceState) -> None:
+        """Go on from the totals of an earlier monitor."""
+        self.counter_j, self.power_j, self.tdp_j = state.counter_j, state.power_j, state.tdp_j
+        self.unattributed_j = state.unattributed_j
+        self.observed_s, self.unobserved_s = state.observed_s, state.unobserved_s
+        self.peak_power_w = state.peak_power_w
+        self._utilized_s, self._utilization_s = state.utilized_s, state.utilization_s
+        self.resets, self.jumps = state.resets, state.jumps
+
     def add(self, interval: Interval, attributed_j: float) -> None:
         """Add an interval of which `attributed_j` joules belong to runs."""
         energy_j = interval.counter_j + interval.power_j + interval.tdp_j
@@ -85,6 +94,9 @@ class DeviceAccount:
             self.unobserved_s,
             self.resets,
             self.jumps,
+            observed_s,
+            self._utilized_s,
+            utilization_s,
         )
 
 
@@ -92,13 +104,24 @@ class RunAccount:
     """Totals of one run. A row is born at 0 for each method that a device may use, so that the first
     joules of a series are not lost to Prometheus' `increase()`."""
 
-    __slots__ = ("_phase", "_power_w", "_rows", "_unobserved_s", "ended_at_s", "exit_code", "info", "signal")
+    __slots__ = (
+        "_phase",
+        "_power_w",
+        "_rows",
+        "_unobserved_s",
+        "ended_at_s",
+        "exit_code",
+        "info",
+        "recovered_j",
+        "signal",
+    )
 
     def __init__(self, info: RunInfo, devices: Iterable[Device]) -> None:
         self.info = info
         self.ended_at_s: float | None = None
         self.exit_code: int | None = None
         self.signal: int | None = None
+        self.recovered_j = 0.0
         self._phase = MAIN_PHASE
         self._rows: dict[tuple[str, str, Method], RunTotal] = {}
         self._power_w: dict[str, float | None] = {}
@@ -112,6 +135,13 @@ class RunAccount:
                     self._phase, device.component, device.id, method, 0.0, 0.0, 0.0, 0.0
                 )
 
+    def restore(self, state: RunState) -> None:
+        """Go on from the totals of an earlier monitor, also of devices that are gone."""
+        self.recovered_j = state.recovered_j
+        for row in state.totals:
+            self._rows[row.phase, row.device_id, row.method] = row
+        self._unobserved_s.update(state.unobserved_s)
+
     def add(self, device: Device, part: Interval, grams_per_j: tuple[float, float, float]) -> None:
         """Add the run's part of an interval, at (figure, low, high) grams for each joule."""
         if part.counter_j:
@@ -122,7 +152,11 @@ class RunAccount:
             self._charge(device, "tdp", part.tdp_j, grams_per_j)
         self._power_w[device.id] = part.power_w
         if part.unobserved_s:
-            self._unobserved_s[device.id] += part.unobserved_s
+            self.lose(device.id, part.unobserved_s)
+
+    def lose(self, device_id: str, seconds: float) -> None:
+        """Note seconds of a device's energy that nobody can know."""
+        self._unobserved_s[device_id] = self._unobserved_s.get(device_id, 0.0) + seconds
 
     def see(self, device: Device, power_w: float | None) -> None:
         """Note the power of a device while its energy is not settled yet."""
@@ -158,4 +192,5 @@ class RunAccount:
             self.ended_at_s,
             self.exit_code,
             self.signal,
+            self.recovered_j,
         )

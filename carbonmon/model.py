@@ -117,6 +117,36 @@ class Interval(NamedTuple):
         return self.counter_j + self.power_j + self.tdp_j
 
 
+class Shadow(NamedTuple):
+    """What the lower rungs observed and nobody was credited for yet.
+
+    `last_s` is the time of their last good reading, None after a failure; `last_w` its power, None
+    where only utilisation was known. `power_j` and `tdp_j` were observed in `observed_s` seconds.
+    """
+
+    last_s: float | None = None
+    last_w: float | None = None
+    power_j: float = 0.0
+    tdp_j: float = 0.0
+    observed_s: float = 0.0
+
+
+class Meter(NamedTuple):
+    """What the meter knows of one device after its last reading; times are seconds on the injected clock.
+
+    `settled_s` is the time up to which energy was credited or given up. `base_uj` and `base_s` are
+    the counter's last good value, None before it spoke. `ahead_j` was credited by lower rungs since
+    then, and `open_s` seconds since then were seen by no rung and may still be bridged.
+    """
+
+    settled_s: float
+    base_uj: int | None
+    base_s: float
+    shadow: Shadow
+    ahead_j: float = 0.0
+    open_s: float = 0.0
+
+
 IntensityKind = Literal["fixed", "table", "live", "forecast", "stale"]
 
 
@@ -162,7 +192,8 @@ class DeviceState(NamedTuple):
     """One device's running totals for the whole machine, and what it does now.
 
     `utilization_mean_ratio` and `mean_power_w` are over the observed time. The last power and
-    utilisation are None when the last tick could not tell.
+    utilisation are None when the last tick could not tell. The last three are what the means are made of:
+    seconds whose energy is known, utilisation × seconds, and seconds whose utilisation is known.
     """
 
     device: Device
@@ -178,6 +209,9 @@ class DeviceState(NamedTuple):
     unobserved_s: float
     resets: int
     jumps: int
+    observed_s: float = 0.0
+    utilized_s: float = 0.0
+    utilization_s: float = 0.0
 
     @property
     def energy_j(self) -> float:
@@ -214,7 +248,11 @@ class RunInfo:
 
 
 class RunState(NamedTuple):
-    """A run and its totals. `exit_code` and `signal` are known once the job has ended."""
+    """A run and its totals. `exit_code` and `signal` are known once the job has ended.
+
+    `recovered_j` is the part of the energy that was drawn while no monitor ran, and that a hardware
+    counter gave back exactly.
+    """
 
     info: RunInfo
     totals: tuple[RunTotal, ...]
@@ -225,13 +263,15 @@ class RunState(NamedTuple):
     ended_at_s: float | None = None
     exit_code: int | None = None
     signal: int | None = None
+    recovered_j: float = 0.0
 
 
 class Snapshot(NamedTuple):
     """Everything that an exporter may show, as of one moment; replaced as a whole, never changed.
 
-    `at_s` is the Unix time of the last sample. `exporter_errors` pairs an exporter's name with how
-    often it failed.
+    `at_s` is the Unix time of the last sample and `clock_s` the same moment on the injected clock.
+    `exporter_errors` pairs an exporter's name with how often it failed. `meters` are what the next
+    reading of each device will be compared with. `continued`: the totals began under another monitor.
     """
 
     at_s: float
@@ -244,3 +284,6 @@ class Snapshot(NamedTuple):
     intensity: Intensity
     pue_ratio: float
     exporter_errors: tuple[tuple[str, int], ...]
+    clock_s: float = 0.0
+    meters: tuple[tuple[str, Meter], ...] = ()
+    continued: bool = False

@@ -97,6 +97,10 @@ class Exporter(Protocol):
         """Begin; returns where the result is to be found, for the user's first line."""
         ...
 
+    def checkpoint(self, snapshot: Snapshot) -> None:
+        """Called every few seconds, in the thread that writes: a place for a running result."""
+        ...
+
     def finish(self, final: Snapshot) -> None:
         """Called once with the last snapshot of a run."""
         ...

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from carbonmon import energy, footprint, sharing
 from carbonmon.guard import GuardedSensor
 from carbonmon.ledger import DeviceAccount, RunAccount
-from carbonmon.model import Device, Failure, Interval, Reading, SensorState, Snapshot
+from carbonmon.model import Device, Failure, Interval, Meter, Reading, SensorState, Snapshot
 from carbonmon.ports import Clock, IntensityProvider
 
 log = logging.getLogger(__name__)
@@ -54,12 +54,14 @@ class Sampler:
         self._pue_ratio = pue_ratio
         self._version = version
         self._exporter_errors = exporter_errors
-        self._meters: dict[str, energy.Meter] = {}
+        self._meters: dict[str, Meter] = {}
         self._accounts = {device.id: DeviceAccount(device) for device in devices.values()}
         self._last_s: dict[str, float] = {}
         self._run: RunAccount | None = None
         self._run_start_s = 0.0
         self._samples = 0
+        self._continued = False
+        self._bridging: set[str] = set()
         self._intensity = provider.intensity_at(clock.wall_s())
         self.latest = self._snapshot(clock.wall_s(), clock.now_s())
 
@@ -68,6 +70,35 @@ class Sampler:
         self._run = run
         self._run_start_s = self._clock.now_s()
         self.latest = self._snapshot(self._clock.wall_s(), self._run_start_s)
+
+    def resume(self, run: RunAccount, before: Snapshot, outage_s: float, same_boot: bool) -> None:
+        """Go on with a run that an earlier monitor left `outage_s` seconds ago; called before any sample.
+
+        On the same boot each counter is compared with its last value, as after any silence: what it
+        grew meanwhile is credited exactly and called recovered, unless a reset or a hidden wrap forbids
+        it. After another boot no counter knows anything, and the outage is unobserved.
+        """
+        (state,) = before.runs
+        run.restore(state)
+        meters = dict(before.meters)
+        for old in before.devices:
+            account = self._accounts.get(old.device.id)
+            if account is None:
+                continue
+            account.restore(old)
+            meter = meters.get(old.device.id)
+            if same_boot and meter is not None:
+                self._meters[old.device.id] = meter
+                self._last_s[old.device.id] = self._clock.now_s()
+                self._bridging.add(old.device.id)
+            else:
+                account.unobserved_s += outage_s
+                run.lose(old.device.id, outage_s)
+        self._samples = before.samples
+        self._continued = True
+        self._run = run
+        self._run_start_s = self._clock.now_s() - outage_s - state.duration_s
+        self.latest = self._snapshot(self._clock.wall_s(), self._clock.now_s())
 
     def tick(self, edge: bool = False) -> None:
         """Read, meter, share, charge, publish; `edge` at the start and the end of a run."""
@@ -148,6 +179,9 @@ class Sampler:
         part = sharing.attribute(interval, account.device)
         account.add(interval, part.counter_j + part.power_j + part.tdp_j)
         run.add(account.device, part, grams_per_j)
+        if account.device.id in self._bridging:
+            self._bridging.remove(account.device.id)
+            run.recovered_j += part.counter_j
         if interval.resets or interval.jumps:
             kind = "was reset" if interval.resets else "jumped"
             log.warning("the counter of %s %s: its difference is not counted", account.device.id, kind)
@@ -165,6 +199,9 @@ class Sampler:
             self._intensity,
             self._pue_ratio,
             self._exporter_errors(),
+            now_s,
+            tuple(self._meters.items()),
+            self._continued,
         )
 
 

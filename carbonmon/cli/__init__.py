@@ -10,6 +10,7 @@ from carbonmon import __version__
 
 _COMMANDS = {
     "run": "Monitor one training job from start to end.",
+    "report": "Print the summary of a run, also of one whose monitor was killed.",
     "doctor": "List every source: used, or why not and the command that mends it.",
 }
 

@@ -83,6 +83,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "output": _option("Folder of the runs' folders.", "DIR", PATH, Path("carbonmon-runs")),
     "run-id": _option("The run's id; default: the scheduler's job id, or time and name.", "ID", RUN_ID),
+    "resume": _option("Go on with an earlier run: its totals, its files.", "RUN_ID", RUN_ID),
+    "attach": _option("Monitor a process that runs already, until it ends.", "PID", click.IntRange(min=1)),
+    "redact-command": _option("Keep of the command line only the program's name.", is_flag=True),
     "name": _option("A name for people to read; default: the command's.", "NAME"),
     "label": _option("A label for the run; may be repeated.", "KEY=VALUE", LABEL, multiple=True),
     "gpus": _option("Indices or UUIDs; default: the job's CUDA_VISIBLE_DEVICES, else all.", "LIST", GPUS),
@@ -112,7 +115,8 @@ DOCTOR_OPTIONS = (
     *("region", "intensity", "gpus", "gpu-model", "gpu-tdp", "cpu-model", "cpu-tdp", "no-dram-estimate"),
     *("sysfs", "procfs", "sensor", "log-level", "log-format"),
 )
-"""What changes which sources serve; the same TOML file does for both."""
+"""What changes which sources serve; the same TOML file does for all commands."""
+REPORT_OPTIONS = ("output", "log-level", "log-format")
 
 
 def with_options(*names: str) -> Callable[[Command], Command]:
@@ -145,6 +149,9 @@ _FIELDS = {
     "listen": "listen",
     "output": "output",
     "run_id": "run_id",
+    "resume": "resume",
+    "attach": "attach",
+    "redact_command": "redact_command",
     "name": "name",
     "label": "labels",
     "gpus": "gpus",
@@ -166,6 +173,8 @@ def to_config(values: dict[str, Any]) -> Config:
     set_up_log(values["log_level"], values["log_format"])
     if values["region"] is not None and values["intensity"] is not None:
         raise click.UsageError("--region and --intensity exclude one another: give the place or the figure")
+    if values.get("resume") is not None and values.get("run_id") is not None:
+        raise click.UsageError("--resume names the run already: leave --run-id out")
     fields = {field: values[option] for option, field in _FIELDS.items() if option in values}
     return Config(dram_estimate=not values["no_dram_estimate"], **fields)
 

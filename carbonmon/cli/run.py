@@ -13,6 +13,7 @@ import click
 from carbonmon import __version__, app
 from carbonmon.cli import options
 from carbonmon.errors import ConfigError
+from carbonmon.job import Attached, Command
 from carbonmon.model import Snapshot
 
 
@@ -26,9 +27,9 @@ def command(job: tuple[str, ...], **values: Any) -> None:
     summary are and which sources are used, a short table at the end what was drawn and emitted.
     """
     config = options.to_config(values)
-    if not job:
+    if bool(job) == (config.attach is not None):
         raise click.UsageError(
-            "no command was given; write it after two hyphens: carbonmon run -- python train.py"
+            "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
         )
 
     def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
@@ -39,7 +40,8 @@ def command(job: tuple[str, ...], **values: Any) -> None:
             say(f"{snapshot.intensity.g_per_kwh:.4g} gCO2e/kWh: {snapshot.intensity.note}")
 
     try:
-        result = app.run(config, job, dict(os.environ), announce)
+        workload = Attached(config.attach) if config.attach is not None else Command(job, dict(os.environ))
+        result = app.run(config, workload, announce)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if result.final is not None and not config.quiet:

@@ -30,24 +30,29 @@ class Births:
         self._seen: OrderedDict[str, set[tuple[str, ...]]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def at_zero(self, families: Iterable[Metric]) -> None:
-        """Set the counters that the present scraper has not seen yet to 0, in place."""
+    def at_zero(self, families: Iterable[Metric], continued: bool) -> None:
+        """Set the counters that the present scraper has not seen yet to 0, in place.
+
+        `continued`: the totals began under an earlier monitor, which the scraper saw: at its first look
+        nothing is new, and a 0 would make its series step back.
+        """
         who = scraper.get()
         if who is None:
             return
         with self._lock:
+            known = continued and who not in self._seen
             seen = self._seen.setdefault(who, set())
             self._seen.move_to_end(who)
             if len(self._seen) > MAX_SCRAPERS:
                 self._seen.popitem(last=False)
             for family in families:
                 if family.type == "counter":
-                    family.samples = [_born(sample, seen) for sample in family.samples]
+                    family.samples = [_born(sample, seen, known) for sample in family.samples]
 
 
-def _born(sample: Sample, seen: set[tuple[str, ...]]) -> Sample:
+def _born(sample: Sample, seen: set[tuple[str, ...]], known: bool) -> Sample:
     key = (sample.name, *sample.labels.values())
     if key in seen:
         return sample
     seen.add(key)
-    return sample._replace(value=0.0)
+    return sample if known else sample._replace(value=0.0)

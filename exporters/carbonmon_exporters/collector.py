@@ -37,7 +37,7 @@ class SnapshotCollector(Collector):
         snapshot = self._latest()
         parts = (_runs, _devices, _grid, _monitor)
         families = [family for part in parts for family in part(snapshot) if family.samples]
-        self._births.at_zero(families)
+        self._births.at_zero(families, snapshot.continued)
         yield from families
 
 

@@ -36,12 +36,8 @@ def summarize(
     run: RunState,
     state: State,
     cost: MonitorCost | None = None,
-    recovered_j: float = 0.0,
 ) -> dict[str, Any]:
-    """Return the summary of a run; what is unknown is None, never 0.
-
-    `recovered_j` is the part of the energy that was credited for time in which no monitor ran.
-    """
+    """Return the summary of a run; what is unknown is None, never 0."""
     devices = {device_state.device.id: device_state for device_state in snapshot.devices}
     rows = [with_uncertainty(total, devices) for total in run.totals]
     document: dict[str, Any] = _clean(
@@ -49,7 +45,7 @@ def summarize(
             "schema": SCHEMA,
             "state": state,
             "run": _run(run),
-            "energy": _energy(run, rows, devices, recovered_j),
+            "energy": _energy(run, rows, devices),
             "carbon": _carbon(snapshot, rows),
             "monitor": _monitor(snapshot, cost or MonitorCost()),
         }
@@ -86,9 +82,7 @@ def _run(run: RunState) -> dict[str, Any]:
     }
 
 
-def _energy(
-    run: RunState, rows: list[Row], devices: dict[str, DeviceState], recovered_j: float
-) -> dict[str, Any]:
+def _energy(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> dict[str, Any]:
     total_j = energy_j(rows)
     low_j, high_j = energy_range_j(rows)
     by_method = grouped(rows, lambda total: total.method)
@@ -98,7 +92,7 @@ def _energy(
         "low_j": low_j,
         "high_j": high_j,
         "measured_ratio": measured_ratio(rows),
-        "recovered_j": recovered_j,
+        "recovered_j": run.recovered_j,
         "methods": {method: _method(by_method[method]) for method in METHODS if method in by_method},
         "components": {
             component: {"energy_j": energy_j(group), "measured_ratio": measured_ratio(group)}

@@ -77,6 +77,9 @@ class PrometheusExporter:
             )
         return f"http://{_join(server.server_name, server.server_port)}{METRICS_PATH}{remark}"
 
+    def checkpoint(self, snapshot: Snapshot) -> None:
+        """Nothing to do: each scrape asks for the newest snapshot itself."""
+
     def finish(self, final: Snapshot) -> None:
         """Nothing to do: the last snapshot stays served until the exporter is closed."""
 

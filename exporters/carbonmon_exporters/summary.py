@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from carbonmon.errors import CarbonmonError
+from carbonmon.files import replace_file
 from carbonmon.model import RunState, Snapshot
 from carbonmon.ports import Exporter, ExporterSettings
 from carbonmon_exporters.document import SCHEMA, MonitorCost, State, summarize
@@ -34,7 +32,7 @@ FILE_NAME = "summary.json"
 SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
 """The JSON Schema (draft 2020-12) that every summary obeys."""
 
-_MODE = 0o640
+RUNNING_PERIOD_S = 60.0
 
 
 def open_exporter(settings: ExporterSettings) -> Exporter:
@@ -45,22 +43,32 @@ def open_exporter(settings: ExporterSettings) -> Exporter:
 
 
 class SummaryExporter:
-    """Writes the summary of the run that its folder belongs to, once, when the run has ended."""
+    """Writes the summary of the run that its folder belongs to: at its start, each minute, and at its end."""
 
     name = "summary"
 
     def __init__(self, run_folder: Path, procfs: Path) -> None:
         self._folder = run_folder
         self._procfs = procfs
+        self._due_samples = 0
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
         return str(self._folder / FILE_NAME)
 
+    def checkpoint(self, snapshot: Snapshot) -> None:
+        """Write a running summary, once a minute: between two of them the checkpoint holds the totals."""
+        if snapshot.samples >= self._due_samples:
+            self._write(snapshot, "running")
+            self._due_samples = snapshot.samples + max(1, round(RUNNING_PERIOD_S / snapshot.interval_s))
+
     def finish(self, final: Snapshot) -> None:
         """Write the file; does nothing without a run. Raises OSError and leaves the old file if it cannot."""
-        if final.runs:
-            run = self._own_run(final)
-            write_summary(self._folder, summarize(final, run, "final", monitor_cost(self._procfs)))
+        self._write(final, "final")
+
+    def _write(self, snapshot: Snapshot, state: State) -> None:
+        if snapshot.runs:
+            run = self._own_run(snapshot)
+            write_summary(self._folder, summarize(snapshot, run, state, monitor_cost(self._procfs)))
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -81,38 +89,10 @@ def describe(final: Snapshot) -> str:
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
-    """Replace summary.json in the folder atomically and durably; returns its path.
-
-    A reader sees the old file or the new one, also after a power loss. Raises OSError.
-    """
-    data = (json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
+    """Replace summary.json in the folder atomically and durably; returns its path. Raises OSError."""
     path = folder / FILE_NAME
-    temporary = folder / f".{FILE_NAME}.{os.getpid()}.tmp"
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _MODE)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(folder)
+    replace_file(path, (json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode())
     return path
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network and FUSE file systems cannot sync a folder; the file itself is safe by then.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def monitor_cost(procfs: Path) -> MonitorCost:

@@ -143,7 +143,7 @@ def _remarks(devices: list[dict[str, Any]]) -> list[str]:
     gaps = [
         f"{_short_id(device['id'])} {duration_text(device['unobserved_s'])}"
         for device in devices
-        if device["unobserved_s"]
+        if device["unobserved_s"] and device["unobserved_s"] >= 0.05  # less would read as 0.0 s
     ]
     odd = [
         f"{_short_id(device['id'])} {_times(counts['reset'], 'reset')}, {_times(counts['jump'], 'jump')}"

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from carbonmon.journal import FILES
 from tests.e2e import command
 from tests.simulator import Constant, Gpu, Package, Simulator
 
@@ -245,10 +246,12 @@ def test_the_run_id_comes_from_the_scheduler(tmp_path: Path):
     assert names == {"slurm-4242", "slurm-4242-2"}
 
 
-def test_a_full_or_vanished_disk_changes_nothing_for_the_job(tmp_path: Path):
+def test_a_folder_that_the_job_removes_is_made_anew_with_everything_in_it(tmp_path: Path):
     done = command.run(["run", "--", "sh", "-c", "rm -rf carbonmon-runs; exit 7"], tmp_path)
     assert done.returncode == 7
-    assert "exporter summary failed" in done.stderr
+    assert command.summary(tmp_path)["state"] == "final"
+    (folder,) = (tmp_path / "carbonmon-runs").iterdir()
+    assert {path.name for path in folder.iterdir()} == {*FILES, "summary.json"}
 
 
 @pytest.mark.parametrize("when", ["before the start", "in mid-run"])

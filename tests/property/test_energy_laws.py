@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from carbonmon import energy
 from carbonmon.energy import Limits
-from carbonmon.model import Device, Failure, Interval, Reading, Spec, Uncertainty
+from carbonmon.model import Device, Failure, Interval, Meter, Reading, Spec, Uncertainty
 
 LIMITS = Limits(hold_s=3.0, max_gap_s=10.0)
 SPEC = Spec(300.0, Uncertainty(0.5, 1.0, "test"), "test")
@@ -32,7 +32,7 @@ def device(range_uj: int | None) -> Device:
 
 def play(
     metered: Device, steps: list[tuple[float, float, str]], start_uj: int, range_uj: int | None
-) -> tuple[list[Interval], float, energy.Meter]:
+) -> tuple[list[Interval], float, Meter]:
     """Meter a history of (duration s, power W, what is said); the intervals, the true joules, the last meter.
 
     The last reading says everything, so that a counter has the last word.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from carbonmon import energy
-from carbonmon.energy import Limits, Meter
-from carbonmon.model import Device, Failure, Interval, Reading, Spec, Uncertainty
+from carbonmon.energy import Limits
+from carbonmon.model import Device, Failure, Interval, Meter, Reading, Spec, Uncertainty
 
 LIMITS = Limits(hold_s=5.0, max_gap_s=10.0)
 RANGE_UJ = 262_143_328_850

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.errors import ConfigError, SensorGone, SensorReadError
-from carbonmon.guard import GuardedExporter, GuardedSensor
+from carbonmon.guard import Guard, GuardedExporter, GuardedSensor
 from carbonmon.model import Device, Failure, Reading, SensorState, Snapshot
 from carbonmon.ports import Clock
 from tests.harness import FakeClock
@@ -237,7 +237,27 @@ def test_whatever_an_exporter_raises_is_counted_and_logged_and_goes_no_further(
     assert guarded.finish(snapshot()) is False
     guarded.close()
     assert guarded.errors == 2
-    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "once per change of state"
+
+
+def test_a_guard_says_when_failure_ends_and_when_its_reason_changes(caplog: pytest.LogCaptureFixture):
+    guard = Guard("disk")
+    outcomes = [OSError("full"), OSError("full"), OSError("read-only"), None, None, OSError("full")]
+
+    def call() -> None:
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+
+    assert [guard.attempt("cannot write", call) for _ in range(6)] == [False, False, False, True, True, False]
+    assert guard.errors == 4
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "disk cannot write: full",
+        "disk cannot write: read-only",
+        "disk works again",
+        "disk cannot write: full",
+    ]
 
 
 def test_a_healthy_exporter_says_where_and_has_no_errors():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon import job
+from carbonmon.errors import ConfigError
 
 
 @given(st.integers(0, 255))
@@ -35,7 +37,7 @@ def test_a_command_that_cannot_be_started_has_the_shell_s_code(
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OSError) as error:
-        job.start([command], os.environ, set())
+        job.Command([command], os.environ).start(set())
     assert job.start_error_code(error.value) == code
 
 
@@ -45,11 +47,27 @@ def test_the_job_has_the_environment_and_the_mask_that_it_is_given():
         "blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())\n"
         "os._exit(10 * (blocked == {signal.SIGUSR2}) + (os.environ.get('MINE') == 'yes'))"
     )
-    pid = job.start([sys.executable, "-c", program], {**os.environ, "MINE": "yes"}, {signal.SIGUSR2})
-    _, status = os.waitpid(pid, 0)
+    command = job.Command([sys.executable, "-c", program], {**os.environ, "MINE": "yes"})
+    command.start({signal.SIGUSR2})
+    _, status = os.waitpid(command.pid, 0)
     assert os.waitstatus_to_exitcode(status) == 11
 
 
 def test_what_schedulers_and_terminals_send_is_forwarded_and_what_ends_the_wait_is_not():
     assert {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP} <= job.FORWARDED
     assert not {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP} & job.FORWARDED
+
+
+def test_attaching_to_a_process_that_is_not_there_is_a_clear_error():
+    with pytest.raises(ConfigError, match="--attach: process 4194305"):
+        job.Attached(4194305)  # one more than Linux' largest process id
+
+
+def test_an_attached_process_is_known_by_its_command_and_environment():
+    with subprocess.Popen(["sleep", "60"], env={"CUDA_VISIBLE_DEVICES": "3"}) as process:
+        try:
+            attached = job.Attached(process.pid)
+            assert attached.command == ("sleep", "60")
+            assert attached.environ["CUDA_VISIBLE_DEVICES"] == "3"
+        finally:
+            process.kill()

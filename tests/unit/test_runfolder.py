@@ -32,10 +32,10 @@ def test_runs_that_start_at_once_never_share_a_folder(tmp_path: Path):
 def test_a_given_id_that_is_taken_is_refused_with_what_is_there(tmp_path: Path, summary: bool, state: str):
     folder = create(tmp_path, "mine", "train")
     if summary:
-        (folder / "summary.json").write_text("{}")
+        (folder / "summary.json").write_text('{"state": "final"}')
     with pytest.raises(ConfigError, match=f"--run-id: 'mine' {state}") as mistake:
         create(tmp_path, "mine", "train")
-    assert f"remove {folder}" in str(mistake.value)
+    assert "--resume mine" in str(mistake.value)
 
 
 @pytest.mark.parametrize("run_id", [None, "mine"])

@@ -1,0 +1,209 @@
+"""A monitor that is killed loses nothing that can be known: real processes and files, simulated hardware."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e import command
+from tests.simulator import Constant, Gpu, Package, Simulator
+
+pytestmark = pytest.mark.e2e
+
+RUN = ("run", "--sensor", "nvml,rapl", "--interval", "0.1")
+
+
+def machine_options(machine: Simulator) -> list[str]:
+    return ["--sysfs", str(machine.sysfs)]
+
+
+def checkpoint_of(folder: Path) -> Callable[[], dict[str, Any] | None]:
+    def read() -> dict[str, Any] | None:
+        path = folder / "checkpoint.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    return read
+
+
+def kill_after_a_checkpoint(process: subprocess.Popen[str], folder: Path) -> psutil.Process:
+    """SIGKILL the monitor once its first checkpoint is there; its job, which goes on."""
+    command.wait_for(checkpoint_of(folder), "a checkpoint")
+    (job,) = command.wait_for(psutil.Process(process.pid).children, "the job")
+    process.kill()
+    process.wait(timeout=command.DEADLINE_S)
+    return job
+
+
+def truth_j(machine: Simulator, summary: dict[str, Any], ended_s: float) -> float:
+    """What the machine drew from the run's start until a Unix time."""
+    from datetime import datetime
+
+    started_s = datetime.fromisoformat(summary["run"]["started_at"].replace("Z", "+00:00")).timestamp()
+    devices = [*machine.gpus, *machine.zones.values()]
+    return sum(device.energy_between_wall(started_s, ended_s) for device in devices)
+
+
+def test_a_killed_run_is_reported_from_its_last_checkpoint(tmp_path: Path):
+    process = command.start(["run", "--run-id", "mine", "--", "sleep", "60"], tmp_path)
+    job = kill_after_a_checkpoint(process, tmp_path / "carbonmon-runs" / "mine")
+    job.kill()
+    done = command.run(["report", "mine", "--format", "json"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["state"] == "recovered"
+    assert summary["run"]["command"] == ["sleep", "60"]
+    assert "recovered" in command.run(["report", "mine"], tmp_path).stdout
+    process.communicate()
+
+
+def test_a_running_run_is_reported_as_running_and_may_not_be_watched_twice(tmp_path: Path):
+    process = command.start(["run", "--run-id", "mine", "--", "sleep", "60"], tmp_path)
+    command.wait_for(checkpoint_of(tmp_path / "carbonmon-runs" / "mine"), "a checkpoint")
+    report = command.run(["report", "mine", "--format", "json"], tmp_path)
+    assert json.loads(report.stdout)["state"] == "running"
+    second = command.run(["run", "--resume", "mine", "--", "true"], tmp_path)
+    assert second.returncode == 2
+    assert "another monitor" in second.stderr
+    process.terminate()
+    process.communicate(timeout=command.DEADLINE_S)
+
+
+def test_a_resumed_run_credits_what_the_counters_drew_meanwhile_and_calls_it_recovered(tmp_path: Path):
+    package = Package(profile=Constant(120.0), dram=Constant(15.0))
+    with Simulator(gpus=[Gpu(profile=Constant(300.0))], packages=[package]) as machine:
+        options = [*RUN, *machine_options(machine)]
+        folder = tmp_path / "carbonmon-runs" / "mine"
+        process = command.start(
+            [*options, "--run-id", "mine", "--", "sleep", "60"], tmp_path, env=machine.environ
+        )
+        job = kill_after_a_checkpoint(process, folder)
+        job.kill()
+        process.communicate()
+        before = json.loads((folder / "checkpoint.json").read_text())
+        done = command.run(
+            [*options, "--resume", "mine", "--", "sleep", "0.5"], tmp_path, env=machine.environ
+        )
+        ended_s = machine.wall_s()
+        assert done.returncode == 0, done.stderr
+        summary = command.summary(tmp_path)
+        assert summary["state"] == "final"
+        assert summary["energy"]["total_j"] == pytest.approx(truth_j(machine, summary, ended_s), rel=0.1)
+        assert summary["energy"]["recovered_j"] > 0.0
+        assert summary["energy"]["total_j"] > sum(row[4] for row in before["totals"])
+        assert all(device["unobserved_s"] == 0.0 for device in summary["energy"]["devices"])
+        assert len((folder / "series.jsonl").read_text().splitlines()) >= 3
+
+
+def test_a_second_monitor_takes_the_job_over_and_ends_when_it_ends(tmp_path: Path):
+    with Simulator(packages=[Package(profile=Constant(100.0))]) as machine:
+        options = [*RUN, *machine_options(machine)]
+        folder = tmp_path / "carbonmon-runs" / "mine"
+        first = command.start([*options, "--run-id", "mine", "--", "sleep", "60"], tmp_path)
+        job = kill_after_a_checkpoint(first, folder)
+        second = command.start([*options, "--resume", "mine", "--attach", str(job.pid)], tmp_path)
+        command.metrics_address(second)
+        job.kill()
+        second.communicate(timeout=command.DEADLINE_S)
+        first.communicate()
+        assert second.returncode == 0
+        summary = command.summary(tmp_path)
+        assert (summary["state"], summary["run"]["exit_code"]) == ("final", None)
+        assert summary["run"]["command"] == ["sleep", "60"]
+        assert summary["energy"]["total_j"] > 0.0
+
+
+def test_ending_an_attached_monitor_leaves_the_job_alone(tmp_path: Path):
+    with subprocess.Popen(["sleep", "60"]) as job:
+        try:
+            monitor = command.start(["run", "--attach", str(job.pid)], tmp_path)
+            command.metrics_address(monitor)
+            monitor.send_signal(signal.SIGTERM)
+            monitor.communicate(timeout=command.DEADLINE_S)
+            assert job.poll() is None
+            assert command.summary(tmp_path)["state"] == "final"
+        finally:
+            job.kill()
+
+
+def test_after_another_boot_the_outage_is_a_gap(tmp_path: Path):
+    with Simulator(packages=[Package(profile=Constant(100.0))]) as machine:
+        options = [*RUN, *machine_options(machine)]
+        folder = tmp_path / "carbonmon-runs" / "mine"
+        process = command.start([*options, "--run-id", "mine", "--", "sleep", "60"], tmp_path)
+        job = kill_after_a_checkpoint(process, folder)
+        job.kill()
+        process.communicate()
+        path = folder / "checkpoint.json"
+        checkpoint = json.loads(path.read_text())
+        checkpoint["boot_id"] = "another"
+        checkpoint["at_s"] -= 500.0
+        path.write_text(json.dumps(checkpoint))
+        done = command.run([*options, "--resume", "mine", "--", "true"], tmp_path)
+        assert done.returncode == 0, done.stderr
+        summary = command.summary(tmp_path)
+        assert summary["energy"]["recovered_j"] == 0.0
+        (package,) = summary["energy"]["devices"]
+        assert package["unobserved_s"] >= 500.0
+        assert summary["run"]["duration_s"] >= 500.0
+
+
+def test_the_run_s_files_are_private_and_hold_no_environment(tmp_path: Path):
+    secret = {"MY_API_KEY": "sk-secret-value"}
+    job = [sys.executable, "-c", "pass", "--token", "sk-on-the-command-line"]
+    done = command.run(["run", "--redact-command", "--", *job], tmp_path, env=secret)
+    assert done.returncode == 0
+    (folder,) = (tmp_path / "carbonmon-runs").iterdir()
+    for path in folder.iterdir():
+        assert path.stat().st_mode & 0o037 == 0, f"{path.name} is for its owner and group only"
+        assert "sk-" not in path.read_text()
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_disk_that_fails_is_counted_and_when_it_is_back_everything_is_written(tmp_path: Path, how: str):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "carbonmon-runs"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "carbonmon-test", str(disk)], check=True)
+    try:
+        process = command.start(
+            ["run", "--run-id", "mine", "--interval", "0.2", "--", "sleep", "60"], tmp_path
+        )
+        address = command.metrics_address(process)
+        command.wait_for(checkpoint_of(disk / "mine"), "a checkpoint")
+        if how == "full":
+            with (disk / "filler").open("wb") as filler, pytest.raises(OSError):
+                while True:
+                    os.write(filler.fileno(), b"x" * 4096)
+        else:
+            subprocess.run(["mount", "--bind", str(disk), str(disk)], check=True)
+            subprocess.run(["mount", "-o", "remount,ro,bind", str(disk)], check=True)
+
+        def journal_errors() -> float | None:
+            for line in command.get(address).splitlines():
+                if line.startswith('carbonmon_exporter_errors_total{exporter="journal"}'):
+                    return float(line.split()[-1])
+            return None
+
+        command.wait_for(journal_errors, "a counted error")
+        if how == "full":
+            (disk / "filler").unlink()
+        else:
+            subprocess.run(["umount", str(disk)], check=True)
+        process.terminate()
+        _, said = process.communicate(timeout=command.DEADLINE_S)
+        assert said.count("journal cannot write") == 1, said
+        summary = command.summary(tmp_path)
+        assert summary["state"] == "final"
+        assert summary["energy"]["total_j"] > 0.0
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

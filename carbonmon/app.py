@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carbonmon import __version__, identity, job, plugins, runfolder
-from carbonmon.clock import SystemClock
+from carbonmon.clock import Alarm, SystemClock
 from carbonmon.config import Config
 from carbonmon.guard import GuardedExporter
 from carbonmon.journal import FILES
@@ -63,7 +63,14 @@ def run(
         begun = _begin_folder(config, workload, clock)
         settings = ExporterSettings(config.listen, begun.folder, config.procfs)
         exporters = [GuardedExporter(factory(settings)) for factory in exporter_factories]
-        recorder = Recorder(begun.folder, clock, config.procfs, exporters, lambda: sampler.latest)
+        recorder = Recorder(
+            begun.folder,
+            clock,
+            config.procfs,
+            exporters,
+            latest=lambda: sampler.latest,
+            fresh=lambda timeout_s: sampler.fresh(timeout_s),
+        )
         closing.callback(recorder.close)
         sampler = Sampler(
             sensors.sensors,
@@ -156,7 +163,7 @@ class Sampling:
         self._clock = clock
         self._boot_id = boot_id
         self._ready = threading.Event()
-        self._stop = threading.Event()
+        self._stop = Alarm()
         self._thread = threading.Thread(target=self._loop, name="carbonmon-sampler", daemon=True)
 
     def start(self) -> None:

@@ -1,8 +1,10 @@
-"""The machine's clocks, behind the port that tests replace."""
+"""The machine's clocks, behind the port that tests replace, and an alarm to sleep by."""
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import suppress
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -15,3 +17,27 @@ class SystemClock:
 
     def wall_s(self) -> float:
         return time.time()
+
+
+class Alarm:
+    """An event that one thread waits for, once.
+
+    `threading.Event` makes a lock and a queue at each wait, which a monitor that sleeps most of the time
+    pays for with cold caches; here a wait is one system call.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wake the waiting thread; it will not sleep again."""
+        with suppress(RuntimeError):  # set already
+            self._lock.release()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep for so long; whether the alarm is set."""
+        if self._lock.acquire(timeout=max(0.0, timeout_s)):
+            self._lock.release()
+            return True
+        return False

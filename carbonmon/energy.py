@@ -38,6 +38,9 @@ TRACE_TOLERANCE_S = 0.25
 """How far a trace's own time may stray from ours before only its mean power is believed."""
 
 
+NOTHING = Shadow()
+
+
 class Limits(NamedTuple):
     """The times that turn silence into a step down and distance into a gap, in seconds.
 
@@ -58,7 +61,7 @@ def start(device: Device, reading: Reading | Failure, at_s: float) -> Meter:
     """The meter of a device at its first reading: a baseline, no energy."""
     if isinstance(reading, Failure):
         return Meter(at_s, None, at_s, Shadow())
-    return Meter(at_s, reading.energy_uj, at_s, _shadow(Shadow(), device, reading, at_s, at_s, 0.0))
+    return Meter(at_s, reading.energy_uj, at_s, _anchor(device, reading, at_s))
 
 
 def advance(
@@ -70,32 +73,38 @@ def advance(
     """
     if isinstance(reading, Failure):
         reading = Reading(reading.device_id)
-    shadow = _shadow(meter.shadow, device, reading, at_s, meter.settled_s, limits.max_gap_s)
     energy_uj = reading.energy_uj
     base_uj = meter.base_uj
+    anomaly = ""
+    if energy_uj is not None and base_uj is not None:
+        elapsed_s = at_s - meter.base_s
+        range_uj, max_power_w = device.counter_range_uj, device.max_power_w
+        drawn_uj, anomaly = difference_uj(base_uj, energy_uj, elapsed_s, range_uj, max_power_w)
+        if not anomaly:
+            drawn_j = drawn_uj / UJ_PER_J
+            credited_j = drawn_j - meter.ahead_j
+            ahead_j = 0.0
+            if credited_j < 0.0:
+                credited_j, ahead_j = 0.0, -credited_j
+            return (
+                Meter(at_s, energy_uj, at_s, _anchor(device, reading, at_s), ahead_j),
+                Interval(
+                    device.id,
+                    meter.settled_s,
+                    at_s,
+                    credited_j,
+                    0.0,
+                    0.0,
+                    drawn_j / elapsed_s if elapsed_s > 0.0 else None,
+                ),
+            )
+    shadow = _shadow(meter.shadow, device, reading, at_s, meter.settled_s, limits.max_gap_s)
     if energy_uj is None:
         waiting = base_uj is not None or not shadow.observed_s
         if waiting and at_s - meter.settled_s < limits.hold_s:
             return meter._replace(shadow=shadow), None
         return _step_down(meter, device, shadow, at_s)
-    if base_uj is None:
-        return _rebase(meter, device, shadow, energy_uj, at_s, "")
-
-    elapsed_s = at_s - meter.base_s
-    range_uj, max_power_w = device.counter_range_uj, device.max_power_w
-    drawn_uj, anomaly = difference_uj(base_uj, energy_uj, elapsed_s, range_uj, max_power_w)
-    if anomaly:
-        return _rebase(meter, device, shadow, energy_uj, at_s, anomaly)
-    drawn_j = drawn_uj / UJ_PER_J
-    credited_j = drawn_j - meter.ahead_j
-    ahead_j = 0.0
-    if credited_j < 0.0:
-        credited_j, ahead_j = 0.0, -credited_j
-    power_w = drawn_j / elapsed_s if elapsed_s > 0.0 else None
-    return (
-        Meter(at_s, energy_uj, at_s, Shadow(shadow.last_s, shadow.last_w), ahead_j),
-        Interval(device.id, meter.settled_s, at_s, credited_j, 0.0, 0.0, power_w),
-    )
+    return _rebase(meter, device, shadow, energy_uj, at_s, anomaly)
 
 
 def finish(meter: Meter, device: Device, at_s: float) -> Interval | None:
@@ -158,6 +167,14 @@ def estimated_power_w(device: Device, reading: Reading) -> float | None:
     if ratio is None:
         ratio = spec.assumed_utilization_ratio
     return None if ratio is None else spec.tdp_w * ratio
+
+
+def _anchor(device: Device, reading: Reading, at_s: float) -> Shadow:
+    """The lower rungs with nothing pending: from this reading on."""
+    power_w = reading.power_w
+    if power_w is not None or reading.trace is not None or estimated_power_w(device, reading) is not None:
+        return Shadow(at_s, power_w)
+    return NOTHING
 
 
 def _shadow(

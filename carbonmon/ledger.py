@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from carbonmon.model import (
     MAIN_PHASE,
+    Component,
     Device,
     DeviceState,
     Interval,
@@ -100,6 +101,16 @@ class DeviceAccount:
         )
 
 
+class _Amounts:
+    """Joules and grams of one row of a run's totals."""
+
+    __slots__ = ("component", "emissions_g", "emissions_high_g", "emissions_low_g", "energy_j")
+
+    def __init__(self, component: Component) -> None:
+        self.component = component
+        self.energy_j = self.emissions_g = self.emissions_low_g = self.emissions_high_g = 0.0
+
+
 class RunAccount:
     """Totals of one run. A row is born at 0 for each method that a device may use, so that the first
     joules of a series are not lost to Prometheus' `increase()`."""
@@ -123,23 +134,22 @@ class RunAccount:
         self.signal: int | None = None
         self.recovered_j = 0.0
         self._phase = MAIN_PHASE
-        self._rows: dict[tuple[str, str, Method], RunTotal] = {}
+        self._rows: dict[tuple[str, str, Method], _Amounts] = {}
         self._power_w: dict[str, float | None] = {}
         self._unobserved_s: dict[str, float] = {}
         for device in devices:
             self._power_w[device.id] = None
             self._unobserved_s[device.id] = 0.0
             for method in device.methods:
-                key = (self._phase, device.id, method)
-                self._rows[key] = RunTotal(
-                    self._phase, device.component, device.id, method, 0.0, 0.0, 0.0, 0.0
-                )
+                self._rows[self._phase, device.id, method] = _Amounts(device.component)
 
     def restore(self, state: RunState) -> None:
         """Go on from the totals of an earlier monitor, also of devices that are gone."""
         self.recovered_j = state.recovered_j
         for row in state.totals:
-            self._rows[row.phase, row.device_id, row.method] = row
+            amounts = self._rows[row.phase, row.device_id, row.method] = _Amounts(row.component)
+            amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
+            amounts.emissions_low_g, amounts.emissions_high_g = row.emissions_low_g, row.emissions_high_g
         self._unobserved_s.update(state.unobserved_s)
 
     def add(self, device: Device, part: Interval, grams_per_j: tuple[float, float, float]) -> None:
@@ -165,26 +175,33 @@ class RunAccount:
     def _charge(
         self, device: Device, method: Method, energy_j: float, grams_per_j: tuple[float, float, float]
     ) -> None:
-        key = (self._phase, device.id, method)
-        row = self._rows.get(key)
+        amounts = self._rows.get((self._phase, device.id, method))
+        if amounts is None:
+            amounts = self._rows[self._phase, device.id, method] = _Amounts(device.component)
         grams, low, high = grams_per_j
-        if row is None:
-            row = RunTotal(self._phase, device.component, device.id, method, 0.0, 0.0, 0.0, 0.0)
-        self._rows[key] = RunTotal(
-            row.phase,
-            row.component,
-            row.device_id,
-            method,
-            row.energy_j + energy_j,
-            row.emissions_g + energy_j * grams,
-            row.emissions_low_g + energy_j * low,
-            row.emissions_high_g + energy_j * high,
-        )
+        amounts.energy_j += energy_j
+        amounts.emissions_g += energy_j * grams
+        amounts.emissions_low_g += energy_j * low
+        amounts.emissions_high_g += energy_j * high
 
     def state(self, duration_s: float) -> RunState:
         return RunState(
             self.info,
-            tuple(self._rows.values()),
+            tuple(
+                [
+                    RunTotal(
+                        phase,
+                        amounts.component,
+                        device_id,
+                        method,
+                        amounts.energy_j,
+                        amounts.emissions_g,
+                        amounts.emissions_low_g,
+                        amounts.emissions_high_g,
+                    )
+                    for (phase, device_id, method), amounts in self._rows.items()
+                ]
+            ),
             tuple(self._power_w.items()),
             tuple(self._unobserved_s.items()),
             ((self._phase, duration_s),),

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from carbonmon import journal
+from carbonmon.clock import Alarm
 from carbonmon.errors import ConfigError
 from carbonmon.files import append_durably, replace_file
 from carbonmon.guard import Guard, GuardedExporter
@@ -56,6 +57,7 @@ class Recorder:
         procfs: Path,
         exporters: Sequence[GuardedExporter],
         latest: Callable[[], Snapshot],
+        fresh: Callable[[float], Snapshot],
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -63,6 +65,7 @@ class Recorder:
         self._exporters = exporters
         self.guard = Guard("journal")
         self._latest = latest
+        self._fresh = fresh
         self._gone: Sequence[Device] = ()
         self._numbers: dict[str, int] = {}
         self._series = -1
@@ -72,7 +75,7 @@ class Recorder:
         self._shown: Snapshot | None = None
         self._final: Snapshot | None = None
         self._first = threading.Event()
-        self._stop = threading.Event()
+        self._stop = Alarm()
         self._abandoned = False
         self._thread = threading.Thread(target=self._loop, name="carbonmon-recorder", daemon=True)
         self._open_series()
@@ -126,8 +129,8 @@ class Recorder:
             self._series = -1
 
     def _loop(self) -> None:
+        snapshot = self._latest()
         while not self._abandoned:
-            snapshot = self._final or self._latest()
             self.guard.attempt("cannot write", partial(self._write, snapshot))
             for exporter in self._exporters:
                 if snapshot is self._final:
@@ -137,7 +140,9 @@ class Recorder:
             self._first.set()
             if snapshot is self._final:
                 return
-            self._stop.wait(CHECKPOINT_PERIOD_S)
+            if not self._stop.wait(CHECKPOINT_PERIOD_S):
+                snapshot = self._fresh(CHECKPOINT_PERIOD_S)
+            snapshot = self._final or snapshot
 
     def _write(self, snapshot: Snapshot) -> None:
         now_s = self._clock.now_s()

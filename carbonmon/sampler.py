@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from carbonmon import energy, footprint, sharing
 from carbonmon.guard import GuardedSensor
@@ -18,11 +19,21 @@ from carbonmon.ports import Clock, IntensityProvider
 
 log = logging.getLogger(__name__)
 
+PUBLISH_PERIOD_S = 5.0
+"""In the loop a snapshot is made when somebody asks for one, and at least this often: making one at
+each tick that nobody looks at would be a quarter of the monitor's cost."""
+
 GRID_TOLERANCE = 0.01
 """The part of an interval by which a tick may be early, by rounding or by the system's timer."""
 
 WRAP_MARGIN = 0.5
 """A counter that wraps is read at least twice in the shortest time in which it could wrap."""
+
+
+class Stop(Protocol):
+    """What ends the loop: an alarm that it sleeps by."""
+
+    def wait(self, timeout_s: float) -> bool: ...
 
 
 class Sampler:
@@ -60,6 +71,9 @@ class Sampler:
         self._run: RunAccount | None = None
         self._run_start_s = 0.0
         self._samples = 0
+        self._wanted = False
+        self._published = threading.Event()
+        self._published_s = clock.now_s()
         self._continued = False
         self._bridging: set[str] = set()
         self._intensity = provider.intensity_at(clock.wall_s())
@@ -100,7 +114,7 @@ class Sampler:
         self._run_start_s = self._clock.now_s() - outage_s - state.duration_s
         self.latest = self._snapshot(self._clock.wall_s(), self._clock.now_s())
 
-    def tick(self, edge: bool = False) -> None:
+    def tick(self, edge: bool = False, publish: bool = True) -> None:
         """Read, meter, share, charge, publish; `edge` at the start and the end of a run."""
         clock = self._clock
         wall_s = clock.wall_s()
@@ -134,7 +148,18 @@ class Sampler:
                 if self._run is not None:
                     self._run.see(account.device, reading.power_w)
         self._samples += 1
-        self.latest = self._snapshot(wall_s, clock.now_s())
+        if publish:
+            self._wanted = False
+            self._published_s = clock.now_s()
+            self.latest = self._snapshot(wall_s, self._published_s)
+            self._published.set()
+
+    def fresh(self, timeout_s: float) -> Snapshot:
+        """Ask for a snapshot of the next tick, and wait for it a while; for the thread that writes."""
+        self._published.clear()
+        self._wanted = True
+        self._published.wait(timeout_s)
+        return self.latest
 
     def finish(self, exit_code: int | None, signal: int | None) -> Snapshot:
         """Settle what is held, close the run, and publish the final snapshot; the loop has ended."""
@@ -155,7 +180,7 @@ class Sampler:
         self.latest = self._snapshot(wall_s, now_s)
         return self.latest
 
-    def run_until(self, stop: threading.Event) -> None:
+    def run_until(self, stop: Stop) -> None:
         """Tick on a fixed grid until `stop` is set, then once more. Late ticks are skipped, not caught up."""
         clock, interval_s = self._clock, self.interval_s
         origin_s = clock.now_s()
@@ -165,7 +190,8 @@ class Sampler:
             passed = math.floor((now_s - origin_s) / interval_s + GRID_TOLERANCE)
             next_s = origin_s + interval_s * (passed + 1)
             stopped = stop.wait(next_s - now_s)
-            self.tick(edge=stopped)
+            stale = clock.now_s() - self._published_s >= PUBLISH_PERIOD_S
+            self.tick(edge=stopped, publish=stopped or self._wanted or stale)
             if stopped:
                 return
 

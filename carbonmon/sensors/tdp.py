@@ -25,17 +25,29 @@ GPU_ASSUMED_UTILIZATION = 1.0
 (Lannelongue et al. 2021, doi:10.1002/advs.202100707: usage factor 1 unless known)."""
 
 
+STAND_BY_PERIOD_S = 4.5
+"""Where every package has a counter, utilisation is read about every 5 s and held meanwhile: making
+/proc/stat costs the kernel more than all other reads of a tick together, the more so with many CPUs."""
+
+
 class TdpSensor:
     """Utilisation for every CPU package, and the estimated devices that no sensor serves."""
 
     name = "tdp"
 
     def __init__(
-        self, cpus: Sequence[Device], gpus: Sequence[Device], sources: Sequence[SensorState]
+        self,
+        cpus: Sequence[Device],
+        gpus: Sequence[Device],
+        sources: Sequence[SensorState],
+        standing_by: bool = False,
     ) -> None:
         self._cpus = cpus
         self._gpus = gpus
         self._sources = sources
+        self._period_s = STAND_BY_PERIOD_S if standing_by else 0.0
+        self._due_s = 0.0
+        self._ratio: float | None = None
         self._before = psutil.cpu_times()
 
     def devices(self) -> Sequence[Device]:
@@ -47,7 +59,10 @@ class TdpSensor:
     def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
         if self._cpus:
             try:
-                ratio = self._cpu_utilization_ratio()
+                if edge or self._ratio is None or not self._due_s - self._period_s <= now_s < self._due_s:
+                    self._ratio = self._cpu_utilization_ratio()
+                    self._due_s = now_s + self._period_s
+                ratio = self._ratio
             except (OSError, ValueError, TypeError) as error:
                 reason = "io" if isinstance(error, OSError) else "garbage"
                 for device in self._cpus:
@@ -106,7 +121,9 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
     texts = [_describe(device) for device in estimated]
     if shadowed:
         texts.append(f"stands by for {shadowed} metered")
-    return TdpSensor(cpus, gpus, [SensorState("tdp", "used", "; ".join(texts), "", True), *sources])
+    standing_by = all(device.id in settings.known for device in cpus)
+    state = SensorState("tdp", "used", "; ".join(texts), "", True)
+    return TdpSensor(cpus, gpus, [state, *sources], standing_by)
 
 
 def _describe(device: Device) -> str:

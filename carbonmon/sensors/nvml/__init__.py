@@ -95,6 +95,8 @@ class NvmlSensor:
         if energy_uj is not None or power_w is not None or utilization_ratio is not None:
             if gpu.trouble:
                 self._found_again(gpu)
+            if energy_uj is not None and power_w is not None:
+                gpu.check.add(now_s, energy_uj, power_w)
             yield Reading(device_id, energy_uj, power_w, trace, utilization_ratio)
         elif errors:
             trouble = gpu.lose(errors, now_s)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from carbonmon.model import Device
+from carbonmon.sensors.nvml.cross_check import CrossCheck
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 
@@ -60,6 +61,7 @@ class Gpu:
 
     __slots__ = (
         "can",
+        "check",
         "counter_at_s",
         "device",
         "handle",
@@ -74,6 +76,7 @@ class Gpu:
         self.device = device
         self.handle = handle
         self.can = set(READINGS)
+        self.check = CrossCheck(f"GPU {device.index} {device.id}")
         self.counter_at_s = float("-inf")
         self.probe_at_s = 0.0
         self.sample: tuple[int, float] | None = None
@@ -96,6 +99,7 @@ class Gpu:
         """It says nothing at all: its trouble, `DRIVER_GONE` if the whole driver is lost."""
         self.handle = None
         self.sample = None
+        self.check.restart()
         self.retry.later(now_s)
         gone = any(error.value in DRIVER_ERRORS for error in errors)
         self.trouble = DRIVER_GONE if gone else (reason(errors[0]), str(errors[0]))

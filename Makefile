@@ -7,17 +7,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# TRAIN: options of the example, for instance TRAIN="--seconds 5"
+TRAIN ?=
 SETUP := pyproject.toml carbonmon/__init__.py
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 run: $(VENV)/.demo ## monitor a real training job of some 20 seconds
-	$(BIN)/carbonmon run -- $(BIN)/python examples/train_digits.py
+	$(BIN)/carbonmon run -- $(BIN)/python examples/train_digits.py $(TRAIN)
 
 run-simulated: $(VENV)/.demo ## the same on a simulated machine with 4 GPUs and 2 sockets
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.simulator --gpus 4 --packages 2 -- \
-	  carbonmon run --region FR -- python examples/train_digits.py
+	  carbonmon run --region FR -- python examples/train_digits.py $(TRAIN)
 
 test: check $(VENV)/.dev wheel-test ## everything: checks, all tests, the built wheel
 	$(BIN)/python -m pytest

@@ -1,0 +1,78 @@
+"""The README's commands are run, every one, as they are written."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import command
+from tests.simulator import Gpu, Package, Simulator
+
+pytestmark = pytest.mark.e2e
+
+TREE = Path(__file__).resolve().parents[2]
+TRAIN = "import time; time.sleep(0.2)\n"
+
+
+def commands() -> list[str]:
+    """The lines after a prompt, without their remarks."""
+    lines = re.findall(r"^\$ (.*)$", (TREE / "README.md").read_text(), re.MULTILINE)
+    return [re.split(r"\s+#", line)[0].strip() for line in lines]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a train.py, and a `python` and a `torchrun` that run it."""
+    (tmp_path / "train.py").write_text(TRAIN)
+    for name in ("python", "torchrun"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        program.chmod(0o755)
+    return tmp_path
+
+
+def run(line: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    path = f"{folder / 'bin'}:{Path(command.CARBONMON).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["sh", "-c", line],
+        cwd=TREE if line.startswith("make") else folder,
+        env=command.environ(PATH=path, CARBONMON_LISTEN="127.0.0.1:0", TRAIN="--seconds 2", **env),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith(("make", "carbonmon"))])
+def test_a_command_of_the_readme_works(line: str, folder: Path):
+    output = {"CARBONMON_OUTPUT": str(folder / "carbonmon-runs")}
+    with (
+        Simulator(gpus=[Gpu(), Gpu()], packages=[Package()]) as machine,
+        subprocess.Popen(["sleep", "0.5"]) as job,
+    ):
+        if "RUN_ID" in line:
+            earlier = run("carbonmon run --run-id earlier -- python train.py", folder, output)
+            assert earlier.returncode == 0, earlier.stderr
+        done = run(
+            line.replace("RUN_ID", "earlier").replace("PID", str(job.pid)), folder, machine.environ | output
+        )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    if " run " in line or "make run" in line:
+        assert "emissions" in done.stderr, "the table at the end"
+    if line == "make run-simulated":
+        assert "all of it measured" in done.stderr
+        assert "simulator: the truth" in done.stderr
+
+
+def test_no_command_of_the_readme_is_left_out():
+    others = [line for line in commands() if not line.startswith(("make", "carbonmon"))]
+    assert others == ["pip install ."], "the wheel check installs; anything else would go untested"

@@ -22,8 +22,8 @@ and compresses with gzip where `Accept-Encoding` allows. `?name[]=` picks metric
 answers 200 while the monitor serves; `/-/ready` answers 200 once a first sample was taken, else 503.
 
 Base units throughout: joules, watts, grams of CO2 equivalent, seconds, ratios from 0 to 1. What is unknown
-is absent, never 0. A scrape reads a snapshot and touches no sensor. The snapshot is the newest that is safe on
-disk, some 5 s old at most, so that no total steps back when the monitor is killed and goes on.
+is absent, never 0. A scrape reads a snapshot and touches no sensor; it is the newest that is safe on
+disk, some 5 s old, so that no total steps back when the monitor is killed and another goes on.
 
 A scraper that says so (the header `X-Prometheus-Scrape-Timeout-Seconds`, which Prometheus and vmagent send)
 sees each new counter series at 0 once, because `increase()` counts from the first sample that it knows.

@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: help run run-simulated test check wheel-test bench format clean
+.PHONY: help run run-simulated test check wheel-test bench fuzz chaos format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +35,12 @@ wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use 
 
 bench: $(VENV)/.dev ## print the table of docs/accuracy.md for this machine
 	$(BIN)/python -m tests.bench
+
+chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/reliability.md
+	$(BIN)/python -m tests.chaos
+
+fuzz: $(VENV)/.dev ## damage every file that is read, for FUZZ_MINUTES=5
+	$(BIN)/python -m tests.fuzz --minutes $(or $(FUZZ_MINUTES),5)
 
 format: $(VENV)/.dev ## format and mend what can be mended
 	$(BIN)/ruff check --fix .

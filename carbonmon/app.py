@@ -70,6 +70,8 @@ def run(
             exporters,
             latest=lambda: sampler.latest,
             fresh=lambda timeout_s: sampler.fresh(timeout_s),
+            period_s=config.checkpoint_s,
+            before=begun.before.snapshot if begun.before is not None else None,
         )
         closing.callback(recorder.close)
         sampler = Sampler(

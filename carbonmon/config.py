@@ -13,6 +13,7 @@ DEFAULT_SENSORS = ("nvml", "rapl", "tdp", "dram")
 DEFAULT_EXPORTERS = ("prometheus", "summary")
 DEFAULT_LISTEN = "127.0.0.1:9877"
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.05, 3600.0
+MIN_CHECKPOINT_S, MAX_CHECKPOINT_S = 0.1, 3600.0
 
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LABEL_KEY = re.compile(r"[^=\s]+")
@@ -26,6 +27,7 @@ class Config:
     intensity_g_per_kwh: float | None = None
     pue_ratio: float = 1.0
     interval_s: float = 1.0
+    checkpoint_s: float = 5.0
     listen: tuple[str, int] = ("127.0.0.1", 9877)
     output: Path = Path("carbonmon-runs")
     run_id: str | None = None

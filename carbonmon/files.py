@@ -1,13 +1,25 @@
-"""Writing files so that a reader, a crash or a power loss never meets half of one."""
+"""Writing files so that a reader, a crash or a power loss never meets half of one, and reading them."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
 
 MODE = 0o640
+
+
+def read_file(path: Path, limit_bytes: int) -> bytes:
+    """The whole of a regular file. Raises OSError, also for one that is too long, and waits for no pipe."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise OSError(errno.EFBIG, f"it is longer than {limit_bytes} bytes")
+    return data
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -32,10 +44,23 @@ def replace_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of `replace_file` that processes left behind when they were killed."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def append_durably(descriptor: int, data: bytes) -> None:
-    """Append to an open file and wait until the disk has it. Raises OSError."""
-    _write_all(descriptor, data)
-    os.fsync(descriptor)
+    """Append to an open file and wait until the disk has it. Raises OSError and leaves no part behind."""
+    size = os.fstat(descriptor).st_size
+    try:
+        _write_all(descriptor, data)
+        os.fsync(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from carbonmon.model import Device, DeviceState, Meter, RunInfo, RunTotal, Snapshot
 
@@ -27,7 +28,7 @@ DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.
 def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
     """run.json of a run."""
     document = {"schema": RUN_SCHEMA, "run": asdict(info), "devices": [asdict(device) for device in devices]}
-    return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return _line(document, indent=1)
 
 
 def checkpoint_text(snapshot: Snapshot, boot_id: str) -> str:
@@ -35,6 +36,7 @@ def checkpoint_text(snapshot: Snapshot, boot_id: str) -> str:
     (run,) = snapshot.runs
     document = {
         "schema": CHECKPOINT_SCHEMA,
+        "run": run.info.id,
         "boot_id": boot_id,
         "at_s": snapshot.at_s,
         "clock_s": snapshot.clock_s,
@@ -55,16 +57,13 @@ def checkpoint_text(snapshot: Snapshot, boot_id: str) -> str:
         "meter_fields": Meter._fields,
         "meters": snapshot.meters,
     }
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+    return _line(document, separators=(",", ":"))
 
 
 def series_header(devices: Sequence[Device]) -> str:
     """The line that begins a monitor's part of series.jsonl: devices are numbered by their place in it."""
     ids = [device.id for device in devices]
-    return (
-        json.dumps({"schema": SERIES_SCHEMA, "devices": ids}, ensure_ascii=False, separators=(",", ":"))
-        + "\n"
-    )
+    return _line({"schema": SERIES_SCHEMA, "devices": ids}, separators=(",", ":"))
 
 
 def series_line(snapshot: Snapshot, number: Mapping[str, int]) -> str:
@@ -83,4 +82,10 @@ def series_line(snapshot: Snapshot, number: Mapping[str, int]) -> str:
         "intensity_g_per_kwh": snapshot.intensity.g_per_kwh,
         "intensity_kind": snapshot.intensity.kind,
     }
-    return json.dumps(entry, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+    return _line(entry, separators=(",", ":"))
+
+
+def _line(document: object, **style: Any) -> str:
+    """JSON that UTF-8 can hold: a lone surrogate, from a name that is not UTF-8, becomes its own escape."""
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, **style)
+    return (text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()) + "\n"

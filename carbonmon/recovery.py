@@ -7,14 +7,14 @@ guess and never a wrong number.
 from __future__ import annotations
 
 import json
-import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from carbonmon.errors import ConfigError
+from carbonmon.files import read_file
 from carbonmon.journal import (
     CHECKPOINT_FILE,
     CHECKPOINT_SCHEMA,
@@ -28,7 +28,9 @@ from carbonmon.model import (
     Device,
     DeviceState,
     Intensity,
+    IntensityKind,
     Meter,
+    Method,
     RunInfo,
     RunState,
     RunTotal,
@@ -39,6 +41,14 @@ from carbonmon.model import (
 )
 
 Record = TypeVar("Record")
+
+LARGEST = 1e30
+"""No number of a run comes near; with larger ones arithmetic could overflow."""
+_AT_MOST_1 = ("low_ratio", "share_ratio", "assumed_utilization_ratio")
+
+_DOCUMENT_LIMIT_BYTES = 64 << 20
+_SERIES_LIMIT_BYTES = 256 << 20
+"""Years of a large node; a file beyond is not ours, and is not taken into memory."""
 
 
 class JournalError(ConfigError):
@@ -61,16 +71,15 @@ def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
         id=_get(path, entry, "id", str),
         name=_get(path, entry, "name", str),
         command=tuple(_strings(path, entry, "command")),
-        labels=tuple(
-            (str(key), str(value))
-            for key, value in (_pair(path, "labels", item) for item in entry.get("labels", []))
-        ),
+        labels=tuple(_labels(path, entry)),
         host=_get(path, entry, "host", str),
         started_at_s=_value(path, "run.started_at_s", entry.get("started_at_s"), float),
         scheduler=_get(path, entry, "scheduler", str),
         scheduler_job_id=_get(path, entry, "scheduler_job_id", str),
     )
-    return info, [_device(path, item) for item in _get(path, document, "devices", list)]
+    devices = [_device(path, item) for item in _get(path, document, "devices", list)]
+    _once(path, "devices", [device.id for device in devices])
+    return info, devices
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -79,6 +88,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     by_id = {device.id: device for device in devices}
     path = folder / CHECKPOINT_FILE
     document = _document(path, CHECKPOINT_SCHEMA)
+    run_id = _get(path, document, "run", str)
+    if run_id != info.id:
+        raise JournalError(f"{path}: belongs to run {_shown(run_id)}, and {RUN_FILE} to {_shown(info.id)}")
     totals = tuple(_record(path, f"totals[{i}]", row, RunTotal) for i, row in _rows(path, document, "totals"))
     states = []
     for i, item in _rows(path, document, "devices"):
@@ -98,6 +110,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     ):
         if document.get(key) != list(fields):
             raise JournalError(f"{path}: {key!r} names other fields than this version of carbonmon knows")
+
+    _once(path, "totals", [(row.phase, row.device_id, row.method) for row in totals])
+    _once(path, "devices", [state.device.id for state in states])
+    _once(path, "meters", [device_id for device_id, _ in meters])
 
     def number(key: str) -> float:
         value: float = _value(path, key, document.get(key), float)
@@ -137,47 +153,77 @@ def read_series(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
     A torn last line, which a crash leaves, is dropped silently; a damaged one before it is reported.
     """
     path = folder / SERIES_FILE
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror or error}") from None
     moments: list[dict[str, Any]] = []
     damaged: list[int] = []
     ids: list[str] = []
-    lines = data.split(b"\n")
+    lines = _bytes(path, _SERIES_LIMIT_BYTES).split(b"\n")
     for position, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-            if not isinstance(entry, dict):
-                raise ValueError("not an object")
-            if "schema" in entry:
-                _check_schema(path, entry, SERIES_SCHEMA)
-                ids = [str(item) for item in entry["devices"]]
-                continue
-            entry["energy_j"] = [
-                [phase, ids[device] if isinstance(device, int) else device, method, float(joules)]
-                for phase, device, method, joules in entry["energy_j"]
-            ]
-            if not all(math.isfinite(row[3]) and row[3] >= 0 for row in entry["energy_j"]):
-                raise ValueError("an energy is no energy")
-            entry["at_s"] = float(entry["at_s"])
+            entry = json.loads(line, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            entry = None
+        begins = isinstance(entry, dict) and "schema" in entry
+        if begins:
+            _check_schema(f"{path}: line {position}", entry, SERIES_SCHEMA)
+        try:
+            if begins:
+                ids = _strings(path, entry, "devices")
+            else:
+                moments.append(_moment(path, entry, ids))
         except JournalError:
-            raise
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+            if not line.startswith(b'{"at_s"'):
+                ids = []  # it may have said which devices the numbers below mean
             if position < len(lines):
                 damaged.append(position)
-            continue
-        moments.append(entry)
     return moments, damaged
 
 
-def _document(path: Path, schema: str) -> dict[str, Any]:
+_MOMENT = {
+    "at_s": float,
+    "duration_s": float,
+    "emissions_g": float,
+    "power_w": tuple[float | None, ...],
+    "intensity_g_per_kwh": float,
+    "intensity_kind": IntensityKind,
+}
+
+
+def _moment(path: Path, entry: Any, ids: list[str]) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise JournalError(f"{path}: a moment must be an object, and is {_shown(entry)}")
+    moment = {key: _value(path, key, entry.get(key), hint) for key, hint in _MOMENT.items()}
+    rows = []
+    for i, row in _rows(path, entry, "energy_j"):
+        where = f"energy_j[{i}]"
+        if len(_list(path, where, row)) != 4:
+            raise JournalError(f"{path}: {where} must have 4 values, and has {len(row)}")
+        phase, device, method, joules = row
+        if type(device) is int and 0 <= device < len(ids):
+            device = ids[device]
+        rows.append(
+            [
+                _value(path, f"{where}.phase", phase, str),
+                _value(path, f"{where}.device", device, str),
+                _value(path, f"{where}.method", method, Method),
+                _value(path, f"{where}.energy_j", joules, float),
+            ]
+        )
+    return {**moment, "power_w": list(moment["power_w"]), "energy_j": rows}
+
+
+def _bytes(path: Path, limit_bytes: int) -> bytes:
     try:
-        document = json.loads(path.read_bytes(), parse_constant=_no_constant)
+        return read_file(path, limit_bytes)
     except OSError as error:
         raise JournalError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _document(path: Path, schema: str) -> dict[str, Any]:
+    data = _bytes(path, _DOCUMENT_LIMIT_BYTES)
+    try:
+        document = json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise JournalError(f"{path}: damaged, not JSON: {error}") from None
     if not isinstance(document, dict):
@@ -190,11 +236,11 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
-def _check_schema(path: Path, document: Mapping[str, Any], schema: str) -> None:
+def _check_schema(path: Path | str, document: Mapping[str, Any], schema: str) -> None:
     found = document.get("schema")
     if found != schema:
         raise JournalError(
-            f"{path}: schema {found!r} is not {schema!r}: written by another version of carbonmon; "
+            f"{path}: schema {_shown(found)} is not {schema!r}: written by another version of carbonmon; "
             "read it with that version"
         )
 
@@ -202,13 +248,13 @@ def _check_schema(path: Path, document: Mapping[str, Any], schema: str) -> None:
 def _get(path: Path, document: Mapping[str, Any], key: str, kind: type[Record]) -> Record:
     value = document.get(key)
     if not isinstance(value, kind):
-        raise JournalError(f"{path}: {key!r} must be {kind.__name__}, and is {value!r:.40}")
+        raise JournalError(f"{path}: {key!r} must be {kind.__name__}, and is {_shown(value)}")
     return value
 
 
 def _list(path: Path, where: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise JournalError(f"{path}: {where} must be a list, and is {value!r:.40}")
+        raise JournalError(f"{path}: {where} must be a list, and is {_shown(value)}")
     return value
 
 
@@ -218,8 +264,25 @@ def _rows(path: Path, document: Mapping[str, Any], key: str) -> enumerate[Any]:
 
 def _pair(path: Path, where: str, value: Any) -> tuple[Any, Any]:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
-        raise JournalError(f"{path}: {where} must be a name and a value, and is {value!r:.40}")
+        raise JournalError(f"{path}: {where} must be a name and a value, and is {_shown(value)}")
     return value[0], value[1]
+
+
+def _labels(path: Path, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs = [_pair(path, f"run.labels[{i}]", item) for i, item in _rows(path, entry, "labels")]
+    return [(key, _value(path, f"run.labels of {key!r:.40}", value, str)) for key, value in pairs]
+
+
+def _once(path: Path, key: str, names: Sequence[Any]) -> None:
+    if len(set(names)) < len(names):
+        raise JournalError(f"{path}: {key!r} holds the same twice")
+
+
+def _shown(value: Any) -> str:
+    """A value for an error message: short, however deep or long it is."""
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "a list"
+    return f"{value!r:.40}"
 
 
 def _strings(path: Path, document: Mapping[str, Any], key: str) -> list[str]:
@@ -230,13 +293,14 @@ def _strings(path: Path, document: Mapping[str, Any], key: str) -> list[str]:
 
 
 def _named_seconds(path: Path, document: Mapping[str, Any], key: str) -> list[tuple[str, float]]:
-    pairs = (_pair(path, f"{key}[{i}]", item) for i, item in _rows(path, document, key))
-    return [(name, _value(path, f"{key} of {name}", seconds, float)) for name, seconds in pairs]
+    pairs = [_pair(path, f"{key}[{i}]", item) for i, item in _rows(path, document, key)]
+    _once(path, key, [name for name, _ in pairs])
+    return [(name, _value(path, f"{key} of {name!r:.40}", seconds, float)) for name, seconds in pairs]
 
 
 def _device(path: Path, entry: Any) -> Device:
     if not isinstance(entry, dict):
-        raise JournalError(f"{path}: a device must be an object, and is {entry!r:.40}")
+        raise JournalError(f"{path}: a device must be an object, and is {_shown(entry)}")
     hints = get_type_hints(Device)
     if entry.keys() != hints.keys():
         raise JournalError(f"{path}: a device has other fields than this version of carbonmon knows")
@@ -257,7 +321,7 @@ def _record(path: Path, where: str, values: Any, kind: type[Record]) -> Record:
 
 
 def _value(path: Path, where: str, value: Any, hint: Any) -> Any:
-    """A value that fits its annotation; numbers must be finite and at least 0."""
+    """A value that fits its annotation; numbers must be at least 0, and possible."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         if value is None:
@@ -269,13 +333,15 @@ def _value(path: Path, where: str, value: Any, hint: Any) -> Any:
     elif origin is tuple:
         return tuple(_value(path, where, item, get_args(hint)[0]) for item in _list(path, where, value))
     elif hint is float:
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+        largest = 1.0 if where.endswith(_AT_MOST_1) else LARGEST
+        fits = type(value) in (int, float) and 0 <= value <= largest
+        value = float(value) if fits else value
     elif hint is int:
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        fits = type(value) is int and 0 <= value <= LARGEST
     elif hint in (Spec, Uncertainty, Shadow):
         return _record(path, where, value, hint)
     else:
         fits = isinstance(value, hint)
     if not fits:
-        raise JournalError(f"{path}: {where} cannot be {value!r:.40}")
+        raise JournalError(f"{path}: {where} cannot be {_shown(value)}")
     return value

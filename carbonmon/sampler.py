@@ -98,7 +98,12 @@ class Sampler:
         for old in before.devices:
             account = self._accounts.get(old.device.id)
             if account is None:
-                continue
+                log.warning("%s of the run's earlier part is not here any more", old.device.id)
+                if not same_boot:
+                    run.lose(old.device.id, outage_s)
+                    continue
+                # It fell silent, as a device does that is lost while we watch; its counter may come back.
+                account = self._accounts[old.device.id] = DeviceAccount(old.device)
             account.restore(old)
             meter = meters.get(old.device.id)
             if same_boot and meter is not None:

@@ -123,10 +123,11 @@ def _spec_from_cores(reason: str, physical_cores: int, virtual: bool, limit_w: f
 
 def _cpu_rows(keys: tuple[str, ...]) -> list[list[str]]:
     """The rows of the first key that the table has, in its order; more than one is a conflict."""
-    starts = tuple(f"{key},".encode() for key in keys)
+    starts = tuple(f"{key},".encode(errors="replace") for key in keys)
     hits: list[list[str]] = []
     if starts:
         with _CPUS.open("rb") as table:
+            next(table)  # the names of the columns are no model's
             hits.extend(next(csv.reader([line.decode()])) for line in table if line.startswith(starts))
     first = next((key for key in keys if any(row[0] == key for row in hits)), None)
     return [row for row in hits if row[0] == first]

@@ -18,6 +18,7 @@ from carbonmon.errors import ConfigError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CONFIG_NAME = "carbonmon.toml"
+LONGEST_CONFIG_BYTES = 1 << 20
 
 
 class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest releases only
@@ -55,6 +56,7 @@ def _watts(option: str) -> Checked:
 
 
 INTERVAL = _number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
+CHECKPOINT = _number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
 INTENSITY = _number("--intensity", "an intensity in gCO2e/kWh", 0.0, 5000.0)
 PUE = _number("--pue", "a PUE (facility energy over device energy)", 1.0, 10.0)
 LISTEN = Checked("address", config.parse_listen)
@@ -78,6 +80,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "intensity": _option("A fixed carbon intensity instead of the region's.", "G_PER_KWH", INTENSITY),
     "pue": _option("The data centre's overhead, applied to emissions only.", "RATIO", PUE, "1"),
     "interval": _option("Between two samples.", "SECONDS", INTERVAL, "1"),
+    "checkpoint": _option(
+        "Between two checkpoints: what a kill can cost, and how old /metrics may be.",
+        "SECONDS",
+        CHECKPOINT,
+        "5",
+    ),
     "listen": _option(
         "Where /metrics is served; port 0 is any free one.", "ADDRESS:PORT", LISTEN, config.DEFAULT_LISTEN
     ),
@@ -146,6 +154,7 @@ _FIELDS = {
     "intensity": "intensity_g_per_kwh",
     "pue": "pue_ratio",
     "interval": "interval_s",
+    "checkpoint": "checkpoint_s",
     "listen": "listen",
     "output": "output",
     "run_id": "run_id",
@@ -222,16 +231,41 @@ def read_toml(path: Path) -> dict[str, Any]:
             reason = "reading TOML needs Python 3.11 or later, or: pip install tomli"
             raise ConfigError(f"{path}: {reason}") from None
     try:
-        text = path.read_bytes().decode()
+        with path.open("rb") as file:
+            data = file.read(LONGEST_CONFIG_BYTES + 1)
+        if len(data) > LONGEST_CONFIG_BYTES:
+            raise ConfigError(f"{path}: longer than {LONGEST_CONFIG_BYTES} bytes: not a file of options")
+        text = data.decode()
         table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"--config: {path} cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Not only what is no TOML and no UTF-8: Python refuses numbers of thousands of digits as well.
         reason = str(error)
         if "end of document" in reason:
             reason += f", which is line {text.count(chr(10)) + 1}"
         raise ConfigError(f"{path}: not valid TOML: {reason}") from None
-    return {key.replace("-", "_"): _toml_value(path, key, value) for key, value in table.items()}
+    options: dict[str, Any] = {}
+    for key, value in table.items():
+        parameter = key.replace("-", "_")
+        if parameter in options:
+            raise ConfigError(f"{path}: {key!r} is given twice, with a hyphen and with an underscore")
+        options[parameter] = _toml_value(path, key, value)
+        _check(path, key, options[parameter])
+    return options
+
+
+def _check(path: Path, key: str, value: Any) -> None:
+    """Raise `ConfigError` with file and key for a text that the flag would refuse on the command line."""
+    kind = _OPTIONS[key.replace("_", "-")].get("type")
+    for text in value if isinstance(value, tuple) else (value,):
+        if isinstance(text, str) and "\0" in text:
+            raise ConfigError(f"{path}: {key!r} holds a NUL character")
+        if isinstance(text, str) and kind is not None:
+            try:
+                kind.convert(text, None, None)
+            except click.UsageError as error:
+                raise ConfigError(f"{path}: {key!r}: {error.message}") from None
 
 
 def _toml_value(path: Path, key: str, value: Any) -> Any:
@@ -243,19 +277,31 @@ def _toml_value(path: Path, key: str, value: Any) -> Any:
 
         near = difflib.get_close_matches(name, RUN_OPTIONS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RUN_OPTIONS)}"
-        raise ConfigError(f"{path}: unknown option {key!r}; {hint}")
+        raise ConfigError(f"{path}: unknown option {key!r:.60}; {hint}")
     if settings.get("is_flag"):
         if isinstance(value, bool):
             return value
         raise ConfigError(f"{path}: {key!r} must be true or false")
     if name == "label":
         if isinstance(value, dict):
-            return tuple(f"{label}={text}" for label, text in value.items())
+            return tuple(_toml_label(path, label, text) for label, text in value.items())
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise ConfigError(f'{path}: {key!r} must be a table or a list: label = {{ team = "vision" }}')
     if isinstance(value, list) and name in ("gpus", "sensor", "exporter"):
-        return ",".join(str(item) for item in value)
+        return ",".join(_toml_text(path, key, item) for item in value)
+    return _toml_text(path, key, value)
+
+
+def _toml_label(path: Path, label: str, value: Any) -> str:
+    if "=" in label:
+        raise ConfigError(f"{path}: 'label': {label!r:.60} holds an equals sign, which ends a label's name")
+    return f"{label}={_toml_text(path, f'label.{label}', value)}"
+
+
+def _toml_text(path: Path, key: str, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ConfigError(f"{path}: {key!r} must be a text or a number")
+        raise ConfigError(f"{path}: {key!r:.60} must be a text or a number")
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ConfigError(f"{path}: {key!r:.60} is too large a number")
     return str(value)

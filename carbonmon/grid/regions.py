@@ -22,6 +22,8 @@ _OTHER_CODES = {"UK": "GB", "EL": "GR"}
 """Codes in everyday use that ISO 3166 spells otherwise."""
 _STANDS_IN = {"CN-HK": "HK"}
 """Zones without a usable row whose stand-in is nearer than their country."""
+LONGEST = 100
+"""Characters of a user's words that are compared and shown; no place has a longer name."""
 _OLD_YEAR = 2019
 _FULL_COVERAGE_PERCENT = 90.0
 
@@ -71,7 +73,7 @@ def nearest(text: str, n: int = 5) -> tuple[str, ...]:
     import difflib
     import heapq
 
-    wanted = _folded(text)
+    wanted = _folded(text[:LONGEST])
     matcher = difflib.SequenceMatcher(b=wanted)
 
     def likeness(code: str, name: str) -> float:
@@ -212,6 +214,6 @@ def _resolve_cloud(wanted: str) -> Region:
 
 def _unknown(what: str, text: str) -> ConfigError:
     return ConfigError(
-        f"{what} {text!r} is unknown; the nearest are {', '.join(nearest(text))}; "
+        f"{what} {text[:LONGEST]!r} is unknown; the nearest are {', '.join(nearest(text))}; "
         "give a code of the table, for instance --region FR"
     )

@@ -55,7 +55,9 @@ def open_sensor(settings: SensorSettings) -> DramSensor:
 def _total_bytes(meminfo: Path) -> int:
     """Installed memory as the kernel counts it (proc(5): MemTotal, in units of 1024 bytes)."""
     try:
-        total = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo.read_text(encoding="ascii"), re.MULTILINE)
+        total = re.search(
+            r"^MemTotal:[ \t]+0*([1-9][0-9]{0,14}) kB$", meminfo.read_text(encoding="ascii"), re.MULTILINE
+        )
     except (OSError, ValueError) as error:
         raise SensorUnavailable(
             f"{meminfo} cannot be read: {error}", "carbonmon doctor --procfs /proc"

@@ -7,9 +7,11 @@ rung below its counter.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -48,7 +50,7 @@ class TdpSensor:
         self._period_s = STAND_BY_PERIOD_S if standing_by else 0.0
         self._due_s = 0.0
         self._ratio: float | None = None
-        self._before = psutil.cpu_times()
+        self._before = _cpu_times()
 
     def devices(self) -> Sequence[Device]:
         return [*self._cpus, *self._gpus]
@@ -81,9 +83,9 @@ class TdpSensor:
 
         Steal is another guest's time and idle or iowait is nobody's; guest is part of user (proc(5)).
         """
-        before, now = self._before, psutil.cpu_times()
+        before, now = self._before, _cpu_times()
         idle_s = (now.idle - before.idle) + (now.iowait - before.iowait)
-        busy_s = (
+        busy_s: float = (
             (now.user - before.user)
             + (now.nice - before.nice)
             + (now.system - before.system)
@@ -91,9 +93,11 @@ class TdpSensor:
             + (now.softirq - before.softirq)
         )
         steal_s = now.steal - before.steal
-        total_s = idle_s + busy_s + steal_s
+        total_s: float = idle_s + busy_s + steal_s
         if total_s == 0.0:
             return None
+        if not math.isfinite(total_s):
+            raise ValueError(f"{now} are no times")
         self._before = now
         if total_s < 0.0:  # the times fell back, as where a container's /proc was mounted anew
             return None
@@ -105,7 +109,7 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
     stat = settings.procfs / "stat"
     psutil.PROCFS_PATH = str(settings.procfs)
     try:
-        psutil.cpu_times()
+        _cpu_times()
     except (OSError, ValueError, TypeError) as error:
         psutil.PROCFS_PATH = "/proc"
         raise SensorUnavailable(
@@ -124,6 +128,14 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
     standing_by = all(device.id in settings.known for device in cpus)
     state = SensorState("tdp", "used", "; ".join(texts), "", True)
     return TdpSensor(cpus, gpus, [state, *sources], standing_by)
+
+
+def _cpu_times() -> Any:
+    """psutil's CPU times (s). Raises OSError, ValueError or TypeError if they cannot be read or are none."""
+    times = psutil.cpu_times()
+    if not all(map(math.isfinite, times)):
+        raise ValueError(f"{times} are no times")
+    return times
 
 
 def _describe(device: Device) -> str:
@@ -216,10 +228,12 @@ def _package_threads(sysfs: Path) -> dict[int, int]:
     threads: dict[int, int] = {}
     for path in (sysfs / "devices" / "system" / "cpu").glob("cpu[0-9]*/topology/physical_package_id"):
         try:
-            package = int(path.read_text())
+            text = path.read_text(encoding="ascii").strip()
         except (OSError, ValueError):
             continue
-        package = max(package, 0)  # -1 where the platform does not say
+        if re.fullmatch(r"-?[0-9]{1,9}", text) is None:
+            continue
+        package = max(int(text), 0)  # -1 where the platform does not say
         threads[package] = threads.get(package, 0) + 1
     return threads or {0: psutil.cpu_count() or 1}
 
@@ -230,9 +244,9 @@ def _cpuinfo(procfs: Path, packages: int) -> tuple[str, bool, int]:
         text = (procfs / "cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "", False, 0
-    model = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
-    flags = re.search(r"^flags\s*:\s*(.*)$", text, re.MULTILINE)
-    cores = re.search(r"^cpu cores\s*:\s*(\d+)$", text, re.MULTILINE)
+    model = re.search(r"^model name[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
+    flags = re.search(r"^flags[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
+    cores = re.search(r"^cpu cores[ \t]*:[ \t]*([0-9]{1,6})$", text, re.MULTILINE)
     virtual = flags is not None and "hypervisor" in flags[1].split()
     return (model[1].strip() if model else ""), virtual, int(cores[1]) if cores else 0
 
@@ -245,8 +259,8 @@ def _proc_gpus(procfs: Path) -> list[selection.FoundGpu]:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        model = re.search(r"^Model:\s*(.*)$", text, re.MULTILINE)
-        uuid = re.search(r"^GPU UUID:\s*(GPU-[0-9a-fA-F-]+)", text, re.MULTILINE)
+        model = re.search(r"^Model:[ \t]*(.*)$", text, re.MULTILINE)
+        uuid = re.search(r"^GPU UUID:[ \t]*(GPU-[0-9a-fA-F-]{36})\s*$", text, re.MULTILINE)
         name = model[1].strip() if model else "NVIDIA GPU"
         found.append(selection.FoundGpu(uuid[1] if uuid else f"gpu-{index}", index, name, path.parent.name))
     return found

@@ -20,6 +20,9 @@ from carbonmon.sensors.rapl.zones import Zone
 
 log = logging.getLogger(__name__)
 
+_MICROJOULES = re.compile(rb"\s*[0-9]{1,20}\s*")
+"""A u64 as the kernel prints it; `int()` alone would take signs and underscores as well."""
+
 
 class Reader(Protocol):
     """A counter. `read_uj` returns microjoules or raises OSError or ValueError."""
@@ -44,14 +47,10 @@ class DirectReader:
         except OSError as error:
             self.close()
             raise OSError(error.errno, error.strerror, self._path) from None
-        try:
-            energy_uj = int(text)
-        except ValueError:
+        if _MICROJOULES.fullmatch(text) is None:
             self.close()
-            raise ValueError(f"{self._path}: {text!r} is not a number of microjoules") from None
-        if energy_uj < 0:
-            raise ValueError(f"{self._path}: {energy_uj} µJ is negative")
-        return energy_uj
+            raise ValueError(f"{self._path}: {text!r} is not a number of microjoules")
+        return int(text)
 
     def close(self) -> None:
         if self._file >= 0:

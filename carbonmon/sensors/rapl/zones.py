@@ -27,9 +27,11 @@ class Readable(Protocol):
     def read_uj(self) -> int: ...
 
 
-_PACKAGE = re.compile(r"package-(\d+)(-die-\d+)?")
-_TOP = re.compile(r"intel-rapl:\d+")
-_SUB = re.compile(r"intel-rapl:\d+:\d+")
+_PACKAGE = re.compile(r"package-([0-9]{1,9})(-die-[0-9]{1,9})?")
+_TOP = re.compile(r"intel-rapl:[0-9]{1,9}")
+_SUB = re.compile(r"intel-rapl:[0-9]{1,9}:[0-9]{1,9}")
+_PAGE_BYTES = 4096
+"""No attribute of sysfs is longer (Linux, Documentation/filesystems/sysfs.rst)."""
 
 
 MIRROR_ATTEMPTS = 3
@@ -130,12 +132,14 @@ def _unused(device_id: str, zones: Sequence[Zone]) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        with path.open("rb") as file:
+            data = file.read(_PAGE_BYTES + 1)
     except OSError:
         return ""
+    return data.decode(errors="replace").strip() if len(data) <= _PAGE_BYTES else ""
 
 
 def _range(folder: Path) -> int | None:
     """The largest value of the counter in µJ; None if the kernel does not say, then no wrap is bridged."""
     text = _text(folder / "max_energy_range_uj")
-    return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None
+    return int(text) if re.fullmatch(r"0*[1-9][0-9]{0,18}", text) else None

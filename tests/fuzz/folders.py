@@ -1,0 +1,92 @@
+"""Run folders for the fuzz tests, and the law that every outcome must obey."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from click.testing import CliRunner, Result
+
+from carbonmon import journal
+from carbonmon.model import Meter, Shadow, Snapshot
+from tests import records
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder of one example."""
+    with tempfile.TemporaryDirectory(prefix="carbonmon-fuzz-") as folder:
+        yield Path(folder)
+
+
+def a_snapshot(gpus: int = 1) -> Snapshot:
+    """A small node in the middle of a run, as it comes back from its files."""
+    node = records.node(
+        gpus, 1, 1, records.run_info(labels=(("team", "vision"),), command=("träin", "\udce9"))
+    )
+    (run,) = node.runs
+    return node._replace(
+        runs=(run._replace(power_w=tuple((device_id, None) for device_id, _ in run.power_w)),),
+        sensors=(),
+        exporter_errors=(),
+        meters=tuple(
+            (state.device.id, Meter(50.5, 123_456_789, 50.5, Shadow(50.5, 250.0))) for state in node.devices
+        ),
+        continued=True,
+    )
+
+
+def write(folder: Path, snapshot: Snapshot) -> None:
+    """The files of a run as its monitor leaves them."""
+    devices = [state.device for state in snapshot.devices]
+    (folder / journal.RUN_FILE).write_bytes(journal.run_text(snapshot.runs[0].info, devices).encode())
+    (folder / journal.CHECKPOINT_FILE).write_bytes(journal.checkpoint_text(snapshot, "a boot").encode())
+    (folder / journal.SERIES_FILE).write_bytes(series_bytes(snapshot))
+
+
+def series_bytes(snapshot: Snapshot, moments: int = 3) -> bytes:
+    """One monitor's part of a series."""
+    devices = [state.device for state in snapshot.devices]
+    number = {device.id: place for place, device in enumerate(devices)}
+    lines = [journal.series_line(snapshot._replace(at_s=float(at_s)), number) for at_s in range(moments)]
+    return "".join([journal.series_header(devices), *lines]).encode()
+
+
+def is_possible(value: Any) -> bool:
+    """Whether every number in a record is one that can be: at least 0 and finite."""
+    if isinstance(value, (int, float)):
+        return 0 <= value < math.inf
+    if isinstance(value, dict):
+        return all(is_possible(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(is_possible(item) for item in value)
+    if hasattr(value, "__slots__"):
+        return all(is_possible(getattr(value, name)) for name in value.__slots__)
+    return value is None or isinstance(value, str)
+
+
+def document(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_bytes())
+
+
+def invoke(command: click.Command, *arguments: object) -> Result:
+    """A command in this process; it ends in 0 or 2 and by nothing but its own will."""
+    loggers = [logging.getLogger(name) for name in ("carbonmon", "carbonmon_exporters")]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    try:
+        done = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    finally:
+        for logger, handlers, level, propagate in before:
+            logger.handlers[:], logger.level, logger.propagate = handlers, level, propagate
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code in (0, 2), done.output
+    assert "Traceback" not in done.output
+    return done

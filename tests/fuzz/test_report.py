@@ -1,0 +1,91 @@
+"""`carbonmon report` on any folder: a summary, or exit code 2 and a message that names the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from carbonmon_exporters.document import SCHEMA, summarize
+from carbonmon_exporters.summary import write_summary
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbonmon import journal
+from carbonmon.cli import report
+from tests.fuzz.folders import a_snapshot, invoke, is_possible, scratch, write
+from tests.fuzz.strategies import HOSTILE_FILES, TEXT, damaged_bytes, damaged_json, examples
+
+SNAPSHOT = a_snapshot()
+SUMMARY = "summary.json"
+FINAL = summarize(SNAPSHOT, SNAPSHOT.runs[0], "final")
+with scratch() as _folder:
+    write(_folder, SNAPSHOT)
+    write_summary(_folder, FINAL)
+    FILES = {name: (_folder / name).read_bytes() for name in (*journal.FILES, SUMMARY)}
+
+
+def reported(folder: Path, *named: str) -> None:
+    """The outcome is the same in both forms, and every number in it is possible."""
+    for form in ("text", "json"):
+        done = invoke(report.command, folder, "--format", form)
+        if done.exit_code == 2:
+            assert any(str(folder / name) in done.output for name in named), done.output
+            assert len(done.output) < 1000
+        else:
+            assert "nan" not in done.output.lower().split()
+            done.output.encode()
+    if done.exit_code == 0:
+        summary = json.loads(done.stdout)
+        assert is_possible([summary["energy"], summary["carbon"], summary["run"]["duration_s"]])
+
+
+@given(
+    st.sampled_from(sorted(FILES)).flatmap(lambda name: st.tuples(st.just(name), damaged_bytes(FILES[name])))
+)
+@examples(60)
+def test_a_run_with_damaged_bytes_is_reported_or_its_file_is_named(change: tuple[str, bytes]):
+    name, data = change
+    with scratch() as folder:
+        write(folder, SNAPSHOT)
+        (folder / name).write_bytes(data)
+        reported(folder, *FILES)
+
+
+@given(damaged_json(FINAL))
+@examples(150)
+def test_a_summary_with_other_values_is_reported_or_named(data: bytes):
+    with scratch() as folder:
+        write(folder, SNAPSHOT)
+        (folder / SUMMARY).write_bytes(data)
+        reported(folder, SUMMARY)
+
+
+@pytest.mark.parametrize("content", HOSTILE_FILES)
+def test_a_hostile_summary_is_named(content: str):
+    with scratch() as folder:
+        write(folder, SNAPSHOT)
+        (folder / SUMMARY).write_bytes(HOSTILE_FILES[content](SCHEMA))
+        done = invoke(report.command, folder)
+        assert done.exit_code == 2
+        assert str(folder / SUMMARY) in done.output
+
+
+def test_what_the_final_summary_says_is_what_is_reported():
+    with scratch() as folder:
+        (folder / SUMMARY).write_bytes(FILES[SUMMARY])
+        assert json.loads(invoke(report.command, folder, "--format", "json").stdout) == FINAL
+        assert json.loads(invoke(report.command, folder / SUMMARY, "--format", "json").stdout) == FINAL
+
+
+@given(
+    st.text(st.characters(exclude_characters="\0"), max_size=300)
+    | TEXT
+    | st.just("x" * 5000)
+    | st.just("a/" * 3000)
+)
+@examples(60)
+def test_any_name_of_a_run_is_found_or_refused(name: str):
+    with scratch() as folder:
+        done = invoke(report.command, "--output", folder, "--", name)
+        assert done.exit_code == 2

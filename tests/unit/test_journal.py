@@ -1,0 +1,71 @@
+"""The texts of a run's files: one shape, always UTF-8, never a number that is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from carbonmon import journal
+from carbonmon.model import DeviceState, Meter, RunTotal, Shadow, Snapshot
+from tests import records
+
+
+def monitored() -> Snapshot:
+    node = records.node(1, 1, 0)
+    return node._replace(
+        meters=tuple((state.device.id, Meter(1.5, 7, 1.5, Shadow())) for state in node.devices)
+    )
+
+
+def test_a_checkpoint_names_its_schema_its_run_and_the_order_of_its_values():
+    text = journal.checkpoint_text(monitored(), "a boot")
+    document = json.loads(text)
+    assert text.count("\n") == 1
+    assert (document["schema"], document["run"], document["boot_id"]) == (
+        journal.CHECKPOINT_SCHEMA,
+        "slurm-4242",
+        "a boot",
+    )
+    assert document["total_fields"] == list(RunTotal._fields)
+    assert document["device_fields"] == list(DeviceState._fields[1:])
+    assert document["meter_fields"] == list(Meter._fields)
+    assert all(len(row) == len(RunTotal._fields) for row in document["totals"])
+    assert all(len(row) == len(journal.DEVICE_FIELDS) for _, row in document["devices"])
+
+
+@pytest.mark.parametrize("text", [*records.HOSTILE_TEXTS, records.UNDECODABLE, "\ud800", 'a"\udcff\\'])
+def test_any_text_is_written_as_utf_8_and_stays_one_line_of_the_series(text: str):
+    info = records.run_info(name=text, command=(text,), labels=(("key", text),))
+    run = json.loads(journal.run_text(info, [records.gpu()]).encode())["run"]
+    assert (run["name"], run["command"], run["labels"]) == (text, [text], [["key", text]])
+    phase = records.run_state(info, (records.run_total("gone", "gpu", "counter", 5.0, phase=text),))
+    snapshot = records.snapshot((phase,))
+    assert json.loads(journal.checkpoint_text(snapshot, text).encode())["totals"][0][0] == text
+    line = journal.series_line(snapshot, {})
+    assert json.loads(line.encode())["energy_j"] == [[text, "gone", "counter", 5.0]]
+    assert line.count("\n") == line.encode().count(b"\n") == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_none_is_not_written(value: float):
+    snapshot = monitored()
+    for make in (
+        lambda: journal.checkpoint_text(snapshot._replace(at_s=value), ""),
+        lambda: journal.series_line(snapshot._replace(intensity=records.intensity(value)), {}),
+    ):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            make()
+
+
+def test_a_moment_names_devices_by_their_place_in_the_header_and_leaves_zeros_out():
+    snapshot = monitored()
+    devices = [state.device for state in snapshot.devices]
+    header = json.loads(journal.series_header(devices))
+    assert header == {"schema": journal.SERIES_SCHEMA, "devices": [device.id for device in devices]}
+    moment = json.loads(journal.series_line(snapshot, {devices[0].id: 0}))
+    assert moment["energy_j"] == [
+        ["main", 0, "counter", 900_000.0],
+        ["main", 0, "power", 1000.0],
+        ["main", "package-0", "counter", 300_000.0],
+    ]

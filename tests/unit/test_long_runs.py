@@ -1,0 +1,73 @@
+"""A day of samples and a month of files: totals stay exact, and neither memory nor disk fills up."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from carbonmon.recovery import read_checkpoint, read_series
+from tests.chaos.longrun import (
+    DAY_S,
+    GPUS,
+    MONTH_BYTES,
+    MONTH_DAYS,
+    RANGE_UJ,
+    LongRun,
+    folder_bytes,
+    lines_of,
+    write_days,
+)
+
+HOUR_S = 3600
+GROWTH_BYTES = 1_000_000
+SMALL_BYTES = 512
+"""Python's own allocator gives each object up to this size one block."""
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_in_a_day_of_samples_memory_does_not_grow_after_the_first_hour_and_totals_are_exact():
+    run = LongRun()
+    run.watch(HOUR_S)
+    gc.collect()
+    blocks, resident = sys.getallocatedblocks(), resident_bytes()
+    run.watch(DAY_S - HOUR_S)
+    gc.collect()
+    assert (sys.getallocatedblocks() - blocks) * SMALL_BYTES < GROWTH_BYTES
+    assert resident_bytes() - resident < GROWTH_BYTES
+
+    final = run.finish()
+    (state,) = final.runs
+    assert final.samples == DAY_S + 1
+    assert state.duration_s == DAY_S
+    assert all(seconds == 0.0 for _, seconds in state.unobserved_s)
+    drawn_j = {row.device_id: 0.0 for row in state.totals}
+    for row in state.totals:
+        drawn_j[row.device_id] += row.energy_j
+    assert drawn_j == pytest.approx(
+        {device_id: power_w * DAY_S for device_id, power_w in run.node.power_w.items()}, rel=1e-9
+    )
+    assert sum(row.emissions_g for row in state.totals) == pytest.approx(
+        sum(drawn_j.values()) * 100.0 / 3.6e6, rel=1e-9
+    )
+    packages_j = sum(drawn_j[f"package-{index}"] for index in range(2))
+    assert packages_j > 10 * RANGE_UJ / 1e6, "the packages' counters wrapped many times"
+
+
+def test_the_folder_of_a_run_of_thirty_days_is_small_and_can_be_read_to_its_last_line(tmp_path: Path):
+    folder = tmp_path / "month"
+    last = write_days(folder, MONTH_DAYS)
+    assert folder_bytes(folder) <= MONTH_BYTES
+    moments, damaged = read_series(folder)
+    assert damaged == []
+    assert len(moments) == lines_of(MONTH_DAYS) == 43_200
+    assert len(moments[-1]["power_w"]) == GPUS + 4
+    account_j = sum(row.energy_j for row in last.runs[0].totals)
+    assert sum(row[3] for row in moments[-1]["energy_j"]) == pytest.approx(account_j, abs=0.1)
+    assert read_checkpoint(folder).snapshot.runs[0].totals == last.runs[0].totals

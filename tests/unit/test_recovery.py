@@ -1,0 +1,194 @@
+"""A run's folder read again: what is wrong in it is named, and never guessed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carbonmon import journal
+from carbonmon.recovery import LARGEST, JournalError, read_checkpoint, read_run, read_series
+from tests import records
+from tests.fuzz.folders import a_snapshot, series_bytes, write
+
+SNAPSHOT = a_snapshot()
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a run whose monitor was killed."""
+    write(tmp_path, SNAPSHOT)
+    return tmp_path
+
+
+def edit(path: Path, change: Edit) -> None:
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(JournalError) as error:
+        read_checkpoint(folder)
+    return str(error.value)
+
+
+def test_a_run_comes_back_from_its_files(folder: Path):
+    assert read_checkpoint(folder) == (SNAPSHOT, "a boot")
+    assert read_run(folder)[0] == SNAPSHOT.runs[0].info
+
+
+@pytest.mark.parametrize("name", [journal.RUN_FILE, journal.CHECKPOINT_FILE])
+def test_a_newer_schema_is_an_error_that_says_so(folder: Path, name: str):
+    edit(folder / name, lambda document: document.update(schema=f"carbonmon.{name[:-5]}/2"))
+    message = refused(folder)
+    assert message.startswith(f"{folder / name}: schema 'carbonmon.{name[:-5]}/2' is not ")
+    assert "read it with that version" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda d: d["run"].update(labels=5), "labels must be a list, and is 5"),
+        (lambda d: d["run"].update(labels=[["team", 5]]), "run.labels of 'team' cannot be 5"),
+        (lambda d: d["run"].update(command=["python", None]), "'command' must hold texts"),
+        (lambda d: d["run"].update(started_at_s=-1), "run.started_at_s cannot be -1"),
+        (lambda d: d["run"].pop("host"), "'host' must be str, and is None"),
+        (lambda d: d.update(devices=[5]), "a device must be an object, and is 5"),
+        (lambda d: d["devices"].append(d["devices"][0]), "'devices' holds the same twice"),
+        (lambda d: d["devices"][0].update(share_ratio=1.5), "device.share_ratio cannot be 1.5"),
+        (lambda d: d["devices"][0].update(methods=["guess"]), "device.methods cannot be 'guess'"),
+        (lambda d: d["devices"][0]["spec"][1].__setitem__(0, 1.1), "low_ratio cannot be 1.1"),
+        (lambda d: d["devices"][0].update(colour="red"), "other fields than this version"),
+    ],
+)
+def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: str):
+    edit(folder / journal.RUN_FILE, change)
+    message = refused(folder)
+    assert message.startswith(str(folder / journal.RUN_FILE))
+    assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda d: d.update(run="another"), "belongs to run 'another', and run.json to 'slurm-4242'"),
+        (lambda d: d.update(at_s=True), "at_s cannot be True"),
+        (lambda d: d.update(samples=1.5), "samples cannot be 1.5"),
+        (lambda d: d.update(duration_s=10**400), "duration_s cannot be 1000"),
+        (lambda d: d.update(clock_s=2 * LARGEST), "clock_s cannot be 2e+30"),
+        (lambda d: d["totals"][0].__setitem__(4, -0.001), "totals[0].energy_j cannot be -0.001"),
+        (lambda d: d["totals"][0].pop(), "totals[0] must have 8 values, and has 7"),
+        (lambda d: d["totals"].append(d["totals"][0]), "'totals' holds the same twice"),
+        (lambda d: d["devices"][0].__setitem__(0, "GPU-0"), "devices[0]: 'GPU-0' is not in run.json"),
+        (lambda d: d["devices"].append(d["devices"][0]), "'devices' holds the same twice"),
+        (lambda d: d["meters"].append(d["meters"][0]), "'meters' holds the same twice"),
+        (lambda d: d["meters"][0][1].__setitem__(1, "5"), "meters[0].base_uj cannot be '5'"),
+        (lambda d: d["meters"][0][1].__setitem__(3, [[]]), "meters[0].shadow must have 5 values, and has 1"),
+        (lambda d: d.update(phases_s=[["main", None]]), "phases_s of 'main' cannot be None"),
+        (lambda d: d.update(unobserved_s={}), "unobserved_s must be a list, and is an object"),
+        (lambda d: d["intensity"].__setitem__(5, "guess"), "intensity.kind cannot be 'guess'"),
+        (lambda d: d["total_fields"].reverse(), "'total_fields' names other fields"),
+        (lambda d: d.pop("pue_ratio"), "pue_ratio cannot be None"),
+    ],
+)
+def test_a_mistake_in_a_checkpoint_is_named(folder: Path, change: Edit, expected: str):
+    edit(folder / journal.CHECKPOINT_FILE, change)
+    message = refused(folder)
+    assert message.startswith(str(folder / journal.CHECKPOINT_FILE))
+    assert expected in message
+
+
+def test_files_of_two_runs_are_not_mixed(folder: Path, tmp_path: Path):
+    (run,) = SNAPSHOT.runs
+    other = SNAPSHOT._replace(runs=(run._replace(info=records.run_info("mine")),))
+    (folder / journal.CHECKPOINT_FILE).write_text(journal.checkpoint_text(other, ""))
+    assert "belongs to run 'mine'" in refused(folder)
+
+
+def test_a_deep_value_does_not_make_the_error_itself_fail(folder: Path):
+    deep = "[" * 900 + "]" * 900
+    path = folder / journal.CHECKPOINT_FILE
+    path.write_text(path.read_text().replace('"samples":3600', f'"samples":{deep}'))
+    assert "samples cannot be a list" in refused(folder) or "damaged, not JSON" in refused(folder)
+
+
+# ---- the series ----
+
+MOMENT = json.loads(series_bytes(SNAPSHOT, 1).splitlines()[1])
+
+
+def series(folder: Path, *lines: object, end: str = "\n") -> Path:
+    texts = [line if isinstance(line, str) else json.dumps(line, separators=(",", ":")) for line in lines]
+    (folder / journal.SERIES_FILE).write_text("\n".join(texts) + end)
+    return folder
+
+
+def header(*ids: str, schema: str = journal.SERIES_SCHEMA) -> dict[str, object]:
+    return {"schema": schema, "devices": ids}
+
+
+def moment(device: object = 0, joules: object = 1.0, **changes: object) -> dict[str, object]:
+    return {**MOMENT, "energy_j": [["main", device, "counter", joules]], **changes}
+
+
+def devices(folder: Path) -> list[str]:
+    return [row[1] for entry in read_series(folder)[0] for row in entry["energy_j"]]
+
+
+def test_device_numbers_mean_the_header_above_them(folder: Path):
+    series(folder, header("a", "b"), moment(1), header("b", "a"), moment(1), moment("gone"))
+    assert devices(folder) == ["b", "a", "gone"]
+    assert read_series(folder)[1] == []
+
+
+def test_a_torn_last_line_is_dropped_silently_and_a_damaged_one_is_counted(folder: Path):
+    series(folder, header("a"), '{"at_s":17', moment(), "", '{"at_s":17', end="")
+    moments, damaged = read_series(folder)
+    assert (len(moments), damaged) == (1, [2])
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        moment(-1),
+        moment(1),
+        moment(True),
+        moment(None),
+        moment(joules=-1.0),
+        moment(joules="5"),
+        moment(joules=True),
+        moment(joules=10**400),
+        moment(joules=float("nan")),
+        moment(at_s=float("inf")),
+        moment(at_s=-1),
+        moment(energy_j="main"),
+        moment(energy_j=["mac1"]),
+        moment(energy_j=[["main", 0, "guess", 1.0]]),
+        moment(power_w=[5, "6"]),
+        moment(intensity_kind="guess"),
+        moment(duration_s=None),
+    ],
+)
+def test_a_moment_with_a_value_that_cannot_be_is_counted_and_skipped(folder: Path, damaged: object):
+    series(folder, header("a"), moment(), damaged, moment())
+    moments, numbers = read_series(folder)
+    assert (len(moments), numbers) == (2, [3])
+
+
+@pytest.mark.parametrize("lost", [[], ['{"sch'], ['{"schema":"carbonmon.series/1","devices":5}'], ["{}"]])
+def test_without_its_header_a_session_s_numbers_mean_nothing(folder: Path, lost: list[str]):
+    before = [header("a"), moment()] if lost else []
+    series(folder, *before, *lost, moment(), moment("b"), header("c"), moment())
+    assert devices(folder) == ["a", "b", "c"][not lost :]
+    assert len(read_series(folder)[1]) == len(lost) + 1
+
+
+def test_a_newer_schema_in_a_series_is_an_error_with_its_line(folder: Path):
+    series(folder, header("a"), moment(), header("a", schema="carbonmon.series/2"), moment())
+    with pytest.raises(JournalError, match=r"series\.jsonl: line 3: schema 'carbonmon\.series/2'"):
+        read_series(folder)

@@ -56,7 +56,11 @@ class MetricsServer(WSGIServer):
     ) -> None:
         host, port = address
         family, _, _, _, bound = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            # A host in bytes spares Python's IDNA tables, a quarter of a megabyte.
+            (host.encode() if host.isascii() else host) or None,
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
         )[0]
         self.address_family = family
         self.read_timeout_s = read_timeout_s

@@ -17,7 +17,7 @@ from carbonmon.guard import GuardedExporter
 from carbonmon.journal import FILES
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, RunInfo, Snapshot
-from carbonmon.opening import ANSWER_TIMEOUT_S, open_sensors
+from carbonmon.opening import ANSWER_TIMEOUT_S, Sensors, open_sensors
 from carbonmon.ports import Clock, ExporterSettings, IntensityProvider, IntensitySettings
 from carbonmon.recorder import Recorder
 from carbonmon.recovery import Checkpoint, read_checkpoint
@@ -39,6 +39,14 @@ def open_provider(config: Config) -> IntensityProvider:
     name = "table" if config.intensity_g_per_kwh is None else "fixed"
     factory: Callable[[IntensitySettings], IntensityProvider] = plugins.load("carbonmon.intensity", name)
     return factory(IntensitySettings(config.region, config.intensity_g_per_kwh))
+
+
+def notes(config: Config, sensors: Sensors) -> list[str]:
+    """What the user should know before the job starts: choices that could not be followed to the letter."""
+    found = [source.reason for source in sensors.sources if source.name.endswith(" note")]
+    if config.gpus and not any(device.component == "gpu" for device in sensors.devices.values()):
+        found.append(f"--gpus {','.join(config.gpus)}: no GPU can be metered here; carbonmon doctor says why")
+    return found
 
 
 def run(
@@ -85,8 +93,9 @@ def run(
             __version__,
             lambda: tuple([(guard.name, guard.errors) for guard in (*exporters, recorder.guard)]),
         )
-        if sampler.interval_note:
-            log.warning("%s", sampler.interval_note)
+        for note in (*notes(config, sensors), sampler.interval_note):
+            if note:
+                log.warning("%s", note)
         places = []
         for exporter in exporters:
             closing.callback(exporter.close)

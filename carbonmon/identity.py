@@ -29,7 +29,10 @@ def scheduler_job(environ: Mapping[str, str]) -> tuple[str, str]:
 
 def command_name(command: Sequence[str]) -> str:
     """A short name for a command: `train` for `python train.py --lr 1`."""
-    words = [word for word in command if word and not word.startswith("-") and not re.search(r"\s", word)]
+    end = command.index("-c") if "-c" in command else len(command)  # what follows -c is code, not a name
+    words = [
+        word for word in command[:end] if word and not word.startswith("-") and not re.search(r"\s", word)
+    ]
     for word in words:
         stem = PurePath(word).name
         if _INTERPRETERS.fullmatch(stem) and len(words) > 1:

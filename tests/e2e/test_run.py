@@ -284,3 +284,18 @@ def test_a_closed_stderr_changes_nothing_for_the_job(tmp_path: Path):
     )
     assert (done.returncode, done.stdout) == (4, b"out\n")
     assert command.summary(tmp_path)["state"] == "final"
+
+
+def test_gpus_that_cannot_be_metered_are_said_before_the_job_starts(tmp_path: Path):
+    done = command.run(["run", "--sensor", "tdp,dram", "--gpus", "0,1", "--", "true"], tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.count("--gpus 0,1: no GPU can be metered here") == 1
+
+
+def test_a_gpu_that_is_not_there_is_named_with_those_that_are(tmp_path: Path):
+    with Simulator(gpus=[Gpu()]) as machine:
+        options = ["--sensor", "nvml", "--gpus", "0,9"]
+        done = command.run(["run", *options, "--", "true"], tmp_path, env=machine.environ)
+    assert done.returncode == 0
+    assert "--gpus 9: no such GPU here" in done.stderr
+    assert machine.gpus[0].uuid in done.stderr

@@ -60,3 +60,8 @@ def test_the_id_is_the_scheduler_s_else_time_and_name():
 def test_whatever_the_name_the_id_is_fit_for_a_folder(name: str, environ: dict[str, str]):
     run_id = default_run_id(environ, name, WALL_S)
     assert parse_run_id(f"{run_id}-99") == f"{run_id}-99", "with room for the number of a namesake"
+
+
+def test_code_on_the_command_line_is_no_name():
+    assert command_name(["python", "-c", "print('hi')"]) == "python"
+    assert command_name(["sh", "-c", "exit 1"]) == "sh"

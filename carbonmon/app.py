@@ -13,12 +13,13 @@ from pathlib import Path
 from carbonmon import __version__, identity, job, plugins, runfolder
 from carbonmon.clock import Alarm, SystemClock
 from carbonmon.config import Config
+from carbonmon.errors import ConfigError
 from carbonmon.guard import GuardedExporter
 from carbonmon.journal import FILES
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, RunInfo, Snapshot
 from carbonmon.opening import ANSWER_TIMEOUT_S, Sensors, open_sensors
-from carbonmon.ports import Clock, ExporterSettings, IntensityProvider, IntensitySettings
+from carbonmon.ports import Clock, Exporter, ExporterSettings, IntensityProvider, IntensitySettings
 from carbonmon.recorder import Recorder
 from carbonmon.recovery import Checkpoint, read_checkpoint
 from carbonmon.sampler import Sampler
@@ -70,7 +71,7 @@ def run(
         exporter_factories = [plugins.load("carbonmon.exporters", entry) for entry in config.exporters]
         begun = _begin_folder(config, workload, clock)
         settings = ExporterSettings(config.listen, begun.folder, config.procfs)
-        exporters = [GuardedExporter(factory(settings)) for factory in exporter_factories]
+        exporters = _open_exporters(exporter_factories, settings)
         recorder = Recorder(
             begun.folder,
             clock,
@@ -125,6 +126,22 @@ def run(
         except Exception:  # our own bug: the job's exit code is passed on all the same
             log.exception("the run could not be summed up")
         return Result(outcome.shell_code, final)
+
+
+def _open_exporters(
+    factories: Sequence[Callable[[ExporterSettings], Exporter]], settings: ExporterSettings
+) -> list[GuardedExporter]:
+    """The exporters that can be made; one that cannot is logged, and the job starts without it."""
+    opened = []
+    for factory in factories:
+        try:
+            opened.append(GuardedExporter(factory(settings)))
+        except ConfigError:
+            raise
+        # An exporter's own fault, whatever it is, must not keep the job from starting.
+        except Exception as error:  # noqa: BLE001, PERF203
+            log.warning("an exporter cannot be opened: %s: %s", type(error).__name__, error)
+    return opened
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,14 +116,12 @@ def _describe(pid: int) -> tuple[tuple[str, ...], Mapping[str, str]]:
     """The command line and the environment of a process; our own environment where it may not be read."""
     import psutil
 
-    process = psutil.Process(pid)
+    command: tuple[str, ...] = ()
     try:
+        process = psutil.Process(pid)
         command = tuple(process.cmdline())
-    except psutil.Error:
-        command = ()
-    try:
         return command, process.environ()
-    except psutil.Error:
+    except psutil.Error:  # another user's, or ended meanwhile
         return command, os.environ
 
 

@@ -137,7 +137,9 @@ class Recorder:
         """Write the last checkpoint and let the exporters finish; False if the disk hangs."""
         self._final = final
         self._stop.set()
-        if self._thread.ident is not None:
+        if self._thread.ident is None:  # there was no thread to be had: nothing was written until now
+            self._loop()
+        else:
             self._thread.join(FINISH_TIMEOUT_S)
         return not self._thread.is_alive()
 
@@ -158,7 +160,7 @@ class Recorder:
             self._close_series()
 
     def _loop(self) -> None:
-        snapshot = self._latest()
+        snapshot = self._final or self._latest()
         while not self._abandoned:
             self.guard.attempt("cannot write", partial(self.write, snapshot))
             for exporter in self._exporters:

@@ -56,7 +56,6 @@ class Sampler:
         exporter_errors: Callable[[], tuple[tuple[str, int], ...]] = tuple,
     ) -> None:
         self._sensors = sensors
-        self._devices = devices
         self._unused = tuple(unused)
         self._provider = provider
         self._clock = clock
@@ -76,6 +75,7 @@ class Sampler:
         self._published_s = clock.now_s()
         self._continued = False
         self._bridging: set[str] = set()
+        self._resumed_s = 0.0
         self._intensity = provider.intensity_at(clock.wall_s())
         self.latest = self._snapshot(clock.wall_s(), clock.now_s())
 
@@ -114,6 +114,7 @@ class Sampler:
                 account.unobserved_s += outage_s
                 run.lose(old.device.id, outage_s)
         self._samples = before.samples
+        self._resumed_s = self._clock.now_s()
         self._continued = True
         self._run = run
         self._run_start_s = self._clock.now_s() - outage_s - state.duration_s
@@ -210,8 +211,10 @@ class Sampler:
         part = sharing.attribute(interval, account.device)
         account.add(interval, part.counter_j + part.power_j + part.tdp_j)
         run.add(account.device, part, grams_per_j)
-        if account.device.id in self._bridging:
-            self._bridging.remove(account.device.id)
+        device_id = account.device.id
+        if device_id in self._bridging and self._meters[device_id].base_s >= self._resumed_s:
+            # The counter has spoken for the first time since the outage, perhaps after a silence of its own.
+            self._bridging.remove(device_id)
             run.recovered_j += part.counter_j
         if interval.resets or interval.jumps:
             kind = "was reset" if interval.resets else "jumped"

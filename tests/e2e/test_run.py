@@ -299,3 +299,23 @@ def test_a_gpu_that_is_not_there_is_named_with_those_that_are(tmp_path: Path):
     assert done.returncode == 0
     assert "--gpus 9: no such GPU here" in done.stderr
     assert machine.gpus[0].uuid in done.stderr
+
+
+def test_an_exporter_of_somebody_else_s_that_cannot_be_opened_does_not_keep_the_job_from_starting(
+    tmp_path: Path,
+):
+    package = tmp_path / "site"
+    (package / "broken-1.0.dist-info").mkdir(parents=True)
+    (package / "broken-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n"
+    )
+    points = "[carbonmon.exporters]\nbroken = broken:open_exporter\n"
+    (package / "broken-1.0.dist-info" / "entry_points.txt").write_text(points)
+    (package / "broken.py").write_text("def open_exporter(settings):\n    raise ZeroDivisionError('a bug')\n")
+    options = ["--exporter", "broken,summary"]
+    done = command.run(
+        ["run", *options, "--", "sh", "-c", "exit 6"], tmp_path, env={"PYTHONPATH": str(package)}
+    )
+    assert done.returncode == 6
+    assert "an exporter cannot be opened: ZeroDivisionError: a bug" in done.stderr
+    assert command.summary(tmp_path)["state"] == "final"

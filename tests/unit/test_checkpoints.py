@@ -186,6 +186,7 @@ def test_a_device_that_is_gone_after_an_outage_is_silent_and_its_counter_bridges
     final = third.finish(0, None)
     assert run_j(final) == pytest.approx(40 * (POWER_W[GPU.id] + POWER_W[POWER_ONLY.id]))
     assert lost_s(final, GPU) == 0.0
+    assert final.runs[0].recovered_j >= 20 * POWER_W[GPU.id], "what nobody watched is called recovered"
 
 
 def test_a_device_that_stays_gone_is_unobserved_from_its_last_reading_on(

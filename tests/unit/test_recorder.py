@@ -385,3 +385,10 @@ def test_what_is_shown_never_steps_back(events: list[str], resumed: bool):
                 if event == "write" or (event == "long wait" and samples >= shown[-1]):
                     assert shown[-1] == samples, "what is safe is shown, and for want of it what is new"
         assert shown == sorted(shown)
+
+
+def test_where_no_thread_can_be_had_the_end_is_written_all_the_same(run: Run):
+    with mock.patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")):
+        run.recorder.start()
+    assert run.recorder.finish(at(9))
+    assert run.saved() == 9

@@ -136,10 +136,10 @@ def _open_exporters(
     for factory in factories:
         try:
             opened.append(GuardedExporter(factory(settings)))
-        except ConfigError:
+        except ConfigError:  # noqa: PERF203 (a handful of exporters, once)
             raise
         # An exporter's own fault, whatever it is, must not keep the job from starting.
-        except Exception as error:  # noqa: BLE001, PERF203
+        except Exception as error:  # noqa: BLE001
             log.warning("an exporter cannot be opened: %s: %s", type(error).__name__, error)
     return opened
 

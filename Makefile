@@ -19,7 +19,7 @@ run: $(VENV)/.demo ## monitor a real training job of some 20 seconds
 
 run-simulated: $(VENV)/.demo ## the same on a simulated machine with 4 GPUs and 2 sockets
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.simulator --gpus 4 --packages 2 -- \
-	  carbonmon run --region FR -- python examples/train_digits.py $(TRAIN)
+	  carbonmon run --region FR --gpus 0,1,2,3 -- python examples/train_digits.py $(TRAIN)
 
 test: check $(VENV)/.dev wheel-test ## everything: checks, all tests, the built wheel
 	$(BIN)/python -m pytest

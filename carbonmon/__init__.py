@@ -1,3 +1,18 @@
 """carbonmon: a live power and carbon monitor for training jobs."""
 
 __version__ = "0.1.0"
+
+__all__ = ("Run", "__version__", "track")
+
+TYPE_CHECKING = False  # typing's own would cost its import; type checkers know the name
+if TYPE_CHECKING:
+    from carbonmon.client import Run, track
+
+
+def __getattr__(name: str) -> object:
+    """What training code uses, imported when it is first used (PEP 562)."""
+    if name in ("Run", "track"):
+        from carbonmon import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

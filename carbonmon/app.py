@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from carbonmon import __version__, identity, job, plugins, runfolder
-from carbonmon.clock import Alarm, SystemClock
+from carbonmon import __version__, identity, job, plugins, rendezvous, runfolder
+from carbonmon.clock import SystemClock
 from carbonmon.config import Config
+from carbonmon.control import ControlServer
 from carbonmon.errors import ConfigError
 from carbonmon.guard import GuardedExporter
 from carbonmon.journal import FILES
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Device, RunInfo, Snapshot
-from carbonmon.opening import ANSWER_TIMEOUT_S, Sensors, open_sensors
-from carbonmon.ports import Clock, Exporter, ExporterSettings, IntensityProvider, IntensitySettings
+from carbonmon.launcher import read_launch, safe_id
+from carbonmon.model import RunInfo, Snapshot
+from carbonmon.monitor import Monitor, Tenancy
+from carbonmon.opening import Sensors, open_sensors
+from carbonmon.ports import Clock, Exporter, ExporterSettings, IntensityProvider, IntensitySettings, Roots
+from carbonmon.protocol import RUN_VARIABLE, SOCKET_VARIABLE
 from carbonmon.recorder import Recorder
 from carbonmon.recovery import Checkpoint, read_checkpoint
+from carbonmon.registry import Registry
+from carbonmon.runfiles import boot_id
 from carbonmon.sampler import Sampler
+from carbonmon.service import Service
+from carbonmon.workload import NodeWorkload
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +57,69 @@ def notes(config: Config, sensors: Sensors) -> list[str]:
     return found
 
 
+def build(
+    config: Config,
+    environ: Mapping[str, str],
+    clock: Clock,
+    closing: ExitStack,
+    *,
+    watching: bool,
+    before: Checkpoint | None = None,
+) -> Monitor:
+    """A monitor, wired and not started; what it holds open is closed by `closing`, in reverse.
+
+    `environ` is that of the job whose GPUs are metered. `watching`: it looks whose processes use the node;
+    else there is one run, which owns the node. Raises `ConfigError` for mistakes in the options.
+    """
+    provider = open_provider(config)
+    closing.callback(provider.close)
+    closing_sensors = closing.enter_context(ExitStack())
+    sensors = open_sensors(config, environ, closing_sensors)
+    factories = [plugins.load("carbonmon.exporters", entry) for entry in config.exporters]
+    folders: dict[str, Path] = {}
+    exporters = _open_exporters(factories, ExporterSettings(config.listen, folders, config.procfs))
+    workload = NodeWorkload(config.procfs, config.sysfs, sensors.devices) if watching else None
+    if workload is not None:
+        closing_sensors.callback(workload.close)
+    recorder = Recorder(
+        clock,
+        exporters,
+        latest=lambda: sampler.latest,
+        fresh=lambda timeout_s: sampler.fresh(timeout_s),
+        period_s=config.checkpoint_s,
+        before=None if before is None else before.snapshot,
+    )
+    closing.callback(recorder.close)
+    sampler = Sampler(
+        sensors.sensors,
+        sensors.devices,
+        sensors.unused(),
+        provider,
+        clock,
+        config.interval_s,
+        config.pue_ratio,
+        __version__,
+        lambda: tuple([(guard.name, guard.errors) for guard in (*exporters, recorder.guard)]),
+        workload,
+        config.retain_s,
+    )
+    for note in (*notes(config, sensors), sampler.interval_note):
+        if note:
+            log.warning("%s", note)
+    return Monitor(
+        sampler,
+        recorder,
+        exporters,
+        sensors.devices,
+        workload,
+        clock,
+        boot_id(config.procfs),
+        folders,
+        # Closing a driver that hangs would hang as well.
+        leave_sensors=lambda: closing_sensors.pop_all(),
+    )
+
+
 def run(
     config: Config,
     workload: job.Command | job.Attached,
@@ -63,69 +133,35 @@ def run(
     goes on.
     """
     clock = clock or SystemClock()
-    with ExitStack() as closing, ExitStack() as closing_sensors:
-        provider = open_provider(config)
-        closing.callback(provider.close)
+    with ExitStack() as closing:
         mask = job.block_signals()
-        sensors = open_sensors(config, workload.environ, closing_sensors)
-        exporter_factories = [plugins.load("carbonmon.exporters", entry) for entry in config.exporters]
-        begun = _begin_folder(config, workload, clock)
-        settings = ExporterSettings(config.listen, begun.folder, config.procfs)
-        exporters = _open_exporters(exporter_factories, settings)
-        recorder = Recorder(
-            begun.folder,
-            clock,
-            config.procfs,
-            exporters,
-            latest=lambda: sampler.latest,
-            fresh=lambda timeout_s: sampler.fresh(timeout_s),
-            period_s=config.checkpoint_s,
-            before=begun.before.snapshot if begun.before is not None else None,
-        )
-        closing.callback(recorder.close)
-        sampler = Sampler(
-            sensors.sensors,
-            sensors.devices,
-            sensors.unused(),
-            provider,
-            clock,
-            config.interval_s,
-            config.pue_ratio,
-            __version__,
-            lambda: tuple([(guard.name, guard.errors) for guard in (*exporters, recorder.guard)]),
-        )
-        for note in (*notes(config, sensors), sampler.interval_note):
-            if note:
-                log.warning("%s", note)
-        places = []
-        for exporter in exporters:
-            closing.callback(exporter.close)
-            places.append(exporter.start(recorder.shown))
-        announce(sampler.latest, begun.folder.name, [place for place in places if place])
-        sampling = Sampling(sampler, begun, clock, recorder.boot_id)
-        sampling.start()
-        recorder.start(begun.gone(sensors.devices))
+        before = None
+        if config.resume is not None:
+            before = read_checkpoint(runfolder.find(config.output, config.resume))
+            config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
+        watching = config.idle != "exclusive"
+        monitor = build(config, workload.environ, clock, closing, watching=watching, before=before)
+        tenancy = _tenancy(config, workload, monitor, before)
+        monitor.open_files(tenancy)
+        more = _open_control(config, monitor, tenancy, closing)
+        monitor.show(closing.callback)
+        announce(monitor.sampler.latest, tenancy.info.id, monitor.places)
+        sampling = monitor.sampling(tenancy)
+        if not sampling.start() and not monitor.runs:
+            log.warning("the sensors do not answer: the job starts unobserved")
+            monitor.begin(tenancy)
+        monitor.recorder.start()
         try:
-            workload.start(mask)
+            workload.start(mask, more)
         except OSError as error:
             log.error("%s: %s", workload.command[0], error.strerror)
             sampling.stop()
-            recorder.abandon()
-            if begun.before is None:
-                runfolder.discard(begun.folder, (*FILES, "summary.json"))
+            monitor.recorder.abandon()
+            if before is None:
+                runfolder.discard(tenancy.folder, (*FILES, "summary.json"))
             return Result(job.start_error_code(error), None)
         outcome = workload.wait()
-        final = None
-        try:
-            if not sampling.stop():
-                log.warning("a driver call hangs: what came after the last sample is unobserved")
-                closing_sensors.pop_all()  # closing a driver that hangs would hang as well
-            final = sampler.finish(outcome.exit_code, outcome.signal)
-            if not recorder.finish(final):
-                log.warning("the disk hangs: the last checkpoint of %s may be missing", begun.folder)
-        except Exception:  # our own bug: the job's exit code is passed on all the same
-            log.exception("the run could not be summed up")
-        return Result(outcome.shell_code, final)
+        return Result(outcome.shell_code, monitor.finish(sampling, outcome.exit_code, outcome.signal))
 
 
 def _open_exporters(
@@ -144,102 +180,56 @@ def _open_exporters(
     return opened
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A run's folder and what it is; `before` is the checkpoint that a resumed run goes on from."""
-
-    folder: Path
-    info: RunInfo
-    before: Checkpoint | None = None
-
-    def gone(self, devices: Mapping[str, Device]) -> list[Device]:
-        """Devices of the run's earlier part that are not here any more."""
-        if self.before is None:
-            return []
-        return [state.device for state in self.before.snapshot.devices if state.device.id not in devices]
-
-
-def _begin_folder(config: Config, workload: job.Command | job.Attached, clock: Clock) -> Begun:
-    if config.resume is not None:
+def _tenancy(
+    config: Config, workload: job.Command | job.Attached, monitor: Monitor, before: Checkpoint | None
+) -> Tenancy:
+    """The run of a job of our own: its folder, and where its processes are."""
+    roots = _roots(config, workload, monitor)
+    if config.resume is not None and before is not None:
         folder = runfolder.find(config.output, config.resume)
-        before = read_checkpoint(folder)
-        return Begun(folder, before.snapshot.runs[0].info, before)
+        return Tenancy(before.snapshot.runs[0].info, folder, roots, before)
+    launch = read_launch(workload.environ)
     name = config.name or identity.command_name(workload.command)
-    scheduler, scheduler_job_id = identity.scheduler_job(workload.environ)
-    default_id = identity.default_run_id(workload.environ, name, clock.wall_s())
-    folder = runfolder.create(config.output, config.run_id, default_id)
+    wall_s = monitor.clock.wall_s()
+    default_id = launch.run_id or identity.default_run_id(workload.environ, name, wall_s)
+    host = platform.node()
+    suffix = f".{safe_id(host)}" if (launch.nodes or 1) > 1 else ""
+    folder = runfolder.create(config.output, config.run_id, default_id, suffix)
     redacted = (*workload.command[:1], "…")
     info = RunInfo(
-        id=folder.name,
+        id=folder.name.removesuffix(suffix),
         name=name,
         command=redacted if config.redact_command else workload.command,
         labels=config.labels,
-        host=platform.node(),
-        started_at_s=clock.wall_s(),
-        scheduler=scheduler,
-        scheduler_job_id=scheduler_job_id,
+        host=host,
+        started_at_s=wall_s,
+        scheduler=launch.scheduler or "",
+        scheduler_job_id=launch.scheduler_job_id or "",
+        idle_policy=config.idle,
     )
-    return Begun(folder, info)
+    return Tenancy(info, folder, roots)
 
 
-class Sampling:
-    """The sampling thread of one run: baseline, then the loop, then one more sample at the end."""
+def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monitor) -> Roots:
+    """A job's processes and GPUs. What is metered here are the job's own GPUs if it was given some."""
+    given = config.gpus is not None or workload.environ.get("CUDA_VISIBLE_DEVICES") is not None
+    gpus = {device.id: device.share_ratio for device in monitor.devices.values() if device.component == "gpu"}
+    allocated = gpus if given or config.idle == "exclusive" else None
+    if isinstance(workload, job.Attached):
+        return Roots(pids=(workload.pid,), gpus=allocated)
+    return Roots(wrappers=(os.getpid(),), gpus=allocated)
 
-    def __init__(self, sampler: Sampler, begun: Begun, clock: Clock, boot_id: str) -> None:
-        self._sampler = sampler
-        self._begun = begun
-        self._clock = clock
-        self._boot_id = boot_id
-        self._ready = threading.Event()
-        self._stop = Alarm()
-        self._thread = threading.Thread(target=self._loop, name="carbonmon-sampler", daemon=True)
 
-    def start(self) -> None:
-        """Return when the baseline is taken, so that the job starts right after it, or after a while."""
-        try:
-            self._thread.start()
-        except RuntimeError as error:  # no more threads for this user: the job matters more
-            log.warning("no sampling: %s", error)
-        else:
-            self._ready.wait(ANSWER_TIMEOUT_S)
-        if not self._sampler.latest.runs:
-            log.warning("the sensors do not answer: the job starts unobserved")
-            self._begin()
-
-    def stop(self) -> bool:
-        """Whether the thread took its last sample; False if it hangs in a driver's call."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(ANSWER_TIMEOUT_S)
-        return not self._thread.is_alive()
-
-    def _begin(self) -> None:
-        """Begin the run now, or go on with it from its last checkpoint."""
-        devices = [state.device for state in self._sampler.latest.devices]
-        before = self._begun.before
-        if before is None:
-            info = replace(self._begun.info, started_at_s=self._clock.wall_s())
-            self._sampler.begin(RunAccount(info, devices))
-            return
-        last = before.snapshot
-        same_boot = bool(self._boot_id) and self._boot_id == before.boot_id
-        if last.runs[0].ended_at_s is not None:
-            outage_s = 0.0  # the run had ended: what was drawn since then is not its own
-            same_boot = False
-        elif same_boot:
-            outage_s = max(0.0, self._clock.now_s() - last.clock_s)
-        else:
-            outage_s = max(0.0, self._clock.wall_s() - last.at_s)
-        self._sampler.resume(RunAccount(self._begun.info, devices), last, outage_s, same_boot)
-
-    def _loop(self) -> None:
-        try:
-            if self._begun.before is not None:
-                self._begin()
-            self._sampler.tick(edge=True)
-            if not self._sampler.latest.runs:
-                self._begin()
-            self._ready.set()
-            self._sampler.run_until(self._stop)
-        except Exception:  # our own bug: the job goes on, the summary holds what was metered until now
-            log.exception("sampling stopped by a fault of carbonmon's own")
+def _open_control(config: Config, monitor: Monitor, tenancy: Tenancy, closing: ExitStack) -> dict[str, str]:
+    """Listen for the job's training code; returns what tells it where. Without a socket the job goes on."""
+    registry = Registry(monitor, config.output, os.geteuid(), creates=False)
+    registry.adopt(tenancy, "job")
+    try:
+        path = config.socket or rendezvous.run_socket(f"job-{os.getpid()}")
+        server = ControlServer(path, Service(registry))
+        server.start()
+    except (ConfigError, OSError) as error:
+        log.warning("training code cannot name its phases: %s", error)
+        return {}
+    closing.callback(server.close)
+    return {SOCKET_VARIABLE: str(path), RUN_VARIABLE: tenancy.info.id}

@@ -20,7 +20,7 @@ class SystemClock:
 
 
 class Alarm:
-    """An event that one thread waits for, once.
+    """An event that one thread waits for, and a bell that wakes it before.
 
     `threading.Event` makes a lock and a queue at each wait, which a monitor that sleeps most of the time
     pays for with cold caches; here a wait is one system call.
@@ -29,15 +29,20 @@ class Alarm:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
+        self._is_set = False
 
     def set(self) -> None:
         """Wake the waiting thread; it will not sleep again."""
-        with suppress(RuntimeError):  # set already
+        self._is_set = True
+        self.ring()
+
+    def ring(self) -> None:
+        """Wake the waiting thread once; rung before it sleeps, it will not sleep the next time."""
+        with suppress(RuntimeError):  # rung already
             self._lock.release()
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep for so long; whether the alarm is set."""
-        if self._lock.acquire(timeout=max(0.0, timeout_s)):
-            self._lock.release()
-            return True
-        return False
+        """Sleep for so long, or until the bell; whether the alarm is set."""
+        if self._lock.acquire(timeout=max(0.0, timeout_s)) and self._is_set:
+            self.ring()
+        return self._is_set

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carbonmon.errors import ConfigError
+from carbonmon.model import IdlePolicy
 
 DEFAULT_SENSORS = ("nvml", "rapl", "tdp", "dram")
 DEFAULT_EXPORTERS = ("prometheus", "summary")
 DEFAULT_LISTEN = "127.0.0.1:9877"
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.05, 3600.0
 MIN_CHECKPOINT_S, MAX_CHECKPOINT_S = 0.1, 3600.0
+MAX_RETAIN_S = 7 * 86400.0
 
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LABEL_KEY = re.compile(r"[^=\s]+")
@@ -47,6 +49,10 @@ class Config:
     sensors: tuple[str, ...] = DEFAULT_SENSORS
     exporters: tuple[str, ...] = DEFAULT_EXPORTERS
     quiet: bool = False
+    idle: IdlePolicy = "proportional"
+    retain_s: float = 900.0
+    socket: Path | None = None
+    own_monitor: bool = False
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:

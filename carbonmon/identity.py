@@ -7,24 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-_SCHEDULERS = (
-    ("slurm", "SLURM_JOB_ID"),
-    ("pbs", "PBS_JOBID"),
-    ("lsf", "LSB_JOBID"),
-    ("flux", "FLUX_JOB_ID"),
-)
-"""Batch systems and the variable in which each tells a job its id (their manuals: sbatch(1), qsub(1B),
-bsub(1), flux-run(1))."""
+from carbonmon.launcher import MAX_ID_LENGTH, safe_id, scheduler_job
+
+__all__ = ("command_name", "default_run_id", "scheduler_job")
 
 _INTERPRETERS = re.compile(r"(python|pypy|bash|sh|torchrun|accelerate|deepspeed|mpirun|srun)[\d.]*")
-
-
-def scheduler_job(environ: Mapping[str, str]) -> tuple[str, str]:
-    """(scheduler, job id) of the environment, ("", "") outside of one."""
-    for scheduler, variable in _SCHEDULERS:
-        if environ.get(variable):
-            return scheduler, environ[variable]
-    return "", ""
 
 
 def command_name(command: Sequence[str]) -> str:
@@ -45,7 +32,6 @@ def default_run_id(environ: Mapping[str, str], name: str, wall_s: float) -> str:
     """`slurm-4242`, or local time and name: `20261121-204109-train`; fit for a folder."""
     scheduler, job_id = scheduler_job(environ)
     if scheduler:
-        text = f"{scheduler}-{job_id}"
-    else:
-        text = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(wall_s))}-{name}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:56].strip("-") or "run"
+        return safe_id(f"{scheduler}-{job_id}")
+    text = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(wall_s))}-{name}"
+    return safe_id(re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:MAX_ID_LENGTH])

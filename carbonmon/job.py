@@ -11,6 +11,7 @@ import select
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from carbonmon.errors import ConfigError
@@ -48,20 +49,36 @@ def block_signals() -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD}))
 
 
+PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2): descendants whose parent ends become our children, so that their CPU time reaches us."""
+
+
+def become_subreaper() -> None:
+    """Adopt the job's orphans; where that cannot be done they go to init, as without us."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 class Command:
-    """A job that we start: its child process."""
+    """A job that we start: its child process. What it leaves behind is ours to reap while we wait for it."""
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
         self.command = tuple(command)
         self.environ = environ
         self.pid = 0
 
-    def start(self, mask: set[int]) -> None:
-        """Start the job with the signal mask that we were given; raises OSError if it cannot be executed."""
+    def start(self, mask: set[int], more: Mapping[str, str] | None = None) -> None:
+        """Start the job with the signal mask that we were given; raises OSError if it cannot be executed.
+
+        `more` is added to its environment.
+        """
+        become_subreaper()
         self.pid = os.posix_spawnp(
             self.command[0],
             list(self.command),
-            self.environ,
+            {**self.environ, **(more or {})},
             setsigmask=mask,
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two for itself
         )
@@ -74,10 +91,11 @@ class Command:
                 if info.si_code != SI_KERNEL:
                     _send(self.pid, info.si_signo)
                 continue
-            ended, status = os.waitpid(self.pid, os.WNOHANG)
-            if ended:
-                code = os.waitstatus_to_exitcode(status)
-                return Outcome(code, None) if code >= 0 else Outcome(None, -code)
+            # One SIGCHLD may stand for several children, orphans that we adopted among them.
+            while (status := _reaped()) is not None:
+                if status[0] == self.pid:
+                    code = os.waitstatus_to_exitcode(status[1])
+                    return Outcome(code, None) if code >= 0 else Outcome(None, -code)
 
 
 class Attached:
@@ -96,7 +114,7 @@ class Attached:
         self.pid = pid
         self.command, self.environ = _describe(pid)
 
-    def start(self, mask: set[int]) -> None:
+    def start(self, mask: set[int], more: Mapping[str, str] | None = None) -> None:
         """Nothing to start: a thread watches for the job's end, which wakes `wait` like a child's."""
         main = threading.get_ident()
 
@@ -128,6 +146,15 @@ def _describe(pid: int) -> tuple[tuple[str, ...], Mapping[str, str]]:
 def start_error_code(error: OSError) -> int:
     """The exit code of a shell for a command that could not be started."""
     return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+
+
+def _reaped() -> tuple[int, int] | None:
+    """(pid, wait status) of a child that has ended, None if there is none now."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
 
 
 def _send(pid: int, number: int) -> None:

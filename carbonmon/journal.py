@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from carbonmon.model import Device, DeviceState, Meter, RunInfo, RunTotal, Snapshot
+from carbonmon.model import Device, DeviceState, Meter, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
 
 RUN_SCHEMA = "carbonmon.run/1"
 CHECKPOINT_SCHEMA = "carbonmon.checkpoint/1"
@@ -31,9 +31,8 @@ def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
     return _line(document, indent=1)
 
 
-def checkpoint_text(snapshot: Snapshot, boot_id: str) -> str:
-    """checkpoint.json of the only run of a snapshot."""
-    (run,) = snapshot.runs
+def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
+    """checkpoint.json of a run of a snapshot."""
     document = {
         "schema": CHECKPOINT_SCHEMA,
         "run": run.info.id,
@@ -48,10 +47,17 @@ def checkpoint_text(snapshot: Snapshot, boot_id: str) -> str:
         "duration_s": run.duration_s,
         "ended_at_s": run.ended_at_s,
         "recovered_j": run.recovered_j,
+        "cpu_s": run.cpu_s,
+        "phase": run.phase,
+        "progress": run.progress,
+        "ranks": run.ranks,
+        "shares": run.shares,
         "phases_s": run.phases_s,
         "unobserved_s": run.unobserved_s,
         "total_fields": RunTotal._fields,
         "totals": run.totals,
+        "node_fields": NodeTotal._fields,
+        "node": run.node,
         "device_fields": DEVICE_FIELDS,
         "devices": [(state.device.id, state[1:]) for state in snapshot.devices],
         "meter_fields": Meter._fields,
@@ -66,9 +72,8 @@ def series_header(devices: Sequence[Device]) -> str:
     return _line({"schema": SERIES_SCHEMA, "devices": ids}, separators=(",", ":"))
 
 
-def series_line(snapshot: Snapshot, number: Mapping[str, int]) -> str:
+def series_line(snapshot: Snapshot, run: RunState, number: Mapping[str, int]) -> str:
     """One moment of series.jsonl; `number` is each device's place in the header."""
-    (run,) = snapshot.runs
     entry = {
         "at_s": round(snapshot.at_s, 3),
         "duration_s": round(run.duration_s, 3),

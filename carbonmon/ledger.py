@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from carbonmon.model import (
-    MAIN_PHASE,
     Component,
     Device,
     DeviceState,
     Interval,
     Method,
+    NodeTotal,
+    Rank,
     RunInfo,
     RunState,
     RunTotal,
 )
+from carbonmon.phases import Phases
+from carbonmon.sharing import Tally
+
+GramsPerJoule = tuple[float, float, float]
+"""(figure, low, high) gCO2e for each joule."""
 
 
 class DeviceAccount:
@@ -25,7 +31,9 @@ class DeviceAccount:
         "_utilized_s",
         "counter_j",
         "device",
+        "emissions_g",
         "jumps",
+        "mark",
         "observed_s",
         "peak_power_w",
         "power_j",
@@ -46,6 +54,9 @@ class DeviceAccount:
         self.utilization_ratio: float | None = None
         self._utilized_s = self._utilization_s = 0.0
         self.resets = self.jumps = 0
+        self.emissions_g = 0.0
+        self.mark: Tally | None = None
+        """Who had used what when the device's energy was last settled; None before it was shared."""
 
     def restore(self, state: DeviceState) -> None:
         """Go on from the totals of an earlier monitor."""
@@ -55,14 +66,17 @@ class DeviceAccount:
         self.peak_power_w = state.peak_power_w
         self._utilized_s, self._utilization_s = state.utilized_s, state.utilization_s
         self.resets, self.jumps = state.resets, state.jumps
+        self.emissions_g = state.emissions_g
 
-    def add(self, interval: Interval, attributed_j: float) -> None:
+    def add(self, interval: Interval, attributed_j: float, g_per_j: float = 0.0) -> None:
         """Add an interval of which `attributed_j` joules belong to runs."""
         energy_j = interval.counter_j + interval.power_j + interval.tdp_j
         self.counter_j += interval.counter_j
         self.power_j += interval.power_j
         self.tdp_j += interval.tdp_j
-        self.unattributed_j += energy_j - attributed_j
+        if attributed_j < energy_j:  # else all of it is somebody's, but for rounding
+            self.unattributed_j += energy_j - attributed_j
+        self.emissions_g += energy_j * g_per_j
         self.observed_s += interval.end_s - interval.start_s - interval.unobserved_s
         self.unobserved_s += interval.unobserved_s
         self.resets += interval.resets
@@ -98,7 +112,12 @@ class DeviceAccount:
             observed_s,
             self._utilized_s,
             utilization_s,
+            self.emissions_g,
         )
+
+    def total(self) -> NodeTotal:
+        """Everything that it drew until now."""
+        return NodeTotal(self.device.id, self.counter_j, self.power_j, self.tdp_j, self.emissions_g)
 
 
 class _Amounts:
@@ -112,79 +131,153 @@ class _Amounts:
 
 
 class RunAccount:
-    """Totals of one run. A row is born at 0 for each method that a device may use, so that the first
-    joules of a series are not lost to Prometheus' `increase()`."""
+    """Totals of one run. A row is born at 0 for each method that a device of its own may use, so that the
+    first joules of a series are not lost to Prometheus' `increase()`.
+
+    `start_s` is its start on the injected clock, of which phases and durations are reckoned. `devices` are
+    those that it is expected to use; others get their rows when it does.
+    """
 
     __slots__ = (
-        "_phase",
+        "_node_at_end",
+        "_node_base",
         "_power_w",
         "_rows",
+        "_shares",
         "_unobserved_s",
+        "cpu_s",
+        "end_s",
         "ended_at_s",
         "exit_code",
         "info",
+        "phases",
+        "processes",
+        "progress",
+        "ranks",
         "recovered_j",
         "signal",
+        "start_s",
     )
 
-    def __init__(self, info: RunInfo, devices: Iterable[Device]) -> None:
+    def __init__(self, info: RunInfo, devices: Iterable[Device], start_s: float = 0.0) -> None:
         self.info = info
+        self.start_s = start_s
+        self.end_s: float | None = None
         self.ended_at_s: float | None = None
         self.exit_code: int | None = None
         self.signal: int | None = None
         self.recovered_j = 0.0
-        self._phase = MAIN_PHASE
+        self.cpu_s: float | None = None
+        self.processes: int | None = None
+        self.progress: tuple[float, float | None] | None = None
+        self.ranks: tuple[Rank, ...] = ()
+        self.phases = Phases(start_s)
         self._rows: dict[tuple[str, str, Method], _Amounts] = {}
         self._power_w: dict[str, float | None] = {}
         self._unobserved_s: dict[str, float] = {}
+        self._shares: dict[str, str] = {}
+        self._node_base: dict[str, NodeTotal] = {}
+        self._node_at_end: tuple[NodeTotal, ...] | None = None
         for device in devices:
-            self._power_w[device.id] = None
-            self._unobserved_s[device.id] = 0.0
-            for method in device.methods:
-                self._rows[self._phase, device.id, method] = _Amounts(device.component)
+            self._touch(device)
 
-    def restore(self, state: RunState) -> None:
-        """Go on from the totals of an earlier monitor, also of devices that are gone."""
+    def begin(self, now_s: float, accounts: Mapping[str, DeviceAccount]) -> None:
+        """Start now: what the devices drew until now is not of the run's time."""
+        self.start_s = now_s
+        self.phases = Phases(now_s)
+        self._node_base = {device_id: account.total() for device_id, account in accounts.items()}
+
+    def restore(self, state: RunState, now_s: float, outage_s: float) -> None:
+        """Go on from the totals that a monitor left `outage_s` seconds ago, also of devices that are gone."""
+        self.start_s = now_s - outage_s - state.duration_s
         self.recovered_j = state.recovered_j
+        self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
+        self.phases = Phases(now_s - outage_s, state.phase)
+        self.phases.restore(state.phases_s)
+        self._shares.update(state.shares)
         for row in state.totals:
             amounts = self._rows[row.phase, row.device_id, row.method] = _Amounts(row.component)
             amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
             amounts.emissions_low_g, amounts.emissions_high_g = row.emissions_low_g, row.emissions_high_g
         self._unobserved_s.update(state.unobserved_s)
 
-    def add(self, device: Device, part: Interval, grams_per_j: tuple[float, float, float]) -> None:
-        """Add the run's part of an interval, at (figure, low, high) grams for each joule."""
-        if part.counter_j:
-            self._charge(device, "counter", part.counter_j, grams_per_j)
-        if part.power_j:
-            self._charge(device, "power", part.power_j, grams_per_j)
-        if part.tdp_j:
-            self._charge(device, "tdp", part.tdp_j, grams_per_j)
+    def restore_node(self, rows: Iterable[NodeTotal], accounts: Mapping[str, DeviceAccount]) -> None:
+        """Go on from what the devices, restored before, drew while the run lasted."""
+        drawn = {row.device_id: row for row in rows}
+        self._node_base = {
+            device_id: _minus(account.total(), drawn.get(device_id, NodeTotal(device_id, 0.0, 0.0, 0.0, 0.0)))
+            for device_id, account in accounts.items()
+        }
+
+    def end(
+        self,
+        now_s: float,
+        wall_s: float,
+        exit_code: int | None,
+        signal: int | None,
+        accounts: Mapping[str, DeviceAccount],
+    ) -> None:
+        """The run has ended; nothing is added to it from now on."""
+        self._node_at_end = self._node(accounts)
+        self.end_s = now_s
+        self.ended_at_s = max(wall_s, self.info.started_at_s)
+        self.exit_code, self.signal = exit_code, signal
+        self.processes = None
+
+    def add(self, device: Device, part: Interval, grams_per_j: GramsPerJoule, note: str = "") -> None:
+        """Add the run's part of an interval; `note` says how the part was found."""
+        if device.id not in self._power_w:
+            self._touch(device)
+        for phase, ratio in self.phases.split(part.start_s, part.end_s):
+            if part.counter_j:
+                self._charge(phase, device, "counter", part.counter_j * ratio, grams_per_j)
+            if part.power_j:
+                self._charge(phase, device, "power", part.power_j * ratio, grams_per_j)
+            if part.tdp_j:
+                self._charge(phase, device, "tdp", part.tdp_j * ratio, grams_per_j)
         self._power_w[device.id] = part.power_w
         if part.unobserved_s:
             self.lose(device.id, part.unobserved_s)
+        if note:
+            self._shares[device.id] = note
 
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""
         self._unobserved_s[device_id] = self._unobserved_s.get(device_id, 0.0) + seconds
 
-    def see(self, device: Device, power_w: float | None) -> None:
-        """Note the power of a device while its energy is not settled yet."""
-        self._power_w[device.id] = None if power_w is None else power_w * device.share_ratio
+    def see(self, device_id: str, power_w: float | None) -> None:
+        """Note the power of the run's part of a device while its energy is not settled yet."""
+        if device_id in self._power_w:
+            self._power_w[device_id] = power_w
+
+    def _node(self, accounts: Mapping[str, DeviceAccount]) -> tuple[NodeTotal, ...]:
+        return tuple(
+            [_minus(accounts[device_id].total(), base) for device_id, base in self._node_base.items()]
+        )
+
+    def _touch(self, device: Device) -> None:
+        self._power_w[device.id] = None
+        self._unobserved_s.setdefault(device.id, 0.0)
+        phase = self.phases.now[0][0]
+        for method in device.methods:
+            self._rows.setdefault((phase, device.id, method), _Amounts(device.component))
 
     def _charge(
-        self, device: Device, method: Method, energy_j: float, grams_per_j: tuple[float, float, float]
+        self, phase: str, device: Device, method: Method, energy_j: float, grams_per_j: GramsPerJoule
     ) -> None:
-        amounts = self._rows.get((self._phase, device.id, method))
+        amounts = self._rows.get((phase, device.id, method))
         if amounts is None:
-            amounts = self._rows[self._phase, device.id, method] = _Amounts(device.component)
+            amounts = self._rows[phase, device.id, method] = _Amounts(device.component)
         grams, low, high = grams_per_j
         amounts.energy_j += energy_j
         amounts.emissions_g += energy_j * grams
         amounts.emissions_low_g += energy_j * low
         amounts.emissions_high_g += energy_j * high
 
-    def state(self, duration_s: float) -> RunState:
+    def state(self, now_s: float, accounts: Mapping[str, DeviceAccount]) -> RunState:
+        if self.end_s is not None:
+            now_s = self.end_s
+        duration_s = now_s - self.start_s
         return RunState(
             self.info,
             tuple(
@@ -204,10 +297,31 @@ class RunAccount:
             ),
             tuple(self._power_w.items()),
             tuple(self._unobserved_s.items()),
-            ((self._phase, duration_s),),
+            self.phases.seconds(now_s),
             duration_s,
             self.ended_at_s,
             self.exit_code,
             self.signal,
             self.recovered_j,
+            self._node(accounts) if self._node_at_end is None else self._node_at_end,
+            tuple(self._shares.items()),
+            self.cpu_s,
+            self.processes,
+            max(self.phases.now, key=_weight)[0],
+            self.progress,
+            self.ranks,
         )
+
+
+def _weight(item: tuple[str, float]) -> float:
+    return item[1]
+
+
+def _minus(now: NodeTotal, before: NodeTotal) -> NodeTotal:
+    return NodeTotal(
+        now.device_id,
+        max(0.0, now.counter_j - before.counter_j),
+        max(0.0, now.power_j - before.power_j),
+        max(0.0, now.tdp_j - before.tdp_j),
+        max(0.0, now.emissions_g - before.emissions_g),
+    )

@@ -8,6 +8,7 @@ microjoules, `_w` watts, `_s` seconds, `_g` grams of CO2 equivalent, `_ratio` a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,13 @@ METHODS: tuple[Method, ...] = ("counter", "power", "tdp")
 MEASURED_METHODS: frozenset[Method] = frozenset(("counter", "power"))
 MAIN_PHASE = "main"
 """The phase of everything outside a phase that the training code named."""
+
+OTHER_PHASE = "other"
+"""The phase of everything in phases beyond the largest number of names that a run may have."""
+
+IdlePolicy = Literal["proportional", "exclusive", "none"]
+IDLE_POLICIES: tuple[IdlePolicy, ...] = ("proportional", "exclusive", "none")
+"""Who pays for the idle part of CPUs and memory, see `sharing.py`."""
 
 JOULES_PER_KWH = 3_600_000.0
 
@@ -117,6 +125,45 @@ class Interval(NamedTuple):
         return self.counter_j + self.power_j + self.tdp_j
 
 
+class GpuClaim(NamedTuple):
+    """A run's hold on one GPU: it was allocated to the run, or the run's processes are on it.
+
+    `fraction` is the part of the GPU that is allocated, less than 1 for MIG slices. `sm_ratio` is the
+    mean SM utilisation (0 to 1) of the run's processes since the reading before, None if nobody could
+    tell. `note` says for people how the hold is known.
+    """
+
+    fraction: float = 1.0
+    sm_ratio: float | None = None
+    note: str = ""
+
+
+class Usage(NamedTuple):
+    """What one run used of the node since the reading before.
+
+    `cpu_s` are CPU seconds of its processes, the ended ones included, None if nobody could tell. `gpus`
+    are its holds by device id. `processes` is how many of its processes live now.
+    """
+
+    cpu_s: float | None
+    gpus: Mapping[str, GpuClaim]
+    processes: int = 0
+
+
+class NodeUsage(NamedTuple):
+    """Who used the node since the reading before.
+
+    `busy_s` are CPU seconds that all processes of the node used, None if nobody could tell; `capacity_s`
+    those that its CPUs had. `runs` holds what each run used. `others` holds the GPUs on which processes
+    of no run are, with their SM utilisation (0 to 1), None if nobody could tell.
+    """
+
+    busy_s: float | None
+    capacity_s: float
+    runs: Mapping[str, Usage]
+    others: Mapping[str, float | None] = {}
+
+
 class Shadow(NamedTuple):
     """What the lower rungs observed and nobody was credited for yet.
 
@@ -192,8 +239,9 @@ class DeviceState(NamedTuple):
     """One device's running totals for the whole machine, and what it does now.
 
     `utilization_mean_ratio` and `mean_power_w` are over the observed time. The last power and
-    utilisation are None when the last tick could not tell. The last three are what the means are made of:
+    utilisation are None when the last tick could not tell. The next three are what the means are made of:
     seconds whose energy is known, utilisation × seconds, and seconds whose utilisation is known.
+    `emissions_g` are those of all its energy, with PUE.
     """
 
     device: Device
@@ -212,10 +260,21 @@ class DeviceState(NamedTuple):
     observed_s: float = 0.0
     utilized_s: float = 0.0
     utilization_s: float = 0.0
+    emissions_g: float = 0.0
 
     @property
     def energy_j(self) -> float:
         return self.counter_j + self.power_j + self.tdp_j
+
+
+class NodeTotal(NamedTuple):
+    """What a device drew in all while a run lasted, whoever caused it, and its emissions with PUE."""
+
+    device_id: str
+    counter_j: float
+    power_j: float
+    tdp_j: float
+    emissions_g: float
 
 
 SensorUse = Literal["used", "not used"]
@@ -233,9 +292,21 @@ class SensorState(NamedTuple):
     errors: tuple[tuple[str, int], ...] = ()
 
 
+class Rank(NamedTuple):
+    """One process of a distributed job that took part in a run; None where its launcher does not say."""
+
+    rank: int | None
+    local_rank: int | None
+    world_size: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What a run is; times are Unix times in seconds."""
+    """What a run is; times are Unix times in seconds.
+
+    `id` is the same on all nodes of a job. `idle_policy` says who pays for idle CPUs and memory. `uid` owns
+    the run: nobody else but root may write into it; None is the monitor's own user.
+    """
 
     id: str
     name: str
@@ -245,13 +316,18 @@ class RunInfo:
     started_at_s: float
     scheduler: str = ""
     scheduler_job_id: str = ""
+    idle_policy: IdlePolicy = "exclusive"
+    uid: int | None = None
 
 
 class RunState(NamedTuple):
     """A run and its totals. `exit_code` and `signal` are known once the job has ended.
 
     `recovered_j` is the part of the energy that was drawn while no monitor ran, and that a hardware
-    counter gave back exactly.
+    counter gave back exactly. `node` is what each device drew in all while the run lasted. `shares` says for
+    people, by device id, how the run's part was found. `cpu_s` are CPU seconds of its processes, None where
+    nobody counted them. `phase` is the one that it is in now (the heaviest of several). `progress` is
+    (steps done, steps in all), as the training code reports them.
     """
 
     info: RunInfo
@@ -264,6 +340,13 @@ class RunState(NamedTuple):
     exit_code: int | None = None
     signal: int | None = None
     recovered_j: float = 0.0
+    node: tuple[NodeTotal, ...] = ()
+    shares: tuple[tuple[str, str], ...] = ()
+    cpu_s: float | None = None
+    processes: int | None = None
+    phase: str = MAIN_PHASE
+    progress: tuple[float, float | None] | None = None
+    ranks: tuple[Rank, ...] = ()
 
 
 class Snapshot(NamedTuple):

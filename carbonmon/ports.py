@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from carbonmon.model import Device, Failure, Intensity, Reading, SensorState, Snapshot
+from carbonmon.model import Device, Failure, Intensity, NodeUsage, Reading, SensorState, Snapshot
 
 
 class Clock(Protocol):
@@ -70,6 +70,45 @@ class Sensor(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Where a run's processes are to be found.
+
+    `pids` are processes that belong to the run with all their descendants. `wrappers` are the same, but
+    their own CPU time is not the run's: commands of ours that wrap a job. `cgroup` is a cgroup that holds
+    the run and nothing else; its CPU time then counts instead of that of the processes. `gpus` are the
+    GPUs that are allocated to the run, with the fraction of each, None where no allocation is known: then
+    a GPU is the run's while its processes are on it.
+    """
+
+    pids: tuple[int, ...] = ()
+    wrappers: tuple[int, ...] = ()
+    cgroup: Path | None = None
+    gpus: Mapping[str, float] | None = None
+
+
+class Workload(Protocol):
+    """Who is using the hardware. Called by the sampling thread only."""
+
+    def add(self, run_id: str, roots: Roots) -> None:
+        """Follow a run from now on: what its processes used before is not its own."""
+        ...
+
+    def join(self, run_id: str, roots: Roots) -> None:
+        """More roots of a run that is followed already."""
+        ...
+
+    def remove(self, run_id: str) -> None:
+        """Follow a run no more; an unknown one is no error."""
+        ...
+
+    def read(self, now_s: float) -> NodeUsage:
+        """What was used since the reading before. Vanishing processes are normal and raise nothing."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class IntensityProvider(Protocol):
     """A source of carbon intensity."""
 
@@ -98,11 +137,14 @@ class Exporter(Protocol):
         ...
 
     def checkpoint(self, snapshot: Snapshot) -> None:
-        """Called every few seconds, in the thread that writes: a place for a running result."""
+        """Called every few seconds, in the thread that writes: a place for a running result.
+
+        A run that has ended in it (`ended_at_s`) gets its final result now.
+        """
         ...
 
     def finish(self, final: Snapshot) -> None:
-        """Called once with the last snapshot of a run."""
+        """Called once with the last snapshot of the monitor."""
         ...
 
     def close(self) -> None: ...
@@ -112,9 +154,10 @@ class Exporter(Protocol):
 class ExporterSettings:
     """What an exporter may know when it opens.
 
-    `listen` is (host, port), port 0 for any free one. `run_folder` exists and can be written.
+    `listen` is (host, port), port 0 for any free one. `run_folders` holds the folder of each run that the
+    monitor keeps, by the run's id; runs come and go in it while the exporter works.
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 9877)
-    run_folder: Path | None = None
+    run_folders: Mapping[str, Path] = field(default_factory=dict)
     procfs: Path = Path("/proc")

@@ -8,16 +8,17 @@ from pathlib import Path
 from carbonmon.errors import ConfigError
 
 
-def create(output: Path, run_id: str | None, default_id: str) -> Path:
+def create(output: Path, run_id: str | None, default_id: str, suffix: str = "") -> Path:
     """Make the folder of a new run: `run_id` as the user gave it, else `default_id` made unique.
 
-    Raises `ConfigError` if the output cannot be written or the given id has a folder already.
+    `suffix` tells the folders of several nodes apart whose runs have the same id. Raises `ConfigError` if
+    the output cannot be written or the given id has a folder already.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
         if run_id is None:
-            return _make_unique(output, default_id)
-        folder = output / run_id
+            return _make_unique(output, default_id, suffix)
+        folder = output / f"{run_id}{suffix}"
         folder.mkdir()
     except FileExistsError:
         if run_id is None or not output.is_dir():
@@ -68,10 +69,10 @@ def _state(folder: Path) -> str:
     return "has already finished" if finished else "was begun already"
 
 
-def _make_unique(output: Path, default_id: str) -> Path:
+def _make_unique(output: Path, default_id: str, suffix: str) -> Path:
     number = 1
     while True:
-        folder = output / (default_id if number == 1 else f"{default_id}-{number}")
+        folder = output / f"{default_id if number == 1 else f'{default_id}-{number}'}{suffix}"
         try:
             folder.mkdir()
         except FileExistsError:

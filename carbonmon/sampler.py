@@ -8,14 +8,25 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
-from carbonmon import energy, footprint, sharing
+from carbonmon import energy, footprint
 from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import DeviceAccount, RunAccount
-from carbonmon.model import Device, Failure, Interval, Meter, Reading, SensorState, Snapshot
-from carbonmon.ports import Clock, IntensityProvider
+from carbonmon.ledger import DeviceAccount, GramsPerJoule, RunAccount
+from carbonmon.model import (
+    Device,
+    Failure,
+    Interval,
+    Meter,
+    Reading,
+    RunState,
+    SensorState,
+    Snapshot,
+)
+from carbonmon.ports import Clock, IntensityProvider, Roots, Workload
+from carbonmon.tenants import Tenants
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +41,18 @@ WRAP_MARGIN = 0.5
 """A counter that wraps is read at least twice in the shortest time in which it could wrap."""
 
 
+EDGE_RATE_HZ, EDGE_BURST = 10.0, 20.0
+"""How often somebody's request may make a reading between two ticks: boards whose counter is polled faster
+than once a second for long under-report (arXiv 2312.02741). What comes faster is split by time."""
+
+
+When = Literal["", "edge", "before", "after"]
+"""Whether a request wants a sample, and on which side of it. An `edge`, where a run begins or ends, gets one
+before it in any case, the others while there were not too many."""
+
+
 class Stop(Protocol):
-    """What ends the loop: an alarm that it sleeps by."""
+    """What ends the loop: an alarm that it sleeps by, and that may wake it for a request."""
 
     def wait(self, timeout_s: float) -> bool: ...
 
@@ -40,7 +61,7 @@ class Sampler:
     """Drives sensors to snapshots. `tick` is the whole way of one sample and may be called by tests.
 
     `interval_s` is shortened where a counter could wrap twice between two ticks; `interval_note` then
-    says so.
+    says so. Everything but `latest`, `fresh` and `post` is for the sampling thread, or for before it begins.
     """
 
     def __init__(
@@ -54,6 +75,8 @@ class Sampler:
         pue_ratio: float,
         version: str,
         exporter_errors: Callable[[], tuple[tuple[str, int], ...]] = tuple,
+        workload: Workload | None = None,
+        retain_s: float = 0.0,
     ) -> None:
         self._sensors = sensors
         self._unused = tuple(unused)
@@ -65,10 +88,9 @@ class Sampler:
         self._version = version
         self._exporter_errors = exporter_errors
         self._meters: dict[str, Meter] = {}
-        self._accounts = {device.id: DeviceAccount(device) for device in devices.values()}
+        self.accounts = {device.id: DeviceAccount(device) for device in devices.values()}
         self._last_s: dict[str, float] = {}
-        self._run: RunAccount | None = None
-        self._run_start_s = 0.0
+        self.tenants = Tenants(workload, clock.now_s(), retain_s)
         self._samples = 0
         self._wanted = False
         self._published = threading.Event()
@@ -76,16 +98,41 @@ class Sampler:
         self._continued = False
         self._bridging: set[str] = set()
         self._resumed_s = 0.0
+        self._requests: deque[tuple[Callable[[], object], When]] = deque()
+        self._wake: Callable[[], object] | None = None
+        self._edges = EDGE_BURST
+        self._edge_s = clock.now_s()
         self._intensity = provider.intensity_at(clock.wall_s())
         self.latest = self._snapshot(clock.wall_s(), clock.now_s())
 
-    def begin(self, run: RunAccount) -> None:
-        """Charge what is drawn from now on to a run; called before the loop, after a baseline."""
-        self._run = run
-        self._run_start_s = self._clock.now_s()
-        self.latest = self._snapshot(self._clock.wall_s(), self._run_start_s)
+    def begin(self, run: RunAccount, roots: Roots | None = None) -> None:
+        """Charge to a run what it causes from now on; called after a sample, which is its baseline."""
+        now_s = self._clock.now_s()
+        run.begin(now_s, self.accounts)
+        self.tenants.add(run, roots)
+        self.latest = self._snapshot(self._clock.wall_s(), now_s)
 
-    def resume(self, run: RunAccount, before: Snapshot, outage_s: float, same_boot: bool) -> None:
+    def end(self, run_id: str, exit_code: int | None, signal: int | None) -> RunState | None:
+        """Close a run; called after a sample, which is its last. It stays in the snapshots for a while."""
+        now_s, wall_s = self._clock.now_s(), self._clock.wall_s()
+        run = self.tenants.end(run_id, now_s, wall_s, exit_code, signal, self.accounts)
+        if run is None:
+            return None
+        self.latest = self._snapshot(wall_s, now_s)
+        return run.state(now_s, self.accounts)
+
+    def charge_with(self, provider: IntensityProvider, pue_ratio: float) -> None:
+        """Take another source of intensity and another PUE from now on."""
+        self._provider, self._pue_ratio = provider, pue_ratio
+
+    def resume(
+        self,
+        run: RunAccount,
+        before: Snapshot,
+        outage_s: float,
+        same_boot: bool,
+        roots: Roots | None = None,
+    ) -> None:
         """Go on with a run that an earlier monitor left `outage_s` seconds ago; called before any sample.
 
         On the same boot each counter is compared with its last value, as after any silence: what it
@@ -93,32 +140,33 @@ class Sampler:
         it. After another boot no counter knows anything, and the outage is unobserved.
         """
         (state,) = before.runs
-        run.restore(state)
+        now_s = self._clock.now_s()
+        run.restore(state, now_s, outage_s)
         meters = dict(before.meters)
         for old in before.devices:
-            account = self._accounts.get(old.device.id)
+            account = self.accounts.get(old.device.id)
             if account is None:
                 log.warning("%s of the run's earlier part is not here any more", old.device.id)
                 if not same_boot:
                     run.lose(old.device.id, outage_s)
                     continue
                 # It fell silent, as a device does that is lost while we watch; its counter may come back.
-                account = self._accounts[old.device.id] = DeviceAccount(old.device)
+                account = self.accounts[old.device.id] = DeviceAccount(old.device)
             account.restore(old)
             meter = meters.get(old.device.id)
             if same_boot and meter is not None:
                 self._meters[old.device.id] = meter
-                self._last_s[old.device.id] = self._clock.now_s()
+                self._last_s[old.device.id] = now_s
                 self._bridging.add(old.device.id)
             else:
                 account.unobserved_s += outage_s
                 run.lose(old.device.id, outage_s)
+        run.restore_node(state.node, self.accounts)
         self._samples = before.samples
-        self._resumed_s = self._clock.now_s()
+        self._resumed_s = now_s
         self._continued = True
-        self._run = run
-        self._run_start_s = self._clock.now_s() - outage_s - state.duration_s
-        self.latest = self._snapshot(self._clock.wall_s(), self._clock.now_s())
+        self.tenants.resume(run, roots, now_s - outage_s, self.accounts)
+        self.latest = self._snapshot(self._clock.wall_s(), now_s)
 
     def tick(self, edge: bool = False, publish: bool = True) -> None:
         """Read, meter, share, charge, publish; `edge` at the start and the end of a run."""
@@ -129,8 +177,10 @@ class Sampler:
             sensor.read(clock, edge, said)
         intensity = self._intensity = self._provider.intensity_at(wall_s)
         grams_per_j = footprint.grams_per_joule(intensity, self._pue_ratio)
+        tenants = self.tenants
+        tenants.look(clock.now_s())
         meters = self._meters
-        for device_id, account in self._accounts.items():
+        for device_id, account in self.accounts.items():
             entry = said.get(device_id)
             if entry is None:
                 reading: Reading | Failure = Failure(device_id, "silent")
@@ -141,6 +191,7 @@ class Sampler:
             if meter is None:
                 meters[device_id] = energy.start(account.device, reading, at_s)
                 self._last_s[device_id] = at_s
+                tenants.mark(account)
                 continue
             meters[device_id], interval = energy.advance(meter, account.device, reading, at_s, self._limits)
             if isinstance(reading, Failure):
@@ -151,14 +202,23 @@ class Sampler:
                 self._book(account, interval, grams_per_j)
             else:
                 account.power_w = reading.power_w
-                if self._run is not None:
-                    self._run.see(account.device, reading.power_w)
+                tenants.see(account, reading.power_w)
         self._samples += 1
         if publish:
             self._wanted = False
             self._published_s = clock.now_s()
             self.latest = self._snapshot(wall_s, self._published_s)
             self._published.set()
+
+    def post(self, request: Callable[[], object], sample: When = "") -> None:
+        """Have something done by the sampling thread, soon; for any thread.
+
+        `sample`: one is taken right before it, or right after it, so that what was drawn until then is
+        settled. Samples of many requests at once are one.
+        """
+        self._requests.append((request, sample))
+        if self._wake is not None:
+            self._wake()
 
     def fresh(self, timeout_s: float) -> Snapshot:
         """Ask for a snapshot of the next tick, and wait for it a while; for the thread that writes."""
@@ -167,12 +227,19 @@ class Sampler:
         self._published.wait(timeout_s)
         return self.latest
 
-    def finish(self, exit_code: int | None, signal: int | None) -> Snapshot:
-        """Settle what is held, close the run, and publish the final snapshot; the loop has ended."""
+    def finish(self, exit_code: int | None, signal: int | None, hangs: bool = False) -> Snapshot:
+        """Settle what is held, close the runs, and publish the final snapshot; the loop has ended.
+
+        `hangs`: it has not, a driver's call does not return: then nothing of the hardware is asked.
+        """
         now_s = self._clock.now_s()
         grams_per_j = footprint.grams_per_joule(self._intensity, self._pue_ratio)
+        if hangs:
+            self.tenants.assume(now_s)
+        else:
+            self.tenants.look(now_s)
         for device_id, meter in self._meters.items():
-            account = self._accounts[device_id]
+            account = self.accounts[device_id]
             last_s = self._last_s[device_id]
             # After a sample just now nothing is missing; if sampling hung, the time since then is lost.
             end_s = last_s if now_s - last_s < 1.5 * self.interval_s else now_s
@@ -180,15 +247,18 @@ class Sampler:
             if interval is not None:
                 self._book(account, interval, grams_per_j)
         wall_s = self._clock.wall_s()
-        if self._run is not None:
-            self._run.ended_at_s = max(wall_s, self._run.info.started_at_s)
-            self._run.exit_code, self._run.signal = exit_code, signal
+        for run_id in list(self.tenants.runs):
+            self.tenants.end(run_id, now_s, wall_s, exit_code, signal, self.accounts)
         self.latest = self._snapshot(wall_s, now_s)
         return self.latest
 
-    def run_until(self, stop: Stop) -> None:
-        """Tick on a fixed grid until `stop` is set, then once more. Late ticks are skipped, not caught up."""
+    def run_until(self, stop: Stop, wake: Callable[[], object] | None = None) -> None:
+        """Tick on a fixed grid until `stop` is set, then once more. Late ticks are skipped, not caught up.
+
+        `wake` ends a wait of `stop` early, for requests.
+        """
         clock, interval_s = self._clock, self.interval_s
+        self._wake = wake
         origin_s = clock.now_s()
         while True:
             now_s = clock.now_s()
@@ -196,39 +266,53 @@ class Sampler:
             passed = math.floor((now_s - origin_s) / interval_s + GRID_TOLERANCE)
             next_s = origin_s + interval_s * (passed + 1)
             stopped = stop.wait(next_s - now_s)
+            if self._requests:
+                self._obey()
+            # A request's bell may also ring late, when it was carried out already.
+            if not stopped and clock.now_s() < next_s - GRID_TOLERANCE * interval_s:
+                continue
             stale = clock.now_s() - self._published_s >= PUBLISH_PERIOD_S
             self.tick(edge=stopped, publish=stopped or self._wanted or stale)
             if stopped:
+                self._obey(sample=False)
                 return
 
-    def _book(
-        self, account: DeviceAccount, interval: Interval, grams_per_j: tuple[float, float, float]
-    ) -> None:
-        run = self._run
-        if run is None:
-            account.add(interval, 0.0)
-            return
-        part = sharing.attribute(interval, account.device)
-        account.add(interval, part.counter_j + part.power_j + part.tdp_j)
-        run.add(account.device, part, grams_per_j)
+    def _obey(self, sample: bool = True) -> None:
+        """Do what was asked for, with a sample where somebody wants one and there were not too many."""
+        requests = [self._requests.popleft() for _ in range(len(self._requests))]
+        for request, when in requests:
+            if when == "after":
+                _carry_out(request)
+        if sample and any(when for _, when in requests):
+            now_s = self._clock.now_s()
+            self._edges = min(EDGE_BURST, self._edges + (now_s - self._edge_s) * EDGE_RATE_HZ)
+            self._edge_s = now_s
+            if self._edges >= 1.0 or any(when == "edge" for _, when in requests):
+                self._edges = max(0.0, self._edges - 1.0)
+                self.tick(edge=True, publish=False)
+        for request, when in requests:
+            if when != "after":
+                _carry_out(request)
+
+    def _book(self, account: DeviceAccount, interval: Interval, grams_per_j: GramsPerJoule) -> None:
         device_id = account.device.id
-        if device_id in self._bridging and self._meters[device_id].base_s >= self._resumed_s:
+        bridged = device_id in self._bridging and self._meters[device_id].base_s >= self._resumed_s
+        if bridged:
             # The counter has spoken for the first time since the outage, perhaps after a silence of its own.
             self._bridging.remove(device_id)
-            run.recovered_j += part.counter_j
-        if interval.resets or interval.jumps:
+        self.tenants.book(account, interval, grams_per_j, bridged)
+        if self.tenants.runs and (interval.resets or interval.jumps):
             kind = "was reset" if interval.resets else "jumped"
-            log.warning("the counter of %s %s: its difference is not counted", account.device.id, kind)
+            log.warning("the counter of %s %s: its difference is not counted", device_id, kind)
 
     def _snapshot(self, wall_s: float, now_s: float) -> Snapshot:
-        run = self._run
         return Snapshot(
             wall_s,
             self._version,
             self.interval_s,
             self._samples,
-            () if run is None else (run.state(now_s - self._run_start_s),),
-            tuple([account.state() for account in self._accounts.values()]),
+            self.tenants.states(now_s, self.accounts),
+            tuple([account.state() for account in self.accounts.values()]),
             tuple([sensor.state() for sensor in self._sensors]) + self._unused,
             self._intensity,
             self._pue_ratio,
@@ -237,6 +321,13 @@ class Sampler:
             tuple(self._meters.items()),
             self._continued,
         )
+
+
+def _carry_out(request: Callable[[], object]) -> None:
+    try:
+        request()
+    except Exception:  # a fault of ours in one run's request must not end the sampling of all
+        log.exception("a request was not carried out")
 
 
 def safe_interval_s(interval_s: float, devices: Mapping[str, Device]) -> tuple[float, str]:

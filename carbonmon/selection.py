@@ -1,4 +1,4 @@
-"""Which GPUs the run uses: the user's `--gpus`, else the job's CUDA_VISIBLE_DEVICES; pure.
+"""Which GPUs a run uses: the user's `--gpus`, else what the job's environment says; pure.
 
 CUDA's rules (CUDA C Programming Guide, "CUDA Environment Variables"): the list is read up to its first
 invalid entry; entries are indices, GPU UUIDs or unique beginnings of one, or MIG UUIDs; indices follow
@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from carbonmon.errors import ConfigError
+
+NO_LIST = frozenset(("", "all", "void", "none"))
+"""Values of NVIDIA_VISIBLE_DEVICES that name no GPU (NVIDIA container toolkit, "GPU enumeration")."""
 
 
 class MigInstance(NamedTuple):
@@ -78,6 +81,36 @@ def choose(
     return _once(picks), notes
 
 
+def allocate(
+    found: Sequence[FoundGpu], gpus: tuple[str, ...] | None, environ: Mapping[str, str]
+) -> tuple[dict[str, float] | None, list[str]]:
+    """The GPUs that a job was given and the fraction of each by UUID, None if nothing says so; and notes.
+
+    The user's choice goes first, then Slurm's lists (sbatch(1), srun(1): global numbers), the NVIDIA
+    container toolkit's, and CUDA's, whose empty list means no GPU. A list of Slurm or of a container that
+    names a GPU that is not here numbers the GPUs of another view of the node: it says nothing.
+    """
+    if gpus is not None:
+        chosen, notes = choose(found, gpus, {})
+        return _fractions(chosen), notes
+    notes = []
+    ordered = sorted(found, key=lambda gpu: gpu.number)
+    for variable in ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "NVIDIA_VISIBLE_DEVICES"):
+        text = environ.get(variable, "")
+        if text.strip() in NO_LIST:
+            continue
+        picks = {entry: _find(entry, ordered) for entry in map(str.strip, text.split(","))}
+        known = {pick.key: pick.chosen for pick in picks.values() if pick is not None}
+        missing = [entry for entry, pick in picks.items() if pick is None]
+        if not missing:
+            return _fractions(_once(known)), notes
+        notes.append(f"{variable}={text}: no GPU {missing[0]!r} here; it is not used")
+    if "CUDA_VISIBLE_DEVICES" not in environ:
+        return None, notes
+    chosen, cuda_notes = choose(found, None, environ)
+    return _fractions(chosen), notes + cuda_notes
+
+
 def check_entries(gpus: tuple[str, ...]) -> None:
     """Raise `ConfigError` if an entry of `--gpus` is neither an index nor a UUID."""
     for entry in gpus:
@@ -104,6 +137,10 @@ class _Found(NamedTuple):
 
     key: str
     chosen: Chosen
+
+
+def _fractions(chosen: Sequence[Chosen]) -> dict[str, float]:
+    return {pick.gpu.uuid: pick.share_ratio for pick in chosen}
 
 
 def _index(entry: str) -> int | None:

@@ -10,8 +10,11 @@ from carbonmon.model import (
     Component,
     Device,
     DeviceState,
+    IdlePolicy,
     Intensity,
     Method,
+    NodeTotal,
+    Rank,
     RunInfo,
     RunState,
     RunTotal,
@@ -140,6 +143,17 @@ def run_total(
     )
 
 
+def node_total(state: DeviceState, part: float = 1.0) -> NodeTotal:
+    """So much of what a device has drawn, as a run that lasted as long saw it; 360 g/kWh."""
+    return NodeTotal(
+        state.device.id,
+        state.counter_j * part,
+        state.power_j * part,
+        state.tdp_j * part,
+        state.energy_j * part * GRAMS_PER_JOULE,
+    )
+
+
 def run_info(
     run_id: str = "slurm-4242",
     *,
@@ -148,6 +162,7 @@ def run_info(
     labels: tuple[tuple[str, str], ...] = (),
     scheduler: str = "slurm",
     scheduler_job_id: str = "4242",
+    idle_policy: IdlePolicy = "exclusive",
 ) -> RunInfo:
     return RunInfo(
         id=run_id,
@@ -158,6 +173,7 @@ def run_info(
         started_at_s=START_S,
         scheduler=scheduler,
         scheduler_job_id=scheduler_job_id,
+        idle_policy=idle_policy,
     )
 
 
@@ -172,6 +188,12 @@ def run_state(
     ended_at_s: float | None = None,
     exit_code: int | None = None,
     signal: int | None = None,
+    node: tuple[NodeTotal, ...] = (),
+    shares: tuple[tuple[str, str], ...] = (),
+    cpu_s: float | None = None,
+    processes: int | None = None,
+    progress: tuple[float, float | None] | None = None,
+    ranks: tuple[Rank, ...] = (),
 ) -> RunState:
     return RunState(
         info=info or run_info(),
@@ -183,6 +205,12 @@ def run_state(
         ended_at_s=ended_at_s,
         exit_code=exit_code,
         signal=signal,
+        node=node,
+        shares=shares,
+        cpu_s=cpu_s,
+        processes=processes,
+        progress=progress,
+        ranks=ranks,
     )
 
 
@@ -249,5 +277,24 @@ def node(gpus: int = 8, packages: int = 2, drams: int = 2, info: RunInfo | None 
         totals,
         power_w=tuple((state.device.id, state.power_w) for state in states),
         unobserved_s=tuple((state.device.id, 0.0) for state in states),
+        node=tuple(map(node_total, states)),
+        cpu_s=7200.0,
+        processes=9,
+        progress=(600.0, 1000.0),
     )
     return snapshot((run,), states)
+
+
+def crowd(runs: int = 100) -> Snapshot:
+    """The same node, on which many runs have an equal part of every device."""
+    whole = node()
+    (run,) = whole.runs
+    totals = tuple(
+        run_total(row.device_id, row.component, row.method, row.energy_j / runs) for row in run.totals
+    )
+    return whole._replace(
+        runs=tuple(
+            run._replace(info=run_info(f"slurm-{number}", idle_policy="proportional"), totals=totals)
+            for number in range(runs)
+        )
+    )

@@ -10,6 +10,10 @@ from carbonmon import __version__
 
 _COMMANDS = {
     "run": "Monitor one training job from start to end.",
+    "daemon": "Meter this node and every run on it.",
+    "phase": "Name what a shell script does next.",
+    "register": "Have the daemon follow a run.",
+    "unregister": "End a run that the daemon follows.",
     "report": "Print the summary of a run, also of one whose monitor was killed.",
     "doctor": "List every source: used, or why not and the command that mends it.",
 }

@@ -14,6 +14,7 @@ import click
 from carbonmon import config, selection
 from carbonmon.config import Config
 from carbonmon.errors import ConfigError
+from carbonmon.model import IDLE_POLICIES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,6 +65,8 @@ RUN_ID = Checked("id", config.parse_run_id)
 LABEL = Checked("label", config.parse_label)
 GPUS = Checked("gpus", _gpus)
 PATH = click.Path(path_type=Path)
+IDLE = click.Choice(IDLE_POLICIES)
+RETAIN = _number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
 LOG_LEVEL = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
 LOG_FORMAT = click.Choice(["text", "json"])
 
@@ -101,6 +104,15 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "gpu-tdp": _option("For the fallback: TDP of one GPU.", "W", _watts("--gpu-tdp")),
     "cpu-model": _option("For the fallback: the CPU's model name.", "NAME"),
     "cpu-tdp": _option("For the fallback: TDP of one CPU package.", "W", _watts("--cpu-tdp")),
+    "idle": _option(
+        "Who pays for idle CPUs and memory: runs by their CPU time, the one that owns the node, or nobody.",
+        None,
+        IDLE,
+        "proportional",
+    ),
+    "own-monitor": _option("Measure by itself, also where a daemon or another rank does.", is_flag=True),
+    "retain": _option("How long a run that has ended stays in /metrics.", "SECONDS", RETAIN, "900"),
+    "socket": _option("Where the monitor listens for runs and training code.", "PATH", PATH),
     "no-dram-estimate": _option("Leave memory out where it is not measured.", is_flag=True),
     "sysfs": _option("Where the host's /sys is mounted.", "PATH", PATH, Path("/sys")),
     "procfs": _option("Where the host's /proc is mounted.", "PATH", PATH, Path("/proc")),
@@ -118,7 +130,19 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "log-format": _option("One line of text, or one JSON object.", None, LOG_FORMAT, "text"),
 }  # fmt: skip
 
-RUN_OPTIONS = tuple(_OPTIONS)
+ALL_OPTIONS = tuple(_OPTIONS)
+RUN_OPTIONS = tuple(name for name in _OPTIONS if name not in ("retain", "socket"))
+DAEMON_OPTIONS = tuple(
+    name
+    for name in _OPTIONS
+    if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
+)
+MEASURING_OPTIONS = (
+    *("region", "intensity", "pue", "interval", "checkpoint", "listen", "gpu-model", "gpu-tdp", "cpu-model"),
+    *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "exporter", "resume", "attach"),
+    *("redact-command", "own-monitor"),
+)
+"""What a daemon cannot do for one run: who gives one of these gets a monitor of his own."""
 DOCTOR_OPTIONS = (
     *("region", "intensity", "gpus", "gpu-model", "gpu-tdp", "cpu-model", "cpu-tdp", "no-dram-estimate"),
     *("sysfs", "procfs", "sensor", "log-level", "log-format"),
@@ -173,6 +197,10 @@ _FIELDS = {
     "sensor": "sensors",
     "exporter": "exporters",
     "quiet": "quiet",
+    "idle": "idle",
+    "own_monitor": "own_monitor",
+    "retain": "retain_s",
+    "socket": "socket",
 }
 """Which field of `Config` each option fills."""
 
@@ -186,6 +214,30 @@ def to_config(values: dict[str, Any]) -> Config:
         raise click.UsageError("--resume names the run already: leave --run-id out")
     fields = {field: values[option] for option, field in _FIELDS.items() if option in values}
     return Config(dram_estimate=not values["no_dram_estimate"], **fields)
+
+
+def given(ctx: click.Context, names: tuple[str, ...]) -> list[str]:
+    """Which of these options the user has chosen, on the command line, in the environment or in a file."""
+    default = (click.core.ParameterSource.DEFAULT, None)
+    return [name for name in names if ctx.get_parameter_source(name.replace("-", "_")) not in default]
+
+
+def as_arguments(ctx: click.Context, names: tuple[str, ...]) -> list[str]:
+    """The same options as arguments of another command, for those that the command line gave."""
+    words = []
+    for name in names:
+        parameter = name.replace("-", "_")
+        if ctx.get_parameter_source(parameter) is not click.core.ParameterSource.COMMANDLINE:
+            continue  # the environment and the file are the other command's as well
+        value = ctx.params[parameter]
+        if value is True:
+            words.append(f"--{name}")
+        elif name == "listen":
+            host, port = value
+            words.append(f"--listen=[{host}]:{port}" if ":" in host else f"--listen={host}:{port}")
+        else:
+            words.append(f"--{name}={','.join(value) if isinstance(value, tuple) else value}")
+    return words
 
 
 def set_up_log(level: str, form: str) -> None:
@@ -275,8 +327,8 @@ def _toml_value(path: Path, key: str, value: Any) -> Any:
     if settings is None:
         import difflib
 
-        near = difflib.get_close_matches(name, RUN_OPTIONS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RUN_OPTIONS)}"
+        near = difflib.get_close_matches(name, ALL_OPTIONS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ALL_OPTIONS)}"
         raise ConfigError(f"{path}: unknown option {key!r:.60}; {hint}")
     if settings.get("is_flag"):
         if isinstance(value, bool):

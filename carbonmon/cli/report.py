@@ -14,11 +14,12 @@ from carbonmon_exporters.summary import FILE_NAME, SCHEMA_FILE
 from carbonmon_exporters.text import table_text
 
 from carbonmon import runfolder
+from carbonmon.checked import LARGEST, JournalError
 from carbonmon.cli import options
 from carbonmon.errors import ConfigError
 from carbonmon.files import read_file
-from carbonmon.recorder import is_watched
-from carbonmon.recovery import LARGEST, JournalError, read_checkpoint
+from carbonmon.recovery import read_checkpoint
+from carbonmon.runfiles import is_watched
 
 LONGEST_SUMMARY_BYTES = 16 << 20
 

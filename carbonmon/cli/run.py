@@ -6,21 +6,29 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from carbonmon import __version__, app
 from carbonmon.cli import options
+from carbonmon.config import Config
 from carbonmon.errors import ConfigError
 from carbonmon.job import Attached, Command
+from carbonmon.launcher import read_launch
 from carbonmon.model import Snapshot
+from carbonmon.protocol import SOCKET_VARIABLE
+from carbonmon.rendezvous import daemon_sockets
+
+if TYPE_CHECKING:
+    from carbonmon.participant import Part
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
 @options.with_options(*options.RUN_OPTIONS)
 @click.argument("job", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARG…]")
-def command(job: tuple[str, ...], **values: Any) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
     """Monitor one training job from start to end.
 
     The job keeps its streams, signals and exit code. One line at the start says where metrics and the
@@ -31,6 +39,11 @@ def command(job: tuple[str, ...], **values: Any) -> None:
         raise click.UsageError(
             "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
         )
+
+    if config.attach is None and config.resume is None and not config.own_monitor:
+        part = _join(ctx, config, job)
+        if part is not None:
+            sys.exit(_take_part(part, config, job))
 
     def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
         if config.quiet:
@@ -49,6 +62,43 @@ def command(job: tuple[str, ...], **values: Any) -> None:
 
         echo(describe(result.final))
     sys.exit(result.exit_code)
+
+
+def _join(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None:
+    """Our part in the run of another monitor; None if the job is to have one of its own."""
+    environ = os.environ
+    local_size = read_launch(environ).local_size or 1
+    if not environ.get(SOCKET_VARIABLE) and local_size < 2 and not any(map(os.path.exists, daemon_sockets())):
+        return None
+    from carbonmon import participant
+
+    idle = config.idle if options.given(ctx, ("idle",)) else None
+    message = participant.join_message(
+        environ, job, config.name, config.run_id, config.labels, config.gpus, idle
+    )
+    measuring = options.given(ctx, options.MEASURING_OPTIONS)
+    part = participant.join_outer(environ, message)
+    if part is None and not measuring:
+        part = participant.join_daemon(environ, message)
+    if part is None:
+        arguments = options.as_arguments(ctx, options.DAEMON_OPTIONS)
+        part = participant.join_ranks(environ, message, arguments)
+    return part
+
+
+def _take_part(part: Part, config: Config, job: Sequence[str]) -> int:
+    from carbonmon import participant
+
+    if not config.quiet:
+        say(f"part of run {part.run_id}: {' · '.join([*part.places, str(part.folder)])}")
+
+    def show(summary: dict[str, Any]) -> None:
+        if not config.quiet:
+            from carbonmon_exporters.text import table_text
+
+            echo(table_text(summary))
+
+    return participant.run(part, Command(job, dict(os.environ)), config.output, show)
 
 
 def sources_text(snapshot: Snapshot) -> str:

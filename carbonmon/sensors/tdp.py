@@ -32,6 +32,10 @@ STAND_BY_PERIOD_S = 4.5
 /proc/stat costs the kernel more than all other reads of a tick together, the more so with many CPUs."""
 
 
+TIMES_STEP_S = 0.1
+"""CPU times come in steps of 10 ms: readings closer together may see none, which says nothing."""
+
+
 class TdpSensor:
     """Utilisation for every CPU package, and the estimated devices that no sensor serves."""
 
@@ -50,6 +54,7 @@ class TdpSensor:
         self._period_s = STAND_BY_PERIOD_S if standing_by else 0.0
         self._due_s = 0.0
         self._ratio: float | None = None
+        self._ratio_s = 0.0
         self._before = _cpu_times()
 
     def devices(self) -> Sequence[Device]:
@@ -62,7 +67,7 @@ class TdpSensor:
         if self._cpus:
             try:
                 if edge or self._ratio is None or not self._due_s - self._period_s <= now_s < self._due_s:
-                    self._ratio = self._cpu_utilization_ratio()
+                    self._ratio = self._cpu_utilization_ratio(now_s)
                     self._due_s = now_s + self._period_s
                 ratio = self._ratio
             except (OSError, ValueError, TypeError) as error:
@@ -78,8 +83,8 @@ class TdpSensor:
     def close(self) -> None:
         pass
 
-    def _cpu_utilization_ratio(self) -> float | None:
-        """Busy share of the machine's CPU time since the call before; None if no time was accounted.
+    def _cpu_utilization_ratio(self, now_s: float) -> float | None:
+        """Busy share of the machine's CPU time since the call before; None if no time was accounted for long.
 
         Steal is another guest's time and idle or iowait is nobody's; guest is part of user (proc(5)).
         """
@@ -95,10 +100,10 @@ class TdpSensor:
         steal_s = now.steal - before.steal
         total_s: float = idle_s + busy_s + steal_s
         if total_s == 0.0:
-            return None
+            return self._ratio if 0.0 <= now_s - self._ratio_s < TIMES_STEP_S else None
         if not math.isfinite(total_s):
             raise ValueError(f"{now} are no times")
-        self._before = now
+        self._before, self._ratio_s = now, now_s
         if total_s < 0.0:  # the times fell back, as where a container's /proc was mounted anew
             return None
         return min(1.0, max(0.0, busy_s / total_s))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 
 from prometheus_client.core import Metric
@@ -18,6 +18,8 @@ from prometheus_client.samples import Sample
 
 SCRAPER_HEADER = "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"
 MAX_SCRAPERS = 16
+MAX_GONE_SERIES = 10_000
+"""So many series that are shown no more are remembered for each scraper: runs come and go for ever."""
 
 scraper: ContextVar[str | None] = ContextVar("scraper", default=None)
 """Who asks for the metrics in this thread: the address and program of a scraper, None for anybody else."""
@@ -30,7 +32,7 @@ class Births:
         self._seen: OrderedDict[str, set[tuple[str, ...]]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def at_zero(self, families: Iterable[Metric], continued: bool) -> None:
+    def at_zero(self, families: Sequence[Metric], continued: bool) -> None:
         """Set the counters that the present scraper has not seen yet to 0, in place.
 
         `continued`: the totals began under an earlier monitor, which the scraper saw: at its first look
@@ -45,13 +47,25 @@ class Births:
             self._seen.move_to_end(who)
             if len(self._seen) > MAX_SCRAPERS:
                 self._seen.popitem(last=False)
+            shown = 0
             for family in families:
                 if family.type == "counter":
                     family.samples = [_born(sample, seen, known) for sample in family.samples]
+                    shown += len(family.samples)
+            if len(seen) > shown + MAX_GONE_SERIES:
+                seen.intersection_update(_keys(families))
+
+
+def _key(sample: Sample) -> tuple[str, ...]:
+    return (sample.name, *sample.labels.values())
+
+
+def _keys(families: Iterable[Metric]) -> Iterator[tuple[str, ...]]:
+    return (_key(sample) for family in families if family.type == "counter" for sample in family.samples)
 
 
 def _born(sample: Sample, seen: set[tuple[str, ...]], known: bool) -> Sample:
-    key = (sample.name, *sample.labels.values())
+    key = _key(sample)
     if key in seen:
         return sample
     seen.add(key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -11,15 +10,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from carbonmon.model import METHODS, RunInfo, RunState, Snapshot
+from carbonmon.model import METHODS, Snapshot
 from carbonmon_exporters import families as f
 from carbonmon_exporters.births import Births
+from carbonmon_exporters.runs import run_families
 from carbonmon_exporters.strings import encodable
 
 _log = logging.getLogger(__name__)
-
-_RESERVED_LABELS = frozenset((*f.RUN_INFO.labels, "job", "instance"))
-_BAD_LABEL_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class SnapshotCollector(Collector):
@@ -35,7 +32,7 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._latest()
-        parts = (_runs, _devices, _grid, _monitor)
+        parts = (run_families, _devices, _grid, _monitor)
         families = [family for part in parts for family in part(snapshot) if family.samples]
         self._births.at_zero(families, snapshot.continued)
         yield from families
@@ -60,63 +57,10 @@ class OwnProcessCollector(Collector):
             return ()
 
 
-def info_labels(info: RunInfo, zone: str) -> dict[str, str]:
-    """The labels of `run_info`: ours, then the user's under names that Prometheus accepts.
-
-    Two keys that become the same name are told apart by a number; none is dropped.
-    """
-    labels = {
-        "run_id": info.id,
-        "name": info.name,
-        "scheduler": info.scheduler,
-        "scheduler_job_id": info.scheduler_job_id,
-        "zone": zone,
-    }
-    for key, value in info.labels:
-        name = _BAD_LABEL_CHARACTER.sub("_", key)
-        # A leading digit is invalid, a leading double underscore is Prometheus' own.
-        if name in _RESERVED_LABELS or not name or name[0].isdigit() or name.startswith("__"):
-            name = f"label_{name}"
-        unique, number = name, 2
-        while unique in labels:
-            unique, number = f"{name}_{number}", number + 1
-        labels[unique] = value
-    return {name: encodable(value) for name, value in labels.items()}
-
-
 def _put(family: CounterMetricFamily | GaugeMetricFamily, value: float | None, *labels: str) -> None:
     """Add one sample; an unknown value stays absent."""
     if value is not None:
         family.add_metric([encodable(label) for label in labels], value)
-
-
-def _runs(snapshot: Snapshot) -> Iterator[Metric]:
-    energy, emissions = f.RUN_ENERGY.counter(), f.RUN_EMISSIONS.counter()
-    power, unobserved = f.RUN_POWER.gauge(), f.RUN_UNOBSERVED.counter()
-    start, end, info = f.RUN_START.gauge(), f.RUN_END.gauge(), f.RUN_INFO.info()
-    components: dict[str, str] = {state.device.id: state.device.component for state in snapshot.devices}
-    for run in snapshot.runs:
-        run_id = run.info.id
-        for row in run.totals:
-            _put(energy, row.energy_j, run_id, row.phase, row.component, row.device_id, row.method)
-        for (phase, component), grams in _emissions_by_component(run).items():
-            _put(emissions, grams, run_id, phase, component)
-        for device_id, watts in run.power_w:
-            _put(power, watts, run_id, components.get(device_id, ""), device_id)
-        for device_id, seconds in run.unobserved_s:
-            _put(unobserved, seconds, run_id, device_id)
-        _put(start, run.info.started_at_s, run_id)
-        _put(end, run.ended_at_s, run_id)
-        info.add_metric((), info_labels(run.info, snapshot.intensity.zone))
-    yield from (energy, emissions, power, unobserved, start, end, info)
-
-
-def _emissions_by_component(run: RunState) -> dict[tuple[str, str], float]:
-    grams: dict[tuple[str, str], float] = {}
-    for row in run.totals:
-        key = (row.phase, row.component)
-        grams[key] = grams.get(key, 0.0) + row.emissions_g
-    return grams
 
 
 def _devices(snapshot: Snapshot) -> Iterator[Metric]:

@@ -6,7 +6,8 @@ import math
 from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
-from carbonmon.model import JOULES_PER_KWH, METHODS, DeviceState, RunState, Snapshot
+from carbonmon.model import JOULES_PER_KWH, MAIN_PHASE, METHODS, DeviceState, RunState, Snapshot
+from carbonmon_exporters.node import drawn_j, node_summary
 from carbonmon_exporters.ranges import (
     Row,
     emissions_g,
@@ -74,11 +75,18 @@ def _run(run: RunState) -> dict[str, Any]:
         "host": info.host,
         "scheduler": info.scheduler or None,
         "scheduler_job_id": info.scheduler_job_id or None,
+        "idle_policy": info.idle_policy,
         "started_at": rfc3339(info.started_at_s),
         "ended_at": rfc3339(run.ended_at_s),
         "duration_s": run.duration_s,
         "exit_code": run.exit_code,
         "signal": run.signal,
+        "cpu_s": run.cpu_s,
+        "progress": None if run.progress is None else {"step": run.progress[0], "total": run.progress[1]},
+        "ranks": [
+            {"rank": rank.rank, "local_rank": rank.local_rank, "world_size": rank.world_size}
+            for rank in run.ranks
+        ],
     }
 
 
@@ -94,12 +102,17 @@ def _energy(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> 
         "measured_ratio": measured_ratio(rows),
         "recovered_j": run.recovered_j,
         "methods": {method: _method(by_method[method]) for method in METHODS if method in by_method},
-        "components": {
-            component: {"energy_j": energy_j(group), "measured_ratio": measured_ratio(group)}
-            for component, group in grouped(rows, lambda total: total.component).items()
-        },
+        "components": _components(rows),
+        "node": node_summary(run, devices),
         "devices": _devices(run, rows, devices),
         "phases": _phases(run, rows),
+    }
+
+
+def _components(rows: list[Row]) -> dict[str, Any]:
+    return {
+        component: {"energy_j": energy_j(group), "measured_ratio": measured_ratio(group)}
+        for component, group in grouped(rows, lambda total: total.component).items()
     }
 
 
@@ -117,22 +130,26 @@ def _method(rows: list[Row]) -> dict[str, Any]:
 def _devices(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> list[dict[str, Any]]:
     """The devices that the run touched, in the machine's order, then those that are gone."""
     by_device = grouped(rows, lambda total: total.device_id)
-    unobserved_s = dict(run.unobserved_s)
-    touched = {*by_device, *unobserved_s, *dict(run.power_w)}
+    touched = {*by_device, *dict(run.unobserved_s), *dict(run.power_w)}
+    notes, unobserved_s = dict(run.shares), dict(run.unobserved_s)
+    drawn = {total.device_id: drawn_j(total) for total in run.node}
     present = [
-        _device(state, by_device.get(device_id, []), unobserved_s.get(device_id))
+        _device(state, by_device.get(device_id, []), notes.get(device_id))
         for device_id, state in devices.items()
         if device_id in touched
     ]
     gone = [
-        _gone_device(device_id, group, unobserved_s.get(device_id))
+        _gone_device(device_id, group, notes.get(device_id))
         for device_id, group in by_device.items()
         if device_id not in devices
     ]
+    for device in present + gone:
+        device["node_energy_j"] = drawn.get(device["id"])
+        device["unobserved_s"] = unobserved_s.get(device["id"])
     return present + gone
 
 
-def _device(state: DeviceState, rows: list[Row], unobserved_s: float | None) -> dict[str, Any]:
+def _device(state: DeviceState, rows: list[Row], note: str | None) -> dict[str, Any]:
     """The run's own energy of a device; power and utilisation are the device's, whoever used it."""
     device = state.device
     return {
@@ -143,16 +160,15 @@ def _device(state: DeviceState, rows: list[Row], unobserved_s: float | None) -> 
         "energy_j": energy_j(rows),
         "methods": _joules_by_method(rows),
         "share_ratio": device.share_ratio,
-        "share_note": device.share_note or None,
+        "share_note": note or device.share_note or None,
         "mean_power_w": state.mean_power_w,
         "peak_power_w": state.peak_power_w,
         "utilization_ratio": state.utilization_mean_ratio,
-        "unobserved_s": unobserved_s,
         "anomalies": {"reset": state.resets, "jump": state.jumps},
     }
 
 
-def _gone_device(device_id: str, rows: list[Row], unobserved_s: float | None) -> dict[str, Any]:
+def _gone_device(device_id: str, rows: list[Row], note: str | None) -> dict[str, Any]:
     """A device that has totals, from before a restart, and is not in the machine any more."""
     return {
         "id": device_id,
@@ -162,11 +178,10 @@ def _gone_device(device_id: str, rows: list[Row], unobserved_s: float | None) ->
         "energy_j": energy_j(rows),
         "methods": _joules_by_method(rows),
         "share_ratio": None,
-        "share_note": None,
+        "share_note": note or None,
         "mean_power_w": None,
         "peak_power_w": None,
         "utilization_ratio": None,
-        "unobserved_s": unobserved_s,
         "anomalies": None,
     }
 
@@ -177,15 +192,23 @@ def _joules_by_method(rows: list[Row]) -> dict[str, float]:
 
 
 def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
+    """What each phase caused; `main` first, then in order of first appearance."""
     by_phase = grouped(rows, lambda total: total.phase)
     seconds = dict(run.phases_s)
+    names = {**seconds, **by_phase}
     return {
-        phase: {
-            "energy_j": energy_j(by_phase.get(phase, ())),
-            "emissions_g": emissions_g(by_phase.get(phase, ())),
-            "duration_s": seconds.get(phase),
-        }
-        for phase in {**seconds, **by_phase}
+        name: _phase(by_phase.get(name, []), seconds.get(name))
+        for name in sorted(names, key=lambda name: name != MAIN_PHASE)
+    }
+
+
+def _phase(rows: list[Row], duration_s: float | None) -> dict[str, Any]:
+    return {
+        "energy_j": energy_j(rows),
+        "emissions_g": emissions_g(rows),
+        "duration_s": duration_s,
+        "measured_ratio": measured_ratio(rows),
+        "components": _components(rows),
     }
 
 

@@ -58,6 +58,30 @@ RUN_UNOBSERVED = Family(
     "Seconds of the run for which a device's energy could not be known; none was invented for them.",
     ("run_id", "device"),
 )
+RUN_NODE_ENERGY = Family(
+    "counter",
+    "carbonmon_run_node_energy_joules_total",
+    "Energy that all metered devices drew while the run lasted, whoever caused it; measured or estimated.",
+    ("run_id", "component"),
+)
+RUN_CPU = Family(
+    "counter",
+    "carbonmon_run_cpu_seconds_total",
+    "CPU time that the run's processes used; absent where nobody counts it.",
+    ("run_id",),
+)
+RUN_PROCESSES = Family(
+    "gauge",
+    "carbonmon_run_processes",
+    "How many processes of the run live now; absent while unknown and after its end.",
+    ("run_id",),
+)
+RUN_PROGRESS = Family(
+    "gauge",
+    "carbonmon_run_progress_ratio",
+    "Steps done of all steps, 0 to 1, as the training code reports them; absent where it does not.",
+    ("run_id",),
+)
 RUN_START = Family("gauge", "carbonmon_run_start_time_seconds", "Unix time of the run's start.", ("run_id",))
 RUN_END = Family(
     "gauge", "carbonmon_run_end_time_seconds", "Unix time of the run's end; absent until then.", ("run_id",)
@@ -66,7 +90,7 @@ RUN_INFO = Family(
     "info",
     "carbonmon_run_info",
     "What a run is; the labels that the user gave it come on top.",
-    ("run_id", "name", "scheduler", "scheduler_job_id", "zone"),
+    ("run_id", "name", "scheduler", "scheduler_job_id", "zone", "idle_policy"),
 )
 DEVICE_ENERGY = Family(
     "counter",
@@ -141,6 +165,10 @@ FAMILIES: tuple[Family, ...] = (
     RUN_EMISSIONS,
     RUN_POWER,
     RUN_UNOBSERVED,
+    RUN_NODE_ENERGY,
+    RUN_CPU,
+    RUN_PROCESSES,
+    RUN_PROGRESS,
     RUN_START,
     RUN_END,
     RUN_INFO,

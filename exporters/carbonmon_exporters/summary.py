@@ -1,14 +1,13 @@
-"""The exporter `summary`: one JSON file in the run's folder, replaced as a whole or not at all."""
+"""The exporter `summary`: one JSON file in each run's folder, replaced as a whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from carbonmon.errors import CarbonmonError
 from carbonmon.files import replace_file
 from carbonmon.model import RunState, Snapshot
 from carbonmon.ports import Exporter, ExporterSettings
@@ -22,6 +21,7 @@ __all__ = [
     "State",
     "SummaryExporter",
     "describe",
+    "describe_run",
     "monitor_cost",
     "open_exporter",
     "summarize",
@@ -36,56 +36,99 @@ RUNNING_PERIOD_S = 60.0
 
 
 def open_exporter(settings: ExporterSettings) -> Exporter:
-    """Make the exporter. Raises CarbonmonError without a run's folder to write into."""
-    if settings.run_folder is None:
-        raise CarbonmonError("the summary needs a run's folder, and this monitor has none")
-    return SummaryExporter(settings.run_folder, settings.procfs)
+    """Make the exporter; runs and their folders may come later."""
+    return SummaryExporter(settings.run_folders, settings.procfs)
 
 
 class SummaryExporter:
-    """Writes the summary of the run that its folder belongs to: at its start, each minute, and at its end."""
+    """Writes the summary of every run that has a folder: when it is first seen, each minute, and at its end.
+
+    Folders are found by the run's id alone: the folder's name says nothing, because the nodes of a job
+    share its id and not its folder.
+    """
 
     name = "summary"
 
-    def __init__(self, run_folder: Path, procfs: Path) -> None:
-        self._folder = run_folder
+    def __init__(self, run_folders: Mapping[str, Path], procfs: Path) -> None:
+        self._folders = run_folders
         self._procfs = procfs
-        self._due_samples = 0
+        # Both by run id. A run that is resumed ends a second time, and gets a second final summary.
+        self._due_samples: dict[str, int] = {}
+        self._final: dict[str, float | None] = {}
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
-        return str(self._folder / FILE_NAME)
+        """The path of the summary if there is exactly one run's folder, else ""."""
+        folders = tuple(self._folders.values())
+        return str(folders[0] / FILE_NAME) if len(folders) == 1 else ""
 
     def checkpoint(self, snapshot: Snapshot) -> None:
-        """Write a running summary, once a minute: between two of them the checkpoint holds the totals."""
-        if snapshot.samples >= self._due_samples:
-            self._write(snapshot, "running")
-            self._due_samples = snapshot.samples + max(1, round(RUNNING_PERIOD_S / snapshot.interval_s))
+        """Write a running summary of each run once a minute, and the final one of each that has ended.
+
+        Between two of them the checkpoint holds the totals. Raises the first OSError after every run had
+        its turn; a run whose file could not be written has another turn at the next checkpoint.
+        """
+        turns: list[tuple[RunState, State]] = [
+            (run, "running" if run.ended_at_s is None else "final")
+            for run in snapshot.runs
+            if self._is_due(run, snapshot.samples)
+        ]
+        self._write_all(snapshot, turns)
+        present = {run.info.id for run in snapshot.runs}
+        self._due_samples = {run_id: due for run_id, due in self._due_samples.items() if run_id in present}
+        self._final = {run_id: end_s for run_id, end_s in self._final.items() if run_id in present}
 
     def finish(self, final: Snapshot) -> None:
-        """Write the file; does nothing without a run. Raises OSError and leaves the old file if it cannot."""
-        self._write(final, "final")
-
-    def _write(self, snapshot: Snapshot, state: State) -> None:
-        if snapshot.runs:
-            run = self._own_run(snapshot)
-            write_summary(self._folder, summarize(snapshot, run, state, monitor_cost(self._procfs)))
+        """Write the final summary of every run that has none. Raises OSError as `checkpoint` does."""
+        self._write_all(final, [(run, "final") for run in final.runs if not self._is_final(run)])
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _own_run(self, snapshot: Snapshot) -> RunState:
-        """The run whose id is the folder's name; the only one whatever the folder's name."""
-        for run in snapshot.runs:
-            if run.info.id == self._folder.name or len(snapshot.runs) == 1:
-                return run
-        raise CarbonmonError(f"none of the {len(snapshot.runs)} runs belongs to the folder {self._folder}")
+    def _is_due(self, run: RunState, samples: int) -> bool:
+        if run.ended_at_s is not None:
+            return not self._is_final(run)
+        return samples >= self._due_samples.get(run.info.id, 0)
+
+    def _is_final(self, run: RunState) -> bool:
+        run_id = run.info.id
+        return run_id in self._final and self._final[run_id] == run.ended_at_s
+
+    def _write_all(self, snapshot: Snapshot, turns: Sequence[tuple[RunState, State]]) -> None:
+        cost = monitor_cost(self._procfs) if turns else MonitorCost()
+        errors = [self._write(snapshot, run, state, cost) for run, state in turns]
+        first = next(filter(None, errors), None)
+        if first is not None:
+            raise first
+
+    def _write(self, snapshot: Snapshot, run: RunState, state: State, cost: MonitorCost) -> OSError | None:
+        """Write one run's file; the error is returned, so that the other runs have their turn."""
+        run_id = run.info.id
+        folder = self._folders.get(run_id)
+        if folder is None:
+            return None
+        try:
+            write_summary(folder, summarize(snapshot, run, state, cost))
+        except OSError as error:
+            return error
+        if state == "final":
+            self._final[run_id] = run.ended_at_s
+            self._due_samples.pop(run_id, None)
+        else:
+            period_samples = max(1, round(RUNNING_PERIOD_S / snapshot.interval_s))
+            self._due_samples[run_id] = snapshot.samples + period_samples
+        return None
 
 
 def describe(final: Snapshot) -> str:
     """The table for the end of a run, of the only run of its last snapshot; "" without one."""
+    return describe_run(final, final.runs[0]) if final.runs else ""
+
+
+def describe_run(snapshot: Snapshot, run: RunState) -> str:
+    """The table for the end of one of a snapshot's runs."""
     from carbonmon_exporters.text import table_text
 
-    return table_text(summarize(final, final.runs[0], "final")) if final.runs else ""
+    return table_text(summarize(snapshot, run, "final"))
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:

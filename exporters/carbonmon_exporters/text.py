@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+from carbonmon.model import MAIN_PHASE
+from carbonmon_exporters.figures import (
+    ENERGY_UNITS,
+    GRAMS,
+    JOULES,
+    MASS_UNITS,
+    duration_text,
+    energy_text,
+    figure,
+    mass_text,
+    percent_text,
+    range_text,
+    unit_of,
+)
 from carbonmon_exporters.strings import one_line
 
-WIDTH = 100
+__all__ = ["WIDTH", "duration_text", "energy_text", "mass_text", "percent_text", "table_text"]
 
-_ENERGY_UNITS = ((3.6e9, "MWh"), (3.6e6, "kWh"), (3.6e4, "Wh"), (1e3, "kJ"), (0.0, "J"))
-_JOULES = {"MWh": 3.6e9, "kWh": 3.6e6, "Wh": 3.6e3, "kJ": 1e3, "J": 1.0}
-_MASS_UNITS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-12, "mg"), (0.0, "g"))
-_GRAMS = {"t": 1e6, "kg": 1e3, "g": 1.0, "mg": 1e-3}
+WIDTH = 100
+MAX_PHASES = 12
+
 _MEASURED = ("counter", "power")
+_WHOLE_NODE_RATIO = 0.9995
+"""From here on the run has all of the node, and a line about the rest would say nothing."""
+
+_SHARED = "shared: "
+_INEXACT = ("mig", "container")
+"""What is in the note of a share that is not exact, beside a note that begins with `shared: `."""
 
 
 def table_text(summary: dict[str, Any]) -> str:
@@ -21,42 +40,13 @@ def table_text(summary: dict[str, Any]) -> str:
     What is estimated is called so in words. All energies share the total's unit, so that they compare.
     """
     run, energy = summary["run"], summary["energy"]
-    lines = [_title(run, summary["state"]), _energy_line(energy), *_carbon_lines(summary["carbon"])]
-    lines += _device_lines(energy["devices"], _unit(energy["total_j"], _ENERGY_UNITS))
+    unit = unit_of(energy["total_j"], ENERGY_UNITS)
+    lines = [_title(run, summary["state"]), _energy_line(energy), *_node_lines(energy.get("node"), unit)]
+    lines += _carbon_lines(summary["carbon"])
+    lines += _device_lines(energy["devices"], unit)
+    lines += _phase_lines(energy["phases"], energy["total_j"], unit)
     lines += _remarks(energy["devices"])
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def energy_text(joules: float) -> str:
-    """Joules in the unit that suits their size."""
-    unit = _unit(joules, _ENERGY_UNITS)
-    return f"{_figure(joules / _JOULES[unit])} {unit}"
-
-
-def mass_text(grams: float) -> str:
-    """Grams in the unit that suits their size."""
-    unit = _unit(grams, _MASS_UNITS)
-    return f"{_figure(grams / _GRAMS[unit])} {unit}"
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds as a person would say them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest_s = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest_s:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-def percent_text(ratio: float) -> str:
-    """A ratio as a percentage that never rounds a part to all or to nothing."""
-    if 0 < ratio < 0.001:
-        return "<0.1 %"
-    if 0.999 < ratio < 1:
-        return ">99.9 %"
-    return f"{100 * ratio:.1f} %"
 
 
 def _title(run: dict[str, Any], state: str) -> str:
@@ -68,8 +58,8 @@ def _title(run: dict[str, Any], state: str) -> str:
 
 def _energy_line(energy: dict[str, Any]) -> str:
     total_j, measured = energy["total_j"], energy["measured_ratio"]
-    unit = _unit(total_j, _ENERGY_UNITS)
-    span = _range_text(energy["low_j"], energy["high_j"], _JOULES[unit])
+    unit = unit_of(total_j, ENERGY_UNITS)
+    span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
     if measured is None:
         share = "no energy was seen"
     elif measured == 1:
@@ -78,21 +68,39 @@ def _energy_line(energy: dict[str, Any]) -> str:
         share = "all of it estimated (tdp)"
     else:
         share = f"{percent_text(measured)} measured, {percent_text(1 - measured)} estimated (tdp)"
-    return f"  energy     {_figure(total_j / _JOULES[unit])} {unit} ({span}), {share}"
+    return f"  energy     {figure(total_j / JOULES[unit])} {unit} ({span}), {share}"
+
+
+def _node_lines(node: dict[str, Any] | None, unit: str) -> list[str]:
+    """What the node drew beside the run; files of earlier versions do not know it."""
+    if node is None or node["share_ratio"] is None or node["share_ratio"] >= _WHOLE_NODE_RATIO:
+        return []
+    whole, share = energy_text(node["total_j"], unit), percent_text(node["share_ratio"])
+    line = f"  node       {whole} in all while it ran: {share} of it is this run's"
+    estimated = _estimated_text(node["measured_ratio"])
+    return [f"{line}; {estimated}" if estimated else line]
+
+
+def _estimated_text(measured_ratio: float | None) -> str:
+    """How much of an energy is no measurement; "" for none of it, and where there is no energy."""
+    if measured_ratio is None or measured_ratio == 1:
+        return ""
+    part = "" if measured_ratio == 0 else f"{percent_text(1 - measured_ratio)} "
+    return f"{part}estimated (tdp)"
 
 
 def _carbon_lines(carbon: dict[str, Any]) -> list[str]:
     grams, now = carbon["emissions_g"], carbon["intensity"]
-    unit = _unit(grams, _MASS_UNITS)
-    span = _range_text(carbon["low_g"], carbon["high_g"], _GRAMS[unit])
+    unit = unit_of(grams, MASS_UNITS)
+    span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
     mean = now["mean_g_per_kwh"]
     facts = [now["zone"], now["source"], now["kind"], now["year"], now["basis"]]
     origin = ", ".join(str(fact) for fact in facts if fact)
-    figure = "unknown" if mean is None else f"{_figure(mean)} g CO2e/kWh"
-    total = f"{_figure(grams / _GRAMS[unit])} {unit} CO2e"
+    rate = "unknown" if mean is None else f"{figure(mean)} g CO2e/kWh"
+    total = f"{figure(grams / GRAMS[unit])} {unit} CO2e"
     return [
         f"  emissions  {total} ({span}), PUE {carbon['pue']:.2f} included",
-        one_line(f"  intensity  {figure}: {origin}", WIDTH),
+        one_line(f"  intensity  {rate}: {origin}", WIDTH),
     ]
 
 
@@ -105,8 +113,8 @@ def _device_lines(devices: list[dict[str, Any]], unit: str) -> list[str]:
                 device["component"],
                 _short_id(device["id"]),
                 device["name"] or "",
-                f"{_figure(device['energy_j'] / _JOULES[unit])} {unit}",
-                "power unknown" if mean_w is None else f"mean {_figure(mean_w)} W",
+                energy_text(device["energy_j"], unit),
+                "power unknown" if mean_w is None else f"mean {figure(mean_w)} W",
                 _methods_text(device["methods"]),
             )
         )
@@ -118,6 +126,36 @@ def _device_lines(devices: list[dict[str, Any]], unit: str) -> list[str]:
         f"  {joules:>{widths[3]}}  {watts:>{widths[4]}}  {methods}"
         for part, ident, name, joules, watts, methods in rows
     ]
+
+
+def _phase_lines(phases: dict[str, dict[str, Any]], total_j: float, unit: str) -> list[str]:
+    """The phases by their energy, if the training code named any."""
+    if not phases.keys() - {MAIN_PHASE}:
+        return []
+    ordered = sorted(phases.items(), key=lambda item: item[1]["energy_j"], reverse=True)
+    rows = []
+    for name, phase in ordered[:MAX_PHASES]:
+        seconds = phase["duration_s"]
+        rows.append(
+            (
+                one_line(name, 40),
+                energy_text(phase["energy_j"], unit),
+                f"{mass_text(phase['emissions_g'])} CO2e",
+                "" if seconds is None else duration_text(seconds),
+                percent_text(phase["energy_j"] / total_j) if total_j else "",
+                _estimated_text(phase.get("measured_ratio")),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    free = WIDTH - len("  phase  ") - 2 * 5 - sum(widths[1:])
+    widths[0] = min(widths[0], max(12, free))
+    lines = [
+        f"  phase  {one_line(name, widths[0]):{widths[0]}}  {joules:>{widths[1]}}  {grams:>{widths[2]}}"
+        f"  {duration:>{widths[3]}}  {share:>{widths[4]}}  {estimated}"
+        for name, joules, grams, duration, share, estimated in rows
+    ]
+    more = len(ordered) - len(rows)
+    return [*lines, f"  phase  and {more} more"] if more else lines
 
 
 def _short_id(device_id: str) -> str:
@@ -150,7 +188,15 @@ def _remarks(devices: list[dict[str, Any]]) -> list[str]:
         for device in devices
         if (counts := device["anomalies"]) and (counts["reset"] or counts["jump"])
     ]
+    shared = [
+        one_line(f"{_short_id(device['id'])} {note.removeprefix(_SHARED)}", WIDTH - len("  shared: "))
+        for device in devices
+        if (note := device["share_note"])
+        and (note.startswith(_SHARED) or any(word in note.casefold() for word in _INEXACT))
+    ]
     lines = []
+    if shared:
+        lines.append(_listed("  shared: ", shared))
     if gaps:
         lines.append(_listed("  not observed, and not counted: ", gaps))
     if odd:
@@ -170,26 +216,3 @@ def _listed(start: str, items: list[str]) -> str:
             return f"{line}; and {len(items) - position} more"
         line += f"; {item}"
     return line
-
-
-def _unit(amount: float, units: tuple[tuple[float, str], ...]) -> str:
-    """The first unit whose threshold the amount reaches; the last one is for 0."""
-    return next(unit for threshold, unit in units if abs(amount) >= threshold)
-
-
-def _range_text(low: float | None, high: float | None, divisor: float) -> str:
-    if low is None or high is None:
-        return "range unknown"
-    return f"{_figure(low / divisor)} to {_figure(high / divisor)}"
-
-
-def _figure(number: float) -> str:
-    """About three significant digits, never in powers of ten."""
-    size = abs(number)
-    if size >= 100 or size == 0:
-        return f"{number:.0f}"
-    if size >= 10:
-        return f"{number:.1f}"
-    if size >= 1:
-        return f"{number:.2f}"
-    return f"{number:.3f}" if size >= 0.0005 else "<0.001"

@@ -19,10 +19,11 @@ def rows(quick: bool) -> Iterator[Row]:
     with node.machine() as sim:
         yield _row(sim, seconds, scraped=False)
         yield _row(sim, seconds, scraped=True)
+        yield _row(sim, seconds, scraped=False, idle="proportional")
 
 
-def _row(sim: Simulator, seconds: float, scraped: bool) -> Row:
-    with node.Monitored(sim) as monitored:
+def _row(sim: Simulator, seconds: float, scraped: bool, idle: str = "exclusive") -> Row:
+    with node.Monitored(sim, idle=idle) as monitored:
         time.sleep(SETTLE_S)
         if scraped:
             monitored.scrape()  # the first one imports what only a scrape needs
@@ -37,7 +38,8 @@ def _row(sim: Simulator, seconds: float, scraped: bool) -> Row:
     each = f"; {scrapes} scrapes" if scraped else ""
     return Row(
         "own CPU at a 1 s interval, 8 GPUs and 2 packages with dram, "
-        + (f"a scrape every {SCRAPE_PERIOD_S:.0f} s" if scraped else "not scraped"),
+        + (f"a scrape every {SCRAPE_PERIOD_S:.0f} s" if scraped else "not scraped")
+        + (", shared by CPU time and processes on GPUs (the default)" if idle == "proportional" else ""),
         TARGET,
         f"{spent_s / elapsed_s * 60.0:.4f} CPU-s a minute",
         f"the process's CPU clock, all threads, over {elapsed_s:.0f} s from second {SETTLE_S:.0f} on{each}; "

@@ -20,6 +20,10 @@ SHOW = (
 )
 
 
+SHARED = {"exclusive": "", "proportional": ", shared by CPU time and processes on GPUs (the default)"}
+"""Whose the node's energy is, and how the table says so."""
+
+
 class Peaks(NamedTuple):
     """VmHWM in bytes at the stages of one run."""
 
@@ -32,7 +36,7 @@ class Peaks(NamedTuple):
 def rows(quick: bool) -> Iterator[Row]:
     runs = 2 if quick else 5
     with node.machine() as sim:
-        peaks = [_run(sim) for _ in range(runs)]
+        peaks = {idle: [_run(sim, idle) for _ in range(runs)] for idle in SHARED}
         floors = {
             name: statistics.median(
                 [node.python(sim, ["-c", SHOW.format(imports=imports)]) for _ in range(5)]
@@ -42,17 +46,18 @@ def rows(quick: bool) -> Iterator[Row]:
                 ("libraries", "import pynvml, psutil, click, prometheus_client"),
             )
         }
-    last = [peak.at_exit for peak in peaks]
-    middle = Peaks(*[int(statistics.median(stage)) for stage in zip(*peaks, strict=True)])
-    yield Row(
-        "peak memory of `carbonmon run`, 8 GPUs and 2 packages with dram, scraped 6 times",
-        TARGET,
-        f"{megabytes(middle.by_summary)} in its summary; {megabytes(middle.at_exit)} until its exit "
-        f"(highest of {runs} runs {megabytes(max(last))})",
-        f"VmHWM: the summary's own_peak_rss_bytes, and /proc/PID/status polled until the process was gone; "
-        f"medians of {runs} runs; {megabytes(middle.sampling)} before the first scrape, "
-        f"{megabytes(middle.scraped)} after the last",
-    )
+    for idle, found in peaks.items():
+        last = [peak.at_exit for peak in found]
+        middle = Peaks(*[int(statistics.median(stage)) for stage in zip(*found, strict=True)])
+        yield Row(
+            f"peak memory of `carbonmon run`, 8 GPUs and 2 packages with dram, scraped 6 times{SHARED[idle]}",
+            TARGET,
+            f"{megabytes(middle.by_summary)} in its summary; {megabytes(middle.at_exit)} until its exit "
+            f"(highest of {runs} runs {megabytes(max(last))})",
+            f"VmHWM: the summary's own_peak_rss_bytes, and /proc/PID/status polled until the process was "
+            f"gone; medians of {runs} runs; {megabytes(middle.sampling)} before the first scrape, "
+            f"{megabytes(middle.scraped)} after the last",
+        )
     yield Row(
         "the same of Python that imports pynvml, psutil, click and prometheus_client",
         "the floor",
@@ -61,8 +66,8 @@ def rows(quick: bool) -> Iterator[Row]:
     )
 
 
-def _run(sim: Simulator) -> Peaks:
-    with node.Monitored(sim) as monitored:
+def _run(sim: Simulator, idle: str) -> Peaks:
+    with node.Monitored(sim, idle=idle) as monitored:
         time.sleep(2.5)
         sampling = monitored.peak_bytes()
         for _ in range(6):

@@ -52,12 +52,22 @@ def environ(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 class Monitored:
-    """`carbonmon run` of a job that ends when `end` is called, and what /proc says of it."""
+    """`carbonmon run` of a job that ends when `end` is called, and what /proc says of it.
 
-    def __init__(self, sim: Simulator, job: Sequence[str] = ("cat",), options: Sequence[str] = ()) -> None:
+    By default the run owns the node: its energy is that of the machine, and nobody looks whose processes
+    use it.
+    """
+
+    def __init__(
+        self,
+        sim: Simulator,
+        job: Sequence[str] = ("cat",),
+        options: Sequence[str] = (),
+        idle: str = "exclusive",
+    ) -> None:
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="carbonmon-bench-")))
-        arguments = [command.CARBONMON, "run", "--sysfs", sysfs(sim), *options, "--", *job]
+        arguments = [command.CARBONMON, "run", "--sysfs", sysfs(sim), "--idle", idle, *options, "--", *job]
         self.process = subprocess.Popen(
             inside(sim, arguments),
             cwd=self.folder,

@@ -17,10 +17,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
-from carbonmon.app import Begun, Sampling
 from carbonmon.clock import SystemClock
 from carbonmon.files import replace_file
-from carbonmon.recovery import read_checkpoint, read_run, read_series
+from carbonmon.ledger import RunAccount
+from carbonmon.recovery import read_checkpoint, read_run
+from carbonmon.sampling import Sampling
+from carbonmon.series import read_series
 from tests.chaos.inprocess import (
     GPU,
     POWER_W,
@@ -138,7 +140,7 @@ def _hangs(trouble_s: float) -> Row:
         replace_file(path, data)
 
     with Running() as run:
-        with mock.patch("carbonmon.recorder.replace_file", hanging):
+        with mock.patch("carbonmon.runfiles.replace_file", hanging):
             begin_at_s, begin_s = run.sampler.fresh(command.DEADLINE_S).at_s, time.monotonic()
             first = len(run.source.asked_s)
             time.sleep(trouble_s)
@@ -165,7 +167,7 @@ def _fails(trouble_s: float) -> Row:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with Running() as run:
-        with mock.patch("carbonmon.recorder.replace_file", failing):
+        with mock.patch("carbonmon.runfiles.replace_file", failing):
             time.sleep(trouble_s)
             command.wait_for(lambda: failed, "a failing checkpoint")
         command.wait_for(lambda: run.log.count(lambda line: "works again" in line), "the end of the trouble")
@@ -190,7 +192,8 @@ class Running:
         self.sampler = sampler_of(self.source, self.clock, INTERVAL_S)
         self.recorder = recorder_of(self.folder, self.clock, self.sampler, CHECKPOINT_S)
         self._stack.callback(self.recorder.close)
-        self._sampling = Sampling(self.sampler, Begun(self.folder, INFO), self.clock, self.recorder.boot_id)
+        account = RunAccount(INFO, self.source.devices())
+        self._sampling = Sampling(self.sampler, after=lambda: self.sampler.begin(account))
         self._sampling.start()
         self._baseline_s = self.source.asked_s[0]
         self.recorder.start()

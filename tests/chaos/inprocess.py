@@ -12,8 +12,10 @@ from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, DeviceState, Failure, Reading, SensorState, Snapshot
 from carbonmon.ports import Clock
 from carbonmon.recorder import Recorder
-from carbonmon.recovery import read_checkpoint, read_series
+from carbonmon.recovery import read_checkpoint
+from carbonmon.runfiles import RunFiles, boot_id
 from carbonmon.sampler import Sampler
+from carbonmon.series import read_series
 from tests.harness import INFO, FakeClock, FixedIntensity
 
 GPU = Device("gpu-counter", "gpu", "GPU", methods=("counter",), max_power_w=400.0)
@@ -65,16 +67,16 @@ def sampler_of(source: Source, clock: Clock, interval_s: float) -> Sampler:
 def recorder_of(
     folder: Path, clock: Clock, sampler: Sampler, period_s: float = 5.0, before: Snapshot | None = None
 ) -> Recorder:
-    return Recorder(
-        folder,
+    recorder = Recorder(
         clock,
-        Path("/proc"),
         [],
         latest=lambda: sampler.latest,
         fresh=sampler.fresh,
         period_s=period_s,
         before=before,
     )
+    recorder.add(INFO.id, RunFiles(folder, boot_id(Path("/proc"))))
+    return recorder
 
 
 class Stepped:

@@ -14,7 +14,7 @@ from carbonmon import journal
 from carbonmon.guard import GuardedSensor
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, Failure, Reading, SensorState, Snapshot
-from carbonmon.recorder import SERIES_PERIOD_S
+from carbonmon.runfiles import SERIES_PERIOD_S
 from carbonmon.sampler import Sampler
 from tests.chaos.table import Check, Row
 from tests.harness import INFO, FakeClock, FixedIntensity
@@ -110,10 +110,11 @@ def write_days(folder: Path, days: int) -> Snapshot:
         power_w = tuple((device.id, run.node.power_w[device.id] + 0.5) for device in devices)
         now = state._replace(power_w=power_w, totals=totals, duration_s=elapsed_s)
         snapshot = snapshot._replace(runs=(now,), at_s=state.info.started_at_s + elapsed_s)
-        lines.append(journal.series_line(snapshot, numbers))
+        lines.append(journal.series_line(snapshot, now, numbers))
     folder.mkdir(parents=True)
     (folder / journal.RUN_FILE).write_text(journal.run_text(state.info, devices))
-    (folder / journal.CHECKPOINT_FILE).write_text(journal.checkpoint_text(snapshot, "boot"))
+    (now,) = snapshot.runs
+    (folder / journal.CHECKPOINT_FILE).write_text(journal.checkpoint_text(snapshot, now, "boot"))
     (folder / journal.SERIES_FILE).write_text("".join(lines))
     return snapshot
 

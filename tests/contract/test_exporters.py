@@ -12,11 +12,13 @@ from typing import NamedTuple
 import pytest
 from carbonmon_exporters import prometheus, summary
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from carbonmon.model import DeviceState, Snapshot
 from carbonmon.ports import Exporter, ExporterSettings
 from tests.records import (
     HOSTILE_TEXTS,
+    START_S,
     UNDECODABLE,
     device_state,
     gpu,
@@ -36,16 +38,16 @@ class Seen(NamedTuple):
     note: str
 
 
-def read_metrics(place: str) -> Seen:
+def metrics(place: str) -> Iterator[Sample]:
     request = urllib.request.Request(place, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         text = answer.read().decode()
-    labels = next(
-        sample.labels
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "carbonmon_run_info"
-    )
+    for family in text_string_to_metric_families(text):
+        yield from family.samples
+
+
+def read_metrics(place: str) -> Seen:
+    labels = next(sample.labels for sample in metrics(place) if sample.name == "carbonmon_run_info")
     return Seen(labels["name"], labels["note"])
 
 
@@ -54,15 +56,36 @@ def read_summary(place: str) -> Seen:
     return Seen(run["name"], run["labels"]["note"])
 
 
+Ends = dict[str, bool]
+"""By a run's id whether its end is shown."""
+
+
+def ends_in_metrics(place: str, folders: dict[str, Path]) -> Ends:
+    samples = list(metrics(place))
+    ended = {sample.labels["run_id"] for sample in samples if sample.name == "carbonmon_run_end_time_seconds"}
+    runs = [sample.labels["run_id"] for sample in samples if sample.name == "carbonmon_run_info"]
+    return {run_id: run_id in ended for run_id in runs}
+
+
+def ends_in_summaries(place: str, folders: dict[str, Path]) -> Ends:
+    documents = {
+        run_id: json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        for run_id, folder in folders.items()
+    }
+    assert all(document["run"]["id"] == run_id for run_id, document in documents.items())
+    return {run_id: document["state"] == "final" for run_id, document in documents.items()}
+
+
 class Case(NamedTuple):
     name: str
     open_exporter: Callable[[ExporterSettings], Exporter]
     read: Callable[[str], Seen]
+    ends: Callable[[str, dict[str, Path]], Ends]
 
 
 CASES = (
-    Case("prometheus", prometheus.open_exporter, read_metrics),
-    Case("summary", summary.open_exporter, read_summary),
+    Case("prometheus", prometheus.open_exporter, read_metrics, ends_in_metrics),
+    Case("summary", summary.open_exporter, read_summary, ends_in_summaries),
 )
 
 
@@ -76,7 +99,24 @@ def case(request: pytest.FixtureRequest) -> Case:
 def exporter(case: Case, tmp_path: Path) -> Iterator[Exporter]:
     folder = tmp_path / RUN_ID
     folder.mkdir()
-    opened = case.open_exporter(ExporterSettings(listen=("127.0.0.1", 0), run_folder=folder))
+    opened = case.open_exporter(ExporterSettings(listen=("127.0.0.1", 0), run_folders={RUN_ID: folder}))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def two_folders(tmp_path: Path) -> dict[str, Path]:
+    """The folders of two runs; one has another name than its run."""
+    folders = {"first": tmp_path / "first", "second": tmp_path / "second-node-7"}
+    for folder in folders.values():
+        folder.mkdir()
+    return folders
+
+
+@pytest.fixture
+def busy(case: Case, two_folders: dict[str, Path]) -> Iterator[Exporter]:
+    """An exporter of a monitor that has two runs."""
+    opened = case.open_exporter(ExporterSettings(listen=("127.0.0.1", 0), run_folders=two_folders))
     yield opened
     opened.close()
 
@@ -145,6 +185,32 @@ def test_it_never_changes_a_snapshot(case: Case, exporter: Exporter) -> None:
     exporter.finish(shown)
     case.read(place)
     assert shown == before
+
+
+def test_of_two_runs_one_may_end_while_the_other_goes_on(
+    case: Case, busy: Exporter, two_folders: dict[str, Path]
+) -> None:
+    first, second = (run_state(run_info(run_id)) for run_id in ("first", "second"))
+    shown = [snapshot((first, second))]
+    place = busy.start(lambda: shown[0])
+    busy.checkpoint(shown[0])
+    assert case.ends(place, two_folders) == {"first": False, "second": False}
+    ended = first._replace(ended_at_s=START_S + 10.0, exit_code=0)
+    shown[0] = snapshot((ended, second), samples=3605)
+    busy.checkpoint(shown[0])
+    assert case.ends(place, two_folders) == {"first": True, "second": False}
+    shown[0] = snapshot((ended, second._replace(ended_at_s=START_S + 20.0, exit_code=0)), samples=3610)
+    busy.finish(shown[0])
+    assert case.ends(place, two_folders) == {"first": True, "second": True}
+
+
+def test_a_monitor_without_a_run_has_exporters_too(case: Case) -> None:
+    opened = case.open_exporter(ExporterSettings(listen=("127.0.0.1", 0)))
+    empty = snapshot()
+    opened.start(lambda: empty)
+    opened.checkpoint(empty)
+    opened.finish(empty)
+    opened.close()
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)

@@ -32,7 +32,7 @@ def run(
     return subprocess.run(
         [CARBONMON, *arguments],
         cwd=folder,
-        env=environ(CARBONMON_LISTEN="127.0.0.1:0", **(env or {})),
+        env=environ(**{"CARBONMON_LISTEN": "127.0.0.1:0", **(env or {})}),
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
@@ -49,7 +49,7 @@ def start(
     return subprocess.Popen(
         [CARBONMON, *arguments],
         cwd=folder,
-        env=environ(CARBONMON_LISTEN="127.0.0.1:0", **(env or {})),
+        env=environ(**{"CARBONMON_LISTEN": "127.0.0.1:0", **(env or {})}),
         **options,
     )
 

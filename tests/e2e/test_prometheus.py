@@ -23,7 +23,8 @@ def test_increase_over_a_run_with_a_killed_monitor_is_the_run_s_energy(tmp_path:
     gpus = [Gpu(profile=Constant(300.0)), Gpu(profile=Constant(150.0))]
     package = Package(profile=Constant(100.0), dram=Constant(20.0))
     port = prometheus.free_port()
-    options = ["run", "--interval", "0.1", "--listen", f"127.0.0.1:{port}", "--sensor", "nvml,rapl"]
+    options = ["run", "--idle", "exclusive", "--interval", "0.1", "--sensor", "nvml,rapl"]
+    options += ["--listen", f"127.0.0.1:{port}"]
     with Simulator(gpus=gpus, packages=[package]) as machine:
         options += ["--sysfs", str(machine.sysfs)]
         folder = tmp_path / "carbonmon-runs" / "mine"

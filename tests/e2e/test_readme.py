@@ -7,8 +7,11 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e import command
@@ -51,13 +54,32 @@ def run(line: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedPro
     )
 
 
+@contextmanager
+def node_s_daemon(line: str, folder: Path, env: dict[str, str], pid: int) -> Iterator[None]:
+    """What a command that speaks to the README's daemon needs before it: the commands above it."""
+    before = [other for other in commands() if "node.sock" in other]
+    for other in before[: before.index(line)]:
+        done = run(other.replace("PID", str(pid)), folder, env)
+        assert done.returncode == 0, done.stderr
+    try:
+        yield
+    finally:
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            if process.info["cwd"] == str(folder) and "daemon" in (process.info["cmdline"] or ()):
+                process.terminate()
+                process.wait(command.DEADLINE_S)
+
+
 @pytest.mark.parametrize("line", [line for line in commands() if line.startswith(("make", "carbonmon"))])
 def test_a_command_of_the_readme_works(line: str, folder: Path):
     output = {"CARBONMON_OUTPUT": str(folder / "carbonmon-runs")}
     with (
         Simulator(gpus=[Gpu(), Gpu()], packages=[Package()]) as machine,
         subprocess.Popen(["sleep", "0.5"]) as job,
+        ExitStack() as stack,
     ):
+        if "node.sock" in line:
+            stack.enter_context(node_s_daemon(line, folder, machine.environ | output, job.pid))
         if "RUN_ID" in line:
             earlier = run("carbonmon run --run-id earlier -- python train.py", folder, output)
             assert earlier.returncode == 0, earlier.stderr

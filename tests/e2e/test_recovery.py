@@ -19,7 +19,8 @@ from tests.simulator import Constant, Gpu, Package, Simulator
 
 pytestmark = pytest.mark.e2e
 
-RUN = ("run", "--sensor", "nvml,rapl", "--interval", "0.1")
+RUN = ("run", "--idle", "exclusive", "--sensor", "nvml,rapl", "--interval", "0.1")
+"""The run owns the machine: what that drew is the truth of the run."""
 
 
 def machine_options(machine: Simulator) -> list[str]:
@@ -175,9 +176,8 @@ def test_a_disk_that_fails_is_counted_and_when_it_is_back_everything_is_written(
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "carbonmon-test", str(disk)], check=True)
     try:
-        process = command.start(
-            ["run", "--run-id", "mine", "--interval", "0.2", "--", "sleep", "60"], tmp_path
-        )
+        options = ["--run-id", "mine", "--interval", "0.2", "--idle", "exclusive"]
+        process = command.start(["run", *options, "--", "sleep", "60"], tmp_path)
         address = command.metrics_address(process)
         command.wait_for(checkpoint_of(disk / "mine"), "a checkpoint")
         if how == "full":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -80,6 +81,7 @@ def test_the_job_s_environment_signals_and_files_are_those_that_the_monitor_got(
         "print(json.dumps([dict(os.environ), signals('SigBlk'), signals('SigIgn'), files,"
         " os.getcwd(), os.getpgrp()]))"
     )
+    told = {"CARBONMON_RUN", "CARBONMON_SOCKET"}
     alone = subprocess.run(
         [sys.executable, "-c", show],
         cwd=tmp_path,
@@ -90,7 +92,13 @@ def test_the_job_s_environment_signals_and_files_are_those_that_the_monitor_got(
         stdin=subprocess.DEVNULL,
     )
     monitored = command.run(["run", "--", sys.executable, "-c", show], tmp_path, stdin=subprocess.DEVNULL)
-    assert monitored.stdout == alone.stdout
+    environment, *rest = json.loads(monitored.stdout)
+    own_environment, *own_rest = json.loads(alone.stdout)
+    assert environment.keys() - own_environment.keys() == told, "where training code finds its monitor"
+    assert list({key: value for key, value in environment.items() if key not in told}.items()) == list(
+        own_environment.items()
+    )
+    assert rest == own_rest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
@@ -137,9 +145,8 @@ def test_ctrl_c_in_a_terminal_interrupts_the_job_once(tmp_path: Path):
 
 
 def test_metrics_can_be_scraped_while_the_job_runs(tmp_path: Path):
-    process = command.start(
-        ["run", "--interval", "0.1", "--label", "team=vision", "--", "sleep", "60"], tmp_path
-    )
+    options = ["--interval", "0.1", "--idle", "exclusive", "--label", "team=vision"]
+    process = command.start(["run", *options, "--", "sleep", "60"], tmp_path)
     address = command.metrics_address(process)
 
     def energies() -> dict[str, float] | None:

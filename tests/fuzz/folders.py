@@ -15,7 +15,7 @@ import click
 from click.testing import CliRunner, Result
 
 from carbonmon import journal
-from carbonmon.model import Meter, Shadow, Snapshot
+from carbonmon.model import Meter, Rank, Shadow, Snapshot
 from tests import records
 
 
@@ -29,11 +29,24 @@ def scratch() -> Iterator[Path]:
 def a_snapshot(gpus: int = 1) -> Snapshot:
     """A small node in the middle of a run, as it comes back from its files."""
     node = records.node(
-        gpus, 1, 1, records.run_info(labels=(("team", "vision"),), command=("träin", "\udce9"))
+        gpus,
+        1,
+        1,
+        records.run_info(
+            labels=(("team", "vision"),), command=("träin", "\udce9"), idle_policy="proportional"
+        ),
     )
     (run,) = node.runs
     return node._replace(
-        runs=(run._replace(power_w=tuple((device_id, None) for device_id, _ in run.power_w)),),
+        runs=(
+            run._replace(
+                power_w=tuple((device_id, None) for device_id, _ in run.power_w),
+                shares=tuple((row.device_id, "by CPU time") for row in run.node),
+                processes=None,
+                phase="evaluate",
+                ranks=(Rank(0, 0, 2), Rank(None, None, None)),
+            ),
+        ),
         sensors=(),
         exporter_errors=(),
         meters=tuple(
@@ -45,17 +58,19 @@ def a_snapshot(gpus: int = 1) -> Snapshot:
 
 def write(folder: Path, snapshot: Snapshot) -> None:
     """The files of a run as its monitor leaves them."""
+    (run,) = snapshot.runs
     devices = [state.device for state in snapshot.devices]
-    (folder / journal.RUN_FILE).write_bytes(journal.run_text(snapshot.runs[0].info, devices).encode())
-    (folder / journal.CHECKPOINT_FILE).write_bytes(journal.checkpoint_text(snapshot, "a boot").encode())
+    (folder / journal.RUN_FILE).write_bytes(journal.run_text(run.info, devices).encode())
+    (folder / journal.CHECKPOINT_FILE).write_bytes(journal.checkpoint_text(snapshot, run, "a boot").encode())
     (folder / journal.SERIES_FILE).write_bytes(series_bytes(snapshot))
 
 
 def series_bytes(snapshot: Snapshot, moments: int = 3) -> bytes:
     """One monitor's part of a series."""
+    (run,) = snapshot.runs
     devices = [state.device for state in snapshot.devices]
     number = {device.id: place for place, device in enumerate(devices)}
-    lines = [journal.series_line(snapshot._replace(at_s=float(at_s)), number) for at_s in range(moments)]
+    lines = [journal.series_line(snapshot._replace(at_s=float(at_s)), run, number) for at_s in range(moments)]
     return "".join([journal.series_header(devices), *lines]).encode()
 
 

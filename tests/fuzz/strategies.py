@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from carbonmon.model import Device, DeviceState, Meter, RunInfo, RunState, RunTotal, Snapshot
+from carbonmon.model import Device, DeviceState, Meter, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
 from tests import records
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -84,7 +84,9 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         max_size=4,
         unique_by=lambda row: (row.phase, row.device_id, row.method),
     )
+    node = st.lists(record(NodeTotal), max_size=3, unique_by=lambda row: row.device_id)
     named_s = st.dictionaries(TEXT, AMOUNT, max_size=3).map(lambda seconds: tuple(seconds.items()))
+    shares = st.dictionaries(TEXT, TEXT, max_size=3).map(lambda notes: tuple(notes.items()))
     run = record(
         RunState,
         info=record(RunInfo),
@@ -94,6 +96,9 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         phases_s=named_s,
         exit_code=st.none(),
         signal=st.none(),
+        node=node.map(tuple),
+        shares=shares,
+        processes=st.none(),
     )
     snapshot: Snapshot = draw(
         record(

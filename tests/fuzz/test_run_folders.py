@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon import journal
+from carbonmon.checked import JournalError
 from carbonmon.guard import GuardedSensor
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, Failure, Reading, Snapshot
-from carbonmon.recovery import JournalError, read_checkpoint, read_run, read_series
+from carbonmon.recovery import read_checkpoint, read_run
 from carbonmon.sampler import Sampler
+from carbonmon.series import read_series
 from tests.fuzz.folders import a_snapshot, document, is_possible, scratch, series_bytes, write
 from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples, snapshots
 from tests.harness import INFO, FakeClock, FixedIntensity

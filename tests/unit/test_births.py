@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import urllib.request
 
+import pytest
+from carbonmon_exporters import births
+from carbonmon_exporters.collector import SnapshotCollector
 from carbonmon_exporters.prometheus import PrometheusExporter
 from prometheus_client import parser
 
 from carbonmon.model import Snapshot
 from carbonmon.ports import ExporterSettings
-from tests.records import node
+from tests.records import crowd, node
 
 PROMETHEUS = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/2.42.0"}
 
@@ -63,3 +66,23 @@ def test_a_person_s_look_takes_no_zero_away_from_the_scraper():
         assert set(counters(place, **PROMETHEUS).values()) == {0.0}
     finally:
         exporter.close()
+
+
+def test_series_of_runs_that_are_gone_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(births, "MAX_GONE_SERIES", 100)
+    shown = [crowd(50)]
+    collector = SnapshotCollector(lambda: shown[0])
+    token = births.scraper.set("192.0.2.1 Prometheus/2.42.0")
+    try:
+        for _ in range(2):
+            plain = {family.name: family.samples for family in collector.collect()}
+        shown[0] = shown[0]._replace(runs=shown[0].runs[:2])
+        for _ in range(2):
+            few = {family.name: family.samples for family in collector.collect()}
+        assert few["carbonmon_run_energy_joules"] == plain["carbonmon_run_energy_joules"][:60]
+        (seen,) = collector._births._seen.values()
+        assert len(seen) == sum(
+            len(family.samples) for family in collector.collect() if family.type == "counter"
+        )
+    finally:
+        births.scraper.reset(token)

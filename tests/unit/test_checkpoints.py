@@ -12,8 +12,9 @@ from carbonmon.journal import CHECKPOINT_FILE, RUN_FILE, SERIES_FILE
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, Snapshot
 from carbonmon.recorder import STALE_S, Recorder
-from carbonmon.recovery import read_checkpoint, read_series
+from carbonmon.recovery import read_checkpoint
 from carbonmon.sampler import Sampler
+from carbonmon.series import read_series
 from tests.chaos.disks import CHECKPOINT_S, INTERVAL_S, Running
 from tests.chaos.inprocess import (
     GPU,

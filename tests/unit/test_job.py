@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon import job
 from carbonmon.errors import ConfigError
+from tests.e2e.command import wait_for
 
 
 @given(st.integers(0, 255))
@@ -66,6 +68,8 @@ def test_attaching_to_a_process_that_is_not_there_is_a_clear_error():
 def test_an_attached_process_is_known_by_its_command_and_environment():
     with subprocess.Popen(["sleep", "60"], env={"CUDA_VISIBLE_DEVICES": "3"}) as process:
         try:
+            # Popen returns a moment before the kernel has laid out the new command line.
+            wait_for(lambda: psutil.Process(process.pid).cmdline(), "its command line")
             attached = job.Attached(process.pid)
             assert attached.command == ("sleep", "60")
             assert attached.environ["CUDA_VISIBLE_DEVICES"] == "3"

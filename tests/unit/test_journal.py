@@ -7,7 +7,7 @@ import json
 import pytest
 
 from carbonmon import journal
-from carbonmon.model import DeviceState, Meter, RunTotal, Shadow, Snapshot
+from carbonmon.model import DeviceState, Meter, NodeTotal, RunTotal, Shadow, Snapshot
 from tests import records
 
 
@@ -18,8 +18,14 @@ def monitored() -> Snapshot:
     )
 
 
+def written(snapshot: Snapshot, boot_id: str) -> str:
+    """The checkpoint of the only run of a snapshot."""
+    (run,) = snapshot.runs
+    return journal.checkpoint_text(snapshot, run, boot_id)
+
+
 def test_a_checkpoint_names_its_schema_its_run_and_the_order_of_its_values():
-    text = journal.checkpoint_text(monitored(), "a boot")
+    text = written(monitored(), "a boot")
     document = json.loads(text)
     assert text.count("\n") == 1
     assert (document["schema"], document["run"], document["boot_id"]) == (
@@ -30,8 +36,10 @@ def test_a_checkpoint_names_its_schema_its_run_and_the_order_of_its_values():
     assert document["total_fields"] == list(RunTotal._fields)
     assert document["device_fields"] == list(DeviceState._fields[1:])
     assert document["meter_fields"] == list(Meter._fields)
+    assert document["node_fields"] == list(NodeTotal._fields)
     assert all(len(row) == len(RunTotal._fields) for row in document["totals"])
     assert all(len(row) == len(journal.DEVICE_FIELDS) for _, row in document["devices"])
+    assert [len(row) for row in document["node"]] == [len(NodeTotal._fields)] * 2
 
 
 @pytest.mark.parametrize("text", [*records.HOSTILE_TEXTS, records.UNDECODABLE, "\ud800", 'a"\udcff\\'])
@@ -41,8 +49,8 @@ def test_any_text_is_written_as_utf_8_and_stays_one_line_of_the_series(text: str
     assert (run["name"], run["command"], run["labels"]) == (text, [text], [["key", text]])
     phase = records.run_state(info, (records.run_total("gone", "gpu", "counter", 5.0, phase=text),))
     snapshot = records.snapshot((phase,))
-    assert json.loads(journal.checkpoint_text(snapshot, text).encode())["totals"][0][0] == text
-    line = journal.series_line(snapshot, {})
+    assert json.loads(written(snapshot, text).encode())["totals"][0][0] == text
+    line = journal.series_line(snapshot, phase, {})
     assert json.loads(line.encode())["energy_j"] == [[text, "gone", "counter", 5.0]]
     assert line.count("\n") == line.encode().count(b"\n") == 1
 
@@ -51,8 +59,10 @@ def test_any_text_is_written_as_utf_8_and_stays_one_line_of_the_series(text: str
 def test_a_number_that_is_none_is_not_written(value: float):
     snapshot = monitored()
     for make in (
-        lambda: journal.checkpoint_text(snapshot._replace(at_s=value), ""),
-        lambda: journal.series_line(snapshot._replace(intensity=records.intensity(value)), {}),
+        lambda: written(snapshot._replace(at_s=value), ""),
+        lambda: journal.series_line(
+            snapshot._replace(intensity=records.intensity(value)), snapshot.runs[0], {}
+        ),
     ):
         with pytest.raises(ValueError, match="JSON compliant"):
             make()
@@ -63,7 +73,7 @@ def test_a_moment_names_devices_by_their_place_in_the_header_and_leaves_zeros_ou
     devices = [state.device for state in snapshot.devices]
     header = json.loads(journal.series_header(devices))
     assert header == {"schema": journal.SERIES_SCHEMA, "devices": [device.id for device in devices]}
-    moment = json.loads(journal.series_line(snapshot, {devices[0].id: 0}))
+    moment = json.loads(journal.series_line(snapshot, snapshot.runs[0], {devices[0].id: 0}))
     assert moment["energy_j"] == [
         ["main", 0, "counter", 900_000.0],
         ["main", 0, "power", 1000.0],

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import http.client
 import logging
+import math
 import socket
 import threading
 import time
@@ -15,18 +16,22 @@ from typing import Any
 
 import pytest
 from carbonmon_exporters import docs
-from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector, info_labels
+from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from carbonmon_exporters.families import FAMILIES, PROCESS_FAMILIES
 from carbonmon_exporters.prometheus import PrometheusExporter
+from carbonmon_exporters.runs import info_labels
 from carbonmon_exporters.server import MAX_HEAD_BYTES, MetricsServer
 from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.process_collector import ProcessCollector
 
 from carbonmon.errors import CarbonmonError
-from carbonmon.model import SensorState, Snapshot
+from carbonmon.model import NodeTotal, SensorState, Snapshot
 from carbonmon.ports import ExporterSettings
 from tests.records import (
+    HOSTILE_TEXTS,
+    UNDECODABLE,
+    crowd,
     device_state,
     dram,
     gpu,
@@ -175,6 +180,93 @@ def test_a_runs_emissions_are_summed_over_devices_and_methods() -> None:
     assert value(samples, "run_emissions_grams_total", **of_main, component="cpu") == 5.0
 
 
+def test_what_the_node_drew_while_a_run_lasted_is_shown_by_component() -> None:
+    run = run_state(
+        node=(
+            NodeTotal(gpu(0).id, 100.0, 20.0, 3.0, 0.0),
+            NodeTotal(gpu(1).id, 1000.0, 0.0, 0.0, 0.0),
+            NodeTotal(dram().id, 0.0, 0.0, 7.0, 0.0),
+        )
+    )
+    samples = scraped(snapshot((run,), (device_state(gpu(0)), device_state(gpu(1)), device_state(dram()))))
+    of_run = {"run_id": "slurm-4242"}
+    assert value(samples, "run_node_energy_joules_total", **of_run, component="gpu") == 1123.0
+    assert value(samples, "run_node_energy_joules_total", **of_run, component="dram") == 7.0
+    assert value(samples, "run_node_energy_joules_total", **of_run, component="cpu") is None
+
+
+def test_a_run_s_processes_and_their_cpu_time_are_shown_once_they_were_counted() -> None:
+    samples = scraped(snapshot((run_state(cpu_s=12.5, processes=3),)))
+    assert value(samples, "run_cpu_seconds_total", run_id="slurm-4242") == 12.5
+    assert value(samples, "run_processes", run_id="slurm-4242") == 3.0
+    samples = scraped(snapshot((run_state(cpu_s=0.0, processes=0),)))
+    assert value(samples, "run_cpu_seconds_total", run_id="slurm-4242") == 0.0
+    assert value(samples, "run_processes", run_id="slurm-4242") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("progress", "ratio"),
+    [
+        ((0.0, 200.0), 0.0),
+        ((50.0, 200.0), 0.25),
+        ((201.0, 200.0), 1.0),
+        ((-3.0, 200.0), 0.0),
+        ((5.0, None), None),
+        ((5.0, 0.0), None),
+        ((5.0, -1.0), None),
+        ((math.nan, 10.0), None),
+        ((5.0, math.nan), None),
+        ((5.0, math.inf), None),
+    ],
+)
+def test_progress_is_a_ratio_and_absent_without_a_total(
+    progress: tuple[float, float | None], ratio: float | None
+) -> None:
+    samples = scraped(snapshot((run_state(progress=progress),)))
+    assert value(samples, "run_progress_ratio", run_id="slurm-4242") == ratio
+
+
+@pytest.mark.parametrize("accept", ["text/plain", OPENMETRICS])
+def test_a_phase_may_have_any_name(accept: str) -> None:
+    rows = tuple(
+        run_total(gpu().id, "gpu", "counter", joules, phase=name, emissions_g=joules)
+        for joules, name in enumerate(HOSTILE_TEXTS, start=1)
+    )
+    with serving(snapshot((run_state(totals=rows),), (device_state(gpu()),))) as address:
+        _, body = ask(address, headers={"Accept": accept})
+    parser = openmetrics_parser if accept is OPENMETRICS else text_parser
+    shown = {
+        (sample.name, sample.labels.get("phase", "")): sample.value
+        for family in parser.text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+    for joules, name in enumerate(HOSTILE_TEXTS, start=1):
+        assert shown["carbonmon_run_energy_joules_total", name] == joules
+        assert shown["carbonmon_run_emissions_grams_total", name] == joules
+
+
+def test_no_name_of_a_run_a_phase_or_a_device_fails_a_scrape() -> None:
+    rows = (run_total(UNDECODABLE, "gpu", "counter", 5.0, phase=UNDECODABLE),)
+    run = run_state(
+        run_info(UNDECODABLE, name=UNDECODABLE),
+        rows,
+        power_w=((UNDECODABLE, 1.0),),
+        unobserved_s=((UNDECODABLE, 1.0),),
+    )
+    text = r"caf\udce9"
+    labels = {"run_id": text, "phase": text, "component": "gpu", "device": text, "method": "counter"}
+    assert value(scraped(snapshot((run,))), "run_energy_joules_total", **labels) == 5.0
+
+
+def test_a_hundred_runs_are_shown_each_with_its_own_joules() -> None:
+    samples = scraped(crowd(100))
+    of_gpu = {"phase": "main", "component": "gpu", "device": gpu().id, "method": "counter"}
+    for number in (0, 99):
+        assert value(samples, "run_energy_joules_total", run_id=f"slurm-{number}", **of_gpu) == 9000.0
+    energies = [joules for (name, _), joules in samples.items() if name.endswith("run_energy_joules_total")]
+    assert len(energies) == 100 * (8 * 3 + 2 * 2 + 2)
+
+
 def test_a_method_is_born_at_zero_for_each_device_that_has_it() -> None:
     samples = scraped(snapshot((), (device_state(gpu()), device_state(dram()))))
     of_gpu = {"component": "gpu", "device": gpu().id}
@@ -201,6 +293,10 @@ def test_what_is_unknown_is_absent_and_never_zero() -> None:
     for name in (
         "run_power_watts",
         "run_end_time_seconds",
+        "run_node_energy_joules_total",
+        "run_cpu_seconds_total",
+        "run_processes",
+        "run_progress_ratio",
         "device_power_watts",
         "device_utilization_ratio",
         "grid_intensity_timestamp_seconds",
@@ -257,6 +353,7 @@ def test_a_run_and_its_devices_are_described() -> None:
             scheduler="slurm",
             scheduler_job_id="4242",
             zone="DE",
+            idle_policy="exclusive",
         )
         == 1.0
     )
@@ -285,12 +382,14 @@ def test_a_device_without_an_index_has_an_empty_one() -> None:
         ("run_id", "label_run_id"),
         ("run-id", "label_run_id"),
         ("zone", "label_zone"),
+        ("idle_policy", "label_idle_policy"),
     ],
 )
 def test_a_users_label_gets_a_name_that_prometheus_accepts(key: str, shown: str) -> None:
     labels = info_labels(run_info(labels=((key, "x"),)), "DE")
     assert labels[shown] == "x"
-    assert len(labels) == 6
+    assert len(labels) == 7
+    assert list(labels)[-1] == shown
 
 
 def test_labels_that_become_the_same_name_are_all_kept() -> None:

@@ -21,22 +21,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon import journal, recorder
+from carbonmon import journal, runfiles
 from carbonmon.errors import ConfigError
 from carbonmon.files import append_durably, read_file, replace_file
 from carbonmon.model import Snapshot
-from carbonmon.recorder import Recorder, is_watched
-from carbonmon.recovery import read_checkpoint, read_series
+from carbonmon.recorder import Recorder
+from carbonmon.recovery import read_checkpoint
+from carbonmon.runfiles import RunFiles, boot_id, is_watched
+from carbonmon.series import read_series
 from tests import records
 from tests.fuzz.folders import a_snapshot, series_bytes
 from tests.harness import FakeClock
 
 NODE = a_snapshot()
+RUN_ID = NODE.runs[0].info.id
 
 
 def at(samples: int) -> Snapshot:
     """A snapshot after so many samples, a minute each, so that every one is due for the series."""
     return NODE._replace(samples=samples, at_s=60.0 * samples, clock_s=60.0 * samples)
+
+
+def final(samples: int) -> Snapshot:
+    """The last snapshot after so many samples: its run has ended."""
+    last = at(samples)
+    return last._replace(runs=(last.runs[0]._replace(ended_at_s=last.at_s),))
 
 
 class Run:
@@ -46,7 +55,8 @@ class Run:
         self.folder = folder
         self.latest = at(1)
         self.clock = FakeClock()
-        self.recorder = Recorder(folder, self.clock, Path("/proc"), [], lambda: self.latest, self.fresh)
+        self.recorder = Recorder(self.clock, [], lambda: self.latest, self.fresh)
+        self.recorder.add(RUN_ID, RunFiles(folder, boot_id(Path("/proc"))))
 
     def fresh(self, timeout_s: float) -> Snapshot:
         return self.latest
@@ -138,7 +148,7 @@ def test_where_no_thread_can_be_started_the_run_ends_as_ever(run: Run, monkeypat
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     run.recorder.start()
-    assert run.recorder.finish(at(2))
+    assert run.recorder.finish(final(2))
     run.recorder.abandon()
     run.close()
     assert not is_watched(run.folder)
@@ -147,7 +157,7 @@ def test_where_no_thread_can_be_started_the_run_ends_as_ever(run: Run, monkeypat
 def test_a_boot_id_that_is_no_text_is_unknown(tmp_path: Path):
     (tmp_path / "sys/kernel/random").mkdir(parents=True)
     (tmp_path / "sys/kernel/random/boot_id").write_bytes(b"\xff\xfe")
-    assert recorder.boot_id(tmp_path) == ""
+    assert boot_id(tmp_path) == ""
 
 
 # ---- the files ----
@@ -155,7 +165,7 @@ def test_a_boot_id_that_is_no_text_is_unknown(tmp_path: Path):
 
 def test_a_finished_run_has_its_last_snapshot_in_its_files(run: Run):
     run.recorder.start()
-    assert run.recorder.finish(at(7))
+    assert run.recorder.finish(final(7))
     assert run.saved() == 7
     assert read_series(run.folder)[0][-1]["at_s"] == 420.0
     assert names(run.folder) == sorted(journal.FILES)
@@ -365,9 +375,8 @@ def test_what_is_shown_never_steps_back(events: list[str], resumed: bool):
         clock = FakeClock()
         before = at(5) if resumed else None
         shown: list[int] = []
-        watch = Recorder(
-            Path(folder), clock, Path("/proc"), [], lambda: latest, lambda _: latest, before=before
-        )
+        watch = Recorder(clock, [], lambda: latest, lambda _: latest, before=before)
+        watch.add(RUN_ID, RunFiles(Path(folder), "a boot"))
         with closing(watch):
             for event in events:
                 if event == "sample":
@@ -377,7 +386,7 @@ def test_what_is_shown_never_steps_back(events: list[str], resumed: bool):
                     watch.write(latest)
                 elif event == "fail":
                     full = OSError(errno.ENOSPC, "No space left on device")
-                    with mock.patch.object(recorder, "replace_file", side_effect=full), suppress(OSError):
+                    with mock.patch.object(runfiles, "replace_file", side_effect=full), suppress(OSError):
                         watch.write(latest)
                 else:
                     clock.time_s += {"look": 0.0, "wait": 5.0, "long wait": 100.0}[event]
@@ -390,5 +399,5 @@ def test_what_is_shown_never_steps_back(events: list[str], resumed: bool):
 def test_where_no_thread_can_be_had_the_end_is_written_all_the_same(run: Run):
     with mock.patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")):
         run.recorder.start()
-    assert run.recorder.finish(at(9))
+    assert run.recorder.finish(final(9))
     assert run.saved() == 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,15 @@ from typing import Any
 import pytest
 
 from carbonmon import journal
-from carbonmon.recovery import LARGEST, JournalError, read_checkpoint, read_run, read_series
+from carbonmon.checked import LARGEST, JournalError
+from carbonmon.ledger import RunAccount
+from carbonmon.model import MAIN_PHASE
+from carbonmon.recovery import read_checkpoint, read_run
+from carbonmon.sampler import Sampler
+from carbonmon.series import read_series
 from tests import records
 from tests.fuzz.folders import a_snapshot, series_bytes, write
+from tests.harness import FakeClock, FixedIntensity
 
 SNAPSHOT = a_snapshot()
 Edit = Callable[[dict[str, Any]], object]
@@ -58,6 +65,8 @@ def test_a_newer_schema_is_an_error_that_says_so(folder: Path, name: str):
         (lambda d: d["run"].update(command=["python", None]), "'command' must hold texts"),
         (lambda d: d["run"].update(started_at_s=-1), "run.started_at_s cannot be -1"),
         (lambda d: d["run"].pop("host"), "'host' must be str, and is None"),
+        (lambda d: d["run"].update(idle_policy="mine"), "run.idle_policy cannot be 'mine'"),
+        (lambda d: d["run"].update(uid=-1), "run.uid cannot be -1"),
         (lambda d: d.update(devices=[5]), "a device must be an object, and is 5"),
         (lambda d: d["devices"].append(d["devices"][0]), "'devices' holds the same twice"),
         (lambda d: d["devices"][0].update(share_ratio=1.5), "device.share_ratio cannot be 1.5"),
@@ -94,6 +103,20 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
         (lambda d: d["intensity"].__setitem__(5, "guess"), "intensity.kind cannot be 'guess'"),
         (lambda d: d["total_fields"].reverse(), "'total_fields' names other fields"),
         (lambda d: d.pop("pue_ratio"), "pue_ratio cannot be None"),
+        (lambda d: d.pop("device_fields"), "'device_fields' names other fields"),
+        (lambda d: d.update(device_fields=d["device_fields"][:10]), "'device_fields' names other fields"),
+        (lambda d: d["meter_fields"].append("colour"), "'meter_fields' names other fields"),
+        (lambda d: d["node_fields"].pop(), "'node_fields' names other fields"),
+        (lambda d: d["devices"][0][1].pop(), "devices[0] must have 17 values, and has 16"),
+        (lambda d: d["meters"][0][1].pop(), "meters[0] must have 6 values, and has 5"),
+        (lambda d: d["node"][0].__setitem__(1, -1.0), "node[0].counter_j cannot be -1.0"),
+        (lambda d: d["node"].append(d["node"][0]), "'node' holds the same twice"),
+        (lambda d: d.update(shares=[["GPU-0", 1]]), "shares of 'GPU-0' cannot be 1"),
+        (lambda d: d.update(ranks=[[0, 0]]), "ranks[0] must have 3 values, and has 2"),
+        (lambda d: d.update(progress=[3]), "progress must be steps done and steps in all, and has 1"),
+        (lambda d: d.update(progress=[None, 3.0]), "progress cannot be None"),
+        (lambda d: d.update(cpu_s=-0.5), "cpu_s cannot be -0.5"),
+        (lambda d: d.update(phase=None), "phase cannot be None"),
     ],
 )
 def test_a_mistake_in_a_checkpoint_is_named(folder: Path, change: Edit, expected: str):
@@ -106,7 +129,7 @@ def test_a_mistake_in_a_checkpoint_is_named(folder: Path, change: Edit, expected
 def test_files_of_two_runs_are_not_mixed(folder: Path, tmp_path: Path):
     (run,) = SNAPSHOT.runs
     other = SNAPSHOT._replace(runs=(run._replace(info=records.run_info("mine")),))
-    (folder / journal.CHECKPOINT_FILE).write_text(journal.checkpoint_text(other, ""))
+    (folder / journal.CHECKPOINT_FILE).write_text(journal.checkpoint_text(other, other.runs[0], ""))
     assert "belongs to run 'mine'" in refused(folder)
 
 
@@ -115,6 +138,67 @@ def test_a_deep_value_does_not_make_the_error_itself_fail(folder: Path):
     path = folder / journal.CHECKPOINT_FILE
     path.write_text(path.read_text().replace('"samples":3600', f'"samples":{deep}'))
     assert "samples cannot be a list" in refused(folder) or "damaged, not JSON" in refused(folder)
+
+
+# ---- files of an older version ----
+
+LATER_IN_RUN = ("idle_policy", "uid")
+LATER_IN_CHECKPOINT = ("cpu_s", "phase", "progress", "ranks", "shares", "node_fields", "node")
+
+
+def make_old(folder: Path) -> None:
+    """The folder as the version wrote it that knew one run alone, which owned the node."""
+
+    def run(document: dict[str, Any]) -> None:
+        for key in LATER_IN_RUN:
+            del document["run"][key]
+
+    def checkpoint(document: dict[str, Any]) -> None:
+        for key in LATER_IN_CHECKPOINT:
+            del document[key]
+        assert document["device_fields"].pop() == "emissions_g"
+        for _, values in document["devices"]:
+            values.pop()
+
+    edit(folder / journal.RUN_FILE, run)
+    edit(folder / journal.CHECKPOINT_FILE, checkpoint)
+
+
+def test_a_run_of_an_older_version_is_read_with_what_it_did_not_know_left_open(folder: Path):
+    make_old(folder)
+    (now,) = SNAPSHOT.runs
+    (run,) = read_checkpoint(folder).snapshot.runs
+    info = dataclasses.replace(now.info, idle_policy="exclusive", uid=None)
+    assert run == now._replace(
+        info=info, node=(), shares=(), cpu_s=None, phase=MAIN_PHASE, progress=None, ranks=()
+    )
+    assert read_checkpoint(folder).snapshot.devices == tuple(
+        state._replace(emissions_g=0.0) for state in SNAPSHOT.devices
+    )
+    assert read_checkpoint(folder).snapshot.meters == SNAPSHOT.meters
+    assert read_run(folder)[0] == info
+
+
+def test_an_older_version_s_run_goes_on_with_its_totals(folder: Path):
+    make_old(folder)
+    before = read_checkpoint(folder).snapshot
+    devices = [state.device for state in before.devices]
+    sampler = Sampler(
+        [], {device.id: device for device in devices}, [], FixedIntensity(), FakeClock(), 1.0, 1.0, "test"
+    )
+    sampler.resume(RunAccount(before.runs[0].info, devices), before, 1.0, same_boot=True)
+    (run,) = sampler.latest.runs
+    assert run.totals == SNAPSHOT.runs[0].totals
+    assert run.duration_s == SNAPSHOT.runs[0].duration_s + 1.0
+    assert [(row.device_id, row.counter_j) for row in run.node] == [(device.id, 0.0) for device in devices], (
+        "what the node drew before is not known"
+    )
+
+
+def test_an_older_version_s_short_rows_are_no_excuse_for_shorter_ones(folder: Path):
+    make_old(folder)
+    edit(folder / journal.CHECKPOINT_FILE, lambda document: document["devices"][1][1].pop())
+    assert "devices[1] must have 16 values, and has 15" in refused(folder)
 
 
 # ---- the series ----

@@ -22,6 +22,17 @@ def test_a_default_id_is_made_unique_and_a_given_one_is_taken_as_it_is(tmp_path:
     assert create(tmp_path, "mine", "train").name == "mine"
 
 
+def test_the_folders_of_several_nodes_are_told_apart_where_their_runs_have_one_id(tmp_path: Path):
+    assert create(tmp_path, "mine", "train", ".node-1").name == "mine.node-1"
+    assert create(tmp_path, "mine", "train", ".node-2").name == "mine.node-2"
+    assert [create(tmp_path, None, "train", ".node-1").name for _ in range(2)] == [
+        "train.node-1",
+        "train-2.node-1",
+    ]
+    with pytest.raises(ConfigError, match="--run-id: 'mine' exists already"):
+        create(tmp_path, "mine", "train", ".node-1")
+
+
 def test_runs_that_start_at_once_never_share_a_folder(tmp_path: Path):
     with ThreadPoolExecutor(8) as pool:
         folders = list(pool.map(lambda _: create(tmp_path, None, "train"), range(40)))

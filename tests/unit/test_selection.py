@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.errors import ConfigError
-from carbonmon.selection import Chosen, FoundGpu, MigInstance, check_entries, choose, parse_gpu_model
+from carbonmon.selection import (
+    Chosen,
+    FoundGpu,
+    MigInstance,
+    allocate,
+    check_entries,
+    choose,
+    parse_gpu_model,
+)
 
 A = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 B = "GPU-8932aaaa-0000-1111-2222-333344445555"
@@ -149,6 +157,57 @@ def test_an_instance_by_its_old_name_is_found_if_the_driver_names_it_so_else_its
     assert "share of the GPU is unknown" in pick.share_note
     (pick,), _ = by_cuda(SLICED, f"{old},MIG-{A}/8/0")
     assert pick.share_ratio == 1.0
+
+
+# ---- what a job was given ----
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"CUDA_VISIBLE_DEVICES": ""}, {}),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, {}),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, {B: 1.0}),
+        ({"SLURM_JOB_GPUS": "0,2", "CUDA_VISIBLE_DEVICES": "0,1"}, {A: 1.0, C: 1.0}),
+        ({"SLURM_JOB_GPUS": "0,2", "SLURM_STEP_GPUS": "2"}, {C: 1.0}),
+        ({"SLURM_STEP_GPUS": f" {A} , 1"}, {A: 1.0, B: 1.0}),
+        ({"SLURM_JOB_GPUS": "", "CUDA_VISIBLE_DEVICES": "1"}, {C: 1.0}),
+        ({"NVIDIA_VISIBLE_DEVICES": f"{A},{B}", "CUDA_VISIBLE_DEVICES": "0"}, {A: 1.0, B: 1.0}),
+        ({"NVIDIA_VISIBLE_DEVICES": "2"}, {C: 1.0}),
+        ({"NVIDIA_VISIBLE_DEVICES": "all"}, None),
+        ({"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": "0"}, {B: 1.0}),
+        ({"NVIDIA_VISIBLE_DEVICES": "none"}, None),
+        ({"NVIDIA_VISIBLE_DEVICES": ""}, None),
+    ],
+)
+def test_the_scheduler_says_what_was_allocated_before_the_container_and_cuda(
+    environ: dict[str, str], expected: dict[str, float] | None
+):
+    assert allocate(ALIKE, None, environ) == (expected, [])
+
+
+def test_the_user_s_gpus_are_the_allocation_whatever_the_environment_says():
+    environ = {"SLURM_JOB_GPUS": "0", "CUDA_VISIBLE_DEVICES": ""}
+    assert allocate(ALIKE, ("1",), environ) == ({B: 1.0}, [])
+    allocated, notes = allocate(ALIKE, ("9",), environ)
+    assert allocated == {}
+    assert notes[0].startswith("--gpus 9: no such GPU here")
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "NVIDIA_VISIBLE_DEVICES"])
+@pytest.mark.parametrize("text", ["1,7", "0-3", "0,,1", "0:0"])
+def test_a_list_that_names_gpus_that_are_not_here_is_another_view_and_not_used(variable: str, text: str):
+    allocated, notes = allocate(ALIKE, None, {variable: text, "CUDA_VISIBLE_DEVICES": "2"})
+    assert allocated == {A: 1.0}
+    assert notes[0].startswith(f"{variable}={text}: no GPU")
+    assert allocate(ALIKE, None, {variable: text})[0] is None
+
+
+def test_mig_instances_are_fractions_of_their_gpu():
+    environ = {"NVIDIA_VISIBLE_DEVICES": f"{ONE},{TWO}"}
+    assert allocate(SLICED, None, environ) == ({A: pytest.approx(2 / 7)}, [])
+    assert allocate(SLICED, None, {"CUDA_VISIBLE_DEVICES": THREE}) == ({A: pytest.approx(4 / 7)}, [])
 
 
 # ---- laws ----

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from carbonmon_exporters.document import rfc3339
 from carbonmon_exporters.summary import (
     SCHEMA_FILE,
     MonitorCost,
+    SummaryExporter,
     describe,
+    describe_run,
     monitor_cost,
     open_exporter,
     summarize,
@@ -25,8 +29,7 @@ from carbonmon_exporters.text import duration_text, energy_text, mass_text, perc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.errors import CarbonmonError
-from carbonmon.model import METHODS, Device, RunTotal, Snapshot, Uncertainty
+from carbonmon.model import METHODS, Device, NodeTotal, Rank, RunState, RunTotal, Snapshot, Uncertainty
 from carbonmon.ports import ExporterSettings
 from tests.records import (
     HOSTILE_TEXTS,
@@ -61,6 +64,17 @@ def with_rows(*rows: RunTotal, devices: tuple[Device, ...] = (), **options: Any)
     return snapshot((run_state(totals=rows),), tuple(map(device_state, present)), **options)
 
 
+def with_phases(*names: str) -> Snapshot:
+    """A run with these phases beside main; the first has 1000 J, each next one 1 J more."""
+    rows = [run_total(gpu().id, "gpu", "counter", 10.0)]
+    rows += [
+        run_total(gpu().id, "gpu", "counter", 1000.0 + number, phase=name)
+        for number, name in enumerate(names or ("train",))
+    ]
+    seconds = (("main", 60.0), *((name, 30.0) for name in names or ("train",)))
+    return snapshot((run_state(totals=tuple(rows), phases_s=seconds),), (device_state(gpu()),))
+
+
 # Shape
 
 
@@ -68,12 +82,45 @@ def test_the_schema_is_itself_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_the_schema_names_every_key_and_lets_none_be_left_out() -> None:
-    fixed = [SCHEMA, *SCHEMA["$defs"].values(), SCHEMA["$defs"]["carbon"]["properties"]["intensity"]]
-    for shape in fixed:
+SINCE_SEVERAL_RUNS = {
+    "run": ["cpu_s", "idle_policy", "progress", "ranks"],
+    "energy": ["node"],
+    "device": ["node_energy_j"],
+    "phase": ["components", "measured_ratio"],
+}
+"""Keys that files of earlier versions lack, by the shape that has them."""
+
+
+def test_the_schema_names_every_key_and_lets_none_be_left_out_that_was_always_there() -> None:
+    intensity = SCHEMA["$defs"]["carbon"]["properties"]["intensity"]
+    shapes = {"": SCHEMA, **SCHEMA["$defs"], "intensity": intensity}
+    for name, shape in shapes.items():
         if "required" in shape:
             assert shape["additionalProperties"] is False
-            assert sorted(shape["required"]) == sorted(shape["properties"])
+            optional = SINCE_SEVERAL_RUNS.get(name, [])
+            assert sorted([*shape["required"], *optional]) == sorted(shape["properties"])
+
+
+def of_an_earlier_version(summary: dict[str, Any]) -> dict[str, Any]:
+    """The same summary without what that version did not know."""
+    old: dict[str, Any] = copy.deepcopy(summary)
+    for name, shapes in {
+        "run": [old["run"]],
+        "energy": [old["energy"]],
+        "device": old["energy"]["devices"],
+        "phase": old["energy"]["phases"].values(),
+    }.items():
+        for shape in shapes:
+            for key in SINCE_SEVERAL_RUNS[name]:
+                del shape[key]
+    return old
+
+
+def test_a_file_of_an_earlier_version_stays_valid_and_has_its_table() -> None:
+    new = of(with_phases())
+    old = of_an_earlier_version(new)
+    VALIDATOR.validate(old)
+    assert table_text(old) == table_text(new)
 
 
 @pytest.mark.parametrize("state", ["running", "final", "recovered"])
@@ -103,6 +150,25 @@ def test_a_run_says_what_it_was_and_how_it_ended() -> None:
     assert (run["scheduler"], run["scheduler_job_id"]) == ("slurm", "4242")
 
 
+def test_a_run_says_who_took_part_and_how_far_it_is() -> None:
+    run = run_state(
+        run_info(idle_policy="proportional"),
+        cpu_s=12.5,
+        progress=(600.0, None),
+        ranks=(Rank(0, 0, 2), Rank(1, None, None)),
+    )
+    shown = of(snapshot((run,)))["run"]
+    assert shown["idle_policy"] == "proportional"
+    assert shown["cpu_s"] == 12.5
+    assert shown["progress"] == {"step": 600.0, "total": None}
+    assert shown["ranks"] == [
+        {"rank": 0, "local_rank": 0, "world_size": 2},
+        {"rank": 1, "local_rank": None, "world_size": None},
+    ]
+    bare = of(snapshot((run_state(),)))["run"]
+    assert (bare["cpu_s"], bare["progress"], bare["ranks"]) == (None, None, [])
+
+
 def test_what_is_unknown_is_null_and_never_zero() -> None:
     device = gpu()
     silent = device_state(
@@ -116,8 +182,16 @@ def test_what_is_unknown_is_null_and_never_zero() -> None:
     info = run_info(scheduler="", scheduler_job_id="")
     summary = of(snapshot((run_state(info, power_w=((device.id, None),)),), (silent,)))
     row = summary["energy"]["devices"][0]
-    for key in ("mean_power_w", "peak_power_w", "utilization_ratio", "unobserved_s", "share_note"):
+    for key in (
+        "mean_power_w",
+        "peak_power_w",
+        "utilization_ratio",
+        "unobserved_s",
+        "share_note",
+        "node_energy_j",
+    ):
         assert row[key] is None
+    assert summary["energy"]["node"] is None
     for key in ("ended_at", "exit_code", "signal", "scheduler", "scheduler_job_id"):
         assert summary["run"][key] is None
     assert summary["monitor"]["own_cpu_s"] is None
@@ -189,12 +263,118 @@ def test_phases_have_their_energy_emissions_and_seconds() -> None:
         run_total(gpu().id, "gpu", "counter", 20.0, emissions_g=2.0, phase="eval"),
         run_total("dram-0", "dram", "tdp", 5.0, emissions_g=0.5, phase="eval"),
     )
-    run = run_state(totals=rows, phases_s=(("main", 60.0), ("eval", 30.0), ("idle", 5.0)))
-    assert of(snapshot((run,), (device_state(gpu()), device_state(dram()))))["energy"]["phases"] == {
-        "main": {"energy_j": 10.0, "emissions_g": 1.0, "duration_s": 60.0},
-        "eval": {"energy_j": 25.0, "emissions_g": 2.5, "duration_s": 30.0},
-        "idle": {"energy_j": 0.0, "emissions_g": 0.0, "duration_s": 5.0},
+    run = run_state(totals=rows, phases_s=(("eval", 30.0), ("main", 60.0), ("idle", 5.0)))
+    phases = of(snapshot((run,), (device_state(gpu()), device_state(dram()))))["energy"]["phases"]
+    assert list(phases) == ["main", "eval", "idle"], "main first, then as they came"
+    assert phases == {
+        "main": {
+            "energy_j": 10.0,
+            "emissions_g": 1.0,
+            "duration_s": 60.0,
+            "measured_ratio": 1.0,
+            "components": {"gpu": {"energy_j": 10.0, "measured_ratio": 1.0}},
+        },
+        "eval": {
+            "energy_j": 25.0,
+            "emissions_g": 2.5,
+            "duration_s": 30.0,
+            "measured_ratio": 0.8,
+            "components": {
+                "gpu": {"energy_j": 20.0, "measured_ratio": 1.0},
+                "dram": {"energy_j": 5.0, "measured_ratio": 0.0},
+            },
+        },
+        "idle": {
+            "energy_j": 0.0,
+            "emissions_g": 0.0,
+            "duration_s": 5.0,
+            "measured_ratio": None,
+            "components": {},
+        },
     }
+
+
+def test_a_phase_may_have_any_name() -> None:
+    rows = tuple(
+        run_total(gpu().id, "gpu", "counter", joules, phase=name)
+        for joules, name in enumerate((*HOSTILE_TEXTS, UNDECODABLE), start=1)
+    )
+    phases = of(snapshot((run_state(totals=rows),), (device_state(gpu()),)))["energy"]["phases"]
+    for joules, name in enumerate((*HOSTILE_TEXTS, r"caf\udce9"), start=1):
+        assert phases[name]["energy_j"] == joules
+
+
+# The node
+
+
+def test_the_node_is_every_metered_device_while_the_run_lasted() -> None:
+    run = run_state(
+        totals=(run_total(gpu(0).id, "gpu", "counter", 250.0),),
+        node=(
+            NodeTotal(gpu(0).id, 300.0, 100.0, 0.0, 4.0),
+            NodeTotal(gpu(1).id, 500.0, 0.0, 0.0, 5.0),
+            NodeTotal(dram().id, 0.0, 0.0, 100.0, 1.0),
+        ),
+    )
+    energy = of(snapshot((run,), tuple(map(device_state, (gpu(0), gpu(1), dram())))))["energy"]
+    assert energy["node"] == {
+        "total_j": 1000.0,
+        "emissions_g": 10.0,
+        "measured_ratio": 0.9,
+        "share_ratio": 0.25,
+        "components": {
+            "gpu": {"energy_j": 900.0, "measured_ratio": 1.0},
+            "dram": {"energy_j": 100.0, "measured_ratio": 0.0},
+        },
+    }
+    assert [(device["id"], device["node_energy_j"]) for device in energy["devices"]] == [(gpu(0).id, 400.0)]
+
+
+def test_a_run_that_owns_the_node_has_all_of_it() -> None:
+    assert of(node())["energy"]["node"]["share_ratio"] == 1.0
+
+
+def test_of_a_node_that_drew_nothing_no_part_is_known() -> None:
+    run = run_state(node=(NodeTotal(gpu().id, 0.0, 0.0, 0.0, 0.0),))
+    shown = of(snapshot((run,), (device_state(gpu()),)))["energy"]["node"]
+    assert shown["total_j"] == 0.0
+    assert (shown["measured_ratio"], shown["share_ratio"]) == (None, None)
+
+
+def test_a_rounding_error_makes_no_part_larger_than_the_whole() -> None:
+    run = run_state(
+        totals=(run_total(gpu().id, "gpu", "counter", 100.000001),),
+        node=(NodeTotal(gpu().id, 100.0, 0.0, 0.0, 0.0),),
+    )
+    assert of(snapshot((run,), (device_state(gpu()),)))["energy"]["node"]["share_ratio"] == 1.0
+
+
+@pytest.mark.parametrize("node_j", [10.0, 1000.0])
+def test_the_part_is_unknown_where_the_node_lacks_a_device_of_the_run(node_j: float) -> None:
+    run = run_state(
+        totals=(
+            run_total(gpu().id, "gpu", "counter", 10.0),
+            run_total("GPU-gone", "gpu", "counter", 50.0),
+        ),
+        node=(NodeTotal(gpu().id, node_j, 0.0, 0.0, 0.0),),
+    )
+    energy = of(snapshot((run,), (device_state(gpu()),)))["energy"]
+    assert energy["node"]["share_ratio"] is None
+    assert [device["node_energy_j"] for device in energy["devices"]] == [node_j, None]
+
+
+def test_a_device_says_how_the_runs_part_was_found() -> None:
+    sliced = replace(gpu(1), share_ratio=0.5, share_note="MIG instance: 3 of 7 slices")
+    run = run_state(
+        totals=tuple(run_total(gpu(index).id, "gpu", "counter", 1.0) for index in range(2)),
+        shares=((gpu(0).id, "shared: by SM utilisation"), ("GPU-other", "x")),
+    )
+    devices = of(snapshot((run,), (device_state(gpu(0)), device_state(sliced))))["energy"]["devices"]
+    assert devices[0]["share_note"] == "shared: by SM utilisation"
+    assert devices[1]["share_note"] == "MIG instance: 3 of 7 slices"
+
+
+# Devices
 
 
 def test_a_device_shows_the_runs_own_joules_and_the_devices_own_power() -> None:
@@ -358,7 +538,7 @@ def folder_of(tmp_path: Path, name: str = "slurm-4242") -> Path:
 
 def test_the_file_is_in_the_runs_folder_and_obeys_the_schema(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
-    exporter = open_exporter(ExporterSettings(run_folder=folder))
+    exporter = open_exporter(ExporterSettings(run_folders={"slurm-4242": folder}))
     shown = node()
     place = exporter.start(lambda: shown)
     assert not (folder / "summary.json").exists()
@@ -413,27 +593,136 @@ def test_a_file_system_that_cannot_sync_a_folder_is_no_error(
 
 
 def test_a_missing_folder_is_an_os_error_for_the_guard(tmp_path: Path) -> None:
-    exporter = open_exporter(ExporterSettings(run_folder=tmp_path / "gone"))
+    exporter = open_exporter(ExporterSettings(run_folders={"slurm-4242": tmp_path / "gone"}))
     with pytest.raises(FileNotFoundError):
         exporter.finish(node(1, 0, 0))
 
 
-def test_without_a_folder_there_is_no_summary() -> None:
-    with pytest.raises(CarbonmonError, match="needs a run's folder"):
-        open_exporter(ExporterSettings())
+# Many runs
 
 
-def test_of_several_runs_the_folders_own_is_written(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, "b")
-    shown = snapshot((run_state(run_info("a")), run_state(run_info("b"))))
-    open_exporter(ExporterSettings(run_folder=folder)).finish(shown)
-    assert json.loads((folder / "summary.json").read_text())["run"]["id"] == "b"
+def read(folder: Path) -> dict[str, Any]:
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    VALIDATOR.validate(summary)
+    assert isinstance(summary, dict)
+    return summary
 
 
-def test_of_several_runs_none_is_taken_for_another(tmp_path: Path) -> None:
-    shown = snapshot((run_state(run_info("a")), run_state(run_info("b"))))
-    with pytest.raises(CarbonmonError, match="none of the 2 runs"):
-        open_exporter(ExporterSettings(run_folder=folder_of(tmp_path, "c"))).finish(shown)
+def folders_of(tmp_path: Path, *run_ids: str) -> dict[str, Path]:
+    return {run_id: folder_of(tmp_path, f"{run_id}-node-7") for run_id in run_ids}
+
+
+def with_runs(*runs: RunState, samples: int = 1) -> Snapshot:
+    return snapshot(runs, samples=samples)
+
+
+def going(run_id: str) -> RunState:
+    return run_state(run_info(run_id))
+
+
+def ended(run_id: str, ended_at_s: float = 1_795_003_600.0) -> RunState:
+    return run_state(run_info(run_id), ended_at_s=ended_at_s, exit_code=0)
+
+
+def test_without_a_run_there_is_no_place_to_name_and_nothing_to_write(tmp_path: Path) -> None:
+    exporter = open_exporter(ExporterSettings())
+    shown = with_runs(going("a"))
+    assert exporter.start(lambda: shown) == ""
+    exporter.checkpoint(shown)
+    exporter.finish(shown)
+
+
+def test_with_several_runs_there_is_no_one_place_to_name(tmp_path: Path) -> None:
+    exporter = open_exporter(ExporterSettings(run_folders=folders_of(tmp_path, "a", "b")))
+    assert exporter.start(with_runs) == ""
+
+
+def test_each_run_is_written_into_its_own_folder_whatever_the_folders_name(tmp_path: Path) -> None:
+    folders = {"a": folder_of(tmp_path, "b"), "b": folder_of(tmp_path, "c")}
+    exporter = open_exporter(ExporterSettings(run_folders=folders))
+    exporter.checkpoint(with_runs(going("a"), going("b"), going("without a folder")))
+    assert {run_id: read(folder)["run"]["id"] for run_id, folder in folders.items()} == {"a": "a", "b": "b"}
+    assert {read(folder)["state"] for folder in folders.values()} == {"running"}
+
+
+def test_a_run_that_comes_later_is_written_at_its_first_sight(tmp_path: Path) -> None:
+    folders: dict[str, Path] = {}
+    exporter = open_exporter(ExporterSettings(run_folders=folders))
+    exporter.checkpoint(with_runs())
+    folders.update(folders_of(tmp_path, "a"))
+    exporter.checkpoint(with_runs(going("a"), samples=5))
+    assert read(folders["a"])["monitor"]["samples"] == 5
+
+
+def test_a_running_summary_is_written_once_a_minute(tmp_path: Path) -> None:
+    folders = folders_of(tmp_path, "a", "b")
+    exporter = open_exporter(ExporterSettings(run_folders=folders))
+    exporter.checkpoint(with_runs(going("a"), samples=10))
+    exporter.checkpoint(with_runs(going("a"), going("b"), samples=40))
+    exporter.checkpoint(with_runs(going("a"), going("b"), samples=69))
+    assert read(folders["a"])["monitor"]["samples"] == 10
+    exporter.checkpoint(with_runs(going("a"), going("b"), samples=70))
+    assert read(folders["a"])["monitor"]["samples"] == 70
+    assert read(folders["b"])["monitor"]["samples"] == 40
+
+
+def test_the_final_summary_of_a_run_is_written_once_and_at_once(tmp_path: Path) -> None:
+    folders = folders_of(tmp_path, "a")
+    exporter = open_exporter(ExporterSettings(run_folders=folders))
+    exporter.checkpoint(with_runs(going("a"), samples=10))
+    exporter.checkpoint(with_runs(ended("a"), samples=15))
+    assert (read(folders["a"])["state"], read(folders["a"])["monitor"]["samples"]) == ("final", 15)
+    exporter.checkpoint(with_runs(ended("a"), samples=90))
+    exporter.finish(with_runs(ended("a"), samples=95))
+    assert read(folders["a"])["monitor"]["samples"] == 15
+
+
+def test_at_the_end_each_run_that_has_no_final_summary_gets_one(tmp_path: Path) -> None:
+    folders = folders_of(tmp_path, "a", "b")
+    exporter = open_exporter(ExporterSettings(run_folders=folders))
+    exporter.checkpoint(with_runs(ended("a"), going("b"), samples=10))
+    exporter.finish(with_runs(ended("a"), ended("b"), samples=12))
+    assert [(read(folder)["state"], read(folder)["monitor"]["samples"]) for folder in folders.values()] == [
+        ("final", 10),
+        ("final", 12),
+    ]
+
+
+def test_a_run_that_is_resumed_runs_again_and_ends_again(tmp_path: Path) -> None:
+    folders = folders_of(tmp_path, "a")
+    exporter = open_exporter(ExporterSettings(run_folders=folders))
+    exporter.checkpoint(with_runs(going("a"), samples=10))
+    exporter.checkpoint(with_runs(ended("a"), samples=15))
+    exporter.checkpoint(with_runs(going("a"), samples=20))
+    assert read(folders["a"])["state"] == "running"
+    exporter.checkpoint(with_runs(ended("a", 1_795_009_999.0), samples=25))
+    assert (read(folders["a"])["state"], read(folders["a"])["monitor"]["samples"]) == ("final", 25)
+
+
+def test_one_run_that_cannot_be_written_keeps_no_other_from_it_and_is_tried_again(tmp_path: Path) -> None:
+    folders = {"a": tmp_path / "gone", **folders_of(tmp_path, "b"), "c": tmp_path / "gone too"}
+    exporter = open_exporter(ExporterSettings(run_folders=folders))
+    runs = (going("a"), going("b"), going("c"))
+    with pytest.raises(FileNotFoundError, match=r"gone/"):
+        exporter.checkpoint(with_runs(*runs, samples=10))
+    assert read(folders["b"])["state"] == "running"
+    folders["a"].mkdir()
+    folders["c"].mkdir()
+    exporter.checkpoint(with_runs(*runs, samples=15))
+    assert read(folders["a"])["monitor"]["samples"] == 15
+    assert read(folders["b"])["monitor"]["samples"] == 10
+    folders["a"].rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError):
+        exporter.finish(with_runs(*map(ended, "abc")))
+    assert (read(folders["b"])["state"], read(folders["c"])["state"]) == ("final", "final")
+
+
+def test_runs_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    folders = folders_of(tmp_path, "a", "b")
+    exporter = SummaryExporter(folders, tmp_path)
+    exporter.checkpoint(with_runs(going("a"), ended("b")))
+    exporter.checkpoint(with_runs())
+    assert (exporter._due_samples, exporter._final) == ({}, {})
 
 
 def test_the_monitors_peak_memory_comes_from_the_given_procfs(tmp_path: Path) -> None:
@@ -522,6 +811,99 @@ def test_no_name_breaks_the_table_or_the_terminal(name: str) -> None:
     assert all(character.isprintable() or character == "\n" for character in text)
     assert max(map(len, text.splitlines())) <= 100
     text.encode("utf-8")
+
+
+def other_users(shown: Snapshot) -> Snapshot:
+    """The same run on a node that drew four times as much."""
+    (run,) = shown.runs
+    drawn = {
+        row.device_id: sum(other.energy_j for other in run.totals if other.device_id == row.device_id)
+        for row in run.totals
+    }
+    totals = tuple(NodeTotal(device_id, 4 * joules, 0.0, 0.0, 0.0) for device_id, joules in drawn.items())
+    return shown._replace(runs=(run._replace(node=totals),))
+
+
+def test_the_table_says_what_else_the_node_drew() -> None:
+    lines = table_text(of(other_users(with_phases()))).splitlines()
+    assert lines[2] == "  node       4.04 kJ in all while it ran: 25.0 % of it is this run's"
+
+
+def test_the_table_says_nothing_of_a_node_that_the_run_has_to_itself() -> None:
+    shown = other_users(with_phases())
+    (run,) = shown.runs
+    for node_j, is_said in ((1010.0, False), (1010.4, False), (1010.6, True)):
+        totals = (NodeTotal(gpu().id, node_j, 0.0, 0.0, 0.0),)
+        text = table_text(of(shown._replace(runs=(run._replace(node=totals),))))
+        assert ("\n  node " in text) is is_said
+    assert "\n  node " not in table_text(of(with_phases()))
+    assert "\n  node " not in table_text(of(node()))
+
+
+def test_what_is_estimated_of_the_node_and_of_a_phase_is_called_so() -> None:
+    rows = (
+        run_total(gpu().id, "gpu", "counter", 300.0, phase="train"),
+        run_total("dram-0", "dram", "tdp", 100.0, phase="train"),
+        run_total("dram-0", "dram", "tdp", 50.0),
+    )
+    drawn = (NodeTotal(gpu().id, 600.0, 0.0, 0.0, 0.0), NodeTotal("dram-0", 0.0, 0.0, 400.0, 0.0))
+    run = run_state(totals=rows, phases_s=(("main", 5.0), ("train", 90.0)), node=drawn)
+    lines = table_text(of(snapshot((run,), (device_state(gpu()), device_state(dram()))))).splitlines()
+    assert lines[2].endswith(": 45.0 % of it is this run's; 40.0 % estimated (tdp)")
+    assert lines[-2] == "  phase  train   400 J  40.0 mg CO2e  1 min 30 s  88.9 %  25.0 % estimated (tdp)"
+    assert lines[-1] == "  phase  main   50.0 J  5.00 mg CO2e       5.0 s  11.1 %  estimated (tdp)"
+
+
+def test_a_run_without_named_phases_has_no_block_of_phases() -> None:
+    assert "  phase  " not in table_text(of(node()))
+
+
+def test_of_many_phases_the_largest_are_listed() -> None:
+    lines = table_text(of(with_phases(*(f"epoch {number}" for number in range(20))))).splitlines()
+    phases = [line for line in lines if line.startswith("  phase  ")]
+    assert [line.split("  ")[2] for line in phases[:2]] == ["epoch 19", "epoch 18"]
+    assert len(phases) == 13
+    assert phases[-1] == "  phase  and 9 more"
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_TEXTS, UNDECODABLE, "\x1b[2Jgone", "x" * 500])
+def test_no_name_of_a_phase_breaks_the_table_or_the_terminal(name: str) -> None:
+    shown = with_phases(name)
+    (run,) = shown.runs
+    tiny = run_total(gpu().id, "gpu", "tdp", 0.02, phase=name)  # for the longest words in the last column
+    text = table_text(of(shown._replace(runs=(run._replace(totals=(*run.totals, tiny)),))))
+    assert len(text.splitlines()) == 7
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert max(len(line) for line in text.splitlines() if line.startswith("  phase  ")) <= 100
+    text.encode("utf-8")
+
+
+def test_shares_that_are_not_exact_are_said_and_others_are_not() -> None:
+    notes = (
+        "allocated",
+        "shared: split equally, SM utilisation is unknown or 0",
+        "MIG instance: 3 of 7 slices of the GPU's energy",
+        "by CPU time, idle energy in proportion",
+        "the run owns the node",
+        "seen from a container: all processes on it are taken for the run's",
+    )
+    devices = tuple(gpu(index) for index in range(len(notes)))
+    run = run_state(
+        totals=tuple(run_total(device.id, "gpu", "counter", 1.0) for device in devices),
+        shares=tuple((device.id, note) for device, note in zip(devices, notes, strict=True)),
+    )
+    (line,) = table_text(of(snapshot((run,), tuple(map(device_state, devices))))).splitlines()[-1:]
+    assert line == ("  shared: GPU-00000001 split equally, SM utilisation is unknown or 0; and 2 more")
+    exact = run._replace(shares=tuple(run.shares[index] for index in (0, 3, 4)))
+    assert "shared" not in table_text(of(snapshot((exact,), tuple(map(device_state, devices)))))
+    long = run._replace(shares=((devices[0].id, "container\n" + "x" * 500),))
+    text = table_text(of(snapshot((long,), tuple(map(device_state, devices)))))
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_end_of_one_of_several_runs_is_described() -> None:
+    shown = snapshot((run_state(run_info("a")), run_state(run_info("b"))))
+    assert describe_run(shown, shown.runs[1]).startswith("carbonmon: run b")
 
 
 def test_the_end_of_a_run_is_described_from_its_last_snapshot() -> None:

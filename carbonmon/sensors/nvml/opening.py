@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from carbonmon.errors import SensorUnavailable
+from carbonmon.inventory import ask, take_inventory
 from carbonmon.model import Device, Method, SensorState, Spec
 from carbonmon.ports import SensorSettings
-from carbonmon.selection import Chosen, FoundGpu, MigInstance, choose, parse_gpu_model
+from carbonmon.selection import Chosen, choose, parse_gpu_model
 from carbonmon.sensors.nvml.gpu import NOT_SUPPORTED_ERRORS, Gpu
 from carbonmon.specs import gpu_spec
 from carbonmon.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
@@ -29,20 +30,11 @@ REMEDIES = {
 
 def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[SensorState]]:
     """The chosen GPUs and what was found; raises `SensorUnavailable` where there is none to meter."""
-    handles: dict[str, Any] = {}
-    found: list[FoundGpu] = []
-    notes: list[str] = []
+    found, handles, unreadable = take_inventory(nvml)
+    notes = [f"GPU {index} cannot be read: {error}" for index, error in unreadable]
     remedy = "nvidia-smi -L"
-    for index in range(nvml.nvmlDeviceGetCount()):
-        try:
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            uuid = nvml.nvmlDeviceGetUUID(handle)
-        except nvml.NVMLError as error:
-            notes.append(f"GPU {index} cannot be read: {error}")
-            remedy = REMEDIES.get(error.value, remedy)
-            continue
-        handles[uuid] = handle
-        found.append(_found(nvml, handle, uuid, index))
+    for _, error in unreadable:
+        remedy = REMEDIES.get(error.value, remedy)
     if not found:
         raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
     chosen, choice_notes = choose(found, settings.gpus, settings.environ)
@@ -57,37 +49,8 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[Sens
     return gpus, _sources(devices, len(found), notes)
 
 
-def _found(nvml: Any, handle: Any, uuid: str, index: int) -> FoundGpu:
-    name = _ask(nvml, "nvmlDeviceGetName", handle) or "NVIDIA GPU"
-    pci = _ask(nvml, "nvmlDeviceGetPciInfo", handle)
-    bus_id = pci.busId if pci is not None else f"{index:08d}"
-    bus_id = bus_id.decode() if isinstance(bus_id, bytes) else bus_id
-    return FoundGpu(uuid, index, name, bus_id, _mig_instances(nvml, handle))
-
-
-def _mig_instances(nvml: Any, handle: Any) -> tuple[MigInstance, ...]:
-    mode = _ask(nvml, "nvmlDeviceGetMigMode", handle)
-    if not mode or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
-        return ()
-    count = _ask(nvml, "nvmlDeviceGetMaxMigDeviceCount", handle) or 0
-    instances = []
-    for index in range(count):
-        instance = _ask(nvml, "nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
-        uuid = None if instance is None else _ask(nvml, "nvmlDeviceGetUUID", instance)
-        if not uuid:
-            continue
-        attributes = _ask(nvml, "nvmlDeviceGetAttributes", instance)
-        slices = attributes.gpuInstanceSliceCount if attributes is not None else 0
-        share_ratio, note = 1.0, "MIG instance of unknown size: the whole GPU is counted"
-        if slices:
-            share_ratio = min(1.0, slices / count)
-            note = f"MIG instance: {slices} of {count} slices of the GPU's energy"
-        instances.append(MigInstance(uuid, share_ratio, note))
-    return tuple(instances)
-
-
 def _device(nvml: Any, handle: Any, pick: Chosen, settings: SensorSettings) -> Device:
-    limit_mw = _ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle) or _ask(
+    limit_mw = ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle) or ask(
         nvml, "nvmlDeviceGetPowerManagementLimit", handle
     )
     limit_w = limit_mw / 1000.0 if limit_mw else None
@@ -158,11 +121,3 @@ def _supports(nvml: Any, function: str, handle: Any) -> bool:
     except nvml.NVMLError as error:
         return error.value not in NOT_SUPPORTED_ERRORS
     return True
-
-
-def _ask(nvml: Any, function: str, *arguments: Any) -> Any:
-    """A value that NVML may be unable to give: None then."""
-    try:
-        return getattr(nvml, function)(*arguments)
-    except nvml.NVMLError:
-        return None

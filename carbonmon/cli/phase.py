@@ -1,0 +1,34 @@
+"""`carbonmon phase`: name what a shell script does next."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from carbonmon.cli import options, talk
+from carbonmon.protocol import RUN_VARIABLE, SOCKET_VARIABLE
+
+
+@click.command("phase")
+@options.with_options("log-level", "log-format")
+@click.argument("name", required=False, metavar="[NAME]")
+def command(name: str | None, log_level: str, log_format: str) -> None:
+    """Name the phase that a run is in from now on; without NAME it is in none.
+
+    For shell scripts under `carbonmon run`. Where no monitor listens it says so and exits with 0, so that no
+    script fails over it. Phases of training code go before this one.
+    """
+    options.set_up_log(log_level, log_format)
+    path = os.environ.get(SOCKET_VARIABLE)
+    if not path:
+        click.echo("carbonmon: no run is metered here: put carbonmon run -- before the script", err=True)
+        return
+    at_s = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    message = {"name": name, "run_id": os.environ.get(RUN_VARIABLE), "at_s": at_s}
+    try:
+        talk.ask("run_phase", message, Path(path))
+    except click.ClickException as error:
+        click.echo(f"carbonmon: {error.format_message()}", err=True)

@@ -1,0 +1,36 @@
+"""One request of a command to a monitor's socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from carbonmon.link import Link, Refused
+from carbonmon.protocol import ProtocolError
+from carbonmon.rendezvous import connect, daemon_sockets
+
+ANSWER_S = 30.0
+"""The end of a run is answered when its summary is written."""
+
+
+def ask(op: str, message: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
+    """The answer of the monitor at `path`, else of the node's daemon; raises `click.ClickException`."""
+    paths = daemon_sockets() if path is None else [path]
+    known = {key: value for key, value in message.items() if value is not None}
+    reasons = []
+    for place in paths:
+        try:
+            link = Link(place, connect(place, 2.0), {})
+        except OSError as error:
+            reasons.append(f"{place}: {error.strerror or error}")
+            continue
+        try:
+            return link.ask({"op": op, **known}, ANSWER_S)
+        except (OSError, Refused, ProtocolError) as error:
+            raise click.ClickException(str(error)) from None
+        finally:
+            link.close()
+    raise click.ClickException(f"no daemon answers ({'; '.join(reasons)}); start one: carbonmon daemon")

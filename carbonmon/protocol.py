@@ -1,0 +1,88 @@
+"""What training code and commands say to a monitor: one JSON object a line over a Unix socket.
+
+Imported by the training process: standard library only, and little of it.
+
+A request is `{"v": 1, "op": OP, …}`; with an `"id"` it is answered by a line with the same id and either
+`"ok": true` and what was asked for, or `"ok": false` and `"error"`, a text for people. A request without an
+id is answered only if it was wrong; an id is a whole number or a text. Times are seconds of CLOCK_BOOTTIME,
+which all processes of a node share. An answer with `"retry": true` says that the same request will soon be
+welcome: the run of before is about to end.
+
+    join        take part in a run: `run_id` (None: the monitor's only one), `name`, `labels`, `command`,
+                `rank`, `local_rank`, `local_size`, `wrapper` (a command of ours that wraps a job), `environ`
+                (variables that allocate GPUs), `gpus`, `world_size`, `nodes`, `scheduler`,
+                `scheduler_job_id`, `region`, `output` (an absolute path), `named` (whether `run_id` is a
+                name of the user's or the launcher's, or only what processes of one run have in common:
+                the monitor is free to call that run by another id). Answer: `run_id`, `folder`, `places`
+    leave       take part no more: `exit_code`, `signal`. Answer: `last`, and for the last one `summary`
+    phase       `name` of the innermost phase that this participant is in, None for none; `at_s`
+    run_phase   `name` of the phase of a run whose participants are in none; `run_id`
+    progress    `step`, `total`
+    snapshot    Answer: `energy_j`, `emissions_g`, `power_w`, `duration_s`, `phase`, …
+    register    follow a run without taking part in it: `run_id`, `name`, `labels`, `pid` or `cgroup`,
+                `gpus`, `environ`, `uid` of its owner (root only). Answer as for join
+    unregister  end such a run: `run_id`, `exit_code`
+    status      Answer: `runs`, a list
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+VERSION = 1
+MAX_MESSAGE_BYTES = 1 << 16
+MAX_ANSWER_BYTES = 1 << 19
+"""A monitor with a thousand runs has a long status."""
+
+SOCKET_VARIABLE = "CARBONMON_SOCKET"
+"""The socket of the monitor of the run that a process is part of."""
+
+RUN_VARIABLE = "CARBONMON_RUN"
+"""The id of the run that a process is part of."""
+
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
+"""What tells which GPUs a process was given."""
+
+
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class ProtocolError(Exception):
+    """A message that is not one; its text says what is wrong and is fit for the sender's eyes.
+
+    `request_id` is the id that the message had, as far as it could be read.
+    """
+
+    def __init__(self, text: str, request_id: Any = None) -> None:
+        super().__init__(text)
+        self.request_id = request_id
+
+
+def encode(message: dict[str, Any], most_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
+    """A message as a line. Raises `ProtocolError` if it is too long or holds what JSON cannot."""
+    try:
+        line = json.dumps({"v": VERSION, **message}, allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ProtocolError(f"the message cannot be sent: {error}") from None
+    if len(line) > most_bytes:
+        raise ProtocolError(f"the message has {len(line)} bytes, at most {most_bytes} can be sent")
+    return line
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The message of a line, whose texts can all be written as UTF-8; raises `ProtocolError`."""
+    try:
+        message = json.loads(line)
+        if _ESCAPED_SURROGATE.search(line):  # JSON can name half a character, which nothing else can write
+            message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        raise ProtocolError(f"not JSON: {line[:60]!r}") from None
+    if not isinstance(message, dict):
+        raise ProtocolError("a message must be a JSON object")
+    if message.get("v") != VERSION:
+        raise ProtocolError(
+            f"version {message.get('v')!r:.40} is unknown; this carbonmon speaks {VERSION}", message.get("id")
+        )
+    return message

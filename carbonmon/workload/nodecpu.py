@@ -1,0 +1,54 @@
+"""How busy the whole node's CPUs were: CPU seconds from the first line of /proc/stat (proc(5))."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+FIRST_LINE_BYTES = 512
+
+
+class NodeCpu:
+    """Busy CPU seconds and those that the CPUs had, since the call before.
+
+    The kernel shows clock ticks of 10 ms, so over short intervals the processes' own times may add up to a
+    little more. Where the line cannot be read both are unknown: (None, 0.0).
+    """
+
+    def __init__(self, procfs: Path) -> None:
+        self._path = procfs / "stat"
+        self._fd = -1
+        self._before = self._times()
+
+    def read(self) -> tuple[float | None, float]:
+        before, now = self._before, self._times()
+        self._before = now
+        if before is None or now is None:
+            return None, 0.0
+        busy, capacity = now[0] - before[0], now[1] - before[1]
+        if busy < 0:  # fell back, as where a container's /proc was mounted anew
+            return None, 0.0
+        # iowait may decrease (proc(5)), which must not make a busy node look busier than it can be.
+        return busy * TICK_S, max(busy, capacity) * TICK_S
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _times(self) -> tuple[int, int] | None:
+        """(busy, capacity) in clock ticks since boot. Idle and iowait are nobody's; steal is another guest's
+        time and no capacity of ours; guest and guest_nice are part of user and nice."""
+        try:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            line = os.pread(self._fd, FIRST_LINE_BYTES, 0).split(b"\n", 1)[0]
+            name, user, nice, system, idle, iowait, irq, softirq, *_ = line.split()
+            if name != b"cpu":
+                raise ValueError(f"{self._path} begins with {name!r}")
+            busy = int(user) + int(nice) + int(system) + int(irq) + int(softirq)
+            return busy, busy + int(idle) + int(iowait)
+        except (OSError, ValueError):
+            self.close()
+            return None

@@ -1,0 +1,63 @@
+"""Numbers as people read them: about three digits, in the unit that suits their size."""
+
+from __future__ import annotations
+
+ENERGY_UNITS = ((3.6e9, "MWh"), (3.6e6, "kWh"), (3.6e4, "Wh"), (1e3, "kJ"), (0.0, "J"))
+JOULES = {"MWh": 3.6e9, "kWh": 3.6e6, "Wh": 3.6e3, "kJ": 1e3, "J": 1.0}
+MASS_UNITS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-12, "mg"), (0.0, "g"))
+GRAMS = {"t": 1e6, "kg": 1e3, "g": 1.0, "mg": 1e-3}
+
+
+def energy_text(joules: float, unit: str = "") -> str:
+    """Joules in the unit that suits their size, or in the given one."""
+    unit = unit or unit_of(joules, ENERGY_UNITS)
+    return f"{figure(joules / JOULES[unit])} {unit}"
+
+
+def mass_text(grams: float) -> str:
+    """Grams in the unit that suits their size."""
+    unit = unit_of(grams, MASS_UNITS)
+    return f"{figure(grams / GRAMS[unit])} {unit}"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as a person would say them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest_s = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest_s:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def percent_text(ratio: float) -> str:
+    """A ratio as a percentage that never rounds a part to all or to nothing."""
+    if 0 < ratio < 0.001:
+        return "<0.1 %"
+    if 0.999 < ratio < 1:
+        return ">99.9 %"
+    return f"{100 * ratio:.1f} %"
+
+
+def range_text(low: float | None, high: float | None, divisor: float) -> str:
+    if low is None or high is None:
+        return "range unknown"
+    return f"{figure(low / divisor)} to {figure(high / divisor)}"
+
+
+def unit_of(amount: float, units: tuple[tuple[float, str], ...]) -> str:
+    """The first unit whose threshold the amount reaches; the last one is for 0."""
+    return next(unit for threshold, unit in units if abs(amount) >= threshold)
+
+
+def figure(number: float) -> str:
+    """About three significant digits, never in powers of ten."""
+    size = abs(number)
+    if size >= 100 or size == 0:
+        return f"{number:.0f}"
+    if size >= 10:
+        return f"{number:.1f}"
+    if size >= 1:
+        return f"{number:.2f}"
+    return f"{number:.3f}" if size >= 0.0005 else "<0.001"

@@ -1,0 +1,124 @@
+"""The metric families of the runs: what each was charged, what its node drew meanwhile, how far it is."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+
+from carbonmon.model import RunInfo, RunState, Snapshot
+from carbonmon_exporters import families as f
+from carbonmon_exporters.node import drawn_j
+from carbonmon_exporters.strings import encodable
+
+_RESERVED_LABELS = frozenset((*f.RUN_INFO.labels, "job", "instance"))
+_BAD_LABEL_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
+
+
+class _Texts(dict[str, str]):
+    """Texts made fit for a label, each once a scrape: hundreds of runs share a few devices and phases."""
+
+    def __missing__(self, text: str) -> str:
+        fit = self[text] = encodable(text)
+        return fit
+
+
+def run_families(snapshot: Snapshot) -> Iterator[Metric]:
+    """The families of all runs; an unknown value stays absent."""
+    texts = _Texts()
+    components: dict[str, str] = {state.device.id: state.device.component for state in snapshot.devices}
+    yield from _charged(snapshot, texts, components)
+    yield from _of_the_run(snapshot, texts, components)
+
+
+def _charged(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -> Iterator[Metric]:
+    """What the runs were charged, device by device: the many samples of a scrape."""
+    energy, emissions = f.RUN_ENERGY.counter(), f.RUN_EMISSIONS.counter()
+    power, unobserved = f.RUN_POWER.gauge(), f.RUN_UNOBSERVED.counter()
+    for run in snapshot.runs:
+        run_id = encodable(run.info.id)
+        grams: dict[tuple[str, str, str], float] = {}
+        for row in run.totals:
+            phase, component = texts[row.phase], row.component
+            energy.add_metric(
+                (run_id, phase, component, texts[row.device_id], row.method),
+                row.energy_j,
+            )
+            key = (run_id, phase, component)
+            grams[key] = grams.get(key, 0.0) + row.emissions_g
+        for labels, amount_g in grams.items():
+            emissions.add_metric(labels, amount_g)
+        for device_id, watts in run.power_w:
+            if watts is not None:
+                power.add_metric((run_id, components.get(device_id, ""), texts[device_id]), watts)
+        for device_id, seconds in run.unobserved_s:
+            unobserved.add_metric((run_id, texts[device_id]), seconds)
+    yield from (energy, emissions, power, unobserved)
+
+
+def _of_the_run(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -> Iterator[Metric]:
+    """What there is once a run."""
+    node, cpu = f.RUN_NODE_ENERGY.counter(), f.RUN_CPU.counter()
+    processes, progress = f.RUN_PROCESSES.gauge(), f.RUN_PROGRESS.gauge()
+    start, end, info = f.RUN_START.gauge(), f.RUN_END.gauge(), f.RUN_INFO.info()
+    for run in snapshot.runs:
+        label = (encodable(run.info.id),)
+        for component, joules in _node_joules(run, components).items():
+            node.add_metric((*label, component), joules)
+        for family, value in (
+            (cpu, run.cpu_s),
+            (processes, run.processes),
+            (progress, progress_ratio(run)),
+            (start, run.info.started_at_s),
+            (end, run.ended_at_s),
+        ):
+            if value is not None:
+                family.add_metric(label, value)
+        info.add_metric((), info_labels(run.info, snapshot.intensity.zone))
+    yield from (node, cpu, processes, progress, start, end, info)
+
+
+def _node_joules(run: RunState, components: dict[str, str]) -> dict[str, float]:
+    """Joules of the metered devices while the run lasted, by component ("" for a device that is gone)."""
+    joules: dict[str, float] = {}
+    for total in run.node:
+        component = components.get(total.device_id, "")
+        joules[component] = joules.get(component, 0.0) + drawn_j(total)
+    return joules
+
+
+def progress_ratio(run: RunState) -> float | None:
+    """The done part of the steps, 0 to 1; None where the training code has not said how many there are."""
+    if run.progress is None:
+        return None
+    step, total = run.progress
+    if total is None or not math.isfinite(step) or not 0.0 < total < math.inf:
+        return None
+    return min(1.0, max(0.0, step / total))
+
+
+def info_labels(info: RunInfo, zone: str) -> dict[str, str]:
+    """The labels of `run_info`: ours, then the user's under names that Prometheus accepts.
+
+    Two keys that become the same name are told apart by a number; none is dropped.
+    """
+    labels: dict[str, str] = {
+        "run_id": info.id,
+        "name": info.name,
+        "scheduler": info.scheduler,
+        "scheduler_job_id": info.scheduler_job_id,
+        "zone": zone,
+        "idle_policy": info.idle_policy,
+    }
+    for key, value in info.labels:
+        name = _BAD_LABEL_CHARACTER.sub("_", key)
+        # A leading digit is invalid, a leading double underscore is Prometheus' own.
+        if name in _RESERVED_LABELS or not name or name[0].isdigit() or name.startswith("__"):
+            name = f"label_{name}"
+        unique, number = name, 2
+        while unique in labels:
+            unique, number = f"{name}_{number}", number + 1
+        labels[unique] = value
+    return {name: encodable(value) for name, value in labels.items()}

@@ -1,0 +1,81 @@
+"""The real daemon on a simulated machine, and the commands that speak to it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.e2e import command
+from tests.simulator import Simulator
+
+DRAWN = "carbonmon_device_energy_joules_total{"
+
+
+class Daemon:
+    """A node's daemon on a simulated machine, and the commands that speak to it."""
+
+    def __init__(self, machine: Simulator, folder: Path, *options: str) -> None:
+        self.folder = folder
+        place = options.index("--socket") + 1 if "--socket" in options else None
+        self.socket = folder / "daemon.sock" if place is None else Path(options[place])
+        self.output = folder / "runs"
+        self._env = machine.environ
+        self.process = command.start(
+            [
+                *("daemon", "--socket", str(self.socket), "--output", str(self.output)),
+                *("--sysfs", str(machine.sysfs), "--sensor", "nvml,rapl"),
+                *("--checkpoint", "0.2", "--interval", "0.2", *options),
+            ],
+            folder,
+            env=machine.environ,
+        )
+        self.address = command.metrics_address(self.process)
+
+    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return command.run([*words, "--socket", str(self.socket)], self.folder)
+
+    def register(self, run_id: str, *words: str) -> None:
+        done = self.call("register", "--run-id", run_id, *words)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{run_id}\n"
+
+    def unregister(self, run_id: str) -> dict[str, Any]:
+        done = self.call("unregister", run_id)
+        assert done.returncode == 0, done.stderr
+        return self.summary(run_id)
+
+    def summary(self, run_id: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads((self.output / run_id / "summary.json").read_text())
+        return document
+
+    def draw(self, joules: float) -> None:
+        """Let the machine draw so much more, as the daemon sees it."""
+        begin = self._drawn_j()
+        command.wait_for(lambda: self._drawn_j() >= begin + joules, f"{joules} J")
+
+    def _drawn_j(self) -> float:
+        lines = [line for line in self.metrics().splitlines() if line.startswith(DRAWN)]
+        return sum(float(line.split()[-1]) for line in lines)
+
+    def metrics(self) -> str:
+        return command.get(self.address)
+
+    def stop(self) -> str:
+        self.process.terminate()
+        _, said = self.process.communicate(timeout=command.DEADLINE_S)
+        assert self.process.returncode == 0, said
+        return said
+
+
+@contextmanager
+def daemon(machine: Simulator, folder: Path, *options: str) -> Iterator[Daemon]:
+    running = Daemon(machine, folder, *options)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.communicate()

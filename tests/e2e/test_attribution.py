@@ -1,0 +1,177 @@
+"""Whose joules, with real processes on a real kernel: only the hardware's power is simulated."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e import command
+from tests.e2e.daemon import daemon
+from tests.simulator import Constant, Gpu, Package, Process, Simulator
+
+pytestmark = pytest.mark.e2e
+
+SPIN = "while True: pass"
+
+
+@contextmanager
+def spinning(processes: int, cpu: int | None = None) -> Iterator[int]:
+    """The pid of a job of so many processes that only compute, on one CPU if it is given."""
+    one = f"'{sys.executable}' -c '{SPIN}' &"
+    pinned = [] if cpu is None else ["taskset", "-c", f"{cpu}"]
+    # In this session: each session is a group of its own to the scheduler, which gives groups the same.
+    with subprocess.Popen([*pinned, "sh", "-c", f"{one * processes} wait"]) as job:
+        try:
+            command.wait_for(lambda: len(psutil.Process(job.pid).children()) == processes, "the processes")
+            yield job.pid
+        finally:
+            for process in [*psutil.Process(job.pid).children(), job]:
+                process.kill()
+
+
+def cpu_j(summary: dict[str, Any]) -> float:
+    joules: float = summary["energy"]["components"]["cpu"]["energy_j"]
+    return joules
+
+
+def package_machine(watts: float = 100.0) -> Simulator:
+    return Simulator(packages=[Package(profile=Constant(watts))])
+
+
+def test_two_jobs_of_1_to_3_cpu_time_share_the_package_so(tmp_path: Path):
+    """Four processes on one CPU: the kernel gives each the same, whatever else is going on there."""
+    with package_machine() as machine, daemon(machine, tmp_path) as node:
+        with spinning(1, cpu=0) as small, spinning(3, cpu=0) as large:
+            node.register("small", "--pid", f"{small}")
+            node.register("large", "--pid", f"{large}")
+            node.draw(500.0)
+            joules = {run_id: cpu_j(node.unregister(run_id)) for run_id in ("small", "large")}
+        assert joules["small"] / sum(joules.values()) == pytest.approx(0.25, abs=0.02)
+
+
+def test_an_idle_process_beside_a_busy_node_gets_next_to_nothing(tmp_path: Path):
+    with package_machine() as machine, daemon(machine, tmp_path) as node:
+        with spinning(2) as busy, subprocess.Popen(["sleep", "60"]) as idle:
+            node.register("busy", "--pid", f"{busy}")
+            node.register("idle", "--pid", f"{idle.pid}")
+            node.draw(300.0)
+            joules = {run_id: cpu_j(node.unregister(run_id)) for run_id in ("busy", "idle")}
+            idle.kill()
+        assert joules["idle"] <= 0.01 * joules["busy"]
+
+
+def test_a_job_of_500_workers_that_live_between_two_samples_has_their_cpu_time(tmp_path: Path):
+    """Workers of some 50 ms CPU each, two at a time; the truth is what the kernel tells their parent."""
+    script = (
+        "import os, resource, sys, time\n"
+        "def work():\n"
+        "    while time.process_time() < 0.03: pass\n"
+        "    os._exit(0)\n"
+        "for _ in range(250):\n"
+        "    for _ in range(2):\n"
+        "        if os.fork() == 0: work()\n"
+        "    os.wait(); os.wait()\n"
+        "used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]\n"
+        "print(sum(each.ru_utime + each.ru_stime for each in used))\n"
+    )
+    with package_machine() as machine:
+        options = ["--sysfs", str(machine.sysfs), "--sensor", "rapl"]
+        done = command.run(["run", *options, "--", sys.executable, "-c", script], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert command.summary(tmp_path)["run"]["cpu_s"] == pytest.approx(float(done.stdout), rel=0.05)
+
+
+def test_a_run_s_share_and_the_whole_node_are_both_in_the_summary(tmp_path: Path):
+    with package_machine() as machine, spinning(2):
+        options = ["--sysfs", str(machine.sysfs), "--sensor", "rapl"]
+        done = command.run(["run", *options, "--", "sleep", "1"], tmp_path)
+        energy = command.summary(tmp_path)["energy"]
+    assert done.returncode == 0, done.stderr
+    assert energy["total_j"] < 0.05 * energy["node"]["total_j"], "sleeping costs next to nothing"
+    assert energy["node"]["total_j"] == pytest.approx(100.0, rel=0.15)
+    assert "of it is this run's" in done.stderr
+
+
+def test_a_gpu_is_that_of_the_run_whose_process_is_on_it_and_two_share_it(tmp_path: Path):
+    gpus = [Gpu(profile=Constant(200.0)), Gpu(profile=Constant(50.0))]
+    with Simulator(gpus=gpus) as machine, daemon(machine, tmp_path) as node:
+        with subprocess.Popen(["sleep", "60"]) as one, subprocess.Popen(["sleep", "60"]) as other:
+            machine.gpus[0].set_processes(
+                [Process(one.pid, sm_percent=60), Process(other.pid, sm_percent=20)]
+            )
+            node.register("one", "--pid", f"{one.pid}")
+            node.register("other", "--pid", f"{other.pid}")
+            node.draw(500.0)
+            first, second = node.unregister("one"), node.unregister("other")
+            one.kill()
+            other.kill()
+    joules = [summary["energy"]["components"]["gpu"]["energy_j"] for summary in (first, second)]
+    seconds = [summary["run"]["duration_s"] for summary in (first, second)]
+    assert joules[0] == pytest.approx(150.0 * seconds[0], rel=0.15)
+    devices = {device["id"]: device for device in first["energy"]["devices"]}
+    assert set(devices) == {machine.gpus[0].uuid}, "the GPU that nobody is on is nobody's"
+    assert devices[machine.gpus[0].uuid]["share_note"] == "shared: by SM utilisation"
+
+
+def test_an_allocated_gpu_is_the_run_s_also_while_it_is_idle(tmp_path: Path):
+    gpus = [Gpu(profile=Constant(50.0)), Gpu(profile=Constant(50.0))]
+    with Simulator(gpus=gpus) as machine, daemon(machine, tmp_path) as node:
+        with subprocess.Popen(["sleep", "60"]) as job:
+            node.register("idle", "--pid", f"{job.pid}", "--gpus", "1")
+            node.draw(100.0)
+            summary = node.unregister("idle")
+            job.kill()
+        unattributed = [line for line in node.metrics().splitlines() if "unattributed" in line]
+    (device,) = summary["energy"]["devices"]
+    assert (device["id"], device["share_note"]) == (machine.gpus[1].uuid, "allocated")
+    assert device["energy_j"] == pytest.approx(50.0 * summary["run"]["duration_s"], rel=0.1)
+    assert any(machine.gpus[0].uuid in line for line in unattributed)
+
+
+def test_phases_of_a_script_and_of_training_code_add_up_to_the_run(tmp_path: Path):
+    script = (
+        f"{command.CARBONMON} phase prepare\n"
+        f"{sys.executable} -c 'import time; time.sleep(0.6)'\n"
+        f"{command.CARBONMON} phase\n"
+        f"{sys.executable} -c '{TRAIN}'\n"
+    )
+    with package_machine() as machine:
+        options = ["--sysfs", str(machine.sysfs), "--sensor", "rapl", "--idle", "exclusive"]
+        done = command.run(["run", *options, "--", "sh", "-ec", script], tmp_path)
+    assert done.returncode == 0, done.stderr
+    energy = command.summary(tmp_path)["energy"]
+    phases = energy["phases"]
+    assert set(phases) == {"main", "prepare", "train", "eval", 'quote"\n'}
+    for name, seconds in {"train": 0.6, "eval": 0.4}.items():
+        assert phases[name]["duration_s"] == pytest.approx(seconds, abs=0.1)
+        assert phases[name]["energy_j"] == pytest.approx(100.0 * phases[name]["duration_s"], rel=0.05)
+    assert sum(phase["energy_j"] for phase in phases.values()) == pytest.approx(energy["total_j"])
+
+
+TRAIN = """
+import time, carbonmon
+with carbonmon.track() as run:
+    for _ in range(2):
+        with run.phase("train"):
+            time.sleep(0.3)
+            with run.phase("eval"):
+                time.sleep(0.2)
+    with run.phase("quote\\"\\n"):
+        time.sleep(0.1)
+"""
+
+
+def test_the_example_s_phases_are_in_its_summary(tmp_path: Path):
+    example = Path(__file__).resolve().parents[2] / "examples" / "train_digits.py"
+    done = command.run(["run", "--", sys.executable, str(example), "--seconds", "2"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    phases = command.summary(tmp_path)["energy"]["phases"]
+    assert set(phases) == {"main", "load", "train", "evaluate"}
+    assert phases["train"]["duration_s"] == pytest.approx(2.0, abs=0.7)

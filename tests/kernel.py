@@ -1,0 +1,133 @@
+"""A kernel's processes in memory: fork, work, exit and wait, as the process table sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from carbonmon.workload.proc import Processes, Stat, clock_of
+
+INIT = 1
+CALL_S = 1e-9
+"""What a fork, a wait or an exit costs the process itself."""
+
+
+@dataclass
+class FakeProcess:
+    pid: int
+    ppid: int
+    pgrp: int
+    session: int
+    start: int
+    own_s: float = 0.0
+    reaped_s: float = 0.0
+    zombie: bool = False
+    subreaper: bool = False
+    ignores_children: bool = False
+    children: set[int] = field(default_factory=set)
+
+
+class FakeKernel(Processes):
+    """Times are exact. `before_read` is called before each look, so that a test can let things happen
+    between two looks of one scan. Pids from 2 to `last_pid` are given out in turn and used again."""
+
+    def __init__(self, last_pid: int = 1000) -> None:
+        self.own_s = self._own_s
+        self.before_read: Callable[[], None] = lambda: None
+        self.last_pid = last_pid
+        self.newest_pid = INIT
+        self.births = 0
+        self.table = {INIT: FakeProcess(INIT, 0, INIT, INIT, 0)}
+
+    # ---- what happens ----
+
+    def fork(self, parent: int) -> int:
+        pid = self.newest_pid + 1
+        while pid in self.table or pid > self.last_pid:
+            pid = pid + 1 if pid < self.last_pid else 2
+        self.newest_pid = pid
+        self.births += 1
+        old = self.table[parent]
+        old.own_s += CALL_S
+        self.table[pid] = FakeProcess(
+            pid, parent, old.pgrp, old.session, self.births // 3, ignores_children=old.ignores_children
+        )
+        old.children.add(pid)
+        return pid
+
+    def setsid(self, pid: int) -> None:
+        process = self.table[pid]
+        process.pgrp = process.session = pid
+
+    def work(self, pid: int, cpu_s: float) -> None:
+        self.table[pid].own_s += cpu_s
+
+    def exit(self, pid: int) -> None:
+        process = self.table[pid]
+        process.own_s += CALL_S
+        process.zombie = True
+        reaper = self.table[process.ppid]
+        while not reaper.subreaper and reaper.pid != INIT:
+            reaper = self.table[reaper.ppid]
+        for child in list(process.children):
+            self.table[child].ppid = reaper.pid
+            reaper.children.add(child)
+            if self.table[child].zombie and reaper.pid == INIT:
+                self.wait(INIT, child)
+        process.children.clear()
+        parent = self.table[process.ppid]
+        if parent.ignores_children:
+            self._release(process)
+        elif parent.pid == INIT:
+            self.wait(INIT, pid)
+
+    def wait(self, parent: int, child: int) -> None:
+        process = self.table[child]
+        self.table[parent].own_s += CALL_S
+        self.table[parent].reaped_s += process.own_s + process.reaped_s
+        self._release(process)
+
+    def _release(self, process: FakeProcess) -> None:
+        self.table[process.ppid].children.discard(process.pid)
+        del self.table[process.pid]
+
+    # ---- what is seen ----
+
+    def names(self) -> set[str]:
+        self.before_read()
+        return {"self", "uptime", *map(str, self.table)}
+
+    def newest(self) -> bytes | None:
+        self.before_read()
+        return b"%d" % self.births
+
+    def stat(self, pid: int) -> Stat | None:
+        self.before_read()
+        process = self.table.get(pid)
+        if process is None:
+            return None
+        return Stat(
+            process.ppid,
+            process.pgrp,
+            process.session,
+            process.own_s,
+            process.reaped_s,
+            process.start,
+            process.zombie,
+        )
+
+    def _own_s(self, clock: int) -> float:
+        self.before_read()
+        process = self.table.get(~(clock >> 3))
+        if process is None:
+            raise ProcessLookupError
+        return process.own_s
+
+    def reaped_s(self, pid: int, stat: Stat) -> float:
+        return stat.reaped_s
+
+    def close(self) -> None:
+        pass
+
+
+assert ~(clock_of(7) >> 3) == 7

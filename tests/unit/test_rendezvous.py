@@ -1,0 +1,265 @@
+"""Where monitors listen, and that the processes of a run start exactly one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from carbonmon import rendezvous
+from carbonmon.errors import ConfigError
+from carbonmon.rendezvous import (
+    MAX_PATH_BYTES,
+    connect,
+    connect_or_start,
+    daemon_sockets,
+    locked,
+    run_socket,
+    runtime_folder,
+    start_monitor,
+)
+
+MONITOR = """
+import os, socket, sys
+path = sys.argv[sys.argv.index("--socket") + 1]
+with open(path + ".starts", "a") as log:
+    log.write("%d %s\\n" % (os.getpid(), " ".join(sys.argv[1:])))
+with open(path + ".environ", "w") as log:
+    log.write("\\n".join(os.environ))
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(path)
+listening.listen(64)
+if os.fork():
+    os._exit(0)
+listening.settimeout(30)
+open(path + ".pid", "w").write(str(os.getpid()))
+while True:
+    connection, _ = listening.accept()
+    if connection.recv(4) == b"stop":
+        break
+"""
+"""A monitor that takes the arguments of the real one, goes to the background and listens."""
+
+RANK = """
+import functools, os, sys
+from pathlib import Path
+from carbonmon.rendezvous import connect_or_start, start_monitor
+path = Path(sys.argv[1])
+start = functools.partial(start_monitor, path, [], os.environ, command=[sys.executable, "-c", sys.argv[2]])
+sys.stdin.readline()
+with connect_or_start(path, start, 20.0) as connection:
+    print("joined", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    return {"XDG_RUNTIME_DIR": os.fspath(tmp_path)}
+
+
+def stop(path: Path) -> None:
+    with connect(path, 5.0) as connection:
+        connection.sendall(b"stop")
+
+
+# Places
+
+
+def test_the_sockets_are_in_the_user_s_runtime_folder_for_nobody_else(home: dict[str, str], tmp_path: Path):
+    folder = runtime_folder(home)
+    assert folder == tmp_path / "carbonmon"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert runtime_folder(home) == folder
+
+
+@pytest.mark.parametrize("given", ["", "/nonexistent/42", "/proc/version"])
+def test_without_a_runtime_folder_a_folder_for_the_user_in_tmp_serves(given: str, tmp_path: Path):
+    folder = runtime_folder({"XDG_RUNTIME_DIR": given, "TMPDIR": os.fspath(tmp_path)})
+    assert folder == tmp_path / f"carbonmon-{os.geteuid()}"
+
+
+def test_a_runtime_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(ConfigError, match="open to other users"):  # it is made by us, who are not 4711
+        runtime_folder({"XDG_RUNTIME_DIR": os.fspath(tmp_path), "TMPDIR": os.fspath(tmp_path)})
+    assert not (tmp_path / "carbonmon").exists()
+
+
+def test_a_link_in_place_of_the_folder_is_refused(home: dict[str, str], tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "carbonmon").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="must be a folder"):
+        runtime_folder(home)
+
+
+def test_a_folder_that_others_may_enter_is_refused_with_the_remedy(home: dict[str, str], tmp_path: Path):
+    (tmp_path / "carbonmon").mkdir()
+    (tmp_path / "carbonmon").chmod(0o750)
+    with pytest.raises(ConfigError, match="chmod 700"):
+        runtime_folder(home)
+    assert daemon_sockets(home) == [rendezvous.NODE_SOCKET]
+
+
+def test_a_temporary_folder_with_a_long_path_gives_way_to_tmp(tmp_path: Path):
+    deep = tmp_path / ("x" * 90)
+    deep.mkdir()
+    assert runtime_folder({"TMPDIR": os.fspath(deep)}) == Path(f"/tmp/carbonmon-{os.geteuid()}")
+
+
+@pytest.mark.parametrize("key", ["slurm-4242", "x" * 200, "ü" * 60, "a/b", "..", "\ud800"])
+def test_every_key_has_a_socket_that_fits(home: dict[str, str], tmp_path: Path, key: str):
+    path = run_socket(key, home)
+    assert path.parent == tmp_path / "carbonmon"
+    assert len(os.fsencode(path)) <= MAX_PATH_BYTES
+    assert path == run_socket(key, home)
+    assert path != run_socket(key + "1", home)
+
+
+def test_the_user_s_own_daemon_comes_before_the_node_s(home: dict[str, str], tmp_path: Path):
+    assert daemon_sockets(home) == [
+        tmp_path / "carbonmon" / "daemon.sock",
+        Path("/run/carbonmon/daemon.sock"),
+    ]
+
+
+# Connecting
+
+
+def test_a_monitor_of_another_user_is_not_spoken_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.fspath(tmp_path / "m.sock"))
+        listening.listen()
+        monkeypatch.setattr(rendezvous, "credentials", lambda _: (1, 4711, 4711))
+        with pytest.raises(PermissionError, match="4711"):
+            connect(tmp_path / "m.sock", 1.0)
+
+
+@pytest.mark.parametrize("name", ["none.sock", "x" * 120, "a\0b"])
+def test_what_cannot_be_connected_to_is_an_oserror(tmp_path: Path, name: str):
+    with pytest.raises(OSError, match=r".+"):
+        connect(tmp_path / name, 1.0)
+
+
+# The lock
+
+
+def test_the_lock_is_held_by_one_and_leaves_no_file(tmp_path: Path):
+    path = tmp_path / "m.sock"
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(5):
+            with locked(path, 20.0):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 20
+    assert max(most) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_too_long_for_the_lock_is_told_so(tmp_path: Path):
+    with locked(tmp_path / "m.sock", 1.0):
+        with pytest.raises(TimeoutError, match="held by another process"):
+            with locked(tmp_path / "m.sock", 0.05):
+                raise AssertionError("two hold one lock")
+
+
+# Starting
+
+
+def test_four_processes_that_come_at_once_start_one_monitor(tmp_path: Path):
+    path = tmp_path / "m.sock"
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, os.fspath(path), MONITOR],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for _ in range(2):  # all begin at the same time, and end when all have joined
+        for rank in ranks:
+            assert rank.stdin is not None
+            rank.stdin.write("\n")
+            rank.stdin.flush()
+        for rank in ranks:
+            assert rank.stdout is not None
+            assert rank.stdout.readline() in ("joined\n", "")
+    assert [rank.wait(20) for rank in ranks] == [0] * 4
+    for rank in ranks:
+        rank.communicate()
+    assert len(Path(f"{path}.starts").read_text().splitlines()) == 1
+    stop(path)
+
+
+def test_the_monitor_is_started_for_the_node_and_not_for_a_rank(tmp_path: Path):
+    path = tmp_path / "m.sock"
+    environ = {**os.environ, "CUDA_VISIBLE_DEVICES": "3", "CARBONMON_SOCKET": "x", "CARBONMON_REGION": "DE"}
+    start_monitor(path, ["--name=a b"], environ, 20.0, [sys.executable, "-c", MONITOR])
+    stop(path)
+    assert f"daemon --once --detach --socket {path} --name=a b" in Path(f"{path}.starts").read_text()
+    known = Path(f"{path}.environ").read_text().split("\n")
+    assert "CARBONMON_REGION" in known
+    assert "CUDA_VISIBLE_DEVICES" not in known
+    assert "CARBONMON_SOCKET" not in known
+
+
+def test_the_last_words_of_a_monitor_that_cannot_start_are_the_reason(tmp_path: Path):
+    command = [sys.executable, "-c", "raise SystemExit('carbonmon: no click here')"]
+    with pytest.raises(ConfigError, match="could not start: carbonmon: no click here"):
+        start_monitor(tmp_path / "m.sock", [], os.environ, 20.0, command)
+
+
+def test_a_monitor_that_takes_too_long_is_given_up_and_ended(tmp_path: Path):
+    begin_s = time.monotonic()
+    with pytest.raises(ConfigError, match="did not start within"):
+        start_monitor(tmp_path / "m.sock", [], os.environ, 0.2, ["sh", "-c", "sleep 60 & sleep 60"])
+    assert time.monotonic() - begin_s < 20.0
+
+
+@pytest.mark.parametrize("command", [["/nonexistent/python"], [sys.executable, "a\0b"]])
+def test_what_cannot_be_executed_is_a_clear_error(tmp_path: Path, command: list[str]):
+    with pytest.raises(ConfigError, match="cannot be started"):
+        start_monitor(tmp_path / "m.sock", [], os.environ, 5.0, command)
+
+
+def test_a_monitor_that_listens_already_is_not_started_again(tmp_path: Path):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.fspath(tmp_path / "m.sock"))
+        listening.listen()
+
+        def start(timeout_s: float) -> None:
+            raise AssertionError("there is one")
+
+        with closing(connect_or_start(tmp_path / "m.sock", start, 5.0)):
+            pass
+
+
+def test_a_start_that_fails_lets_the_next_one_try_at_once(tmp_path: Path):
+    def start(timeout_s: float) -> None:
+        raise ConfigError("no")
+
+    begin_s = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="no"):
+            connect_or_start(tmp_path / "m.sock", start, 20.0)
+    assert time.monotonic() - begin_s < 10.0
+    assert list(tmp_path.iterdir()) == []

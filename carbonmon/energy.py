@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from carbonmon.model import Device, Failure, Interval, Meter, Reading, Shadow
+from carbonmon.model import Curve, Device, Failure, Interval, Meter, Reading, Shadow
 
 UJ_PER_J = 1_000_000
 
@@ -37,6 +37,9 @@ the energy of a longer one. A second at full power is far below any phantom wort
 TRACE_TOLERANCE_S = 0.25
 """How far a trace's own time may stray from ours before only its mean power is believed."""
 
+
+SHAPE_TOLERANCE_S = 0.25
+"""How much of an interval's ends its power samples may leave open: drivers take one every 20 to 100 ms."""
 
 NOTHING = Shadow()
 
@@ -156,6 +159,32 @@ def trapezoid_j(trace: tuple[tuple[float, float], ...]) -> float:
             energy_j += (sample_s - before_s) * (before_w + power_w) * 0.5
         before_s, before_w = sample_s, power_w
     return energy_j
+
+
+def curve(
+    shape: tuple[tuple[float, float], ...], offset_s: float, start_s: float, end_s: float
+) -> Curve | None:
+    """When the energy of an interval was drawn, from (s, W) samples whose clock is `offset_s` ahead of ours.
+
+    Each sample stands for the time since the one before; the newest one also for what came after it. None
+    where the samples leave a hole at an end, as after a step of their clock.
+    """
+    times_s = [start_s]
+    joules = [0.0]
+    power_w = 0.0
+    for sample_s, power_w in shape:
+        at_s = sample_s - offset_s
+        if at_s > times_s[-1]:
+            if len(times_s) == 1 and at_s - start_s > SHAPE_TOLERANCE_S:
+                return None
+            joules.append(joules[-1] + power_w * (at_s - times_s[-1]))
+            times_s.append(at_s)
+    if end_s > times_s[-1]:
+        if end_s - times_s[-1] > SHAPE_TOLERANCE_S:
+            return None
+        joules.append(joules[-1] + power_w * (end_s - times_s[-1]))
+        times_s.append(end_s)
+    return Curve(tuple(times_s), tuple(joules)) if joules[-1] > 0.0 else None
 
 
 def estimated_power_w(device: Device, reading: Reading) -> float | None:

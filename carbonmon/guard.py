@@ -112,6 +112,7 @@ def _merged(first: Reading | Failure, second: Reading | Failure) -> Reading | Fa
         second.power_w if first.power_w is None else first.power_w,
         second.trace if first.trace is None else first.trace,
         second.utilization_ratio if first.utilization_ratio is None else first.utilization_ratio,
+        second.shape if first.shape is None else first.shape,
     )
 
 

@@ -228,7 +228,7 @@ class RunAccount:
         """Add the run's part of an interval; `note` says how the part was found."""
         if device.id not in self._power_w:
             self._touch(device)
-        for phase, ratio in self.phases.split(part.start_s, part.end_s):
+        for phase, ratio in self.phases.split(part.start_s, part.end_s, part.curve):
             if part.counter_j:
                 self._charge(phase, device, "counter", part.counter_j * ratio, grams_per_j)
             if part.power_j:

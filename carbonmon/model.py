@@ -83,7 +83,8 @@ class Reading(NamedTuple):
 
     `trace` is a run of (driver time in s, W) samples from the driver's own buffer; its first sample
     is the last one of the trace before, so that two traces join without a hole or an overlap.
-    `utilization_ratio` is the mean since the reading before.
+    `utilization_ratio` is the mean since the reading before. `shape` are (Unix time in s, W) samples of the
+    last seconds that say when what the counter counted was drawn; they are never counted themselves.
     """
 
     device_id: str
@@ -91,6 +92,7 @@ class Reading(NamedTuple):
     power_w: float | None = None
     trace: tuple[tuple[float, float], ...] | None = None
     utilization_ratio: float | None = None
+    shape: tuple[tuple[float, float], ...] | None = None
 
 
 class Failure(NamedTuple):
@@ -101,12 +103,23 @@ class Failure(NamedTuple):
     detail: str = ""
 
 
+class Curve(NamedTuple):
+    """How a device's energy grew: at each of `times_s`, on the injected clock, its `joules` since the first.
+
+    Only ratios of it mean anything: what was drawn is what the interval says.
+    """
+
+    times_s: tuple[float, ...]
+    joules: tuple[float, ...]
+
+
 class Interval(NamedTuple):
     """Energy of one device over one stretch of time, by the method that knew it.
 
     `start_s` and `end_s` are on the injected clock. `power_w` is the mean power that the best method
     saw, None when it saw none. `unobserved_s` are seconds for which no energy could be known, and
-    none was invented. `resets` and `jumps` count what was rejected of a hardware counter.
+    none was invented. `resets` and `jumps` count what was rejected of a hardware counter. `curve` says when
+    within the interval its energy was drawn; without one it is taken to be drawn evenly.
     """
 
     device_id: str
@@ -119,6 +132,7 @@ class Interval(NamedTuple):
     unobserved_s: float = 0.0
     resets: int = 0
     jumps: int = 0
+    curve: Curve | None = None
 
     @property
     def energy_j(self) -> float:

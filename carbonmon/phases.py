@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 
-from carbonmon.model import MAIN_PHASE, OTHER_PHASE
+from carbonmon.model import MAIN_PHASE, OTHER_PHASE, Curve
 
 MAX_PHASES = 64
 """Names that a run may have beside `main`; each is a series of every metric by phase."""
@@ -62,17 +62,23 @@ class Phases:
             half = MAX_CHANGES // 2
             del self._changes_s[:half], self._weights[:half]
 
-    def split(self, start_s: float, end_s: float) -> Weights:
-        """The phases of a stretch of time, each with its part of it; the parts add up to 1."""
+    def split(self, start_s: float, end_s: float, curve: Curve | None = None) -> Weights:
+        """The phases of a stretch of time, each with its part of it; the parts add up to 1.
+
+        With a curve they are parts of what was drawn by it, else of the time.
+        """
         changes_s = self._changes_s
         if start_s >= changes_s[-1] or end_s <= start_s:
             return self._weights[-1]
         first = max(0, bisect_right(changes_s, start_s) - 1)
+        whole = end_s - start_s if curve is None else _between(curve, start_s, end_s)
+        if whole <= 0.0:
+            curve, whole = None, end_s - start_s
         parts: dict[str, float] = {}
         for place in range(first, len(changes_s)):
             begin_s = start_s if place == first else changes_s[place]
             until_s = end_s if place + 1 == len(changes_s) else min(end_s, changes_s[place + 1])
-            ratio = (until_s - begin_s) / (end_s - start_s)
+            ratio = (until_s - begin_s if curve is None else _between(curve, begin_s, until_s)) / whole
             if ratio > 0.0:
                 for name, weight in self._weights[place]:
                     parts[name] = parts.get(name, 0.0) + weight * ratio
@@ -98,3 +104,19 @@ class Phases:
             return OTHER_PHASE
         self._names.add(name)
         return name
+
+
+def _between(curve: Curve, start_s: float, end_s: float) -> float:
+    """Joules of a curve between two times."""
+    return _until(curve, end_s) - _until(curve, start_s)
+
+
+def _until(curve: Curve, at_s: float) -> float:
+    times_s, joules = curve
+    place = bisect_right(times_s, at_s)
+    if place == 0:
+        return 0.0
+    if place == len(times_s):
+        return joules[-1]
+    before_s, before_j = times_s[place - 1], joules[place - 1]
+    return before_j + (joules[place] - before_j) * (at_s - before_s) / (times_s[place] - before_s)

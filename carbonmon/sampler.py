@@ -41,14 +41,14 @@ WRAP_MARGIN = 0.5
 """A counter that wraps is read at least twice in the shortest time in which it could wrap."""
 
 
-EDGE_RATE_HZ, EDGE_BURST = 10.0, 20.0
-"""How often somebody's request may make a reading between two ticks: boards whose counter is polled faster
-than once a second for long under-report (arXiv 2312.02741). What comes faster is split by time."""
+EXTRA_RATE_HZ, EXTRA_BURST = 10.0, 20.0
+"""How often requests may make samples between two ticks; what comes faster is split by time."""
 
 
 When = Literal["", "edge", "before", "after"]
 """Whether a request wants a sample, and on which side of it. An `edge`, where a run begins or ends, gets one
-before it in any case, the others while there were not too many."""
+before it in any case, with every counter; the others one of what may be read so often, if there were not too
+many."""
 
 
 class Stop(Protocol):
@@ -100,8 +100,8 @@ class Sampler:
         self._resumed_s = 0.0
         self._requests: deque[tuple[Callable[[], object], When]] = deque()
         self._wake: Callable[[], object] | None = None
-        self._edges = EDGE_BURST
-        self._edge_s = clock.now_s()
+        self._extra = EXTRA_BURST
+        self._extra_s = clock.now_s()
         self._intensity = provider.intensity_at(clock.wall_s())
         self.latest = self._snapshot(clock.wall_s(), clock.now_s())
 
@@ -172,6 +172,7 @@ class Sampler:
         """Read, meter, share, charge, publish; `edge` at the start and the end of a run."""
         clock = self._clock
         wall_s = clock.wall_s()
+        offset_s = wall_s - clock.now_s()
         said: dict[str, tuple[Reading | Failure, float]] = {}
         for sensor in self._sensors:
             sensor.read(clock, edge, said)
@@ -199,6 +200,9 @@ class Sampler:
             account.see(reading.utilization_ratio, at_s - self._last_s[device_id])
             self._last_s[device_id] = at_s
             if interval is not None:
+                if reading.shape is not None:
+                    shape = energy.curve(reading.shape, offset_s, interval.start_s, interval.end_s)
+                    interval = interval._replace(curve=shape)
                 self._book(account, interval, grams_per_j)
             else:
                 account.power_w = reading.power_w
@@ -285,11 +289,12 @@ class Sampler:
                 _carry_out(request)
         if sample and any(when for _, when in requests):
             now_s = self._clock.now_s()
-            self._edges = min(EDGE_BURST, self._edges + (now_s - self._edge_s) * EDGE_RATE_HZ)
-            self._edge_s = now_s
-            if self._edges >= 1.0 or any(when == "edge" for _, when in requests):
-                self._edges = max(0.0, self._edges - 1.0)
-                self.tick(edge=True, publish=False)
+            self._extra = min(EXTRA_BURST, self._extra + (now_s - self._extra_s) * EXTRA_RATE_HZ)
+            self._extra_s = now_s
+            edge = any(when == "edge" for _, when in requests)
+            if edge or self._extra >= 1.0:
+                self._extra = max(0.0, self._extra - 1.0)
+                self.tick(edge=edge, publish=False)
         for request, when in requests:
             if when != "after":
                 _carry_out(request)

@@ -2,7 +2,8 @@
 
 What NVML means by its figures: docs/accuracy.md. The counter is polled at most once a second, because
 boards that are polled faster under-report (arXiv 2312.02741). Where there is no counter, the driver's
-own buffer of power samples keeps the sensor's resolution at a coarse poll.
+own buffer of power samples keeps the sensor's resolution at a coarse poll; where there is one, that buffer
+says when the joules of the last second were drawn, if somebody looked in between.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class NvmlSensor:
             yield Failure(device_id, *gpu.trouble)
             return
         nvml, handle, can = self._nvml, gpu.handle, gpu.can
-        energy_uj = power_w = utilization_ratio = trace = None
+        energy_uj = power_w = utilization_ratio = trace = shape = None
         errors: list[Any] = []
         if now_s >= gpu.probe_at_s:
             gpu.probe_at_s = now_s + PROBE_PERIOD_S
@@ -79,6 +80,11 @@ class NvmlSensor:
                 gpu.sample = None
             except nvml.NVMLError as error:
                 gpu.note("counter", error, errors)
+            if gpu.looked_at and "samples" in can:
+                shape = gpu.shape(nvml, errors)
+            gpu.looked_at = False
+        else:
+            gpu.looked_at = True
         if "power" in can:
             try:
                 power_w = nvml.nvmlDeviceGetPowerUsage(handle) / 1000.0
@@ -97,7 +103,7 @@ class NvmlSensor:
                 self._found_again(gpu)
             if energy_uj is not None and power_w is not None:
                 gpu.check.add(now_s, energy_uj, power_w)
-            yield Reading(device_id, energy_uj, power_w, trace, utilization_ratio)
+            yield Reading(device_id, energy_uj, power_w, trace, utilization_ratio, shape)
         elif errors:
             trouble = gpu.lose(errors, now_s)
             self._driver_down |= trouble is DRIVER_GONE

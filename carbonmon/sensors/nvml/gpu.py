@@ -55,8 +55,9 @@ class Retry:
 class Gpu:
     """One GPU: its handle, None while it is lost, and what its driver can say.
 
-    `sample` is the last power sample of its trace, (wall time in µs, W), None where the next trace starts
-    anew. `trouble` is the reason and detail of its failure from when it is lost until it speaks again.
+    `looked_at`: it was read since its counter was read last. `sample` is the last power sample of its trace,
+    (wall time in µs, W), None where the next trace starts anew. `trouble` is the reason and detail of its
+    failure from when it is lost until it speaks again.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Gpu:
         "counter_at_s",
         "device",
         "handle",
+        "looked_at",
         "probe_at_s",
         "retry",
         "sample",
@@ -81,6 +83,7 @@ class Gpu:
         self.probe_at_s = 0.0
         self.sample: tuple[int, float] | None = None
         self.sample_at_s = 0.0
+        self.looked_at = False
         self.retry = Retry()
         self.trouble: tuple[str, ...] = ()
 
@@ -104,6 +107,19 @@ class Gpu:
         gone = any(error.value in DRIVER_ERRORS for error in errors)
         self.trouble = DRIVER_GONE if gone else (reason(errors[0]), str(errors[0]))
         return self.trouble
+
+    def shape(self, nvml: Any, errors: list[Any]) -> tuple[tuple[float, float], ...] | None:
+        """The power samples that the driver keeps, some seconds of them, as (wall time in s, W)."""
+        try:
+            kind, samples = nvml.nvmlDeviceGetSamples(self.handle, nvml.NVML_TOTAL_POWER_SAMPLES, 0)
+        except nvml.NVMLError as error:
+            if error.value != nvml.NVML_ERROR_NOT_FOUND:
+                self.note("samples", error, errors)
+            return None
+        value = _SAMPLE_FIELDS.get(kind, "uiVal")
+        return tuple(
+            [(sample.timeStamp / 1e6, getattr(sample.sampleValue, value) / 1000.0) for sample in samples]
+        )
 
     def trace(self, nvml: Any, now_s: float, errors: list[Any]) -> tuple[tuple[float, float], ...] | None:
         """The driver's power samples since the last one, that one included; None before there is one.

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.bench import cpu, energy, faults, memory, phases, scrape, size, start, table, tick
+from tests.bench import cpu, daemon, energy, faults, memory, phases, scrape, size, start, table, tick
 from tests.simulator import can_build
 
 PARTS = {
@@ -19,6 +19,7 @@ PARTS = {
     "energy": energy.rows,
     "faults": faults.rows,
     "phases": phases.rows,
+    "daemon": daemon.rows,
 }
 
 

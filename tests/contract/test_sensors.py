@@ -244,18 +244,24 @@ def test_reading_on_and_on_leaks_neither_files_nor_memory(sensor: Sensor):
     read(200, 0.0)
     gc.collect()
     files = open_files()
+    grown_bytes = []
     tracemalloc.start()
     try:
         read(50, 200.0)
-        gc.collect()
-        before_bytes = tracemalloc.get_traced_memory()[0]
-        read(200, 250.0)
-        gc.collect()
-        grown_bytes = tracemalloc.get_traced_memory()[0] - before_bytes
+        for start_s in (
+            250.0,
+            450.0,
+            650.0,
+        ):  # a leak grows every time, what Python keeps for itself does not
+            gc.collect()
+            before_bytes = tracemalloc.get_traced_memory()[0]
+            read(200, start_s)
+            gc.collect()
+            grown_bytes.append(tracemalloc.get_traced_memory()[0] - before_bytes)
     finally:
         tracemalloc.stop()
     assert open_files() == files
-    assert grown_bytes < 4096
+    assert min(grown_bytes) < 4096
 
 
 def test_it_may_be_closed_twice_and_leaves_no_file_open(case: Case, settings: SensorSettings):

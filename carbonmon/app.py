@@ -139,6 +139,7 @@ def run(
         if config.resume is not None:
             before = read_checkpoint(runfolder.find(config.output, config.resume))
             config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
+            config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)
         watching = config.idle != "exclusive"
         monitor = build(config, workload.environ, clock, closing, watching=watching, before=before)
         tenancy = _tenancy(config, workload, monitor, before)
@@ -223,7 +224,7 @@ def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monito
 def _open_control(config: Config, monitor: Monitor, tenancy: Tenancy, closing: ExitStack) -> dict[str, str]:
     """Listen for the job's training code; returns what tells it where. Without a socket the job goes on."""
     registry = Registry(monitor, config.output, os.geteuid(), creates=False)
-    registry.adopt(tenancy, "job")
+    registry.adopt(tenancy)
     try:
         path = config.socket or rendezvous.run_socket(f"job-{os.getpid()}")
         server = ControlServer(path, Service(registry))

@@ -16,9 +16,11 @@ from carbonmon.clock import SystemClock
 from carbonmon.config import Config
 from carbonmon.control import ControlServer
 from carbonmon.errors import ConfigError
-from carbonmon.monitor import Monitor
+from carbonmon.monitor import Monitor, Tenancy
 from carbonmon.ports import Clock
 from carbonmon.registry import Registry
+from carbonmon.resumption import unfinished
+from carbonmon.sampling import Sampling
 from carbonmon.service import Service
 
 log = logging.getLogger(__name__)
@@ -64,13 +66,16 @@ def serve(
         for_all = os.geteuid() == 0 and not once
         server = ControlServer(path, Service(registry), 0o666 if for_all else 0o600, everyone=for_all)
         monitor.show(closing.callback)
-        sampling = monitor.sampling()
+        left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
+        sampling = Sampling(monitor.sampler, before=lambda: monitor.take_up(left))
         if not sampling.start():
             log.warning("the sensors do not answer; runs are taken all the same")
         monitor.recorder.start()
         server.start()
         closing.callback(server.close)
         ready(monitor, path)
+        if left:
+            log.warning("taken up again: %s", ", ".join(tenancy.info.id for tenancy in left))
         began_s = clock.now_s()
         while True:
             received = signal.sigtimedwait({*ENDS, signal.SIGHUP}, TIDY_S)
@@ -83,10 +88,31 @@ def serve(
             registry.tidy()
             if once and not registry.entries and (registry.begun or clock.now_s() - began_s > FIRST_RUN_S):
                 break
-        monitor.finish(sampling, None, None)
+        if once:
+            monitor.finish(sampling, None, None)
+        else:
+            going_on = [entry.run_id for entry in registry.entries if not entry.ending]
+            if going_on:
+                log.warning("%d runs go on; the next daemon with this output takes them up", len(going_on))
+            monitor.leave(sampling)
     with suppress(OSError):
         if once and not os.path.getsize(f"{path}.log"):  # noqa: PTH202 (a suffix to the whole name)
             os.unlink(f"{path}.log")  # noqa: PTH108 (the same)
+
+
+def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Tenancy]:
+    """The runs that a daemon before this one left, with their folders taken."""
+    assert monitor.workload is not None
+    taken = []
+    for tenancy in unfinished(config.output, monitor.boot_id, monitor.workload):
+        try:
+            monitor.open_files(tenancy)
+        except ConfigError as error:
+            log.warning("a run of before is not taken up: %s", error)
+            continue
+        registry.adopt(tenancy)
+        taken.append(tenancy)
+    return taken
 
 
 def default_socket() -> Path:

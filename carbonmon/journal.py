@@ -52,6 +52,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "progress": run.progress,
         "ranks": run.ranks,
         "shares": run.shares,
+        "followed": run.followed,
         "phases_s": run.phases_s,
         "unobserved_s": run.unobserved_s,
         "total_fields": RunTotal._fields,

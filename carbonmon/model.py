@@ -178,6 +178,27 @@ class NodeUsage(NamedTuple):
     others: Mapping[str, float | None] = {}
 
 
+class Followed(NamedTuple):
+    """What another monitor needs to go on following a run on the same boot; CPU seconds since then.
+
+    `busy_s` and `capacity_s` are the node's. `tree_s` is what the run's living processes used, and the
+    children that they waited for; of cgroups, all that these ever used. `roots` are (pid, start in clock
+    ticks since boot, whether it is a wrapper). `gpus` are the allocated ones with their fractions, None if
+    they are not known.
+    """
+
+    busy_s: float
+    capacity_s: float
+    tree_s: float
+    roots: tuple[tuple[int, int, bool], ...]
+    cgroups: tuple[str, ...]
+    gpus: tuple[tuple[str, float], ...] | None
+
+
+LivesBy = Literal["participants", "processes", "request", "job"]
+"""What ends a run: the end of its last participant, of its processes, a request, or the monitor's own job."""
+
+
 class Shadow(NamedTuple):
     """What the lower rungs observed and nobody was credited for yet.
 
@@ -318,8 +339,9 @@ class Rank(NamedTuple):
 class RunInfo:
     """What a run is; times are Unix times in seconds.
 
-    `id` is the same on all nodes of a job. `idle_policy` says who pays for idle CPUs and memory. `uid` owns
-    the run: nobody else but root may write into it; None is the monitor's own user.
+    `id` is the same on all nodes of a job, `key` what its processes on this node ask for. `idle_policy` says
+    who pays for idle CPUs and memory. `uid` owns the run: nobody else but root may write into it; None is the
+    monitor's own user.
     """
 
     id: str
@@ -332,6 +354,8 @@ class RunInfo:
     scheduler_job_id: str = ""
     idle_policy: IdlePolicy = "exclusive"
     uid: int | None = None
+    key: str | None = None
+    lives_by: LivesBy = "job"
 
 
 class RunState(NamedTuple):
@@ -341,7 +365,8 @@ class RunState(NamedTuple):
     counter gave back exactly. `node` is what each device drew in all while the run lasted. `shares` says for
     people, by device id, how the run's part was found. `cpu_s` are CPU seconds of its processes, None where
     nobody counted them. `phase` is the one that it is in now (the heaviest of several). `progress` is
-    (steps done, steps in all), as the training code reports them.
+    (steps done, steps in all), as the training code reports them. `followed` is for a monitor that goes on
+    with the run.
     """
 
     info: RunInfo
@@ -361,6 +386,7 @@ class RunState(NamedTuple):
     phase: str = MAIN_PHASE
     progress: tuple[float, float | None] | None = None
     ranks: tuple[Rank, ...] = ()
+    followed: Followed | None = None
 
 
 class Snapshot(NamedTuple):

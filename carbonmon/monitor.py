@@ -106,6 +106,23 @@ class Monitor:
             outage_s = max(0.0, self.clock.wall_s() - last.at_s)
         self.sampler.resume(RunAccount(tenancy.info, expected), last, outage_s, same_boot, tenancy.roots)
 
+    def take_up(self, tenancies: Sequence[Tenancy]) -> None:
+        """Go on with runs that an earlier monitor left on this boot. In the sampling thread, before a sample.
+
+        The devices go on from the newest checkpoint, each run from its own.
+        """
+        checkpoints = [(run, run.before.snapshot) for run in tenancies if run.before is not None]
+        if not checkpoints:
+            return
+        newest = max((snapshot for _, snapshot in checkpoints), key=lambda snapshot: snapshot.clock_s)
+        now_s = self.clock.now_s()
+        lost = self.sampler.restore(newest, max(0.0, now_s - newest.clock_s), same_boot=True)
+        for run, snapshot in checkpoints:
+            expected = [device for device in self.devices.values() if _expects(run, device, self.workload)]
+            account = RunAccount(run.info, expected)
+            outage_s = max(0.0, now_s - snapshot.clock_s)
+            self.sampler.readmit(account, snapshot.runs[0], outage_s, lost, True, run.roots)
+
     def sampling(self, tenancy: Tenancy | None = None) -> Sampling:
         """The sampling thread, not started; with a run that lasts as long as the monitor."""
         if tenancy is None:
@@ -204,6 +221,14 @@ class Monitor:
             self.recorder.end(run_id, done)
 
         self.sampler.post(end, "edge")
+
+    def leave(self, sampling: Sampling) -> None:
+        """Stop, and leave the runs as they are: another monitor may go on with them."""
+        if not sampling.stop():
+            log.warning("a driver call hangs: what came after the last sample is unobserved")
+            self._leave_sensors()
+        if not self.recorder.finish(self.sampler.latest):
+            log.warning("the disk hangs: the last checkpoints may be missing")
 
     def finish(self, sampling: Sampling, exit_code: int | None, signal: int | None) -> Snapshot | None:
         """Take the last sample, end every run, and write everything; None if that fails, which is logged."""

@@ -154,7 +154,10 @@ def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
     """Say goodbye; the job has ended, so nothing that fails here may raise."""
     known = {key: value for key, value in how.items() if value is not None}
     try:
-        return part.link.ask({"op": "leave", **known}, LEAVE_S)
+        try:
+            return part.link.ask({"op": "leave", **known}, LEAVE_S)
+        except ConnectionError:  # the daemon may have been started anew: the link joins again
+            return part.link.ask({"op": "leave", **known}, LEAVE_S)
     except (OSError, Refused, ProtocolError) as error:
         log.warning(
             "the monitor of run %s is lost (%s); what is known of it: carbonmon report %s",

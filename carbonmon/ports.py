@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from carbonmon.model import Device, Failure, Intensity, NodeUsage, Reading, SensorState, Snapshot
+from carbonmon.model import Device, Failure, Followed, Intensity, NodeUsage, Reading, SensorState, Snapshot
 
 
 class Clock(Protocol):
@@ -90,8 +90,15 @@ class Roots:
 class Workload(Protocol):
     """Who is using the hardware. Called by the sampling thread only."""
 
-    def add(self, run_id: str, roots: Roots) -> None:
-        """Follow a run from now on: what its processes used before is not its own."""
+    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+        """Follow a run from now on: what its processes used before is not its own.
+
+        `since` is where a monitor before this one stopped: what was used after that is in the next reading.
+        """
+        ...
+
+    def followed(self) -> Mapping[str, Followed]:
+        """Where each run stands, for a monitor that may have to go on with it."""
         ...
 
     def join(self, run_id: str, roots: Roots) -> None:

@@ -23,8 +23,10 @@ from carbonmon.model import (
     MAIN_PHASE,
     Device,
     DeviceState,
+    Followed,
     IdlePolicy,
     Intensity,
+    LivesBy,
     Meter,
     NodeTotal,
     Rank,
@@ -61,6 +63,8 @@ def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
         scheduler_job_id=checked.member(path, entry, "scheduler_job_id", str),
         idle_policy=checked.value(path, "run.idle_policy", entry.get("idle_policy", "exclusive"), IdlePolicy),
         uid=checked.value(path, "run.uid", entry.get("uid"), int | None),
+        key=checked.value(path, "run.key", entry.get("key"), str | None),
+        lives_by=checked.value(path, "run.lives_by", entry.get("lives_by", "job"), LivesBy),
     )
     devices = [_device(path, item) for item in checked.member(path, document, "devices", list)]
     checked.once(path, "devices", [device.id for device in devices])
@@ -127,6 +131,7 @@ def _run(path: Path, document: Mapping[str, Any], info: RunInfo, states: tuple[D
         phase=checked.value(path, "phase", document.get("phase", MAIN_PHASE), str),
         progress=_progress(path, document.get("progress")),
         ranks=tuple(ranks),
+        followed=_followed(path, document.get("followed")),
     )
 
 
@@ -183,6 +188,29 @@ def _progress(path: Path, found: Any) -> tuple[float, float | None] | None:
         )
     done = checked.value(path, "progress", found[0], float)
     return done, checked.value(path, "progress", found[1], float | None)
+
+
+def _followed(path: Path, found: Any) -> Followed | None:
+    """Where the workload stood: sums, roots as (pid, start, wrapper), cgroups, GPUs with fractions."""
+    if found is None:
+        return None
+    values = checked.items(path, "followed", found)
+    if len(values) != len(Followed._fields):
+        raise JournalError(
+            f"{path}: followed must have {len(Followed._fields)} values, and has {len(values)}"
+        )
+    sums = [checked.value(path, f"followed[{i}]", values[i], float) for i in range(3)]
+    roots = []
+    for i, root in enumerate(checked.items(path, "followed[3]", values[3])):
+        where = f"followed[3][{i}]"
+        if len(checked.items(path, where, root)) != 3:
+            raise JournalError(f"{path}: {where} must be a pid, its start, and whether it is a wrapper")
+        pid, start = (checked.value(path, where, number, int) for number in root[:2])
+        roots.append((pid, start, checked.value(path, where, root[2], bool)))
+    holder = {"followed[4]": values[4], "followed[5]": values[5]}
+    cgroups = checked.texts(path, holder, "followed[4]")
+    gpus = None if values[5] is None else tuple(checked.named(path, holder, "followed[5]", float))
+    return Followed(sums[0], sums[1], sums[2], tuple(roots), tuple(cgroups), gpus)
 
 
 def _device(path: Path, entry: Any) -> Device:

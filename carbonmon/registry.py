@@ -12,11 +12,11 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from carbonmon import identity, runfolder
 from carbonmon.launcher import safe_id
-from carbonmon.model import IdlePolicy, RunInfo
+from carbonmon.model import IdlePolicy, LivesBy, RunInfo
 from carbonmon.monitor import Monitor, Tenancy
 from carbonmon.ports import Roots
 
@@ -26,8 +26,6 @@ LINGER_S = 5.0
 
 LATE_S = 5.0
 """A change of phase is taken at the time that its sender states if that was not longer ago."""
-
-LivesBy = Literal["participants", "processes", "request", "job"]
 
 
 @dataclass(eq=False)
@@ -42,15 +40,12 @@ class Participant:
 class Entry:
     """A run as the registry knows it.
 
-    `key` is what its participants ask for: the id that their launcher gave, or what else they share.
     `phase` is that of the run while no participant is in one. `expected` ranks were promised by the launcher,
     `joined` have come. `seen`: it had a living process once.
     """
 
     tenancy: Tenancy
-    lives_by: LivesBy
     uid: int
-    key: str | None = None
     phase: str | None = None
     participants: list[Participant] = field(default_factory=list)
     expected: int = 1
@@ -62,6 +57,15 @@ class Entry:
     @property
     def run_id(self) -> str:
         return self.tenancy.info.id
+
+    @property
+    def key(self) -> str | None:
+        """What its participants ask for: the id that their launcher gave, or what else they share."""
+        return self.tenancy.info.key
+
+    @property
+    def lives_by(self) -> LivesBy:
+        return self.tenancy.info.lives_by
 
 
 class NewRun(NamedTuple):
@@ -126,10 +130,11 @@ class Registry:
         found = [entry for entry in living if asked is not None and asked in (entry.run_id, entry.key)]
         return found[0] if found else None
 
-    def adopt(self, tenancy: Tenancy, lives_by: LivesBy) -> None:
-        """A run that the monitor has from elsewhere: that of its own job."""
+    def adopt(self, tenancy: Tenancy) -> None:
+        """A run that the monitor has from elsewhere: that of its own job, or of a monitor before it."""
         uid = self.uid if tenancy.info.uid is None else tenancy.info.uid
-        self._entries[tenancy.info.id] = Entry(tenancy, lives_by, uid)
+        entry = self._entries[tenancy.info.id] = Entry(tenancy, uid)
+        entry.seen = tenancy.before is not None
         self.begun += 1
 
     def begin(self, new: NewRun, uid: int, lives_by: LivesBy, welcome: Callable[[Entry], object]) -> Entry:
@@ -151,8 +156,10 @@ class Registry:
             scheduler_job_id=new.scheduler_job_id,
             idle_policy=new.idle_policy,
             uid=uid,
+            key=new.run_id or new.key,
+            lives_by=lives_by,
         )
-        entry = Entry(Tenancy(info, folder, new.roots), lives_by, uid, new.run_id or new.key)
+        entry = Entry(Tenancy(info, folder, new.roots), uid)
         self.monitor.admit(entry.tenancy, lambda: welcome(entry))
         self._entries[info.id] = entry
         self.begun += 1

@@ -133,22 +133,29 @@ class Sampler:
         same_boot: bool,
         roots: Roots | None = None,
     ) -> None:
-        """Go on with a run that an earlier monitor left `outage_s` seconds ago; called before any sample.
+        """Go on with a run that an earlier monitor left `outage_s` seconds ago; called before any sample."""
+        (state,) = before.runs
+        lost = self.restore(before, outage_s, same_boot)
+        self.readmit(run, state, outage_s, lost, same_boot, roots)
+
+    def restore(self, before: Snapshot, outage_s: float, same_boot: bool) -> list[str]:
+        """Go on with the devices of an earlier monitor; returns those whose outage nobody can know.
 
         On the same boot each counter is compared with its last value, as after any silence: what it
         grew meanwhile is credited exactly and called recovered, unless a reset or a hidden wrap forbids
         it. After another boot no counter knows anything, and the outage is unobserved.
         """
-        (state,) = before.runs
         now_s = self._clock.now_s()
-        run.restore(state, now_s, outage_s)
         meters = dict(before.meters)
+        lost = []
+        if same_boot:
+            self.tenants.rewind(before.clock_s, self.accounts)
         for old in before.devices:
             account = self.accounts.get(old.device.id)
             if account is None:
                 log.warning("%s of the run's earlier part is not here any more", old.device.id)
                 if not same_boot:
-                    run.lose(old.device.id, outage_s)
+                    lost.append(old.device.id)
                     continue
                 # It fell silent, as a device does that is lost while we watch; its counter may come back.
                 account = self.accounts[old.device.id] = DeviceAccount(old.device)
@@ -158,15 +165,32 @@ class Sampler:
                 self._meters[old.device.id] = meter
                 self._last_s[old.device.id] = now_s
                 self._bridging.add(old.device.id)
+                self.tenants.mark(account)
             else:
                 account.unobserved_s += outage_s
-                run.lose(old.device.id, outage_s)
-        run.restore_node(state.node, self.accounts)
+                lost.append(old.device.id)
         self._samples = before.samples
         self._resumed_s = now_s
         self._continued = True
-        self.tenants.resume(run, roots, now_s - outage_s, self.accounts)
-        self.latest = self._snapshot(self._clock.wall_s(), now_s)
+        return lost
+
+    def readmit(
+        self,
+        run: RunAccount,
+        state: RunState,
+        outage_s: float,
+        lost: Sequence[str],
+        same_boot: bool,
+        roots: Roots | None = None,
+    ) -> None:
+        """Go on with one run, once the devices are restored."""
+        now_s, wall_s = self._clock.now_s(), self._clock.wall_s()
+        run.restore(state, now_s, outage_s)
+        for device_id in lost:
+            run.lose(device_id, outage_s)
+        run.restore_node(state.node, self.accounts)
+        self.tenants.resume(run, roots, state.followed if same_boot else None)
+        self.latest = self._snapshot(wall_s, now_s)
 
     def tick(self, edge: bool = False, publish: bool = True) -> None:
         """Read, meter, share, charge, publish; `edge` at the start and the end of a run."""

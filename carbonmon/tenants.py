@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from carbonmon import sharing
 from carbonmon.ledger import DeviceAccount, GramsPerJoule, RunAccount
-from carbonmon.model import IdlePolicy, Interval, NodeUsage, RunState, Usage
+from carbonmon.model import Followed, IdlePolicy, Interval, NodeUsage, RunState, Usage
 from carbonmon.ports import Roots, Workload
 from carbonmon.sharing import Share, Tally
 
@@ -34,27 +34,31 @@ class Tenants:
         self._left: Tally | None = None
         self._cpu_shares: dict[int, dict[str, Share]] = {}
 
-    def add(self, run: RunAccount, roots: Roots | None) -> None:
-        """Charge to a run what it causes from now on."""
+    def add(self, run: RunAccount, roots: Roots | None, since: Followed | None = None) -> None:
+        """Charge to a run what it causes from now on, or since an earlier monitor looked last."""
         run_id = run.info.id
         self._ended.pop(run_id, None)
         self.runs[run_id] = run
         self._policies[run_id] = run.info.idle_policy
         if self._workload is not None:
-            self._workload.add(run_id, roots or Roots())
+            self._workload.add(run_id, roots or Roots(), since)
 
-    def resume(
-        self, run: RunAccount, roots: Roots | None, since_s: float, accounts: Mapping[str, DeviceAccount]
-    ) -> None:
-        """Go on with a run that an earlier monitor left at `since_s`; what counters bridge is recovered.
-
-        The GPUs that it holds now it held meanwhile. Its share of the CPU time is not known.
-        """
-        self.add(run, roots)
-        self._resumed.add(run.info.id)
-        self._left = self._tally = Tally(since_s)
+    def rewind(self, at_s: float, accounts: Mapping[str, DeviceAccount]) -> None:
+        """Go back to the moment at which an earlier monitor ended; before the first look."""
+        self._left = self._tally = Tally(at_s)
+        self._recent = deque([self._left])
         for account in accounts.values():
             account.mark = self._left
+
+    def resume(self, run: RunAccount, roots: Roots | None, since: Followed | None) -> None:
+        """Go on with a run of an earlier monitor; what counters bridge is recovered.
+
+        The GPUs that it holds now it held meanwhile. Without `since` its CPU time is not known.
+        """
+        self.add(run, roots, since)
+        self._resumed.add(run.info.id)
+        if since is not None:
+            self._left = None
 
     def end(
         self,
@@ -81,7 +85,12 @@ class Tenants:
         for run_id, run in list(self._ended.items()):
             if run.end_s is not None and now_s - run.end_s > self.retain_s:
                 del self._ended[run_id]
-        return tuple([run.state(now_s, accounts) for run in (*self.runs.values(), *self._ended.values())])
+        followed = {} if self._workload is None else self._workload.followed()
+        living = [
+            run.state(now_s, accounts)._replace(followed=followed.get(run_id))
+            for run_id, run in self.runs.items()
+        ]
+        return (*living, *[run.state(now_s, accounts) for run in self._ended.values()])
 
     def look(self, now_s: float) -> None:
         """Note who used what until now; once a tick, before energy is booked."""

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from carbonmon.model import Device, NodeUsage, Usage
+from carbonmon.model import Device, Followed, NodeUsage, Usage
 from carbonmon.ports import Roots
 from carbonmon.selection import FoundGpu, allocate
-from carbonmon.workload.cgroup import Cgroup, find_cgroup
+from carbonmon.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
 from carbonmon.workload.gpus import list_gpus
 from carbonmon.workload.holders import GpuHolders
 from carbonmon.workload.namespaces import host_pid, shows_host_pids
@@ -17,14 +17,15 @@ from carbonmon.workload.nodecpu import NodeCpu
 from carbonmon.workload.processes import ProcessTable
 
 
-class _Followed:
-    """A run: the GPUs that it was given (None: not known) and its cgroups."""
+class _Run:
+    """A run: the GPUs that it was given (None: not known), its cgroups, and CPU seconds still to be told."""
 
-    __slots__ = ("cgroups", "gpus")
+    __slots__ = ("cgroups", "gpus", "owed_s")
 
     def __init__(self) -> None:
         self.gpus: dict[str, float] | None = None
         self.cgroups: list[Cgroup] = []
+        self.owed_s = 0.0
 
 
 class NodeWorkload:
@@ -42,12 +43,39 @@ class NodeWorkload:
         self._table = ProcessTable(procfs, frozenset(() if myself is None else (myself,)))
         self._node = NodeCpu(procfs)
         self._holders = GpuHolders(self._gpus, shows_host_pids(procfs))
-        self._runs: dict[str, _Followed] = {}
+        self._runs: dict[str, _Run] = {}
         self._allocation_notes: tuple[str, ...] = ()
 
-    def add(self, run_id: str, roots: Roots) -> None:
-        self._runs[run_id] = _Followed()
+    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+        self._runs[run_id] = _Run()
         self.join(run_id, roots)
+        if since is not None:
+            self._node.rewind(since.busy_s, since.capacity_s)
+            used_s = max(0.0, self.followed()[run_id].tree_s - since.tree_s)
+            self._runs[run_id].owed_s = used_s
+
+    def followed(self) -> dict[str, Followed]:
+        living = self._table.living()
+        busy_s, capacity_s = self._node.sums_s
+        found = {}
+        for run_id, run in self._runs.items():
+            used_s, roots = living.get(run_id, (0.0, []))
+            if run.cgroups:
+                used_s = sum(cpu_seconds(group.path) or 0.0 for group in run.cgroups)
+            found[run_id] = Followed(
+                busy_s,
+                capacity_s,
+                used_s,
+                tuple(roots),
+                tuple(str(group.path) for group in run.cgroups),
+                None if run.gpus is None else tuple(run.gpus.items()),
+            )
+        return found
+
+    def find_root(self, pid: int, start: int) -> bool:
+        """Whether this process, by its pid in `procfs` and its start, still lives."""
+        stat = self._table.stat(pid)
+        return stat is not None and stat.start == start and not stat.ended
 
     def join(self, run_id: str, roots: Roots) -> None:
         run = self._runs.get(run_id)
@@ -120,10 +148,11 @@ class NodeWorkload:
         here = host_pid(self._procfs, pid)
         return pid if here is None else here
 
-    def _cpu_s(self, run: _Followed, processes_s: float) -> float | None:
+    def _cpu_s(self, run: _Run, processes_s: float) -> float | None:
+        owed_s, run.owed_s = run.owed_s, 0.0
         if not run.cgroups:
-            return processes_s
-        total_s: float | None = 0.0
+            return processes_s + owed_s
+        total_s: float | None = owed_s
         for group in run.cgroups:
             used_s = group.read()
             total_s = None if used_s is None or total_s is None else total_s + used_s

@@ -32,6 +32,18 @@ class NodeCpu:
         # iowait may decrease (proc(5)), which must not make a busy node look busier than it can be.
         return busy * TICK_S, max(busy, capacity) * TICK_S
 
+    @property
+    def sums_s(self) -> tuple[float, float]:
+        """(busy, capacity) CPU seconds since boot as of the last call."""
+        busy, capacity = self._before or (0, 0)
+        return busy * TICK_S, capacity * TICK_S
+
+    def rewind(self, busy_s: float, capacity_s: float) -> None:
+        """Let the next interval begin where these sums were told, if that is in the past."""
+        before = round(busy_s / TICK_S), round(capacity_s / TICK_S)
+        if self._before is not None and before[0] <= self._before[0] and before[1] <= self._before[1]:
+            self._before = before
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)

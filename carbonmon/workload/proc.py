@@ -53,7 +53,7 @@ class Processes:
     def __init__(self, procfs: Path) -> None:
         self._folder = f"{procfs}/"
         self._ours = shows_our_pids(procfs) and _has_clocks()
-        self._own_pid = os.getpid() if self._ours else 0
+        self.own_pid = os.getpid() if self._ours else 0
         self._loadavg = -1
         self.own_s: Callable[[int], float] = time.clock_gettime if self._ours else self._own_s_by_stat
         """CPU time in s of the process with this `clock_of`, to the nanosecond, its ended threads included.
@@ -94,7 +94,7 @@ class Processes:
 
     def reaped_s(self, pid: int, stat: Stat) -> float:
         """CPU time of descendants that were waited for; of our own process to the microsecond."""
-        if pid != self._own_pid:
+        if pid != self.own_pid:
             return stat.reaped_s
         usage = getrusage(RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime

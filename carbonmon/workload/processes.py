@@ -111,6 +111,28 @@ class ProcessTable:
             run.credit_s = 0.0
         return used_s
 
+    def stat(self, pid: int) -> Stat | None:
+        """What the kernel says of any process; None if there is none."""
+        return self._processes.stat(pid)
+
+    def living(self) -> dict[str, tuple[float, list[tuple[int, int, bool]]]]:
+        """Of each run: CPU seconds of what lives and of the children that it waited for, and its roots.
+
+        What our own process waited for is left out: another monitor could not see it.
+        """
+        found: dict[str, tuple[float, list[tuple[int, int, bool]]]] = {
+            run_id: (0.0, []) for run_id in self._runs
+        }
+        ourselves = self._processes.own_pid
+        for member in self._tree.members.values():
+            used_s, roots = found[member.run.id]
+            if member.root:
+                roots.append((member.pid, member.start, member.wrapper))
+            if member.pid != ourselves:
+                own_s = 0.0 if member.wrapper else member.own_s
+                found[member.run.id] = used_s + own_s + member.reaped_s, roots
+        return found
+
     def owner_of(self, pid: int) -> str | None:
         """The run that a process belongs to, as of the last scan."""
         member = self._tree.members.get(pid)

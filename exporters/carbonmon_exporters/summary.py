@@ -78,8 +78,10 @@ class SummaryExporter:
         self._final = {run_id: end_s for run_id, end_s in self._final.items() if run_id in present}
 
     def finish(self, final: Snapshot) -> None:
-        """Write the final summary of every run that has none. Raises OSError as `checkpoint` does."""
-        self._write_all(final, [(run, "final") for run in final.runs if not self._is_final(run)])
+        """Write the final summary of every run that has none; one that goes on without this monitor is
+        running. Raises OSError as `checkpoint` does."""
+        due = [run for run in final.runs if not self._is_final(run)]
+        self._write_all(final, [(run, "running" if run.ended_at_s is None else "final") for run in due])
 
     def close(self) -> None:
         """Nothing is held open."""

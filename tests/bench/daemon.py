@@ -74,8 +74,8 @@ def _rows(sim: Simulator, folder: Path, seconds: float) -> Iterator[Row]:
             f"{what}: CPU",
             "≤ 5 % of one core",
             f"{ratio:.1%} of one core",
-            f"its process's CPU clock over {seconds:.0f} s; not scraped; in each run one process wakes up ten "
-            f"times a second, the others sleep",
+            f"its process's CPU clock over {seconds:.0f} s; not scraped; in each run one process wakes up "
+            "ten times a second, the others sleep",
         )
         yield Row(
             f"{what}: memory",

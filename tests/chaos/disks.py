@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from io import RawIOBase
 from pathlib import Path
 from unittest import mock
 
@@ -66,12 +67,21 @@ def _fill(disk: Path, mend: ExitStack) -> None:
     path = disk / "filler"
     mend.callback(path.unlink)
     with path.open("wb", buffering=0) as filler:
-        try:
-            while True:
-                filler.write(b"x" * 4096)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
+        # A checkpoint that is being written meanwhile leaves the room of the one that it replaces.
+        while _fill_up(filler):
+            time.sleep(CHECKPOINT_S)
+
+
+def _fill_up(filler: RawIOBase) -> int:
+    """How many bytes there was still room for."""
+    room = 0
+    try:
+        while True:
+            room += filler.write(b"x" * 4096) or 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    return room
 
 
 def _protect(disk: Path, mend: ExitStack) -> None:

@@ -10,7 +10,7 @@ from carbonmon.guard import GuardedSensor
 from carbonmon.journal import CHECKPOINT_FILE
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, DeviceState, Failure, Reading, SensorState, Snapshot
-from carbonmon.ports import Clock
+from carbonmon.ports import Clock, Workload
 from carbonmon.recorder import Recorder
 from carbonmon.recovery import read_checkpoint
 from carbonmon.runfiles import RunFiles, boot_id
@@ -59,9 +59,19 @@ class Source:
         pass
 
 
-def sampler_of(source: Source, clock: Clock, interval_s: float) -> Sampler:
+def sampler_of(source: Source, clock: Clock, interval_s: float, workload: Workload | None = None) -> Sampler:
     devices = {device.id: device for device in source.devices()}
-    return Sampler([GuardedSensor(source)], devices, [], FixedIntensity(), clock, interval_s, 1.0, "chaos")
+    return Sampler(
+        [GuardedSensor(source)],
+        devices,
+        [],
+        FixedIntensity(),
+        clock,
+        interval_s,
+        1.0,
+        "chaos",
+        workload=workload,
+    )
 
 
 def recorder_of(

@@ -87,6 +87,61 @@ def test_a_run_that_was_registered_ends_with_its_process(tmp_path: Path):
         node.stop()
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, number: signal.Signals):
+    """No joule of a counter is lost, none is counted twice, and a run's CPU time goes on."""
+    options = in_runtime_folder(tmp_path)
+    with machine() as sim:
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        wrapped = None
+        try:
+            with daemon(sim, tmp_path, *options) as first:
+                first.register("busy", "--pid", f"{busy.pid}", "--idle", "exclusive")
+                wrapped = command.start(
+                    ["run", "--run-id", "wrapped", "--", "sh", "-c", "read line; exit 7"],
+                    tmp_path,
+                    env=environ_of(first),
+                    stdin=subprocess.PIPE,
+                )
+                command.wait_for(
+                    lambda: all(
+                        (first.output / run / "checkpoint.json").exists() for run in ("busy", "wrapped")
+                    ),
+                    "checkpoints",
+                )
+                first.draw(100.0)
+                first.process.send_signal(number)
+                first.process.wait(timeout=command.DEADLINE_S)
+                before = json.loads((first.output / "busy" / "checkpoint.json").read_text())
+            time.sleep(1.0)  # the outage
+            with daemon(sim, tmp_path, *options) as second:
+                second.draw(100.0)
+                totals = [
+                    float(line.split()[-1])
+                    for line in second.metrics().splitlines()
+                    if line.startswith("carbonmon_run_energy_joules_total{") and 'run_id="busy"' in line
+                ]
+                assert sum(totals) > sum(row[4] for row in before["totals"]), "no step back"
+                wrapped.communicate("go on\n", timeout=command.DEADLINE_S)
+                assert wrapped.returncode == 7
+                assert command.summary(tmp_path)["run"]["exit_code"] == 7
+                run = second.unregister("busy")
+                said = second.stop()
+        finally:
+            busy.kill()
+            busy.wait()
+            if wrapped is not None:
+                wrapped.kill()
+                wrapped.communicate()
+    assert "taken up again: busy, wrapped" in said
+    energy = run["energy"]
+    duration_s = run["run"]["duration_s"]
+    assert energy["total_j"] == pytest.approx(120.0 * duration_s, rel=0.02)
+    assert energy["recovered_j"] >= 0.9 * 120.0
+    assert run["run"]["cpu_s"] == pytest.approx(duration_s, rel=0.3)
+    assert all(device["unobserved_s"] == 0.0 for device in energy["devices"])
+
+
 def test_runs_that_have_ended_are_shown_for_a_while_and_their_folders_stay(tmp_path: Path):
     with machine() as sim, daemon(sim, tmp_path, "--retain", "1") as node:
         node.register("short")

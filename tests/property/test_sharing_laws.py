@@ -20,6 +20,7 @@ from carbonmon.model import (
     Component,
     Device,
     Failure,
+    Followed,
     GpuClaim,
     IdlePolicy,
     NodeUsage,
@@ -136,8 +137,11 @@ class Processes:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def add(self, run_id: str, roots: Roots) -> None:
+    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
         self._node.followed.add(run_id)
+
+    def followed(self) -> dict[str, Followed]:
+        return {}
 
     def join(self, run_id: str, roots: Roots) -> None:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import os
@@ -206,6 +207,74 @@ def test_a_resumed_run_adds_its_part_to_the_series(tmp_path: Path):
     moments, damaged = read_series(tmp_path)
     assert ([moment["at_s"] for moment in moments], damaged) == ([120.0, 180.0], [])
     assert moments[0]["energy_j"] == moments[1]["energy_j"]
+
+
+# ---- several runs ----
+
+
+def of(samples: int, *run_ids: str, ended: tuple[str, ...] = ()) -> Snapshot:
+    """A snapshot of several runs on one node."""
+    (run,) = NODE.runs
+    runs = []
+    for run_id in run_ids:
+        now = run._replace(info=dataclasses.replace(run.info, id=run_id), recovered_j=float(samples))
+        runs.append(now._replace(ended_at_s=60.0 * samples) if run_id in ended else now)
+    return at(samples)._replace(runs=tuple(runs))
+
+
+class Several:
+    """The folders of several runs, and the recorder of all of them."""
+
+    def __init__(self, base: Path, *run_ids: str) -> None:
+        self.latest = of(1, *run_ids)
+        self.folders = {run_id: base / run_id for run_id in run_ids}
+        self.recorder = Recorder(FakeClock(), [], lambda: self.latest, lambda _: self.latest)
+        for run_id, folder in self.folders.items():
+            folder.mkdir()
+            self.recorder.add(run_id, RunFiles(folder, "a boot"))
+
+    def saved(self) -> dict[str, int]:
+        return {run_id: read_checkpoint(folder).snapshot.samples for run_id, folder in self.folders.items()}
+
+    def close(self) -> None:
+        self.recorder.close()
+
+
+def test_each_run_has_its_own_account_in_its_own_folder(tmp_path: Path):
+    with closing(Several(tmp_path, "one", "two")) as node:
+        node.recorder.write(of(4, "two", "one", "a stranger"))
+        for run_id, folder in node.folders.items():
+            (run,) = read_checkpoint(folder).snapshot.runs
+            assert (run.info.id, run.recovered_j) == (run_id, 4.0)
+            assert is_watched(folder)
+    assert not any(map(is_watched, node.folders.values()))
+
+
+def test_a_run_whose_folder_cannot_be_written_keeps_no_other_run_from_being_written(tmp_path: Path):
+    with closing(Several(tmp_path, "one", "two", "three")) as node:
+        node.recorder.write(of(2, "one", "two", "three"))
+        shutil.rmtree(node.folders["two"])
+        node.folders["two"].write_text("in the way")
+        with pytest.raises(OSError):
+            node.recorder.write(of(3, "one", "two", "three"))
+        assert node.recorder.shown().samples == 2, "not all of it is safe"
+        node.folders.pop("two").unlink()
+        assert node.saved() == {"one": 3, "three": 3}
+
+
+def test_a_run_that_ends_is_written_once_more_and_let_go_while_the_others_go_on(tmp_path: Path):
+    with closing(Several(tmp_path, "one", "two")) as node:
+        node.recorder.start()
+        done = threading.Event()
+        node.latest = of(5, "one", "two", ended=("one",))
+        node.recorder.end("one", done.set)
+        assert done.wait(10.0)
+        assert read_checkpoint(node.folders["one"]).snapshot.runs[0].ended_at_s == 300.0
+        assert read_series(node.folders["one"])[0][-1]["at_s"] == 300.0
+        assert [is_watched(folder) for folder in node.folders.values()] == [False, True]
+        node.latest = of(6, "two")
+        assert node.recorder.finish(of(7, "one", "two", ended=("one", "two")))
+        assert node.saved() == {"one": 5, "two": 7}
 
 
 # ---- a disk that fails ----

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from carbonmon import journal
 from carbonmon.checked import LARGEST, JournalError
 from carbonmon.ledger import RunAccount
-from carbonmon.model import MAIN_PHASE
+from carbonmon.model import RunInfo, RunState
 from carbonmon.recovery import read_checkpoint, read_run
 from carbonmon.sampler import Sampler
 from carbonmon.series import read_series
@@ -142,19 +141,22 @@ def test_a_deep_value_does_not_make_the_error_itself_fail(folder: Path):
 
 # ---- files of an older version ----
 
-LATER_IN_RUN = ("idle_policy", "uid")
-LATER_IN_CHECKPOINT = ("cpu_s", "phase", "progress", "ranks", "shares", "node_fields", "node")
+OLD_RUN = ("id", "name", "command", "labels", "host", "started_at_s", "scheduler", "scheduler_job_id")
+OLD_CHECKPOINT = (
+    *("schema", "run", "boot_id", "at_s", "clock_s", "version", "interval_s", "samples", "pue_ratio"),
+    *("intensity", "duration_s", "ended_at_s", "recovered_j", "phases_s", "unobserved_s"),
+    *("total_fields", "totals", "device_fields", "devices", "meter_fields", "meters"),
+)
 
 
 def make_old(folder: Path) -> None:
     """The folder as the version wrote it that knew one run alone, which owned the node."""
 
     def run(document: dict[str, Any]) -> None:
-        for key in LATER_IN_RUN:
-            del document["run"][key]
+        document["run"] = {key: document["run"][key] for key in OLD_RUN}
 
     def checkpoint(document: dict[str, Any]) -> None:
-        for key in LATER_IN_CHECKPOINT:
+        for key in document.keys() - set(OLD_CHECKPOINT):
             del document[key]
         assert document["device_fields"].pop() == "emissions_g"
         for _, values in document["devices"]:
@@ -167,16 +169,24 @@ def make_old(folder: Path) -> None:
 def test_a_run_of_an_older_version_is_read_with_what_it_did_not_know_left_open(folder: Path):
     make_old(folder)
     (now,) = SNAPSHOT.runs
-    (run,) = read_checkpoint(folder).snapshot.runs
-    info = dataclasses.replace(now.info, idle_policy="exclusive", uid=None)
-    assert run == now._replace(
-        info=info, node=(), shares=(), cpu_s=None, phase=MAIN_PHASE, progress=None, ranks=()
-    )
-    assert read_checkpoint(folder).snapshot.devices == tuple(
-        state._replace(emissions_g=0.0) for state in SNAPSHOT.devices
-    )
-    assert read_checkpoint(folder).snapshot.meters == SNAPSHOT.meters
+    old = read_checkpoint(folder).snapshot
+    info = RunInfo(**{key: getattr(now.info, key) for key in OLD_RUN})
+    assert info.idle_policy == "exclusive"
     assert read_run(folder)[0] == info
+    assert old.runs == (
+        RunState(
+            info,
+            now.totals,
+            now.power_w,
+            now.unobserved_s,
+            now.phases_s,
+            now.duration_s,
+            now.ended_at_s,
+            recovered_j=now.recovered_j,
+        ),
+    )
+    assert old.devices == tuple(state._replace(emissions_g=0.0) for state in SNAPSHOT.devices)
+    assert old.meters == SNAPSHOT.meters
 
 
 def test_an_older_version_s_run_goes_on_with_its_totals(folder: Path):

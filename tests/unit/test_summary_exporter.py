@@ -33,6 +33,7 @@ from carbonmon.model import METHODS, Device, NodeTotal, Rank, RunState, RunTotal
 from carbonmon.ports import ExporterSettings
 from tests.records import (
     HOSTILE_TEXTS,
+    START_S,
     UNDECODABLE,
     device_state,
     dram,
@@ -539,7 +540,8 @@ def folder_of(tmp_path: Path, name: str = "slurm-4242") -> Path:
 def test_the_file_is_in_the_runs_folder_and_obeys_the_schema(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     exporter = open_exporter(ExporterSettings(run_folders={"slurm-4242": folder}))
-    shown = node()
+    running = node()
+    shown = running._replace(runs=(running.runs[0]._replace(ended_at_s=START_S + 60.0),))
     place = exporter.start(lambda: shown)
     assert not (folder / "summary.json").exists()
     exporter.finish(shown)
@@ -550,6 +552,13 @@ def test_the_file_is_in_the_runs_folder_and_obeys_the_schema(tmp_path: Path) -> 
     assert summary["monitor"]["own_cpu_s"] > 0
     assert summary["monitor"]["own_peak_rss_bytes"] > 1_000_000
     assert [path.name for path in folder.iterdir()] == ["summary.json"]
+
+
+def test_a_run_that_goes_on_without_this_monitor_is_left_as_running(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    exporter = open_exporter(ExporterSettings(run_folders={"slurm-4242": folder}))
+    exporter.finish(node())
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["state"] == "running"
 
 
 def test_the_file_can_be_read_by_the_group_and_by_nobody_else(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from carbonmon.errors import ConfigError
-from carbonmon.model import Device, GpuClaim
+from carbonmon.model import Device, Followed, GpuClaim
 from carbonmon.ports import Roots, Workload
 from carbonmon.workload import NodeWorkload, namespaces
 from tests.simulator import Gpu, Mig, Process, Simulator, can_build
@@ -21,10 +21,23 @@ PROC = Path("/proc")
 SYS = Path("/sys")
 BURN = """
 import sys, time
-while time.process_time() < 0.2: pass
+until = 0.2
+while time.process_time() < until: pass
 print('used', flush=True)
-sys.stdin.readline()
+while sys.stdin.readline() == 'more\\n':
+    until = time.process_time() + 0.2
+    while time.process_time() < until: pass
+    print('used', flush=True)
 """
+
+
+def burn(child: subprocess.Popen[str]) -> None:
+    """Let the child use 0.2 s more."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("more\n")
+    child.stdin.flush()
+    child.stdout.readline()
 
 
 @pytest.fixture
@@ -234,3 +247,33 @@ def test_pids_in_the_host_s_proc_are_followed_under_their_names_there(tmp_path: 
         assert (usage.runs["run"].processes, usage.busy_s) == (2, None)
         workload.add("host", Roots(pids=(5002,)))
         assert workload.alive("host") == 1
+
+
+# ---- another monitor ----
+
+
+def test_a_later_monitor_tells_what_was_used_since_the_earlier_one_looked_last(child: subprocess.Popen[str]):
+    """The child's first 0.2 s are before the run, the next before the outage, the last within it."""
+    with closing(NodeWorkload(PROC, SYS, {})) as first:
+        first.add("run", Roots(pids=(child.pid,)))
+        burn(child)
+        before = first.read(0.0).runs["run"].cpu_s
+        followed = first.followed()["run"]
+    assert followed.roots == ((child.pid, followed.roots[0][1], False),)
+    burn(child)
+    with closing(NodeWorkload(PROC, SYS, {})) as second:
+        assert second.find_root(*followed.roots[0][:2])
+        assert not second.find_root(child.pid, followed.roots[0][1] + 1), "another process with its pid"
+        second.add("run", Roots(pids=(child.pid,)), followed)
+        usage = second.read(0.0)
+    assert before == pytest.approx(0.2, abs=0.1)
+    assert usage.runs["run"].cpu_s == pytest.approx(0.2, abs=0.1)
+    assert usage.busy_s is not None
+    assert usage.busy_s >= 0.15, "the node's since then as well"
+
+
+def test_a_new_job_of_a_run_has_no_part_in_what_the_old_one_used(child: subprocess.Popen[str]):
+    with closing(NodeWorkload(PROC, SYS, {})) as workload:
+        since = Followed(0.0, 0.0, 1000.0, (), (), None)
+        workload.add("run", Roots(pids=(child.pid,)), since)
+        assert workload.read(0.0).runs["run"].cpu_s == pytest.approx(0.0, abs=0.05)

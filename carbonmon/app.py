@@ -139,7 +139,6 @@ def run(
         if config.resume is not None:
             before = read_checkpoint(runfolder.find(config.output, config.resume))
             config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
-            config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)
         watching = config.idle != "exclusive"
         monitor = build(config, workload.environ, clock, closing, watching=watching, before=before)
         tenancy = _tenancy(config, workload, monitor, before)

@@ -216,9 +216,13 @@ class Monitor:
     def end(self, run_id: str, exit_code: int | None, signal: int | None, done: Callable[[], object]) -> None:
         """End a run while sampling goes on; `done` is called when its files are written, in that thread."""
 
+        def written() -> None:
+            self.sampler.post(lambda: self.sampler.tenants.forget(run_id))
+            done()
+
         def end() -> None:
             self.sampler.end(run_id, exit_code, signal)
-            self.recorder.end(run_id, done)
+            self.recorder.end(run_id, written)
 
         self.sampler.post(end, "edge")
 

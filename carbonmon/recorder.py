@@ -14,7 +14,7 @@ from functools import partial
 
 from carbonmon.clock import Alarm
 from carbonmon.guard import Guard, GuardedExporter
-from carbonmon.model import RunState, Snapshot
+from carbonmon.model import Snapshot
 from carbonmon.ports import Clock
 from carbonmon.runfiles import RunFiles
 
@@ -57,7 +57,8 @@ class Recorder:
         self._fresh = fresh
         self._period_s = period_s
         self._files: dict[str, RunFiles] = {}
-        self._ending: dict[str, Callable[[], object]] = {}
+        self._ending: dict[str, tuple[Callable[[], object], float]] = {}
+        self._written: set[str] = set()
         self._lock = threading.Lock()
         self._safe = before
         self._safe_s = clock.now_s()
@@ -76,9 +77,12 @@ class Recorder:
             self._stop.ring()
 
     def end(self, run_id: str, done: Callable[[], object]) -> None:
-        """Write a run that has ended for the last time, soon; then call `done`. For any thread."""
+        """Write a run that has ended for the last time, soon; then call `done`. For any thread.
+
+        A disk that fails is waited for, but not for ever.
+        """
         with self._lock:
-            self._ending[run_id] = done
+            self._ending[run_id] = done, self._clock.now_s()
         self._stop.ring()
 
     def start(self) -> None:
@@ -134,8 +138,6 @@ class Recorder:
     def _loop(self) -> None:
         snapshot = self._final or self._latest()
         while not self._abandoned:
-            with self._lock:
-                ending = dict(self._ending)
             self.guard.attempt("cannot write", partial(self.write, snapshot))
             for exporter in self._exporters:
                 if snapshot is self._final:
@@ -143,7 +145,7 @@ class Recorder:
                 else:
                     exporter.checkpoint(snapshot)
             self._first.set()
-            self._release(snapshot, ending)
+            self._release()
             if snapshot is self._final:
                 return
             if not self._stop.wait(self._pause_s(snapshot)):
@@ -167,25 +169,28 @@ class Recorder:
             if own is not None:
                 try:
                     own.write(snapshot, run, now_s)
+                    if run.ended_at_s is not None:
+                        self._written.add(run.info.id)
                 except OSError as error:
                     trouble = trouble or error
         if trouble is not None:
             raise trouble
         self._safe, self._safe_s = snapshot, now_s
 
-    def _release(self, snapshot: Snapshot, ending: dict[str, Callable[[], object]]) -> None:
-        """Let go of runs that were written for the last time."""
-        ended = {run.info.id for run in snapshot.runs if _has_ended(run)}
-        for run_id, done in ending.items():
-            if run_id not in ended:
+    def _release(self) -> None:
+        """Let go of runs that were written for the last time, or that no disk will take."""
+        with self._lock:
+            ending = dict(self._ending)
+        for run_id, (done, since_s) in ending.items():
+            is_written = run_id in self._written
+            if not is_written and self._clock.now_s() - since_s < FINISH_TIMEOUT_S:
                 continue
+            if not is_written:
+                log.warning("the end of run %s could not be written", run_id)
+            self._written.discard(run_id)
             with self._lock:
                 del self._ending[run_id]
                 files = self._files.pop(run_id, None)
             if files is not None:
                 files.close()
             self.guard.attempt("cannot report", done)
-
-
-def _has_ended(run: RunState) -> bool:
-    return run.ended_at_s is not None

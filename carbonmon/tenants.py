@@ -18,6 +18,10 @@ WINDOW_S = 0.25
 """CPU time is compared over at least so long: the kernel tells the node's in steps of 10 ms for each kind."""
 
 
+UNWRITTEN_S = 120.0
+"""How long a run that has ended is kept for a disk that fails, at least."""
+
+
 class Tenants:
     """The runs that live, and for `retain_s` seconds those that have ended, by id."""
 
@@ -25,6 +29,7 @@ class Tenants:
         self.runs: dict[str, RunAccount] = {}
         self.retain_s = retain_s
         self._ended: dict[str, RunAccount] = {}
+        self._unwritten: set[str] = set()
         self._policies: dict[str, IdlePolicy] = {}
         self._workload = workload
         self._usage = NodeUsage(0.0, 0.0, {})
@@ -78,13 +83,20 @@ class Tenants:
             self._workload.remove(run_id)
         run.end(now_s, wall_s, exit_code, signal, accounts)
         self._ended[run_id] = run
+        self._unwritten.add(run_id)
         return run
+
+    def forget(self, run_id: str) -> None:
+        """A run that has ended is written: it may go when it has been shown for long enough."""
+        self._unwritten.discard(run_id)
 
     def states(self, now_s: float, accounts: Mapping[str, DeviceAccount]) -> tuple[RunState, ...]:
         """Every run that may be shown, the living ones first."""
         for run_id, run in list(self._ended.items()):
-            if run.end_s is not None and now_s - run.end_s > self.retain_s:
+            least_s = UNWRITTEN_S if run_id in self._unwritten else 0.0
+            if run.end_s is not None and now_s - run.end_s > max(self.retain_s, least_s):
                 del self._ended[run_id]
+                self._unwritten.discard(run_id)
         followed = {} if self._workload is None else self._workload.followed()
         living = [
             run.state(now_s, accounts)._replace(followed=followed.get(run_id))

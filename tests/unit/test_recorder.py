@@ -26,11 +26,12 @@ from carbonmon import journal, runfiles
 from carbonmon.errors import ConfigError
 from carbonmon.files import append_durably, read_file, replace_file
 from carbonmon.model import Snapshot
-from carbonmon.recorder import Recorder
+from carbonmon.recorder import FINISH_TIMEOUT_S, Recorder
 from carbonmon.recovery import read_checkpoint
 from carbonmon.runfiles import RunFiles, boot_id, is_watched
 from carbonmon.series import read_series
 from tests import records
+from tests.e2e.command import wait_for
 from tests.fuzz.folders import a_snapshot, series_bytes
 from tests.harness import FakeClock
 
@@ -228,7 +229,8 @@ class Several:
     def __init__(self, base: Path, *run_ids: str) -> None:
         self.latest = of(1, *run_ids)
         self.folders = {run_id: base / run_id for run_id in run_ids}
-        self.recorder = Recorder(FakeClock(), [], lambda: self.latest, lambda _: self.latest)
+        self.clock = FakeClock()
+        self.recorder = Recorder(self.clock, [], lambda: self.latest, lambda _: self.latest, 0.2)
         for run_id, folder in self.folders.items():
             folder.mkdir()
             self.recorder.add(run_id, RunFiles(folder, "a boot"))
@@ -275,6 +277,34 @@ def test_a_run_that_ends_is_written_once_more_and_let_go_while_the_others_go_on(
         node.latest = of(6, "two")
         assert node.recorder.finish(of(7, "one", "two", ended=("one", "two")))
         assert node.saved() == {"one": 5, "two": 7}
+
+
+def test_the_end_of_a_run_waits_for_its_disk_but_not_for_ever(tmp_path: Path):
+    with closing(Several(tmp_path, "one")) as node:
+        shutil.rmtree(node.folders["one"])
+        node.folders["one"].write_text("in the way")
+        node.recorder.start()
+        node.latest = of(5, "one", ended=("one",))
+        done = threading.Event()
+        errors = node.recorder.guard.errors
+        node.recorder.end("one", done.set)
+        wait_for(lambda: node.recorder.guard.errors > errors, "another failure")
+        assert not done.is_set()
+        node.clock.time_s += FINISH_TIMEOUT_S
+        assert done.wait(10.0), "given up"
+
+
+def test_a_disk_that_is_back_gets_the_end_of_a_run(tmp_path: Path):
+    with closing(Several(tmp_path, "one")) as node:
+        shutil.rmtree(node.folders["one"])
+        node.folders["one"].write_text("in the way")
+        node.recorder.start()
+        node.latest = of(5, "one", ended=("one",))
+        done = threading.Event()
+        node.recorder.end("one", done.set)
+        node.folders["one"].unlink()
+        assert done.wait(10.0)
+        assert node.saved() == {"one": 5}
 
 
 # ---- a disk that fails ----

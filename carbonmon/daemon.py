@@ -83,8 +83,9 @@ def serve(
                 if reload is not None:
                     config = _reloaded(config, reload, monitor, registry)
                 continue
-            if received is not None:
+            if received is not None and received.si_signo in ENDS:
                 break
+            # What a wait gives that was stopped and continued (SIGSTOP, a debugger) may be no signal at all.
             registry.tidy()
             if once and not registry.entries and (registry.begun or clock.now_s() - began_s > FIRST_RUN_S):
                 break

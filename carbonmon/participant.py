@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from carbonmon import job
+from carbonmon import job, runfolder
 from carbonmon.errors import ConfigError
 from carbonmon.files import replace_file
 from carbonmon.launcher import read_launch, run_key
@@ -127,7 +127,7 @@ def run(
     summary = answer.get("summary")
     if isinstance(summary, dict):
         if not part.is_ours:
-            _keep(summary, output / part.run_id)
+            _keep(summary, output, part.folder.name)  # the nodes of a run share its id, not the folder's name
         show(summary)
     return outcome.shell_code
 
@@ -170,10 +170,11 @@ def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
         part.link.close()
 
 
-def _keep(summary: dict[str, Any], folder: Path) -> None:
+def _keep(summary: dict[str, Any], output: Path, name: str) -> None:
+    folder = output / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = runfolder.create(output, None, name)  # an earlier run's summary stays
         text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
         replace_file(folder / "summary.json", text.encode())
-    except OSError as error:
+    except (ConfigError, OSError) as error:
         log.warning("the summary cannot be copied to %s: %s", folder, error)

@@ -123,9 +123,9 @@ class Registry:
         return self._once and bool(self.begun) and all(entry.ending for entry in self.entries)
 
     def find(self, asked: str | None) -> Entry | None:
-        """A living run by its id or key; None asks for the only one."""
+        """A living run by its id or key; None asks for the only one of a monitor that has no more."""
         living = [entry for entry in self.entries if not entry.ending]
-        if len(living) == 1 and (asked is None or self._once or not self.creates):
+        if len(living) == 1 and (self._once or not self.creates):
             return living[0]
         found = [entry for entry in living if asked is not None and asked in (entry.run_id, entry.key)]
         return found[0] if found else None
@@ -217,7 +217,8 @@ class Registry:
             if account is None or entry.ending:
                 continue
             processes = account.processes or 0
-            entry.seen |= processes > 0
+            # A process that was named may end before it is looked at; a cgroup may fill later.
+            entry.seen |= processes > 0 or (account.processes is not None and bool(entry.tenancy.roots.pids))
             if entry.lives_by == "processes" and entry.seen and processes == 0:
                 self.end(entry)
             elif entry.lives_by == "participants" and not entry.participants:

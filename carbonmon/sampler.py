@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from carbonmon import energy, footprint
+from carbonmon.devices import DeviceAccount
 from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import DeviceAccount, GramsPerJoule, RunAccount
+from carbonmon.ledger import GramsPerJoule, RunAccount
 from carbonmon.model import (
     Device,
     Failure,

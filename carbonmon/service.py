@@ -60,7 +60,7 @@ class Service:
             if registry.is_over:
                 raise RequestError("the run of this monitor is about to end", retry=True)
             if not registry.creates:
-                raise self._missing(message)
+                raise self._missing(peer, message)
             new = self._new_run(message, own)
             entry = self._begin(new, peer.uid, "participants", answer)
         else:
@@ -152,12 +152,13 @@ class Service:
     def _named(self, peer: Peer, message: Message) -> Entry:
         entry = self._registry.find(messages.optional_text(message, "run_id", 64))
         if entry is None:
-            raise self._missing(message)
+            raise self._missing(peer, message)
         self._check_owner(peer, entry)
         return entry
 
-    def _missing(self, message: Message) -> RequestError:
-        there = ", ".join(entry.run_id for entry in self._registry.entries if not entry.ending) or "none"
+    def _missing(self, peer: Peer, message: Message) -> RequestError:
+        living = [entry for entry in self._registry.entries if not entry.ending]
+        there = ", ".join(entry.run_id for entry in living if peer.uid in (0, entry.uid)) or "none of yours"
         return RequestError(f"run {message.get('run_id')!r:.70} is not here; there are: {there:.400}")
 
     def _check_owner(self, peer: Peer, entry: Entry) -> None:

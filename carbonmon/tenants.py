@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Mapping
 
 from carbonmon import sharing
-from carbonmon.ledger import DeviceAccount, GramsPerJoule, RunAccount
+from carbonmon.devices import DeviceAccount
+from carbonmon.ledger import GramsPerJoule, RunAccount
 from carbonmon.model import Followed, IdlePolicy, Interval, NodeUsage, RunState, Usage
 from carbonmon.ports import Roots, Workload
 from carbonmon.sharing import Share, Tally

@@ -11,6 +11,9 @@ import click
 from carbonmon.cli import options, talk
 from carbonmon.protocol import RUN_VARIABLE, SOCKET_VARIABLE
 
+ANSWER_S = 2.0
+"""A script does not wait longer for a monitor that hangs."""
+
 
 @click.command("phase")
 @options.with_options("log-level", "log-format")
@@ -29,6 +32,6 @@ def command(name: str | None, log_level: str, log_format: str) -> None:
     at_s = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
     message = {"name": name, "run_id": os.environ.get(RUN_VARIABLE), "at_s": at_s}
     try:
-        talk.ask("run_phase", message, Path(path))
+        talk.ask("run_phase", message, Path(path), ANSWER_S)
     except click.ClickException as error:
         click.echo(f"carbonmon: {error.format_message()}", err=True)

@@ -16,7 +16,9 @@ ANSWER_S = 30.0
 """The end of a run is answered when its summary is written."""
 
 
-def ask(op: str, message: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
+def ask(
+    op: str, message: Mapping[str, Any], path: Path | None, timeout_s: float = ANSWER_S
+) -> dict[str, Any]:
     """The answer of the monitor at `path`, else of the node's daemon; raises `click.ClickException`."""
     paths = daemon_sockets() if path is None else [path]
     known = {key: value for key, value in message.items() if value is not None}
@@ -28,7 +30,7 @@ def ask(op: str, message: Mapping[str, Any], path: Path | None) -> dict[str, Any
             reasons.append(f"{place}: {error.strerror or error}")
             continue
         try:
-            return link.ask({"op": op, **known}, ANSWER_S)
+            return link.ask({"op": op, **known}, timeout_s)
         except (OSError, Refused, ProtocolError) as error:
             raise click.ClickException(str(error)) from None
         finally:

@@ -35,13 +35,14 @@ class Estates:
     def settle(self) -> None:
         """Credit the runs with what their pending members waited for.
 
-        Wrappers come last: what others turn out not to have got may be theirs.
+        Wrappers come last, inner ones before outer ones: what those below turn out not to have got may be
+        theirs.
         """
         attempts: dict[Member, int] = {}
         while self.pending:
             member = next((member for member in self.pending if not member.wrapper), None)
             if member is None:
-                member = next(iter(self.pending))
+                member = max(self.pending, key=self._depth)
             self.pending.discard(member)
             attempts[member] = attempts.get(member, 0) + 1
             if attempts[member] > ATTEMPTS:
@@ -132,6 +133,9 @@ class Estates:
         member.run.credit_s += max(0.0, rest_s)
         member.balance_s = max(min(0.0, rest_s), -ROUNDING_S)
         member.lost_s = member.doubtful_s = 0.0
+
+    def _depth(self, member: Member) -> int:
+        return sum(1 for _ in self.tree.ancestors(member))
 
     def _gone_below(self, member: Member) -> list[Member]:
         """Those that it may have waited for and that are gone: its children, of a wrapper any descendant."""

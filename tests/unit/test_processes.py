@@ -278,6 +278,23 @@ def test_the_life_of_an_inner_run_is_not_the_outer_one_s_when_its_root_is_waited
     assert table.scan() == {"a": pytest.approx(0.0, abs=1e-6)}
 
 
+def test_a_job_whose_inner_wrapper_ended_first_is_the_outer_subreaper_s_but_not_new_to_it(kernel: FakeKernel):
+    outer = kernel.fork(INIT)
+    kernel.table[outer].subreaper = True
+    inner = kernel.fork(outer)
+    job = kernel.fork(inner)
+    table = ProcessTable(Path("/nowhere"), processes=kernel)
+    table.add("a", [], [outer])
+    table.add("b", [], [inner])
+    kernel.work(job, 3.0)
+    assert table.scan()["b"] == pytest.approx(3.0)
+    kernel.exit(inner)
+    kernel.exit(job)
+    kernel.wait(outer, job)
+    used_s = table.scan()
+    assert sum(used_s.values()) == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_second_root_inside_a_run_changes_nothing(kernel: FakeKernel):
     root = kernel.fork(INIT)
     child = kernel.fork(root)

@@ -164,6 +164,9 @@ class ControlServer:
             return f"this monitor belongs to user {own}; user {peer.uid} may not speak to it"
         if len(self._peers) >= self.max_connections:
             return f"this monitor has {self.max_connections} connections, and can have no more"
+        theirs = sum(each.uid == peer.uid for each in self._peers)
+        if peer.uid not in (own, 0) and theirs >= self.max_connections // 2:
+            return f"user {peer.uid} has {theirs} connections to this monitor, and can have no more"
         return ""
 
     def _serve(self, peer: Peer) -> None:

@@ -89,6 +89,7 @@ def serve(
             registry.tidy()
             if once and not registry.entries and (registry.begun or clock.now_s() - began_s > FIRST_RUN_S):
                 break
+        server.close()  # who comes now comes too late: it finds no monitor, or the next one
         if once:
             monitor.finish(sampling, None, None)
         else:

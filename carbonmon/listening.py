@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
 import socket
 import stat
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from carbonmon.errors import ConfigError
-from carbonmon.rendezvous import MAX_PATH_BYTES, POLL_S
+from carbonmon.rendezvous import MAX_PATH_BYTES, locked
 
 MAX_CONNECTIONS = 1024
 _SPARE_FILES = 256
@@ -37,7 +34,7 @@ class Listener:
         try:
             if not path.parent.is_dir():
                 path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
-            with _alone(path.parent):
+            with _alone(path):
                 _clear(path)
                 self.socket = _bind(path, mode)
             self._file = path.lstat()
@@ -49,7 +46,7 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening; the file goes if it is still ours."""
-        with suppress(OSError, ConfigError), _alone(self.path.parent):
+        with suppress(OSError, ConfigError), _alone(self.path):
             if os.path.samestat(self.path.lstat(), self._file):
                 self.path.unlink()
         self.socket.close()
@@ -97,23 +94,12 @@ def _bind(path: Path, mode: int) -> socket.socket:
     return listening
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No two monitors look for a stale socket in a folder at once: flock(2) of the folder itself."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    deadline_s = time.monotonic() + _LOCK_S
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline_s:
-                    raise ConfigError(f"the folder {folder} is locked by another process") from None
-                time.sleep(POLL_S)
-        yield
-    finally:
-        os.close(descriptor)
+def _alone(path: Path) -> AbstractContextManager[None]:
+    """No two monitors look for a stale socket at once.
+
+    A lock of the folder itself could be held by everybody who may read it.
+    """
+    return locked(Path(f"{path}.bind"), _LOCK_S)
 
 
 def connection_limit() -> int:

@@ -11,6 +11,8 @@ MAX_NAME = 200
 """Characters of a phase's name: it is a label of every series of the run."""
 
 MAX_ENTRIES = 1024
+MAX_LABELS, MAX_LABEL = 64, 4096
+"""Each label is one of `run_info`; the longest allocation of GPUs is a list of their UUIDs."""
 
 Word = TypeVar("Word", bound=str)
 
@@ -62,7 +64,7 @@ def texts_by_name(message: Mapping[str, Any], key: str) -> dict[str, str]:
         return {}
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise RequestError(f"{key} must be an object of texts")
-    return dict(list(value.items())[:MAX_ENTRIES])
+    return {name[:MAX_NAME]: text[:MAX_LABEL] for name, text in list(value.items())[:MAX_LABELS]}
 
 
 def choice(message: Mapping[str, Any], key: str, words: Sequence[Word], default: Word) -> Word:

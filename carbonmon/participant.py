@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from carbonmon.rendezvous import connect, connect_or_start, daemon_sockets, run_
 log = logging.getLogger(__name__)
 
 CONNECT_S, JOIN_S, START_S = 1.0, 5.0, 20.0
-LEAVE_S = 30.0
+LEAVE_S = 10.0
 """How long the end of a job waits for the monitor to have written its summary."""
 
 
@@ -122,7 +123,9 @@ def run(
         code = job.start_error_code(error)
         _leave(part, {"exit_code": code})
         return code
+    _tell_job(part, command.pid)
     outcome = command.wait()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # whoever is impatient may end the wait for the monitor
     answer = _leave(part, {"exit_code": outcome.exit_code, "signal": outcome.signal})
     summary = answer.get("summary")
     if isinstance(summary, dict):
@@ -150,6 +153,14 @@ def _join(path: Path, message: Mapping[str, Any], is_ours: bool) -> Part | None:
     return Part(link, run_id, Path(str(answer.get("folder"))), places, is_ours)
 
 
+def _tell_job(part: Part, pid: int) -> None:
+    """Its processes are followed from its own pid as well: this process may be killed before any sample."""
+    try:
+        part.link.tell({"op": "job", "pid": pid})
+    except ProtocolError as error:
+        log.debug("the monitor was not told of process %d: %s", pid, error)
+
+
 def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
     """Say goodbye; the job has ended, so nothing that fails here may raise."""
     known = {key: value for key, value in how.items() if value is not None}
@@ -165,6 +176,8 @@ def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
             error,
             part.folder,
         )
+        return {}
+    except KeyboardInterrupt:
         return {}
     finally:
         part.link.close()

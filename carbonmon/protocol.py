@@ -14,6 +14,7 @@ welcome: the run of before is about to end.
                 `scheduler_job_id`, `region`, `output` (an absolute path), `named` (whether `run_id` is a
                 name of the user's or the launcher's, or only what processes of one run have in common:
                 the monitor is free to call that run by another id). Answer: `run_id`, `folder`, `places`
+    job         `pid` of the process that a wrapper has started
     leave       take part no more: `exit_code`, `signal`. Answer: `last`, and for the last one `summary`
     phase       `name` of the innermost phase that this participant is in, None for none; `at_s`
     run_phase   `name` of the phase of a run whose participants are in none; `run_id`

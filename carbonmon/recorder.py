@@ -137,8 +137,9 @@ class Recorder:
 
     def _loop(self) -> None:
         snapshot = self._final or self._latest()
+        due, due_s = True, self._clock.now_s()
         while not self._abandoned:
-            self.guard.attempt("cannot write", partial(self.write, snapshot))
+            self.guard.attempt("cannot write", partial(self.write, snapshot, due))
             for exporter in self._exporters:
                 if snapshot is self._final:
                     exporter.finish(snapshot)
@@ -148,8 +149,14 @@ class Recorder:
             self._release()
             if snapshot is self._final:
                 return
-            if not self._stop.wait(self._pause_s(snapshot)):
-                snapshot = self._latest() if self._ending else self._fresh(FRESH_TIMEOUT_S)
+            if due:
+                due_s = self._clock.now_s() + self._pause_s(snapshot)
+            pause_s = max(0.0, due_s - self._clock.now_s())
+            # A run whose end cannot be written is tried again, and no more often than the others.
+            if not self._stop.wait(pause_s):
+                due = self._clock.now_s() >= due_s
+                snapshot = self._fresh(FRESH_TIMEOUT_S) if due or not self._ending else self._latest()
+            due = due or self._final is not None
             snapshot = self._final or snapshot
 
     def _pause_s(self, snapshot: Snapshot) -> float:
@@ -158,11 +165,18 @@ class Recorder:
         pause_s = self._period_s - 0.5 * snapshot.interval_s - age_s
         return min(max(0.1 * self._period_s, pause_s), self._period_s)
 
-    def write(self, snapshot: Snapshot) -> None:
-        """Write a checkpoint of every run. Raises the first OSError, after all were tried."""
+    def write(self, snapshot: Snapshot, due: bool = True) -> None:
+        """Write a checkpoint of every run. Raises the first OSError, after all were tried.
+
+        Between two checkpoints, when it is not `due`, only runs that begin or end are written.
+        """
         now_s = self._clock.now_s()
         with self._lock:
-            files = dict(self._files)
+            files = {
+                run_id: own
+                for run_id, own in self._files.items()
+                if due or own.is_new or run_id in self._ending
+            }
         trouble: OSError | None = None
         for run in snapshot.runs:
             own = files.get(run.info.id)
@@ -175,7 +189,8 @@ class Recorder:
                     trouble = trouble or error
         if trouble is not None:
             raise trouble
-        self._safe, self._safe_s = snapshot, now_s
+        if due:
+            self._safe, self._safe_s = snapshot, now_s
 
     def _release(self) -> None:
         """Let go of runs that were written for the last time, or that no disk will take."""

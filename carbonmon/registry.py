@@ -51,6 +51,7 @@ class Entry:
     expected: int = 1
     joined: int = 0
     linger_until_s: float | None = None
+    alone_since_s: float = 0.0
     seen: bool = False
     ending: bool = False
 
@@ -122,9 +123,9 @@ class Registry:
         """Whether the only run of this monitor was there and has ended, or is about to."""
         return self._once and bool(self.begun) and all(entry.ending for entry in self.entries)
 
-    def find(self, asked: str | None) -> Entry | None:
+    def find(self, asked: str | None, uid: int = 0) -> Entry | None:
         """A living run by its id or key; None asks for the only one of a monitor that has no more."""
-        living = [entry for entry in self.entries if not entry.ending]
+        living = [entry for entry in self.entries if not entry.ending and uid in (0, entry.uid)]
         if len(living) == 1 and (self._once or not self.creates):
             return living[0]
         found = [entry for entry in living if asked is not None and asked in (entry.run_id, entry.key)]
@@ -176,17 +177,18 @@ class Registry:
 
     def leave(self, entry: Entry, participant: Participant) -> bool:
         """Whether the run is to end now, because this was the last participant and all have come."""
+        # First, so that `tidy` in its thread does not take the run for lost before we end it.
+        entry.linger_until_s = self.monitor.clock.now_s() + LINGER_S
         self.lose(entry, participant)
         if entry.lives_by != "participants" or entry.participants or entry.ending:
+            entry.linger_until_s = None
             return False
-        if entry.joined < entry.expected:
-            entry.linger_until_s = self.monitor.clock.now_s() + LINGER_S
-            return False
-        return True
+        return entry.joined >= entry.expected
 
     def lose(self, entry: Entry, participant: Participant) -> None:
         """A participant without a goodbye: its run goes on while any of its processes lives."""
         if participant in entry.participants:
+            entry.alone_since_s = self.monitor.clock.now_s()
             entry.participants.remove(participant)
             if participant.phase is not None:
                 self.tell_phases(entry, None)
@@ -222,8 +224,12 @@ class Registry:
             if entry.lives_by == "processes" and entry.seen and processes == 0:
                 self.end(entry)
             elif entry.lives_by == "participants" and not entry.participants:
-                lingers = entry.linger_until_s is not None
-                if now_s >= (entry.linger_until_s or 0.0) and (lingers or processes == 0):
+                if entry.linger_until_s is not None:
+                    is_over = now_s >= entry.linger_until_s
+                else:  # nobody said goodbye: what was counted before the last one was lost proves nothing
+                    looked_s = 2.0 * self.monitor.sampler.interval_s
+                    is_over = processes == 0 and now_s - entry.alone_since_s > looked_s
+                if is_over:
                     self.end(entry)
 
     def tell_phases(self, entry: Entry, at_s: float | None) -> None:

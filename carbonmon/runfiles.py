@@ -63,6 +63,11 @@ class RunFiles:
                 f"--output: {folder} cannot be written ({error.strerror or error}); give a folder that can"
             ) from None
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was written yet."""
+        return not self._laid_out
+
     def close(self) -> None:
         """Release the lock; the kernel does the same if this process is killed."""
         self._close_series()

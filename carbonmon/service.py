@@ -25,6 +25,7 @@ class Service:
         self._ops: dict[str, Callable[[Peer, Message, Answer], None]] = {
             "join": self._join,
             "leave": self._leave,
+            "job": self._job,
             "phase": self._phase,
             "run_phase": self._run_phase,
             "progress": self._progress,
@@ -52,22 +53,24 @@ class Service:
         if peer.state is not None:
             raise RequestError("this connection takes part in a run already; leave it first")
         registry = self._registry
-        entry = registry.find(messages.optional_text(message, "run_id", 64))
+        asked = messages.optional_text(message, "run_id", 64)
+        # An id that another user has taken is no reason to be without a run: ours gets a number.
+        entry = registry.find(asked, peer.uid)
         own = Roots(wrappers=(peer.pid,)) if message.get("wrapper") is True else Roots(pids=(peer.pid,))
         rank = _rank(message)
         local_size = messages.optional_count(message, "local_size") or 1
+        is_known = entry is not None
         if entry is None:
             if registry.is_over:
                 raise RequestError("the run of this monitor is about to end", retry=True)
             if not registry.creates:
+                self._named(peer, message)  # says why not
                 raise self._missing(peer, message)
             new = self._new_run(message, own)
             entry = self._begin(new, peer.uid, "participants", answer)
-        else:
-            self._check_owner(peer, entry)
         participant = registry.take_part(entry, local_size)
         peer.state = (entry, participant)
-        if entry.joined > 1 or entry.lives_by != "participants":
+        if is_known:
             self._monitor.join(entry.run_id, own, rank)
             answer(self._welcome(entry))
         elif rank is not None:
@@ -80,6 +83,15 @@ class Service:
             self._end(entry, message, answer)
         else:
             answer({"last": False})
+
+    def _job(self, peer: Peer, message: Message, answer: Answer) -> None:
+        """The process that a wrapper has started: it is the run's even if the wrapper is killed at once."""
+        entry, _ = self._part(peer)
+        pid = messages.optional_count(message, "pid")
+        workload = self._monitor.workload
+        if pid is not None and workload is not None:
+            self._monitor.join(entry.run_id, self._process(peer, pid), None)
+        answer({})
 
     def _phase(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry, participant = self._part(peer)
@@ -112,7 +124,7 @@ class Service:
         if not registry.creates:
             raise RequestError("this monitor has one run, and takes no others")
         run_id = messages.optional_text(message, "run_id", 64)
-        if run_id is not None and registry.find(run_id) is not None:
+        if run_id is not None and registry.find(run_id, peer.uid) is not None:
             raise RequestError(f"run {run_id!r} is registered already: unregister it, or give another id")
         uid = messages.optional_count(message, "uid")
         if uid is not None and uid != peer.uid and peer.uid != 0:
@@ -150,10 +162,13 @@ class Service:
         return part
 
     def _named(self, peer: Peer, message: Message) -> Entry:
-        entry = self._registry.find(messages.optional_text(message, "run_id", 64))
+        asked = messages.optional_text(message, "run_id", 64)
+        entry = self._registry.find(asked, peer.uid)
         if entry is None:
-            raise self._missing(peer, message)
-        self._check_owner(peer, entry)
+            entry = self._registry.find(asked)
+            if entry is None:
+                raise self._missing(peer, message)
+            self._check_owner(peer, entry)
         return entry
 
     def _missing(self, peer: Peer, message: Message) -> RequestError:
@@ -174,11 +189,9 @@ class Service:
             raise RequestError("give a pid or a cgroup, not both")
         if workload is None:
             raise RequestError("this monitor watches no processes")
+        if pid is not None:
+            return self._process(peer, pid)
         try:
-            if pid is not None:
-                if peer.uid not in (0, workload.user_of(pid)):
-                    raise RequestError(f"process {pid} is not yours")
-                return Roots(pids=(pid,))
             if cgroup is not None:
                 path = workload.find_cgroup(cgroup)
                 if peer.uid not in (0, path.stat().st_uid):
@@ -187,6 +200,17 @@ class Service:
         except (OSError, ConfigError) as error:
             raise RequestError(str(error)) from None
         return Roots()
+
+    def _process(self, peer: Peer, pid: int) -> Roots:
+        """A process of the peer's own, as a root."""
+        assert self._monitor.workload is not None
+        try:
+            owner = self._monitor.workload.user_of(pid)
+        except OSError:
+            raise RequestError(f"there is no process {pid}") from None
+        if peer.uid not in (0, owner):
+            raise RequestError(f"process {pid} is not yours")
+        return Roots(pids=(pid,))
 
     def _new_run(self, message: Message, roots: Roots) -> NewRun:
         text, policy = messages.optional_text, self._registry.idle_policy
@@ -218,6 +242,9 @@ class Service:
     def _begin(self, new: NewRun, uid: int, lives_by: Any, answer: Answer) -> Entry:
         if self._registry.is_full:
             raise RequestError(f"the limit of {MAX_RUNS} runs is reached: unregister one first")
+        theirs = sum(entry.uid == uid for entry in self._registry.entries)
+        if uid not in (0, self._registry.uid) and theirs >= MAX_RUNS // 2:
+            raise RequestError(f"user {uid} has {theirs} runs, and can have no more: unregister one first")
         try:
             return self._registry.begin(new, uid, lives_by, lambda entry: answer(self._welcome(entry)))
         except ConfigError as error:

@@ -19,6 +19,9 @@ WINDOW_S = 0.25
 """CPU time is compared over at least so long: the kernel tells the node's in steps of 10 ms for each kind."""
 
 
+MAX_ENDED = 200
+"""Runs that have ended are shown, the newest of them: each has some ten series for each device."""
+
 UNWRITTEN_S = 120.0
 """How long a run that has ended is kept for a disk that fails, at least."""
 
@@ -98,6 +101,9 @@ class Tenants:
             if run.end_s is not None and now_s - run.end_s > max(self.retain_s, least_s):
                 del self._ended[run_id]
                 self._unwritten.discard(run_id)
+        written = [run_id for run_id in self._ended if run_id not in self._unwritten]
+        for run_id in written[: max(0, len(self._ended) - MAX_ENDED)]:
+            del self._ended[run_id]
         followed = {} if self._workload is None else self._workload.followed()
         living = [
             run.state(now_s, accounts)._replace(followed=followed.get(run_id))

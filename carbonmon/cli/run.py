@@ -80,6 +80,8 @@ def _join(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None
     part = participant.join_outer(environ, message)
     if part is None and not measuring:
         part = participant.join_daemon(environ, message)
+    elif part is None and any(map(os.path.exists, daemon_sockets())) and not config.quiet:
+        say(f"the daemon of this node is not asked: it cannot follow --{measuring[0]}")
     if part is None:
         arguments = options.as_arguments(ctx, options.DAEMON_OPTIONS)
         part = participant.join_ranks(environ, message, arguments)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,17 +25,25 @@ class Daemon:
         place = options.index("--socket") + 1 if "--socket" in options else None
         self.socket = folder / "daemon.sock" if place is None else Path(options[place])
         self.output = folder / "runs"
-        self._env = machine.environ
-        self.process = command.start(
-            [
-                *("daemon", "--socket", str(self.socket), "--output", str(self.output)),
-                *("--sysfs", str(machine.sysfs), "--sensor", "nvml,rapl"),
-                *("--checkpoint", "0.2", "--interval", "0.2", *options),
-            ],
-            folder,
-            env=machine.environ,
-        )
-        self.address = command.metrics_address(self.process)
+        # A file: what stands behind the first line would be lost in the buffer that it was read with.
+        self._log = folder / f"daemon-{time.monotonic_ns()}.log"
+        with self._log.open("w") as log:
+            self.process = command.start(
+                [
+                    *("daemon", "--socket", str(self.socket), "--output", str(self.output)),
+                    *("--sysfs", str(machine.sysfs), "--sensor", "nvml,rapl"),
+                    *("--checkpoint", "0.2", "--interval", "0.2", *options),
+                ],
+                folder,
+                env=machine.environ,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+        self.address = command.wait_for(self._address, "the daemon")
+
+    def _address(self) -> str | None:
+        found = re.search(r"daemon: (http://\S+/metrics)", self._log.read_text())
+        return found[1] if found else None
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
         return command.run([*words, "--socket", str(self.socket)], self.folder)
@@ -66,7 +76,8 @@ class Daemon:
 
     def stop(self) -> str:
         self.process.terminate()
-        _, said = self.process.communicate(timeout=command.DEADLINE_S)
+        self.process.wait(timeout=command.DEADLINE_S)
+        said = self._log.read_text()
         assert self.process.returncode == 0, said
         return said
 

@@ -151,6 +151,45 @@ def test_runs_that_have_ended_are_shown_for_a_while_and_their_folders_stay(tmp_p
         assert node.summary("short")["state"] == "final"
 
 
+def test_runs_without_an_id_are_runs_of_their_own(tmp_path: Path):
+    options = in_runtime_folder(tmp_path)
+    with machine() as sim, daemon(sim, tmp_path, *options) as node:
+        first = command.start(["run", "--", "cat"], tmp_path, env=environ_of(node), stdin=subprocess.PIPE)
+        assert first.stderr is not None
+        assert "part of run" in first.stderr.readline()
+        second = command.run(["run", "--", "true"], tmp_path, env=environ_of(node))
+        assert "part of run" in second.stderr
+        first.communicate("", timeout=command.DEADLINE_S)
+        assert len(list(node.output.iterdir())) == 2
+        assert len(list((tmp_path / "carbonmon-runs").iterdir())) == 2
+
+
+def test_a_copied_summary_replaces_none_of_an_earlier_run(tmp_path: Path):
+    options = in_runtime_folder(tmp_path)
+    with machine() as sim, daemon(sim, tmp_path, *options) as node:
+        for words in (["--own-monitor", "--name", "old"], ["--name", "new"]):
+            environ = environ_of(node) | {"CARBONMON_LISTEN": "127.0.0.1:0" if "old" in words else ""}
+            command.run(["run", *words, "--run-id", "same", "--", "true"], tmp_path, env=environ)
+        summaries = (tmp_path / "carbonmon-runs").glob("*/summary.json")
+        assert sorted(json.loads(each.read_text())["run"]["name"] for each in summaries) == ["new", "old"]
+
+
+def test_a_process_that_ends_before_it_is_looked_at_ends_its_run(tmp_path: Path):
+    with machine() as sim, daemon(sim, tmp_path, "--interval", "2") as node:
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as job:
+            node.register("short", "--pid", f"{job.pid}")
+        wait_for_end(node, "short")
+
+
+def test_a_daemon_that_was_stopped_and_continued_goes_on(tmp_path: Path):
+    with machine() as sim, daemon(sim, tmp_path) as node:
+        node.process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)  # longer than its wait for a signal
+        node.process.send_signal(signal.SIGCONT)
+        node.register("later")
+        node.stop()
+
+
 def test_a_new_config_is_taken_at_sighup_and_a_bad_one_changes_nothing(tmp_path: Path):
     config = tmp_path / "carbonmon.toml"
     config.write_text("intensity = 100\n")
@@ -211,21 +250,22 @@ def test_another_user_may_not_write_into_a_run(tmp_path: Path):
         answers = as_another(
             {"op": "run_phase", "run_id": "root-s", "name": "mine"},
             {"op": "unregister", "run_id": "root-s"},
-            {"op": "join", "run_id": "root-s"},
             {"op": "register", "run_id": "new", "pid": job.pid},
             {"op": "register", "run_id": "new", "uid": 0},
             {"op": "status"},
             {"op": "register", "run_id": "new"},
             {"op": "run_phase", "run_id": "new", "name": "mine"},
+            {"op": "join", "run_id": "root-s"},
         )
         job.kill()
         said = [answer.get("error") for answer in answers]
-        for position in (0, 1, 2):
+        for position in (0, 1):
             assert "belongs to user 0, and you are 4242" in str(said[position])
-        assert "is not yours" in str(said[3])
-        assert "only root may register a run of user 0" in str(said[4])
-        assert answers[5]["runs"] == [], "nor see it"
-        assert said[6:] == [None, None], "but have runs of one's own"
+        assert "is not yours" in str(said[2])
+        assert "only root may register a run of user 0" in str(said[3])
+        assert answers[4]["runs"] == [], "nor see it"
+        assert said[5:7] == [None, None], "but have runs of one's own"
+        assert answers[7]["run_id"] == "root-s-2", "also where another has the id"
         assert node.unregister("root-s")["energy"]["phases"].keys() == {"main"}
 
 

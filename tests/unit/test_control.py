@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -303,6 +304,24 @@ def _as_nobody(path: Path) -> str:
     os.waitpid(child, 0)
     with open(reader, "rb") as words:
         return words.read().decode()
+
+
+def test_one_user_cannot_take_all_places(public: Path, echo: Echo):
+    with serving(public / "m.sock", echo, mode=0o666, everyone=True) as server:
+        server.max_connections = 1  # half of it is none
+        assert "can have no more" in _as_nobody(public / "m.sock")
+        with calling(public / "m.sock") as caller:
+            assert caller.ask(op="echo")["ok"]
+
+
+def test_who_locks_the_folder_keeps_no_monitor_from_its_socket(path: Path, echo: Echo):
+    path.parent.mkdir()
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with serving(path, echo), calling(path) as caller:
+        assert caller.ask(op="echo")["ok"]
+    os.close(folder)
+    assert not list(path.parent.iterdir())
 
 
 def test_who_comes_when_all_places_are_taken_is_told_so(server: ControlServer):

@@ -14,7 +14,17 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from carbonmon.model import Device, DeviceState, Meter, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
+from carbonmon.model import (
+    Device,
+    DeviceState,
+    Followed,
+    Meter,
+    NodeTotal,
+    RunInfo,
+    RunState,
+    RunTotal,
+    Snapshot,
+)
 from tests import records
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -87,6 +97,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     node = st.lists(record(NodeTotal), max_size=3, unique_by=lambda row: row.device_id)
     named_s = st.dictionaries(TEXT, AMOUNT, max_size=3).map(lambda seconds: tuple(seconds.items()))
     shares = st.dictionaries(TEXT, TEXT, max_size=3).map(lambda notes: tuple(notes.items()))
+    gpus = st.one_of(st.none(), named_s)
+    followed = st.one_of(st.none(), record(Followed, gpus=gpus))
     run = record(
         RunState,
         info=record(RunInfo),
@@ -99,6 +111,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         node=node.map(tuple),
         shares=shares,
         processes=st.none(),
+        followed=followed,
     )
     snapshot: Snapshot = draw(
         record(

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.bench import cpu, daemon, energy, faults, memory, phases, scrape, size, start, table, tick
+from tests.bench import cpu, daemon, energy, faults, memory, phases, scrape, sharing, size, start, table, tick
 from tests.simulator import can_build
 
 PARTS = {
@@ -20,6 +20,7 @@ PARTS = {
     "faults": faults.rows,
     "phases": phases.rows,
     "daemon": daemon.rows,
+    "sharing": sharing.rows,
 }
 
 

@@ -19,6 +19,19 @@ from tests.simulator import Constant, Gpu, Package, Process, Simulator
 pytestmark = pytest.mark.e2e
 
 SPIN = "while True: pass"
+SHORT_WORKERS = (
+    "import os, resource, sys, time\n"
+    "def work():\n"
+    "    while time.process_time() < 0.03: pass\n"
+    "    os._exit(0)\n"
+    "for _ in range(250):\n"
+    "    for _ in range(2):\n"
+    "        if os.fork() == 0: work()\n"
+    "    os.wait(); os.wait()\n"
+    "used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]\n"
+    "print(sum(each.ru_utime + each.ru_stime for each in used))\n"
+)
+"""500 workers of 30 ms CPU each, two at a time; then what the kernel says that all used."""
 
 
 @contextmanager
@@ -68,22 +81,10 @@ def test_an_idle_process_beside_a_busy_node_gets_next_to_nothing(tmp_path: Path)
 
 
 def test_a_job_of_500_workers_that_live_between_two_samples_has_their_cpu_time(tmp_path: Path):
-    """Workers of some 50 ms CPU each, two at a time; the truth is what the kernel tells their parent."""
-    script = (
-        "import os, resource, sys, time\n"
-        "def work():\n"
-        "    while time.process_time() < 0.03: pass\n"
-        "    os._exit(0)\n"
-        "for _ in range(250):\n"
-        "    for _ in range(2):\n"
-        "        if os.fork() == 0: work()\n"
-        "    os.wait(); os.wait()\n"
-        "used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]\n"
-        "print(sum(each.ru_utime + each.ru_stime for each in used))\n"
-    )
+    """The truth is what the kernel tells their parent."""
     with package_machine() as machine:
         options = ["--sysfs", str(machine.sysfs), "--sensor", "rapl"]
-        done = command.run(["run", *options, "--", sys.executable, "-c", script], tmp_path)
+        done = command.run(["run", *options, "--", sys.executable, "-c", SHORT_WORKERS], tmp_path)
     assert done.returncode == 0, done.stderr
     assert command.summary(tmp_path)["run"]["cpu_s"] == pytest.approx(float(done.stdout), rel=0.05)
 

@@ -160,6 +160,7 @@ class Monitor:
 
         def begin() -> None:
             self.begin(tenancy)
+            self.recorder.hurry()
             done()
 
         self.sampler.post(begin, "edge")

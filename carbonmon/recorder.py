@@ -70,11 +70,13 @@ class Recorder:
         self._thread = threading.Thread(target=self._loop, name="carbonmon-recorder", daemon=True)
 
     def add(self, run_id: str, files: RunFiles) -> None:
-        """Write this run as well, for the first time soon; for any thread."""
+        """Write this run as well, from the next checkpoint on; for any thread."""
         with self._lock:
             self._files[run_id] = files
-        if self._thread.ident is not None:
-            self._stop.ring()
+
+    def hurry(self) -> None:
+        """Write soon what was never written; for any thread."""
+        self._stop.ring()
 
     def end(self, run_id: str, done: Callable[[], object]) -> None:
         """Write a run that has ended for the last time, soon; then call `done`. For any thread.

@@ -187,7 +187,8 @@ def _tenancy(
     roots = _roots(config, workload, monitor)
     if config.resume is not None and before is not None:
         folder = runfolder.find(config.output, config.resume)
-        return Tenancy(before.snapshot.runs[0].info, folder, roots, before)
+        # Whatever it lived by before, it ends with this job.
+        return Tenancy(replace(before.snapshot.runs[0].info, lives_by="job"), folder, roots, before)
     launch = read_launch(workload.environ)
     name = config.name or identity.command_name(workload.command)
     wall_s = monitor.clock.wall_s()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from carbonmon.errors import CarbonmonError, SensorError, SensorGone
-from carbonmon.model import Failure, Reading, SensorState, Snapshot
-from carbonmon.ports import Clock, Exporter, Sensor
+from carbonmon.model import Failure, Followed, NodeUsage, Reading, SensorState, Snapshot
+from carbonmon.ports import Clock, Exporter, Roots, Sensor, Workload
 
 log = logging.getLogger(__name__)
 
@@ -126,13 +126,14 @@ class Guard:
 
     def attempt(self, what: str, call: Callable[[], object]) -> bool:
         """Whether the call succeeded; `what` says in the log what could not be done."""
+        bug: Exception | None
         try:
             call()
         except (CarbonmonError, OSError) as error:
-            trouble, is_bug = str(error), False
+            trouble, bug = str(error), None
         # Our own bug, or a third party's: it must stop neither the run nor the job.
         except Exception as error:  # noqa: BLE001
-            trouble, is_bug = f"{type(error).__name__}: {error}", True
+            trouble, bug = f"{type(error).__name__}: {error}", error
         else:
             if self._trouble:
                 self._trouble = ""
@@ -140,9 +141,35 @@ class Guard:
             return True
         self.errors += 1
         if trouble != self._trouble:
-            log.warning("%s %s: %s", self.name, what, trouble, exc_info=is_bug)
+            log.warning("%s %s: %s", self.name, what, trouble, exc_info=bug)
         self._trouble = trouble
         return False
+
+
+class GuardedWorkload(Guard):
+    """A workload behind its guard: its faults cost shares, never a sample."""
+
+    def __init__(self, workload: Workload) -> None:
+        super().__init__("workload")
+        self._workload = workload
+
+    def add(self, run_id: str, roots: Roots, since: Followed | None) -> None:
+        self.attempt("cannot follow a run", lambda: self._workload.add(run_id, roots, since))
+
+    def remove(self, run_id: str) -> None:
+        self.attempt("cannot let go of a run", lambda: self._workload.remove(run_id))
+
+    def read(self, now_s: float) -> NodeUsage | None:
+        """What was used since the reading before; None if that cannot be told."""
+        found: list[NodeUsage] = []
+        self.attempt("cannot tell who uses the node", lambda: found.append(self._workload.read(now_s)))
+        return found[0] if found else None
+
+    def followed(self) -> Mapping[str, Followed]:
+        """Where each run stands, empty if that cannot be told."""
+        found: list[Mapping[str, Followed]] = []
+        self.attempt("cannot tell where runs stand", lambda: found.append(self._workload.followed()))
+        return found[0] if found else {}
 
 
 class GuardedExporter(Guard):

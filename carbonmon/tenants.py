@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from carbonmon import sharing
 from carbonmon.devices import DeviceAccount
+from carbonmon.guard import GuardedWorkload
 from carbonmon.ledger import GramsPerJoule, RunAccount
 from carbonmon.model import Followed, IdlePolicy, Interval, NodeUsage, RunState, Usage
 from carbonmon.ports import Roots, Workload
@@ -35,7 +36,7 @@ class Tenants:
         self._ended: dict[str, RunAccount] = {}
         self._unwritten: set[str] = set()
         self._policies: dict[str, IdlePolicy] = {}
-        self._workload = workload
+        self._workload = None if workload is None else GuardedWorkload(workload)
         self._usage = NodeUsage(0.0, 0.0, {})
         self._tally = Tally(now_s)
         self._recent: deque[Tally] = deque([self._tally])
@@ -115,7 +116,11 @@ class Tenants:
         """Note who used what until now; once a tick, before energy is booked."""
         if self._workload is None:
             return
-        usage = self._usage = self._workload.read(now_s)
+        usage = self._workload.read(now_s)
+        if usage is None:
+            self.assume(now_s)
+            return
+        self._usage = usage
         self._tally = sharing.advance(self._tally, usage, now_s)
         self._recent.append(self._tally)
         while len(self._recent) > 2 and self._recent[1].at_s <= now_s - WINDOW_S:
@@ -129,7 +134,7 @@ class Tenants:
                     run.cpu_s = (run.cpu_s or 0.0) + used.cpu_s
 
     def assume(self, now_s: float) -> None:
-        """Instead of a look that could hang: GPUs are held as before, and nobody used a CPU."""
+        """Instead of a look that failed or could hang: GPUs are held as before, and nobody used a CPU."""
         held = {run_id: Usage(None, used.gpus) for run_id, used in self._usage.runs.items()}
         usage = NodeUsage(None, 0.0, held, self._usage.others)
         self._tally = sharing.advance(self._tally, usage, now_s)

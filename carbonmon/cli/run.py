@@ -33,6 +33,9 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
 
     The job keeps its streams, signals and exit code. One line at the start says where metrics and the
     summary are and which sources are used, a short table at the end what was drawn and emitted.
+
+    Inside of a run, and among ranks of one launcher, it takes part in their run. A daemon of the node is
+    asked first, unless an option asks for what it cannot do for one run; --own-monitor asks nobody.
     """
     config = options.to_config(values)
     if bool(job) == (config.attach is not None):

@@ -207,3 +207,17 @@ def test_a_disk_that_fails_is_counted_and_when_it_is_back_everything_is_written(
         assert summary["energy"]["total_j"] > 0.0
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_resumed_run_ends_with_its_job_whatever_it_lived_by_before(tmp_path: Path):
+    folder = tmp_path / "carbonmon-runs" / "mine"
+    process = command.start(["run", "--run-id", "mine", "--", "sleep", "60"], tmp_path)
+    kill_after_a_checkpoint(process, folder).kill()
+    process.communicate()
+    document = json.loads((folder / "run.json").read_text())
+    document["run"]["lives_by"] = "participants"
+    (folder / "run.json").write_text(json.dumps(document))
+    job = "import carbonmon\nwith carbonmon.track() as run: assert run.id == 'mine'\nraise SystemExit(7)"
+    done = command.run(["run", "--resume", "mine", "--", sys.executable, "-c", job], tmp_path)
+    assert done.returncode == 7, done.stderr
+    assert command.summary(tmp_path)["run"]["exit_code"] == 7

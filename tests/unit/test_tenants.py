@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
+from carbonmon.devices import DeviceAccount
 from carbonmon.ledger import RunAccount
+from carbonmon.model import Device, Followed, Interval, NodeUsage, Usage
+from carbonmon.ports import Roots
 from carbonmon.tenants import MAX_ENDED, UNWRITTEN_S, Tenants
 from tests.harness import INFO
 
@@ -50,3 +55,54 @@ def test_a_run_that_begins_again_under_its_id_is_shown_once():
     ended(tenants, "a", 10.0)
     tenants.add(RunAccount(dataclasses.replace(INFO, id="a"), [], 20.0), None)
     assert shown(tenants, 30.0) == ["a"]
+
+
+class Broken:
+    """A workload whose every word is a fault, while it is broken."""
+
+    def __init__(self) -> None:
+        self.is_broken = True
+
+    def _may_fail(self) -> None:
+        if self.is_broken:
+            raise RuntimeError("a bug of ours")
+
+    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+        self._may_fail()
+
+    def join(self, run_id: str, roots: Roots) -> None:
+        self._may_fail()
+
+    def remove(self, run_id: str) -> None:
+        self._may_fail()
+
+    def followed(self) -> dict[str, Followed]:
+        self._may_fail()
+        return {}
+
+    def read(self, now_s: float) -> NodeUsage:
+        self._may_fail()
+        return NodeUsage(1.0, 2.0, {"run-1": Usage(1.0, {})})
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_fault_in_the_workload_ends_no_sampling_and_invents_no_share(caplog: pytest.LogCaptureFixture):
+    workload = Broken()
+    tenants = Tenants(workload, 0.0)
+    package = DeviceAccount(Device("package-0", "cpu", "CPU", methods=("counter",)))
+    tenants.add(RunAccount(dataclasses.replace(INFO, idle_policy="proportional"), [], 0.0), None)
+    tenants.mark(package)
+    for second in range(1, 4):
+        tenants.look(float(second))
+        interval = Interval("package-0", second - 1.0, float(second), 10.0)
+        tenants.book(package, interval, (0.0, 0.0, 0.0), bridged=False)
+    (run,) = tenants.states(3.0, {})
+    assert sum(row.energy_j for row in run.totals) == 0.0
+    assert (package.counter_j, package.unattributed_j) == (30.0, 30.0)
+    assert len([record for record in caplog.records if "a bug of ours" in record.message]) == 1
+    workload.is_broken = False
+    tenants.look(4.0)
+    tenants.book(package, Interval("package-0", 3.0, 4.0, 10.0), (0.0, 0.0, 0.0), bridged=False)
+    assert package.unattributed_j == 30.0, "and goes on when it is mended"

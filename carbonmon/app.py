@@ -8,9 +8,11 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from carbonmon import __version__, identity, job, plugins, rendezvous, runfolder
+from carbonmon import __version__, identity, job, plugins, rendezvous, runfolder, targets
+from carbonmon.charging import open_overheads, open_provider
 from carbonmon.clock import SystemClock
 from carbonmon.config import Config
 from carbonmon.control import ControlServer
@@ -21,7 +23,7 @@ from carbonmon.launcher import read_launch, safe_id
 from carbonmon.model import RunInfo, Snapshot
 from carbonmon.monitor import Monitor, Tenancy
 from carbonmon.opening import Sensors, open_sensors
-from carbonmon.ports import Clock, Exporter, ExporterSettings, IntensityProvider, IntensitySettings, Roots
+from carbonmon.ports import Clock, Exporter, ExporterSettings, Roots
 from carbonmon.protocol import RUN_VARIABLE, SOCKET_VARIABLE
 from carbonmon.recorder import Recorder
 from carbonmon.recovery import Checkpoint, read_checkpoint
@@ -40,13 +42,6 @@ class Result:
 
     exit_code: int
     final: Snapshot | None
-
-
-def open_provider(config: Config) -> IntensityProvider:
-    """The intensity that the user chose: a figure, a place, or neither (the world average)."""
-    name = "table" if config.intensity_g_per_kwh is None else "fixed"
-    factory: Callable[[IntensitySettings], IntensityProvider] = plugins.load("carbonmon.intensity", name)
-    return factory(IntensitySettings(config.region, config.intensity_g_per_kwh))
 
 
 def notes(config: Config, sensors: Sensors) -> list[str]:
@@ -73,11 +68,12 @@ def build(
     """
     provider = open_provider(config)
     closing.callback(provider.close)
+    overheads = open_overheads(config)
     closing_sensors = closing.enter_context(ExitStack())
     sensors = open_sensors(config, environ, closing_sensors)
-    factories = [plugins.load("carbonmon.exporters", entry) for entry in config.exporters]
     folders: dict[str, Path] = {}
-    exporters = _open_exporters(factories, ExporterSettings(config.listen, folders, config.procfs))
+    settings = ExporterSettings(config.listen, folders, config.procfs, config.web_config)
+    exporters = _open_exporters([_exporter(entry, settings) for entry in config.exporters])
     workload = NodeWorkload(config.procfs, config.sysfs, sensors.devices) if watching else None
     if workload is not None:
         closing_sensors.callback(workload.close)
@@ -97,12 +93,13 @@ def build(
         provider,
         clock,
         config.interval_s,
-        config.pue_ratio,
+        overheads,
         __version__,
         lambda: tuple([(guard.name, guard.errors) for guard in (*exporters, recorder.guard)]),
         workload,
         config.retain_s,
     )
+    closing.callback(sampler.close_provider)
     for note in (*notes(config, sensors), sampler.interval_note):
         if note:
             log.warning("%s", note)
@@ -145,6 +142,8 @@ def run(
         monitor.open_files(tenancy)
         more = _open_control(config, monitor, tenancy, closing)
         monitor.show(closing.callback)
+        if config.targets is not None:
+            closing.callback(targets.announce(config.targets, monitor.places))
         announce(monitor.sampler.latest, tenancy.info.id, monitor.places)
         sampling = monitor.sampling(tenancy)
         if not sampling.start() and not monitor.runs:
@@ -164,14 +163,18 @@ def run(
         return Result(outcome.shell_code, monitor.finish(sampling, outcome.exit_code, outcome.signal))
 
 
-def _open_exporters(
-    factories: Sequence[Callable[[ExporterSettings], Exporter]], settings: ExporterSettings
-) -> list[GuardedExporter]:
+def _exporter(entry: str, settings: ExporterSettings) -> Callable[[], Exporter]:
+    """What opens an exporter that the user named, `NAME` or `NAME:ARGUMENT`."""
+    name, _, argument = entry.partition(":")
+    return partial(plugins.load("carbonmon.exporters", name), replace(settings, argument=argument))
+
+
+def _open_exporters(factories: Sequence[Callable[[], Exporter]]) -> list[GuardedExporter]:
     """The exporters that can be made; one that cannot is logged, and the job starts without it."""
     opened = []
     for factory in factories:
         try:
-            opened.append(GuardedExporter(factory(settings)))
+            opened.append(GuardedExporter(factory()))
         except ConfigError:  # noqa: PERF203 (a handful of exporters, once)
             raise
         # An exporter's own fault, whatever it is, must not keep the job from starting.

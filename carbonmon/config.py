@@ -17,17 +17,31 @@ MIN_INTERVAL_S, MAX_INTERVAL_S = 0.05, 3600.0
 MIN_CHECKPOINT_S, MAX_CHECKPOINT_S = 0.1, 3600.0
 MAX_RETAIN_S = 7 * 86400.0
 
+PUE_WORDS = ("region", "provider", "world")
+WUE_WORDS = ("provider", "world")
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LABEL_KEY = re.compile(r"[^=\s]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The user's choices, checked. Units are in the names; None is "not chosen"."""
+    """The user's choices, checked. Units are in the names; None is "not chosen".
+
+    `pue` (a ratio) and `wue` (litres per kWh) may be words for figures of the tables, `PUE_WORDS` and
+    `WUE_WORDS`.
+    """
 
     region: str | None = None
     intensity_g_per_kwh: float | None = None
-    pue_ratio: float = 1.0
+    intensity_file: Path | None = None
+    grid: tuple[str, ...] = ()
+    pue: float | str = 1.0
+    wue: float | str | None = None
+    price_per_kwh: float | None = None
+    price_file: Path | None = None
+    currency: str | None = None
     interval_s: float = 1.0
     checkpoint_s: float = 5.0
     listen: tuple[str, int] = ("127.0.0.1", 9877)
@@ -53,6 +67,8 @@ class Config:
     retain_s: float = 900.0
     socket: Path | None = None
     own_monitor: bool = False
+    web_config: Path | None = None
+    targets: Path | None = None
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:
@@ -65,6 +81,28 @@ def parse_number(text: str, option: str, what: str, low: float, high: float = ma
         span = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         raise ConfigError(f"{option}: {text!r} is not {what}: give a number {span}")
     return value
+
+
+def parse_pue(text: str) -> float | str:
+    """A ratio of 1 or more, or a word for a figure of the tables."""
+    if text in PUE_WORDS:
+        return text
+    what = f"a PUE (facility energy over device energy, or {', '.join(PUE_WORDS)})"
+    return parse_number(text, "--pue", what, 1.0, 10.0)
+
+
+def parse_wue(text: str) -> float | str:
+    """Litres per kWh, or a word for a figure of the tables."""
+    if text in WUE_WORDS:
+        return text
+    what = f"a WUE (litres of water per kWh, or {', '.join(WUE_WORDS)})"
+    return parse_number(text, "--wue", what, 0.0, 100.0)
+
+
+def parse_currency(text: str) -> str:
+    if _CURRENCY.fullmatch(text) is None:
+        raise ConfigError(f"--currency: {text!r:.40} is not an ISO 4217 code: give for example EUR or USD")
+    return text
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -11,7 +11,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
 
-from carbonmon import app, rendezvous
+from carbonmon import app, rendezvous, targets
+from carbonmon.charging import open_overheads, open_provider
 from carbonmon.clock import SystemClock
 from carbonmon.config import Config
 from carbonmon.control import ControlServer
@@ -32,7 +33,12 @@ TIDY_S = 1.0
 FIRST_RUN_S = 60.0
 """How long a monitor that was started for one run waits for it."""
 
-LIVE_FIELDS = frozenset(("region", "intensity_g_per_kwh", "pue_ratio", "idle", "retain_s", "quiet"))
+LIVE_FIELDS = frozenset(
+    (
+        *("region", "intensity_g_per_kwh", "intensity_file", "grid", "pue", "wue", "price_per_kwh"),
+        *("price_file", "currency", "idle", "retain_s", "quiet"),
+    )
+)
 """Choices that a new config changes while the daemon runs; the others need a restart."""
 
 
@@ -66,6 +72,8 @@ def serve(
         for_all = os.geteuid() == 0 and not once
         server = ControlServer(path, Service(registry), 0o666 if for_all else 0o600, everyone=for_all)
         monitor.show(closing.callback)
+        if config.targets is not None:
+            closing.callback(targets.announce(config.targets, monitor.places))
         left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
         sampling = Sampling(monitor.sampler, before=lambda: monitor.take_up(left))
         if not sampling.start():
@@ -126,7 +134,8 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     """Take what a new config changes; a bad one is said and changes nothing."""
     try:
         new = reload()
-        provider = app.open_provider(new)
+        overheads = open_overheads(new)
+        provider = open_provider(new)
     except ConfigError as error:
         log.error("the new config is not taken, the old one stays in force: %s", error)
         return config
@@ -139,7 +148,7 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     registry.idle_policy = new.idle
 
     def take() -> None:
-        monitor.sampler.charge_with(provider, new.pue_ratio)
+        monitor.sampler.charge_with(provider, overheads).close()
         monitor.sampler.tenants.retain_s = new.retain_s
 
     # A sample first: what was drawn until now is charged as it was.

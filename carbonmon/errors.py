@@ -2,6 +2,7 @@
 
 CarbonmonError
 ├── ConfigError          the user's own words are wrong: say so and stop before the job starts
+├── FetchError           a source on the network did not answer usefully: count it by reason, try another
 └── SensorError
     ├── SensorUnavailable   this source cannot serve here: step down the ladder, show the remedy
     ├── SensorReadError     this read failed: count it and ask again at the next tick
@@ -17,6 +18,19 @@ class CarbonmonError(Exception):
 
 class ConfigError(CarbonmonError):
     """A mistake in an option, the environment or a file: says what, where and how to mend it."""
+
+
+class FetchError(CarbonmonError):
+    """A source on the network did not answer usefully; the text holds neither keys nor what it said.
+
+    `reason` is a short, stable word for a label: timeout, connect, http_401, http_429, http_500, redirect,
+    too_large, not_json, garbage, empty, key. `retry_after_s` is how long the source asked to be left alone.
+    """
+
+    def __init__(self, reason: str, detail: str, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
 
 
 class SensorError(CarbonmonError):

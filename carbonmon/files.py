@@ -22,14 +22,14 @@ def read_file(path: Path, limit_bytes: int) -> bytes:
     return data
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, mode: int = MODE) -> None:
     """Replace a file atomically and durably: a temporary file beside it, fsync, rename, fsync of the folder.
 
     A stricter umask is respected. Raises OSError and leaves the old file if it cannot.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, MODE)
+    descriptor = os.open(temporary, flags, mode)
     try:
         try:
             _write_all(descriptor, data)

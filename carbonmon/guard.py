@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from carbonmon.errors import CarbonmonError, SensorError, SensorGone
-from carbonmon.model import Failure, Followed, NodeUsage, Reading, SensorState, Snapshot
-from carbonmon.ports import Clock, Exporter, Roots, Sensor, Workload
+from carbonmon.model import Failure, Followed, Intensity, NodeUsage, Reading, SensorState, Snapshot
+from carbonmon.ports import Clock, Exporter, IntensityProvider, Roots, Sensor, Workload
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +170,53 @@ class GuardedWorkload(Guard):
         found: list[Mapping[str, Followed]] = []
         self.attempt("cannot tell where runs stand", lambda: found.append(self._workload.followed()))
         return found[0] if found else {}
+
+
+class GuardedIntensity(Guard):
+    """A source of intensity behind its guard: if it fails, the last figure stays, as stale."""
+
+    def __init__(self, provider: IntensityProvider) -> None:
+        super().__init__("intensity")
+        self._provider = provider
+        self._last: Intensity | None = None
+
+    def intensity_at(self, wall_s: float) -> Intensity:
+        """The intensity in force; raises only what the very first question raises."""
+        if self._last is None:
+            self._last = self._provider.intensity_at(wall_s)
+        else:
+            self.attempt("cannot be told", lambda: self._keep(self._provider.intensity_at(wall_s)))
+        return self._now()
+
+    def mean_at(self, start_s: float, end_s: float) -> Intensity:
+        """The mean over a stretch of Unix time."""
+        found: list[Intensity] = []
+        self.attempt("cannot be told", lambda: found.append(self._provider.mean_at(start_s, end_s)))
+        return found[0] if found else self._now()
+
+    def fetch_errors(self) -> tuple[tuple[str, str, int], ...]:
+        """What could not be fetched, and as source `intensity` how often the provider itself failed."""
+        found: list[tuple[str, str, int]] = []
+        try:
+            found.extend(self._provider.fetch_errors())
+        except Exception:  # figures about figures: nothing depends on them
+            log.debug("the errors of the intensity's sources are unknown", exc_info=True)
+        if self.errors:
+            found.append((self.name, "bug", self.errors))
+        return tuple(found)
+
+    def close(self) -> None:
+        try:
+            self._provider.close()
+        except Exception:  # closing is the last thing that happens: nothing depends on it
+            log.debug("closing the source of intensity failed", exc_info=True)
+
+    def _keep(self, intensity: Intensity) -> None:
+        self._last = intensity
+
+    def _now(self) -> Intensity:
+        assert self._last is not None
+        return self._last if not self._trouble else self._last._replace(kind="stale")
 
 
 class GuardedExporter(Guard):

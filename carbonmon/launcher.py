@@ -4,7 +4,7 @@ Imported by the training process: standard library only, and little of it. Launc
 environment. Where two do, the inner one knows the ranks (torchrun or mpirun inside a Slurm job) and the batch
 system knows the job. Sources:
 
-    Slurm             srun(1) and sbatch(1), "OUTPUT ENVIRONMENT VARIABLES"
+    Slurm             srun(1) and sbatch(1), "OUTPUT ENVIRONMENT VARIABLES"; Prolog and Epilog Guide
     PBS, LSF, Flux    qsub(1B); LSF reference, "Environment variables set for job execution"; flux-run(1)
     torchrun          docs.pytorch.org/docs/stable/elastic/run.html, "Environment Variables"
     Open MPI          docs.open-mpi.org/en/v5.0.x/tuning-apps/environment-var.html; PMIX_NAMESPACE:
@@ -107,7 +107,7 @@ def safe_id(text: str) -> str:
 def _run_id(environ: Mapping[str, str]) -> str | None:
     scheduler, job_id = scheduler_job(environ)
     if scheduler:
-        return safe_id(f"{scheduler}-{job_id}")
+        return safe_id(f"{scheduler}-{job_id}{_restart(environ, scheduler)}")
     elastic = environ.get("TORCHELASTIC_RUN_ID", "")
     if elastic and elastic != "none":  # "none" is torchrun's default: it says nothing
         return safe_id(f"torchrun-{elastic}")
@@ -118,6 +118,15 @@ def _run_id(environ: Mapping[str, str]) -> str | None:
         if environ.get(variable):
             return safe_id(f"{launcher}-{environ[variable]}")
     return None
+
+
+def _restart(environ: Mapping[str, str], scheduler: str) -> str:
+    """`-2` for the second start of a job that was queued again: a run of its own, named alike on all nodes.
+
+    SLURM_RESTART_COUNT is what a job is told, SLURM_JOB_RESTART_COUNT its prolog.
+    """
+    count = _number(environ, "SLURM_RESTART_COUNT", "SLURM_JOB_RESTART_COUNT")
+    return f"-{count + 1}" if scheduler == "slurm" and count else ""
 
 
 def _ranks(environ: Mapping[str, str]) -> _Ranks:

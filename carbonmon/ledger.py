@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from carbonmon.devices import DeviceAccount
+from carbonmon.footprint import Rates
 from carbonmon.model import (
+    Charge,
     Component,
+    Cost,
     Device,
     Interval,
     Method,
@@ -17,9 +20,6 @@ from carbonmon.model import (
     RunTotal,
 )
 from carbonmon.phases import Phases
-
-GramsPerJoule = tuple[float, float, float]
-"""(figure, low, high) gCO2e for each joule."""
 
 
 class _Amounts:
@@ -33,14 +33,16 @@ class _Amounts:
 
 
 class RunAccount:
-    """Totals of one run. A row is born at 0 for each method that a device of its own may use, so that the
-    first joules of a series are not lost to Prometheus' `increase()`.
+    """Totals of one run. A row is born at 0 for the best method of each device of its own, so that the first
+    joules of a series are not lost to Prometheus' `increase()`; lower rungs get theirs if they are used.
 
     `start_s` is its start on the injected clock, of which phases and durations are reckoned. `devices` are
     those that it is expected to use; others get their rows when it does.
     """
 
     __slots__ = (
+        "_charges",
+        "_costs",
         "_node_at_end",
         "_node_base",
         "_power_w",
@@ -59,6 +61,7 @@ class RunAccount:
         "recovered_j",
         "signal",
         "start_s",
+        "water_l",
     )
 
     def __init__(self, info: RunInfo, devices: Iterable[Device], start_s: float = 0.0) -> None:
@@ -74,6 +77,9 @@ class RunAccount:
         self.progress: tuple[float, float | None] | None = None
         self.ranks: tuple[Rank, ...] = ()
         self.phases = Phases(start_s)
+        self.water_l: float | None = None
+        self._charges: dict[Charge, list[float]] = {}
+        self._costs: dict[str, list[float]] = {}
         self._rows: dict[tuple[str, str, Method], _Amounts] = {}
         self._power_w: dict[str, float | None] = {}
         self._unobserved_s: dict[str, float] = {}
@@ -97,6 +103,11 @@ class RunAccount:
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
         self._shares.update(state.shares)
+        self.water_l = state.water_l
+        for charge in state.charges:
+            key = charge._replace(energy_j=0.0, emissions_g=0.0)
+            self._charges[key] = [charge.energy_j, charge.emissions_g]
+        self._costs = {cost.currency: [cost.amount, cost.priced_j] for cost in state.costs}
         for row in state.totals:
             amounts = self._rows[row.phase, row.device_id, row.method] = _Amounts(row.component)
             amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
@@ -126,17 +137,18 @@ class RunAccount:
         self.exit_code, self.signal = exit_code, signal
         self.processes = None
 
-    def add(self, device: Device, part: Interval, grams_per_j: GramsPerJoule, note: str = "") -> None:
+    def add(self, device: Device, part: Interval, rates: Rates, note: str = "") -> None:
         """Add the run's part of an interval; `note` says how the part was found."""
         if device.id not in self._power_w:
             self._touch(device)
+        self._pay(part.counter_j + part.power_j + part.tdp_j, rates)
         for phase, ratio in self.phases.split(part.start_s, part.end_s, part.curve):
             if part.counter_j:
-                self._charge(phase, device, "counter", part.counter_j * ratio, grams_per_j)
+                self._charge(phase, device, "counter", part.counter_j * ratio, rates)
             if part.power_j:
-                self._charge(phase, device, "power", part.power_j * ratio, grams_per_j)
+                self._charge(phase, device, "power", part.power_j * ratio, rates)
             if part.tdp_j:
-                self._charge(phase, device, "tdp", part.tdp_j * ratio, grams_per_j)
+                self._charge(phase, device, "tdp", part.tdp_j * ratio, rates)
         self._power_w[device.id] = part.power_w
         if part.unobserved_s:
             self.lose(device.id, part.unobserved_s)
@@ -161,20 +173,33 @@ class RunAccount:
         self._power_w[device.id] = None
         self._unobserved_s.setdefault(device.id, 0.0)
         phase = self.phases.now[0][0]
-        for method in device.methods:
+        for method in device.methods[:1]:
             self._rows.setdefault((phase, device.id, method), _Amounts(device.component))
 
-    def _charge(
-        self, phase: str, device: Device, method: Method, energy_j: float, grams_per_j: GramsPerJoule
-    ) -> None:
+    def _pay(self, energy_j: float, rates: Rates) -> None:
+        """Note what energy was charged with, and what it cost beside carbon."""
+        now = rates.intensity
+        key = Charge(now.source, now.zone, now.kind, now.basis, now.accounting, now.year)
+        charged = self._charges.get(key)
+        if charged is None:
+            charged = self._charges[key] = [0.0, 0.0]
+        charged[0] += energy_j
+        charged[1] += energy_j * rates.grams
+        if rates.litres is not None:
+            self.water_l = (self.water_l or 0.0) + energy_j * rates.litres
+        if rates.cost is not None:
+            paid = self._costs.setdefault(rates.currency, [0.0, 0.0])
+            paid[0] += energy_j * rates.cost
+            paid[1] += energy_j
+
+    def _charge(self, phase: str, device: Device, method: Method, energy_j: float, rates: Rates) -> None:
         amounts = self._rows.get((phase, device.id, method))
         if amounts is None:
             amounts = self._rows[phase, device.id, method] = _Amounts(device.component)
-        grams, low, high = grams_per_j
         amounts.energy_j += energy_j
-        amounts.emissions_g += energy_j * grams
-        amounts.emissions_low_g += energy_j * low
-        amounts.emissions_high_g += energy_j * high
+        amounts.emissions_g += energy_j * rates.grams
+        amounts.emissions_low_g += energy_j * rates.low_grams
+        amounts.emissions_high_g += energy_j * rates.high_grams
 
     def state(self, now_s: float, accounts: Mapping[str, DeviceAccount]) -> RunState:
         if self.end_s is not None:
@@ -212,6 +237,14 @@ class RunAccount:
             max(self.phases.now, key=_weight)[0],
             self.progress,
             self.ranks,
+            charges=tuple(
+                [
+                    key._replace(energy_j=energy_j, emissions_g=grams)
+                    for key, (energy_j, grams) in self._charges.items()
+                ]
+            ),
+            costs=tuple([Cost(currency, *paid) for currency, paid in self._costs.items()]),
+            water_l=self.water_l,
         )
 
 

@@ -270,6 +270,30 @@ class RunTotal(NamedTuple):
     emissions_high_g: float
 
 
+class Charge(NamedTuple):
+    """The part of a run's energy that was charged with one kind of intensity of one source."""
+
+    source: str
+    zone: str
+    kind: IntensityKind
+    basis: str | None
+    accounting: str | None
+    year: int | None
+    energy_j: float = 0.0
+    emissions_g: float = 0.0
+
+
+class Cost(NamedTuple):
+    """What a run's energy cost, with PUE, in one currency (ISO 4217); negative where prices were.
+
+    `priced_j` is the energy of devices whose price was known, of all the run's.
+    """
+
+    currency: str
+    amount: float
+    priced_j: float
+
+
 class DeviceState(NamedTuple):
     """One device's running totals for the whole machine, and what it does now.
 
@@ -366,7 +390,8 @@ class RunState(NamedTuple):
     people, by device id, how the run's part was found. `cpu_s` are CPU seconds of its processes, None where
     nobody counted them. `phase` is the one that it is in now (the heaviest of several). `progress` is
     (steps done, steps in all), as the training code reports them. `followed` is for a monitor that goes on
-    with the run.
+    with the run. `charges` split the energy by the intensity that it was charged with. `water_l` are litres,
+    None where nobody gave a WUE.
     """
 
     info: RunInfo
@@ -387,6 +412,9 @@ class RunState(NamedTuple):
     progress: tuple[float, float | None] | None = None
     ranks: tuple[Rank, ...] = ()
     followed: Followed | None = None
+    charges: tuple[Charge, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    water_l: float | None = None
 
 
 class Snapshot(NamedTuple):
@@ -394,7 +422,9 @@ class Snapshot(NamedTuple):
 
     `at_s` is the Unix time of the last sample and `clock_s` the same moment on the injected clock.
     `exporter_errors` pairs an exporter's name with how often it failed. `meters` are what the next
-    reading of each device will be compared with. `continued`: the totals began under another monitor.
+    reading of each device will be compared with. `continued`: the totals began under another monitor. The
+    sources of PUE, WUE (litres per kWh of device energy) and price say who gave them. `fetch_errors` are
+    (source, reason, how often) of what could not be fetched.
     """
 
     at_s: float
@@ -410,3 +440,10 @@ class Snapshot(NamedTuple):
     clock_s: float = 0.0
     meters: tuple[tuple[str, Meter], ...] = ()
     continued: bool = False
+    pue_source: str = ""
+    wue_l_per_kwh: float | None = None
+    wue_source: str = ""
+    price_per_kwh: float | None = None
+    price_source: str = ""
+    currency: str = ""
+    fetch_errors: tuple[tuple[str, str, int], ...] = ()

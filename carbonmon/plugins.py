@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from carbonmon.errors import ConfigError
 
-Group = Literal["carbonmon.sensors", "carbonmon.intensity", "carbonmon.exporters"]
+Group = Literal["carbonmon.sensors", "carbonmon.intensity", "carbonmon.grid", "carbonmon.exporters"]
 
 OWN: dict[Group, dict[str, str]] = {
     "carbonmon.sensors": {
@@ -20,10 +20,22 @@ OWN: dict[Group, dict[str, str]] = {
     "carbonmon.intensity": {
         "fixed": "carbonmon.grid.fixed:open_provider",
         "table": "carbonmon.grid.table:open_provider",
+        "file": "carbonmon.grid.file:open_provider",
+        "live": "carbonmon.grid.live:open_provider",
+    },
+    "carbonmon.grid": {
+        "electricitymaps": "carbonmon.grid.electricitymaps:open_source",
+        "uk": "carbonmon.grid.uk:open_source",
+        "rte": "carbonmon.grid.rte:open_source",
+        "dk": "carbonmon.grid.dk:open_source",
+        "watttime": "carbonmon.grid.watttime:open_source",
     },
     "carbonmon.exporters": {
         "prometheus": "carbonmon_exporters.prometheus:open_exporter",
         "summary": "carbonmon_exporters.summary:open_exporter",
+        "textfile": "carbonmon_exporters.textfile:open_exporter",
+        "pushgateway": "carbonmon_exporters.pushgateway:open_exporter",
+        "otlp": "carbonmon_exporters.otlp:open_exporter",
     },
 }
 """Our own entry points, as pyproject.toml registers them (a test compares the two). Reading them from

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from carbonmon.model import Device, Failure, Followed, Intensity, NodeUsage, Reading, SensorState, Snapshot
+from carbonmon.timeline import Slot
 
 
 class Clock(Protocol):
@@ -123,15 +124,94 @@ class IntensityProvider(Protocol):
         """The intensity in force at a Unix time. Never waits for network or disk."""
         ...
 
+    def mean_at(self, start_s: float, end_s: float) -> Intensity:
+        """The mean over a stretch of Unix time, labelled as at its end; the same for what is constant."""
+        ...
+
+    def fetch_errors(self) -> Sequence[tuple[str, str, int]]:
+        """(source, reason, how often) of what could not be fetched; nothing for what fetches nothing."""
+        ...
+
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class IntensitySettings:
-    """The user's choice of intensity: a place, or a figure in gCO2e/kWh; neither means the world average."""
+    """The user's choice of intensity: a place, a figure in gCO2e/kWh, a file of them over time, live sources.
+
+    Nothing of these means the world average. `region` also serves where the file or the live sources have
+    no word. `grid` are live sources, `NAME` or `NAME:ZONE`, best first. `environ` holds keys for them;
+    `load_source` gives the factory of one by its name.
+    """
 
     region: str | None = None
     g_per_kwh: float | None = None
+    file: Path | None = None
+    grid: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    load_source: Callable[[str], Callable[[GridSettings], GridSource]] | None = None
+
+
+class Http(Protocol):
+    """What a live source may do on the network."""
+
+    def get_json(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        basic: tuple[str, str] | None = None,
+    ) -> Any:
+        """The JSON value at a URL, within a time limit and a size limit; raises FetchError for anything else.
+
+        `basic` are user and password for HTTP Basic authentication.
+        """
+        ...
+
+
+class GridSource(Protocol):
+    """One source of intensity over time, for one zone. It knows no thread, no cache and no clock.
+
+    `basis` and `accounting` are those of its figures, as in `Intensity`. `is_marginal` ones are advice on
+    when to run and never a footprint. `lag_s` is how late it publishes in normal operation: until a slot has
+    ended for so long, its figure counts as live. Values of all slots are in gCO2e/kWh, and checked: finite,
+    0 to 5000. Each method raises FetchError; what a source does not offer has reason `unsupported`.
+    """
+
+    name: str
+    zone: str
+    basis: str | None
+    accounting: str | None
+    is_marginal: bool
+    slot_s: float
+    lag_s: float
+
+    def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
+        """The newest slots that it has, in order of time: the one in force, and what it tells besides."""
+        ...
+
+    def history(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        """What the grid was, in order of time, for Unix times of the past; holes where it does not know."""
+        ...
+
+    def forecast(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        """What it expects the grid to be, in order of time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GridSettings:
+    """What a live source may know when it opens: the place that the user named, in its own words or ours.
+
+    `zone` is what the user wrote behind the source's name (`electricitymaps:US-CAL-CISO`), "" without it;
+    then `region` is the user's region, a zone of the bundled table, `em_zone` Electricity Maps' name of a
+    cloud region's grid. `environ` holds keys (CARBONMON_ELECTRICITYMAPS_TOKEN …), `keys_file` others.
+    """
+
+    zone: str = ""
+    region: str | None = None
+    em_zone: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 class Exporter(Protocol):
@@ -162,9 +242,13 @@ class ExporterSettings:
     """What an exporter may know when it opens.
 
     `listen` is (host, port), port 0 for any free one. `run_folders` holds the folder of each run that the
-    monitor keeps, by the run's id; runs come and go in it while the exporter works.
+    monitor keeps, by the run's id; runs come and go in it while the exporter works. `web_config` is the
+    file with TLS and users for what listens. `argument` is what the user wrote behind the exporter's name
+    (`pushgateway:http://gateway:9091`), "" without it.
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 9877)
     run_folders: Mapping[str, Path] = field(default_factory=dict)
     procfs: Path = Path("/proc")
+    web_config: Path | None = None
+    argument: str = ""

@@ -21,6 +21,8 @@ from carbonmon.journal import (
 )
 from carbonmon.model import (
     MAIN_PHASE,
+    Charge,
+    Cost,
     Device,
     DeviceState,
     Followed,
@@ -36,7 +38,14 @@ from carbonmon.model import (
     Snapshot,
 )
 
-_LATER: Mapping[str, Any] = {"node": [], "node_fields": list(NodeTotal._fields), "shares": [], "ranks": []}
+_LATER: Mapping[str, Any] = {
+    "node": [],
+    "node_fields": list(NodeTotal._fields),
+    "shares": [],
+    "ranks": [],
+    "charges": [],
+    "costs": [],
+}
 """Lists of a checkpoint that came after its schema's first version, as they are where they are missing."""
 
 
@@ -96,6 +105,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         clock_s=_number(path, document, "clock_s"),
         meters=_meters(path, document),
         continued=True,
+        pue_source=_text(path, document, "pue_source"),
+        wue_l_per_kwh=checked.value(path, "wue_l_per_kwh", document.get("wue_l_per_kwh"), float | None),
+        wue_source=_text(path, document, "wue_source"),
+        price_source=_text(path, document, "price_source"),
+        currency=_text(path, document, "currency"),
     )
     return Checkpoint(snapshot, checked.member(path, document, "boot_id", str))
 
@@ -116,6 +130,11 @@ def _run(path: Path, document: Mapping[str, Any], info: RunInfo, states: tuple[D
     ranks = [
         checked.record(path, f"ranks[{i}]", row, Rank) for i, row in checked.rows(path, document, "ranks")
     ]
+    charges = [
+        checked.record(path, f"charges[{i}]", row, Charge)
+        for i, row in checked.rows(path, document, "charges")
+    ]
+    checked.once(path, "charges", [charge[:6] for charge in charges])
     return RunState(
         info,
         tuple(totals),
@@ -132,7 +151,27 @@ def _run(path: Path, document: Mapping[str, Any], info: RunInfo, states: tuple[D
         progress=_progress(path, document.get("progress")),
         ranks=tuple(ranks),
         followed=_followed(path, document.get("followed")),
+        charges=tuple(charges),
+        costs=_costs(path, document),
+        water_l=checked.value(path, "water_l", document.get("water_l"), float | None),
     )
+
+
+def _costs(path: Path, document: Mapping[str, Any]) -> tuple[Cost, ...]:
+    """What was paid, by currency; alone among a run's sums it may be negative."""
+    costs = []
+    for i, row in checked.rows(path, document, "costs"):
+        where = f"costs[{i}]"
+        if len(checked.items(path, where, row)) != 3:
+            raise JournalError(f"{path}: {where} must be a currency, an amount and joules")
+        amount = row[1]
+        if type(amount) not in (int, float) or not -checked.LARGEST <= amount <= checked.LARGEST:
+            raise JournalError(f"{path}: {where}.amount cannot be {checked.shown(amount)}")
+        currency = checked.value(path, f"{where}.currency", row[0], str)
+        priced_j = checked.value(path, f"{where}.priced_j", row[2], float)
+        costs.append(Cost(currency, float(amount), priced_j))
+    checked.once(path, "costs", [cost.currency for cost in costs])
+    return tuple(costs)
 
 
 def _states(path: Path, document: Mapping[str, Any], devices: list[Device]) -> tuple[DeviceState, ...]:
@@ -171,6 +210,11 @@ def _known(path: Path, document: Mapping[str, Any], key: str, kind: Any, fields:
 
 def _number(path: Path, document: Mapping[str, Any], key: str) -> float:
     found: float = checked.value(path, key, document.get(key), float)
+    return found
+
+
+def _text(path: Path, document: Mapping[str, Any], key: str) -> str:
+    found: str = checked.value(path, key, document.get(key, ""), str)
     return found
 
 

@@ -14,8 +14,9 @@ from typing import Literal, Protocol
 
 from carbonmon import energy, footprint
 from carbonmon.devices import DeviceAccount
-from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import GramsPerJoule, RunAccount
+from carbonmon.footprint import Overheads, Rates
+from carbonmon.guard import GuardedIntensity, GuardedSensor
+from carbonmon.ledger import RunAccount
 from carbonmon.model import (
     Device,
     Failure,
@@ -37,6 +38,9 @@ each tick that nobody looks at would be a quarter of the monitor's cost."""
 
 GRID_TOLERANCE = 0.01
 """The part of an interval by which a tick may be early, by rounding or by the system's timer."""
+
+LONG_INTERVALS = 1.5
+"""An interval longer than so many of the grid's is charged with the mean of what was in force meanwhile."""
 
 WRAP_MARGIN = 0.5
 """A counter that wraps is read at least twice in the shortest time in which it could wrap."""
@@ -73,7 +77,7 @@ class Sampler:
         provider: IntensityProvider,
         clock: Clock,
         interval_s: float,
-        pue_ratio: float,
+        overheads: Overheads,
         version: str,
         exporter_errors: Callable[[], tuple[tuple[str, int], ...]] = tuple,
         workload: Workload | None = None,
@@ -81,11 +85,11 @@ class Sampler:
     ) -> None:
         self._sensors = sensors
         self._unused = tuple(unused)
-        self._provider = provider
+        self._provider = GuardedIntensity(provider)
         self._clock = clock
         self.interval_s, self.interval_note = safe_interval_s(interval_s, devices)
         self._limits = energy.limits_for(self.interval_s)
-        self._pue_ratio = pue_ratio
+        self._overheads = overheads
         self._version = version
         self._exporter_errors = exporter_errors
         self._meters: dict[str, Meter] = {}
@@ -103,7 +107,7 @@ class Sampler:
         self._wake: Callable[[], object] | None = None
         self._extra = EXTRA_BURST
         self._extra_s = clock.now_s()
-        self._intensity = provider.intensity_at(clock.wall_s())
+        self._rates = self._rates_at(clock.wall_s())
         self.latest = self._snapshot(clock.wall_s(), clock.now_s())
 
     def begin(self, run: RunAccount, roots: Roots | None = None) -> None:
@@ -122,9 +126,16 @@ class Sampler:
         self.latest = self._snapshot(wall_s, now_s)
         return run.state(now_s, self.accounts)
 
-    def charge_with(self, provider: IntensityProvider, pue_ratio: float) -> None:
-        """Take another source of intensity and another PUE from now on."""
-        self._provider, self._pue_ratio = provider, pue_ratio
+    def charge_with(self, provider: IntensityProvider, overheads: Overheads) -> GuardedIntensity:
+        """Take another source of intensity, PUE, WUE and price from now on; returns the old source."""
+        old = self._provider
+        self._provider, self._overheads = GuardedIntensity(provider), overheads
+        self._rates = self._rates_at(self._clock.wall_s())
+        return old
+
+    def close_provider(self) -> None:
+        """Let go of the source of intensity."""
+        self._provider.close()
 
     def resume(
         self,
@@ -201,8 +212,7 @@ class Sampler:
         said: dict[str, tuple[Reading | Failure, float]] = {}
         for sensor in self._sensors:
             sensor.read(clock, edge, said)
-        intensity = self._intensity = self._provider.intensity_at(wall_s)
-        grams_per_j = footprint.grams_per_joule(intensity, self._pue_ratio)
+        rates = self._rates = self._rates_at(wall_s)
         tenants = self.tenants
         tenants.look(clock.now_s())
         meters = self._meters
@@ -228,7 +238,7 @@ class Sampler:
                 if reading.shape is not None:
                     shape = energy.curve(reading.shape, offset_s, interval.start_s, interval.end_s)
                     interval = interval._replace(curve=shape)
-                self._book(account, interval, grams_per_j)
+                self._book(account, interval, rates, offset_s)
             else:
                 account.power_w = reading.power_w
                 tenants.see(account, reading.power_w)
@@ -262,7 +272,7 @@ class Sampler:
         `hangs`: it has not, a driver's call does not return: then nothing of the hardware is asked.
         """
         now_s = self._clock.now_s()
-        grams_per_j = footprint.grams_per_joule(self._intensity, self._pue_ratio)
+        wall_s = self._clock.wall_s()
         if hangs:
             self.tenants.assume(now_s)
         else:
@@ -274,8 +284,7 @@ class Sampler:
             end_s = last_s if now_s - last_s < 1.5 * self.interval_s else now_s
             interval = energy.finish(meter, account.device, end_s)
             if interval is not None:
-                self._book(account, interval, grams_per_j)
-        wall_s = self._clock.wall_s()
+                self._book(account, interval, self._rates, wall_s - now_s)
         for run_id in list(self.tenants.runs):
             self.tenants.end(run_id, now_s, wall_s, exit_code, signal, self.accounts)
         self.latest = self._snapshot(wall_s, now_s)
@@ -324,18 +333,35 @@ class Sampler:
             if when != "after":
                 _carry_out(request)
 
-    def _book(self, account: DeviceAccount, interval: Interval, grams_per_j: GramsPerJoule) -> None:
+    def _rates_at(self, wall_s: float) -> Rates:
+        """What a joule costs at a Unix time."""
+        overheads = self._overheads
+        price = None if overheads.tariff is None else overheads.tariff.at(wall_s)
+        return footprint.rates(self._provider.intensity_at(wall_s), overheads, price)
+
+    def _rates_over(self, start_s: float, end_s: float) -> Rates:
+        """What a joule costs in the mean over a stretch of Unix time."""
+        overheads = self._overheads
+        price = None if overheads.tariff is None else overheads.tariff.over(start_s, end_s)
+        return footprint.rates(self._provider.mean_at(start_s, end_s), overheads, price)
+
+    def _book(self, account: DeviceAccount, interval: Interval, rates: Rates, offset_s: float) -> None:
+        """Charge an interval; `offset_s` leads from the injected clock to Unix time."""
+        if interval.end_s - interval.start_s > LONG_INTERVALS * self.interval_s:
+            rates = self._rates_over(interval.start_s + offset_s, interval.end_s + offset_s)
         device_id = account.device.id
         bridged = device_id in self._bridging and self._meters[device_id].base_s >= self._resumed_s
         if bridged:
             # The counter has spoken for the first time since the outage, perhaps after a silence of its own.
             self._bridging.remove(device_id)
-        self.tenants.book(account, interval, grams_per_j, bridged)
+        self.tenants.book(account, interval, rates, bridged)
         if self.tenants.runs and (interval.resets or interval.jumps):
             kind = "was reset" if interval.resets else "jumped"
             log.warning("the counter of %s %s: its difference is not counted", device_id, kind)
 
     def _snapshot(self, wall_s: float, now_s: float) -> Snapshot:
+        overheads = self._overheads
+        tariff = overheads.tariff
         return Snapshot(
             wall_s,
             self._version,
@@ -344,12 +370,19 @@ class Sampler:
             self.tenants.states(now_s, self.accounts),
             tuple([account.state() for account in self.accounts.values()]),
             tuple([sensor.state() for sensor in self._sensors]) + self._unused,
-            self._intensity,
-            self._pue_ratio,
+            self._rates.intensity,
+            overheads.pue_ratio,
             self._exporter_errors(),
             now_s,
             tuple(self._meters.items()),
             self._continued,
+            overheads.pue_source,
+            overheads.wue_l_per_kwh,
+            overheads.wue_source,
+            None if tariff is None else tariff.at(wall_s),
+            "" if tariff is None else tariff.source,
+            "" if tariff is None else tariff.currency,
+            self._provider.fetch_errors(),
         )
 
 

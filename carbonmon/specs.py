@@ -1,21 +1,21 @@
-"""What the spec sheets say: the bundled tables of CPU and GPU models, and watts per gigabyte of memory.
+"""What the spec sheets say: the tables of CPU and GPU models, and watts per gigabyte of memory.
 
 The tables are scanned, not loaded, and only the row that fits is parsed, so that a look-up leaves
-nothing behind in the monitor's memory. Sources: `data/SOURCES.md`.
+nothing behind in the monitor's memory. Each look-up raises `ConfigError` for a table that cannot be used.
+Sources: `data/SOURCES.md`.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
+from carbonmon.data import Row, data_file, rows, using
 from carbonmon.model import Spec, Uncertainty
 from carbonmon.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY, combine
 
-_CPUS = Path(__file__).parent / "data" / "cpus.csv"
-_GPUS = Path(__file__).parent / "data" / "gpus.csv"
+_CPUS = "cpus.csv"
+_GPUS = "gpus.csv"
 
 UNKNOWN_CPU_W_PER_CORE = 7.5
 """TDP in W per physical core of a CPU that the table does not know.
@@ -53,8 +53,10 @@ _ONE_THREAD_PER_CORE = re.compile(r"^(?:ampere|apple|aws|fujitsu|nvidia) |^xeon 
 _TRADE_MARKS = {ord(sign): None for sign in "®™\u200b"}
 
 _GPU_VENDOR = re.compile(r"^(?:nvidia|amd|intel|google) ")
-_VGPU = re.compile(r"-\d+[ABCQ]$")
-"""NVIDIA's virtual GPUs, "NVIDIA A40-12Q": a share of a board that the guest cannot know."""
+_VGPU = re.compile(r"-\d+(?:[ABCQ]|CME)$|-\d{1,2}$")
+"""NVIDIA's virtual GPUs, "NVIDIA A40-12Q", "NVIDIA L40-48": a share of a board that the guest cannot know."""
+_LAPTOP_SUPER = re.compile(r"\bSuper\b")
+"""The drivers spell laptop parts "RTX 2080 Super" and desktop boards "RTX 2080 SUPER"."""
 
 
 def cpu_keys(model_name: str) -> tuple[str, ...]:
@@ -83,21 +85,23 @@ def cpu_spec(model_name: str, *, visible_threads: int, physical_cores: int, virt
     `physical_cores` are those of this package. A virtual machine owns the share of the package that
     it sees: its threads of the package's 2 × cores (1 × cores where a core has one).
     """
-    rows = _cpu_rows(cpu_keys(model_name))
-    if not rows:
+    found = _cpu_rows(cpu_keys(model_name))
+    if not found:
         return _spec_from_cores(f"unknown CPU model {model_name.strip()!r}", physical_cores, virtual)
-    key, name, tdp, cores, table_source, conflict = rows[0]
-    tdp_w = float(tdp)
+    with using(_CPUS):
+        key, name, tdp, cores, table_source, conflict = found[0]
+        tdp_w = float(tdp)
+        core_count = int(cores) if cores else None
+        others = [f"{float(row[2]):g} W ({row[4]})" for row in found[1:] if row[2] != tdp]
     source = f"{_plain(name)}: TDP {tdp_w:g} W ({table_source})"
-    others = [f"{float(row[2]):g} W ({row[4]})" for row in rows[1:] if row[2] != tdp]
     if conflict or others:
         source += f"; sources disagree: {'; '.join(filter(None, (conflict, *others)))}"
     if not virtual:
         return Spec(tdp_w, TDP_UNCERTAINTY, source)
-    if not cores:
+    if core_count is None:
         reason = f"{source}; how many cores it has is unknown, so the virtual machine's share of it too"
         return _spec_from_cores(reason, physical_cores, virtual, limit_w=tdp_w)
-    threads = int(cores) * (1 if _ONE_THREAD_PER_CORE.match(key) else 2)
+    threads = core_count * (1 if _ONE_THREAD_PER_CORE.match(key) else 2)
     share_ratio = min(1.0, max(1, visible_threads) / threads)
     source += f"; this virtual machine sees {visible_threads} of its {threads} hardware threads"
     return Spec(tdp_w * share_ratio, TDP_UNCERTAINTY, source)
@@ -126,8 +130,8 @@ def _cpu_rows(keys: tuple[str, ...]) -> list[list[str]]:
     starts = tuple(f"{key},".encode(errors="replace") for key in keys)
     hits: list[list[str]] = []
     if starts:
-        with _CPUS.open("rb") as table:
-            next(table)  # the names of the columns are no model's
+        with using(_CPUS), data_file(_CPUS).open("rb") as table:
+            next(table, b"")  # the names of the columns are no model's
             hits.extend(next(csv.reader([line.decode()])) for line in table if line.startswith(starts))
     first = next((key for key in keys if any(row[0] == key for row in hits)), None)
     return [row for row in hits if row[0] == first]
@@ -136,25 +140,29 @@ def _cpu_rows(keys: tuple[str, ...]) -> list[list[str]]:
 def gpu_spec(name: str) -> Spec | None:
     """TDP of one device in W, from the name that NVML reports or the table's own name of the model.
 
-    None for a model that the table does not know, for one whose TDP was never published, and for a
-    virtual GPU.
+    None for a model that the table does not know, for one whose TDP was never published or is set by a
+    laptop's maker, and for a virtual GPU.
     """
-    row = None if _VGPU.search(name.strip()) else _gpu_row(name)
-    if row is None or not row["tdp_w"]:
-        return None
+    with using(_GPUS):
+        is_other = _VGPU.search(name.strip()) or _LAPTOP_SUPER.search(name)
+        row = None if is_other else _gpu_row(name)
+        if row is None or not row["tdp_w"]:
+            return None
+        tdp_w = float(row["tdp_w"])
     note = f"; {row['note']}" if row["note"] else ""
-    source = f"{row['vendor']} {row['model']}: TDP {float(row['tdp_w']):g} W ({row['source']}){note}"
-    return Spec(float(row["tdp_w"]), TDP_UNCERTAINTY, source)
+    source = f"{row['vendor']} {row['model']}: TDP {tdp_w:g} W ({row['source']}){note}"
+    return Spec(tdp_w, TDP_UNCERTAINTY, source)
 
 
-def _gpu_row(name: str) -> dict[str, str] | None:
+def _gpu_row(name: str) -> Row | None:
     """The row of that very model, else the first whose regular expression is found in the name."""
     model = _gpu_model(name)
-    first: dict[str, str] | None = None
-    for row in _gpu_rows():
+    plain = " ".join(name.split())
+    first: Row | None = None
+    for row in rows(_GPUS):
         if row["model"].lower() == model:
             return row
-        if first is None and re.search(row["name_regex"], name):
+        if first is None and re.search(row["name_regex"], plain):
             first = row
     return first
 
@@ -163,16 +171,11 @@ def _gpu_model(name: str) -> str:
     return _GPU_VENDOR.sub("", " ".join(name.lower().split()))
 
 
-def _gpu_rows() -> Iterator[dict[str, str]]:
-    with _GPUS.open(encoding="utf-8", newline="") as table:
-        yield from csv.DictReader(table)
-
-
 def nearest_gpus(name: str, n: int = 3) -> tuple[str, ...]:
     """The models of the table whose names are most like this one, for an error message."""
     import difflib
 
-    models = {row["model"].lower(): row["model"] for row in _gpu_rows() if row["tdp_w"]}
+    models = {row["model"].lower(): row["model"] for row in rows(_GPUS) if row["tdp_w"]}
     return tuple(models[hit] for hit in difflib.get_close_matches(_gpu_model(name), models, n, cutoff=0.4))
 
 
@@ -181,8 +184,7 @@ def nearest_cpus(model_name: str, n: int = 3) -> tuple[str, ...]:
     import difflib
 
     wanted = (cpu_keys(model_name) or (model_name.lower(),))[0]
-    with _CPUS.open(encoding="utf-8", newline="") as table:
-        names = {row["match_key"]: row["name"] for row in csv.DictReader(table)}
+    names = {row["match_key"]: row["name"] for row in rows(_CPUS)}
     hits = difflib.get_close_matches(wanted, names, n, cutoff=0.6)
     return tuple(_plain(names[hit]) for hit in hits)
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from carbonmon import sharing
 from carbonmon.devices import DeviceAccount
+from carbonmon.footprint import Rates
 from carbonmon.guard import GuardedWorkload
-from carbonmon.ledger import GramsPerJoule, RunAccount
+from carbonmon.ledger import RunAccount
 from carbonmon.model import Followed, IdlePolicy, Interval, NodeUsage, RunState, Usage
 from carbonmon.ports import Roots, Workload
 from carbonmon.sharing import Share, Tally
@@ -144,9 +145,7 @@ class Tenants:
         """The energy of this device is settled until now."""
         account.mark = self._tally
 
-    def book(
-        self, account: DeviceAccount, interval: Interval, grams_per_j: GramsPerJoule, bridged: bool
-    ) -> None:
+    def book(self, account: DeviceAccount, interval: Interval, rates: Rates, bridged: bool) -> None:
         """Charge an interval of a device to the runs, and what is left to nobody.
 
         `bridged`: a counter gave back what was drawn while no monitor ran.
@@ -163,10 +162,10 @@ class Tenants:
                 continue
             part = sharing.part(interval, share.ratio)
             attributed_j += part.counter_j + part.power_j + part.tdp_j
-            run.add(device, part, grams_per_j, share.note)
+            run.add(device, part, rates, share.note)
             if bridged and run_id in self._resumed:
                 run.recovered_j += part.counter_j
-        account.add(interval, attributed_j, grams_per_j[0])
+        account.add(interval, attributed_j, rates.grams)
         self.mark(account)
 
     def see(self, account: DeviceAccount, power_w: float | None) -> None:

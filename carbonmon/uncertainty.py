@@ -46,8 +46,8 @@ TDP_UNCERTAINTY = Uncertainty(
     1.20,
     "−50 %/+120 %: measured CPUs draw 12 % of TDP when idle, 32 % at 10 % load, 75 % at 50 % and 102 % "
     "at full load (Teads, in Boavizta's CPU model), desktop parts more in turbo; H100 training nodes "
-    "draw at most 76 % of their rating, so that TDP misses by 27–37 % (Newkirk et al. 2025); tools "
-    "that estimate miss by up to 40 % (Fischer 2025, arXiv:2509.22092)",
+    "draw at most 76 % of their rating, so that TDP misses by 27–37 % (Newkirk et al. 2025, "
+    "arXiv:2506.14551); tools that estimate miss by up to 40 % (Fischer 2025, arXiv:2509.22092)",
 )
 """TDP × utilisation of a known model, CPU or GPU.
 

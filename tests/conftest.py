@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
 
+os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has put into the user's folder
+
 settings.register_profile("carbonmon", deadline=None)  # these machines are noisy: no test is about time
 settings.load_profile("carbonmon")
+
+
+@pytest.fixture(autouse=True)
+def loggers_stay_as_they_are() -> Iterator[None]:
+    """Commands that run in the test's own process set carbonmon's log up; the next test wants to hear it."""
+    loggers = [logging.getLogger(name) for name in ("carbonmon", "carbonmon_exporters")]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

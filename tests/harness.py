@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from carbonmon.config import Config
+from carbonmon.footprint import Overheads
 from carbonmon.ledger import RunAccount
 from carbonmon.model import DeviceState, Intensity, RunInfo, Snapshot
 from carbonmon.opening import open_sensors
@@ -22,6 +23,12 @@ INFO = RunInfo("run-1", "run", ("train",), (), "host", 1_700_000_000.0)
 class FixedIntensity:
     def intensity_at(self, wall_s: float) -> Intensity:
         return INTENSITY
+
+    def mean_at(self, start_s: float, end_s: float) -> Intensity:
+        return INTENSITY
+
+    def fetch_errors(self) -> tuple[tuple[str, str, int], ...]:
+        return ()
 
     def close(self) -> None:
         pass
@@ -81,7 +88,7 @@ class Monitor:
             provider or FixedIntensity(),
             MachineTime(machine),
             interval_s,
-            1.0,
+            Overheads(),
             "test",
         )
         self.sampler.tick(edge=True)

@@ -20,8 +20,11 @@ BUILD = TREE / "build" / "wheel"
 EXPECTED_FILES = (
     "carbonmon/py.typed",
     "carbonmon/data/carbon_intensity.csv",
+    "carbonmon/data/corrections.csv",
     "carbonmon/data/cpus.csv",
     "carbonmon/data/gpus.csv",
+    "carbonmon/data/nvml_names.csv",
+    "carbonmon/data/pue_water.csv",
     "carbonmon/data/SOURCES.md",
     "carbonmon_exporters/py.typed",
     "carbonmon_exporters/summary.schema.json",

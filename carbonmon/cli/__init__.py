@@ -15,6 +15,11 @@ _COMMANDS = {
     "register": "Have the daemon follow a run.",
     "unregister": "End a run that the daemon follows.",
     "report": "Print the summary of a run, also of one whose monitor was killed.",
+    "settle": "Reckon a run's carbon again, with what the grid really was.",
+    "estimate": "Energy and carbon of a job from spec sheets, without any hardware.",
+    "when": "Find the greenest start within the next hours.",
+    "regions": "Find a zone, a country, a cloud region, and the intensity there.",
+    "data": "Check the bundled tables, or take a newer edition of their sources.",
     "doctor": "List every source: used, or why not and the command that mends it.",
 }
 

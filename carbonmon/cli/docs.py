@@ -24,6 +24,8 @@ def page() -> str:
         command = main.get_command(context, name)
         if command is not None:
             parts.append(_section(name, command))
+        if isinstance(command, click.Group):
+            parts += [_section(f"{name} {sub.name}", sub) for sub in command.commands.values()]
     return "\n".join(parts)
 
 
@@ -33,18 +35,16 @@ def _section(name: str, command: click.Command) -> str:
         f" {argument.make_metavar(click.Context(command))}" if argument else ""
     )
     lines = [f"## `{usage}`", "", *[line.strip() for line in (command.help or "").strip().splitlines()], ""]
-    lines += ["| option | environment and TOML key | default | meaning |", "|---|---|---|---|"]
-    for param in command.params:
-        if isinstance(param, click.Option):
-            flag = param.opts[0] + (f" {param.metavar}" if param.metavar else _choices(param))
-            key = str(param.name).replace("_", "-")
-            variable = (
-                f"`{param.envvar}`, `{key}`"
-                if param.envvar and key != "config"
-                else f"`{param.envvar or '–'}`"
-            )
-            default = f"`{param.default}`" if param.show_default else ""
-            lines.append(f"| `{flag}` | {variable} | {default} | {param.help} |".replace("`–`", "–"))
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    if options:
+        lines += ["| option | environment and TOML key | default | meaning |", "|---|---|---|---|"]
+    for param in options:
+        flag = param.opts[0] + (f" {param.metavar}" if param.metavar else _choices(param))
+        key = str(param.name).replace("_", "-")
+        is_key = bool(param.envvar) and key != "config"
+        variable = f"`{param.envvar}`, `{key}`" if is_key else f"`{param.envvar or '–'}`"
+        default = f"`{param.default}`" if param.show_default else ""
+        lines.append(f"| `{flag}` | {variable} | {default} | {param.help} |".replace("`–`", "–"))
     return "\n".join(lines) + "\n"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import ExitStack
 from typing import Any
 
 import click
 
-from carbonmon import __version__, app
+from carbonmon import __version__
+from carbonmon.charging import open_provider
 from carbonmon.cli import options
 from carbonmon.errors import ConfigError
 from carbonmon.opening import open_sensors
@@ -24,9 +26,9 @@ def command(as_json: bool, **values: Any) -> None:
     try:
         with ExitStack() as closing:
             sensors = open_sensors(config, dict(os.environ), closing)
-            provider = app.open_provider(config)
+            provider = open_provider(config)
             closing.callback(provider.close)
-            intensity = provider.intensity_at(0.0)
+            intensity = provider.intensity_at(time.time())
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     sources = sensors.sources

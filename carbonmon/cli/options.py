@@ -59,7 +59,10 @@ def _watts(option: str) -> Checked:
 INTERVAL = _number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
 CHECKPOINT = _number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
 INTENSITY = _number("--intensity", "an intensity in gCO2e/kWh", 0.0, 5000.0)
-PUE = _number("--pue", "a PUE (facility energy over device energy)", 1.0, 10.0)
+PUE = Checked("pue", config.parse_pue)
+WUE = Checked("wue", config.parse_wue)
+PRICE = _number("--price", "a price of a kWh", -1e6, 1e6)
+CURRENCY = Checked("currency", config.parse_currency)
 LISTEN = Checked("address", config.parse_listen)
 RUN_ID = Checked("id", config.parse_run_id)
 LABEL = Checked("label", config.parse_label)
@@ -81,7 +84,24 @@ def _option(
 _OPTIONS: dict[str, dict[str, Any]] = {
     "region": _option("Where the power comes from: FR, US-CA, aws:us-east-1, gcp:europe-west1.", "ZONE"),
     "intensity": _option("A fixed carbon intensity instead of the region's.", "G_PER_KWH", INTENSITY),
-    "pue": _option("The data centre's overhead, applied to emissions only.", "RATIO", PUE, "1"),
+    "intensity-file": _option("Times with their carbon intensities, CSV or JSON.", "FILE", PATH),
+    "grid": _option(
+        "Live sources, best first: electricitymaps, uk, rte, dk; SOURCE:ZONE names the source's own zone.",
+        "SOURCE,…",
+        _names("--grid"),
+    ),
+    "pue": _option(
+        "The data centre's overhead on emissions: a ratio, or that of the cloud region, provider or world.",
+        "RATIO|WORD",
+        PUE,
+        "1",
+    ),
+    "wue": _option("Litres of water per kWh, or those of the provider or world.", "L_PER_KWH|WORD", WUE),
+    "price": _option("Price of a kWh.", "PER_KWH", PRICE),
+    "price-file": _option("Times with their prices of a kWh, CSV or JSON.", "FILE", PATH),
+    "currency": _option("Of the price: EUR, USD, an ISO 4217 code.", "CODE", CURRENCY),
+    "targets": _option("Folder for a file that tells Prometheus' file_sd where to scrape.", "DIR", PATH),
+    "web-config": _option("TLS and passwords of /metrics, as Prometheus' exporters take them.", "FILE", PATH),
     "interval": _option("Between two samples.", "SECONDS", INTERVAL, "1"),
     "checkpoint": _option(
         "Between two checkpoints: what a kill can cost, and how old /metrics may be.",
@@ -138,14 +158,15 @@ DAEMON_OPTIONS = tuple(
     if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
 )
 MEASURING_OPTIONS = (
-    *("region", "intensity", "pue", "interval", "checkpoint", "listen", "gpu-model", "gpu-tdp", "cpu-model"),
+    *("region", "intensity", "intensity-file", "grid", "pue", "wue", "price", "price-file", "currency"),
+    *("web-config", "targets", "interval", "checkpoint", "listen", "gpu-model", "gpu-tdp", "cpu-model"),
     *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "exporter", "resume", "attach"),
     *("redact-command", "own-monitor"),
 )
 """What a daemon cannot do for one run: who gives one of these gets a monitor of his own."""
 DOCTOR_OPTIONS = (
-    *("region", "intensity", "gpus", "gpu-model", "gpu-tdp", "cpu-model", "cpu-tdp", "no-dram-estimate"),
-    *("sysfs", "procfs", "sensor", "log-level", "log-format"),
+    *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),
+    *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "log-level", "log-format"),
 )
 """What changes which sources serve; the same TOML file does for all commands."""
 REPORT_OPTIONS = ("output", "log-level", "log-format")
@@ -176,7 +197,15 @@ def with_options(*names: str) -> Callable[[Command], Command]:
 _FIELDS = {
     "region": "region",
     "intensity": "intensity_g_per_kwh",
-    "pue": "pue_ratio",
+    "intensity_file": "intensity_file",
+    "grid": "grid",
+    "pue": "pue",
+    "wue": "wue",
+    "price": "price_per_kwh",
+    "price_file": "price_file",
+    "currency": "currency",
+    "web_config": "web_config",
+    "targets": "targets",
     "interval": "interval_s",
     "checkpoint": "checkpoint_s",
     "listen": "listen",
@@ -210,9 +239,16 @@ def to_config(values: dict[str, Any]) -> Config:
     set_up_log(values["log_level"], values["log_format"])
     if values["region"] is not None and values["intensity"] is not None:
         raise click.UsageError("--region and --intensity exclude one another: give the place or the figure")
+    sources = ("intensity", "intensity_file", "grid")
+    chosen = [f"--{name.replace('_', '-')}" for name in sources if values[name] is not None]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{' and '.join(chosen)} exclude one another: give one source of intensity")
+    if values.get("price") is not None and values.get("price_file") is not None:
+        raise click.UsageError("--price and --price-file exclude one another: give the figure or the file")
     if values.get("resume") is not None and values.get("run_id") is not None:
         raise click.UsageError("--resume names the run already: leave --run-id out")
     fields = {field: values[option] for option, field in _FIELDS.items() if option in values}
+    fields["grid"] = fields.get("grid") or ()
     return Config(dram_estimate=not values["no_dram_estimate"], **fields)
 
 
@@ -340,7 +376,7 @@ def _toml_value(path: Path, key: str, value: Any) -> Any:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise ConfigError(f'{path}: {key!r} must be a table or a list: label = {{ team = "vision" }}')
-    if isinstance(value, list) and name in ("gpus", "sensor", "exporter"):
+    if isinstance(value, list) and name in ("gpus", "grid", "sensor", "exporter"):
         return ",".join(_toml_text(path, key, item) for item in value)
     return _toml_text(path, key, value)
 

@@ -1,137 +1,154 @@
-"""`carbonmon report`: the summary of a run, also of one whose monitor was killed."""
+"""`carbonmon report`: the summary of a run in several forms, also of one whose monitor was killed."""
 
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from carbonmon_exporters.document import SCHEMA, summarize
 from carbonmon_exporters.strings import encodable
-from carbonmon_exporters.summary import FILE_NAME, SCHEMA_FILE
 from carbonmon_exporters.text import table_text
 
-from carbonmon import runfolder
-from carbonmon.checked import LARGEST, JournalError
 from carbonmon.cli import options
 from carbonmon.errors import ConfigError
-from carbonmon.files import read_file
-from carbonmon.recovery import read_checkpoint
-from carbonmon.runfiles import is_watched
+from carbonmon.summaries import find, find_nodes, summary_of
 
-LONGEST_SUMMARY_BYTES = 16 << 20
+__all__ = ("command", "summary_of")
+
+Summary = dict[str, Any]
+
+FORMATS = ("text", "json", "markdown", "csv", "model-card")
+_OF_PLACES = ("text", "markdown")
 
 
 @click.command("report")
 @options.with_options(*options.REPORT_OPTIONS)
 @click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="What to print.",
+    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="What to print."
 )
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
-def command(runs: tuple[str, ...], form: str, output: Path, **values: Any) -> None:
+@click.option("--merge", is_flag=True, help="Add up the nodes of one run.")
+@click.option(
+    "--elsewhere",
+    is_flag=False,
+    flag_value="",
+    metavar="[PROVIDER]",
+    help="The same energy in other regions of a cloud provider, or in other `countries`.",
+)
+@click.option("--embodied", is_flag=True, help="The run's part of making the hardware, as a range.")
+@click.argument("runs", nargs=-1, metavar="RUN…")
+def command(
+    runs: tuple[str, ...],
+    form: str,
+    merge: bool,
+    elsewhere: str | None,
+    embodied: bool,
+    output: Path,
+    **values: Any,
+) -> None:
     """Print the summary of a run, also of one whose monitor was killed.
 
-    RUN is a run's folder, its summary.json, or an id under the output folder.
+    RUN is a run's folder, its summary.json (or a copy of one that ended, under any name), or an id under
+    the output folder. With --merge an id stands for the folders of all nodes, RUN_ID.HOST.
     """
     options.set_up_log(values["log_level"], values["log_format"])
     try:
-        summaries = [summary_of(_folder(run, output)) for run in runs]
+        named, place = _told_apart(runs, elsewhere)
+        _check(named, form, place)
+        text = _text(_summaries(named, output, merge, embodied), form, place)
     except ConfigError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(f"{error}{_hint(str(error), elsewhere)}") from None
+    click.echo(encodable(text), nl=False)
+
+
+def _told_apart(runs: tuple[str, ...], elsewhere: str | None) -> tuple[tuple[str, ...], str | None]:
+    """The runs and the choice of places: in `--elsewhere RUN` the word is no provider and thus a run."""
+    if not elsewhere:
+        return runs, elsewhere
+    from carbonmon.elsewhere import COUNTRIES, providers
+
+    if elsewhere.lower() in (*providers(), COUNTRIES):
+        return runs, elsewhere
+    return (elsewhere, *runs), ""
+
+
+def _hint(error: str, elsewhere: str | None) -> str:
+    """For somebody who misspelt a provider, which was then taken for a run."""
+    if not elsewhere or f"no run {elsewhere!r}" not in error:
+        return ""
+    from carbonmon.elsewhere import COUNTRIES, providers
+
+    known = ", ".join((*providers(), COUNTRIES))
+    return f"; behind --elsewhere there may also stand {known}"
+
+
+def _check(runs: Sequence[str], form: str, place: str | None) -> None:
+    if not runs:
+        raise ConfigError("name a RUN: its folder, its summary.json, or its id under --output")
+    if place is not None and form not in _OF_PLACES:
+        raise ConfigError(f"--elsewhere is for --format {' and '.join(_OF_PLACES)}, not for {form}")
+
+
+def _summaries(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -> list[Summary]:
+    look = find_nodes if merge else _only
+    summaries = [summary for run in runs for summary in look(run, output)]
+    if embodied:
+        summaries = [_with_embodied(summary) for summary in summaries]
+    if not merge:
+        return summaries
+    from carbonmon_exporters.merging import merged
+
+    return [merged(summaries)]
+
+
+def _only(run: str, output: Path) -> list[Summary]:
+    return [find(run, output)]
+
+
+def _with_embodied(summary: Summary) -> Summary:
+    from carbonmon.embodied import document, of_summary
+
+    return {**summary, "embodied": document(of_summary(summary))}
+
+
+def _text(summaries: Sequence[Summary], form: str, place: str | None) -> str:
+    """What to print; each form imports only what it needs."""
     if form == "json":
         document = summaries[0] if len(summaries) == 1 else summaries
-        click.echo(encodable(json.dumps(document, indent=2, ensure_ascii=False)))
-        return
-    for summary in summaries:
-        click.echo(table_text(summary), nl=False)
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    if form == "csv":
+        from carbonmon_exporters.merging import refuse_doubles
+        from carbonmon_exporters.rows import csv_text
+
+        refuse_doubles(summaries)
+        return csv_text(summaries)
+    if form == "model-card":
+        if len(summaries) > 1:
+            raise ConfigError("a model card is of one run: name one, or add up its nodes with --merge")
+        from carbonmon_exporters.modelcard import model_card_text
+
+        from carbonmon.elsewhere import place_name
+
+        return model_card_text(summaries[0], place_name(summaries[0]))
+    if form == "markdown":
+        from carbonmon_exporters.markdown import markdown_text
+
+        return "\n".join(markdown_text(summary, _sections(summary, place)) for summary in summaries)
+    return "".join(_table(summary, place) for summary in summaries)
 
 
-def summary_of(folder: Path) -> dict[str, Any]:
-    """The summary of a run's folder: the final one if it ended, else made from its last checkpoint."""
-    path = folder / FILE_NAME
-    summary = None
-    try:
-        summary = json.loads(read_file(path, LONGEST_SUMMARY_BYTES))
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise JournalError(f"{path}: damaged, not JSON: {error}") from None
-    else:
-        if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
-            raise JournalError(
-                f"{path}: its schema is not {SCHEMA!r}: read it with the version that wrote it"
-            )
-    if summary is not None and summary.get("state") not in ("running", "recovered"):
-        rules = json.loads(SCHEMA_FILE.read_bytes())
-        fault = _fault(summary, rules, rules["$defs"], "")
-        if fault:
-            raise JournalError(f"{path}: damaged: {fault}")
-        return dict(summary)
-    snapshot = read_checkpoint(folder).snapshot
-    return summarize(snapshot, snapshot.runs[0], "running" if is_watched(folder) else "recovered")
+def _table(summary: Summary, place: str | None) -> str:
+    from carbonmon_exporters.condensing import condensed
+    from carbonmon_exporters.details import details_text, section_text
+
+    sections = "".join(map(section_text, _sections(summary, place)))
+    return table_text(condensed(summary)) + details_text(summary) + sections
 
 
-_TYPES: dict[str, Any] = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "number": (int, float),
-    "integer": int,
-}
+def _sections(summary: Summary, place: str | None) -> list[Any]:
+    if place is None:
+        return []
+    from carbonmon.elsewhere import elsewhere, section
 
-
-def _fault(value: Any, rule: dict[str, Any], definitions: dict[str, Any], where: str) -> str:
-    """What breaks a rule of the summary's JSON Schema, "" if nothing does; only keywords that it uses."""
-    if "$ref" in rule:
-        rule = {**definitions[rule["$ref"].rpartition("/")[2]], **rule}
-    if "anyOf" in rule:
-        faults = [_fault(value, option, definitions, where) for option in rule["anyOf"]]
-        return "" if "" in faults else faults[0]
-    kinds = rule.get("type", ())
-    kinds = (kinds,) if isinstance(kinds, str) else kinds
-    if value is None and "null" in kinds:
-        return ""
-    wanted = [_TYPES[kind] for kind in kinds if kind != "null"]
-    if kinds and (isinstance(value, bool) or not any(isinstance(value, kind) for kind in wanted)):
-        return f"{where} must be of type {' or '.join(kinds)}"
-    if "const" in rule or "enum" in rule:
-        known = rule.get("enum", [rule.get("const")])
-        return "" if value in known else f"{where} must be one of {', '.join(known)}"
-    if isinstance(value, (int, float)):
-        low, high = rule.get("minimum", -LARGEST), rule.get("maximum", LARGEST)
-        return "" if low <= value <= high else f"{where} is no number from {low:g} to {high:g}"
-    if isinstance(value, str):
-        return "" if re.search(rule.get("pattern", ""), value) else f"{where} is no {rule.get('format')}"
-    if isinstance(value, list):
-        parts = ((f"{where}[{i}]", item, rule["items"]) for i, item in enumerate(value))
-        return next(filter(None, (_fault(item, kind, definitions, at) for at, item, kind in parts)), "")
-    missing = [key for key in rule.get("required", ()) if key not in value]
-    if missing:
-        return f"{where}.{missing[0]} is missing".lstrip(".")
-    others = rule.get("additionalProperties", False)
-    for key, item in value.items():
-        kind = rule.get("properties", {}).get(key, others)
-        at = f"{where}.{key}".lstrip(".")
-        fault = _fault(item, kind, definitions, at) if kind else f"{at!r:.60} is unknown"
-        if fault:
-            return fault
-    return ""
-
-
-def _folder(run: str, output: Path) -> Path:
-    path = Path(run)
-    if path.name == FILE_NAME:
-        return path.parent
-    try:
-        return path if path.is_dir() else runfolder.find(output, run, "report")
-    except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
-        raise ConfigError(f"report: {run!r:.60} cannot be looked up: {error}") from None
+    return [section(summary, elsewhere(summary, place))]

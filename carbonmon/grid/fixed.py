@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 
 from carbonmon.errors import ConfigError
@@ -22,6 +23,12 @@ class FixedProvider:
 
     def intensity_at(self, wall_s: float) -> Intensity:
         return self._intensity
+
+    def mean_at(self, start_s: float, end_s: float) -> Intensity:
+        return self._intensity
+
+    def fetch_errors(self) -> Sequence[tuple[str, str, int]]:
+        return ()
 
     def close(self) -> None:
         pass

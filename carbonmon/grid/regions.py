@@ -1,42 +1,54 @@
-"""Finds a place by code, name or cloud region in the bundled tables of annual carbon intensity.
+"""Finds a place by code, name or cloud region in the tables of annual carbon intensity.
 
-Both tables are streamed at each question and nothing of them is kept. Sources: `data/SOURCES.md`.
+Both tables are streamed at each question and nothing of them is kept. Whatever asks raises ConfigError for
+a table that cannot be used. Sources: `data/SOURCES.md`.
 """
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from carbonmon.data import Row, rows, using
 from carbonmon.errors import ConfigError
 from carbonmon.model import Intensity
 
-_DATA = Path(__file__).parents[1] / "data"
-_INTENSITIES = _DATA / "carbon_intensity.csv"
-_CLOUD_REGIONS = _DATA / "cloud_regions.csv"
+_INTENSITIES = "carbon_intensity.csv"
+_CLOUD_REGIONS = "cloud_regions.csv"
 
 WORLD = "WORLD"
-_OTHER_CODES = {"UK": "GB", "EL": "GR"}
-"""Codes in everyday use that ISO 3166 spells otherwise."""
+_OTHER_CODES = {
+    **{"UK": "GB", "EL": "GR"},
+    **{"IN-CG": "IN-CT", "IN-OD": "IN-OR", "IN-TS": "IN-TG", "IN-UK": "IN-UT"},
+}
+"""Codes in everyday use that ISO 3166 spells otherwise, and newer ones of ISO 3166-2 than the table's."""
 _STANDS_IN = {"CN-HK": "HK"}
 """Zones without a usable row whose stand-in is nearer than their country."""
+_NOT_IN_TABLE = {
+    "DK-DK1": ("Denmark Bidding Zone 1 (western Denmark)", "DK"),
+    "DK-DK2": ("Denmark Bidding Zone 2 (eastern Denmark)", "DK"),
+}
+"""Zones that live sources know and the table does not: their names, and what stands in for them."""
+_OTHER_PROVIDERS = {"amazon": "aws", "google": "gcp", "microsoft": "azure"}
+_CLOUD = re.compile(r"([A-Za-z]+)(?:\s*:\s*|\s*/\s*|[\s_-]+)(\S.*)")
+"""A provider and a region as people write them: `aws:us-east-1`, `aws/us-east-1`, `AWS us-east-1`."""
+_CLOUD_ZONE = {"aws": re.compile(r"(?<=\d)[a-f]$"), "gcp": re.compile(r"-[a-f]$")}
+"""What makes an availability zone of a region: `us-east-1a`, `us-central1-a`."""
 LONGEST = 100
 """Characters of a user's words that are compared and shown; no place has a longer name."""
 _OLD_YEAR = 2019
 _FULL_COVERAGE_PERCENT = 90.0
-
-Row = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
     """A place and the annual carbon intensity of its electricity.
 
-    `cloud` is (provider, region) if the place was given as a cloud region. The PUEs are those that
-    the provider states for the region and for its whole fleet; they are for showing, nothing applies
-    them. `note` says what a reader of the figure ought to know, among it every fallback.
+    `cloud` is (provider, region) if the place was given as a cloud region; then `em_zone` is Electricity
+    Maps' name of its grid, "" otherwise. The PUEs are those that the provider states for the region and
+    for its whole fleet; they are for showing, nothing applies them. `note` says what a reader of the figure
+    ought to know, among it every fallback.
     """
 
     zone: str
@@ -47,25 +59,31 @@ class Region:
     provider_pue: float | None = None
     pue_note: str = ""
     note: str = ""
+    em_zone: str = ""
 
 
 def resolve(text: str) -> Region:
-    """The region that a user's words mean: `FR`, `FRA`, `US-CA`, `EGRID-CAMX`, `France`, `aws:us-east-1`.
+    """The region that a user's words mean: `FR`, `FRA`, `US-CA`, `CAMX`, `SE4`, `France`, `aws:us-east-1`.
 
     Raises ConfigError, with the nearest matches, if no region or more than one is meant.
     """
-    wanted = " ".join(text.split())
-    if ":" in wanted:
-        return _resolve_cloud(wanted)
-    zones = _zones(wanted)
+    with using(_INTENSITIES, _CLOUD_REGIONS):
+        return _resolve(" ".join(text.split()))
+
+
+def _resolve(wanted: str) -> Region:
+    zones = {} if ":" in wanted else _zones(wanted)
     if len(zones) > 1:
         choice = ", ".join(f"{zone} ({name})" for zone, name in zones.items())
         raise ConfigError(
-            f"region {text!r} is ambiguous: {choice}; give the code: --region {next(iter(zones))}"
+            f"region {wanted!r} is ambiguous: {choice}; give the code: --region {next(iter(zones))}"
         )
-    if not zones:
-        raise _unknown("region", text)
-    return _region(next(iter(zones)))
+    if zones:
+        return _region(next(iter(zones)))
+    cloud = _cloud_row(wanted)
+    if cloud is not None:
+        return _cloud_region(cloud)
+    raise _unknown("cloud region" if ":" in wanted else "region", wanted)
 
 
 def nearest(text: str, n: int = 5) -> tuple[str, ...]:
@@ -73,27 +91,37 @@ def nearest(text: str, n: int = 5) -> tuple[str, ...]:
     import difflib
     import heapq
 
-    wanted = _folded(text[:LONGEST])
+    wanted = folded(text[:LONGEST])
     matcher = difflib.SequenceMatcher(b=wanted)
 
     def likeness(code: str, name: str) -> float:
         best = 0.0
-        for word in (_folded(code), _folded(name)):
+        for word in (folded(code), folded(name)):
             matcher.set_seq1(word)
             contained = len(wanted) > 2 and wanted in word
             begun = wanted.startswith(f"{word}-")  # FR for FR-IDF
             best = max(best, matcher.ratio() + 0.5 * (contained or begun))
         return best
 
-    places = [(row["zone"], row["name"]) for row in _rows(_INTENSITIES) if row["preferred"] == "1"]
-    places += [(_cloud_code(row), row["location"]) for row in _rows(_CLOUD_REGIONS)]
+    places = [(row["zone"], row["name"]) for row in preferred_rows()]
+    places += [(cloud_code(row), row["location"]) for row in cloud_rows()]
     hits = heapq.nlargest(n, places, key=lambda place: likeness(*place))
     return tuple(f"{code} ({name})" for code, name in hits)
 
 
 def preferred_rows() -> Iterator[Row]:
     """The rows of the intensity table that may be used: at most one a zone."""
-    return (row for row in _rows(_INTENSITIES) if row["preferred"] == "1")
+    return (row for row in rows(_INTENSITIES) if row["preferred"] == "1")
+
+
+def zone_rows() -> Iterator[Row]:
+    """All rows of the intensity table, those of another basis or without a usable figure among them."""
+    return rows(_INTENSITIES)
+
+
+def cloud_rows() -> Iterator[Row]:
+    """The cloud regions."""
+    return rows(_CLOUD_REGIONS)
 
 
 def table_intensity(row: Row) -> Intensity:
@@ -113,12 +141,7 @@ def table_intensity(row: Row) -> Intensity:
     )
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="") as table:
-        yield from csv.DictReader(table)
-
-
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """Lower case without accents, so that `Québec` is Quebec."""
     if not text.isascii():
         import unicodedata
@@ -129,39 +152,63 @@ def _folded(text: str) -> str:
 
 def _zones(wanted: str) -> dict[str, str]:
     """Zone → name of what the text may mean: a zone's code before a country's alpha-3 before names."""
-    code = _OTHER_CODES.get(wanted.upper(), wanted.upper())
-    name = _folded(wanted)
+    code, *others = _codes(wanted)
+    name = folded(wanted)
     by_zone: dict[str, str] = {}
     by_alpha3: dict[str, str] = {}
     by_name: dict[str, str] = {}
-    for row in _rows(_INTENSITIES):
+    by_other: dict[str, str] = {}
+    for row in rows(_INTENSITIES):
         if row["zone"] == code:
             by_zone[row["zone"]] = row["name"]
         elif row["iso_alpha3"] == code and row["zone_type"] == "country":
             by_alpha3[row["zone"]] = row["name"]
         elif row["name"].lower() == name:
             by_name[row["zone"]] = row["name"]
-    return by_zone or by_alpha3 or by_name
+        elif row["zone"] in others:
+            by_other[row["zone"]] = row["name"]
+    for other in (code, *others):
+        if other in _NOT_IN_TABLE:
+            by_other[other] = _NOT_IN_TABLE[other][0]
+    return by_zone or by_alpha3 or by_name or by_other
+
+
+def _codes(wanted: str) -> list[str]:
+    """The codes that the words may be, best first: `us ca` is US-CA, `CAMX` EGRID-CAMX, `SE4` SE-SE4."""
+    code = wanted.upper()
+    dashed = re.sub(r"[\s_/.-]+", "-", code)
+    codes = [code, dashed, f"EGRID-{code}"]
+    if re.fullmatch(r"[A-Z]{2}\d", code):
+        codes.append(f"{code[:2]}-{code}")
+    return [_OTHER_CODES.get(each, each) for each in codes]
 
 
 def _region(zone: str) -> Region:
     """The region of a zone of the table; the next wider place if its own row may not be used."""
-    rows = [row for row in _rows(_INTENSITIES) if row["zone"] == zone]
-    usable = next((row for row in rows if row["preferred"] == "1"), None)
+    if zone in _NOT_IN_TABLE:
+        name, stand_in = _NOT_IN_TABLE[zone]
+        return _stand_in(zone, name, stand_in, f"the table has no figure for {name} ({zone})")
+    found = [row for row in rows(_INTENSITIES) if row["zone"] == zone]
+    usable = next((row for row in found if row["preferred"] == "1"), None)
     if usable is not None:
         intensity = table_intensity(usable)
         return Region(zone, usable["name"], intensity, note=intensity.note)
-    unusable = rows[0]
-    country = unusable["iso_alpha2"]
-    wider = _region(_STANDS_IN.get(zone) or (country if country and country != zone else WORLD))
-    note = (
-        f"the table's figure for {unusable['name']} ({zone}) is unusable "
-        f"({unusable['note'].partition(';')[0]}): that of {wider.name} ({wider.zone}) stands in"
-    )
+    unusable = found[0]
+    name, country = unusable["name"], unusable["iso_alpha2"]
+    stand_in = _STANDS_IN.get(zone) or (country if country and country != zone else WORLD)
+    if stand_in == zone:
+        raise ValueError(f"{zone} has no figure that may be used")
+    why = f"the table's figure for {name} ({zone}) is unusable ({unusable['note'].partition(';')[0]})"
+    return _stand_in(zone, name, stand_in, why)
+
+
+def _stand_in(zone: str, name: str, stand_in: str, why: str) -> Region:
+    """The region of a zone that has to do with the figure of another."""
+    wider = _region(stand_in)
+    note = f"{why}: that of {wider.name} ({wider.zone}) stands in"
     if wider.note:
         note += f"; {wider.note}"
-    intensity = wider.intensity._replace(note=note)
-    return replace(wider, zone=zone, name=unusable["name"], intensity=intensity, note=note)
+    return replace(wider, zone=zone, name=name, intensity=wider.intensity._replace(note=note), note=note)
 
 
 def _note(row: Row) -> str:
@@ -176,17 +223,31 @@ def _note(row: Row) -> str:
     return "; ".join(notes)
 
 
-def _cloud_code(row: Row) -> str:
+def cloud_code(row: Row) -> str:
+    """How a cloud region is written: `aws:us-east-1`."""
     return f"{row['provider']}:{row['region']}"
 
 
-def _resolve_cloud(wanted: str) -> Region:
-    code = wanted.lower().replace(" ", "")
-    row = next((row for row in _rows(_CLOUD_REGIONS) if _cloud_code(row).lower() == code), None)
-    if row is None:
-        raise _unknown("cloud region", wanted)
+def _cloud_row(wanted: str) -> Row | None:
+    """The cloud region that the words mean, by its code or by that of an availability zone in it."""
+    match = _CLOUD.fullmatch(wanted[:LONGEST])
+    if match is None:
+        return None
+    provider = _OTHER_PROVIDERS.get(match[1].lower(), match[1].lower())
+    region = match[2].lower()
+    wider = _CLOUD_ZONE[provider].sub("", region) if provider in _CLOUD_ZONE else region
+    found = {_joined(row["region"]): row for row in rows(_CLOUD_REGIONS) if row["provider"] == provider}
+    return found.get(_joined(region)) or found.get(_joined(wider))
+
+
+def _joined(region: str) -> str:
+    """A region's code without what people put between its parts: `west europe`, `us_east_1`."""
+    return re.sub(r"[\s_-]+", "", region.lower())
+
+
+def _cloud_region(row: Row) -> Region:
     region = _region(row["zone"])
-    notes = [f"{_cloud_code(row)} lies in {row['zone']} ({region.name})", region.note]
+    notes = [f"{cloud_code(row)} lies in {row['zone']} ({region.name})", region.note]
     if row["provider_gco2_per_kwh_2024"]:
         notes.append(
             f"the provider's own hourly load-weighted figure for 2024 is "
@@ -208,6 +269,7 @@ def _resolve_cloud(wanted: str) -> Region:
         provider_pue=provider_pue,
         pue_note=f"PUE {', '.join(pues)}: stated, not applied" if pues else "",
         note=note,
+        em_zone=row["em_zone"],
         intensity=region.intensity._replace(note=note),
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from carbonmon.grid.regions import WORLD, Region, preferred_rows, resolve, table_intensity
+from collections.abc import Sequence
+
+from carbonmon.grid.regions import Region
+from carbonmon.grid.standing import standing, world_default
 from carbonmon.model import Intensity
 from carbonmon.ports import IntensityProvider, IntensitySettings
 
-_LOW_QUANTILE = 0.05
-_HIGH_QUANTILE = 0.95
+__all__ = ["TableProvider", "open_provider", "world_default"]
 
 
 class TableProvider:
@@ -19,44 +21,16 @@ class TableProvider:
     def intensity_at(self, wall_s: float) -> Intensity:
         return self.region.intensity
 
+    def mean_at(self, start_s: float, end_s: float) -> Intensity:
+        return self.region.intensity
+
+    def fetch_errors(self) -> Sequence[tuple[str, str, int]]:
+        return ()
+
     def close(self) -> None:
         pass
 
 
 def open_provider(settings: IntensitySettings) -> IntensityProvider:
     """The provider of the settings' region; raises ConfigError if there is no such place."""
-    if settings.region is not None:
-        return TableProvider(resolve(settings.region))
-    intensity = world_default()
-    return TableProvider(Region(WORLD, "World", intensity, note=intensity.note))
-
-
-def world_default() -> Intensity:
-    """The world's average, for users who gave no region.
-
-    The range spans the 5th to the 95th percentile of the countries, each counted once: most places
-    on Earth lie within.
-    """
-    world: Intensity | None = None
-    countries: list[float] = []
-    for row in preferred_rows():
-        if row["zone"] == WORLD:
-            world = table_intensity(row)
-        elif row["zone_type"] == "country":
-            countries.append(float(row["intensity_gco2eq_per_kwh"]))
-    if world is None:
-        raise LookupError(f"carbon_intensity.csv has no preferred row for {WORLD}")
-    countries.sort()
-    return world._replace(
-        low_g_per_kwh=_quantile(countries, _LOW_QUANTILE),
-        high_g_per_kwh=_quantile(countries, _HIGH_QUANTILE),
-        note="no region was given: world average; the range spans the 5th to 95th percentile of countries",
-    )
-
-
-def _quantile(ordered: list[float], ratio: float) -> float:
-    """The quantile by linear interpolation between the two nearest values."""
-    position = ratio * (len(ordered) - 1)
-    below = int(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+    return TableProvider(standing(settings.region))

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from carbonmon.model import METHODS, Snapshot
+from carbonmon.model import MEASURED_METHODS, METHODS, Component, Method, Snapshot
 from carbonmon_exporters import families as f
 from carbonmon_exporters.births import Births
 from carbonmon_exporters.runs import run_families
@@ -32,7 +32,7 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._latest()
-        parts = (run_families, _devices, _grid, _monitor)
+        parts = (run_families, _devices, _uncertainty, _grid, _monitor)
         families = [family for part in parts for family in part(snapshot) if family.samples]
         self._births.at_zero(families, snapshot.continued)
         yield from families
@@ -88,13 +88,37 @@ def _devices(snapshot: Snapshot) -> Iterator[Metric]:
     yield from (energy, unattributed, power, utilization, info, anomalies)
 
 
+def _uncertainty(snapshot: Snapshot) -> Iterator[Metric]:
+    """How far each method may be off: of the devices of a component, the widest."""
+    bounds: dict[tuple[Component, Method], tuple[float, float]] = {}
+    for state in snapshot.devices:
+        device = state.device
+        for method in device.methods:
+            spec = None if device.spec is None else device.spec.uncertainty
+            found = device.measured_uncertainty if method in MEASURED_METHODS else spec
+            if found is not None:
+                key = device.component, method
+                low, high = bounds.get(key, (0.0, 0.0))
+                bounds[key] = max(low, found.low_ratio), max(high, found.high_ratio)
+    family = f.UNCERTAINTY.gauge()
+    for key, (low, high) in bounds.items():
+        _put(family, low, *key, "low")
+        _put(family, high, *key, "high")
+    yield family
+
+
 def _grid(snapshot: Snapshot) -> Iterator[Metric]:
     grid, timestamp, pue = f.GRID_INTENSITY.gauge(), f.GRID_TIMESTAMP.gauge(), f.PUE.gauge()
+    errors, wue, price = f.GRID_ERRORS.counter(), f.WUE.gauge(), f.PRICE.gauge()
     now = snapshot.intensity
     _put(grid, now.g_per_kwh, now.zone, now.source, now.kind)
     _put(timestamp, now.timestamp_s, now.zone, now.source)
+    for source, reason, count in snapshot.fetch_errors:
+        _put(errors, count, source, reason)
     _put(pue, snapshot.pue_ratio)
-    yield from (grid, timestamp, pue)
+    _put(wue, snapshot.wue_l_per_kwh)
+    _put(price, snapshot.price_per_kwh, snapshot.currency)
+    yield from (grid, timestamp, errors, pue, wue, price)
 
 
 def _monitor(snapshot: Snapshot) -> Iterator[Metric]:
@@ -109,6 +133,8 @@ def _monitor(snapshot: Snapshot) -> Iterator[Metric]:
     for name, count in snapshot.exporter_errors:
         _put(exporter_errors, count, name)
     _put(last, snapshot.at_s if snapshot.samples else None)
+    interval = f.SAMPLE_INTERVAL.gauge()
+    _put(interval, snapshot.interval_s)
     build = f.BUILD_INFO.info()
     build.add_metric((), {"version": snapshot.version})
-    yield from (up, seconds, errors, exporter_errors, last, build)
+    yield from (up, seconds, errors, exporter_errors, last, interval, build)

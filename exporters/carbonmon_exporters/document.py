@@ -6,7 +6,7 @@ import math
 from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
-from carbonmon.model import JOULES_PER_KWH, MAIN_PHASE, METHODS, DeviceState, RunState, Snapshot
+from carbonmon.model import JOULES_PER_KWH, MAIN_PHASE, METHODS, DeviceState, Intensity, RunState, Snapshot
 from carbonmon_exporters.node import drawn_j, node_summary
 from carbonmon_exporters.ranges import (
     Row,
@@ -22,7 +22,7 @@ from carbonmon_exporters.strings import encodable
 
 SCHEMA = "carbonmon.summary/1"
 
-State = Literal["running", "final", "recovered"]
+State = Literal["running", "final", "recovered", "estimated"]
 
 
 class MonitorCost(NamedTuple):
@@ -47,7 +47,9 @@ def summarize(
             "state": state,
             "run": _run(run),
             "energy": _energy(run, rows, devices),
-            "carbon": _carbon(snapshot, rows),
+            "carbon": _carbon(snapshot, run, rows),
+            "water": _water(snapshot, run, rows),
+            "costs": _costs(snapshot, run, rows),
             "monitor": _monitor(snapshot, cost or MonitorCost()),
         }
     )
@@ -212,16 +214,17 @@ def _phase(rows: list[Row], duration_s: float | None) -> dict[str, Any]:
     }
 
 
-def _carbon(snapshot: Snapshot, rows: list[Row]) -> dict[str, Any]:
+def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any]:
     grams = emissions_g(rows)
     low_g, high_g = emissions_range_g(rows)
     drawn_kwh = energy_j(rows) / JOULES_PER_KWH * snapshot.pue_ratio
-    now = snapshot.intensity
+    now = _main_origin(snapshot.intensity, run)
     return {
         "emissions_g": grams,
         "low_g": low_g,
         "high_g": high_g,
         "pue": snapshot.pue_ratio,
+        "pue_source": snapshot.pue_source or None,
         "intensity": {
             "mean_g_per_kwh": grams / drawn_kwh if drawn_kwh else now.g_per_kwh,
             "zone": now.zone,
@@ -232,7 +235,77 @@ def _carbon(snapshot: Snapshot, rows: list[Row]) -> dict[str, Any]:
             "year": now.year,
             "note": now.note or None,
         },
+        "sources": [
+            {
+                "source": charge.source,
+                "zone": charge.zone,
+                "kind": charge.kind,
+                "basis": charge.basis,
+                "accounting": charge.accounting,
+                "year": charge.year,
+                "energy_j": charge.energy_j,
+                "emissions_g": charge.emissions_g,
+            }
+            for charge in run.charges
+        ],
     }
+
+
+def _main_origin(now: Intensity, run: RunState) -> Intensity:
+    """The intensity in force, or where another was charged with most of the energy, that one's origin."""
+    most = max(run.charges, key=lambda charge: charge.energy_j, default=None)
+    if most is None or not most.energy_j or len(run.charges) == 1:
+        return now
+    return Intensity(
+        *(now.g_per_kwh, now.low_g_per_kwh, now.high_g_per_kwh, most.zone, most.source, most.kind),
+        most.basis,
+        most.accounting,
+        most.year,
+        note=f"{len(run.charges)} sources or kinds of intensity: see carbon.sources",
+    )
+
+
+def _water(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any] | None:
+    """Litres with the range of the energy; None where nobody gave a WUE."""
+    if run.water_l is None:
+        return None
+    low, high = _scaled_range(run.water_l, rows)
+    return {
+        "litres": run.water_l,
+        "low_litres": low,
+        "high_litres": high,
+        "wue_l_per_kwh": snapshot.wue_l_per_kwh,
+        "source": snapshot.wue_source or None,
+    }
+
+
+def _costs(snapshot: Snapshot, run: RunState, rows: list[Row]) -> list[dict[str, Any]]:
+    """Money with the range of the energy, and the part of the energy whose price was known."""
+    total_j = energy_j(rows)
+    costs = []
+    for cost in run.costs:
+        low, high = _scaled_range(cost.amount, rows)
+        costs.append(
+            {
+                "currency": cost.currency,
+                "amount": cost.amount,
+                "low_amount": low,
+                "high_amount": high,
+                "priced_ratio": min(1.0, cost.priced_j / total_j) if total_j else None,
+                "source": snapshot.price_source or None,
+            }
+        )
+    return costs
+
+
+def _scaled_range(amount: float, rows: list[Row]) -> tuple[float | None, float | None]:
+    """The range of an amount that goes with the energy."""
+    total_j = energy_j(rows)
+    low_j, high_j = energy_range_j(rows)
+    if not total_j or low_j is None or high_j is None:
+        return None, None
+    ends = amount * low_j / total_j, amount * high_j / total_j
+    return min(ends), max(ends)
 
 
 def _monitor(snapshot: Snapshot, cost: MonitorCost) -> dict[str, Any]:

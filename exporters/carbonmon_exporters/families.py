@@ -82,6 +82,18 @@ RUN_PROGRESS = Family(
     "Steps done of all steps, 0 to 1, as the training code reports them; absent where it does not.",
     ("run_id",),
 )
+RUN_WATER = Family(
+    "counter",
+    "carbonmon_run_water_liters_total",
+    "Water that the site used for the run's energy, by its WUE; absent without one.",
+    ("run_id",),
+)
+RUN_COST = Family(
+    "gauge",
+    "carbonmon_run_cost",
+    "What the run's energy cost so far, with PUE; falls while prices are negative. Absent without a price.",
+    ("run_id", "currency"),
+)
 RUN_START = Family("gauge", "carbonmon_run_start_time_seconds", "Unix time of the run's start.", ("run_id",))
 RUN_END = Family(
     "gauge", "carbonmon_run_end_time_seconds", "Unix time of the run's end; absent until then.", ("run_id",)
@@ -119,6 +131,12 @@ DEVICE_UTILIZATION = Family(
 DEVICE_INFO = Family(
     "info", "carbonmon_device_info", "What a device is.", ("component", "device", "name", "index")
 )
+UNCERTAINTY = Family(
+    "gauge",
+    "carbonmon_energy_uncertainty_ratio",
+    "The truth is at least 1 - (bound low) and at most 1 + (bound high) times an energy of this method.",
+    ("component", "method", "bound"),
+)
 ANOMALIES = Family(
     "counter",
     "carbonmon_counter_anomalies_total",
@@ -138,6 +156,23 @@ GRID_TIMESTAMP = Family(
     ("zone", "source"),
 )
 PUE = Family("gauge", "carbonmon_pue_ratio", "Power usage effectiveness that the emissions include.")
+WUE = Family(
+    "gauge",
+    "carbonmon_wue_liters_per_kilowatt_hour",
+    "Water usage effectiveness that the water includes; absent without one.",
+)
+PRICE = Family(
+    "gauge",
+    "carbonmon_price_per_kilowatt_hour",
+    "Price of a kWh in force; absent while unknown.",
+    ("currency",),
+)
+GRID_ERRORS = Family(
+    "counter",
+    "carbonmon_grid_fetch_errors_total",
+    "Questions to a live source of intensity that had no useful answer.",
+    ("source", "reason"),
+)
 SENSOR_UP = Family(
     "gauge", "carbonmon_sensor_up", "1 if the sensor's last read succeeded, else 0.", ("sensor",)
 )
@@ -158,6 +193,9 @@ LAST_SAMPLE = Family(
     "carbonmon_last_sample_timestamp_seconds",
     "Unix time of the last sample; absent before the first.",
 )
+SAMPLE_INTERVAL = Family(
+    "gauge", "carbonmon_sample_interval_seconds", "Time between two samples, as it was asked for or shortened."
+)
 BUILD_INFO = Family("info", "carbonmon_build_info", "The running version of carbonmon.", ("version",))
 
 FAMILIES: tuple[Family, ...] = (
@@ -169,6 +207,8 @@ FAMILIES: tuple[Family, ...] = (
     RUN_CPU,
     RUN_PROCESSES,
     RUN_PROGRESS,
+    RUN_WATER,
+    RUN_COST,
     RUN_START,
     RUN_END,
     RUN_INFO,
@@ -177,15 +217,20 @@ FAMILIES: tuple[Family, ...] = (
     DEVICE_POWER,
     DEVICE_UTILIZATION,
     DEVICE_INFO,
+    UNCERTAINTY,
     ANOMALIES,
     GRID_INTENSITY,
     GRID_TIMESTAMP,
+    GRID_ERRORS,
     PUE,
+    WUE,
+    PRICE,
     SENSOR_UP,
     SENSOR_SECONDS,
     SENSOR_ERRORS,
     EXPORTER_ERRORS,
     LAST_SAMPLE,
+    SAMPLE_INTERVAL,
     BUILD_INFO,
 )
 

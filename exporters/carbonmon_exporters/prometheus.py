@@ -14,6 +14,7 @@ from carbonmon.errors import CarbonmonError
 from carbonmon.model import Snapshot
 from carbonmon.ports import Exporter, ExporterSettings
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
+from carbonmon_exporters.door import Door
 from carbonmon_exporters.routes import METRICS_PATH, Routes
 from carbonmon_exporters.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
 
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def open_exporter(settings: ExporterSettings) -> Exporter:
-    """Make the exporter; it binds its port when it is started."""
+    """Make the exporter; it binds its port when it is started. Raises ConfigError for a bad web config."""
     return PrometheusExporter(settings)
 
 
@@ -41,6 +42,7 @@ class PrometheusExporter:
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._settings = settings
+        self._door = Door(settings.web_config)
         self._read_timeout_s = read_timeout_s
         self._max_connections = max_connections
         self._server: MetricsServer | None = None
@@ -70,12 +72,10 @@ class PrometheusExporter:
             raise _unavailable(host, port, error) from error
         self._server = server
         server.start()
+        where = _join(server.server_name, server.server_port)
         if not _is_loopback(server.server_name):
-            _log.warning(
-                "the metrics at %s have no authentication: whoever reaches that address can read them",
-                _join(server.server_name, server.server_port),
-            )
-        return f"http://{_join(server.server_name, server.server_port)}{METRICS_PATH}{remark}"
+            self._warn_of(where)
+        return f"{'https' if self._door.is_tls else 'http'}://{where}{METRICS_PATH}{remark}"
 
     def checkpoint(self, snapshot: Snapshot) -> None:
         """Nothing to do: each scrape asks for the newest snapshot itself."""
@@ -88,9 +88,28 @@ class PrometheusExporter:
             self._server.close()
             self._server = None
 
+    def _warn_of(self, where: str) -> None:
+        """Say what strangers can do at an address that other machines reach."""
+        if not self._door.authenticates:
+            _log.warning(
+                "the metrics at %s have no authentication: whoever reaches that address can read them; "
+                "name users or a client_ca_file with --web-config FILE, or listen on 127.0.0.1",
+                where,
+            )
+        elif not self._door.is_tls:
+            _log.warning(
+                "passwords for the metrics at %s cross the network in clear text: "
+                "add tls_server_config to the file of --web-config",
+                where,
+            )
+
     def _bind(self, host: str, port: int, app: WSGIApplication) -> MetricsServer:
         return MetricsServer(
-            (host, port), app, read_timeout_s=self._read_timeout_s, max_connections=self._max_connections
+            (host, port),
+            app,
+            self._door,
+            read_timeout_s=self._read_timeout_s,
+            max_connections=self._max_connections,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,13 @@ Answer = tuple[str, list[tuple[str, str]], bytes]
 
 
 class Routes:
-    """Routes GET and HEAD to the metrics, to the two probes, and everything else to 404."""
+    """Routes GET and HEAD to the metrics and the two probes; other paths are 404, other methods 405."""
 
     def __init__(self, metrics: WSGIApplication, is_ready: Callable[[], bool]) -> None:
         self._metrics = metrics
         self._is_ready = is_ready
         self._has_failed = False
+        self._turn = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -40,11 +42,11 @@ class Routes:
 
     def _answer(self, environ: WSGIEnvironment) -> Answer:
         path = environ["PATH_INFO"]
-        if path not in (METRICS_PATH, "/-/healthy", "/-/ready"):
-            return _plain("404 Not Found", f"Not found. The metrics are at {METRICS_PATH}")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             status, headers, body = _plain("405 Method Not Allowed", "Use GET or HEAD")
             return status, [*headers, ("Allow", "GET, HEAD")], body
+        if path not in (METRICS_PATH, "/-/healthy", "/-/ready"):
+            return _plain("404 Not Found", f"Not found. The metrics are at {METRICS_PATH}")
         if path == METRICS_PATH:
             return self._scrape(environ)
         if path == "/-/healthy":
@@ -68,11 +70,13 @@ class Routes:
             if SCRAPER_HEADER in environ
             else None
         )
-        token = scraper.set(who)
-        try:
-            body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
-        finally:
-            scraper.reset(token)
+        # One at a time: the sampling thread then waits for Python's lock behind one scrape, not behind many.
+        with self._turn:
+            token = scraper.set(who)
+            try:
+                body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
+            finally:
+                scraper.reset(token)
         status, headers = started[0]
         return status, headers, body
 

@@ -62,6 +62,7 @@ def _of_the_run(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -
     """What there is once a run."""
     node, cpu = f.RUN_NODE_ENERGY.counter(), f.RUN_CPU.counter()
     processes, progress = f.RUN_PROCESSES.gauge(), f.RUN_PROGRESS.gauge()
+    water, cost = f.RUN_WATER.counter(), f.RUN_COST.gauge()
     start, end, info = f.RUN_START.gauge(), f.RUN_END.gauge(), f.RUN_INFO.info()
     for run in snapshot.runs:
         label = (encodable(run.info.id),)
@@ -71,13 +72,16 @@ def _of_the_run(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -
             (cpu, run.cpu_s),
             (processes, run.processes),
             (progress, progress_ratio(run)),
+            (water, run.water_l),
             (start, run.info.started_at_s),
             (end, run.ended_at_s),
         ):
             if value is not None:
                 family.add_metric(label, value)
+        for paid in run.costs:
+            cost.add_metric((*label, encodable(paid.currency)), paid.amount)
         info.add_metric((), info_labels(run.info, snapshot.intensity.zone))
-    yield from (node, cpu, processes, progress, start, end, info)
+    yield from (node, cpu, processes, progress, water, cost, start, end, info)
 
 
 def _node_joules(run: RunState, components: dict[str, str]) -> dict[str, float]:

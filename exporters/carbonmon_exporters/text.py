@@ -43,6 +43,7 @@ def table_text(summary: dict[str, Any]) -> str:
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
     lines = [_title(run, summary["state"]), _energy_line(energy), *_node_lines(energy.get("node"), unit)]
     lines += _carbon_lines(summary["carbon"])
+    lines += _around_lines(summary)
     lines += _device_lines(energy["devices"], unit)
     lines += _phase_lines(energy["phases"], energy["total_j"], unit)
     lines += _remarks(energy["devices"])
@@ -61,7 +62,7 @@ def _energy_line(energy: dict[str, Any]) -> str:
     unit = unit_of(total_j, ENERGY_UNITS)
     span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
     if measured is None:
-        share = "no energy was seen"
+        share = "how much of it was measured is unknown" if total_j else "no energy was seen"
     elif measured == 1:
         share = "all of it measured"
     elif measured == 0:
@@ -94,14 +95,49 @@ def _carbon_lines(carbon: dict[str, Any]) -> list[str]:
     unit = unit_of(grams, MASS_UNITS)
     span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
     mean = now["mean_g_per_kwh"]
-    facts = [now["zone"], now["source"], now["kind"], now["year"], now["basis"]]
+    facts = [now["zone"], now["kind"], now["year"], now["basis"], now["source"]]
     origin = ", ".join(str(fact) for fact in facts if fact)
     rate = "unknown" if mean is None else f"{figure(mean)} g CO2e/kWh"
     total = f"{figure(grams / GRAMS[unit])} {unit} CO2e"
     return [
         f"  emissions  {total} ({span}), PUE {carbon['pue']:.2f} included",
         one_line(f"  intensity  {rate}: {origin}", WIDTH),
+        *_origin_lines(carbon.get("sources") or []),
     ]
+
+
+def _origin_lines(sources: list[dict[str, Any]]) -> list[str]:
+    """How much of the energy was charged with which kind of intensity, if there was more than one."""
+    total_j = sum(source["energy_j"] for source in sources)
+    if len(sources) < 2 or not total_j:
+        return []
+    ordered = sorted(sources, key=lambda source: source["energy_j"], reverse=True)
+    parts = [
+        f"{percent_text(source['energy_j'] / total_j)} {source['kind']} ({source['source'] or 'unknown'})"
+        for source in ordered
+    ]
+    return [_listed("             charged with: ", parts)]
+
+
+def _around_lines(summary: dict[str, Any]) -> list[str]:
+    """Money and water, where somebody gave a price and a WUE."""
+    lines = []
+    for cost in summary.get("costs") or ():
+        span = _span(cost["low_amount"], cost["high_amount"])
+        known = cost["priced_ratio"]
+        is_whole = known is None or known > _WHOLE_NODE_RATIO
+        lack = "" if is_whole else f", price known for {percent_text(known)} of the energy"
+        lines.append(f"  cost       {cost['amount']:.4g} {cost['currency']}{span}, PUE included{lack}")
+    water = summary.get("water")
+    if water:
+        span = _span(water["low_litres"], water["high_litres"])
+        wue = "" if water["wue_l_per_kwh"] is None else f", WUE {water['wue_l_per_kwh']:g} l/kWh"
+        lines.append(f"  water      {water['litres']:.4g} l{span}{wue}")
+    return [one_line(line, WIDTH) for line in lines]
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return " (range unknown)" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
 
 
 def _device_lines(devices: list[dict[str, Any]], unit: str) -> list[str]:
@@ -160,7 +196,7 @@ def _phase_lines(phases: dict[str, dict[str, Any]], total_j: float, unit: str) -
 
 def _short_id(device_id: str) -> str:
     """A GPU's UUID by its first group, as nvidia-smi users know it; other ids whole."""
-    return one_line(device_id[:12] if device_id.startswith(("GPU-", "MIG-")) else device_id, 18)
+    return one_line(device_id[:12] if device_id.startswith(("GPU-", "MIG-")) else device_id, 28)
 
 
 def _methods_text(methods: dict[str, float]) -> str:

@@ -62,7 +62,7 @@ def _measure(sim: Any, gpus: int, rounds: int, sleep_s: float) -> dict[str, Any]
 
 def main(sysfs: Path, control_file: Path, rounds: int, sleep_s: float) -> None:
     """In the child: prints the times in seconds of `rounds` ticks and bare reads as JSON."""
-    from carbonmon import app
+    from carbonmon.charging import open_overheads, open_provider
     from carbonmon.config import Config
     from carbonmon.ledger import RunAccount
     from carbonmon.opening import open_sensors
@@ -88,10 +88,10 @@ def main(sysfs: Path, control_file: Path, rounds: int, sleep_s: float) -> None:
             sensors.sensors,
             sensors.devices,
             sensors.unused(),
-            app.open_provider(config),
+            open_provider(config),
             MachineTime(),
             1.0,
-            1.0,
+            open_overheads(config),
             "bench",
         )
         sampler.tick(edge=True)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from carbonmon.footprint import Overheads
 from carbonmon.guard import GuardedSensor
 from carbonmon.journal import CHECKPOINT_FILE
 from carbonmon.ledger import RunAccount
@@ -68,7 +69,7 @@ def sampler_of(source: Source, clock: Clock, interval_s: float, workload: Worklo
         FixedIntensity(),
         clock,
         interval_s,
-        1.0,
+        Overheads(),
         "chaos",
         workload=workload,
     )

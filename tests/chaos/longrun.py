@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from carbonmon import journal
+from carbonmon.footprint import Overheads
 from carbonmon.guard import GuardedSensor
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, Failure, Reading, SensorState, Snapshot
@@ -74,7 +75,7 @@ class LongRun:
         self.node = Node(self.clock.time_s)
         devices = {device.id: device for device in self.node.devices()}
         sensors = [GuardedSensor(self.node)]
-        self.sampler = Sampler(sensors, devices, [], FixedIntensity(), self.clock, 1.0, 1.0, "test")
+        self.sampler = Sampler(sensors, devices, [], FixedIntensity(), self.clock, 1.0, Overheads(), "test")
         self.sampler.tick(edge=True)
         self.sampler.begin(RunAccount(INFO, self.node.devices()))
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from carbonmon_exporters import prometheus, summary
+from carbonmon_exporters import otlp, prometheus, pushgateway, summary, textfile
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as classic_families
 from prometheus_client.samples import Sample
 
 from carbonmon.model import DeviceState, Snapshot
 from carbonmon.ports import Exporter, ExporterSettings
+from tests.receivers import Receiver, eventually
 from tests.records import (
     HOSTILE_TEXTS,
     START_S,
@@ -46,9 +49,38 @@ def metrics(place: str) -> Iterator[Sample]:
         yield from family.samples
 
 
-def read_metrics(place: str) -> Seen:
-    labels = next(sample.labels for sample in metrics(place) if sample.name == "carbonmon_run_info")
-    return Seen(labels["name"], labels["note"])
+def written(place: str) -> Iterator[Sample]:
+    """The samples of the files that the place, a path or a pattern, stands for."""
+    for path in Path(place).parent.glob(Path(place).name):
+        for family in classic_families(path.read_bytes().decode()):
+            yield from family.samples
+
+
+def pushed(place: str) -> Iterator[Sample]:
+    with urllib.request.urlopen(f"{place.rsplit(maxsplit=1)[-1]}/metrics/", timeout=10) as answer:
+        text = answer.read().decode()
+    for family in classic_families(text):
+        yield from family.samples
+
+
+def sent(place: str) -> Iterator[Sample]:
+    """What the collector got, as samples that are called as in Prometheus."""
+    with urllib.request.urlopen(place.rsplit(maxsplit=1)[-1], timeout=10) as answer:
+        request = ExportMetricsServiceRequest.FromString(answer.read())
+    for resource in request.resource_metrics:
+        for metric in resource.scope_metrics[0].metrics:
+            name = metric.name.replace(".", "_") + ("_seconds" if metric.unit == "s" else "")
+            for point in (*metric.gauge.data_points, *metric.sum.data_points):
+                labels = {attribute.key: attribute.value.string_value for attribute in point.attributes}
+                yield Sample(name, labels, point.as_double)
+
+
+def reader(samples: Callable[[str], Iterator[Sample]]) -> Callable[[str], Seen]:
+    def read(place: str) -> Seen:
+        labels = next(sample.labels for sample in samples(place) if sample.name == "carbonmon_run_info")
+        return Seen(labels["name"], labels["note"])
+
+    return read
 
 
 def read_summary(place: str) -> Seen:
@@ -60,11 +92,15 @@ Ends = dict[str, bool]
 """By a run's id whether its end is shown."""
 
 
-def ends_in_metrics(place: str, folders: dict[str, Path]) -> Ends:
-    samples = list(metrics(place))
-    ended = {sample.labels["run_id"] for sample in samples if sample.name == "carbonmon_run_end_time_seconds"}
-    runs = [sample.labels["run_id"] for sample in samples if sample.name == "carbonmon_run_info"]
-    return {run_id: run_id in ended for run_id in runs}
+def ends_in(samples: Callable[[str], Iterator[Sample]]) -> Callable[[str, dict[str, Path]], Ends]:
+    def ends(place: str, folders: dict[str, Path]) -> Ends:
+        shown = list(samples(place))
+        end = "carbonmon_run_end_time_seconds"
+        ended = {sample.labels["run_id"] for sample in shown if sample.name == end}
+        runs = [sample.labels["run_id"] for sample in shown if sample.name == "carbonmon_run_info"]
+        return {run_id: run_id in ended for run_id in runs}
+
+    return ends
 
 
 def ends_in_summaries(place: str, folders: dict[str, Path]) -> Ends:
@@ -81,11 +117,24 @@ class Case(NamedTuple):
     open_exporter: Callable[[ExporterSettings], Exporter]
     read: Callable[[str], Seen]
     ends: Callable[[str, dict[str, Path]], Ends]
+    argument: Callable[[Path, Receiver], str] = lambda folder, receiver: ""
+    """What the user writes behind the name: a place that the test can read again."""
+
+
+def to_folder(folder: Path, receiver: Receiver) -> str:
+    return str(folder)
+
+
+def to_receiver(folder: Path, receiver: Receiver) -> str:
+    return receiver.url
 
 
 CASES = (
-    Case("prometheus", prometheus.open_exporter, read_metrics, ends_in_metrics),
+    Case("prometheus", prometheus.open_exporter, reader(metrics), ends_in(metrics)),
     Case("summary", summary.open_exporter, read_summary, ends_in_summaries),
+    Case("textfile", textfile.open_exporter, reader(written), ends_in(written), to_folder),
+    Case("pushgateway", pushgateway.open_exporter, reader(pushed), ends_in(pushed), to_receiver),
+    Case("otlp", otlp.open_exporter, reader(sent), ends_in(sent), to_receiver),
 )
 
 
@@ -96,10 +145,21 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def exporter(case: Case, tmp_path: Path) -> Iterator[Exporter]:
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as opened:
+        yield opened
+
+
+def settings(case: Case, folders: dict[str, Path], tmp_path: Path, receiver: Receiver) -> ExporterSettings:
+    argument = case.argument(tmp_path, receiver)
+    return ExporterSettings(listen=("127.0.0.1", 0), run_folders=folders, argument=argument)
+
+
+@pytest.fixture
+def exporter(case: Case, tmp_path: Path, receiver: Receiver) -> Iterator[Exporter]:
     folder = tmp_path / RUN_ID
     folder.mkdir()
-    opened = case.open_exporter(ExporterSettings(listen=("127.0.0.1", 0), run_folders={RUN_ID: folder}))
+    opened = case.open_exporter(settings(case, {RUN_ID: folder}, tmp_path, receiver))
     yield opened
     opened.close()
 
@@ -114,9 +174,9 @@ def two_folders(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def busy(case: Case, two_folders: dict[str, Path]) -> Iterator[Exporter]:
+def busy(case: Case, two_folders: dict[str, Path], tmp_path: Path, receiver: Receiver) -> Iterator[Exporter]:
     """An exporter of a monitor that has two runs."""
-    opened = case.open_exporter(ExporterSettings(listen=("127.0.0.1", 0), run_folders=two_folders))
+    opened = case.open_exporter(settings(case, two_folders, tmp_path, receiver))
     yield opened
     opened.close()
 
@@ -194,18 +254,23 @@ def test_of_two_runs_one_may_end_while_the_other_goes_on(
     shown = [snapshot((first, second))]
     place = busy.start(lambda: shown[0])
     busy.checkpoint(shown[0])
-    assert case.ends(place, two_folders) == {"first": False, "second": False}
+
+    def becomes(expected: Ends) -> None:
+        # Who sends to another machine does so in a thread of his own.
+        eventually(lambda: case.ends(place, two_folders) == expected, str(expected))
+
+    becomes({"first": False, "second": False})
     ended = first._replace(ended_at_s=START_S + 10.0, exit_code=0)
     shown[0] = snapshot((ended, second), samples=3605)
     busy.checkpoint(shown[0])
-    assert case.ends(place, two_folders) == {"first": True, "second": False}
+    becomes({"first": True, "second": False})
     shown[0] = snapshot((ended, second._replace(ended_at_s=START_S + 20.0, exit_code=0)), samples=3610)
     busy.finish(shown[0])
     assert case.ends(place, two_folders) == {"first": True, "second": True}
 
 
-def test_a_monitor_without_a_run_has_exporters_too(case: Case) -> None:
-    opened = case.open_exporter(ExporterSettings(listen=("127.0.0.1", 0)))
+def test_a_monitor_without_a_run_has_exporters_too(case: Case, tmp_path: Path, receiver: Receiver) -> None:
+    opened = case.open_exporter(settings(case, {}, tmp_path, receiver))
     empty = snapshot()
     opened.start(lambda: empty)
     opened.checkpoint(empty)

@@ -87,6 +87,22 @@ def test_a_run_that_was_registered_ends_with_its_process(tmp_path: Path):
         node.stop()
 
 
+def test_a_process_that_joins_a_run_follows_it_or_begins_it(tmp_path: Path):
+    """As the hook of a task does: one run lives by request, the other by the process."""
+    with machine() as sim, daemon(sim, tmp_path) as node:
+        node.register("asked")
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as job:
+            node.register("asked", "--join", "--pid", f"{job.pid}")
+            node.register("own", "--join", "--pid", f"{job.pid}")
+            node.register("asked", "--join", "--pid", f"{job.pid}")
+            node.draw(100.0)
+            job.kill()
+        wait_for_end(node, "own")
+        assert node.unregister("asked")["run"]["cpu_s"] > 0.0
+        assert "give --pid" in node.call("register", "--run-id", "x", "--join").stderr
+        node.stop()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, number: signal.Signals):
     """No joule of a counter is lost, none is counted twice, and a run's CPU time goes on."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from carbonmon.footprint import Overheads
 from carbonmon.guard import GuardedSensor
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, Failure, Intensity, Reading, SensorState
@@ -56,7 +57,7 @@ def sampler_of(sensor: Scripted, clock: FakeClock, provider: object = None) -> S
         provider or FixedIntensity(),  # type: ignore[arg-type]
         clock,
         1.0,
-        1.0,
+        Overheads(),
         "test",
     )
     sampler.tick(edge=True)
@@ -302,6 +303,12 @@ def test_grams_follow_the_intensity_of_each_interval_and_not_its_mean():
         def intensity_at(self, wall_s: float) -> Intensity:
             g_per_kwh = 100.0 if wall_s - clock.wall_offset_s - 1000.0 <= 10.0 else 700.0
             return INTENSITY._replace(g_per_kwh=g_per_kwh, low_g_per_kwh=g_per_kwh, high_g_per_kwh=g_per_kwh)
+
+        def mean_at(self, start_s: float, end_s: float) -> Intensity:
+            raise AssertionError("no interval here is longer than the grid's")
+
+        def fetch_errors(self) -> tuple[tuple[str, str, int], ...]:
+            return ()
 
         def close(self) -> None:
             pass

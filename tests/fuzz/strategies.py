@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from carbonmon.model import (
+    Charge,
+    Cost,
     Device,
     DeviceState,
     Followed,
@@ -112,6 +114,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         shares=shares,
         processes=st.none(),
         followed=followed,
+        charges=st.lists(record(Charge), max_size=3, unique_by=lambda row: row[:6]).map(tuple),
+        costs=st.lists(record(Cost), max_size=2, unique_by=lambda cost: cost.currency).map(tuple),
     )
     snapshot: Snapshot = draw(
         record(
@@ -120,6 +124,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             devices=st.tuples(*(record(DeviceState, device=st.just(device)) for device in devices)),
             sensors=st.just(()),
             exporter_errors=st.just(()),
+            price_per_kwh=st.none(),
+            fetch_errors=st.just(()),
             meters=st.tuples(*(st.tuples(st.just(device_id), record(Meter)) for device_id in ids)),
             continued=st.just(True),
         )

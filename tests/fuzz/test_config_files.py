@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.cli import options
-from carbonmon.config import Config
+from carbonmon.config import PUE_WORDS, WUE_WORDS, Config
 from carbonmon.errors import ConfigError
 from tests.fuzz.folders import invoke, scratch
 from tests.fuzz.strategies import damaged_bytes, examples
@@ -65,7 +65,8 @@ def parse(**values: Any) -> None:
 def check(config: Config) -> None:
     watts = [watts for watts in (config.gpu_tdp_w, config.cpu_tdp_w) if watts is not None]
     assert all(0.1 <= value <= 100_000 for value in watts)
-    assert 1.0 <= config.pue_ratio <= 10.0
+    assert config.pue in PUE_WORDS or 1.0 <= float(config.pue) <= 10.0
+    assert config.wue is None or config.wue in WUE_WORDS or 0.0 <= float(config.wue) <= 100.0
     assert 0.05 <= config.interval_s <= 3600.0
     assert config.intensity_g_per_kwh is None or 0.0 <= config.intensity_g_per_kwh <= 5000.0
     assert 0 <= config.listen[1] <= 65535

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from carbonmon import journal
 from carbonmon.checked import JournalError
+from carbonmon.footprint import Overheads
 from carbonmon.guard import GuardedSensor
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, Failure, Reading, Snapshot
@@ -114,7 +115,7 @@ def test_whatever_the_sensors_say_every_checkpoint_can_be_read_and_gone_on_from(
     def monitor() -> Sampler:
         return Sampler(
             [GuardedSensor(sensor)],  # type: ignore[arg-type]
-            devices, [], FixedIntensity(), clock, 1.0, 1.2, "test",
+            devices, [], FixedIntensity(), clock, 1.0, Overheads(pue_ratio=1.2), "test",
         )  # fmt: skip
 
     def play(sampler: Sampler) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
+from carbonmon.footprint import Overheads
 from carbonmon.guard import GuardedSensor
 from carbonmon.ledger import RunAccount
 from carbonmon.model import (
@@ -182,7 +183,7 @@ def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
         FixedIntensity(),
         node.clock,
         1.0,
-        1.0,
+        Overheads(),
         "test",
         workload=Processes(node),
         retain_s=1e9,

@@ -1,24 +1,28 @@
-"""The bundled tables keep what the look-ups rely on."""
+"""The bundled tables keep what the look-ups rely on, and the names of real GPUs mean what they should."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-import carbonmon
+from carbonmon import tables
+from carbonmon.data import FORMATS, PACKAGE
+from carbonmon.data.checks import faults
 from carbonmon.grid.regions import resolve
-from carbonmon.specs import cpu_keys, gpu_spec
+from carbonmon.specs import cpu_keys, cpu_spec, gpu_spec
 
-DATA = Path(carbonmon.__file__).parent / "data"
+DATA = PACKAGE
 
-KNOWN_DUPLICATE_CPUS = {"apple m1"}
-"""Keys that the table has twice, with different figures; a look-up takes the first and names the other."""
 UNREACHABLE_CPUS = {"armv8 rev 0 (v8l)"}
 """Keys that no look-up may give out, because many different chips report that name."""
+
+
+@pytest.fixture(autouse=True)
+def bundled_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARBONMON_DATA", "package")
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -30,11 +34,23 @@ INTENSITIES = rows("carbon_intensity.csv")
 CLOUD_REGIONS = rows("cloud_regions.csv")
 GPUS = rows("gpus.csv")
 CPUS = rows("cpus.csv")
+NVML_NAMES = [(row["name"], row["model"]) for row in rows("nvml_names.csv")]
 
 
-@pytest.mark.parametrize(
-    "name", ["carbon_intensity.csv", "cloud_regions.csv", "gpus.csv", "cpus.csv", "pue_water.csv"]
-)
+def test_the_bundled_tables_pass_every_check() -> None:
+    assert [str(fault) for fault in faults(tables.tables_of(PACKAGE))] == []
+
+
+def test_every_correction_is_in_force() -> None:
+    assert tables.not_in_force(tables.tables_of(PACKAGE)) == []
+
+
+def test_every_file_of_the_package_is_as_the_script_would_write_it() -> None:
+    for name, table in tables.tables_of(PACKAGE).items():
+        assert table.csv() == (PACKAGE / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_every_row_has_as_many_fields_as_the_header(name: str) -> None:
     with (DATA / name).open(encoding="utf-8", newline="") as table:
         assert len({len(row) for row in csv.reader(table)}) == 1
@@ -97,8 +113,7 @@ def test_every_stated_pue_is_possible() -> None:
 
 
 def test_cpu_keys_are_unique() -> None:
-    duplicates = {key for key, count in Counter(row["match_key"] for row in CPUS).items() if count > 1}
-    assert duplicates <= KNOWN_DUPLICATE_CPUS
+    assert max(Counter(row["match_key"] for row in CPUS).values()) == 1
 
 
 def test_every_cpu_has_a_possible_tdp_and_core_count() -> None:
@@ -214,3 +229,106 @@ def test_a_well_known_gpu_has_the_tdp_of_its_data_sheet(name: str, tdp_w: float)
     spec = gpu_spec(name)
     assert spec is not None
     assert spec.tdp_w == tdp_w
+
+
+@pytest.mark.parametrize(("name", "model"), NVML_NAMES)
+def test_a_name_of_nvml_fits_the_expression_of_its_own_model_and_of_no_other(name: str, model: str) -> None:
+    fits = [row["model"] for row in GPUS if re.search(row["name_regex"], name)]
+    assert fits == ([model] if model else [])
+
+
+@pytest.mark.parametrize(("name", "model"), NVML_NAMES)
+def test_a_name_of_nvml_has_the_tdp_of_its_own_model_or_none(name: str, model: str) -> None:
+    spec = gpu_spec(name)
+    if not model:
+        assert spec is None
+    else:
+        tdp_w = next(float(row["tdp_w"]) for row in GPUS if row["model"] == model)
+        assert spec is not None
+        assert spec.tdp_w == tdp_w
+
+
+def test_every_nvidia_model_has_a_name_of_nvml_to_prove_its_expression() -> None:
+    proven = {model for _, model in NVML_NAMES}
+    assert {row["model"] for row in GPUS if row["vendor"] == "NVIDIA"} - proven == {"B100"}
+
+
+def test_the_names_that_must_fit_nothing_are_of_every_kind() -> None:
+    strangers = [name for name, model in NVML_NAMES if not model]
+    for sign in ("Laptop GPU", "Embedded GPU", "Max-Q", "-12Q", "Super", "980M"):
+        assert any(sign in name for name in strangers), sign
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NVIDIA GeForce RTX 6090 Laptop GPU",
+        "NVIDIA GeForce RTX 5090 Ti",
+        "NVIDIA H100 120GB HBM4",
+        "NVIDIA A100-SXM4-320GB",
+        "NVIDIA RTX A4000 with Max-Q Design",
+        "NVIDIA RTX PRO 6000 Blackwell Laptop GPU",
+        "NVIDIA L40S-48",
+        "NVIDIA A100-1-5CME",
+    ],
+)
+def test_a_board_that_nobody_knows_yet_takes_no_others_tdp(name: str) -> None:
+    assert gpu_spec(name) is None
+
+
+@pytest.mark.parametrize("name", ["NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM2e"])
+def test_both_names_of_the_h100_pcie_card_have_its_350_watts(name: str) -> None:
+    spec = gpu_spec(name)
+    assert spec is not None
+    assert spec.tdp_w == 350
+    assert "H100 PCIe" in spec.source
+
+
+@pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 2080", "NVIDIA GeForce GTX 1060", "Quadro RTX 5000"])
+def test_a_name_that_laptop_parts_share_says_so(name: str) -> None:
+    spec = gpu_spec(name)
+    assert spec is not None
+    assert "laptop parts report the same name" in spec.source
+
+
+@pytest.mark.parametrize(
+    ("model", "tdp_w"),
+    [
+        ("12th Gen Intel(R) Core(TM) i7-12700K", 125),
+        ("13th Gen Intel(R) Core(TM) i5-1335U", 15),
+        ("12th Gen Intel(R) Core(TM) i7-1270P", 28),
+        ("12th Gen Intel(R) Core(TM) i7-12700H", 45),
+        ("13th Gen Intel(R) Core(TM) i7-1360P", 28),
+        ("13th Gen Intel(R) Core(TM) i9-13900K", 125),
+        ("Intel(R) Core(TM) i9-14900HX", 55),
+        ("Intel(R) Core(TM) i7-1060G7 CPU @ 1.00GHz", 9),
+        ("Intel(R) Core(TM) i3-8121U CPU @ 2.20GHz", 15),
+    ],
+)
+def test_a_cpu_of_intel_has_its_base_power_and_not_its_turbo_power(model: str, tdp_w: float) -> None:
+    spec = cpu_spec(model, visible_threads=8, physical_cores=4, virtual=False)
+    assert spec.tdp_w == tdp_w
+    assert spec.source.count("TDP") >= 1
+
+
+def test_a_corrected_cpu_names_the_figure_that_its_source_had() -> None:
+    spec = cpu_spec("Intel(R) Core(TM) i7-12700K", visible_threads=8, physical_cores=4, virtual=False)
+    assert "Intel ARK: processor base power" in spec.source
+    assert "codecarbon=190" in spec.source
+
+
+def test_an_apple_m1_has_one_row_that_names_the_other_figure() -> None:
+    spec = cpu_spec("Apple M1", visible_threads=8, physical_cores=8, virtual=False)
+    assert spec.tdp_w == 20
+    assert "codecarbon+carbontracker=10" in spec.source
+
+
+@pytest.mark.parametrize("code", ["LGA1", "ORD1", "LAS1"])
+def test_a_provider_that_publishes_no_pue_has_none(code: str) -> None:
+    assert resolve(f"coreweave:{code}").provider_pue is None
+
+
+def test_the_page_of_sources_counts_the_rows_right() -> None:
+    page = (PACKAGE / "SOURCES.md").read_text(encoding="utf-8")
+    for name in FORMATS:
+        assert f"| {name} | {len(rows(name)):,} |" in page, name

@@ -97,6 +97,20 @@ def test_the_global_ids_of_a_node_s_tasks_are_the_surest_count():
     assert read_launch(SLURM | {"SLURM_GTIDS": "3,5,6", "SLURM_TASKS_PER_NODE": "2(x4)"}).local_size == 3
 
 
+@pytest.mark.parametrize(
+    ("more", "run_id"),
+    [
+        ({"SLURM_RESTART_COUNT": "1"}, "slurm-4242-2"),
+        ({"SLURM_JOB_RESTART_COUNT": "1"}, "slurm-4242-2"),
+        ({"SLURM_JOB_RESTART_COUNT": "0"}, "slurm-4242"),
+        ({"SLURM_RESTART_COUNT": "often"}, "slurm-4242"),
+    ],
+)
+def test_a_job_that_was_queued_again_is_a_run_of_its_own(more: dict[str, str], run_id: str):
+    launch = read_launch(SLURM | more)
+    assert (launch.run_id, launch.scheduler_job_id) == (run_id, "4242")
+
+
 def test_a_batch_script_is_one_process_however_many_tasks_its_job_asks_for():
     batch = {key: value for key, value in SLURM.items() if key != "SLURM_STEP_ID"}
     launch = read_launch(batch | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_GTIDS": "0"})

@@ -26,7 +26,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.process_collector import ProcessCollector
 
 from carbonmon.errors import CarbonmonError
-from carbonmon.model import NodeTotal, SensorState, Snapshot
+from carbonmon.model import Cost, NodeTotal, SensorState, Snapshot
 from carbonmon.ports import ExporterSettings
 from tests.records import (
     HOSTILE_TEXTS,
@@ -448,8 +448,15 @@ def test_a_procfs_without_the_expected_lines_costs_only_the_process_metrics(tmp_
 
 def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> None:
     shown = node()
-    run = shown.runs[0]._replace(ended_at_s=1_795_003_600.0)
-    full = shown._replace(runs=(run,), intensity=intensity(timestamp_s=1.0))
+    run = shown.runs[0]._replace(ended_at_s=1_795_003_600.0, water_l=1.5, costs=(Cost("EUR", 0.21, 3.6e6),))
+    full = shown._replace(
+        runs=(run,),
+        intensity=intensity(timestamp_s=1.0),
+        wue_l_per_kwh=0.3,
+        price_per_kwh=0.21,
+        currency="EUR",
+        fetch_errors=(("uk", "timeout", 2),),
+    )
     collector = SnapshotCollector(lambda: full)
     collected = {(family.name, family.type, family.documentation) for family in collector.collect()}
     described = {(family.name, family.type, family.documentation) for family in collector.describe()}

@@ -6,8 +6,14 @@ import pytest
 
 from carbonmon.errors import ConfigError
 from carbonmon.grid import fixed, table
+from carbonmon.grid.overheads import pue_for, wue_for
 from carbonmon.grid.regions import nearest, resolve
 from carbonmon.ports import IntensitySettings
+
+
+@pytest.fixture(autouse=True)
+def bundled_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARBONMON_DATA", "package")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,7 @@ def test_an_unknown_region_is_named_with_its_nearest_matches_and_the_mend() -> N
         ("us-east-1", "aws:us-east-1 (Northern Virginia)"),
         ("aws:us-est-1", "aws:us-east-1 (Northern Virginia)"),
         ("FR-IDF", "FR (France)"),
-        ("NO1", "NO-NO1 (Norway Bidding Zone 1 (Oslo))"),
+        ("norway zone 1 oslo", "NO-NO1 (Norway Bidding Zone 1 (Oslo))"),
     ],
 )
 def test_the_most_like_region_comes_first(text: str, near: str) -> None:
@@ -195,3 +201,133 @@ def test_an_impossible_figure_is_refused(g_per_kwh: float) -> None:
 def test_a_fixed_provider_needs_a_figure() -> None:
     with pytest.raises(ConfigError, match="no carbon intensity was given"):
         fixed.open_provider(IntensitySettings(region="FR"))
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("CAMX", "EGRID-CAMX"),
+        ("egrid-camx", "EGRID-CAMX"),
+        ("US_CA", "US-CA"),
+        ("us ca", "US-CA"),
+        ("CN-GD", "CN-GD"),
+        ("IN-KA", "IN-KA"),
+        ("IN-OD", "IN-OR"),
+        ("IN-UK", "IN-UT"),
+        ("NO1", "NO-NO1"),
+        ("no-no1", "NO-NO1"),
+        ("SE4", "SE-SE4"),
+        ("SE-SE4", "SE-SE4"),
+    ],
+)
+def test_a_zone_is_found_under_the_codes_that_people_write(text: str, zone: str) -> None:
+    assert resolve(text).zone == resolve(text).intensity.zone == zone
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "aws/us-east-1",
+        "AWS us-east-1",
+        "aws us east 1",
+        "aws-us-east-1",
+        "AWS : us-east-1",
+        "amazon us-east-1",
+        "aws:us-east-1a",
+    ],
+)
+def test_a_cloud_region_is_found_however_its_parts_are_joined(text: str) -> None:
+    assert resolve(text) == resolve("aws:us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("azure:West Europe", "azure:westeurope"),
+        ("Azure West Europe", "azure:westeurope"),
+        ("gcp:us-central1-a", "gcp:us-central1"),
+        ("google europe-west1-b", "gcp:europe-west1"),
+        ("microsoft/eastus2", "azure:eastus2"),
+        ("coreweave LGA1", "coreweave:lga1"),
+    ],
+)
+def test_a_cloud_region_is_found_by_its_providers_other_names(text: str, code: str) -> None:
+    assert resolve(text) == resolve(code)
+
+
+@pytest.mark.parametrize("text", ["us-east-1", "aws us-east-9", "aws", "ibm:us-east", "aws:us-east-1g"])
+def test_a_cloud_region_is_never_guessed(text: str) -> None:
+    with pytest.raises(ConfigError, match="is unknown"):
+        resolve(text)
+
+
+@pytest.mark.parametrize(("text", "zone"), [("DK1", "DK-DK1"), ("DK-DK1", "DK-DK1"), ("dk2", "DK-DK2")])
+def test_a_danish_bidding_zone_takes_the_countrys_figure_and_says_so(text: str, zone: str) -> None:
+    region = resolve(text)
+    assert region.zone == zone
+    assert region.intensity.zone == "DK"
+    assert region.intensity.g_per_kwh == resolve("DK").intensity.g_per_kwh
+    assert "has no figure" in region.note
+    assert "Denmark (DK) stands in" in region.note
+    assert region.note == region.intensity.note
+
+
+def test_a_cloud_region_knows_electricity_maps_name_of_its_grid() -> None:
+    assert resolve("aws:us-east-1").em_zone == "US-MIDA-PJM"
+    assert resolve("US-VA").em_zone == ""
+
+
+@pytest.mark.parametrize(
+    ("region", "word", "ratio", "source"),
+    [
+        ("aws:us-east-1", "region", 1.15, "aws us-east-1, 2024"),
+        ("aws:us-east-1", "provider", 1.14, "aws fleet, 2025"),
+        ("ovh:gra", "provider", 1.28, "ovh fleet, 2023"),
+        ("scaleway:fr-par", "provider", 1.37, "PAR sites"),
+        (None, "world", 1.54, "average data centre, 2025: Uptime Institute"),
+        ("FR", "world", 1.54, "average data centre"),
+        ("aws:us-east-1", "world", 1.54, "average data centre"),
+    ],
+)
+def test_a_word_for_the_pue_means_a_stated_figure(
+    region: str | None, word: str, ratio: float, source: str
+) -> None:
+    found, stated = pue_for(None if region is None else resolve(region), word)
+    assert found == ratio
+    assert source in stated
+
+
+@pytest.mark.parametrize(
+    ("region", "word", "reason"),
+    [
+        (None, "region", "no region is given"),
+        ("FR", "region", "FR is a place, not a cloud region"),
+        ("FR", "provider", "FR is a place, not a cloud region"),
+        ("ovh:gra", "region", "ovh states none for gra; give --pue provider"),
+        ("coreweave:lga1", "provider", "no figure that coreweave publishes"),
+        ("aws:us-east-1", "nonsense", "'nonsense' is none of region, provider, world"),
+    ],
+)
+def test_a_word_for_a_pue_that_nobody_states_is_refused_with_the_reason(
+    region: str | None, word: str, reason: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        pue_for(None if region is None else resolve(region), word)
+    assert reason in str(error.value)
+    assert str(error.value).startswith("--pue")
+
+
+def test_a_word_for_water_means_a_stated_figure() -> None:
+    assert wue_for(resolve("aws:us-east-1"), "provider")[0] == 0.12
+    assert wue_for(resolve("azure:westeurope"), "provider")[0] == 0.3
+    l_per_kwh, source = wue_for(None, "world")
+    assert l_per_kwh == 0.84
+    assert "weak" in source
+
+
+@pytest.mark.parametrize(
+    ("region", "word"), [("gcp:us-central1", "provider"), ("scaleway:fr-par", "provider"), (None, "region")]
+)
+def test_water_that_nobody_states_is_refused_and_never_0(region: str | None, word: str) -> None:
+    with pytest.raises(ConfigError, match="--wue"):
+        wue_for(None if region is None else resolve(region), word)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.errors import ConfigError, SensorGone
+from carbonmon.footprint import Overheads
 from carbonmon.guard import GuardedSensor
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Failure, Reading
@@ -208,7 +209,7 @@ def test_when_a_recording_ends_the_sampler_goes_on(write: Write, caplog: pytest.
     sensor = GuardedSensor(replay.open_sensor(settings))
     devices = {device.id: device for device in replay.open_sensor(settings).devices()}
     clock = FakeClock()
-    sampler = Sampler([sensor], devices, [], FixedIntensity(), clock, 1.0, 1.0, "test")
+    sampler = Sampler([sensor], devices, [], FixedIntensity(), clock, 1.0, Overheads(), "test")
     sampler.tick(edge=True)
     sampler.begin(RunAccount(INFO, devices.values()))
     with caplog.at_level(logging.WARNING):

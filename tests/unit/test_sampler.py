@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carbonmon.footprint import Overheads
 from carbonmon.guard import GuardedSensor
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, Failure, Reading, SensorState, Spec
@@ -75,7 +76,9 @@ def gpu(device_id: str = "d", share_ratio: float = 1.0) -> Device:
 
 def sampler_of(source: Source, clock: FakeClock, interval_s: float = 1.0) -> Sampler:
     devices = {device.id: device for device in source.devices()}
-    return Sampler([GuardedSensor(source)], devices, [], FixedIntensity(), clock, interval_s, 1.0, "test")
+    return Sampler(
+        [GuardedSensor(source)], devices, [], FixedIntensity(), clock, interval_s, Overheads(), "test"
+    )
 
 
 def begun(source: Source, clock: FakeClock) -> Sampler:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from carbonmon.data import PACKAGE, data_file, user_folder
+from carbonmon.errors import ConfigError
+from carbonmon.grid.overheads import pue_for
+from carbonmon.grid.regions import resolve
 from carbonmon.model import Spec, Uncertainty
 from carbonmon.specs import cpu_keys, cpu_spec, dram_spec, gpu_spec, nearest_cpus, nearest_gpus
 from carbonmon.uncertainty import (
@@ -14,6 +22,11 @@ from carbonmon.uncertainty import (
     TDP_UNCERTAINTY,
     combine,
 )
+
+
+@pytest.fixture(autouse=True)
+def bundled_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARBONMON_DATA", "package")
 
 
 def bare_metal(model_name: str, physical_cores: int = 4) -> Spec:
@@ -219,3 +232,121 @@ def test_every_uncertainty_is_possible_and_has_a_source(uncertainty: Uncertainty
 def test_an_estimate_is_less_certain_than_a_measurement() -> None:
     assert NVML_UNCERTAINTY.high_ratio < RAPL_PACKAGE_UNCERTAINTY.high_ratio < TDP_UNCERTAINTY.high_ratio
     assert RAPL_DRAM_UNCERTAINTY.high_ratio < DRAM_ESTIMATE_UNCERTAINTY.high_ratio
+
+
+def test_a_laptop_part_that_is_spelled_in_small_letters_takes_no_desktop_boards_tdp() -> None:
+    desktop = gpu_spec("NVIDIA GeForce RTX 2080 SUPER")
+    assert desktop is not None
+    assert desktop.tdp_w == 250
+    assert gpu_spec("NVIDIA GeForce RTX 2080 Super") is None
+
+
+def test_spaces_around_and_within_a_gpus_name_do_not_matter() -> None:
+    assert gpu_spec("  NVIDIA  GeForce RTX 4090 ") == gpu_spec("NVIDIA GeForce RTX 4090") is not None
+
+
+# ---- the user's own tables ----
+
+
+def own_table(folder: Path, name: str, change: tuple[str, str]) -> None:
+    """The package's table with one text replaced, as the user's own."""
+    folder.mkdir(exist_ok=True)
+    text = (PACKAGE / name).read_text(encoding="utf-8")
+    assert change[0] in text
+    (folder / name).write_text(text.replace(*change), encoding="utf-8")
+
+
+def test_the_users_own_table_goes_before_the_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CARBONMON_DATA")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    before = gpu_spec("NVIDIA A30")
+    own_table(tmp_path / "carbonmon", "gpus.csv", ("PCIe,24,165", "PCIe,24,160"))
+    after = gpu_spec("NVIDIA A30")
+    assert before is not None and after is not None
+    assert (before.tdp_w, after.tdp_w) == (165, 160)
+    assert bare_metal("EPYC 7763").tdp_w == 280  # of the package: the user has no such table
+
+
+@pytest.mark.parametrize("word", ["", "package"])
+def test_the_bundled_tables_can_be_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setenv("CARBONMON_DATA", word)
+    own_table(tmp_path / "carbonmon", "gpus.csv", ("PCIe,24,165", "PCIe,24,160"))
+    assert data_file("gpus.csv") == PACKAGE / "gpus.csv"
+
+
+def test_a_folder_of_tables_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_table(tmp_path, "cpus.csv", ("core i9-13900k,Intel Core i9-13900K,125", "core i9-13900k,x,77"))
+    monkeypatch.setenv("CARBONMON_DATA", str(tmp_path))
+    assert bare_metal("i9-13900K").tdp_w == 77
+    assert data_file("gpus.csv") == PACKAGE / "gpus.csv"
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARBONMON_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="CARBONMON_DATA: there is no folder"):
+        gpu_spec("NVIDIA A30")
+
+
+def test_the_users_folder_is_where_the_xdg_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data/of/somebody")
+    assert user_folder() == Path("/data/of/somebody/carbonmon")
+    for unset in ("", "relative/paths/are/invalid"):
+        monkeypatch.setenv("XDG_DATA_HOME", unset)
+        assert user_folder() == Path("/home/somebody/.local/share/carbonmon")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("gpus.csv", (r"\bA30(?= MIG\b|$)", r"\bA30(?= MIG\b|$")),
+        ("gpus.csv", ("PCIe,24,165", "PCIe,24,many")),
+        ("gpus.csv", ("vendor,model", "maker,model")),
+        ("gpus.csv", (",Ampere,PCIe,24,165", ",PCIe,24,165")),
+        ("cpus.csv", ("i9-13900K,125", "i9-13900K,much")),
+        ("cpus.csv", ("i9-13900K,125,24,codecarbon,", "i9-13900K,125")),
+    ],
+)
+def test_a_damaged_table_of_the_users_own_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, change: tuple[str, str]
+) -> None:
+    own_table(tmp_path, name, change)
+    monkeypatch.setenv("CARBONMON_DATA", str(tmp_path))
+    with pytest.raises(ConfigError) as error:
+        gpu_spec("NVIDIA A30 MIG 1g.6gb")
+        bare_metal("i9-13900K")
+    assert str(tmp_path / name) in str(error.value)
+    assert "carbonmon data check" in str(error.value)
+
+
+# ---- what a look-up costs ----
+
+
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        lambda: gpu_spec("NVIDIA H100 80GB HBM3"),
+        lambda: gpu_spec("a GPU that the table does not have"),
+        lambda: bare_metal("AMD EPYC 7763 64-Core Processor"),
+        lambda: bare_metal("a CPU that the table does not have"),
+        lambda: resolve("FR"),
+        lambda: resolve("aws:us-east-1"),
+        lambda: resolve("CF"),
+        lambda: pue_for(None, "world"),
+    ],
+    ids=("gpu", "no gpu", "cpu", "no cpu", "country", "cloud", "stand-in", "pue"),
+)
+def test_a_look_up_needs_less_than_2_mb_and_keeps_next_to_nothing(look_up: Callable[[], object]) -> None:
+    tracemalloc.start()
+    try:
+        look_up()
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
+    assert kept < 500_000  # compiled expressions, which `re` keeps

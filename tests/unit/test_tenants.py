@@ -7,11 +7,14 @@ import dataclasses
 import pytest
 
 from carbonmon.devices import DeviceAccount
+from carbonmon.footprint import Overheads, rates
 from carbonmon.ledger import RunAccount
 from carbonmon.model import Device, Followed, Interval, NodeUsage, Usage
 from carbonmon.ports import Roots
 from carbonmon.tenants import MAX_ENDED, UNWRITTEN_S, Tenants
-from tests.harness import INFO
+from tests.harness import INFO, INTENSITY
+
+RATES = rates(INTENSITY, Overheads())
 
 
 def ended(tenants: Tenants, run_id: str, now_s: float) -> None:
@@ -97,12 +100,12 @@ def test_a_fault_in_the_workload_ends_no_sampling_and_invents_no_share(caplog: p
     for second in range(1, 4):
         tenants.look(float(second))
         interval = Interval("package-0", second - 1.0, float(second), 10.0)
-        tenants.book(package, interval, (0.0, 0.0, 0.0), bridged=False)
+        tenants.book(package, interval, RATES, bridged=False)
     (run,) = tenants.states(3.0, {})
     assert sum(row.energy_j for row in run.totals) == 0.0
     assert (package.counter_j, package.unattributed_j) == (30.0, 30.0)
     assert len([record for record in caplog.records if "a bug of ours" in record.message]) == 1
     workload.is_broken = False
     tenants.look(4.0)
-    tenants.book(package, Interval("package-0", 3.0, 4.0, 10.0), (0.0, 0.0, 0.0), bridged=False)
+    tenants.book(package, Interval("package-0", 3.0, 4.0, 10.0), RATES, bridged=False)
     assert package.unattributed_j == 30.0, "and goes on when it is mended"

@@ -1,0 +1,163 @@
+"""`carbonmon data`: which tables are in use, whether they are sound, and newer editions of their sources."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+from carbonmon_exporters.strings import encodable
+
+from carbonmon import data, tables
+from carbonmon.data.checks import faults
+from carbonmon.data.table import Table, TableError
+from carbonmon.errors import ConfigError
+
+_MOST = 5
+"""So many rows of a kind of change are named."""
+_YEAR_COLUMNS = {
+    "carbon_intensity.csv": "data_year",
+    "cloud_regions.csv": "default_year",
+    "pue_water.csv": "data_year",
+}
+
+
+@click.group("data", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Check the bundled tables, or take a newer edition of their sources.
+
+    Without a command: lists the tables in use, with edition, source and licence.
+    """
+    if ctx.invoked_subcommand is None:
+        _show()
+
+
+def _show() -> None:
+    """The tables that look-ups use."""
+    rows: list[tuple[str, ...]] = [("TABLE", "ROWS", "EDITION", "LICENCE", "SOURCE")]
+    try:
+        found = tables.tables_of()
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    for name, table in found.items():
+        form = data.FORMATS[name]
+        rows.append((name, str(len(table.records)), _edition(table), form.licence, form.source))
+    _echo_columns(rows)
+    click.echo()
+    own = [name for name, table in found.items() if table.path.parent != data.PACKAGE]
+    click.echo(f"the package's, edition {data.EDITION}: {data.PACKAGE}")
+    if own:
+        click.echo(f"before them {', '.join(own)}: {found[own[0]].path.parent}")
+    folder = data.user_folder()
+    click.echo(f"`carbonmon data update` writes to {folder or 'nothing without --into: there is no home'}")
+    click.echo(f"sources, licences and equivalences: {data.PACKAGE / 'SOURCES.md'}")
+
+
+def _edition(table: Table) -> str:
+    """The newest year of a table's data; without years the package's edition, or the day of one's own."""
+    column = _YEAR_COLUMNS.get(table.name)
+    if column is not None:
+        return f"data to {max(record.row[column].removeprefix('FY') for record in table.records)}"
+    if table.path.parent == data.PACKAGE:
+        return data.EDITION
+    return time.strftime("%Y-%m-%d", time.gmtime(table.path.stat().st_mtime))
+
+
+def _echo_columns(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            f"{cell:>{width}}" if position == 1 else f"{cell:<{width}}"
+            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        click.echo(encodable("  ".join(cells).rstrip()))
+
+
+@command.command("check")
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
+def check(folder: Path | None) -> None:
+    """Check the tables in use, or those of a folder, by every rule that an update must pass.
+
+    The exit code is 1 if something is wrong.
+    """
+    if folder is not None and not folder.is_dir():
+        raise click.UsageError(f"data check: there is no folder {str(folder)!r}")
+    try:
+        found = tables.tables_of(folder)
+        wrong = faults(found)
+        if wrong:
+            raise TableError(wrong)
+    except TableError as error:
+        click.echo(encodable(str(error)), err=True)
+        raise click.exceptions.Exit(1) from None
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    for table in found.values():
+        click.echo(encodable(f"{table.path}: {len(table.records)} rows, sound"))
+    for note in tables.not_in_force(found):
+        click.echo(encodable(f"a correction is not in force: {note}"))
+
+
+@command.command("update")
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    metavar="FILE_OR_FOLDER",
+    type=click.Path(path_type=Path),
+    help="Tables of ours, or Our World in Data's carbon-intensity-electricity, as CSV.",
+)
+@click.option(
+    "--into",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the tables are; default: your own, which go before the package's.",
+)
+def update(source: Path, into: Path | None) -> None:
+    """Take a newer edition of the sources, all of it or nothing, and say what changed.
+
+    Our own tables take the place of those before them; Our World in Data's newest year of each country is
+    put into the intensity table. Then the corrections of the package are applied, and everything is checked.
+    Nothing is fetched from the network: give a file that you have.
+    """
+    folder = into or data.user_folder()
+    try:
+        if folder is None:
+            raise ConfigError("data update: there is no home for your own tables: give --into DIR")
+        made = tables.update(source, folder, only_news=into is None)
+    except TableError as error:
+        click.echo(encodable(f"refused, nothing is replaced:\n{error}"), err=True)
+        raise click.exceptions.Exit(1) from None
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    for change in made.changes:
+        for line in _change_lines(change):
+            click.echo(encodable(line))
+    for note in made.notes:
+        click.echo(encodable(f"note: {note}"))
+    click.echo(f"{made.corrected} corrections applied")
+    names = ", ".join(path.name for path in made.written)
+    click.echo(f"written to {folder}: {names}" if names else f"nothing to write: {folder} is as it should be")
+    if into is None and any(data.data_file(path.name) != path for path in made.written):
+        click.echo(f"note: {data.VARIABLE} is set, so that look-ups do not use them")
+
+
+def _change_lines(change: tables.Change) -> list[str]:
+    """A short account of what a table has now that it had not."""
+    counts = f"{len(change.added)} added, {len(change.removed)} removed, {len(change.changed)} changed"
+    if change.rows == change.rows_before and not (change.added or change.removed or change.changed):
+        return [f"{change.name}: {change.rows} rows, as they were"]
+    lines = [f"{change.name}: {change.rows_before} rows, now {change.rows}: {counts}"]
+    for sign, keys in (("+", change.added), ("-", change.removed)):
+        lines += [f"  {sign} {key}" for key in keys[:_MOST]]
+        if len(keys) > _MOST:
+            lines.append(f"  {sign} and {len(keys) - _MOST} more")
+    largest = sorted(change.figures, key=lambda figure: -abs(figure[2] - figure[1]) / max(figure[1], 1e-9))
+    for key, before, now in largest[:_MOST]:
+        ratio = f" ({now / before - 1:+.0%})" if before else ""
+        place = key.partition(" | ")[0] if change.name == "carbon_intensity.csv" else key
+        lines.append(f"  {place}: {before:g} → {now:g}{ratio}")
+    if len(largest) > _MOST:
+        lines.append(f"  and {len(largest) - _MOST} more figures, by less")
+    return lines

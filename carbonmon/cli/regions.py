@@ -1,0 +1,323 @@
+"""`carbonmon regions`: finds zones, countries and cloud regions, and shows what their figures mean."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import click
+from carbonmon_exporters.strings import encodable
+
+from carbonmon.data import Row
+from carbonmon.errors import ConfigError
+from carbonmon.grid.regions import (
+    LONGEST,
+    Region,
+    cloud_code,
+    cloud_rows,
+    folded,
+    resolve,
+    zone_rows,
+)
+
+MOST_ROWS = 40
+"""Of a list for people; JSON has all."""
+_NAME_WIDTH = 38
+_SOURCE_WIDTH = 44
+_GROUPS = {"nordic": ("DK", "FI", "IS", "NO", "SE"), "nordics": ("DK", "FI", "IS", "NO", "SE")}
+"""Words for several countries, which no row of the tables has."""
+_KINDS = {
+    "country": ("country", "countries"),
+    "us_state": ("US state", "US states"),
+    "egrid_subregion": ("eGRID subregion", "eGRID subregions"),
+    "ca_province": ("Canadian province", "Canadian provinces"),
+    "cn_province": ("Chinese province", "Chinese provinces"),
+    "in_state": ("Indian state", "Indian states"),
+    "au_state": ("Australian region", "Australian regions"),
+    "bidding_zone": ("bidding zone", "bidding zones"),
+    "region": ("group of countries", "groups of countries"),
+    "world": ("the world", "the world"),
+}
+"""What a row's `zone_type` is called, and what several are; other kinds are clouds."""
+
+
+class Hit(NamedTuple):
+    """One place: its code as `--region` takes it, what it is, its row, and its zone's rows of intensity."""
+
+    code: str
+    name: str
+    kind: str
+    row: Row
+    figures: list[Row]
+
+    @property
+    def used(self) -> Row | None:
+        """The row of its figure; None where another zone's stands in."""
+        return next((row for row in self.figures if row["preferred"] == "1"), None)
+
+
+@click.command("regions")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What to print.",
+)
+@click.argument("words", nargs=-1, metavar="[WORDS…]")
+def command(words: tuple[str, ...], form: str) -> None:
+    """Find a zone, a country, a cloud region, and the intensity there.
+
+    WORDS are a code, a name or parts of them: FR, france, US-CA, aws, aws:us-east-1, frankfurt, nordic.
+    """
+    text = " ".join(" ".join(words).split())
+    try:
+        places = list(_places())
+        found = _find(text, places) if text else []
+        regions = [resolve(hit.code) for hit in found] if form == "json" or len(found) == 1 else []
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    if form == "json":
+        document: dict[str, Any] = {"schema": "carbonmon.regions/1", "query": text}
+        if text:
+            document["regions"] = [_document(*pair) for pair in zip(found, regions, strict=True)]
+        else:
+            document["counts"] = Counter(hit.kind for hit in places)
+        click.echo(encodable(json.dumps(document, indent=2, ensure_ascii=False)))
+    elif not text:
+        _show_counts(places)
+    elif len(found) == 1:
+        _show_one(found[0], regions[0], places)
+    else:
+        _show_list(found, text)
+
+
+def _places() -> Iterator[Hit]:
+    """Every zone once and every cloud region."""
+    zones: dict[str, list[Row]] = {}
+    for row in zone_rows():
+        zones.setdefault(row["zone"], []).append(row)
+    for zone, figures in zones.items():
+        yield Hit(zone, figures[0]["name"], figures[0]["zone_type"], figures[0], figures)
+    for row in cloud_rows():
+        yield Hit(cloud_code(row), row["location"], row["provider"], row, zones.get(row["zone"], []))
+
+
+def _find(text: str, places: list[Hit]) -> list[Hit]:
+    """The place that the words mean, else all that have each word; raises ConfigError if there is none."""
+    try:
+        region = resolve(text)
+    except ConfigError as error:
+        wanted = folded(text[:LONGEST]).split()
+        found = [hit for hit in places if all(_has(hit, word) for word in wanted)]
+        if not found:
+            raise ConfigError(_without_option(str(error))) from None
+        return found
+    code = ":".join(region.cloud) if region.cloud else region.zone
+    exact = [hit for hit in places if hit.code == code]
+    return exact or [Hit(code, region.name, "bidding_zone", {}, [])]
+
+
+def _without_option(text: str) -> str:
+    return text.partition("; give a code of the table")[0]
+
+
+def _has(hit: Hit, word: str) -> bool:
+    row = hit.row
+    country = row.get("country_iso2") or row.get("iso_alpha2", "")
+    if word in _GROUPS:
+        return country in _GROUPS[word]
+    if "-" in word or ":" in word:
+        return hit.code.lower().startswith(word) or folded(row["zone"]).startswith(word)
+    alpha3 = row.get("iso_alpha3", "") if hit.kind == "country" else ""
+    text = folded(f"{hit.code} {hit.name} {country} {alpha3} {row['zone']}")
+    tokens = re.split(r"[^a-z0-9]+", text)
+    if len(word) < 3:
+        return word in tokens
+    return any(token.startswith(word) for token in tokens) or (len(word) > 3 and word in text)
+
+
+def _show_counts(places: list[Hit]) -> None:
+    counts = Counter(hit.kind for hit in places)
+    click.echo("The tables have the annual carbon intensity of")
+    for kind, (_, plural) in _KINDS.items():
+        if kind in counts:
+            click.echo(f"  {counts.pop(kind):>5}  {plural}")
+    clouds = ", ".join(f"{provider} {count}" for provider, count in counts.items())
+    click.echo(f"  {sum(counts.values()):>5}  cloud regions: {clouds}")
+    click.echo()
+    click.echo("Find one by words: carbonmon regions france, carbonmon regions aws, carbonmon regions nordic")
+
+
+def _show_list(found: list[Hit], text: str) -> None:
+    rows = [("CODE", "NAME", "g/kWh", "BASIS", "ACCOUNTING", "YEAR", "ZONE", "PUE", "SOURCE")]
+    notes: dict[str, list[str]] = {}
+    for hit in found[:MOST_ROWS]:
+        used = hit.used
+        note = _short_note(hit)
+        if note:
+            notes.setdefault(note, []).append(hit.code)
+        is_cloud = ":" in hit.code
+        rows.append(
+            (
+                hit.code,
+                _cut(hit.name, _NAME_WIDTH),
+                *(_figures(used) if used is not None else ("–", "", "", "")),
+                hit.row["zone"] if is_cloud else "",
+                hit.row["region_pue"] or hit.row["provider_pue"] or "–" if is_cloud else "",
+                _cut(used["source"], _SOURCE_WIDTH) if used is not None else "",
+            )
+        )
+    shown = [row if any(":" in hit.code for hit in found) else (*row[:6], row[8]) for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = [
+            f"{cell:>{width}}" if position == 2 else f"{cell:<{width}}"
+            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo(encodable("  ".join(cells).rstrip()))
+    more = len(found) - MOST_ROWS
+    if more > 0:
+        click.echo(f"and {more} more: give more words, or --format json")
+    for note, codes in notes.items():
+        names = ", ".join(codes[:6]) + (f" and {len(codes) - 6} more" if len(codes) > 6 else "")
+        click.echo(f"  {names}: {note}")
+    if len({(hit.used["basis"], hit.used["accounting"]) for hit in found if hit.used is not None}) > 1:
+        click.echo("  Figures of different basis or accounting count different things: do not compare them.")
+    click.echo()
+    click.echo(f"{len(found)} places have {text!r}; one in detail: carbonmon regions {found[0].code}")
+
+
+def _figures(row: Row) -> tuple[str, str, str, str]:
+    return f"{float(row['intensity_gco2eq_per_kwh']):.5g}", row["basis"], row["accounting"], row["data_year"]
+
+
+def _short_note(hit: Hit) -> str:
+    """Why the figure of a list deserves a second look; the details say more."""
+    used = hit.used
+    if used is None:
+        return "no figure that may be used: a wider zone's stands in"
+    if int(used["data_year"]) <= 2019:
+        return f"data of {used['data_year']}: the grid may have changed since"
+    if used["zone_type"] == "bidding_zone" and float(used["note"].partition("%")[0]) < 90:
+        return "a lower bound: part of the generation is not covered"
+    return ""
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _show_one(hit: Hit, region: Region, places: list[Hit]) -> None:
+    intensity = region.intensity
+    kind, _ = _KINDS.get(hit.kind, ("cloud region", ""))
+    click.echo(encodable(f"{hit.code}  {region.name}  ({kind})"))
+    used = hit.used
+    gases = f", {used['gases']}" if used is not None else ""
+    what = f"{intensity.basis}, {intensity.accounting}{gases}, data of {intensity.year}"
+    lines = [("intensity", f"{intensity.g_per_kwh:.5g} gCO2e/kWh: {what}")]
+    if intensity.zone != hit.code:
+        lines.append(("figure of", intensity.zone))
+    lines.append(("source", intensity.source if used is None else _source(used)))
+    if region.cloud:
+        lines += _cloud_lines(hit.row, region)
+    if region.note:
+        lines.append(("note", region.note))
+    lines += [("also known", f"{_other(row)}, not used") for row in hit.figures if row is not used]
+    if not region.cloud:
+        lines += _related(hit, places)
+    lines.append(("use it", f"carbonmon run --region {hit.code} -- COMMAND"))
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        click.echo(encodable(f"  {label:<{width}}  {text}"))
+
+
+def _source(row: Row) -> str:
+    return f"{row['source']}, published {row['source_year']}, {row['licence']}, {row['source_url']}"
+
+
+def _other(row: Row) -> str:
+    g_per_kwh, basis, accounting, year = _figures(row)
+    note = f" ({row['note']})" if row["note"] else ""
+    return (
+        f"{g_per_kwh} gCO2e/kWh: {basis}, {accounting}, {row['gases']}, data of {year}, {row['source']}{note}"
+    )
+
+
+def _cloud_lines(row: Row, region: Region) -> Iterator[tuple[str, str]]:
+    if region.pue_note:
+        yield "PUE", f"{region.pue_note.removeprefix('PUE ')}; --pue region or --pue provider applies it"
+    else:
+        yield "PUE", "none stated; --pue world applies the mean of data centres"
+    if row["provider_gco2_per_kwh_2024"]:
+        share = f", {row['provider_cfe_2024']} of it carbon-free" if row["provider_cfe_2024"] else ""
+        own = float(row["provider_gco2_per_kwh_2024"])
+        yield "own figure", f"{own:g} gCO2e/kWh in 2024, by {row['provider']}{share}"
+    if region.em_zone:
+        yield "live", f"{region.em_zone} is Electricity Maps' name of its grid"
+
+
+def _related(hit: Hit, places: list[Hit]) -> Iterator[tuple[str, str]]:
+    """Cloud regions in a zone, and zones in a country."""
+    inside = [other.code for other in places if ":" in other.code and other.row["zone"] == hit.code]
+    if hit.kind == "country":
+        inside = [o.code for o in places if ":" in o.code and o.row["country_iso2"] == hit.code]
+        parts = [o.code for o in places if ":" not in o.code and o.row["iso_alpha2"] == hit.code != o.code]
+        if parts:
+            yield "parts", _some(parts)
+    if inside:
+        yield "clouds here", _some(inside)
+
+
+def _some(codes: list[str], most: int = 8) -> str:
+    return ", ".join(codes[:most]) + (f" and {len(codes) - most} more" if len(codes) > most else "")
+
+
+def _document(hit: Hit, region: Region) -> dict[str, Any]:
+    intensity = region.intensity
+    used = hit.used
+    cloud = None
+    if region.cloud is not None:
+        own = hit.row["provider_gco2_per_kwh_2024"]
+        cloud = {
+            "provider": region.cloud[0],
+            "region": region.cloud[1],
+            "zone": region.zone,
+            "region_pue": region.region_pue,
+            "provider_pue": region.provider_pue,
+            "provider_g_per_kwh_2024": float(own) if own else None,
+            "em_zone": region.em_zone or None,
+        }
+    return {
+        "code": hit.code,
+        "name": region.name,
+        "type": "cloud_region" if cloud else hit.kind,
+        "g_per_kwh": intensity.g_per_kwh,
+        "zone": intensity.zone,
+        "basis": intensity.basis,
+        "accounting": intensity.accounting,
+        "gases": used["gases"] if used is not None else None,
+        "year": intensity.year,
+        "source": intensity.source,
+        "licence": used["licence"] if used is not None else None,
+        "url": used["source_url"] if used is not None else None,
+        "note": region.note or None,
+        "cloud": cloud,
+        "alternatives": [
+            {
+                "g_per_kwh": float(row["intensity_gco2eq_per_kwh"]),
+                "basis": row["basis"],
+                "accounting": row["accounting"],
+                "gases": row["gases"],
+                "year": int(row["data_year"]),
+                "source": row["source"],
+                "note": row["note"] or None,
+            }
+            for row in hit.figures
+            if row is not used
+        ],
+    }

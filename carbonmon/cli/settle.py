@@ -1,0 +1,263 @@
+"""`carbonmon settle`: a run's carbon reckoned again, with what the grid really was."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from carbonmon_exporters.document import rfc3339
+from carbonmon_exporters.figures import (
+    GRAMS,
+    MASS_UNITS,
+    energy_text,
+    figure,
+    percent_text,
+    range_text,
+    unit_of,
+)
+from carbonmon_exporters.strings import encodable, one_line
+from carbonmon_exporters.summary import FILE_NAME, write_summary
+
+from carbonmon import plugins, runfolder, settling
+from carbonmon.cli import options
+from carbonmon.errors import ConfigError
+from carbonmon.grid.history import history
+from carbonmon.grid.regions import resolve
+from carbonmon.grid.sources import TABLE, LoadSource, open_sources
+from carbonmon.ports import Http
+from carbonmon.recovery import read_checkpoint
+from carbonmon.settling import Origin, Settlement
+from carbonmon.summaries import summary_of
+from carbonmon.timefile import read_timefile
+from carbonmon.timeline import Timeline
+
+MOST_HOLES_SHOWN = 3
+MOST_PHASES_SHOWN = 12
+
+Known = tuple[Timeline, Mapping[str, Origin], Sequence[str]]
+"""What is known of a stretch of time, by the note of a slot whose figure it is, and remarks."""
+
+
+class Unreachable(click.ClickException):
+    """No source told anything: not the user's mistake, and worth another try later."""
+
+
+class FromFile:
+    """The figures of the user's file, whatever the time."""
+
+    def __init__(self, path: Path, region: str | None) -> None:
+        found = read_timefile(path)
+        zone = found.zone if region is None else resolve(region).zone
+        self._known: Known = found.timeline, {"": Origin(zone, f"file {path.name}", found.basis)}, ()
+
+    def known(self, start_s: float, end_s: float) -> Known:
+        return self._known
+
+
+class FromGrid:
+    """What live sources tell of the past, best first."""
+
+    def __init__(
+        self, names: Sequence[str], region: str | None, load: LoadSource, http: Http | None = None
+    ) -> None:
+        self._sources = open_sources(names, region, os.environ, load)
+        if http is None:
+            from carbonmon.grid.http import LiveHttp
+
+            http = LiveHttp()
+        self._http = http
+
+    def known(self, start_s: float, end_s: float) -> Known:
+        timeline, remarks = history(self._sources, self._http, start_s, end_s, time.time())
+        if not timeline.slots:
+            raise Unreachable("; ".join(remarks) or "the sources know nothing of that time")
+        origins = {
+            str(place): Origin(source.zone, source.name, source.basis, source.accounting)
+            for place, source in enumerate(self._sources)
+        }
+        return timeline, origins, remarks
+
+
+@click.command("settle")
+@options.with_options("region", "intensity-file", "grid", *options.REPORT_OPTIONS)
+@click.option("--fill", is_flag=True, help="Where nothing is known, keep the figure of the moment.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What to print.",
+)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.pass_context
+def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool, **values: Any) -> None:
+    """Reckon a run's carbon again, with what the grid really was.
+
+    RUN is a run's folder, its summary.json, or an id under the output folder. The energy of each minute meets
+    the intensity of that minute, from a file or from what a source tells of the past. The result goes beside
+    the live figure into summary.json, which keeps both; a run that still goes on is only shown.
+    """
+    options.set_up_log(values["log_level"], values["log_format"])
+    try:
+        figures = _figures(ctx, values["intensity_file"], values["grid"], values["region"])
+        folders = [_folder(run, values["output"]) for run in runs]
+        results = [settle_run(folder, figures, fill) for folder in folders]
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    if form == "json":
+        document = results[0] if len(results) == 1 else results
+        click.echo(encodable(json.dumps(document, indent=2, ensure_ascii=False)))
+    else:
+        click.echo(encodable("".join(map(_text, results))), nl=False)
+
+
+def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[str, Any]:
+    """Settle the run of a folder and write its summary; returns what there is to show."""
+    summary = summary_of(folder)
+    if summary["state"] == "estimated":
+        raise ConfigError(f"{folder}: an estimate has no time of its own: there is nothing to settle")
+    end_s = settling.unix_s(summary["run"]["ended_at"]) if summary["state"] == "final" else None
+    if end_s is None:
+        end_s = read_checkpoint(folder).snapshot.at_s
+    stretches, remarks = settling.read_stretches(folder, summary, end_s)
+    timeline, origins, more = figures.known(stretches[0].start_s, stretches[-1].end_s)
+    result = settling.settle(stretches, timeline, summary["carbon"]["pue"])
+    if result.holes and not fill:
+        raise ConfigError(_holes_text(folder, result))
+    at = rfc3339(time.time()) or ""
+    settled = settling.describe(result, summary, origins, [*remarks, *more], at)
+    written = summary["state"] != "running"
+    if written:
+        _write(folder, summary, settled)
+    live_g = summary["carbon"]["emissions_g"]
+    difference_g = settled["emissions_g"] - live_g
+    return {
+        "run": summary["run"]["id"],
+        "folder": str(folder),
+        "state": summary["state"],
+        "written": written,
+        "energy_j": result.energy_j,
+        "live": summary["carbon"],
+        "settled": settled,
+        "difference_g": difference_g,
+        "difference_ratio": difference_g / live_g if live_g else None,
+        "phases": _by(result, 0),
+        "components": {name: grams for name, grams in _by(result, 1).items() if name},
+    }
+
+
+def _write(folder: Path, summary: Mapping[str, Any], settled: Mapping[str, Any]) -> None:
+    """Replace the summary by one with what is settled right behind the live figure."""
+    document: dict[str, Any] = {}
+    for key, value in summary.items():
+        if key != "settled":
+            document[key] = value
+        if key == "carbon":
+            document["settled"] = settled
+    try:
+        write_summary(folder, document)
+    except OSError as error:
+        path = folder / FILE_NAME
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _figures(
+    ctx: click.Context, path: Path | None, grid: tuple[str, ...] | None, region: str | None
+) -> FromFile | FromGrid:
+    """Where the figures come from; what stands on the command line goes before environment and file."""
+    typed = {
+        name: ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        for name in ("intensity_file", "grid")
+    }
+    if path is not None and grid and typed["intensity_file"] is not typed["grid"]:
+        path, grid = (path, None) if typed["intensity_file"] else (None, grid)
+    if path is not None and grid:
+        raise ConfigError("--intensity-file and --grid exclude one another: settle with one of them")
+    if path is not None:
+        return FromFile(path, region)
+    names = tuple(name for name in grid or () if name != TABLE)
+    if grid and TABLE in grid and (typed["grid"] or not names):
+        raise ConfigError(
+            "--grid: 'table' is a mean of a year and not what the grid was; leave it out, or give --fill"
+        )
+    if not names:
+        raise ConfigError("what was the grid like? give --intensity-file FILE, or --grid SOURCE")
+    load: LoadSource = partial(plugins.load, "carbonmon.grid")
+    return FromGrid(names, region, load)
+
+
+def _folder(run: str, output: Path) -> Path:
+    path = Path(run)
+    try:
+        if path.name == FILE_NAME:
+            return path.parent
+        return path if path.is_dir() else runfolder.find(output, run, "settle")
+    except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
+        raise ConfigError(f"settle: {run!r:.60} cannot be looked up: {error}") from None
+
+
+def _by(result: Settlement, part: int) -> dict[str, float]:
+    """Grams by phase (0) or by component (1)."""
+    sums: dict[str, float] = {}
+    for key, grams in result.emissions_g.items():
+        sums[key[part]] = sums.get(key[part], 0.0) + grams
+    return {name: max(0.0, grams) for name, grams in sums.items()}
+
+
+def _holes_text(folder: Path, result: Settlement) -> str:
+    shown = [f"{_time_text(start_s)} to {_time_text(end_s)}" for start_s, end_s in result.holes]
+    more = f" and {len(shown) - MOST_HOLES_SHOWN} times more" if len(shown) > MOST_HOLES_SHOWN else ""
+    part = percent_text(result.filled_j / result.energy_j)
+    return (
+        f"{folder}: nothing is known of {', '.join(shown[:MOST_HOLES_SHOWN])}{more}, when {part} of the "
+        "energy was drawn; name a source that knows, or give --fill to keep the live figure there"
+    )
+
+
+def _time_text(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _text(result: Mapping[str, Any]) -> str:
+    """Both figures, one below the other."""
+    live, settled = result["live"], result["settled"]
+    unit = unit_of(max(live["emissions_g"], settled["emissions_g"]), MASS_UNITS)
+    rows = [_row(name, carbon, unit) for name, carbon in (("live", live), ("settled", settled))]
+    width = max(len(row[1]) for row in rows)
+    lines = [f"carbonmon: run {one_line(result['run'], 64)}, {energy_text(result['energy_j'])}"]
+    lines += [one_line(f"  {name:10} {grams:{width}}  {origin}", 160) for name, grams, origin in rows]
+    lines.append(f"  difference {_difference(result['difference_g'], result['difference_ratio'], unit)}")
+    if len(result["phases"]) > 1:
+        ordered = sorted(result["phases"].items(), key=lambda item: item[1], reverse=True)
+        lines += [
+            f"  phase      {one_line(name, 40)}  {figure(grams / GRAMS[unit])} {unit} CO2e"
+            for name, grams in ordered[:MOST_PHASES_SHOWN]
+        ]
+    if settled["intensity"]["note"]:
+        lines.append(one_line(f"  note       {settled['intensity']['note']}", 400))
+    if not result["written"]:
+        lines.append("  the run still goes on: this is what it has by now, and nothing was written")
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _difference(grams: float, ratio: float | None, unit: str) -> str:
+    if abs(ratio if ratio is not None else grams) < 1e-6:
+        return "none"
+    share = "" if ratio is None else f" ({100 * abs(ratio):.1f} %)"
+    return f"{'−' if grams < 0 else '+'}{figure(abs(grams) / GRAMS[unit])} {unit}{share}"
+
+
+def _row(name: str, carbon: Mapping[str, Any], unit: str) -> tuple[str, str, str]:
+    now = carbon["intensity"]
+    mean = "" if now["mean_g_per_kwh"] is None else f"{figure(now['mean_g_per_kwh'])} g CO2e/kWh: "
+    origin = ", ".join(str(now[key]) for key in ("zone", "source", "kind", "basis") if now.get(key))
+    span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
+    return name, f"{figure(carbon['emissions_g'] / GRAMS[unit])} {unit} CO2e ({span})", f"{mean}{origin}"

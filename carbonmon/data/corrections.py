@@ -1,0 +1,68 @@
+"""Corrections of source data: cells that the tables have otherwise than their sources, and by what source.
+
+A correction holds only while the source still says what it corrects: `old`. A source that has mended
+itself, or says a third thing, is left as it is. Column `*` takes out the whole row that `old` shows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from carbonmon.data.table import Record, Table
+
+WHOLE_ROW = "*"
+
+State = Literal["applied", "already so", "outdated"]
+
+
+class Outcome(NamedTuple):
+    """What became of one correction; `note` says for people why it was not applied."""
+
+    state: State
+    note: str = ""
+
+
+def apply(corrections: Table, tables: Mapping[str, Table]) -> list[Outcome]:
+    """Change the tables that are there as the corrections say; the outcomes are in their order."""
+    index: dict[tuple[str, str], list[Record]] = {}
+    for table in tables.values():
+        for record in table.records:
+            index.setdefault((table.name, table.key(record)), []).append(record)
+    outcomes = []
+    for correction in corrections.records:
+        name = correction.row["table"]
+        if name in tables:
+            found = index.get((name, correction.row["key"]), [])
+            outcomes.append(_apply_one(correction, tables[name], found))
+    return outcomes
+
+
+def _apply_one(correction: Record, table: Table, found: list[Record]) -> Outcome:
+    row = correction.row
+    where = f"{correction.place.path.name}, line {correction.place.line}: {row['table']}: {row['key']}"
+    if row["column"] == WHOLE_ROW:
+        gone = [record for record in found if _line(table, record) == row["old"]]
+        for record in gone:
+            table.records.remove(record)
+            found.remove(record)
+        return Outcome("applied" if gone else "already so")
+    if not found:
+        return Outcome("outdated", f"{where} is no row of the table any more")
+    for record in found:
+        if record.row[row["column"]] == row["old"]:
+            record.row[row["column"]] = row["new"]
+            return Outcome("applied")
+    says = found[0].row[row["column"]]
+    if says == row["new"]:
+        return Outcome("already so")
+    return Outcome("outdated", f"{where}: {row['column']} is {says!r:.60} now, neither old nor new")
+
+
+def _line(table: Table, record: Record) -> str:
+    """The row as it stands in the file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(record.row[column] for column in table.format.columns)
+    return text.getvalue()

@@ -1,0 +1,132 @@
+"""What live sources said, kept on disk for the next run and for others at the same time.
+
+One JSON file for each source, zone and kind of figure. Nothing depends on it: a file that is damaged, of
+another version or somebody else's, and a folder that cannot be written, cost a request and nothing more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from carbonmon.files import read_file, replace_file
+from carbonmon.ports import GridSource
+from carbonmon.timeline import Slot, Timeline
+
+log = logging.getLogger(__name__)
+
+SCHEMA = "carbonmon.grid-cache/1"
+LIMIT_BYTES = 4 << 20
+HIGHEST_G_PER_KWH = 5000.0
+_CLOCK_SLACK_S = 60.0
+"""Clocks of machines that share a home folder differ a little."""
+
+
+class Kept(NamedTuple):
+    """What a source said until `asked_s`, and when it is to be asked again; Unix times."""
+
+    timeline: Timeline
+    asked_s: float
+    due_s: float
+
+
+class Cache:
+    """The files in one folder; without a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def load(self, source: GridSource, now_s: float) -> Kept | None:
+        """What is kept of a source, None where there is nothing that can be believed."""
+        if self._folder is None:
+            return None
+        path = self._folder / _file_name(source)
+        try:
+            if path.stat().st_uid not in (os.geteuid(), 0):
+                raise ValueError("it is another user's")
+            found = json.loads(read_file(path, LIMIT_BYTES))
+            kept = _kept(found, source)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            log.debug("%s: not used: %s", path, error)
+            return None
+        # A clock that was set back: the future knows nothing of when to ask.
+        return kept if kept.asked_s <= now_s + _CLOCK_SLACK_S else None
+
+    def save(self, source: GridSource, kept: Kept) -> None:
+        """Keep what a source said; if that fails it is asked again, and nothing else happens."""
+        if self._folder is None:
+            return
+        path = self._folder / _file_name(source)
+        document = {
+            "schema": SCHEMA,
+            **_identity(source),
+            "asked_s": kept.asked_s,
+            "due_s": kept.due_s,
+            "slots": kept.timeline.slots,
+        }
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(path, json.dumps(document, ensure_ascii=True, allow_nan=False).encode())
+            path.chmod(0o600)
+        except (OSError, ValueError) as error:
+            log.debug("%s: not written: %s", path, error)
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path | None:
+    """Where a user's caches are by the XDG Base Directory Specification; None where nobody can tell."""
+    base = environ.get("XDG_CACHE_HOME", "")
+    if base.startswith("/"):  # the specification has relative paths ignored
+        return Path(base) / "carbonmon"
+    home = environ.get("HOME", "")
+    return Path(home) / ".cache" / "carbonmon" if home.startswith("/") else None
+
+
+def check_slot(slot: Any) -> Slot:
+    """A slot whose parts are what they should be; raises ValueError or TypeError for others."""
+    start_s, end_s, value, kind, note = slot
+    numbers = float(start_s), float(end_s), float(value)
+    if (
+        not all(map(isfinite, numbers))
+        or not 0 <= numbers[2] <= HIGHEST_G_PER_KWH
+        or numbers[0] >= numbers[1]
+    ):
+        raise ValueError("a slot holds impossible numbers")
+    if kind not in ("live", "forecast", "fixed") or not isinstance(note, str):
+        raise ValueError("a slot has no kind or no note")
+    return Slot(*numbers, kind, note[:200])
+
+
+def _kept(found: Any, source: GridSource) -> Kept:
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise ValueError("it is of another version")
+    if any(found.get(key) != value for key, value in _identity(source).items()):
+        raise ValueError("it is of another source")
+    asked_s, due_s = float(found["asked_s"]), float(found["due_s"])
+    if not (isfinite(asked_s) and isfinite(due_s)):
+        raise ValueError("it holds impossible times")
+    return Kept(Timeline(check_slot(slot) for slot in found["slots"]), asked_s, due_s)
+
+
+def _identity(source: GridSource) -> dict[str, str | None]:
+    return {
+        "source": source.name,
+        "zone": source.zone,
+        "basis": source.basis,
+        "accounting": source.accounting,
+    }
+
+
+def _file_name(source: GridSource) -> str:
+    """A name for people, with a sum that tells apart what looks the same in it."""
+    whole = "\n".join(str(value) for value in _identity(source).values())
+    shown = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{source.name}-{source.zone}")[:60]
+    return f"{shown}-{zlib.crc32(whole.encode('utf-8', 'replace')):08x}.json"

@@ -1,0 +1,89 @@
+"""Energinet's Energi Data Service: average intensity of western (DK1) and eastern Denmark (DK2), 5 minutes.
+
+No key. Data sets CO2Emis (the past until now) and CO2EmisProg (at least the next 9 hours). Their pages say:
+CO2 of electricity *consumed*, from the emissions of each power station, its production, and the exchange with
+neighbours; where a station makes heat as well, that takes its fuel at an efficiency of 125 %. So the basis is
+direct and the accounting consumption. They are updated about every quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from carbonmon.errors import ConfigError
+from carbonmon.grid import payload
+from carbonmon.grid.http import base_url
+from carbonmon.ports import GridSettings, GridSource, Http
+from carbonmon.timeline import Slot
+
+URL = "https://api.energidataservice.dk"
+AREAS = ("DK1", "DK2")
+_LONGEST_SPAN_S = 7 * 86_400.0
+_DANISH_S = 7200.0
+"""`start` and `end` are Danish time, an hour or two after UTC: more is asked for than is needed."""
+
+
+class Dk:
+    """What `GridSource` says, for one price area of Denmark."""
+
+    name = "dk"
+    basis: str | None = "direct"
+    accounting: str | None = "consumption"
+    is_marginal = False
+    slot_s = 300.0
+    lag_s = 1800.0
+
+    def __init__(self, area: str, url: str) -> None:
+        self.zone = area
+        self._url = url
+
+    def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
+        params = {"sort": "Minutes5UTC DESC", "limit": "12"}
+        return payload.in_order(self._slots(http, "CO2Emis", params, "live"))
+
+    def history(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        return payload.within(self._span(http, "CO2Emis", start_s, end_s, "live"), start_s, end_s)
+
+    def forecast(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        return payload.within(self._span(http, "CO2EmisProg", start_s, end_s, "forecast"), start_s, end_s)
+
+    def _span(self, http: Http, dataset: str, start_s: float, end_s: float, kind: str) -> Iterator[Slot]:
+        for from_s, to_s in payload.spans(start_s, end_s, _LONGEST_SPAN_S, self.slot_s):
+            params = {
+                "start": payload.utc_text(from_s, "%Y-%m-%dT%H:%M"),
+                "end": payload.utc_text(to_s + _DANISH_S, "%Y-%m-%dT%H:%M"),
+                "sort": "Minutes5UTC ASC",
+                "limit": "0",  # no limit
+            }
+            yield from self._slots(http, dataset, params, kind)
+
+    def _slots(self, http: Http, dataset: str, params: Mapping[str, str], kind: str) -> Iterator[Slot]:
+        wanted = {"filter": json.dumps({"PriceArea": [self.zone]}, separators=(",", ":"))}
+        found = payload.json_object(http.get_json(f"{self._url}/dataset/{dataset}", {**wanted, **params}))
+        for row in payload.json_objects(found, "records"):
+            payload.expect(row, "PriceArea", self.zone)
+            value = payload.g_per_kwh(row, "CO2Emission")
+            start_s = payload.unix_s(row, "Minutes5UTC", is_utc=True)
+            if value is not None:
+                yield Slot(start_s, start_s + self.slot_s, value, kind)
+
+
+def open_source(settings: GridSettings) -> GridSource:
+    """The source of the price area that the user named; raises ConfigError for Denmark as a whole."""
+    # A cloud region in Denmark lies in one area, which Electricity Maps' name of its grid tells.
+    named = settings.zone or next(
+        (zone for zone in (settings.em_zone, settings.region) if zone and zone.startswith("DK-")), ""
+    )
+    area = named.upper().removeprefix("DK-")
+    if area in AREAS:
+        return Dk(area, base_url(settings.environ, "CARBONMON_DK_URL", URL))
+    if settings.zone:
+        problem = f"{settings.zone!r:.60} is no price area of Denmark"
+    elif settings.region in (None, "DK"):
+        problem = "Denmark has two grids"
+    else:
+        problem = f"dk tells of Denmark, and the region is {settings.region}"
+    raise ConfigError(
+        f"--grid: {problem}; give dk:DK1 for Jutland and Funen, or dk:DK2 for Zealand and the east"
+    )

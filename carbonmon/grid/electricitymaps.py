@@ -1,0 +1,154 @@
+"""Electricity Maps, API v3: average intensity of most grids of the world; lifecycle, consumption.
+
+Hourly, in some zones by 5 or 15 minutes. The figure of the current hour is mostly an estimate, which the
+slot's note says. A free key may ask `latest` and `history` (the last 24 hours) for one zone; the past beyond
+that and forecasts belong to other plans. Source of the format: the provider's API reference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from carbonmon import keys
+from carbonmon.errors import ConfigError, FetchError
+from carbonmon.grid import payload
+from carbonmon.grid.http import base_url
+from carbonmon.ports import GridSettings, GridSource, Http
+from carbonmon.timeline import Slot, Timeline
+
+URL = "https://api.electricitymaps.com/v3"
+LONGEST_PAST_S = 10 * 86_400.0
+_HORIZONS_H = (24, 48, 72)
+_SLOT_S = {"hourly": 3600.0, "15_minutes": 900.0, "5_minutes": 300.0}
+_NOT_OURS = frozenset(("http_401", "http_403", "http_404", "empty"))
+"""Why a key does not get an answer of another endpoint."""
+
+_ZONE = re.compile(r"[A-Z]{2,3}(-[A-Z0-9]{1,6}){0,3}")
+_SAME = re.compile(
+    r"[A-Z]{2}|SE-SE[1-4]|NO-NO[1-5]|DK-DK[12]|CA-(AB|BC|MB|NB|NS|NT|NU|ON|PE|QC|SK|YT)"
+    r"|AU-(NSW|NT|QLD|SA|TAS|VIC)"
+)
+"""Zones of our table that are Electricity Maps' as well."""
+_METHOD = re.compile(r"[A-Za-z0-9_ -]{1,60}")
+
+
+class ElectricityMaps:
+    """What `GridSource` says, for one zone of Electricity Maps."""
+
+    name = "electricitymaps"
+    basis: str | None = "lifecycle"
+    accounting: str | None = "consumption"
+    is_marginal = False
+    slot_s = 3600.0
+    lag_s = 1800.0
+    """An hour's first figure may come some minutes late; after half an hour the last one is a stale one."""
+
+    def __init__(self, zone: str, token: keys.Key, url: str) -> None:
+        self.zone = zone
+        self._token = token
+        self._url = f"{url}/carbon-intensity"
+
+    def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
+        found = self._ask(http, "latest")
+        return payload.in_order(self._slots([found], found))
+
+    def history(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        recent: Sequence[Slot] = ()
+        try:
+            found = self._ask(http, "history")
+            rows = payload.json_objects(found, "history")
+            recent = payload.within(self._slots(rows, found), start_s, end_s)
+        except FetchError as error:
+            if error.reason not in _NOT_OURS:
+                raise
+        if not Timeline(recent).holes(start_s, end_s):
+            return recent
+        try:
+            older = payload.within(self._past(http, start_s, end_s), start_s, end_s)
+        except FetchError as error:
+            if not recent or error.reason not in _NOT_OURS:
+                raise
+            return recent
+        return Timeline(recent).merged(older).slots
+
+    def forecast(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        hours = (end_s - start_s) / 3600
+        more = {}
+        if hours > _HORIZONS_H[0]:
+            horizon = next((known for known in _HORIZONS_H if known >= hours), _HORIZONS_H[-1])
+            more = {"horizonHours": str(horizon)}
+        found = self._ask(http, "forecast", more)
+        rows = payload.json_objects(found, "forecast")
+        return payload.within(self._slots(rows, found, "forecast"), start_s, end_s)
+
+    def _past(self, http: Http, start_s: float, end_s: float) -> Iterator[Slot]:
+        for from_s, to_s in payload.spans(start_s, end_s, LONGEST_PAST_S, self.slot_s):
+            span = {"start": payload.utc_text(from_s), "end": payload.utc_text(to_s)}
+            found = self._ask(http, "past-range", span)
+            yield from self._slots(payload.json_objects(found, "data"), found)
+
+    def _ask(self, http: Http, what: str, more: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        # Without disableCallerLookup an unknown zone is answered with that of the caller's address.
+        params = {"zone": self.zone, "emissionFactorType": "lifecycle", "disableCallerLookup": "true"}
+        headers = {"auth-token": self._token.reveal()}
+        found = payload.json_object(http.get_json(f"{self._url}/{what}", {**params, **(more or {})}, headers))
+        payload.expect(found, "zone", self.zone)
+        return found
+
+    def _slots(
+        self, rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any], kind: str = "live"
+    ) -> Iterator[Slot]:
+        """The rows as slots; zone, basis and length are the row's own, or those of the whole answer."""
+        for row in rows:
+            if "zone" in row:
+                payload.expect(row, "zone", self.zone)
+            if "emissionFactorType" in row:
+                payload.expect(row, "emissionFactorType", "lifecycle")
+            length = row.get("temporalGranularity", found.get("temporalGranularity", "hourly"))
+            slot_s = _SLOT_S.get(length) if isinstance(length, str) else None
+            if slot_s is None:
+                raise payload.garbage("'temporalGranularity' is none that was asked for")
+            value = payload.g_per_kwh(row, "carbonIntensity")
+            start_s = payload.unix_s(row, "datetime")
+            if value is not None:
+                yield Slot(start_s, start_s + slot_s, value, kind, _note(row))
+
+
+def open_source(settings: GridSettings) -> GridSource:
+    """The source of the user's zone; raises ConfigError without a zone that it knows, and without a key."""
+    zone = settings.zone.upper() or settings.em_zone or _same(settings.region)
+    if _ZONE.fullmatch(zone) is None:
+        raise ConfigError(
+            f"--grid: {settings.zone!r:.60} is no zone of Electricity Maps; give one like "
+            "electricitymaps:DE or electricitymaps:US-CAL-CISO"
+        )
+    url = base_url(settings.environ, "CARBONMON_ELECTRICITYMAPS_URL", URL)
+    return ElectricityMaps(
+        zone, keys.find_key(keys.ELECTRICITYMAPS_TOKEN, settings.environ, "electricitymaps"), url
+    )
+
+
+def _same(region: str | None) -> str:
+    """The zone that is called as the region of our table; raises ConfigError if there is none."""
+    if region is None:
+        raise ConfigError(
+            "--grid: electricitymaps needs a place; give --region FR, or a zone: --grid electricitymaps:FR"
+        )
+    if _SAME.fullmatch(region) is None or region == "EU":
+        raise ConfigError(
+            f"--grid: Electricity Maps has no zone for the region {region}; name one in its own words, "
+            "country, area and grid operator: --grid electricitymaps:US-CAL-CISO"
+        )
+    return region
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    """What the provider says of how it knows a figure."""
+    if row.get("isEstimated") is not True:
+        return ""
+    method = row.get("estimationMethod")
+    if isinstance(method, str) and _METHOD.fullmatch(method):
+        return f"estimated by the provider ({method})"
+    return "estimated by the provider"

@@ -1,0 +1,43 @@
+"""Carbon intensity from a user's own file of figures over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from carbonmon.errors import ConfigError
+from carbonmon.grid.chain import Chain, Link
+from carbonmon.grid.standing import standing
+from carbonmon.model import Intensity
+from carbonmon.ports import IntensityProvider, IntensitySettings
+from carbonmon.timefile import read_timefile
+
+
+class FileProvider:
+    """The file's figures; where it has none the last one for 2 h, as `stale`, and then the annual figure."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    def intensity_at(self, wall_s: float) -> Intensity:
+        return self._chain.at(wall_s).intensity
+
+    def mean_at(self, start_s: float, end_s: float) -> Intensity:
+        return self._chain.mean(start_s, end_s)
+
+    def fetch_errors(self) -> Sequence[tuple[str, str, int]]:
+        return ()
+
+    def close(self) -> None:
+        pass
+
+
+def open_provider(settings: IntensitySettings) -> IntensityProvider:
+    """The provider of the settings' file, read once; raises ConfigError for what is wrong with it."""
+    if settings.file is None:
+        raise ConfigError("no file of carbon intensities was given: give one, --intensity-file FILE")
+    found = read_timefile(settings.file)
+    region = standing(settings.region)
+    zone = found.zone if settings.region is None else region.zone
+    name = f"file {settings.file.name}"
+    link = Link(found.timeline, name, zone, found.basis)
+    return FileProvider(Chain([link], region.intensity, f"{name} has no figure for this time"))

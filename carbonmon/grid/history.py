@@ -1,0 +1,40 @@
+"""What live sources tell of the past, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from carbonmon.errors import FetchError
+from carbonmon.grid.cache import check_slot
+from carbonmon.ports import GridSource, Http
+from carbonmon.timeline import Timeline
+
+
+def history(
+    sources: Sequence[GridSource], http: Http, start_s: float, end_s: float, now_s: float
+) -> tuple[Timeline, list[str]]:
+    """What the sources know of a stretch of the past, each only where those before it know nothing.
+
+    The slots' notes are the places of their sources in the list. What failed is in the remarks.
+    """
+    timeline = Timeline()
+    remarks = []
+    for place, source in enumerate(sources):
+        holes = timeline.holes(start_s, max(end_s, start_s + 1.0))
+        if not holes:
+            break
+        from_s, to_s = holes[0][0] - source.slot_s, min(holes[-1][1] + source.slot_s, now_s)
+        try:
+            told = [check_slot(slot) for slot in source.history(http, from_s, to_s)]
+            older = Timeline(slot._replace(note=str(place)) for slot in told)
+        except FetchError as error:
+            remarks.append(f"{source.name} did not tell: {error} ({error.reason})")
+            continue
+        except (ValueError, TypeError, OverflowError):
+            remarks.append(f"{source.name} told impossible figures (garbage)")
+            continue
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a third party's code may raise anything)
+            remarks.append(f"{source.name} did not tell: {type(error).__name__} in its own code (bug)")
+            continue
+        timeline = older.merged(timeline.slots)
+    return timeline, remarks

@@ -1,0 +1,60 @@
+"""Carbon intensity from live sources, best first, with the annual figure as the last resort."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from carbonmon.errors import ConfigError
+from carbonmon.grid.cache import Cache, cache_folder
+from carbonmon.grid.refresh import Refresher
+from carbonmon.grid.sources import open_sources, without_table
+from carbonmon.grid.standing import standing
+from carbonmon.model import Intensity
+from carbonmon.ports import Http, IntensityProvider, IntensitySettings
+
+
+class LiveProvider:
+    """What the refresher knows at the moment; the first question starts it. No answer waits for anything."""
+
+    def __init__(self, refresher: Refresher) -> None:
+        self._refresher = refresher
+        self._started = False
+
+    def intensity_at(self, wall_s: float) -> Intensity:
+        self._start()
+        return self._refresher.chain.at(wall_s).intensity
+
+    def mean_at(self, start_s: float, end_s: float) -> Intensity:
+        self._start()
+        return self._refresher.chain.mean(start_s, end_s)
+
+    def fetch_errors(self) -> Sequence[tuple[str, str, int]]:
+        return self._refresher.errors
+
+    def close(self) -> None:
+        self._refresher.close()
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._refresher.start()
+
+
+def open_provider(
+    settings: IntensitySettings, http: Http | None = None, wall_s: Callable[[], float] = time.time
+) -> IntensityProvider:
+    """The provider of the settings' live sources; raises ConfigError for what is wrong with them.
+
+    What an earlier run left on disk is read now; the network is asked later, by a thread of its own.
+    """
+    names = without_table(settings.grid)
+    if settings.load_source is None or not settings.grid:
+        raise ConfigError("no live source was named: name one, --grid uk, or leave --grid out")
+    sources = open_sources(names, settings.region, settings.environ, settings.load_source)
+    if http is None and sources:
+        from carbonmon.grid.http import LiveHttp
+
+        http = LiveHttp()
+    cache = Cache(cache_folder(settings.environ))
+    return LiveProvider(Refresher(sources, http, cache, wall_s, standing(settings.region).intensity))

@@ -1,0 +1,108 @@
+"""The UK Carbon Intensity API of the system operator: average intensity by half-hours; direct, no key.
+
+Great Britain only, without Northern Ireland. The national figure is an estimate from metered generation with
+the imports of interconnectors; where it is not known yet (`actual` is null), and for regions always, what
+stands is the forecast. Source of the format: carbon-intensity.github.io/api-definitions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from carbonmon.errors import ConfigError
+from carbonmon.grid import payload
+from carbonmon.grid.http import base_url
+from carbonmon.ports import GridSettings, GridSource, Http
+from carbonmon.timeline import Slot
+
+URL = "https://api.carbonintensity.org.uk"
+LONGEST_SPAN_S = 14 * 86_400.0
+NOTE = "Great Britain without Northern Ireland"
+_REGIONS = range(1, 18)
+_POSTCODE = re.compile(r"[A-Z]{1,2}[0-9][A-Z0-9]?")
+
+
+class Uk:
+    """What `GridSource` says, for Great Britain (`GB`), one of its regions (`13`) or a postcode (`RG10`)."""
+
+    name = "uk"
+    basis: str | None = "direct"
+    accounting: str | None = "production"
+    is_marginal = False
+    slot_s = 1800.0
+    lag_s = 0.0
+
+    def __init__(self, zone: str, url: str) -> None:
+        self.zone = zone
+        self._url = url
+        self._place = ""
+        if zone != "GB":
+            self._place = f"/regionid/{zone}" if zone.isdecimal() else f"/postcode/{zone}"
+
+    def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
+        path = f"/regional{self._place}" if self._place else "/intensity"
+        return payload.in_order(self._slots(http.get_json(self._url + path)))
+
+    def history(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        return payload.within(self._span(http, start_s, end_s), start_s, end_s)
+
+    def forecast(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        return self.history(http, start_s, end_s)
+
+    def _span(self, http: Http, start_s: float, end_s: float) -> Iterator[Slot]:
+        base = f"{self._url}/regional" if self._place else self._url
+        for from_s, to_s in payload.spans(start_s, end_s, LONGEST_SPAN_S, self.slot_s):
+            span = "/".join(payload.utc_text(time_s, "%Y-%m-%dT%H:%MZ") for time_s in (from_s, to_s))
+            yield from self._slots(http.get_json(f"{base}/intensity/{span}{self._place}"))
+
+    def _slots(self, found: Any) -> Iterator[Slot]:
+        container = payload.json_object(found)
+        if self._place:
+            container = self._region(container)
+        for row in payload.json_objects(container, "data"):
+            intensity = payload.member(row, "intensity")
+            value = payload.g_per_kwh(intensity, "actual") if "actual" in intensity else None
+            kind = "live"
+            if value is None:
+                value, kind = payload.g_per_kwh(intensity, "forecast"), "forecast"
+            start_s, end_s = payload.unix_s(row, "from"), payload.unix_s(row, "to")
+            if value is not None:
+                yield Slot(start_s, end_s, value, kind, NOTE)
+
+    def _region(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The one region of an answer: in a list, or, when it was asked for a span, by itself."""
+        if isinstance(found.get("data"), list):
+            regions = payload.json_objects(found, "data")
+            if len(regions) != 1:
+                raise payload.garbage("'data' is not the one region")
+            region = regions[0]
+        else:
+            region = payload.member(found, "data")
+        if self.zone.isdecimal():
+            payload.expect(region, "regionid", int(self.zone))
+        else:
+            payload.expect(region, "postcode", self.zone)
+        return region
+
+
+def open_source(settings: GridSettings) -> GridSource:
+    """The source of Great Britain or of a place in it; raises ConfigError for any other place."""
+    zone = settings.zone.upper()
+    if not zone and settings.region not in (None, "GB"):
+        raise ConfigError(
+            f"--grid: uk tells of Great Britain, and the region is {settings.region}; leave one of them out"
+        )
+    if _POSTCODE.fullmatch(zone) and zone.startswith("BT"):
+        raise ConfigError(
+            "--grid: uk knows Great Britain only, and BT is in Northern Ireland; use --region GB"
+        )
+    is_region = zone.isascii() and zone.isdecimal() and len(zone) < 4 and int(zone) in _REGIONS
+    if zone not in ("", "GB") and not is_region and _POSTCODE.fullmatch(zone) is None:
+        raise ConfigError(
+            f"--grid: {settings.zone!r:.60} is no place that uk knows; give uk, a region's number uk:1 to "
+            "uk:17, or the first half of a postcode, uk:RG10"
+        )
+    zone = str(int(zone)) if is_region else zone or "GB"
+    return Uk(zone, base_url(settings.environ, "CARBONMON_UK_URL", URL))

@@ -1,0 +1,58 @@
+"""When the parts of a run were at work.
+
+Nodes work at the same time: a run lasted as long as at least one of them ran, and a phase as long as on the
+node that was longest in it. Parts of one node follow one another, so their times are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+Span = tuple[float, float]
+
+
+def span_s(run: Mapping[str, Any]) -> Span | None:
+    """Start and end of a run as Unix times; None where one is unknown."""
+    start_s, duration_s = _unix_s(run["started_at"]), run["duration_s"]
+    return None if start_s is None or duration_s is None else (start_s, start_s + duration_s)
+
+
+def together(one: Span | None, other: Span | None) -> bool:
+    """Whether two spans have a moment in common; unknown ones may have."""
+    if one is None or other is None:
+        return True
+    return max(one[0], other[0]) < min(one[1], other[1])
+
+
+def duration_s(runs: Sequence[Mapping[str, Any]]) -> float | None:
+    """Seconds in which at least one part ran; without its times, those of the host that ran longest."""
+    spans = [span_s(run) for run in runs]
+    known = sorted(span for span in spans if span is not None)
+    if len(known) < len(spans):
+        return longest_s((run["host"], run["duration_s"]) for run in runs)
+    seconds, until_s = 0.0, known[0][0]
+    for start_s, end_s in known:
+        seconds += max(0.0, end_s - max(start_s, until_s))
+        until_s = max(until_s, end_s)
+    return seconds
+
+
+def longest_s(durations: Iterable[tuple[str, float | None]]) -> float | None:
+    """The largest of the hosts' sums; None where a part of one is unknown."""
+    sums: dict[str, float] = {}
+    for host, seconds in durations:
+        if seconds is None:
+            return None
+        sums[host] = sums.get(host, 0.0) + seconds
+    return max(sums.values(), default=None)
+
+
+def _unix_s(text: str | None) -> float | None:
+    """None for an unknown time, and for one that is on no calendar."""
+    try:
+        moment = datetime.strptime(text or "", "%Y-%m-%dT%H:%M:%S.%fZ")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=timezone.utc).timestamp()

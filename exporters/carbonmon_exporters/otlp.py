@@ -1,0 +1,88 @@
+"""The exporter `otlp`: OpenTelemetry metrics, sent over HTTP to a collector or a database that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from carbonmon.errors import ConfigError
+from carbonmon.model import Snapshot
+from carbonmon.ports import Exporter, ExporterSettings
+from carbonmon_exporters.newborns import Newborns
+from carbonmon_exporters.pace import Pace
+from carbonmon_exporters.pusher import TIMEOUT_S, Parcel, Pusher, checked_url
+from carbonmon_exporters.strings import encodable
+
+PATH = "/v1/metrics"
+HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+
+
+def open_exporter(settings: ExporterSettings) -> Exporter:
+    """Make the exporter; raises ConfigError for a bad address, or where OpenTelemetry is not installed."""
+    hint = f"set {HEADERS}=Authorization=Basic%20… in the environment"
+    url = checked_url("otlp", settings.argument, "http://collector:4318", hint)
+    try:
+        return OtlpExporter(url if url.endswith(PATH) else url + PATH)
+    except ImportError as error:
+        raise ConfigError(
+            f"--exporter: otlp needs OpenTelemetry ({error}): pip install 'carbonmon[otlp]'"
+        ) from None
+
+
+class OtlpExporter:
+    """Sends all that a scrape would show: at the start, every 15 s, at each run's end and at the last."""
+
+    name = "otlp"
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        from carbonmon_exporters import otlpdata, otlplink
+
+        self._data = otlpdata
+        self._url = url
+        self._timeout_s = timeout_s
+        self._link = otlplink.Link(url, timeout_s)
+        self._origin: otlpdata.Origin | None = None
+        self._began_s: float | None = None
+        self._pace = Pace()
+        self._newborns = Newborns(hold_s=0.0)
+        self._pusher = Pusher(self.name, self._send)
+        self._latest: Callable[[], Snapshot] | None = None
+        self._is_closed = False
+
+    def start(self, latest: Callable[[], Snapshot]) -> str:
+        """Where the metrics are sent to; nothing is sent before the first checkpoint."""
+        self._latest = latest
+        self._began_s = latest().at_s
+        return f"sent to {self._url}"
+
+    def checkpoint(self, snapshot: Snapshot) -> None:
+        """Send soon if it is time; raises CarbonmonError while the collector takes nothing."""
+        chosen = self._pace.choose(snapshot, snapshot if self._latest is None else self._latest())
+        if chosen is not None:
+            self._pusher.offer(Parcel(chosen, is_last=False))
+        self._pusher.check()
+
+    def finish(self, final: Snapshot) -> None:
+        """Send the last totals; raises CarbonmonError if they do not arrive in time."""
+        self._pusher.finish(Parcel(final, is_last=True), self._timeout_s)
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._pusher.close()
+            self._link.close()
+
+    def _send(self, parcel: Parcel) -> None:
+        snapshot = parcel.snapshot
+        if self._origin is None:
+            self._origin = self._data.Origin(snapshot.version, None if snapshot.continued else self._began_s)
+        families = self._data.collect(snapshot)
+        over = {
+            encodable(run.info.id) for run in snapshot.runs if parcel.is_last or run.ended_at_s is not None
+        }
+        shown = self._newborns.at_zero(families, snapshot, over | {""} if parcel.is_last else over)
+        try:
+            self._link.send(self._data.metrics_data(snapshot, families, self._origin))
+        except Exception:
+            self._newborns.forget(shown)
+            raise
+        self._newborns.keep(snapshot)

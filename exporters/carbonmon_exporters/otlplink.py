@@ -1,0 +1,111 @@
+"""The connection to an OpenTelemetry collector: the SDK's own exporter, and why it could not deliver.
+
+Importing this file takes OpenTelemetry into memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Any
+
+import requests
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
+
+from carbonmon.errors import CarbonmonError
+from carbonmon_exporters.strings import one_line
+
+_log = logging.getLogger(__name__)
+
+MAX_REASON = 120
+
+
+class Link:
+    """Sends metrics data to one address; for one thread at a time."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        """`url` is the full one, with its path. OTEL_EXPORTER_OTLP_HEADERS and _CERTIFICATE are heeded."""
+        self._url = url
+        self._quiet = _Diverted("opentelemetry")
+        self._session = _Session(timeout_s)
+        self._exporter = OTLPMetricExporter(url, timeout=timeout_s, session=self._session)
+
+    def send(self, data: MetricsData) -> None:
+        """Raises CarbonmonError if the collector did not take all of it."""
+        self._session.trouble = ""
+        result = MetricExportResult.FAILURE
+        with suppress(requests.RequestException):  # older SDKs raise it, newer ones do not
+            result = self._exporter.export(data)
+        trouble = self._session.trouble
+        if trouble or result is not MetricExportResult.SUCCESS:
+            raise CarbonmonError(f"{self._url} {trouble or 'could not be sent the metrics'}")
+
+    def close(self) -> None:
+        self._exporter.shutdown()
+        self._session.close()
+        self._quiet.close()
+
+
+class _Session(requests.Session):
+    """Notes why a request failed, in words that are the same each time: the SDK only says that it did."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__()
+        self.trouble = ""
+        self._timeout_s = timeout_s
+
+    def send(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:
+        try:
+            response = super().send(request, **more)
+        except requests.Timeout:
+            self.trouble = f"did not answer in {self._timeout_s:g} s"
+            raise
+        except requests.exceptions.SSLError as error:
+            self.trouble = one_line(f"cannot be trusted: {error}", MAX_REASON)
+            raise
+        except requests.RequestException as error:
+            self.trouble = f"cannot be reached: {type(error).__name__}"
+            raise
+        if 200 <= response.status_code < 300:
+            self.trouble = _refused(response.content)
+        else:
+            self.trouble = one_line(f"answers {response.status_code} {response.reason}", MAX_REASON)
+        return response
+
+
+def _refused(body: bytes) -> str:
+    """What a collector that took the rest says of data points that it refused, "" for none."""
+    answer = ExportMetricsServiceResponse()
+    try:
+        answer.ParseFromString(body)
+    # Some receivers answer in JSON, or with a page; protobuf's DecodeError comes without type information.
+    except Exception:  # noqa: BLE001
+        return ""
+    partial = answer.partial_success
+    if not partial.rejected_data_points:
+        return ""
+    return one_line(f"refuses a part of the metrics: {partial.error_message}", MAX_REASON)
+
+
+class _Diverted(logging.Handler):
+    """Takes another library's log over, from all of its loggers, into our own at debug level.
+
+    Without it, warnings of a library whose log nobody set up go to stderr, at every attempt.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._logger = logging.getLogger(name)
+        self._propagated = self._logger.propagate
+        self._logger.addHandler(self)
+        self._logger.propagate = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _log.debug("%s: %s", record.name, record.getMessage())
+
+    def close(self) -> None:
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagated
+        super().close()

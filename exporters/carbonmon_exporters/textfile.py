@@ -1,0 +1,112 @@
+"""The exporter `textfile`: one file for each run, for the textfile collector of node_exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from prometheus_client import generate_latest
+
+from carbonmon.errors import CarbonmonError, ConfigError
+from carbonmon.model import Snapshot
+from carbonmon.ports import Exporter, ExporterSettings
+from carbonmon_exporters.pace import Pace
+from carbonmon_exporters.rungroup import Group, RunGroups
+
+MODE = 0o644
+"""node_exporter is another user; whatever the job's umask, it must be able to read the file."""
+
+
+def open_exporter(settings: ExporterSettings) -> Exporter:
+    """Make the exporter; raises ConfigError if no folder is named."""
+    if not settings.argument:
+        raise ConfigError(
+            "--exporter: textfile needs a folder, the one that node_exporter reads "
+            "(--collector.textfile.directory): give for example textfile:/var/lib/node_exporter/textfile"
+        )
+    return TextfileExporter(Path(settings.argument), settings.run_folders)
+
+
+class TextfileExporter:
+    """Writes `carbonmon-RUN.prom` when a run begins, every 15 s, and for good when it has ended."""
+
+    name = "textfile"
+
+    def __init__(self, folder: Path, run_folders: Mapping[str, Path]) -> None:
+        self._folder = folder
+        self._run_folders = run_folders
+        self._pace = Pace()
+        self._groups = RunGroups()
+        self._latest: Callable[[], Snapshot] | None = None
+
+    def start(self, latest: Callable[[], Snapshot]) -> str:
+        """The file of the run if there is exactly one, else the pattern of all.
+
+        Raises CarbonmonError where there is no such folder; it may come later.
+        """
+        self._latest = latest
+        if not self._folder.is_dir():
+            raise CarbonmonError(
+                f"{self._folder} is no folder: make the one that node_exporter reads, or name another"
+            )
+        runs = tuple(self._run_folders)
+        return str(self._path(runs[0]) if len(runs) == 1 else self._folder / "carbonmon-*.prom")
+
+    def checkpoint(self, snapshot: Snapshot) -> None:
+        """Write the runs that are due; raises the first OSError after every run had its turn."""
+        chosen = self._pace.choose(snapshot, snapshot if self._latest is None else self._latest())
+        if chosen is not None:
+            self._write_all(chosen, is_last=False)
+
+    def finish(self, final: Snapshot) -> None:
+        """Write every run for the last time; raises OSError as `checkpoint` does."""
+        self._write_all(final, is_last=True)
+
+    def close(self) -> None:
+        """Nothing is held open, and the files stay: they are scraped after the job's end."""
+
+    def _path(self, run_id: str) -> Path:
+        return self._folder / f"carbonmon-{quote(run_id, safe='')}.prom"
+
+    def _write_all(self, snapshot: Snapshot, *, is_last: bool) -> None:
+        errors = [self._write(group) for group in self._groups.due(snapshot, is_last)]
+        first = next(filter(None, errors), None)
+        if first is not None:
+            self._pace.again()
+            raise first
+
+    def _write(self, group: Group) -> OSError | None:
+        """Write one run's file; the error is returned, so that the other runs have their turn."""
+        try:
+            publish(self._path(group.run.info.id), generate_latest(group))
+        except OSError as error:
+            self._groups.settle(group, is_delivered=False)
+            return error
+        self._groups.settle(group, is_delivered=True)
+        return None
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Replace a file that everybody may read, atomically; raises OSError and leaves the old one.
+
+    The folder may be open to many users: what lies in the way of the temporary file is never followed.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, MODE)
+    try:
+        with open(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), MODE)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

@@ -1,0 +1,106 @@
+"""Who has a connection, and who loses it when there are too many."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from carbonmon_exporters.places import Places
+
+
+class Visitors:
+    """Pairs of sockets: the server's end, and the client's, which tells whether it was cut."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, tuple[socket.socket, socket.socket]] = {}
+
+    def __getitem__(self, name: str) -> socket.socket:
+        if name not in self.pairs:
+            self.pairs[name] = socket.socketpair()
+            self.pairs[name][1].setblocking(False)
+        return self.pairs[name][0]
+
+    def cut(self) -> set[str]:
+        return {name for name, (_, client) in self.pairs.items() if _has_ended(client)}
+
+
+def _has_ended(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+@pytest.fixture
+def visitors() -> Iterator[Visitors]:
+    made = Visitors()
+    yield made
+    for pair in made.pairs.values():
+        for end in pair:
+            end.close()
+
+
+def test_the_oldest_that_waits_makes_room(visitors: Visitors) -> None:
+    places = Places(3, 3)
+    for name in "abcd":
+        assert places.take(visitors[name], "same")
+    assert visitors.cut() == {"a"}
+    assert not places.is_kept(visitors["a"])
+    assert places.is_kept(visitors["b"])
+
+
+def test_who_is_answered_keeps_his_place(visitors: Visitors) -> None:
+    places = Places(2, 2)
+    for name in "ab":
+        assert places.take(visitors[name], "same")
+        assert places.is_kept(visitors[name])
+    assert not places.take(visitors["c"], "same")
+    assert visitors.cut() == set()
+    places.release(visitors["b"])
+    assert places.take(visitors["c"], "same")
+    assert visitors.cut() == {"b"}
+
+
+def test_an_address_with_too_many_gives_up_its_own(visitors: Visitors) -> None:
+    places = Places(10, 2)
+    assert places.take(visitors["first"], "scraper")
+    for name in "abcd":
+        assert places.take(visitors[name], "crowd")
+    assert visitors.cut() == {"a", "b"}
+
+
+def test_an_address_that_is_answered_to_its_limit_gets_no_more(visitors: Visitors) -> None:
+    places = Places(10, 1)
+    assert places.take(visitors["a"], "one")
+    assert places.is_kept(visitors["a"])
+    assert not places.take(visitors["b"], "one")
+    assert places.take(visitors["c"], "other")
+
+
+def test_a_crowd_makes_room_for_a_single_client_and_not_the_other_way_round(visitors: Visitors) -> None:
+    places = Places(4, 3)
+    assert places.take(visitors["scraper"], "scraper")
+    for name in "abc":
+        assert places.take(visitors[name], "crowd")
+    assert places.take(visitors["new"], "new")
+    assert visitors.cut() == {"a"}
+    assert places.take(visitors["newer"], "newer")
+    assert visitors.cut() == {"a", "b"}
+
+
+def test_who_leaves_makes_room(visitors: Visitors) -> None:
+    places = Places(1, 1)
+    assert places.take(visitors["a"], "a")
+    places.leave(visitors["a"])
+    assert places.take(visitors["b"], "b")
+    assert visitors.cut() == set()
+
+
+def test_clearing_cuts_everybody_in_the_end(visitors: Visitors) -> None:
+    places = Places(4, 4)
+    for name in "ab":
+        assert places.take(visitors[name], "a")
+    assert places.is_kept(visitors["b"])
+    places.clear(0.05)
+    assert visitors.cut() == {"a", "b"}

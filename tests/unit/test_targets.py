@@ -1,0 +1,60 @@
+"""The file that tells Prometheus where a monitor serves."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from carbonmon import targets
+
+
+def entries(folder: Path) -> list[dict[str, object]]:
+    return [entry for path in folder.glob("*.json") for entry in json.loads(path.read_bytes())]
+
+
+def test_a_target_is_there_while_the_monitor_is(tmp_path: Path) -> None:
+    folder = tmp_path / "targets"
+    places = ["http://127.0.0.1:9878/metrics (port 9877 was taken)", "/runs/x/summary.json"]
+    remove = targets.announce(folder, places)
+    (path,) = folder.iterdir()
+    assert path.stat().st_mode & 0o044 == 0o044, "Prometheus runs as another user"
+    assert entries(folder) == [{"targets": ["127.0.0.1:9878"], "labels": {"__scheme__": "http"}}]
+    remove()
+    assert list(folder.iterdir()) == []
+    remove()
+
+
+def test_the_next_monitor_at_an_address_replaces_what_a_killed_one_left(tmp_path: Path) -> None:
+    targets.announce(tmp_path, ["http://127.0.0.1:9877/metrics"])
+    targets.announce(tmp_path, ["https://127.0.0.1:9877/metrics"])
+    targets.announce(tmp_path, ["http://127.0.0.1:9878/metrics"])
+    found = sorted((entry["targets"], entry["labels"]) for entry in entries(tmp_path))  # type: ignore[type-var]
+    assert found == [
+        (["127.0.0.1:9877"], {"__scheme__": "https"}),
+        (["127.0.0.1:9878"], {"__scheme__": "http"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "target"), [("http://[::1]:9877/metrics", "[::1]:9877"), ("http://0.0.0.0:9877/metrics", None)]
+)
+def test_addresses_are_those_that_prometheus_can_reach(
+    tmp_path: Path, place: str, target: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.node", lambda: "node7")
+    targets.announce(tmp_path, [place])
+    assert entries(tmp_path)[0]["targets"] == [target or "node7:9877"]
+
+
+def test_without_an_address_or_a_folder_the_job_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    targets.announce(tmp_path, ["/runs/x/summary.json"])()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING):
+        targets.announce(tmp_path / "file" / "x", ["http://127.0.0.1:9877/metrics"])()
+    assert "--targets" in caplog.text

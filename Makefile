@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # TRAIN: options of the example, for instance TRAIN="--seconds 5"
 TRAIN ?=
-SETUP := pyproject.toml carbonmon/__init__.py
+SETUP := pyproject.toml carbonmon/version.py
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

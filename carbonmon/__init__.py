@@ -1,6 +1,6 @@
 """carbonmon: a live power and carbon monitor for training jobs."""
 
-__version__ = "0.1.0"
+from carbonmon.version import __version__
 
 __all__ = ("Run", "__version__", "track")
 

@@ -22,16 +22,17 @@ class Received(NamedTuple):
 
 
 class Receiver:
-    """Keeps every request; GET gives back the newest bodies of all paths that begin with its own.
+    """Keeps what it says yes to; GET gives back the newest bodies of all paths that begin with its own.
 
-    `status` and `answer` are what each request gets. While `open` is not set, nobody gets an answer.
+    `status` and `answer` are what each request gets, `asked` how many there were. While `open` is not set,
+    nobody gets an answer.
     """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
+        self.asked = 0
         self.status = 200
         self.answer = b""
-        self.retry_after = ""
         self.open = threading.Event()
         self.open.set()
         receiver = self
@@ -63,12 +64,11 @@ class Receiver:
         body = handler.rfile.read(length)
         if not self.open.wait(60.0):
             return
+        self.asked += 1
         if 200 <= self.status < 300:
             self.received.append(Received(handler.command, handler.path, dict(handler.headers), body))
         try:
             handler.send_response(self.status)
-            if self.retry_after:
-                handler.send_header("Retry-After", self.retry_after)
             handler.end_headers()
             handler.wfile.write(self.answer)
         except OSError:  # whoever asked has lost patience

@@ -14,6 +14,7 @@ _COMMANDS = {
     "phase": "Name what a shell script does next.",
     "register": "Have the daemon follow a run.",
     "unregister": "End a run that the daemon follows.",
+    "pods": "Have the daemon follow the pods of a Kubernetes node.",
     "report": "Print the summary of a run, also of one whose monitor was killed.",
     "settle": "Reckon a run's carbon again, with what the grid really was.",
     "estimate": "Energy and carbon of a job from spec sheets, without any hardware.",

@@ -14,7 +14,13 @@ from carbonmon import __version__
 from carbonmon.charging import open_provider
 from carbonmon.cli import options
 from carbonmon.errors import ConfigError
+from carbonmon.model import Intensity
 from carbonmon.opening import open_sensors
+from carbonmon.ports import IntensityProvider
+
+
+LIVE_TIMEOUT_S = 12.0
+"""How long a live source is waited for: a little longer than a request may take."""
 
 
 @click.command("doctor")
@@ -28,7 +34,8 @@ def command(as_json: bool, **values: Any) -> None:
             sensors = open_sensors(config, dict(os.environ), closing)
             provider = open_provider(config)
             closing.callback(provider.close)
-            intensity = provider.intensity_at(time.time())
+            intensity = _asked(provider, sum(name != "table" for name in config.grid))
+            errors = provider.fetch_errors()
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     sources = sensors.sources
@@ -63,6 +70,7 @@ def command(as_json: bool, **values: Any) -> None:
                 "basis": intensity.basis,
                 "year": intensity.year,
                 "note": intensity.note or None,
+                "errors": [{"source": source, "reason": reason} for source, reason, _ in errors],
             },
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
@@ -84,3 +92,17 @@ def command(as_json: bool, **values: Any) -> None:
     click.echo()
     note = f"; {intensity.note}" if intensity.note else ""
     click.echo(f"INTENSITY {intensity.g_per_kwh:.5g} gCO2e/kWh, {intensity.kind}: {intensity.source}{note}")
+    for source, reason, _ in errors:
+        click.echo(f"  {source} has no useful answer: {reason}")
+
+
+def _asked(provider: IntensityProvider, sources: int) -> Intensity:
+    """What is in force; live sources are waited for until one has answered or each has failed."""
+    deadline_s = time.monotonic() + LIVE_TIMEOUT_S * sources
+    while True:
+        intensity = provider.intensity_at(time.time())
+        failed = {source for source, _, _ in provider.fetch_errors()}
+        is_told = intensity.kind != "table" or len(failed) >= sources
+        if is_told or time.monotonic() >= deadline_s:
+            return intensity
+        time.sleep(0.05)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from carbonmon.cli import options, talk
 from carbonmon.launcher import read_launch
-from carbonmon.protocol import GPU_VARIABLES
+from carbonmon.link import Link, Refused
+from carbonmon.protocol import GPU_VARIABLES, ProtocolError
+from carbonmon.rendezvous import connect, daemon_sockets
 
 
 @click.command("register")
@@ -18,6 +22,7 @@ from carbonmon.protocol import GPU_VARIABLES
     "--pid", type=click.IntRange(min=1), metavar="PID", help="Follow this process and its descendants."
 )
 @click.option("--cgroup", metavar="PATH", help="Follow everything in this cgroup.")
+@click.option("--join", is_flag=True, help="Add the process of --pid to the run if that is there already.")
 @click.option("--uid", type=click.IntRange(min=0), metavar="UID", help="The run's owner; for root only.")
 @click.option("--idle", type=options.IDLE, metavar="POLICY", help="Who pays for idle CPUs: the daemon's own.")
 def command(
@@ -30,13 +35,15 @@ def command(
     log_format: str,
     pid: int | None,
     cgroup: str | None,
+    join: bool,
     uid: int | None,
     idle: str | None,
 ) -> None:
     """Have the node's daemon follow a run, and print its id.
 
     In a Slurm prolog the id is that of the job and the owner its user. The run ends with its process or
-    cgroup, or by `carbonmon unregister`.
+    cgroup, or by `carbonmon unregister`. With --join, as in a task's prolog, one more process becomes part of
+    such a run, or begins it.
     """
     options.set_up_log(log_level, log_format)
     launch = read_launch(os.environ)
@@ -57,4 +64,33 @@ def command(
         "nodes": launch.nodes,
         "environ": {key: os.environ[key] for key in GPU_VARIABLES if key in os.environ},
     }
-    click.echo(talk.ask("register", message, socket)["run_id"])
+    if not join:
+        click.echo(talk.ask("register", message, socket)["run_id"])
+        return
+    if pid is None or cgroup is not None or message["run_id"] is None:
+        raise click.UsageError("--join adds one process to a run: give --pid, and --run-id outside of a job")
+    click.echo(_join(message, pid, daemon_sockets() if socket is None else [socket])["run_id"])
+
+
+def _join(message: Mapping[str, Any], pid: int, places: Sequence[Path]) -> dict[str, Any]:
+    """Take part in a run, name the process, and be gone: a participant without a goodbye ends no run.
+
+    A run that began with us goes on while any of its processes lives. We are not one of them, as a wrapper.
+    """
+    known = {key: value for key, value in message.items() if value is not None}
+    reasons = []
+    for place in places:
+        try:
+            link = Link(place, connect(place, 2.0), {})
+        except OSError as error:
+            reasons.append(f"{place}: {error.strerror or error}")
+            continue
+        try:
+            joined = link.ask({**known, "op": "join", "wrapper": True}, talk.ANSWER_S)
+            link.ask({"op": "job", "pid": pid}, talk.ANSWER_S)
+            return joined
+        except (OSError, Refused, ProtocolError) as error:
+            raise click.ClickException(str(error)) from None
+        finally:
+            link.close()
+    raise click.ClickException(f"no daemon answers ({'; '.join(reasons)}); start one: carbonmon daemon")

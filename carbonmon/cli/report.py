@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,19 @@ from carbonmon_exporters.strings import encodable
 from carbonmon_exporters.text import table_text
 
 from carbonmon.cli import options
-from carbonmon.errors import ConfigError
+from carbonmon.errors import ConfigError, FetchError
 from carbonmon.summaries import find, find_nodes, summary_of
 
 __all__ = ("command", "summary_of")
 
 Summary = dict[str, Any]
+Sections = Sequence[Any]
+"""Of `carbonmon_exporters.details.Section`, which is imported only where it is used."""
 
 FORMATS = ("text", "json", "markdown", "csv", "model-card")
 _OF_PLACES = ("text", "markdown")
+_WITHOUT_NOTES = ("csv", "model-card")
+"""Formats that have no place for how well a run was scraped."""
 
 
 @click.command("report")
@@ -37,6 +41,14 @@ _OF_PLACES = ("text", "markdown")
     help="The same energy in other regions of a cloud provider, or in other `countries`.",
 )
 @click.option("--embodied", is_flag=True, help="The run's part of making the hardware, as a range.")
+@click.option("--prometheus", "server", metavar="URL", help="A run over all its nodes, as Prometheus has it.")
+@click.option("--run-id", type=options.RUN_ID, metavar="ID", help="With --prometheus: which run.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="With --prometheus: look from then on. 2026-11-21T20:00Z, 12h; default: 30d.",
+)
+@click.option("--until", metavar="TIME", help="With --prometheus: the run as it was then. Default: now.")
 @click.argument("runs", nargs=-1, metavar="RUN…")
 def command(
     runs: tuple[str, ...],
@@ -51,14 +63,22 @@ def command(
 
     RUN is a run's folder, its summary.json (or a copy of one that ended, under any name), or an id under
     the output folder. With --merge an id stands for the folders of all nodes, RUN_ID.HOST.
+
+    With --prometheus there is no RUN: the figures are those of the last scrape of each node.
     """
     options.set_up_log(values["log_level"], values["log_format"])
+    remote = {key: values[key] for key in ("server", "run_id", "since", "until")}
     try:
         named, place = _told_apart(runs, elsewhere)
-        _check(named, form, place)
-        text = _text(_summaries(named, output, merge, embodied), form, place)
+        _check(named, form, place, remote)
+        if remote["server"] is None:
+            text = _text(_summaries(named, output, merge, embodied), form, place)
+        else:
+            text = _scraped(form, place, embodied, **remote)
     except ConfigError as error:
         raise click.UsageError(f"{error}{_hint(str(error), elsewhere)}") from None
+    except FetchError as error:  # not the user's mistake: worth another try
+        raise click.ClickException(f"--prometheus: {error}") from None
     click.echo(encodable(text), nl=False)
 
 
@@ -83,9 +103,18 @@ def _hint(error: str, elsewhere: str | None) -> str:
     return f"; behind --elsewhere there may also stand {known}"
 
 
-def _check(runs: Sequence[str], form: str, place: str | None) -> None:
-    if not runs:
-        raise ConfigError("name a RUN: its folder, its summary.json, or its id under --output")
+def _check(runs: Sequence[str], form: str, place: str | None, remote: Mapping[str, str | None]) -> None:
+    if remote["server"] is None:
+        odd = [
+            f"--{key.replace('_', '-')}" for key in ("run_id", "since", "until") if remote[key] is not None
+        ]
+        if odd:
+            raise ConfigError(f"{odd[0]} is for --prometheus URL; name a RUN, or give the URL as well")
+        if not runs:
+            raise ConfigError("name a RUN: its folder, its summary.json, or its id under --output")
+    elif runs or not remote["run_id"]:
+        word = runs[0] if runs else "ID"
+        raise ConfigError(f"--prometheus: say which run with --run-id {word:.64}")
     if place is not None and form not in _OF_PLACES:
         raise ConfigError(f"--elsewhere is for --format {' and '.join(_OF_PLACES)}, not for {form}")
 
@@ -102,6 +131,36 @@ def _summaries(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -
     return [merged(summaries)]
 
 
+def _scraped(
+    form: str,
+    place: str | None,
+    embodied: bool,
+    server: str,
+    run_id: str,
+    since: str | None,
+    until: str | None,
+) -> str:
+    """What to print of a run from Prometheus, with how well it was scraped."""
+    from carbonmon_exporters.merging import merged
+
+    from carbonmon import tsdb
+    from carbonmon.tsdb.times import parse_moment
+
+    found = tsdb.find(
+        server,
+        run_id,
+        None if since is None else parse_moment(since, "--since"),
+        None if until is None else parse_moment(until, "--until"),
+    )
+    parts = [dict(part.summary) for part in found.parts]
+    summary = merged([_with_embodied(part) for part in parts] if embodied else parts)
+    summary["monitor"]["sources"] = [found.source()]
+    if form in _WITHOUT_NOTES:
+        for note in found.notes():
+            click.echo(encodable(f"carbonmon: {note}"), err=True)
+    return _text([summary], form, place, [found.section()])
+
+
 def _only(run: str, output: Path) -> list[Summary]:
     return [find(run, output)]
 
@@ -112,7 +171,7 @@ def _with_embodied(summary: Summary) -> Summary:
     return {**summary, "embodied": document(of_summary(summary))}
 
 
-def _text(summaries: Sequence[Summary], form: str, place: str | None) -> str:
+def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: Sections = ()) -> str:
     """What to print; each form imports only what it needs."""
     if form == "json":
         document = summaries[0] if len(summaries) == 1 else summaries
@@ -134,19 +193,21 @@ def _text(summaries: Sequence[Summary], form: str, place: str | None) -> str:
     if form == "markdown":
         from carbonmon_exporters.markdown import markdown_text
 
-        return "\n".join(markdown_text(summary, _sections(summary, place)) for summary in summaries)
-    return "".join(_table(summary, place) for summary in summaries)
+        return "\n".join(
+            markdown_text(summary, [*sections, *_elsewhere(summary, place)]) for summary in summaries
+        )
+    return "".join(_table(summary, [*sections, *_elsewhere(summary, place)]) for summary in summaries)
 
 
-def _table(summary: Summary, place: str | None) -> str:
+def _table(summary: Summary, sections: Sections) -> str:
     from carbonmon_exporters.condensing import condensed
     from carbonmon_exporters.details import details_text, section_text
 
-    sections = "".join(map(section_text, _sections(summary, place)))
-    return table_text(condensed(summary)) + details_text(summary) + sections
+    below = "".join(map(section_text, sections))
+    return table_text(condensed(summary)) + details_text(summary) + below
 
 
-def _sections(summary: Summary, place: str | None) -> list[Any]:
+def _elsewhere(summary: Summary, place: str | None) -> Sections:
     if place is None:
         return []
     from carbonmon.elsewhere import elsewhere, section

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
 from carbonmon.errors import ConfigError, FetchError
 from carbonmon.grid.deadline import Deadline, pools
+from carbonmon.version import __version__
 
 if TYPE_CHECKING:
     import ssl
@@ -35,7 +35,6 @@ LONGEST_RETRY_AFTER_S = 3600.0
 MOST_REDIRECTS = 3
 _PIECE_BYTES = 1 << 14
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_VERSION = sys.modules["carbonmon"].__version__  # the package is loaded; to import it would point upwards
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 _Origin = tuple[str, str, "int | None"]
@@ -205,7 +204,7 @@ def _headers(host: str, headers: Mapping[str, str], basic: tuple[str, str] | Non
     sent = {
         "Accept": "application/json",
         "Accept-Encoding": "gzip",
-        "User-Agent": f"carbonmon/{_VERSION}",
+        "User-Agent": f"carbonmon/{__version__}",
         **headers,
     }
     if basic is not None:

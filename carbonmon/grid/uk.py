@@ -29,7 +29,7 @@ class Uk:
 
     name = "uk"
     basis: str | None = "direct"
-    accounting: str | None = "production"
+    accounting: str | None = "consumption"
     is_marginal = False
     slot_s = 1800.0
     lag_s = 0.0

@@ -45,7 +45,7 @@ class Door:
     """The web config in force. Without a path the door is open, with limits. Raises ConfigError."""
 
     def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
+        self._path = None if path is None else path.absolute()
         self._clock = clock
         self._looking = threading.Lock()
         self._looked_s = clock()
@@ -55,11 +55,11 @@ class Door:
         self._connections, self._requests, self._let_in = Buckets(clock), Buckets(clock), Buckets(clock)
         self._seen: _Seen = {}
         self._terms = Terms()
-        if path is not None:
+        if self._path is not None:
             from carbonmon_exporters.passwords import Passwords
 
             self._passwords = Passwords(clock)
-            self._terms = self._load(path)
+            self._terms = self._load(self._path)
 
     @property
     def is_tls(self) -> bool:

@@ -116,18 +116,13 @@ def _metric(shown: Shown, family: f.Family, times: _Times) -> Metric:
 
 
 def _hardware(snapshot: Snapshot, times: _Times) -> Iterator[Metric]:
-    """hw.power; how the device may be known is told along, because power has no counter's method."""
-    rows = [
-        (
-            {
-                **_hardware_labels(snapshot)[state.device.id],
-                "carbonmon.methods": ",".join(state.device.methods),
-            },
-            power_w,
-        )
-        for state in snapshot.devices
-        if (power_w := state.power_w) is not None
-    ]
+    """hw.power; how the device may be known is told along, because nobody says by which method a power is."""
+    labels = _hardware_labels(snapshot)
+    rows = []
+    for state in snapshot.devices:
+        if state.power_w is not None:
+            methods = {"carbonmon.methods": ",".join(state.device.methods)}
+            rows.append(({**labels[encodable(state.device.id)], **methods}, state.power_w))
     if rows:
         yield _gauge("hw.power", "W", "Power of the component over the last interval.", rows, times)
 

@@ -20,6 +20,7 @@ from carbonmon_exporters.strings import one_line
 _log = logging.getLogger(__name__)
 
 MAX_REASON = 120
+MAX_CAUSES = 50
 
 
 class Link:
@@ -49,7 +50,11 @@ class Link:
 
 
 class _Session(requests.Session):
-    """Notes why a request failed, in words that are the same each time: the SDK only says that it did."""
+    """Tells why a request failed in words that are the same each time, where the SDK only says that it did.
+
+    The SDK tries again what may be better soon, some of its versions for a minute. By then there is
+    something newer to send: all that fails is raised as what it does not try again.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__()
@@ -58,21 +63,45 @@ class _Session(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:
         try:
-            response = super().send(request, **more)
-        except requests.Timeout:
-            self.trouble = f"did not answer in {self._timeout_s:g} s"
-            raise
-        except requests.exceptions.SSLError as error:
-            self.trouble = one_line(f"cannot be trusted: {error}", MAX_REASON)
-            raise
+            response = self._reach(request, **more)
         except requests.RequestException as error:
-            self.trouble = f"cannot be reached: {type(error).__name__}"
-            raise
-        if 200 <= response.status_code < 300:
-            self.trouble = _refused(response.content)
-        else:
+            self.trouble = one_line(self._reason(error), MAX_REASON)
+            raise requests.RequestException(self.trouble) from error
+        if not 200 <= response.status_code < 300:
             self.trouble = one_line(f"answers {response.status_code} {response.reason}", MAX_REASON)
+            raise requests.RequestException(self.trouble)
+        self.trouble = _refused(response.content)
         return response
+
+    def _reach(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:
+        try:
+            return super().send(request, **more)
+        except requests.Timeout:
+            raise
+        except requests.ConnectionError:
+            # The other side may have closed an idle connection that we have kept: a new one tells.
+            return super().send(request, **more)
+
+    def _reason(self, error: requests.RequestException) -> str:
+        if isinstance(error, requests.Timeout):
+            return f"did not answer in {self._timeout_s:g} s"
+        if isinstance(error, requests.exceptions.SSLError):
+            return f"cannot be trusted: {error}"
+        return f"cannot be reached: {_cause(error)}"
+
+
+def _cause(error: BaseException) -> str:
+    """What the system says at the bottom of it; the texts on the way hold addresses of objects."""
+    found = type(error).__name__
+    causes: list[BaseException | None] = [error]
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        if cause is not None and len(causes) < MAX_CAUSES:
+            reason = getattr(cause, "reason", None)
+            inner = [value for value in (*cause.args, reason) if isinstance(value, BaseException)]
+            causes += [*inner, cause.__cause__, cause.__context__]
+    return found
 
 
 def _refused(body: bytes) -> str:

@@ -87,7 +87,10 @@ class Passwords:
                 self._complain(address)
                 raise TooManyAttemptsError(wait_s)
             begin_s = self._cpu_clock()
-            matches = needed("bcrypt", "bcrypt").checkpw(password[:_BCRYPT_BYTES], hashed)
+            try:
+                matches = needed("bcrypt", "bcrypt").checkpw(password[:_BCRYPT_BYTES], hashed)
+            except ValueError:  # what some releases say to a password with a zero byte
+                matches = False
             if matches and stored is not None:
                 self._remember(mark)
                 return True

@@ -16,6 +16,9 @@ _log = logging.getLogger(__name__)
 TIMEOUT_S = 5.0
 """How long one answer is waited for, and how long the end of the job waits for the last of them."""
 
+RETRY_S = 1.0
+"""After so long the last of all is tried once more; what others miss, the next one brings."""
+
 CLOSE_TIMEOUT_S = 1.0
 
 
@@ -85,6 +88,10 @@ class Pusher:
                     return
                 self._is_busy = True
             trouble = self._attempt(parcel)
+            if trouble and parcel.is_last:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_closed, RETRY_S)
+                trouble = self._attempt(parcel)
             with self._changed:
                 self._trouble = trouble
                 self._is_busy = False

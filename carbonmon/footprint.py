@@ -55,8 +55,8 @@ class Overheads:
 class Rates(NamedTuple):
     """What one joule of a device costs: grams of CO2e (figure, low, high), litres of water, and money.
 
-    `cost` is in the tariff's currency, None where the price is unknown. `intensity` is what the grams are
-    reckoned with.
+    `cost` is in the tariff's currency, None where the price is unknown. `intensity` and `pue_ratio` are what
+    the grams are reckoned with.
     """
 
     grams: float
@@ -66,6 +66,7 @@ class Rates(NamedTuple):
     litres: float | None = None
     cost: float | None = None
     currency: str = ""
+    pue_ratio: float = 1.0
 
 
 def rates(intensity: Intensity, overheads: Overheads, price_per_kwh: float | None = None) -> Rates:
@@ -85,4 +86,5 @@ def rates(intensity: Intensity, overheads: Overheads, price_per_kwh: float | Non
         None if wue is None else wue / JOULES_PER_KWH,
         None if price_per_kwh is None else price_per_kwh * factor,
         "" if overheads.tariff is None else overheads.tariff.currency,
+        overheads.pue_ratio,
     )

@@ -56,6 +56,8 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "charges": run.charges,
         "costs": run.costs,
         "water_l": run.water_l,
+        "watered_j": run.watered_j,
+        "facility_j": run.facility_j,
         "pue_source": snapshot.pue_source,
         "wue_l_per_kwh": snapshot.wue_l_per_kwh,
         "wue_source": snapshot.wue_source,

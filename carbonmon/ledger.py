@@ -53,6 +53,7 @@ class RunAccount:
         "end_s",
         "ended_at_s",
         "exit_code",
+        "facility_j",
         "info",
         "phases",
         "processes",
@@ -62,6 +63,7 @@ class RunAccount:
         "signal",
         "start_s",
         "water_l",
+        "watered_j",
     )
 
     def __init__(self, info: RunInfo, devices: Iterable[Device], start_s: float = 0.0) -> None:
@@ -78,6 +80,7 @@ class RunAccount:
         self.ranks: tuple[Rank, ...] = ()
         self.phases = Phases(start_s)
         self.water_l: float | None = None
+        self.watered_j = self.facility_j = 0.0
         self._charges: dict[Charge, list[float]] = {}
         self._costs: dict[str, list[float]] = {}
         self._rows: dict[tuple[str, str, Method], _Amounts] = {}
@@ -104,6 +107,7 @@ class RunAccount:
         self.phases.restore(state.phases_s)
         self._shares.update(state.shares)
         self.water_l = state.water_l
+        self.watered_j, self.facility_j = state.watered_j or 0.0, state.facility_j or 0.0
         for charge in state.charges:
             key = charge._replace(energy_j=0.0, emissions_g=0.0)
             self._charges[key] = [charge.energy_j, charge.emissions_g]
@@ -185,8 +189,10 @@ class RunAccount:
             charged = self._charges[key] = [0.0, 0.0]
         charged[0] += energy_j
         charged[1] += energy_j * rates.grams
+        self.facility_j += energy_j * rates.pue_ratio
         if rates.litres is not None:
             self.water_l = (self.water_l or 0.0) + energy_j * rates.litres
+            self.watered_j += energy_j
         if rates.cost is not None:
             paid = self._costs.setdefault(rates.currency, [0.0, 0.0])
             paid[0] += energy_j * rates.cost
@@ -245,6 +251,8 @@ class RunAccount:
             ),
             costs=tuple([Cost(currency, *paid) for currency, paid in self._costs.items()]),
             water_l=self.water_l,
+            watered_j=None if self.water_l is None else self.watered_j,
+            facility_j=self.facility_j,
         )
 
 

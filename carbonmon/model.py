@@ -391,7 +391,8 @@ class RunState(NamedTuple):
     nobody counted them. `phase` is the one that it is in now (the heaviest of several). `progress` is
     (steps done, steps in all), as the training code reports them. `followed` is for a monitor that goes on
     with the run. `charges` split the energy by the intensity that it was charged with. `water_l` are litres,
-    None where nobody gave a WUE.
+    None where nobody gave a WUE, of `watered_j` of the energy. `facility_j` is the energy with the PUE that
+    each joule was charged with, None where nobody noted it.
     """
 
     info: RunInfo
@@ -415,6 +416,8 @@ class RunState(NamedTuple):
     charges: tuple[Charge, ...] = ()
     costs: tuple[Cost, ...] = ()
     water_l: float | None = None
+    watered_j: float | None = None
+    facility_j: float | None = None
 
 
 class Snapshot(NamedTuple):

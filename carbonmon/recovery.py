@@ -43,7 +43,6 @@ _LATER: Mapping[str, Any] = {
     "node_fields": list(NodeTotal._fields),
     "shares": [],
     "ranks": [],
-    "charges": [],
     "costs": [],
 }
 """Lists of a checkpoint that came after its schema's first version, as they are where they are missing."""
@@ -130,11 +129,16 @@ def _run(path: Path, document: Mapping[str, Any], info: RunInfo, states: tuple[D
     ranks = [
         checked.record(path, f"ranks[{i}]", row, Rank) for i, row in checked.rows(path, document, "ranks")
     ]
-    charges = [
-        checked.record(path, f"charges[{i}]", row, Charge)
-        for i, row in checked.rows(path, document, "charges")
-    ]
-    checked.once(path, "charges", [charge[:6] for charge in charges])
+    charges = _charges(path, document, totals)
+    energy_j = sum(row.energy_j for row in totals)
+    water_l = checked.value(path, "water_l", document.get("water_l"), float | None)
+    watered_j = checked.value(path, "watered_j", document.get("watered_j"), float | None)
+    facility_j = checked.value(path, "facility_j", document.get("facility_j"), float | None)
+    # An older version's files do not tell these: then all of the run was charged alike.
+    if watered_j is None and water_l is not None:
+        watered_j = energy_j
+    if facility_j is None:
+        facility_j = energy_j * _number(path, document, "pue_ratio")
     return RunState(
         info,
         tuple(totals),
@@ -153,8 +157,26 @@ def _run(path: Path, document: Mapping[str, Any], info: RunInfo, states: tuple[D
         followed=_followed(path, document.get("followed")),
         charges=tuple(charges),
         costs=_costs(path, document),
-        water_l=checked.value(path, "water_l", document.get("water_l"), float | None),
+        water_l=water_l,
+        watered_j=watered_j,
+        facility_j=facility_j,
     )
+
+
+def _charges(path: Path, document: Mapping[str, Any], totals: list[RunTotal]) -> list[Charge]:
+    """What the energy was charged with; where an older version did not note it, what was in force at last."""
+    if "charges" not in document:
+        now = checked.record(path, "intensity", document.get("intensity"), Intensity)
+        energy_j = sum(row.energy_j for row in totals)
+        grams = sum(row.emissions_g for row in totals)
+        origin = now.source, now.zone, now.kind, now.basis, now.accounting, now.year
+        return [Charge(*origin, energy_j, grams)] if energy_j else []
+    charges = [
+        checked.record(path, f"charges[{i}]", row, Charge)
+        for i, row in checked.rows(path, document, "charges")
+    ]
+    checked.once(path, "charges", [charge[:6] for charge in charges])
+    return charges
 
 
 def _costs(path: Path, document: Mapping[str, Any]) -> tuple[Cost, ...]:

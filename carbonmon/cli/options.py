@@ -143,7 +143,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         ",".join(config.DEFAULT_SENSORS),
     ),
     "exporter": _option(
-        "Where results go.", "NAME,…", _names("--exporter"), ",".join(config.DEFAULT_EXPORTERS)
+        "Where results go; also textfile:FOLDER, pushgateway:URL, otlp:URL.",
+        "NAME,…",
+        _names("--exporter"),
+        ",".join(config.DEFAULT_EXPORTERS),
     ),
     "quiet": _option("Write nothing to stderr but warnings.", is_flag=True),
     "log-level": _option("How much carbonmon says of itself.", None, LOG_LEVEL, "warning"),

@@ -22,6 +22,9 @@ from carbonmon_exporters.strings import encodable
 
 SCHEMA = "carbonmon.summary/1"
 
+_ROUNDING = 1e-9
+"""Sums of the same joules in another order differ by less than this part of them."""
+
 State = Literal["running", "final", "recovered", "estimated"]
 
 
@@ -217,14 +220,15 @@ def _phase(rows: list[Row], duration_s: float | None) -> dict[str, Any]:
 def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any]:
     grams = emissions_g(rows)
     low_g, high_g = emissions_range_g(rows)
-    drawn_kwh = energy_j(rows) / JOULES_PER_KWH * snapshot.pue_ratio
+    pue = _mean(snapshot.pue_ratio, run.facility_j, energy_j(rows)) or snapshot.pue_ratio
+    drawn_kwh = energy_j(rows) / JOULES_PER_KWH * pue
     now = _main_origin(snapshot.intensity, run)
     return {
         "emissions_g": grams,
         "low_g": low_g,
         "high_g": high_g,
-        "pue": snapshot.pue_ratio,
-        "pue_source": snapshot.pue_source or None,
+        "pue": pue,
+        "pue_source": _origin(snapshot.pue_source, snapshot.pue_ratio, pue),
         "intensity": {
             "mean_g_per_kwh": grams / drawn_kwh if drawn_kwh else now.g_per_kwh,
             "zone": now.zone,
@@ -254,15 +258,42 @@ def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any
 def _main_origin(now: Intensity, run: RunState) -> Intensity:
     """The intensity in force, or where another was charged with most of the energy, that one's origin."""
     most = max(run.charges, key=lambda charge: charge.energy_j, default=None)
-    if most is None or not most.energy_j or len(run.charges) == 1:
+    if most is None or not most.energy_j:
+        return now
+    several = len(run.charges) > 1
+    in_force = now.source, now.zone, now.kind, now.basis, now.accounting, now.year
+    if not several and most[: len(in_force)] == in_force:
         return now
     return Intensity(
         *(now.g_per_kwh, now.low_g_per_kwh, now.high_g_per_kwh, most.zone, most.source, most.kind),
         most.basis,
         most.accounting,
         most.year,
-        note=f"{len(run.charges)} sources or kinds of intensity: see carbon.sources",
+        note=f"{len(run.charges)} sources or kinds of intensity: see carbon.sources" if several else "",
     )
+
+
+def _mean(last: float | None, amount: float | None, over: float | None) -> float | None:
+    """The mean of a factor that may have changed while the run went on: exactly the last one if it did not."""
+    if amount is None or not over:
+        return last
+    mean = amount / over
+    return last if last is not None and math.isclose(mean, last, rel_tol=_ROUNDING) else mean
+
+
+def _origin(source: str, last: float | None, mean: float | None) -> str | None:
+    """Who gave a factor; where it changed while the run went on, that the figure is its mean."""
+    if mean == last:
+        return source or None
+    at_last = "none" if last is None else f"{last:g}"
+    return f"mean over the energy; at last {at_last}{f' ({source})' if source else ''}"
+
+
+def _part(known_j: float | None, total_j: float) -> float | None:
+    """The part of the energy of which something is known; all of it in spite of rounding."""
+    if known_j is None or not total_j:
+        return None
+    return 1.0 if known_j >= total_j * (1 - _ROUNDING) else known_j / total_j
 
 
 def _water(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any] | None:
@@ -270,12 +301,15 @@ def _water(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any]
     if run.water_l is None:
         return None
     low, high = _scaled_range(run.water_l, rows)
+    watered_kwh = None if run.watered_j is None else run.watered_j / JOULES_PER_KWH
+    wue = _mean(snapshot.wue_l_per_kwh, run.water_l, watered_kwh)
     return {
         "litres": run.water_l,
         "low_litres": low,
         "high_litres": high,
-        "wue_l_per_kwh": snapshot.wue_l_per_kwh,
-        "source": snapshot.wue_source or None,
+        "wue_l_per_kwh": wue,
+        "known_ratio": _part(run.watered_j, energy_j(rows)),
+        "source": _origin(snapshot.wue_source, snapshot.wue_l_per_kwh, wue),
     }
 
 
@@ -291,7 +325,7 @@ def _costs(snapshot: Snapshot, run: RunState, rows: list[Row]) -> list[dict[str,
                 "amount": cost.amount,
                 "low_amount": low,
                 "high_amount": high,
-                "priced_ratio": min(1.0, cost.priced_j / total_j) if total_j else None,
+                "priced_ratio": _part(cost.priced_j, total_j),
                 "source": snapshot.price_source or None,
             }
         )

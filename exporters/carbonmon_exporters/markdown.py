@@ -130,16 +130,23 @@ def _around(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     for cost in summary.get("costs") or ():
         ends = range_text(cost["low_amount"], cost["high_amount"], 1.0)
         amount = f"{cost['amount']:.4g} {escaped(cost['currency'], 10)}"
-        ratio = cost["priced_ratio"]
-        part = "" if ratio is None or ratio == 1 else f"; price known for {percent_text(ratio)} of the energy"
-        rows.append(("cost", amount, ends, escaped(cost["source"] or "") + part))
+        facts = [escaped(cost["source"] or ""), _lack("price", cost["priced_ratio"])]
+        rows.append(("cost", amount, ends, "; ".join(filter(None, facts))))
     water = summary.get("water")
     if water is not None:
         ends = range_text(water["low_litres"], water["high_litres"], 1.0)
         wue = water["wue_l_per_kwh"]
-        facts = ["" if wue is None else f"WUE {wue:g} l/kWh", escaped(water["source"] or "")]
-        rows.append(("water", f"{figure(water['litres'])} l", ends, ", ".join(filter(None, facts))))
+        facts = [
+            ", ".join(filter(None, ("" if wue is None else f"WUE {wue:g} l/kWh", escaped(water["source"] or "")))),
+            _lack("WUE", water.get("known_ratio")),
+        ]
+        rows.append(("water", f"{figure(water['litres'])} l", ends, "; ".join(filter(None, facts))))
     return rows
+
+
+def _lack(what: str, ratio: float | None) -> str:
+    """Of how much of the energy a price or a WUE was known, if not of all."""
+    return "" if ratio is None or ratio == 1 else f"{what} known for {percent_text(ratio)} of the energy"
 
 
 def _known(part: Mapping[str, Any], energy_j: float) -> str:

@@ -124,16 +124,22 @@ def _around_lines(summary: dict[str, Any]) -> list[str]:
     lines = []
     for cost in summary.get("costs") or ():
         span = _span(cost["low_amount"], cost["high_amount"])
-        known = cost["priced_ratio"]
-        is_whole = known is None or known > _WHOLE_NODE_RATIO
-        lack = "" if is_whole else f", price known for {percent_text(known)} of the energy"
-        lines.append(f"  cost       {cost['amount']:.4g} {cost['currency']}{span}, PUE included{lack}")
+        lack = _lack("price", cost["priced_ratio"])
+        lines.append(f"  cost       {cost['amount']:.4g} {cost['currency']}{span}{lack}, PUE included")
     water = summary.get("water")
     if water:
         span = _span(water["low_litres"], water["high_litres"])
         wue = "" if water["wue_l_per_kwh"] is None else f", WUE {water['wue_l_per_kwh']:g} l/kWh"
-        lines.append(f"  water      {water['litres']:.4g} l{span}{wue}")
+        lack = _lack("WUE", water.get("known_ratio"))
+        lines.append(f"  water      {water['litres']:.4g} l{span}{lack}{wue}")
     return [one_line(line, WIDTH) for line in lines]
+
+
+def _lack(what: str, ratio: float | None) -> str:
+    """Of how much of the energy a price or a WUE was known, if not of all."""
+    if ratio is None or ratio > _WHOLE_NODE_RATIO:
+        return ""
+    return f", {what} known for {percent_text(ratio)} of the energy"
 
 
 def _span(low: float | None, high: float | None) -> str:

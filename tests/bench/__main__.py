@@ -6,7 +6,23 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.bench import cpu, daemon, energy, faults, memory, phases, scrape, sharing, size, start, table, tick
+from tests.bench import (
+    cpu,
+    daemon,
+    door,
+    energy,
+    faults,
+    grid,
+    memory,
+    phases,
+    scale,
+    scrape,
+    sharing,
+    size,
+    start,
+    table,
+    tick,
+)
 from tests.simulator import can_build
 
 PARTS = {
@@ -21,6 +37,9 @@ PARTS = {
     "phases": phases.rows,
     "daemon": daemon.rows,
     "sharing": sharing.rows,
+    "grid": grid.rows,
+    "door": door.rows,
+    "scale": scale.rows,
 }
 
 

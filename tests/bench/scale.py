@@ -169,8 +169,8 @@ def _figures(database: _Database, nodes: int, seconds: float, folder: Path) -> I
     scrape_bytes = _Handler.bytes_served / max(1, _Handler.served)
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     how = (
-        f"Debian's Prometheus, {nodes} targets every {INTERVAL_S:.0f} s for {seconds:.0f} s; 8 GPUs, 2 packages "
-        f"with memory and a run of {len(PHASES)} phases on each, {NODES_A_RUN} nodes a run; our recording rules"
+        f"Debian's Prometheus, {nodes} targets every {INTERVAL_S:.0f} s for {seconds:.0f} s; 8 GPUs and 2 "
+        f"packages with memory, a run of {len(PHASES)} phases, {NODES_A_RUN} nodes a run; our recording rules"
     )
     yield Row(f"series of a node with one run, {len(PHASES)} phases", "", f"{series:.0f}", how)
     yield Row("size of a scrape, uncompressed", "", f"{scrape_bytes / 1e3:.1f} kB", how)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.e2e import command, prometheus
+from tests.e2e.daemon import daemon
 from tests.simulator import Constant, Gpu, Package, Simulator
 
 pytestmark = [
@@ -22,7 +24,7 @@ pytestmark = [
 ]
 
 RUN_ID = "train.7"
-ENERGY = f'carbonmon_run_energy_joules_total{{run_id="{RUN_ID}"}}'
+ENERGY = "carbonmon_run_energy_joules_total"
 MEASURED = ("run", "--idle", "exclusive", "--sensor", "nvml,rapl", "--interval", "0.1", "--checkpoint", "0.2")
 
 
@@ -33,23 +35,37 @@ class Server(prometheus.Prometheus):
 
     def drawn_j(self, address: str) -> float:
         """The joules of the run at an address, as of its last scrape."""
-        query = f'sum(last_over_time({ENERGY[:-1]},instance="{address}"}}[5m]))'
-        return self.number(query) or 0.0
+        return self.number(f"sum(last_over_time({_at(address)}[5m]))") or 0.0
 
     def wait_for(self, address: str, joules: float) -> None:
         command.wait_for(lambda: self.drawn_j(address) >= joules, f"{joules} J of {address}")
 
     def wait_for_standstill(self, address: str) -> None:
-        """Until two scrapes show the same: then the node, which draws nothing, is known to the last joule."""
-        query = f'count_over_time({ENERGY[:-1]},instance="{address}"}}[5m])'
+        """Until two scrapes show the same: of a node that draws nothing all is scraped then."""
+        query = f"count_over_time({_at(address)}[5m])"
+        joules, scrapes = -1.0, 0.0
 
-        def scrapes() -> float:
-            return max((float(found["value"][1]) for found in self.query(query)), default=0.0)
+        def has_more() -> bool:
+            return max((float(found["value"][1]) for found in self.query(query)), default=0.0) >= scrapes + 2
 
-        joules = -1.0
-        while joules != (joules := self.drawn_j(address)):
-            begin = scrapes()
-            command.wait_for(lambda begin=begin: scrapes() >= begin + 2, f"scrapes of {address}")
+        while joules != (found_j := self.drawn_j(address)):
+            joules = found_j
+            scrapes = max((float(found["value"][1]) for found in self.query(query)), default=0.0)
+            command.wait_for(has_more, f"scrapes of {address}")
+
+    def report(self, folder: Path, *options: str) -> str:
+        words = ["report", "--prometheus", self.url, "--run-id", RUN_ID]
+        done = command.run([*words, *options], folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def hold(self, is_held: bool) -> None:
+        """Let it scrape nothing, or go on."""
+        self._process.send_signal(signal.SIGSTOP if is_held else signal.SIGCONT)
+
+
+def _at(address: str) -> str:
+    return f'{ENERGY}{{run_id="{RUN_ID}",instance="{address}"}}'
 
 
 class Node:
@@ -58,21 +74,34 @@ class Node:
     def __init__(self, folder: Path, uuid: str, watts: float) -> None:
         self.folder = folder
         folder.mkdir()
-        self._watts = watts
         self.machine = Simulator(
             gpus=[Gpu(uuid=uuid, profile=Constant(watts))], packages=[Package(profile=Constant(watts / 4))]
         )
         self.job = subprocess.Popen(["sleep", "300"])
 
     def monitor(self, address: str, *options: str) -> subprocess.Popen[str]:
-        words = [*MEASURED, "--sysfs", str(self.machine.sysfs), "--listen", address, "--attach", f"{self.job.pid}"]
-        return command.start([*words, *options], self.folder, env=self.machine.environ, stderr=subprocess.DEVNULL)
+        words = [
+            *MEASURED,
+            "--sysfs",
+            str(self.machine.sysfs),
+            "--listen",
+            address,
+            "--attach",
+            f"{self.job.pid}",
+        ]
+        return command.start(
+            [*words, *options], self.folder, env=self.machine.environ, stderr=subprocess.DEVNULL
+        )
 
-    def draw(self, is_on: bool) -> None:
-        watts = self._watts if is_on else 0.0
-        self.machine.gpus[0].set_profile(Constant(watts))
-        for zone in self.machine.zones.values():
-            zone.set_profile(Constant(watts / 4))
+    def draw(self, joules: float) -> None:
+        """Wait until it has drawn so much more."""
+        begin_s = self.machine.now_s()
+        command.wait_for(lambda: self.drawn_j(begin_s, self.machine.now_s()) >= joules, f"{joules} J")
+
+    def rest(self) -> None:
+        """Draw nothing any more."""
+        for device in (*self.machine.gpus, *self.machine.zones.values()):
+            device.set_profile(Constant(0.0))
 
     def truth_j(self, summary: Mapping[str, Any]) -> float:
         """What the machine drew from the start of a summary's run to its end."""
@@ -80,21 +109,24 @@ class Node:
             datetime.fromisoformat(summary["run"][key].replace("Z", "+00:00")).timestamp()
             for key in ("started_at", "ended_at")
         )
-        devices = [*self.machine.gpus, *self.machine.zones.values()]
-        return sum(device.energy_between_wall(start_s, end_s) for device in devices)
+        clock = self.machine.clock
+        return self.drawn_j(clock.from_wall(start_s), clock.from_wall(end_s))
+
+    def drawn_j(self, start_s: float, end_s: float) -> float:
+        """The same between two times of the machine's clock."""
+        devices = (*self.machine.gpus, *self.machine.zones.values())
+        return sum(device.energy_j(start_s, end_s) for device in devices)
 
 
 @contextmanager
-def nodes(folder: Path) -> Iterator[tuple[Node, Node]]:
-    with ExitStack() as stack:
-        found = []
-        for name, watts in (("one", 400.0), ("two", 200.0)):
-            node = Node(folder / name, f"GPU-{name}", watts)
-            stack.callback(node.machine.close)
-            stack.callback(node.job.wait)
-            stack.callback(node.job.kill)
-            found.append(node)
-        yield found[0], found[1]
+def a_node(folder: Path, uuid: str, watts: float) -> Iterator[Node]:
+    node = Node(folder, uuid, watts)
+    try:
+        yield node
+    finally:
+        node.job.kill()
+        node.job.wait()
+        node.machine.close()
 
 
 def end(monitor: subprocess.Popen[str]) -> None:
@@ -104,50 +136,99 @@ def end(monitor: subprocess.Popen[str]) -> None:
 
 def test_the_sum_over_nodes_restarts_and_ports_is_that_of_the_summaries_and_of_the_truth(tmp_path: Path):
     addresses = [f"127.0.0.1:{prometheus.free_port()}" for _ in range(3)]
-    with nodes(tmp_path) as (one, two), Server(tmp_path, addresses, 0.4) as server:
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(tmp_path, addresses, 0.4))
+        one = stack.enter_context(a_node(tmp_path / "one", "GPU-one", 400.0))
+        two = stack.enter_context(a_node(tmp_path / "two", "GPU-two", 200.0))
         killed = one.monitor(addresses[0], "--run-id", RUN_ID)
-        first = two.monitor(addresses[2], "--run-id", RUN_ID, "--output", "first")
+        first = two.monitor(addresses[2], "--run-id", RUN_ID)
         server.wait_for(addresses[0], 600.0)
         psutil.Process(killed.pid).kill()
         killed.communicate()
         # It goes on at another port: another target with the same totals.
         resumed = one.monitor(addresses[1], "--resume", RUN_ID)
+        server.wait_for(addresses[1], 900.0)
         server.wait_for(addresses[2], 400.0)
-        two.draw(False)
+        two.rest()
         server.wait_for_standstill(addresses[2])
         end(first)
-        # It begins again from zero at the same port: the same target with other totals.
-        anew = two.monitor(addresses[2], "--run-id", RUN_ID, "--output", "second")
-        two.draw(True)
-        server.wait_for(addresses[1], 1500.0)
-        for node, address in ((one, addresses[1]), (two, addresses[2])):
-            node.draw(False)
+        # Another boot of it begins again from zero at the same port: the same target with other totals.
+        again = stack.enter_context(a_node(tmp_path / "again", "GPU-two", 200.0))
+        anew = again.monitor(addresses[2], "--run-id", RUN_ID)
+        server.wait_for(addresses[2], 100.0)
+        running = json.loads(server.report(tmp_path, "--format", "json"))
+        server.hold(True)
+        one.draw(1500.0)  # 3 s of it, which are more than seven scrapes
+        server.hold(False)
+        for node, address in ((one, addresses[1]), (again, addresses[2])):
+            node.rest()
             server.wait_for_standstill(address)
         end(resumed)
         end(anew)
+        command.wait_for(lambda: not server.query(ENERGY), "the end of the series")
+        scraped = json.loads(server.report(tmp_path, "--format", "json"))
+        text = server.report(tmp_path)
 
-        words = ["report", "--prometheus", server.url, "--run-id", RUN_ID]
-        done = command.run([*words, "--format", "json"], tmp_path)
-        assert done.returncode == 0, done.stderr
-        scraped = json.loads(done.stdout)
-        text = command.run(words, tmp_path).stdout
-
-        paths = [
-            one.folder / "carbonmon-runs" / RUN_ID / "summary.json",
-            two.folder / "first" / RUN_ID / "summary.json",
-            two.folder / "second" / RUN_ID / "summary.json",
-        ]
-        parts = [json.loads(path.read_text()) for path in paths]
-        truth_j = sum(node.truth_j(part) for node, part in zip((one, two, two), parts, strict=True))
+        machines = (one, two, again)
+        parts = [command.summary(node.folder) for node in machines]
+        truth_j = sum(node.truth_j(part) for node, part in zip(machines, parts, strict=True))
         copies = []
-        for number, part in enumerate(parts):
-            part["run"]["host"] = "one" if number == 0 else "two"  # both nodes are this machine
-            copies.append(tmp_path / f"{number}.json")
+        for host, part in zip(("one", "two", "two"), parts, strict=True):
+            part["run"]["host"] = host  # all of them are this machine
+            copies.append(tmp_path / f"{len(copies)}.json")
             copies[-1].write_text(json.dumps(part))
         done = command.run(["report", "--merge", "--format", "json", *map(str, copies)], tmp_path)
         assert done.returncode == 0, done.stderr
         merged = json.loads(done.stdout)
-    print(text)
-    print(json.dumps(scraped, indent=1))
-    assert scraped["energy"]["total_j"] == pytest.approx(truth_j, rel=0.01)
-    assert scraped["energy"]["total_j"] == pytest.approx(merged["energy"]["total_j"], rel=0.01)
+    energy = scraped["energy"]
+    assert energy["total_j"] == pytest.approx(truth_j, rel=0.01)
+    assert energy["total_j"] == pytest.approx(merged["energy"]["total_j"], rel=0.01)
+    for component, part in merged["energy"]["components"].items():
+        assert energy["components"][component]["energy_j"] == pytest.approx(part["energy_j"], rel=0.01)
+    for bound in ("emissions_g", "low_g", "high_g"):
+        assert scraped["carbon"][bound] == pytest.approx(merged["carbon"][bound], rel=0.01)
+    assert len(energy["devices"]) == 4
+    assert scraped["run"]["started_at"] == merged["run"]["started_at"]
+    assert (running["state"], scraped["state"]) == ("running", "recovered")
+    reason = scraped["monitor"]["sources"][0]["reason"]
+    assert "Begun anew from zero" in reason
+    assert "Not scraped for" in reason
+    assert "after the last scrape is not in the sum" in " ".join(text.split())
+
+
+def test_a_daemon_s_run_whose_end_was_scraped_is_final_and_has_the_figures_of_its_summary(tmp_path: Path):
+    address = f"127.0.0.1:{prometheus.free_port()}"
+    options = ["--listen", address, "--intensity", "300", "--pue", "1.4", "--wue", "2", "--price", "0.25"]
+    with (
+        a_node(tmp_path / "one", "GPU-one", 300.0) as node,
+        daemon(node.machine, node.folder, *options, "--currency", "EUR") as running,
+        Server(tmp_path, [address], 0.4) as server,
+    ):
+        running.register(
+            RUN_ID, "--pid", f"{node.job.pid}", "--name", "größe", "--label", "zone=b", "--idle", "exclusive"
+        )
+        server.wait_for(address, 300.0)
+        wanted = running.unregister(RUN_ID)
+        command.wait_for(lambda: server.query("carbonmon_run_end_time_seconds"), "the end")
+        scraped = json.loads(server.report(tmp_path, "--format", "json"))
+    assert scraped["state"] == "final"
+    for key in ("name", "started_at", "ended_at", "scheduler", "idle_policy"):
+        assert scraped["run"][key] == wanted["run"][key]
+    assert scraped["run"]["labels"] == {"label_zone": "b"}
+    assert scraped["run"]["duration_s"] == pytest.approx(wanted["run"]["duration_s"], abs=0.1)
+    for part in ("energy", "carbon", "water"):
+        assert unlike(scraped[part], wanted[part]) == []
+    assert scraped["costs"][0]["amount"] == pytest.approx(wanted["costs"][0]["amount"])
+
+
+def unlike(found: Any, wanted: Any, place: str = "") -> list[str]:
+    """Where a value that is known differs from the wanted one; who says so and in what words may differ."""
+    if found is None or place.endswith(("note", "source", "sources")):
+        return []
+    if isinstance(found, dict):
+        return [odd for key, value in found.items() for odd in unlike(value, wanted[key], f"{place}.{key}")]
+    if isinstance(found, list):
+        pairs = enumerate(zip(found, wanted, strict=True))
+        return [odd for number, pair in pairs for odd in unlike(*pair, f"{place}[{number}]")]
+    is_like = found == pytest.approx(wanted, rel=1e-6) if isinstance(found, float) else found == wanted
+    return [] if is_like else [f"{place}: {found}, not {wanted}"]

@@ -115,6 +115,7 @@ def water(summaries: Sequence[Part]) -> dict[str, Any] | None:
         "low_litres": total(each(parts, "low_litres")),
         "high_litres": total(each(parts, "high_litres")),
         "wue_l_per_kwh": weighted(parts, "wue_l_per_kwh", "energy_j"),
+        "known_ratio": weighted([{"known_ratio": 1.0, **part} for part in parts], "known_ratio", "energy_j"),
         "source": listed(each(parts, "source"), "; ") or None,
     }
 

@@ -1,0 +1,45 @@
+"""How many series a node and a run are: what docs/scale.md promises, and what Prometheus has to carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
+
+from carbonmon.model import Snapshot
+from tests.bench.scale import PHASES, node_snapshot
+
+PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+NODE = node_snapshot(3, 1_795_000_100.0, 1_795_000_000.0)
+
+
+def series(snapshot: Snapshot) -> int:
+    collectors = (SnapshotCollector(lambda: snapshot), OwnProcessCollector(Path("/proc")))
+    return sum(len(family.samples) for collector in collectors for family in collector.collect())
+
+
+def with_phases(*names: str) -> Snapshot:
+    (run,) = NODE.runs
+    rows = tuple(row for row in run.totals if row.phase in names)
+    return NODE._replace(runs=(run._replace(totals=rows),))
+
+
+IDLE = series(NODE._replace(runs=()))
+
+
+def test_an_idle_node_with_eight_gpus_has_at_most_150_series() -> None:
+    assert IDLE <= 150
+    assert f"idle | {IDLE} |" in PAGE
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_run_on_it_has_at_most_60_and_12_a_phase(number: int) -> None:
+    assert series(with_phases(*PHASES[:number])) - IDLE <= 60 + 12 * number
+
+
+def test_the_page_says_what_a_run_and_its_phases_are() -> None:
+    one, three = (series(with_phases(*PHASES[:number])) - IDLE for number in (1, 3))
+    a_phase = (three - one) // 2
+    assert f"{one - a_phase}, and {a_phase} for each phase" in PAGE
+    assert f"{one} with `main` alone" in PAGE

@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: help run run-simulated test check wheel-test bench fuzz chaos format clean
+.PHONY: dashboards help run run-simulated test check wheel-test bench fuzz chaos format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,6 +45,9 @@ fuzz: $(VENV)/.dev ## damage every file that is read, for FUZZ_MINUTES=5
 format: $(VENV)/.dev ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dashboards: $(VENV)/.dev ## write deploy/grafana/dashboards from deploy/grafana/boards and the tables
+	$(BIN)/python -m deploy.grafana.boards
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

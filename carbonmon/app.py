@@ -196,7 +196,7 @@ def _tenancy(
     name = config.name or identity.command_name(workload.command)
     wall_s = monitor.clock.wall_s()
     default_id = launch.run_id or identity.default_run_id(workload.environ, name, wall_s)
-    host = platform.node()
+    host = config.host or platform.node()
     suffix = f".{safe_id(host)}" if (launch.nodes or 1) > 1 else ""
     folder = runfolder.create(config.output, config.run_id, default_id, suffix)
     redacted = (*workload.command[:1], "…")
@@ -226,7 +226,7 @@ def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monito
 
 def _open_control(config: Config, monitor: Monitor, tenancy: Tenancy, closing: ExitStack) -> dict[str, str]:
     """Listen for the job's training code; returns what tells it where. Without a socket the job goes on."""
-    registry = Registry(monitor, config.output, os.geteuid(), creates=False)
+    registry = Registry(monitor, config.output, os.geteuid(), creates=False, host=config.host)
     registry.adopt(tenancy)
     try:
         path = config.socket or rendezvous.run_socket(f"job-{os.getpid()}")

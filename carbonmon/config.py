@@ -21,6 +21,7 @@ PUE_WORDS = ("region", "provider", "world")
 WUE_WORDS = ("provider", "world")
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LABEL_KEY = re.compile(r"[^=\s]+")
 
@@ -69,6 +70,7 @@ class Config:
     own_monitor: bool = False
     web_config: Path | None = None
     targets: Path | None = None
+    host: str | None = None
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:
@@ -120,6 +122,14 @@ def parse_run_id(text: str) -> str:
     if _RUN_ID.fullmatch(text) is None or text in (".", ".."):
         raise ConfigError(
             f"--run-id: {text!r} does not fit: use 1 to 64 letters, digits, dots, underscores and hyphens"
+        )
+    return text
+
+
+def parse_host(text: str) -> str:
+    if _HOST.fullmatch(text) is None:
+        raise ConfigError(
+            f"--host: {text!r:.40} is no name of a machine: use letters, digits, dots and hyphens"
         )
     return text
 

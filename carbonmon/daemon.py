@@ -66,6 +66,7 @@ def serve(
             creates=True,
             once=once,
             idle_policy=config.idle,
+            host=config.host,
         )
         path = config.socket or default_socket()
         # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.

@@ -24,7 +24,8 @@ class FetchError(CarbonmonError):
     """A source on the network did not answer usefully; the text holds neither keys nor what it said.
 
     `reason` is a short, stable word for a label: timeout, connect, http_401, http_429, http_500, redirect,
-    too_large, not_json, garbage, empty, key, tls, error_body, unsupported. `retry_after_s` is how long the source asked to be left alone.
+    too_large, not_json, garbage,
+    empty, key, tls, error_body, unsupported. `retry_after_s` is how long the source asked to be left alone.
     """
 
     def __init__(self, reason: str, detail: str, retry_after_s: float | None = None) -> None:

@@ -205,7 +205,8 @@ class GridSettings:
 
     `zone` is what the user wrote behind the source's name (`electricitymaps:US-CAL-CISO`), "" without it;
     then `region` is the user's region, a zone of the bundled table, `em_zone` Electricity Maps' name of a
-    cloud region's grid. `environ` holds keys (CARBONMON_ELECTRICITYMAPS_TOKEN …), or names a file of them (CARBONMON_KEYS_FILE).
+    cloud region's grid. `environ` holds keys (CARBONMON_ELECTRICITYMAPS_TOKEN …), or
+    names a file of them (CARBONMON_KEYS_FILE).
     """
 
     zone: str = ""

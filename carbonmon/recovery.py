@@ -134,10 +134,8 @@ def _run(path: Path, document: Mapping[str, Any], info: RunInfo, states: tuple[D
     water_l = checked.value(path, "water_l", document.get("water_l"), float | None)
     watered_j = checked.value(path, "watered_j", document.get("watered_j"), float | None)
     facility_j = checked.value(path, "facility_j", document.get("facility_j"), float | None)
-    # An older version's files do not tell these: then all of the run was charged alike.
-    if watered_j is None and water_l is not None:
-        watered_j = energy_j
-    if facility_j is None:
+    if "facility_j" not in document:  # an older version's, in which all of a run was charged alike
+        watered_j = None if water_l is None else energy_j
         facility_j = energy_j * _number(path, document, "pue_ratio")
     return RunState(
         info,

@@ -87,7 +87,8 @@ class NewRun(NamedTuple):
 class Registry:
     """Called by the thread of the socket; `tidy` by the main thread.
 
-    `creates`: unknown runs may begin. `once`: one run only, and the monitor ends with it.
+    `creates`: unknown runs may begin. `once`: one run only, and the monitor ends with it. `host` names
+    this machine in its runs, by default its own name.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Registry:
         creates: bool,
         once: bool = False,
         idle_policy: IdlePolicy = "proportional",
+        host: str | None = None,
     ) -> None:
         self.monitor = monitor
         self.uid = uid
@@ -106,6 +108,7 @@ class Registry:
         self.idle_policy: IdlePolicy = idle_policy
         self._output = output
         self._once = once
+        self._host = host or platform.node()
         self._entries: dict[str, Entry] = {}
         self.begun = 0
 
@@ -140,7 +143,7 @@ class Registry:
 
     def begin(self, new: NewRun, uid: int, lives_by: LivesBy, welcome: Callable[[Entry], object]) -> Entry:
         """Begin a run; `welcome` is called once it is metered. Raises `ConfigError` if it has no folder."""
-        host = platform.node()
+        host = self._host
         name = new.name or identity.command_name(new.command)
         suffix = f".{safe_id(host)}" if new.nodes > 1 else ""
         wall_s = self.monitor.clock.wall_s()

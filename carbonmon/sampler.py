@@ -50,6 +50,9 @@ EXTRA_RATE_HZ, EXTRA_BURST = 10.0, 20.0
 """How often requests may make samples between two ticks; what comes faster is split by time."""
 
 
+FetchErrors = tuple[tuple[str, str, int], ...]
+"""What could not be fetched: the source, the reason, how often."""
+
 When = Literal["", "edge", "before", "after"]
 """Whether a request wants a sample, and on which side of it. An `edge`, where a run begins or ends, gets one
 before it in any case, with every counter; the others one of what may be read so often, if there were not too
@@ -86,6 +89,7 @@ class Sampler:
         self._sensors = sensors
         self._unused = tuple(unused)
         self._provider = GuardedIntensity(provider)
+        self._fetch_errors: FetchErrors = ()
         self._clock = clock
         self.interval_s, self.interval_note = safe_interval_s(interval_s, devices)
         self._limits = energy.limits_for(self.interval_s)
@@ -128,8 +132,12 @@ class Sampler:
 
     def charge_with(self, provider: IntensityProvider, overheads: Overheads) -> GuardedIntensity:
         """Take another source of intensity, PUE, WUE and price from now on; returns the old source."""
-        old = self._provider
-        self._provider, self._overheads = GuardedIntensity(provider), overheads
+        new, old = GuardedIntensity(provider), self._provider
+        new.intensity_at(
+            self._clock.wall_s()
+        )  # raises what its first question raises: then the old one stays
+        self._fetch_errors = _added(self._fetch_errors, old.fetch_errors())
+        self._provider, self._overheads = new, overheads
         self._rates = self._rates_at(self._clock.wall_s())
         return old
 
@@ -382,8 +390,18 @@ class Sampler:
             None if tariff is None else tariff.at(wall_s),
             "" if tariff is None else tariff.source,
             "" if tariff is None else tariff.currency,
-            self._provider.fetch_errors(),
+            _added(self._fetch_errors, self._provider.fetch_errors()),
         )
+
+
+def _added(first: FetchErrors, second: FetchErrors) -> FetchErrors:
+    """The errors of two sources one after the other: a counter never steps back."""
+    if not first:
+        return second
+    counts = {(source, reason): count for source, reason, count in first}
+    for source, reason, count in second:
+        counts[source, reason] = counts.get((source, reason), 0) + count
+    return tuple([(*key, count) for key, count in counts.items()])
 
 
 def _carry_out(request: Callable[[], object]) -> None:

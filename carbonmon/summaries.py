@@ -61,10 +61,9 @@ def summary_of(folder: Path) -> dict[str, Any]:
         return _checked(folder / FILE_NAME, summary)
     snapshot = read_checkpoint(folder).snapshot
     rebuilt = summarize(snapshot, snapshot.runs[0], "running" if is_watched(folder) else "recovered")
-    if summary is not None and summary.get("settled"):
-        # It was settled after its monitor was killed, which no checkpoint knows.
-        if summary["carbon"]["emissions_g"] == rebuilt["carbon"]["emissions_g"]:
-            rebuilt["settled"] = summary["settled"]
+    before = summary or {}
+    if before.get("settled") and before["carbon"]["emissions_g"] == rebuilt["carbon"]["emissions_g"]:
+        rebuilt["settled"] = before["settled"]  # after its monitor was killed, which no checkpoint knows
     return rebuilt
 
 

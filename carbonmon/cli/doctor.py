@@ -18,7 +18,6 @@ from carbonmon.model import Intensity
 from carbonmon.opening import open_sensors
 from carbonmon.ports import IntensityProvider
 
-
 LIVE_TIMEOUT_S = 12.0
 """How long a live source is waited for: a little longer than a request may take."""
 

@@ -62,6 +62,7 @@ INTENSITY = _number("--intensity", "an intensity in gCO2e/kWh", 0.0, 5000.0)
 PUE = Checked("pue", config.parse_pue)
 WUE = Checked("wue", config.parse_wue)
 PRICE = _number("--price", "a price of a kWh", -1e6, 1e6)
+HOST = Checked("host", config.parse_host)
 CURRENCY = Checked("currency", config.parse_currency)
 LISTEN = Checked("address", config.parse_listen)
 RUN_ID = Checked("id", config.parse_run_id)
@@ -100,6 +101,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "price": _option("Price of a kWh.", "PER_KWH", PRICE),
     "price-file": _option("Times with their prices of a kWh, CSV or JSON.", "FILE", PATH),
     "currency": _option("Of the price: EUR, USD, an ISO 4217 code.", "CODE", CURRENCY),
+    "host": _option("A name for this machine, where its own says little: in a container.", "NAME", HOST),
     "targets": _option("Folder for a file that tells Prometheus' file_sd where to scrape.", "DIR", PATH),
     "web-config": _option("TLS and passwords of /metrics, as Prometheus' exporters take them.", "FILE", PATH),
     "interval": _option("Between two samples.", "SECONDS", INTERVAL, "1"),
@@ -162,7 +164,17 @@ DAEMON_OPTIONS = tuple(
 )
 MEASURING_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "pue", "wue", "price", "price-file", "currency"),
-    *("web-config", "targets", "interval", "checkpoint", "listen", "gpu-model", "gpu-tdp", "cpu-model"),
+    *(
+        "web-config",
+        "targets",
+        "host",
+        "interval",
+        "checkpoint",
+        "listen",
+        "gpu-model",
+        "gpu-tdp",
+        "cpu-model",
+    ),
     *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "exporter", "resume", "attach"),
     *("redact-command", "own-monitor"),
 )
@@ -209,6 +221,7 @@ _FIELDS = {
     "currency": "currency",
     "web_config": "web_config",
     "targets": "targets",
+    "host": "host",
     "interval": "interval_s",
     "checkpoint": "checkpoint_s",
     "listen": "listen",

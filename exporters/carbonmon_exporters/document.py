@@ -274,7 +274,7 @@ def _main_origin(now: Intensity, run: RunState) -> Intensity:
 
 
 def _mean(last: float | None, amount: float | None, over: float | None) -> float | None:
-    """The mean of a factor that may have changed while the run went on: exactly the last one if it did not."""
+    """The mean of a factor that may have changed during the run: exactly the last one if it did not."""
     if amount is None or not over:
         return last
     mean = amount / over

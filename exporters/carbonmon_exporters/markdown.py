@@ -136,11 +136,9 @@ def _around(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     if water is not None:
         ends = range_text(water["low_litres"], water["high_litres"], 1.0)
         wue = water["wue_l_per_kwh"]
-        facts = [
-            ", ".join(filter(None, ("" if wue is None else f"WUE {wue:g} l/kWh", escaped(water["source"] or "")))),
-            _lack("WUE", water.get("known_ratio")),
-        ]
-        rows.append(("water", f"{figure(water['litres'])} l", ends, "; ".join(filter(None, facts))))
+        facts = ["" if wue is None else f"WUE {wue:g} l/kWh", escaped(water["source"] or "")]
+        facts.append(_lack("WUE", water.get("known_ratio")))
+        rows.append(("water", f"{figure(water['litres'])} l", ends, ", ".join(filter(None, facts))))
     return rows
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from carbonmon_exporters.document import summarize
+from carbonmon_exporters.markdown import markdown_text
 from carbonmon_exporters.summary import SCHEMA_FILE
 from carbonmon_exporters.text import table_text
 
@@ -205,6 +206,69 @@ def test_water_is_the_energy_of_the_devices_times_the_wue_without_pue() -> None:
     assert "WUE 0.3 l/kWh" in table_text(summarize(final, final.runs[0], "final"))
 
 
+def change_overheads(sampler: Sampler, overheads: Overheads) -> None:
+    sampler.charge_with(Curve(hourly(100.0)), overheads).close()
+
+
+def test_a_pue_that_changed_is_stated_as_its_mean_and_the_intensity_stays_the_grid_s() -> None:
+    clock = FakeClock()
+    sampler = sampler_with(Curve(hourly(100.0)), clock, Overheads(1.0))
+    watch(sampler, clock, 30)
+    change_overheads(sampler, Overheads(2.0, "user"))
+    watch(sampler, clock, 10)
+    final = sampler.finish(0, None)
+    carbon = summarize(final, final.runs[0], "final")["carbon"]
+    assert carbon["pue"] == pytest.approx(1.25)
+    assert carbon["pue_source"] == "mean over the energy; at last 2 (user)"
+    assert carbon["intensity"]["mean_g_per_kwh"] == pytest.approx(100.0)
+    assert carbon["emissions_g"] == pytest.approx((30 + 2 * 10) * POWER_W * 100.0 / JOULES_PER_KWH)
+
+
+def test_a_pue_that_does_not_change_is_stated_exactly() -> None:
+    clock = FakeClock()
+    sampler = sampler_with(Curve(hourly(100.0)), clock, Overheads(1.1, "user"), interval_s=0.3)
+    watch(sampler, clock, 1000, step_s=0.3)
+    final = sampler.finish(0, None)
+    carbon = summarize(final, final.runs[0], "final")["carbon"]
+    assert (carbon["pue"], carbon["pue_source"]) == (1.1, "user")
+
+
+def test_water_that_is_known_for_a_part_of_the_energy_says_so() -> None:
+    clock = FakeClock()
+    sampler = sampler_with(Curve(hourly(100.0)), clock)
+    watch(sampler, clock, 30)
+    change_overheads(sampler, Overheads(wue_l_per_kwh=0.5, wue_source="user"))
+    watch(sampler, clock, 10)
+    final = sampler.finish(0, None)
+    summary = summarize(final, final.runs[0], "final")
+    jsonschema.validate(summary, json.loads(SCHEMA_FILE.read_bytes()))
+    water = summary["water"]
+    assert water["litres"] == pytest.approx(10 * POWER_W / JOULES_PER_KWH * 0.5)
+    assert (water["known_ratio"], water["wue_l_per_kwh"]) == (pytest.approx(0.25), 0.5)
+    assert "WUE known for 25.0 % of the energy" in table_text(summary)
+    assert "WUE known for 25.0 % of the energy" in markdown_text(summary)
+
+
+def test_what_could_not_be_fetched_is_counted_on_when_the_source_changes() -> None:
+    clock = FakeClock()
+    sampler = sampler_with(Curve(hourly(100.0)), clock)
+    change_overheads(sampler, Overheads())
+    sampler.tick()
+    assert sampler.latest.fetch_errors == (("test", "timeout", 6),)
+
+
+def test_a_new_source_that_fails_at_once_leaves_the_old_one_in_force() -> None:
+    clock = FakeClock()
+    old, new = Curve(hourly(100.0)), Curve(hourly(100.0))
+    new.fails = True
+    sampler = sampler_with(old, clock)
+    with pytest.raises(RuntimeError):
+        sampler.charge_with(new, Overheads(2.0))
+    watch(sampler, clock, 10)
+    final = sampler.finish(0, None)
+    assert grams_of(final) == pytest.approx(10 * POWER_W * 100.0 / JOULES_PER_KWH)
+
+
 def test_without_a_price_or_a_wue_nothing_is_said_of_money_or_water() -> None:
     clock = FakeClock()
     sampler = sampler_with(Curve(hourly(100.0)), clock)
@@ -243,15 +307,46 @@ def test_a_checkpoint_keeps_charges_money_and_water(tmp_path: Path) -> None:
     account.restore(run, 0.0, 0.0)
     assert account.state(0.0, {}).charges == run.charges
     assert account.state(0.0, {}).costs == run.costs
+    assert account.state(0.0, {}).watered_j == run.watered_j == charge.energy_j
+    assert account.state(0.0, {}).facility_j == run.facility_j == pytest.approx(1.1 * charge.energy_j)
 
 
-def test_a_checkpoint_of_an_earlier_version_has_no_charges_and_no_money(tmp_path: Path) -> None:
+LATER_KEYS = (
+    *("charges", "costs", "water_l", "watered_j", "facility_j"),
+    *("pue_source", "wue_l_per_kwh", "currency"),
+)
+
+
+def test_a_checkpoint_of_an_earlier_version_was_charged_with_what_was_in_force_and_has_no_money(
+    tmp_path: Path,
+) -> None:
     def forget(document: dict[str, object]) -> None:
-        for key in ("charges", "costs", "water_l", "pue_source", "wue_l_per_kwh", "currency"):
+        for key in LATER_KEYS:
             del document[key]
 
     read = resumed(tmp_path, forget)
-    assert (read.runs[0].charges, read.runs[0].costs, read.runs[0].water_l) == ((), (), None)
+    (run,) = read.runs
+    (charge,) = run.charges
+    now = read.intensity
+    assert charge[:6] == (now.source, now.zone, now.kind, now.basis, now.accounting, now.year)
+    energy_j = sum(row.energy_j for row in run.totals)
+    assert charge.energy_j == energy_j > 0
+    assert charge.emissions_g == sum(row.emissions_g for row in run.totals)
+    assert (run.costs, run.water_l, run.watered_j) == ((), None, None)
+    assert run.facility_j == pytest.approx(energy_j * read.pue_ratio)
+
+
+def test_a_run_of_an_earlier_version_that_goes_on_elsewhere_keeps_where_its_energy_was_charged(
+    tmp_path: Path,
+) -> None:
+    def forget(document: dict[str, object]) -> None:
+        for key in LATER_KEYS:
+            del document[key]
+
+    read = resumed(tmp_path, forget)
+    live = Intensity(1.0, 1.0, 1.0, "GB", "uk", "live", "direct")
+    carbon = summarize(read._replace(intensity=live), read.runs[0], "recovered")["carbon"]
+    assert carbon["intensity"]["source"] == read.intensity.source != "uk"
 
 
 @pytest.mark.parametrize("row", [["EUR", "much", 1.0], ["EUR", 1.0], ["EUR", 1e40, 1.0], ["EUR", 1.0, -1.0]])

@@ -184,8 +184,15 @@ def test_a_run_of_an_older_version_is_read_with_what_it_did_not_know_left_open(f
             now.duration_s,
             now.ended_at_s,
             recovered_j=now.recovered_j,
+            charges=old.runs[0].charges,
+            facility_j=old.runs[0].facility_j,
         ),
     )
+    energy_j = sum(row.energy_j for row in now.totals)
+    assert [(charge.source, charge.energy_j) for charge in old.runs[0].charges] == [
+        (SNAPSHOT.intensity.source, energy_j)
+    ], "one intensity was in force for all of it"
+    assert old.runs[0].facility_j == energy_j * SNAPSHOT.pue_ratio
     assert old.devices == tuple(state._replace(emissions_g=0.0) for state in SNAPSHOT.devices)
     assert old.meters == SNAPSHOT.meters
 

@@ -90,6 +90,7 @@ LATER = {
     "energy": ["node"],
     "device": ["node_energy_j"],
     "phase": ["components", "measured_ratio"],
+    "water": ["known_ratio"],
 }
 """Keys that files of earlier versions lack, by the shape that has them."""
 

@@ -81,8 +81,12 @@ spec:
             {{- if .Values.webConfigSecret }}
             - --web-config=/etc/carbonmon/web/web-config.yml
             {{- end }}
-          {{- if or $.nvidia .Values.options .Values.env }}
           env:
+            # The pod's own name says nothing to people: runs carry that of the node.
+            - name: CARBONMON_HOST
+              valueFrom:
+                fieldRef:
+                  fieldPath: spec.nodeName
             {{- if $.nvidia }}
             # NVML and nothing else of the driver; no GPU is taken from anybody.
             - name: NVIDIA_VISIBLE_DEVICES
@@ -97,7 +101,6 @@ spec:
             {{- with .Values.env }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
-          {{- end }}
           {{- with .Values.envFrom }}
           envFrom:
             {{- toYaml . | nindent 12 }}

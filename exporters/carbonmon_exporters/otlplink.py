@@ -29,7 +29,7 @@ class Link:
     def __init__(self, url: str, timeout_s: float) -> None:
         """`url` is the full one, with its path. OTEL_EXPORTER_OTLP_HEADERS and _CERTIFICATE are heeded."""
         self._url = url
-        self._quiet = _Diverted("opentelemetry")
+        _divert("opentelemetry")
         self._session = _Session(timeout_s)
         self._exporter = OTLPMetricExporter(url, timeout=timeout_s, session=self._session)
 
@@ -46,7 +46,6 @@ class Link:
     def close(self) -> None:
         self._exporter.shutdown()
         self._session.close()
-        self._quiet.close()
 
 
 class _Session(requests.Session):
@@ -119,22 +118,19 @@ def _refused(body: bytes) -> str:
 
 
 class _Diverted(logging.Handler):
-    """Takes another library's log over, from all of its loggers, into our own at debug level.
-
-    Without it, warnings of a library whose log nobody set up go to stderr, at every attempt.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._logger = logging.getLogger(name)
-        self._propagated = self._logger.propagate
-        self._logger.addHandler(self)
-        self._logger.propagate = False
+    """Takes what another library logs into our own log, at debug level."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _log.debug("%s: %s", record.name, record.getMessage())
 
-    def close(self) -> None:
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._propagated
-        super().close()
+
+def _divert(name: str) -> None:
+    """Take a library's log over, from all of its loggers, for as long as this process lives.
+
+    Without it, warnings of a library whose log nobody set up go to stderr, at every attempt; a request that
+    hangs may warn even after everything was closed.
+    """
+    logger = logging.getLogger(name)
+    if not any(isinstance(handler, _Diverted) for handler in logger.handlers):
+        logger.addHandler(_Diverted())
+    logger.propagate = False

@@ -125,7 +125,7 @@ class IntensityProvider(Protocol):
         ...
 
     def mean_at(self, start_s: float, end_s: float) -> Intensity:
-        """The mean over a stretch of Unix time, labelled as at its end; the same for what is constant."""
+        """The mean over a stretch of Unix time, labelled as most of it; the same for what is constant."""
         ...
 
     def fetch_errors(self) -> Sequence[tuple[str, str, int]]:

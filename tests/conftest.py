@@ -18,7 +18,8 @@ settings.load_profile("carbonmon")
 @pytest.fixture(autouse=True)
 def loggers_stay_as_they_are() -> Iterator[None]:
     """Commands that run in the test's own process set carbonmon's log up; the next test wants to hear it."""
-    loggers = [logging.getLogger(name) for name in ("carbonmon", "carbonmon_exporters")]
+    names = ("carbonmon", "carbonmon_exporters", "opentelemetry")
+    loggers = [logging.getLogger(name) for name in names]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
     for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):

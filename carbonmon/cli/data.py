@@ -83,6 +83,10 @@ def check(folder: Path | None) -> None:
     """
     if folder is not None and not folder.is_dir():
         raise click.UsageError(f"data check: there is no folder {str(folder)!r}")
+    if folder is not None and not any((folder / name).is_file() for name in data.FORMATS):
+        raise click.UsageError(
+            f"data check: no table is in {str(folder)!r}; there may be {', '.join(data.FORMATS)}"
+        )
     try:
         found = tables.tables_of(folder)
         wrong = faults(found)

@@ -59,6 +59,7 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
     TOML file with these options as keys.
     """
     options.set_up_log(values["log_level"], values["log_format"])
+    values = options.without_weaker(values)
     try:
         text = _estimate(parts, fit, embodied, form, values)
     except ConfigError as error:

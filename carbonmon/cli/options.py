@@ -253,6 +253,7 @@ _FIELDS = {
 def to_config(values: dict[str, Any]) -> Config:
     """The record of a command's parsed options; also sets carbonmon's own log up."""
     set_up_log(values["log_level"], values["log_format"])
+    values = without_weaker(values)
     if values["region"] is not None and values["intensity"] is not None:
         raise click.UsageError("--region and --intensity exclude one another: give the place or the figure")
     sources = ("intensity", "intensity_file", "grid")
@@ -266,6 +267,27 @@ def to_config(values: dict[str, Any]) -> Config:
     fields = {field: values[option] for option, field in _FIELDS.items() if option in values}
     fields["grid"] = fields.get("grid") or ()
     return Config(dram_estimate=not values["no_dram_estimate"], **fields)
+
+
+_EXCLUSIVE = ("region", "intensity"), ("intensity", "intensity_file", "grid"), ("price", "price_file")
+
+
+def without_weaker(values: dict[str, Any]) -> dict[str, Any]:
+    """Of options that exclude one another only what goes first: flags, then the environment, then a file."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return values
+    source = click.core.ParameterSource
+    ranks = {source.COMMANDLINE: 2, source.ENVIRONMENT: 1}
+    left = dict(values)
+    for group in _EXCLUSIVE:
+        chosen = {
+            name: ranks.get(ctx.get_parameter_source(name) or source.DEFAULT, 0)
+            for name in group
+            if values.get(name) is not None
+        }
+        left.update({name: None for name, rank in chosen.items() if rank < max(chosen.values())})
+    return left
 
 
 def given(ctx: click.Context, names: tuple[str, ...]) -> list[str]:

@@ -112,9 +112,11 @@ def _check(runs: Sequence[str], form: str, place: str | None, remote: Mapping[st
             raise ConfigError(f"{odd[0]} is for --prometheus URL; name a RUN, or give the URL as well")
         if not runs:
             raise ConfigError("name a RUN: its folder, its summary.json, or its id under --output")
-    elif runs or not remote["run_id"]:
+    elif not remote["run_id"]:
         word = runs[0] if runs else "ID"
         raise ConfigError(f"--prometheus: say which run with --run-id {word:.64}")
+    elif runs:
+        raise ConfigError("--prometheus: there is no RUN beside --run-id: leave one of them out")
     if place is not None and form not in _OF_PLACES:
         raise ConfigError(f"--elsewhere is for --format {' and '.join(_OF_PLACES)}, not for {form}")
 

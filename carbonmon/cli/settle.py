@@ -54,7 +54,8 @@ class FromFile:
 
     def __init__(self, path: Path, region: str | None) -> None:
         found = read_timefile(path)
-        zone = found.zone if region is None else resolve(region).zone
+        place = "" if region is None else resolve(region).zone
+        zone = found.zone or place
         self._known: Known = found.timeline, {"": Origin(zone, f"file {path.name}", found.basis)}, ()
 
     def known(self, start_s: float, end_s: float) -> Known:
@@ -130,7 +131,7 @@ def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[s
     stretches, remarks = settling.read_stretches(folder, summary, end_s)
     timeline, origins, more = figures.known(stretches[0].start_s, stretches[-1].end_s)
     result = settling.settle(stretches, timeline, summary["carbon"]["pue"])
-    if result.holes and not fill:
+    if result.holes and (not fill or not result.origins):
         raise ConfigError(_holes_text(folder, result))
     at = rfc3339(time.time()) or ""
     settled = settling.describe(result, summary, origins, [*remarks, *more], at)
@@ -215,10 +216,11 @@ def _by(result: Settlement, part: int) -> dict[str, float]:
 def _holes_text(folder: Path, result: Settlement) -> str:
     shown = [f"{_time_text(start_s)} to {_time_text(end_s)}" for start_s, end_s in result.holes]
     more = f" and {len(shown) - MOST_HOLES_SHOWN} times more" if len(shown) > MOST_HOLES_SHOWN else ""
-    part = percent_text(result.filled_j / result.energy_j)
+    part = percent_text(min(1.0, result.filled_j / result.energy_j))
+    keep = ", or give --fill to keep the live figure there" if result.origins else ""
     return (
         f"{folder}: nothing is known of {', '.join(shown[:MOST_HOLES_SHOWN])}{more}, when {part} of the "
-        "energy was drawn; name a source that knows, or give --fill to keep the live figure there"
+        f"energy was drawn; name a source that knows{keep}"
     )
 
 

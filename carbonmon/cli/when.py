@@ -151,8 +151,8 @@ def _of_file(path: Path, region: str | None) -> Figures:
     from carbonmon.timefile import read_timefile
 
     found = read_timefile(path)
-    zone = found.zone if region is None else resolve(region).zone
-    return Figures(found.timeline, f"file {path.name}", zone, found.basis, None, False, ())
+    place = "" if region is None else resolve(region).zone
+    return Figures(found.timeline, f"file {path.name}", found.zone or place, found.basis, None, False, ())
 
 
 def _of_grid(sources: Sequence[GridSource], now_s: float, end_s: float) -> Figures:

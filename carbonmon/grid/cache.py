@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 SCHEMA = "carbonmon.grid-cache/1"
 LIMIT_BYTES = 4 << 20
 HIGHEST_G_PER_KWH = 5000.0
+_MIRROR = re.compile(r"CARBONMON_[A-Z]+_URL")
 _CLOCK_SLACK_S = 60.0
 """Clocks of machines that share a home folder differ a little."""
 
@@ -82,12 +83,20 @@ class Cache:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path | None:
-    """Where a user's caches are by the XDG Base Directory Specification; None where nobody can tell."""
-    base = environ.get("XDG_CACHE_HOME", "")
-    if base.startswith("/"):  # the specification has relative paths ignored
-        return Path(base) / "carbonmon"
-    home = environ.get("HOME", "")
-    return Path(home) / ".cache" / "carbonmon" if home.startswith("/") else None
+    """Where a user's caches are by the XDG Base Directory Specification; None where nobody can tell.
+
+    What mirrors of one's own say is kept apart: another server may say something else.
+    """
+    base, home = environ.get("XDG_CACHE_HOME", ""), environ.get("HOME", "")
+    if not base.startswith("/"):  # the specification has relative paths ignored
+        base = f"{home}/.cache" if home.startswith("/") else ""
+    if not base:
+        return None
+    mirrors = "\n".join(
+        f"{key}={url}" for key, url in sorted(environ.items()) if _MIRROR.fullmatch(key) and url
+    )
+    apart = f"mirror-{zlib.crc32(mirrors.encode('utf-8', 'replace')):08x}" if mirrors else ""
+    return Path(base) / "carbonmon" / apart
 
 
 def check_slot(slot: Any) -> Slot:

@@ -70,13 +70,18 @@ class Chain:
         return latest
 
     def mean(self, start_s: float, end_s: float) -> Intensity:
-        """The mean over a stretch of Unix time, named after what was in force at its end."""
+        """The mean over a stretch of Unix time, named after what was in force for most of it.
+
+        So a long silence that was charged with the annual figure does not count as live for what was live
+        at its end.
+        """
         choice = self.at(start_s)
         if end_s <= choice.until_s:
             return choice.intensity
         at_s = start_s
         total = low = high = 0.0
-        others: dict[str, None] = {}
+        held_s: dict[tuple[str, str, str], float] = {}
+        newest: dict[tuple[str, str, str], Intensity] = {}
         while True:
             until_s = min(choice.until_s, end_s)
             seconds = until_s - at_s
@@ -84,15 +89,18 @@ class Chain:
             total += now.g_per_kwh * seconds
             low += now.low_g_per_kwh * seconds
             high += now.high_g_per_kwh * seconds
+            origin = now.source, now.zone, now.kind
+            held_s[origin] = held_s.get(origin, 0.0) + seconds
+            newest[origin] = now
             if until_s >= end_s:
                 break
-            others[_name(now)] = None
             at_s = until_s
             choice = self._choose(at_s)
-        others.pop(_name(now), None)
-        notes = [now.note, f"in part {', '.join(others)}" if others else ""]
+        most = newest.pop(max(held_s, key=held_s.__getitem__))
+        others = dict.fromkeys(map(_name, newest.values()))
+        notes = [most.note, f"in part {', '.join(others)}" if others else ""]
         seconds = end_s - start_s
-        return now._replace(
+        return most._replace(
             g_per_kwh=total / seconds,
             low_g_per_kwh=low / seconds,
             high_g_per_kwh=high / seconds,

@@ -94,6 +94,8 @@ class ElectricityMaps:
         params = {"zone": self.zone, "emissionFactorType": "lifecycle", "disableCallerLookup": "true"}
         headers = {"auth-token": self._token.reveal()}
         found = payload.json_object(http.get_json(f"{self._url}/{what}", {**params, **(more or {})}, headers))
+        if "sandbox" in str(found.get("_disclaimer", ""))[:1000].lower():
+            raise FetchError("sandbox", "the key is a sandbox's: its figures are disturbed on purpose")
         payload.expect(found, "zone", self.zone)
         return found
 

@@ -37,7 +37,7 @@ def open_provider(settings: IntensitySettings) -> IntensityProvider:
         raise ConfigError("no file of carbon intensities was given: give one, --intensity-file FILE")
     found = read_timefile(settings.file)
     region = standing(settings.region)
-    zone = found.zone if settings.region is None else region.zone
+    zone = found.zone or ("" if settings.region is None else region.zone)
     name = f"file {settings.file.name}"
     link = Link(found.timeline, name, zone, found.basis)
     return FileProvider(Chain([link], region.intensity, f"{name} has no figure for this time"))

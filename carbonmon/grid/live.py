@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from carbonmon.errors import ConfigError
 from carbonmon.grid.cache import Cache, cache_folder
 from carbonmon.grid.refresh import Refresher
+from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import open_sources, without_table
 from carbonmon.grid.standing import standing
 from carbonmon.model import Intensity
-from carbonmon.ports import Http, IntensityProvider, IntensitySettings
+from carbonmon.ports import GridSource, Http, IntensityProvider, IntensitySettings
 
 
 class LiveProvider:
@@ -57,4 +58,16 @@ def open_provider(
 
         http = LiveHttp()
     cache = Cache(cache_folder(settings.environ))
-    return LiveProvider(Refresher(sources, http, cache, wall_s, standing(settings.region).intensity))
+    region = _place(sources) if settings.region is None else settings.region
+    return LiveProvider(Refresher(sources, http, cache, wall_s, standing(region).intensity))
+
+
+def _place(sources: Sequence[GridSource]) -> str | None:
+    """The place that the user named with a source, `uk` or `electricitymaps:FR`, if the table calls it so."""
+    for source in sources:
+        try:
+            if source.zone and resolve(source.zone).zone in (source.zone, f"DK-{source.zone}"):
+                return source.zone
+        except ConfigError:  # noqa: PERF203 (a handful of sources, once)
+            continue
+    return None

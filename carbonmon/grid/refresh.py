@@ -191,7 +191,9 @@ class Refresher:
             log.warning("grid: %s: %s (%s); asking again in %.0f s", asked.name, detail, reason, pause_s)
 
     def _make_chain(self) -> Chain:
-        why = f"{' and '.join(asked.name for asked in self._asked)} had no figure" if self._asked else ""
+        was_asked = any(asked.tried_s > float("-inf") for asked in self._asked)
+        names = " and ".join(asked.name for asked in self._asked)
+        why = f"{names} {'had no figure' if was_asked else 'not heard yet'}" if self._asked else ""
         return Chain([asked.link() for asked in self._asked], self._last, why)
 
     def _tell_place(self) -> None:

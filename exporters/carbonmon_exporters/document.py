@@ -286,7 +286,7 @@ def _origin(source: str, last: float | None, mean: float | None) -> str | None:
     if mean == last:
         return source or None
     at_last = "none" if last is None else f"{last:g}"
-    return f"mean over the energy; at last {at_last}{f' ({source})' if source else ''}"
+    return f"the mean over the energy; at last {at_last}{f' ({source})' if source else ''}"
 
 
 def _part(known_j: float | None, total_j: float) -> float | None:

@@ -59,7 +59,8 @@ def _result(summary: Mapping[str, Any]) -> str:
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
     span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
     drawn = f"{figure(energy['total_j'] / JOULES[unit])} {unit} of electricity ({span})"
-    verb = "is estimated to use" if summary["state"] == "estimated" else "used"
+    verb = "used an estimated" if energy["measured_ratio"] == 0 else "used"
+    verb = "is estimated to use" if summary["state"] == "estimated" else verb
     lasted = "" if run["duration_s"] is None else f" in {duration_text(run['duration_s'])}"
     names = hardware(energy["devices"])
     place = f" on {escaped(names, 400)}" if names else ""
@@ -146,7 +147,8 @@ def _grid(summary: Mapping[str, Any]) -> str:
     if intensity["note"]:
         text += f" Note: {escaped(intensity['note'], 400)}."
     source = summary["carbon"].get("pue_source")
-    return f"{text} The PUE is {escaped(source, 200)}." if source else text
+    whose = "the user's" if source == "user" else escaped(source or "", 200)
+    return f"{text} The PUE is {whose}." if source else text
 
 
 def _origin(part: Mapping[str, Any]) -> str:

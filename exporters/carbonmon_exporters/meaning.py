@@ -1,8 +1,8 @@
 """What a run's carbon and electricity are like: sentences for people, each with the source of its factor.
 
 The factors are those of EPA's greenhouse gas equivalencies calculator (edition of 2024): an average US
-petrol car, 0.393 kg CO2e a mile, is 0.244 kg a kilometre; a smartphone takes 0.012 kWh a charge; an urban
-tree seedling takes up 60 kg in its first ten years.
+petrol car, 0.393 kg CO2e a mile, is 0.244 kg a kilometre; an urban tree seedling takes up 60 kg in its first
+ten years. A smartphone's 0.012 kWh a charge are those of an earlier edition; that of 2024 gives grams.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _smartphone(charges: _Amount) -> Likeness | None:
         return None
     count = charges.times(1 / _PERCENT[unit]).said(unit)
     sentence = f"charging a smartphone {count}" if unit == "times" else f"{count} of a smartphone's charge"
-    return Likeness(sentence, "0.012 kWh a charge: EPA 2024")
+    return Likeness(sentence, "0.012 kWh a charge: EPA, before 2024")
 
 
 def _seedling(years: _Amount) -> Likeness | None:

@@ -48,7 +48,7 @@ class MetricsServer(WSGIServer):
 
     allow_reuse_address = True
     allow_reuse_port = False  # else a taken port would not be noticed
-    request_queue_size = 64
+    request_queue_size = 256
 
     def __init__(
         self,

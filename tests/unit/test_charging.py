@@ -83,9 +83,8 @@ def sampler_with(
         return [Reading("d", energy_uj=round((now_s - 1000.0) * POWER_W * 1e6))]
 
     source = Source([DEVICE], say)
-    sampler = Sampler(
-        [GuardedSensor(source)], {"d": DEVICE}, [], provider, clock, interval_s, overheads or Overheads(), "test"
-    )  # fmt: skip
+    sensors, charged = [GuardedSensor(source)], overheads or Overheads()
+    sampler = Sampler(sensors, {"d": DEVICE}, [], provider, clock, interval_s, charged, "test")
     sampler.tick(edge=True)
     sampler.begin(RunAccount(INFO, [DEVICE]))
     return sampler
@@ -219,7 +218,7 @@ def test_a_pue_that_changed_is_stated_as_its_mean_and_the_intensity_stays_the_gr
     final = sampler.finish(0, None)
     carbon = summarize(final, final.runs[0], "final")["carbon"]
     assert carbon["pue"] == pytest.approx(1.25)
-    assert carbon["pue_source"] == "mean over the energy; at last 2 (user)"
+    assert carbon["pue_source"] == "the mean over the energy; at last 2 (user)"
     assert carbon["intensity"]["mean_g_per_kwh"] == pytest.approx(100.0)
     assert carbon["emissions_g"] == pytest.approx((30 + 2 * 10) * POWER_W * 100.0 / JOULES_PER_KWH)
 

@@ -165,3 +165,16 @@ def test_without_a_folder_nothing_is_kept():
 )
 def test_the_folder_is_where_the_user_s_caches_are(environ: dict[str, str], folder: str | None):
     assert cache_folder(environ) == (None if folder is None else Path(folder))
+
+
+def test_what_another_server_says_is_kept_apart(tmp_path: Path):
+    home = {"HOME": str(tmp_path)}
+    mirror = home | {"CARBONMON_UK_URL": "https://mirror.example"}
+    folders = [
+        cache_folder(environ)
+        for environ in (home, mirror, mirror | {"CARBONMON_UK_URL": "https://b.example"})
+    ]
+    assert folders[0] == tmp_path / ".cache" / "carbonmon"
+    assert len(set(folders)) == 3
+    assert cache_folder(mirror) == folders[1]
+    assert cache_folder(home | {"CARBONMON_UK_URL": ""}) == folders[0]

@@ -353,6 +353,16 @@ def test_an_estimation_method_that_is_no_word_is_left_out():
     assert slot.note == "estimated by the provider"
 
 
+def test_figures_of_a_sandbox_key_are_never_taken_for_the_grid_s():
+    sample = json.loads((SAMPLES / "em_latest.json").read_text())
+    fine = opened("electricitymaps", "DE").latest(Told({**sample, "_disclaimer": "property of …"}), NOW_S)
+    assert values(fine) == [302]
+    sample["_disclaimer"] = "This data is disturbed, as part of the Sandbox mode."
+    with pytest.raises(FetchError) as refusal:
+        opened("electricitymaps", "DE").latest(Told(sample), NOW_S)
+    assert refusal.value.reason == "sandbox"
+
+
 @pytest.mark.parametrize("slot_s", [3600.0, 900.0, 300.0])
 def test_electricity_maps_tells_how_long_its_figures_last(slot_s: float, serve):
     server = serve(gridproviders.ElectricityMaps(slot_s=slot_s))

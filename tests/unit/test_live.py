@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -116,6 +116,11 @@ def test_without_any_figure_the_annual_one_of_the_region_stands_in_and_says_why(
     assert now.note.startswith("first:A and second:B had no figure")
 
 
+def test_before_a_source_was_asked_it_is_not_said_to_have_had_no_figure():
+    refresher = a_refresher(ScriptedSource("first", "A", timeout))
+    assert refresher.chain.at(NOON_S).intensity.note.startswith("first:A not heard yet")
+
+
 def test_a_figure_older_than_two_hours_never_speaks():
     old = [Slot(NOON_S - 4 * HOUR_S, NOON_S - 2 * HOUR_S, 5)]
     refresher = a_refresher(ScriptedSource(says=lambda now_s: old))
@@ -146,15 +151,22 @@ def test_the_mean_is_exact_over_slots_a_stale_part_and_the_annual_figure():
     total = 0.5 * 100 + 1 * 300 + 2 * 300 + 1 * TABLE.g_per_kwh
     assert mean.g_per_kwh == pytest.approx(total / 4.5)
     assert mean.low_g_per_kwh == pytest.approx(mean.g_per_kwh)
-    assert (mean.kind, mean.source) == ("table", TABLE.source)
-    assert mean.note.endswith("in part live (first), stale (first)")
+    assert (mean.kind, mean.source) == ("stale", "first"), "for two hours of four and a half"
+    assert mean.note.endswith(f"in part live (first), table ({TABLE.source})")
 
 
-def test_the_mean_is_named_after_what_was_in_force_at_its_end():
-    mean = a_chain().mean(NOON_S - HOUR_S, NOON_S + HOUR_S)
-    assert mean.g_per_kwh == pytest.approx((TABLE.g_per_kwh + 100) / 2)
-    assert (mean.kind, mean.timestamp_s) == ("live", NOON_S), "at its very end the first slot was in force"
+def test_the_mean_is_named_after_what_was_in_force_for_most_of_it():
+    mean = a_chain().mean(NOON_S - 0.5 * HOUR_S, NOON_S + HOUR_S)
+    assert mean.g_per_kwh == pytest.approx((0.5 * TABLE.g_per_kwh + 100) / 1.5)
+    assert (mean.kind, mean.timestamp_s) == ("live", NOON_S)
     assert mean.note == f"in part table ({TABLE.source})"
+
+
+def test_a_long_silence_at_the_annual_figure_does_not_count_as_live_for_its_last_minutes():
+    mean = a_chain().mean(NOON_S - 8 * HOUR_S, NOON_S + 600)
+    assert mean.g_per_kwh == pytest.approx((8 * TABLE.g_per_kwh + 100 / 6) / (8 + 1 / 6))
+    assert (mean.kind, mean.source, mean.timestamp_s) == ("table", TABLE.source, None)
+    assert mean.note.endswith("in part live (first)")
 
 
 def test_the_mean_within_a_slot_and_of_no_time_is_the_figure_itself():
@@ -548,6 +560,28 @@ def test_a_place_that_does_not_exist_is_refused():
 @pytest.mark.parametrize("grid", [("uk",), ("uk", "dk", "table"), ("table",)])
 def test_a_chain_may_end_with_the_word_table(grid: tuple[str, ...]):
     open_chain(*grid)
+
+
+@pytest.mark.parametrize(
+    ("zone", "region", "expected"),
+    [
+        ("FR", None, "FR"),
+        ("DK1", None, "DK"),
+        ("US-CAL-CISO", None, "WORLD"),
+        ("13", None, "WORLD"),
+        ("", None, "WORLD"),
+        ("FR", "BE", "BE"),
+    ],
+)
+def test_without_a_region_the_annual_figure_is_that_of_the_place_named_with_the_source(
+    zone: str, region: str | None, expected: str
+):
+    source = ScriptedSource("good", zone, timeout)
+    settings = IntensitySettings(region=region, grid=("good",), load_source=loader(source))
+    with closing(live.open_provider(settings, NoHttp())) as provider:
+        now = provider.intensity_at(NOON_S)
+    assert (now.kind, now.zone) == ("table", expected)
+    wait_for(lambda: not grid_threads())
 
 
 def test_the_table_alone_starts_no_thread():

@@ -200,6 +200,11 @@ def test_water_and_money_are_added_where_they_are_known() -> None:
     assert summary["water"]["wue_l_per_kwh"] == 1.8
     (cost,) = summary["costs"]
     assert (cost["currency"], cost["amount"], cost["priced_ratio"]) == ("EUR", 5.0, 0.25)
+    assert summary["water"]["known_ratio"] == 1.0, "of a file that does not say so"
+    parts[0]["water"].update(known_ratio=0.5, wue_l_per_kwh=0.1)
+    merged = whole(*parts)["water"]
+    assert merged["known_ratio"] == pytest.approx((50.0 + 300.0) / 400.0)
+    assert merged["wue_l_per_kwh"] == pytest.approx((50.0 * 0.1 + 300.0 * 1.8) / 350.0)
     parts[1]["water"] = None
     assert whole(*parts)["water"] is None, "a part alone would look like the whole"
 

@@ -300,11 +300,21 @@ def test_a_run_that_goes_on_or_was_lost_says_so() -> None:
     assert "without a measurement" in " ".join(statement(of(state="estimated")))
 
 
+def test_what_no_sensor_measured_is_called_estimated_from_the_first_sentence_on() -> None:
+    summary = full()
+    assert " used 345 Wh of electricity" in statement(summary)[0]
+    summary["energy"]["measured_ratio"] = 0.0
+    assert " used an estimated 345 Wh of electricity" in statement(summary)[0]
+
+
 def test_several_intensities_are_listed_with_their_shares() -> None:
     text = " ".join(statement(full()))
     assert "75.0 % for DE, by Electricity Maps, figures of the moment" in text
     assert "25.0 % for DE, by Ember, annual mean of 2024" in text
     assert "The PUE is Uptime 2025." in text
+    summary = full()
+    summary["carbon"]["pue_source"] = "user"
+    assert "The PUE is the user's." in " ".join(statement(summary))
 
 
 def test_settled_carbon_stands_beside_the_live_one() -> None:

@@ -458,6 +458,14 @@ def test_a_hole_is_an_error_that_names_the_times_and_writes_nothing(tmp_path: Pa
     assert "settled" not in summary_in(run_folder)
 
 
+def test_figures_that_know_nothing_of_the_run_settle_nothing_even_with_fill(tmp_path: Path, run_folder: Path):
+    path = write_intensities(tmp_path / "other.csv", range(100, 103))
+    result = invoke("--intensity-file", path, "--fill", run_folder)
+    assert result.exit_code == 2
+    assert "100.0 % of the energy was drawn; name a source that knows\n" in result.output
+    assert "settled" not in summary_in(run_folder)
+
+
 def test_with_fill_holes_keep_the_live_figure_and_the_share_is_told(tmp_path: Path):
     folder = write_run(tmp_path / "run", 5 * HOUR_S, live=(100.0, 9000.0, 900.0))
     path = write_intensities(tmp_path / "short.csv", range(2))

@@ -463,6 +463,12 @@ def test_data_check_of_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> 
     assert run("check", tmp_path / "nowhere").exit_code == 2
 
 
+def test_data_check_of_a_folder_without_a_table_calls_nothing_sound(tmp_path: Path) -> None:
+    result = run("check", tmp_path)
+    assert result.exit_code == 2
+    assert "no table is in" in result.output
+
+
 def test_no_more_faults_are_listed_than_anybody_reads(tmp_path: Path) -> None:
     table = read_table(PACKAGE / "cpus.csv")
     for row, _ in table.records:

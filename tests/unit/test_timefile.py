@@ -246,6 +246,13 @@ def test_zone_and_basis_of_an_export_are_those_that_it_names_where_no_region_is_
     assert (now.zone, now.basis) == ("DE", "lifecycle")
 
 
+def test_figures_of_a_zone_are_not_called_those_of_another_region(path: Path):
+    path.write_text(EXPORT, encoding="utf-8")
+    provider = open_provider(IntensitySettings(region="FR", file=path))
+    assert provider.intensity_at(NOON_S).zone == "DE", "the file says whose figures they are"
+    assert provider.intensity_at(0.0).zone == "FR", "beyond them it is the region's annual figure"
+
+
 def test_after_the_file_s_end_its_last_figure_is_stale_for_two_hours_then_the_table_s_stands_in(path: Path):
     provider = a_provider(path)
     end_s = NOON_S + 2 * HOUR_S

@@ -107,15 +107,21 @@ def _sources(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 def water(summaries: Sequence[Part]) -> dict[str, Any] | None:
     """Litres; unknown where one node does not know its own."""
-    parts = [_with_energy(summary, summary["water"]) for summary in summaries if summary.get("water")]
+    parts = [
+        {"known_ratio": 1.0, **_with_energy(summary, summary["water"])}
+        for summary in summaries
+        if summary.get("water")
+    ]
     if len(parts) < len(summaries):
         return None
+    for part in parts:
+        part["watered_j"] = part["energy_j"] * (part["known_ratio"] or 0.0)
     return {
         "litres": sum(part["litres"] for part in parts),
         "low_litres": total(each(parts, "low_litres")),
         "high_litres": total(each(parts, "high_litres")),
-        "wue_l_per_kwh": weighted(parts, "wue_l_per_kwh", "energy_j"),
-        "known_ratio": weighted([{"known_ratio": 1.0, **part} for part in parts], "known_ratio", "energy_j"),
+        "wue_l_per_kwh": weighted(parts, "wue_l_per_kwh", "watered_j"),
+        "known_ratio": weighted(parts, "known_ratio", "energy_j"),
         "source": listed(each(parts, "source"), "; ") or None,
     }
 

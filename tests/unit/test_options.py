@@ -1,0 +1,64 @@
+"""Which of the user's choices is in force when several places make one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from carbonmon.cli import options
+from carbonmon.config import Config
+
+
+def chosen(folder: Path, toml: str, *words: str, **environ: str) -> tuple[Result, list[Config]]:
+    """What a command with all options takes from a file, the environment and its words."""
+    found: list[Config] = []
+
+    @click.command()
+    @options.with_options(*options.RUN_OPTIONS)
+    def command(**values: Any) -> None:
+        found.append(options.to_config(values))
+
+    path = folder / "carbonmon.toml"
+    path.write_text(toml)
+    result = CliRunner().invoke(command, ["--config", str(path), *words], env=environ)
+    return result, found
+
+
+@pytest.mark.parametrize(
+    ("toml", "words", "environ", "expected"),
+    [
+        ('region = "FR"', ["--intensity", "56"], {}, {"region": None, "intensity_g_per_kwh": 56.0}),
+        ("intensity = 56", ["--region", "FR"], {}, {"region": "FR", "intensity_g_per_kwh": None}),
+        ('grid = ["uk"]', ["--intensity-file", "x"], {}, {"grid": (), "intensity_file": Path("x")}),
+        ("intensity = 56", [], {"CARBONMON_GRID": "uk"}, {"grid": ("uk",), "intensity_g_per_kwh": None}),
+        ("", ["--intensity", "5"], {"CARBONMON_GRID": "uk"}, {"grid": (), "intensity_g_per_kwh": 5.0}),
+        ("price = 0.2", ["--price-file", "x"], {}, {"price_per_kwh": None, "price_file": Path("x")}),
+    ],
+)
+def test_of_choices_that_exclude_one_another_the_nearest_is_taken(
+    tmp_path: Path, toml: str, words: list[str], environ: dict[str, str], expected: dict[str, Any]
+) -> None:
+    result, found = chosen(tmp_path, toml, *words, **environ)
+    assert result.exit_code == 0, result.output
+    assert {name: getattr(found[0], name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("", ["--region", "FR", "--intensity", "5"]),
+        ('region = "FR"\nintensity = 5', []),
+        ('grid = ["uk"]\nintensity-file = "x"', []),
+        ("", ["--price", "1", "--price-file", "x"]),
+    ],
+)
+def test_of_choices_of_one_place_that_exclude_one_another_none_is_guessed(
+    tmp_path: Path, toml: str, words: list[str]
+) -> None:
+    result, _ = chosen(tmp_path, toml, *words)
+    assert result.exit_code == 2
+    assert "exclude one another" in result.output

@@ -157,6 +157,7 @@ def _scraped(
     parts = [dict(part.summary) for part in found.parts]
     summary = merged([_with_embodied(part) for part in parts] if embodied else parts)
     summary["monitor"]["sources"] = [found.source()]
+    summary["prometheus"] = found.document()
     if form in _WITHOUT_NOTES:
         for note in found.notes():
             click.echo(encodable(f"carbonmon: {note}"), err=True)

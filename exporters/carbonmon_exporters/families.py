@@ -194,7 +194,9 @@ LAST_SAMPLE = Family(
     "Unix time of the last sample; absent before the first.",
 )
 SAMPLE_INTERVAL = Family(
-    "gauge", "carbonmon_sample_interval_seconds", "Time between two samples, as it was asked for or shortened."
+    "gauge",
+    "carbonmon_sample_interval_seconds",
+    "Time between two samples, as it was asked for or shortened.",
 )
 BUILD_INFO = Family("info", "carbonmon_build_info", "The running version of carbonmon.", ("version",))
 

@@ -84,7 +84,7 @@ def test_the_schema_is_itself_valid() -> None:
 
 
 LATER = {
-    "": ["costs", "embodied", "settled", "water"],
+    "": ["costs", "embodied", "prometheus", "settled", "water"],
     "carbon": ["pue_source", "sources"],
     "run": ["cpu_s", "idle_policy", "progress", "ranks"],
     "energy": ["node"],

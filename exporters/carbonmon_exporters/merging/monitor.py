@@ -15,7 +15,7 @@ def monitor(summaries: Sequence[Part]) -> dict[str, Any]:
     return {
         "version": listed(each(parts, "version")),
         "interval_s": max(each(parts, "interval_s")),
-        "samples": sum(each(parts, "samples")),
+        "samples": total(each(parts, "samples")),
         "own_cpu_s": total(each(parts, "own_cpu_s")),
         "own_peak_rss_bytes": None if None in peaks else max(peaks),
         "sources": _sources(summaries),

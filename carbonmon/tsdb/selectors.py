@@ -1,0 +1,92 @@
+"""Writes selectors of PromQL, and takes the labels of series apart: ours, and those of the scrape."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+
+RUN_ID = "run_id"
+NAME = "__name__"
+
+Target = tuple[tuple[str, str], ...]
+"""The labels that a scrape put on all its samples, for instance job and instance: who was asked."""
+
+_OF_NODES = ("node", "nodename", "host", "hostname", "kubernetes_node")
+"""Labels by which people tell nodes apart that are all scraped as localhost."""
+
+_PLAIN = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+def of_run(name: str, run_id: str, target: Target = ()) -> str:
+    """The series of a metric that are of a run, of one target if it is given."""
+    return f"{name}{{{','.join([f'{RUN_ID}={_text(run_id)}', *_matchers(target)])}}}"
+
+
+def of_node(names: Sequence[str], run_id: str, target: Target) -> str:
+    """The series of metrics that are of a run, and those of no run, which tell of the node.
+
+    A daemon tells of its node without a run's id; a gateway and a file hold all of it for each run.
+    """
+    matchers = [f"{NAME}=~{_text('|'.join(names))}", f"{RUN_ID}=~{_text(f'{re.escape(run_id)}|')}"]
+    return f"{{{','.join([*matchers, *_matchers(target)])}}}"
+
+
+def _matchers(target: Target) -> list[str]:
+    return [f"{_name(label)}={_text(value)}" for label, value in target]
+
+
+def span(seconds: float) -> str:
+    """A duration as PromQL spells it, at least a millisecond."""
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def target_of(labels: Mapping[str, str]) -> Target:
+    """Who was asked, from the labels of a metric that has none but the run's id itself."""
+    return tuple(sorted(item for item in labels.items() if item[0] not in (NAME, RUN_ID)))
+
+
+def own_labels(labels: Mapping[str, str], target: Target) -> dict[str, str]:
+    """The labels that carbonmon gave a sample, under the names that it gave them.
+
+    A label that the target has as well comes back as `exported_zone`.
+    """
+    of_target = dict(target)
+    rest = {key: value for key, value in labels.items() if key not in of_target and key != NAME}
+    return {
+        plain if (plain := key.removeprefix("exported_")) in of_target else key: value
+        for key, value in rest.items()
+    }
+
+
+def instance_of(target: Target) -> str:
+    """The instance of a target: the node's own where a gateway or an agent on the node stands for it."""
+    labels = dict(target)
+    instance = labels.get("exported_instance") or labels.get("instance", "")
+    if not instance or is_loopback(host_of(instance)):
+        instance = next((labels[key] for key in _OF_NODES if labels.get(key)), instance)
+    return instance or ",".join(f"{key}={value}" for key, value in target) or "unknown"
+
+
+def host_of(instance: str) -> str:
+    """The host of `HOST:PORT` or `[HOST]:PORT`."""
+    match = re.fullmatch(r"\[([^\]]+)\](?::[0-9]+)?|([^:]+):[0-9]+", instance)
+    return (match[1] or match[2]) if match else instance
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address means the machine itself."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _name(label: str) -> str:
+    return label if _PLAIN.fullmatch(label) else _text(label)
+
+
+def _text(value: str) -> str:
+    """A text in quotes, with the escapes of JSON, which are escapes of PromQL as well."""
+    return json.dumps(value, ensure_ascii=False)

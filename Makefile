@@ -64,5 +64,5 @@ $(VENV)/.demo: $(VENV)/.venv $(SETUP)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv $(SETUP)
-	$(BIN)/python -m pip install --quiet --editable . --group demo --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[live,auth,otlp]' --group demo --group dev
 	@touch $@ $(VENV)/.demo

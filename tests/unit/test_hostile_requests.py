@@ -133,7 +133,8 @@ def test_each_request_gets_its_status(
     assert b"X-Injected" not in head
     if expected != 200:
         assert len(body) < 100
-        for leak in (b"Traceback", b"Python", b"python", b".py", b"/work", b"/usr", b"WSGI", b"root:"):
+        here = str(Path(__file__).parents[2]).encode()
+        for leak in (b"Traceback", b"Python", b"python", b".py", here, b"/usr", b"WSGI", b"root:"):
             assert leak not in answer
         assert f"{sys.version_info.major}.{sys.version_info.minor}".encode() not in answer
     assert capfd.readouterr().err == ""

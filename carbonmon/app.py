@@ -229,7 +229,7 @@ def _open_control(config: Config, monitor: Monitor, tenancy: Tenancy, closing: E
     registry = Registry(monitor, config.output, os.geteuid(), creates=False, host=config.host)
     registry.adopt(tenancy)
     try:
-        path = config.socket or rendezvous.run_socket(f"job-{os.getpid()}")
+        path = config.socket or rendezvous.job_socket()
         server = ControlServer(path, Service(registry))
         server.start()
     except (ConfigError, OSError) as error:

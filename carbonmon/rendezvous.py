@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import socket
 import stat
@@ -27,6 +28,8 @@ NODE_SOCKET = Path("/run/carbonmon/daemon.sock")
 """Where the daemon listens that root has started for everybody on the node."""
 
 POLL_S = 0.02
+
+_JOB_SOCKET = re.compile(r"run-job-([0-9]{1,9})\.sock")
 
 _KEY_BYTES = 24  # of "/run-0123456789abcdef.sock", rounded up
 
@@ -76,6 +79,17 @@ def run_socket(key: str, environ: Mapping[str, str] = os.environ) -> Path:
         from hashlib import sha256
 
         path = folder / f"run-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:16]}.sock"
+    return path
+
+
+def job_socket(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the monitor of our own job listens; what killed ones have left there is removed."""
+    path = run_socket(f"job-{os.getpid()}", environ)
+    # Elsewhere may be a network file system, on which the sockets of other machines look dead.
+    if path.parent.parent in (Path("/tmp"), Path(environ.get("XDG_RUNTIME_DIR") or "/tmp")):
+        with suppress(OSError):
+            for left in sorted(path.parent.iterdir()):
+                _sweep(left)
     return path
 
 
@@ -205,6 +219,34 @@ def _monitor_environ(environ: Mapping[str, str]) -> dict[str, str]:
     if sys.path and Path(sys.path[0] or ".").resolve() == place:
         own["PYTHONPATH"] = os.pathsep.join(filter(None, (own.get("PYTHONPATH"), os.fspath(place))))
     return own | {"PYTHONSAFEPATH": "1"}
+
+
+def _sweep(path: Path) -> None:
+    """Remove the socket of a job's monitor that is dead: one of ours whose process and listener are gone."""
+    match = _JOB_SOCKET.fullmatch(path.name)
+    if match is None:
+        return
+    with suppress(OSError):  # also: somebody is about to listen there, or has removed it
+        try:
+            os.kill(int(match[1]), 0)
+        except ProcessLookupError:
+            # A process in another pid namespace that shares the folder looks dead as well: its socket answers.
+            with locked(Path(f"{path}.bind"), 0.0):
+                found = path.lstat()
+                if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() and _is_deaf(path):
+                    path.unlink()
+
+
+def _is_deaf(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return True
+        except BlockingIOError:  # its queue is full: somebody has one
+            return False
+    return False
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -19,7 +19,6 @@ from carbonmon.model import IDLE_POLICIES
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CONFIG_NAME = "carbonmon.toml"
-LONGEST_CONFIG_BYTES = 1 << 20
 
 
 class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest releases only
@@ -348,86 +347,6 @@ def _default_paths() -> tuple[Path, ...]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The options of a TOML file as click's default map; raises `ConfigError` with file, line and key."""
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        try:
-            import tomli as tomllib
-        except ModuleNotFoundError:
-            reason = "reading TOML needs Python 3.11 or later, or: pip install tomli"
-            raise ConfigError(f"{path}: {reason}") from None
-    try:
-        with path.open("rb") as file:
-            data = file.read(LONGEST_CONFIG_BYTES + 1)
-        if len(data) > LONGEST_CONFIG_BYTES:
-            raise ConfigError(f"{path}: longer than {LONGEST_CONFIG_BYTES} bytes: not a file of options")
-        text = data.decode()
-        table = tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"--config: {path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        # Not only what is no TOML and no UTF-8: Python refuses numbers of thousands of digits as well.
-        reason = str(error)
-        if "end of document" in reason:
-            reason += f", which is line {text.count(chr(10)) + 1}"
-        raise ConfigError(f"{path}: not valid TOML: {reason}") from None
-    options: dict[str, Any] = {}
-    for key, value in table.items():
-        parameter = key.replace("-", "_")
-        if parameter in options:
-            raise ConfigError(f"{path}: {key!r} is given twice, with a hyphen and with an underscore")
-        options[parameter] = _toml_value(path, key, value)
-        _check(path, key, options[parameter])
-    return options
+    from carbonmon.cli.configfile import options_in
 
-
-def _check(path: Path, key: str, value: Any) -> None:
-    """Raise `ConfigError` with file and key for a text that the flag would refuse on the command line."""
-    kind = _OPTIONS[key.replace("_", "-")].get("type")
-    for text in value if isinstance(value, tuple) else (value,):
-        if isinstance(text, str) and "\0" in text:
-            raise ConfigError(f"{path}: {key!r} holds a NUL character")
-        if isinstance(text, str) and kind is not None:
-            try:
-                kind.convert(text, None, None)
-            except click.UsageError as error:
-                raise ConfigError(f"{path}: {key!r}: {error.message}") from None
-
-
-def _toml_value(path: Path, key: str, value: Any) -> Any:
-    """A TOML value in the form that the flag takes on the command line."""
-    name = key.replace("_", "-")
-    settings = _OPTIONS.get(name)
-    if settings is None:
-        import difflib
-
-        near = difflib.get_close_matches(name, ALL_OPTIONS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ALL_OPTIONS)}"
-        raise ConfigError(f"{path}: unknown option {key!r:.60}; {hint}")
-    if settings.get("is_flag"):
-        if isinstance(value, bool):
-            return value
-        raise ConfigError(f"{path}: {key!r} must be true or false")
-    if name == "label":
-        if isinstance(value, dict):
-            return tuple(_toml_label(path, label, text) for label, text in value.items())
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise ConfigError(f'{path}: {key!r} must be a table or a list: label = {{ team = "vision" }}')
-    if isinstance(value, list) and name in ("gpus", "grid", "sensor", "exporter"):
-        return ",".join(_toml_text(path, key, item) for item in value)
-    return _toml_text(path, key, value)
-
-
-def _toml_label(path: Path, label: str, value: Any) -> str:
-    if "=" in label:
-        raise ConfigError(f"{path}: 'label': {label!r:.60} holds an equals sign, which ends a label's name")
-    return f"{label}={_toml_text(path, f'label.{label}', value)}"
-
-
-def _toml_text(path: Path, key: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ConfigError(f"{path}: {key!r:.60} must be a text or a number")
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise ConfigError(f"{path}: {key!r:.60} is too large a number")
-    return str(value)
+    return options_in(path, _OPTIONS)

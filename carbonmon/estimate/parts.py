@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from carbonmon.config import parse_number
 from carbonmon.errors import ConfigError
-from carbonmon.files import read_file
 from carbonmon.model import MAIN_PHASE
+from carbonmon.tomlfile import read_toml
 
 KEYS = (
     *("gpu", "gpu-utilization", "gpu-tdp", "cpu", "cpu-utilization", "cpu-tdp", "memory-gb"),
@@ -87,11 +87,11 @@ def _key(where: str, word: str) -> str:
 
 def read_parts(path: Path) -> tuple[Part, ...]:
     """The parts of a TOML file, its `[[part]]` tables; raises ConfigError with file, part and key."""
-    tables = _read_toml(path)
+    tables = read_toml(path)
     strange = [key for key in tables if key != "part"]
     entries = tables.get("part")
     if strange or not isinstance(entries, list) or not entries:
-        what = f"it holds {strange[0]!r:.60}" if strange else "it holds none"
+        what = f"it holds {strange[0]!r:.60}" if strange else "with double brackets, and it holds none"
         raise ConfigError(f"{path}: parts are [[part]] tables, {what}; see examples/estimate.toml")
     if len(entries) > MAX_PARTS:
         raise ConfigError(f"{path}: more than {MAX_PARTS} parts")
@@ -190,21 +190,3 @@ def _number(
     if isinstance(value, int) and value.bit_length() > 64:
         raise ConfigError(f"{_key(where, key)} is too large a number")
     return parse_number(str(value)[:40], _key(where, key), what, low, high)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        try:
-            import tomli as tomllib
-        except ModuleNotFoundError:
-            reason = "reading TOML needs Python 3.11 or later, or: pip install tomli"
-            raise ConfigError(f"{path}: {reason}") from None
-    try:
-        tables: dict[str, Any] = tomllib.loads(read_file(path, LONGEST_FILE_BYTES).decode())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, numbers of thousands of digits
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    return tables

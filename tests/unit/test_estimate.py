@@ -345,7 +345,7 @@ def test_a_figure_without_its_hardware_is_refused(part: Part, message: str) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"parts are \[\[part\]\] tables, it holds none"),
+        ("", r"parts are \[\[part\]\] tables, with double brackets, and it holds none"),
         ("region = 'FR'", "it holds 'region'"),
         ("part = 1", r"parts are \[\[part\]\] tables"),
         ("[part]\nhours = 1", r"parts are \[\[part\]\] tables"),

@@ -72,7 +72,7 @@ def build(
     closing_sensors = closing.enter_context(ExitStack())
     sensors = open_sensors(config, environ, closing_sensors)
     folders: dict[str, Path] = {}
-    settings = ExporterSettings(config.listen, folders, config.procfs, config.web_config)
+    settings = ExporterSettings(config.listen, folders, config.procfs, config.web_config, host=config.host)
     exporters = _open_exporters([_exporter(entry, settings) for entry in config.exporters])
     workload = NodeWorkload(config.procfs, config.sysfs, sensors.devices) if watching else None
     if workload is not None:

@@ -22,16 +22,21 @@ def read_file(path: Path, limit_bytes: int) -> bytes:
     return data
 
 
-def replace_file(path: Path, data: bytes, mode: int = MODE) -> None:
+def replace_file(path: Path, data: bytes, mode: int = MODE, *, for_others: bool = False) -> None:
     """Replace a file atomically and durably: a temporary file beside it, fsync, rename, fsync of the folder.
 
-    A stricter umask is respected. Raises OSError and leaves the old file if it cannot.
+    A stricter umask is respected, but not with `for_others`. The folder may be open to many users: what lies
+    in the way of the temporary file is not written into. Raises OSError and leaves the old file if it cannot.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, mode)
     try:
         try:
+            if for_others:
+                os.fchmod(descriptor, mode)
             _write_all(descriptor, data)
             os.fsync(descriptor)
         finally:

@@ -64,6 +64,7 @@ class Monitor:
         self._leave_sensors = leave_sensors
         self.places: list[str] = []
         self._overflowed: set[str] = set()
+        self._over: set[str] = set()
 
     @property
     def runs(self) -> Mapping[str, RunAccount]:
@@ -85,6 +86,7 @@ class Monitor:
             states = tenancy.before.snapshot.devices
             gone = [state.device for state in states if state.device.id not in self.devices]
         files = RunFiles(tenancy.folder, self.boot_id, gone)
+        self._over.discard(tenancy.info.id)
         self.folders[tenancy.info.id] = tenancy.folder
         self.recorder.add(tenancy.info.id, files)
 
@@ -218,7 +220,7 @@ class Monitor:
         """End a run while sampling goes on; `done` is called when its files are written, in that thread."""
 
         def written() -> None:
-            self.sampler.post(lambda: self.sampler.tenants.forget(run_id))
+            self.sampler.post(lambda: self._forget(run_id))
             done()
 
         def end() -> None:
@@ -226,6 +228,16 @@ class Monitor:
             self.recorder.end(run_id, written)
 
         self.sampler.post(end, "edge")
+
+    def _forget(self, run_id: str) -> None:
+        """A run is written: let go of what is kept of runs that are shown no more. In the sampling thread."""
+        self.sampler.tenants.forget(run_id)
+        self._over.add(run_id)
+        gone = self._over - {run.info.id for run in self.sampler.latest.runs}
+        for each in gone:
+            self.folders.pop(each, None)
+        self._overflowed -= gone
+        self._over -= gone
 
     def leave(self, sampling: Sampling) -> None:
         """Stop, and leave the runs as they are: another monitor may go on with them."""

@@ -245,7 +245,8 @@ class ExporterSettings:
     `listen` is (host, port), port 0 for any free one. `run_folders` holds the folder of each run that the
     monitor keeps, by the run's id; runs come and go in it while the exporter works. `web_config` is the
     file with TLS and users for what listens. `argument` is what the user wrote behind the exporter's name
-    (`pushgateway:http://gateway:9091`), "" without it.
+    (`pushgateway:http://gateway:9091`), "" without it. `host` names this machine where it has another name
+    than its own.
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 9877)
@@ -253,3 +254,4 @@ class ExporterSettings:
     procfs: Path = Path("/proc")
     web_config: Path | None = None
     argument: str = ""
+    host: str | None = None

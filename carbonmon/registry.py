@@ -127,12 +127,22 @@ class Registry:
         return self._once and bool(self.begun) and all(entry.ending for entry in self.entries)
 
     def find(self, asked: str | None, uid: int = 0) -> Entry | None:
-        """A living run by its id or key; None asks for the only one of a monitor that has no more."""
+        """A living run by its id, else its key; None asks for the only one of a monitor that has no more."""
         living = [entry for entry in self.entries if not entry.ending and uid in (0, entry.uid)]
         if len(living) == 1 and (self._once or not self.creates):
             return living[0]
-        found = [entry for entry in living if asked is not None and asked in (entry.run_id, entry.key)]
+        if asked is None:
+            return None
+        by_id = [entry for entry in living if entry.run_id == asked]
+        found = by_id or [entry for entry in living if entry.key == asked]
         return found[0] if found else None
+
+    def has(self, run_id: str, uid: int) -> bool:
+        """Whether a living run of this user has an id or key, whatever others have."""
+        return any(
+            not entry.ending and entry.uid == uid and run_id in (entry.run_id, entry.key)
+            for entry in self.entries
+        )
 
     def adopt(self, tenancy: Tenancy) -> None:
         """A run that the monitor has from elsewhere: that of its own job, or of a monitor before it."""

@@ -230,7 +230,7 @@ def _sweep(path: Path) -> None:
         try:
             os.kill(int(match[1]), 0)
         except ProcessLookupError:
-            # A process in another pid namespace that shares the folder looks dead as well: its socket answers.
+            # One in another pid namespace that shares the folder looks dead as well: its socket answers.
             with locked(Path(f"{path}.bind"), 0.0):
                 found = path.lstat()
                 if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() and _is_deaf(path):

@@ -9,11 +9,16 @@ from carbonmon import messages
 from carbonmon.control import Peer, RequestError
 from carbonmon.errors import ConfigError
 from carbonmon.model import IDLE_POLICIES, Rank, RunState
+from carbonmon.peer import Bucket
 from carbonmon.ports import Roots
 from carbonmon.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
 
 Answer = Callable[[dict[str, Any]], None]
 Message = Mapping[str, Any]
+
+RUNS_A_MINUTE = 60.0
+"""So many runs a user may begin in a minute, and so many at once: each has a folder, which stays, and series,
+which push the ended runs of others out of sight."""
 
 
 class Service:
@@ -22,6 +27,7 @@ class Service:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._monitor = registry.monitor
+        self._begun: dict[int, Bucket] = {}
         self._ops: dict[str, Callable[[Peer, Message, Answer], None]] = {
             "join": self._join,
             "leave": self._leave,
@@ -67,7 +73,7 @@ class Service:
                 self._named(peer, message)  # says why not
                 raise self._missing(peer, message)
             new = self._new_run(message, own)
-            entry = self._begin(new, peer.uid, "participants", answer)
+            entry = self._begin(peer, new, peer.uid, "participants", answer)
         participant = registry.take_part(entry, local_size)
         peer.state = (entry, participant)
         if is_known:
@@ -124,14 +130,16 @@ class Service:
         if not registry.creates:
             raise RequestError("this monitor has one run, and takes no others")
         run_id = messages.optional_text(message, "run_id", 64)
-        if run_id is not None and registry.find(run_id, peer.uid) is not None:
-            raise RequestError(f"run {run_id!r} is registered already: unregister it, or give another id")
         uid = messages.optional_count(message, "uid")
         if uid is not None and uid != peer.uid and peer.uid != 0:
             raise RequestError(f"only root may register a run of user {uid}")
+        owner = peer.uid if uid is None else uid
+        # Ids of schedulers can be guessed: another user's run of that id must not keep this one out.
+        if run_id is not None and registry.has(run_id, owner):
+            raise RequestError(f"run {run_id!r} is registered already: unregister it, or give another id")
         roots = self._watched(peer, message)
         lives_by: Any = "processes" if roots.pids or roots.cgroup is not None else "request"
-        self._begin(self._new_run(message, roots), peer.uid if uid is None else uid, lives_by, answer)
+        self._begin(peer, self._new_run(message, roots), owner, lives_by, answer)
 
     def _unregister(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry = self._named(peer, message)
@@ -239,16 +247,28 @@ class Service:
             ),
         )
 
-    def _begin(self, new: NewRun, uid: int, lives_by: Any, answer: Answer) -> Entry:
+    def _begin(self, peer: Peer, new: NewRun, uid: int, lives_by: Any, answer: Answer) -> Entry:
         if self._registry.is_full:
             raise RequestError(f"the limit of {MAX_RUNS} runs is reached: unregister one first")
         theirs = sum(entry.uid == uid for entry in self._registry.entries)
         if uid not in (0, self._registry.uid) and theirs >= MAX_RUNS // 2:
             raise RequestError(f"user {uid} has {theirs} runs, and can have no more: unregister one first")
+        if not self._may_begin(peer.uid):
+            raise RequestError(
+                f"user {peer.uid} begins more than {RUNS_A_MINUTE:.0f} runs a minute, and can begin no more "
+                "for now: wait, or measure without the daemon (carbonmon run --own-monitor)"
+            )
         try:
             return self._registry.begin(new, uid, lives_by, lambda entry: answer(self._welcome(entry)))
         except ConfigError as error:
             raise RequestError(str(error)) from None
+
+    def _may_begin(self, uid: int) -> bool:
+        """Whether a user may begin one more run now. Root may always, as a scheduler's prolog does."""
+        if uid in (0, self._registry.uid):
+            return True
+        allowance = self._begun.setdefault(uid, Bucket(RUNS_A_MINUTE / 60.0, RUNS_A_MINUTE))
+        return allowance.take(1.0)
 
     def _welcome(self, entry: Entry) -> dict[str, Any]:
         return {

@@ -34,8 +34,11 @@ def announce(folder: Path, places: Sequence[str]) -> Callable[[], None]:
     # Nodes may share the folder, and loopback addresses are the same on all of them.
     path = folder / f"carbonmon-{platform.node() or 'node'}-{url.port}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(path, (json.dumps([entry], indent=2) + "\n").encode(), 0o644)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
+        # Prometheus is another user, whatever the job's umask.
+        replace_file(path, (json.dumps([entry], indent=2) + "\n").encode(), 0o644, for_others=True)
     except OSError as error:
         log.warning("--targets: %s cannot be written: %s", path, error.strerror or error)
         return lambda: None

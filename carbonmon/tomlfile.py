@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ LONGEST_BYTES = 1 << 20
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a file; raises `ConfigError`, also for what is no file, and waits for no pipe."""
+    """The tables of a file; raises `ConfigError`, also for what is no file, and waits for no pipe.
+
+    /dev/null is a file with nothing in it: so one says that there is to be none.
+    """
+    if path == Path(os.devnull):
+        return {}
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10

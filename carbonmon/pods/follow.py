@@ -184,9 +184,11 @@ class Follower:
             "uid": _owner(pod),
         }
         reason = "its run ids are taken"
-        # A second pod of a run on this node is a run of its own, with the pod's name behind.
-        for run_id in (pod.run_id, safe_id(f"{pod.run_id}.{pod.name}")):
-            if run_id in known:
+        # A second pod of a run on this node is a run of its own, with the pod's name behind; where a user has
+        # taken both ids, it gets a number as well.
+        own = safe_id(f"{pod.run_id}.{pod.name}")
+        for run_id in (pod.run_id, own):
+            if run_id in known and run_id != own:
                 continue
             try:
                 answer = _ask(link, "register", **message, run_id=run_id)

@@ -28,7 +28,13 @@ until_s=$(($(date +%s) + 2))
 for file in "$STATE"/*.ended; do
     [ -e "$file" ] && [ "$(date +%s)" -lt "$until_s" ] || break
     read -r run _ <"$file"
-    said=$(ask 2 unregister "$run" 2>&1)
-    say "the run of an earlier job is ended late: $(last "$said")"
+    if said=$(ask 2 unregister "$run" 2>&1); then
+        say "the run of an earlier job is ended late: $(last "$said")"
+    else
+        case $said in
+            *"is not here"*) ;; # it has ended by itself
+            *) break ;;         # no answer in time: the next prolog asks again
+        esac
+    fi
     rm -f "$file"
 done

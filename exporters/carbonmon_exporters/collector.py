@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -22,9 +23,9 @@ _log = logging.getLogger(__name__)
 class SnapshotCollector(Collector):
     """The metrics of the newest snapshot."""
 
-    def __init__(self, latest: Callable[[], Snapshot]) -> None:
+    def __init__(self, latest: Callable[[], Snapshot], clock: Callable[[], float] = time.monotonic) -> None:
         self._latest = latest
-        self._births = Births()
+        self._births = Births(clock)
 
     def describe(self) -> list[Metric]:
         """All families without samples, so that `?name[]=` finds them before the first sample."""
@@ -34,7 +35,7 @@ class SnapshotCollector(Collector):
         snapshot = self._latest()
         parts = (run_families, _devices, _uncertainty, _grid, _monitor)
         families = [family for part in parts for family in part(snapshot) if family.samples]
-        self._births.at_zero(families, snapshot.continued)
+        self._births.at_zero(families, snapshot)
         yield from families
 
 
@@ -130,7 +131,10 @@ def _monitor(snapshot: Snapshot) -> Iterator[Metric]:
         for reason, count in sensor.errors:
             _put(errors, count, sensor.name, reason)
     exporter_errors, last = f.EXPORTER_ERRORS.counter(), f.LAST_SAMPLE.gauge()
-    for name, count in snapshot.exporter_errors:
+    failures: dict[str, int] = {}
+    for name, count in snapshot.exporter_errors:  # there may be two of a kind, with two addresses
+        failures[name] = failures.get(name, 0) + count
+    for name, count in failures.items():
         _put(exporter_errors, count, name)
     _put(last, snapshot.at_s if snapshot.samples else None)
     interval = f.SAMPLE_INTERVAL.gauge()

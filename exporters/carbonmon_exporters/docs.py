@@ -27,6 +27,8 @@ disk, some 5 s old, so that no total steps back when the monitor is killed and a
 
 A scraper that says so (the header `X-Prometheus-Scrape-Timeout-Seconds`, which Prometheus and vmagent send)
 sees each new counter series at 0 once, because `increase()` counts from the first sample that it knows.
+To a scraper that is new to a monitor only what began within the last two minutes is new: it may be an old
+one that was updated, or that has moved.
 
 `method` says how a joule was known: `counter` (a hardware energy counter) and `power` (an integrated power
 sensor) are measured, `tdp` (the specification's power times the utilisation) is estimated. Energy is what
@@ -38,9 +40,9 @@ _RUN_INFO = """\
 `carbonmon_run_info` also carries the labels that the user gave with `--label`. Characters that Prometheus
 does not allow in a name become `_`; a name that begins with a digit or `__`, or that is one of ours, `job`
 or `instance`, gets the prefix `label_`; a second label of the same name gets `_2`. Join it to any other
-metric by `run_id`:
+metric of a run, node by node (a run across nodes has one on each):
 
-    carbonmon_run_power_watts * on (run_id) group_left (name) carbonmon_run_info
+    carbonmon_run_power_watts * on (job, instance, run_id) group_left (name) carbonmon_run_info
 
 """
 

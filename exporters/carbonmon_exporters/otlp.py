@@ -21,7 +21,7 @@ def open_exporter(settings: ExporterSettings) -> Exporter:
     hint = f"set {HEADERS}=Authorization=Basic%20… in the environment"
     url = checked_url("otlp", settings.argument, "http://collector:4318", hint)
     try:
-        return OtlpExporter(url if url.endswith(PATH) else url + PATH)
+        return OtlpExporter(url if url.endswith(PATH) else url + PATH, host=settings.host)
     except ImportError as error:
         raise ConfigError(
             f"--exporter: otlp needs OpenTelemetry ({error}): pip install 'carbonmon[otlp]'"
@@ -33,11 +33,12 @@ class OtlpExporter:
 
     name = "otlp"
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, host: str | None = None) -> None:
         from carbonmon_exporters import otlpdata, otlplink
 
         self._data = otlpdata
         self._url = url
+        self._host = host
         self._timeout_s = timeout_s
         self._link = otlplink.Link(url, timeout_s)
         self._origin: otlpdata.Origin | None = None
@@ -74,7 +75,8 @@ class OtlpExporter:
     def _send(self, parcel: Parcel) -> None:
         snapshot = parcel.snapshot
         if self._origin is None:
-            self._origin = self._data.Origin(snapshot.version, None if snapshot.continued else self._began_s)
+            began_s = None if snapshot.continued else self._began_s
+            self._origin = self._data.Origin(snapshot.version, began_s, self._host)
         families = self._data.collect(snapshot)
         over = {
             encodable(run.info.id) for run in snapshot.runs if parcel.is_last or run.ended_at_s is not None

@@ -38,6 +38,10 @@ NS_PER_S = 1_000_000_000
 HW_TYPES: dict[Component, str] = {"gpu": "gpu", "cpu": "cpu", "dram": "memory"}
 """The well-known values of hw.type in the semantic conventions for hardware."""
 
+OF_RUNS_TOO = (f.UNCERTAINTY, f.PUE, f.GRID_INTENSITY, f.DEVICE_INFO)
+"""What is the node's, and a run's figures are joined with it by their instance: so it is told of each run as
+well, as in a file."""
+
 _FAMILIES = {family.empty().name: family for family in f.FAMILIES}
 
 
@@ -49,9 +53,12 @@ class Origin:
     monitors of a host do not count the same.
     """
 
-    def __init__(self, version: str, began_s: float | None) -> None:
-        """`began_s` is the Unix time of the monitor's start, None where an earlier one began to count."""
-        host = platform.node() or "unknown"
+    def __init__(self, version: str, began_s: float | None, host: str | None = None) -> None:
+        """`began_s` is the Unix time of the monitor's start, None where an earlier one began to count.
+
+        `host` is the machine's name, by default its own.
+        """
+        host = encodable(host or platform.node() or "unknown")
         common = {"service.name": "carbonmon", "service.version": version, "host.name": host}
         # OTEL_RESOURCE_ATTRIBUTES may add to them; what we know ourselves stands.
         more = OTELResourceDetector().detect()
@@ -75,6 +82,8 @@ def metrics_data(snapshot: Snapshot, families: Iterable[Shown], origin: Origin) 
         family = _FAMILIES[shown.name]
         metric = _metric(shown, family, times)
         (of_runs if "run_id" in family.labels else of_monitor).append(metric)
+        if family in OF_RUNS_TOO and snapshot.runs:
+            of_runs.append(_metric(_of_each_run(shown, snapshot), family, times))
         if family is f.DEVICE_ENERGY:
             of_monitor.append(_hardware_energy(shown.samples, snapshot, times))
     parts = ((origin.runs, of_runs), (origin.monitor, of_monitor))
@@ -113,6 +122,14 @@ def _metric(shown: Shown, family: f.Family, times: _Times) -> Metric:
     if family.kind == "counter":
         return _sum(name, unit, family.help, [(s.labels, s.value) for s in shown.samples], times)
     return _gauge(name, unit, family.help, [(s.labels, s.value) for s in shown.samples], times)
+
+
+def _of_each_run(shown: Shown, snapshot: Snapshot) -> Shown:
+    repeated = Shown(shown.name, shown.documentation, shown.type)
+    for run in snapshot.runs:
+        run_id = {"run_id": encodable(run.info.id)}
+        repeated.samples += [sample._replace(labels={**sample.labels, **run_id}) for sample in shown.samples]
+    return repeated
 
 
 def _hardware(snapshot: Snapshot, times: _Times) -> Iterator[Metric]:

@@ -81,12 +81,21 @@ class TextfileExporter:
     def _write(self, group: Group) -> OSError | None:
         """Write one run's file; the error is returned, so that the other runs have their turn."""
         try:
-            publish(self._path(group.run.info.id), generate_latest(group))
+            publish(self._path(group.run.info.id), _text(group))
         except OSError as error:
             self._groups.settle(group, is_delivered=False)
             return error
         self._groups.settle(group, is_delivered=True)
         return None
+
+
+def _text(group: Group) -> bytes:
+    """The text of a file, without help: node_exporter has words of its own where there is none.
+
+    What has another help in another file, as after an update, it would leave out.
+    """
+    lines = generate_latest(group).split(b"\n")
+    return b"\n".join(line for line in lines if not line.startswith(b"# HELP "))
 
 
 def publish(path: Path, data: bytes) -> None:

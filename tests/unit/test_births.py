@@ -12,7 +12,7 @@ from prometheus_client import parser
 
 from carbonmon.model import Snapshot
 from carbonmon.ports import ExporterSettings
-from tests.records import crowd, node
+from tests.records import START_S, crowd, node
 
 PROMETHEUS = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/2.42.0"}
 
@@ -29,6 +29,11 @@ def counters(place: str, **headers: str) -> dict[tuple[str, ...], float]:
     }
 
 
+def young(snapshot: Snapshot) -> Snapshot:
+    """The same a minute after the run's start."""
+    return snapshot._replace(at_s=START_S + 60.0)
+
+
 def grown(snapshot: Snapshot) -> Snapshot:
     """The same machine with another phase in its run: new series beside old ones."""
     run = snapshot.runs[0]
@@ -37,7 +42,7 @@ def grown(snapshot: Snapshot) -> Snapshot:
 
 
 def test_a_scraper_sees_every_new_series_at_zero_once_and_then_its_whole_total():
-    shown = [node(gpus=2)]
+    shown = [young(node(gpus=2))]
     exporter = PrometheusExporter(ExporterSettings(listen=("127.0.0.1", 0)))
     place = exporter.start(lambda: shown[0])
     try:
@@ -58,7 +63,7 @@ def test_a_scraper_sees_every_new_series_at_zero_once_and_then_its_whole_total()
 
 
 def test_a_person_s_look_takes_no_zero_away_from_the_scraper():
-    snapshot = node(gpus=1)
+    snapshot = young(node(gpus=1))
     exporter = PrometheusExporter(ExporterSettings(listen=("127.0.0.1", 0)))
     place = exporter.start(lambda: snapshot)
     try:
@@ -66,6 +71,61 @@ def test_a_person_s_look_takes_no_zero_away_from_the_scraper():
         assert set(counters(place, **PROMETHEUS).values()) == {0.0}
     finally:
         exporter.close()
+
+
+def looked(collector: SnapshotCollector, who: str) -> dict[str, float]:
+    """What a scraper sees of each counter family: its sum."""
+    token = births.scraper.set(who)
+    try:
+        families = list(collector.collect())
+    finally:
+        births.scraper.reset(token)
+    return {
+        family.name: sum(sample.value for sample in family.samples)
+        for family in families
+        if family.type == "counter"
+    }
+
+
+RUN, DEVICE = "carbonmon_run_energy_joules", "carbonmon_device_energy_joules"
+
+
+def test_a_scraper_that_comes_back_under_another_name_sees_no_old_series_step_back():
+    """A Prometheus that was updated, or whose pod has another address now, has the series in its memory."""
+    times = [0.0]
+    snapshot = node(gpus=1)
+    collector = SnapshotCollector(lambda: snapshot, lambda: times[0])
+    looked(collector, "192.0.2.1 Prometheus/2.42.0")
+    plain = looked(collector, "192.0.2.1 Prometheus/2.42.0")
+    assert plain[RUN] > 0.0
+    times[0] = births.YOUNG_S + 1.0
+    for who in ("192.0.2.7 Prometheus/2.42.0", "192.0.2.1 Prometheus/2.43.0"):
+        assert looked(collector, who) == plain
+    snapshot = grown(snapshot)
+    assert looked(collector, "192.0.2.7 Prometheus/2.42.0")[RUN] == plain[RUN], "a new phase is born at 0"
+
+
+def test_strangers_cannot_make_a_scraper_s_series_step_back():
+    """Whoever may read the metrics may send the header as well, under many names."""
+    times = [0.0]
+    snapshot = node(gpus=1)
+    collector = SnapshotCollector(lambda: snapshot, lambda: times[0])
+    looked(collector, "127.0.0.1 Prometheus/2.42.0")
+    times[0] = births.YOUNG_S + 1.0
+    plain = looked(collector, "127.0.0.1 Prometheus/2.42.0")
+    for number in range(births.MAX_SCRAPERS + 1):
+        looked(collector, f"127.0.0.1 stranger/{number}")
+    assert looked(collector, "127.0.0.1 Prometheus/2.42.0") == plain
+
+
+def test_to_a_new_scraper_young_runs_are_born_at_zero_also_at_an_old_monitor():
+    times = [0.0]
+    snapshot = young(node(gpus=1))
+    collector = SnapshotCollector(lambda: snapshot, lambda: times[0])
+    times[0] = births.YOUNG_S + 1.0
+    found = looked(collector, "192.0.2.1 Prometheus/2.42.0")
+    assert found[RUN] == 0.0
+    assert found[DEVICE] > 0.0
 
 
 def test_series_of_runs_that_are_gone_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch):

@@ -334,6 +334,7 @@ def test_the_schema_knows_every_value_and_no_other():
         {"nvidia": {"enable": True}},
         {"port": "9877"},
         {"options": {"listen": "0.0.0.0:80"}},
+        {"options": {"host": "one name for all nodes"}},
         {"options": {"Region": "FR"}},
         {"hostPaths": {"runs": "relative"}},
         {"serviceMonitor": {"interval": "15"}},

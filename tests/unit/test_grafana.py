@@ -59,6 +59,18 @@ def parsed(expr: str) -> list[promql_parser.Expr]:
     return nodes
 
 
+@every_board
+def test_what_files_and_gateways_hold_once_a_run_is_made_one_before_it_is_joined(
+    board: dict[str, Any],
+) -> None:
+    """Two runs on one node would make a join ambiguous, and a panel an error."""
+    of_nodes = "pue|wue|energy_uncertainty|device_info|grid_intensity|build_info"
+    join = r"(?:\*|/) (?:on|ignoring) \([^)]*\)(?: group_left \([^)]*\))? (?:\(1 [-+] )?"
+    bare = rf"(?:last_over_time\()?carbonmon_({of_nodes})"
+    for name, query in queries(board):
+        assert not re.search(join + bare, query), name
+
+
 if sys.version_info >= (3, 11):  # grafana-foundation-sdk asks for it
 
     def test_the_files_are_what_the_code_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,3 +62,8 @@ def test_of_choices_of_one_place_that_exclude_one_another_none_is_guessed(
     result, _ = chosen(tmp_path, toml, *words)
     assert result.exit_code == 2
     assert "exclude one another" in result.output
+
+
+def test_the_null_device_is_a_config_without_options():
+    """Slurm's hooks name it, so that no file of options of the job's folder or the user's home counts."""
+    assert options.read_toml(Path("/dev/null")) == {}

@@ -201,6 +201,27 @@ def test_runs_belong_to_the_host_and_devices_to_this_monitor(collector: Receiver
     assert of_device == {**common, "service.instance.id": f"{HOST}:{os.getpid()}"}
 
 
+def test_what_a_run_s_figures_are_joined_with_has_the_run_s_instance_and_id(collector: Receiver):
+    """Rules and dashboards multiply by PUE and uncertainty on (job, instance)."""
+    (shown,) = exported(collector, at(0.0, run("a"), run("b")))
+    for family in (families.PUE, families.UNCERTAINTY, families.GRID_INTENSITY, families.DEVICE_INFO):
+        points = shown[otlp_name(family)[0]]
+        found = {(point.resource["service.instance.id"], point.labels.get("run_id")) for point in points}
+        assert found == {(HOST, "a"), (HOST, "b"), (f"{HOST}:{os.getpid()}", None)}, family.name
+
+
+def test_a_machine_that_has_another_name_has_it_here_as_well(collector: Receiver):
+    """In a cluster the daemon's pod has a new name after each restart, and the runs' series are to go on."""
+    exporter = open_exporter(ExporterSettings(argument=collector.url, host="node-7"))
+    exporter.start(lambda: at(0.0))
+    exporter.finish(node(1, 1, 1))
+    exporter.close()
+    (shown,) = map(decoded, collector.received)
+    of_run, of_device = (shown[name][0].resource for name in ("carbonmon.run.energy", "hw.energy"))
+    assert (of_run["host.name"], of_run["service.instance.id"]) == ("node-7", "node-7")
+    assert of_device["service.instance.id"] == f"node-7:{os.getpid()}"
+
+
 def test_a_counter_begins_at_zero_goes_on_with_its_total_and_ends_with_it(collector: Receiver):
     shown = exported(
         collector, at(0.0, run(energy_j=3.0)), at(15.0, run(energy_j=40.0)), at(20.0, run(), run("late", 7.0))

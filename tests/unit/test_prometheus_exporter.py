@@ -342,6 +342,14 @@ def test_the_grid_the_sensors_and_the_exporters_are_shown() -> None:
     assert value(samples, "build_info", version="0.1.0") == 1.0
 
 
+def test_two_exporters_of_a_kind_are_one_series_because_prometheus_takes_no_second_one() -> None:
+    failures = (("pushgateway", 2), ("summary", 0), ("pushgateway", 3))
+    collector = SnapshotCollector(lambda: snapshot(exporter_errors=failures))
+    (family,) = (each for each in collector.collect() if each.name == "carbonmon_exporter_errors")
+    found = [(sample.labels["exporter"], sample.value) for sample in family.samples]
+    assert found == [("pushgateway", 5.0), ("summary", 0.0)]
+
+
 def test_a_run_and_its_devices_are_described() -> None:
     samples = scraped(node(1, 1, 0))
     assert (

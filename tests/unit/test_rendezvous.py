@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from carbonmon.rendezvous import (
     connect,
     connect_or_start,
     daemon_sockets,
+    job_socket,
     locked,
     run_socket,
     runtime_folder,
@@ -122,6 +123,59 @@ def test_every_key_has_a_socket_that_fits(home: dict[str, str], tmp_path: Path, 
     assert len(os.fsencode(path)) <= MAX_PATH_BYTES
     assert path == run_socket(key, home)
     assert path != run_socket(key + "1", home)
+
+
+def bound(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(os.fspath(path))
+    listening.listen()
+    return listening
+
+
+@pytest.fixture
+def dead() -> int:
+    """The pid of a process that has ended."""
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
+
+
+def test_what_a_killed_monitor_left_is_removed_when_the_next_one_starts(home: dict[str, str], dead: int):
+    left = run_socket(f"job-{dead}", home)
+    bound(left).close()
+    other = run_socket("slurm-4242", home)
+    bound(other).close()
+    path = job_socket(home)
+    assert path == run_socket(f"job-{os.getpid()}", home)
+    assert sorted(path.parent.iterdir()) == [other], (
+        "a run's socket that is no job's is cleared by its next one"
+    )
+
+
+@pytest.mark.parametrize("what", ["it listens", "its process lives", "it is about to listen", "it is a file"])
+def test_a_socket_that_may_be_in_use_is_left_alone(home: dict[str, str], dead: int, what: str):
+    with subprocess.Popen(["sleep", "60"]) as alive:
+        path = run_socket(f"job-{alive.pid if what == 'its process lives' else dead}", home)
+        with ExitStack() as closing:
+            closing.callback(alive.kill)
+            if what == "it is a file":
+                path.touch()
+            else:
+                listening = closing.enter_context(bound(path))
+                if what != "it listens":
+                    listening.close()
+            if what == "it is about to listen":
+                closing.enter_context(locked(Path(f"{path}.bind"), 0.0))
+            job_socket(home)
+            assert path.exists()
+
+
+def test_where_other_machines_may_have_sockets_nothing_is_removed(tmp_path: Path, dead: int):
+    shared = {"TMPDIR": os.fspath(tmp_path)}
+    left = run_socket(f"job-{dead}", shared)
+    bound(left).close()
+    job_socket(shared)
+    assert left.exists()
 
 
 def test_the_user_s_own_daemon_comes_before_the_node_s(home: dict[str, str], tmp_path: Path):

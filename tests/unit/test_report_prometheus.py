@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jsonschema
 import pytest
 import trustme
+from carbonmon_exporters import births
 from carbonmon_exporters.births import scraper
 from carbonmon_exporters.collector import SnapshotCollector
 from carbonmon_exporters.merging import merged
@@ -429,7 +430,10 @@ def test_a_run_begun_anew_is_added_also_where_it_had_overtaken_the_old_total(sto
     assert len(found.summary["energy"]["devices"]) == 3
 
 
-def test_zeros_that_a_scraper_with_a_new_address_is_shown_are_no_reset(store: Tsdb, server: GridServer):
+def test_zeros_that_a_scraper_with_a_new_address_is_shown_are_no_reset(
+    store: Tsdb, server: GridServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(births, "YOUNG_S", 1e9)  # as monitors before this one had it
     monitor = Monitor()
     lapse(store, monitor, (0, 300))
     monitor.metrics = SnapshotCollector(lambda: monitor.snapshot)  # knows none of its scrapers

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import platform
+import stat
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,29 @@ def test_a_target_is_there_while_the_monitor_is(tmp_path: Path) -> None:
     remove()
     assert list(folder.iterdir()) == []
     remove()
+
+
+def test_prometheus_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        targets.announce(tmp_path / "targets", ["http://127.0.0.1:9878/metrics"])
+    finally:
+        os.umask(before)
+    (path,) = (tmp_path / "targets").iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("what", ["a file", "a link"])
+def test_what_another_user_has_put_in_the_way_is_not_written_into(tmp_path: Path, what: str) -> None:
+    """The folder may be open to all: a file of somebody else would stay theirs."""
+    (tmp_path / "theirs").touch()
+    way = tmp_path / f".carbonmon-{platform.node()}-9878.json.{os.getpid()}.tmp"
+    way.symlink_to("theirs") if what == "a link" else way.hardlink_to(tmp_path / "theirs")
+    targets.announce(tmp_path, ["http://127.0.0.1:9878/metrics"])
+    assert len(entries(tmp_path)) == 1
+    assert (tmp_path / "theirs").read_bytes() == b""
+    assert not way.exists()
 
 
 def test_the_next_monitor_at_an_address_replaces_what_a_killed_one_left(tmp_path: Path) -> None:

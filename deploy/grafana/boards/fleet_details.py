@@ -90,7 +90,8 @@ def _grouped(title: str, label: str, name: str, about: str) -> Builder[models.Pa
 
 def over_time() -> list[Builder[models.Panel]]:
     """Watts and grams of everything that is metered."""
-    zone = f"on (job, instance) group_left (zone) max by (job, instance, zone) ({INTENSITY})"
+    zones = promql.one("job, instance, zone", INTENSITY)
+    zone = f"on (job, instance) group_left (zone) topk by (job, instance) (1, {zones})"
     return [
         chart(
             "Power by component",

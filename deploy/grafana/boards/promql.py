@@ -18,6 +18,11 @@ def last(metric: str, *matchers: str) -> str:
     return f"last_over_time({series(metric, *matchers)}[$__range])"
 
 
+def one(labels: str, expr: str) -> str:
+    """One value for each set of these labels: files and gateways hold what is a node's once a run."""
+    return f"max by ({labels}) ({expr})"
+
+
 def rate(metric: str, *matchers: str) -> str:
     """The growth in a second, as the mean of some scrapes."""
     return f"rate({series(metric, *matchers)}[$__rate_interval])"

@@ -20,7 +20,7 @@ _SECONDS = f"max({last(END)} or on (job, instance) {_SEEN}) - min({last(START)})
 def _bound(sign: str, bound: str) -> str:
     """The energy at one end of its range: the methods' errors are systematic and add up linearly."""
     where = "job, instance, component, method"
-    ratio = promql.last("carbonmon_energy_uncertainty_ratio", f'bound="{bound}"')
+    ratio = promql.one(where, promql.last("carbonmon_energy_uncertainty_ratio", f'bound="{bound}"'))
     return f"sum(sum by ({where}) ({last(ENERGY)}) * on ({where}) (1 {sign} {ratio}))"
 
 

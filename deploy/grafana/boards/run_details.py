@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
 
+from deploy.grafana.boards import promql
 from deploy.grafana.boards.common import METHODS, NODE_LINK, grid_intensity, power_by_method
 from deploy.grafana.boards.panels import (
     GRAMS_PER_KWH,
@@ -25,7 +26,8 @@ _CHANGES = f"max by (phase) (changes({now(ENERGY)}[$__range]))"
 
 def power() -> list[Builder[models.Panel]]:
     """Watts and joules by what drew them."""
-    named = "group_left (name) carbonmon_device_info"
+    device = "job, instance, component, device"
+    named = f"group_left (name) {promql.one(f'{device}, name', 'carbonmon_device_info')}"
     return [
         chart(
             "Power by device",
@@ -33,7 +35,7 @@ def power() -> list[Builder[models.Panel]]:
             "unknown.",
             "watt",
             Query(
-                f"{now('carbonmon_run_power_watts')} * on (job, instance, component, device) {named}",
+                f"{now('carbonmon_run_power_watts')} * on ({device}) {named}",
                 "{{instance}} · {{device}} · {{name}}",
             ),
         ),

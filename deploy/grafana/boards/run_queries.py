@@ -27,6 +27,6 @@ def rate(metric: str) -> str:
 
 KWH = (
     f"sum(sum by (job, instance) ({last(ENERGY)}) * on (job, instance) "
-    f"{promql.last('carbonmon_pue_ratio')}) / 3.6e6"
+    f"{promql.one('job, instance', promql.last('carbonmon_pue_ratio'))}) / 3.6e6"
 )
 """The run's energy at the sites' meters."""

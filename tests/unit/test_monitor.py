@@ -1,0 +1,47 @@
+"""A monitor of many runs, on this machine: what it keeps of them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from carbonmon import app, runfolder
+from carbonmon.clock import SystemClock
+from carbonmon.config import Config
+from carbonmon.model import RunInfo
+from carbonmon.monitor import Monitor, Tenancy
+
+DEADLINE_S = 20.0
+
+
+def tenancy(output: Path, run_id: str) -> Tenancy:
+    info = RunInfo(run_id, run_id, (), (), "node", 0.0, "", "", "none")
+    return Tenancy(info, runfolder.create(output, run_id, run_id))
+
+
+def wait_until_shown(monitor: Monitor, run_ids: set[str]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while {run.info.id for run in monitor.sampler.fresh(1.0).runs} != run_ids:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_the_folders_of_runs_that_are_shown_no_more_are_not_remembered_for_ever(tmp_path: Path):
+    config = Config(interval_s=0.05, checkpoint_s=0.1, retain_s=0.0, sensors=("tdp",), exporters=("summary",))
+    ended: list[str] = []
+    with ExitStack() as closing:
+        monitor = app.build(config, {}, SystemClock(), closing, watching=True)
+        sampling = monitor.sampling()
+        assert sampling.start()
+        monitor.recorder.start()
+        for number in range(5):
+            run = tenancy(tmp_path, f"run-{number}")
+            monitor.admit(run, lambda: None)
+            wait_until_shown(monitor, {run.info.id})
+            monitor.end(run.info.id, 0, None, lambda run=run: ended.append(run.info.id))  # type: ignore[misc]
+            wait_until_shown(monitor, set())
+        monitor.leave(sampling)
+    assert len(ended) == 5
+    assert len(monitor.folders) <= 1
+    assert all((tmp_path / run_id / "summary.json").exists() for run_id in ended)

@@ -73,7 +73,7 @@ def build(
     sensors = open_sensors(config, environ, closing_sensors)
     folders: dict[str, Path] = {}
     settings = ExporterSettings(config.listen, folders, config.procfs, config.web_config, host=config.host)
-    exporters = _open_exporters([_exporter(entry, settings) for entry in config.exporters])
+    exporters = _open_exporters([_exporter(entry, settings) for entry in _files_first(config.exporters)])
     workload = NodeWorkload(config.procfs, config.sysfs, sensors.devices) if watching else None
     if workload is not None:
         closing_sensors.callback(workload.close)
@@ -167,6 +167,11 @@ def _exporter(entry: str, settings: ExporterSettings) -> Callable[[], Exporter]:
     """What opens an exporter that the user named, `NAME` or `NAME:ARGUMENT`."""
     name, _, argument = entry.partition(":")
     return partial(plugins.load("carbonmon.exporters", name), replace(settings, argument=argument))
+
+
+def _files_first(entries: Sequence[str]) -> list[str]:
+    """The user's exporters; those that may have to wait for a server end behind the others."""
+    return sorted(entries, key=lambda entry: entry.partition(":")[0] in ("pushgateway", "otlp"))
 
 
 def _open_exporters(factories: Sequence[Callable[[], Exporter]]) -> list[GuardedExporter]:

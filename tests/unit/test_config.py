@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carbonmon import app
 from carbonmon.config import (
     Config,
     parse_label,
@@ -121,3 +122,9 @@ def test_an_empty_list_is_none_and_an_empty_entry_a_mistake():
 def test_a_config_cannot_be_changed():
     with pytest.raises(AttributeError):
         Config().interval_s = 2.0  # type: ignore[misc]
+
+
+def test_exporters_that_may_wait_for_a_server_end_behind_those_that_write_files():
+    entries = ("otlp:http://127.0.0.1:1", "summary", "pushgateway:http://127.0.0.1:2", "prometheus")
+    ordered = app._files_first(entries)
+    assert ordered == ["summary", "prometheus", "otlp:http://127.0.0.1:1", "pushgateway:http://127.0.0.1:2"]

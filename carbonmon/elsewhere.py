@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from carbonmon_exporters.details import Section
 from carbonmon_exporters.figures import GRAMS, MASS_UNITS, energy_text, figure, mass_text, unit_of
+from carbonmon_exporters.report.details import Section
 
 from carbonmon.data import rows, using
 from carbonmon.errors import ConfigError

@@ -139,7 +139,7 @@ def _embodied(loads: Sequence[Load]) -> dict[str, Any]:
 
 
 def _text(summary: dict[str, Any], loads: Sequence[Load]) -> str:
-    from carbonmon_exporters.details import details_text, labelled
+    from carbonmon_exporters.report.details import details_text, labelled
     from carbonmon_exporters.text import table_text
 
     lines: list[str] = []
@@ -156,7 +156,7 @@ def _text(summary: dict[str, Any], loads: Sequence[Load]) -> str:
 
 def _part_lines(part: str, loads: Sequence[Load]) -> list[str]:
     """The power, time and energy of a part, and below it what each model adds, with the source."""
-    from carbonmon_exporters.details import labelled
+    from carbonmon_exporters.report.details import labelled
 
     from carbonmon.estimate.loads import exact
 

@@ -19,7 +19,7 @@ __all__ = ("command", "summary_of")
 
 Summary = dict[str, Any]
 Sections = Sequence[Any]
-"""Of `carbonmon_exporters.details.Section`, which is imported only where it is used."""
+"""Of `carbonmon_exporters.report.details.Section`, which is imported only where it is used."""
 
 FORMATS = ("text", "json", "markdown", "csv", "model-card")
 _OF_PLACES = ("text", "markdown")
@@ -128,7 +128,7 @@ def _summaries(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -
         summaries = [_with_embodied(summary) for summary in summaries]
     if not merge:
         return summaries
-    from carbonmon_exporters.merging import merged
+    from carbonmon_exporters.report.merging import merged
 
     return [merged(summaries)]
 
@@ -143,7 +143,7 @@ def _scraped(
     until: str | None,
 ) -> str:
     """What to print of a run from Prometheus, with how well it was scraped."""
-    from carbonmon_exporters.merging import merged
+    from carbonmon_exporters.report.merging import merged
 
     from carbonmon import tsdb
     from carbonmon.tsdb.times import parse_moment
@@ -180,21 +180,21 @@ def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: 
         document = summaries[0] if len(summaries) == 1 else summaries
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     if form == "csv":
-        from carbonmon_exporters.merging import refuse_doubles
-        from carbonmon_exporters.rows import csv_text
+        from carbonmon_exporters.report.merging import refuse_doubles
+        from carbonmon_exporters.report.rows import csv_text
 
         refuse_doubles(summaries)
         return csv_text(summaries)
     if form == "model-card":
         if len(summaries) > 1:
             raise ConfigError("a model card is of one run: name one, or add up its nodes with --merge")
-        from carbonmon_exporters.modelcard import model_card_text
+        from carbonmon_exporters.report.modelcard import model_card_text
 
         from carbonmon.elsewhere import place_name
 
         return model_card_text(summaries[0], place_name(summaries[0]))
     if form == "markdown":
-        from carbonmon_exporters.markdown import markdown_text
+        from carbonmon_exporters.report.markdown import markdown_text
 
         return "\n".join(
             markdown_text(summary, [*sections, *_elsewhere(summary, place)]) for summary in summaries
@@ -203,8 +203,8 @@ def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: 
 
 
 def _table(summary: Summary, sections: Sections) -> str:
-    from carbonmon_exporters.condensing import condensed
-    from carbonmon_exporters.details import details_text, section_text
+    from carbonmon_exporters.report.condensing import condensed
+    from carbonmon_exporters.report.details import details_text, section_text
 
     below = "".join(map(section_text, sections))
     return table_text(condensed(summary)) + details_text(summary) + below

@@ -7,10 +7,10 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from carbonmon_exporters import families as f
-from carbonmon_exporters.details import Section
 from carbonmon_exporters.document import rfc3339
 from carbonmon_exporters.figures import duration_text
-from carbonmon_exporters.merging.sums import listed
+from carbonmon_exporters.report.details import Section
+from carbonmon_exporters.report.merging.sums import listed
 
 from carbonmon.tsdb.lineage import Lineage
 from carbonmon.tsdb.part import State

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from carbonmon.errors import ConfigError
 from carbonmon.model import Snapshot
 from carbonmon.ports import Exporter, ExporterSettings
-from carbonmon_exporters.newborns import Newborns
-from carbonmon_exporters.pace import Pace
-from carbonmon_exporters.pusher import TIMEOUT_S, Parcel, Pusher, checked_url
+from carbonmon_exporters.push.newborns import Newborns
+from carbonmon_exporters.push.pace import Pace
+from carbonmon_exporters.push.pusher import TIMEOUT_S, Parcel, Pusher, checked_url
 from carbonmon_exporters.strings import encodable
 
 PATH = "/v1/metrics"
@@ -34,7 +34,7 @@ class OtlpExporter:
     name = "otlp"
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S, host: str | None = None) -> None:
-        from carbonmon_exporters import otlpdata, otlplink
+        from carbonmon_exporters.push import otlpdata, otlplink
 
         self._data = otlpdata
         self._url = url

@@ -14,9 +14,9 @@ from carbonmon.errors import CarbonmonError
 from carbonmon.model import Snapshot
 from carbonmon.ports import Exporter, ExporterSettings
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
-from carbonmon_exporters.door import Door
-from carbonmon_exporters.routes import METRICS_PATH, Routes
-from carbonmon_exporters.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
+from carbonmon_exporters.door.door import Door
+from carbonmon_exporters.door.routes import METRICS_PATH, Routes
+from carbonmon_exporters.door.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

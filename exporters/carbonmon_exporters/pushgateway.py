@@ -17,9 +17,9 @@ from prometheus_client.exposition import basic_auth_handler, default_handler
 from carbonmon.errors import CarbonmonError, ConfigError
 from carbonmon.model import Snapshot
 from carbonmon.ports import Exporter, ExporterSettings
-from carbonmon_exporters.pace import Pace
-from carbonmon_exporters.pusher import TIMEOUT_S, Parcel, Pusher, checked_url
-from carbonmon_exporters.rungroup import Group, RunGroups
+from carbonmon_exporters.push.pace import Pace
+from carbonmon_exporters.push.pusher import TIMEOUT_S, Parcel, Pusher, checked_url
+from carbonmon_exporters.push.rungroup import Group, RunGroups
 from carbonmon_exporters.strings import encodable, one_line
 
 _log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from prometheus_client import generate_latest
 from carbonmon.errors import CarbonmonError, ConfigError
 from carbonmon.model import Snapshot
 from carbonmon.ports import Exporter, ExporterSettings
-from carbonmon_exporters.pace import Pace
-from carbonmon_exporters.rungroup import Group, RunGroups
+from carbonmon_exporters.push.pace import Pace
+from carbonmon_exporters.push.rungroup import Group, RunGroups
 
 MODE = 0o644
 """node_exporter is another user; whatever the job's umask, it must be able to read the file."""

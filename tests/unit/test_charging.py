@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from carbonmon_exporters.document import summarize
-from carbonmon_exporters.markdown import markdown_text
+from carbonmon_exporters.report.markdown import markdown_text
 from carbonmon_exporters.summary import SCHEMA_FILE
 from carbonmon_exporters.text import table_text
 

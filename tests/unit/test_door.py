@@ -13,11 +13,11 @@ from pathlib import Path
 from wsgiref.handlers import BaseHandler
 
 import pytest
-from carbonmon_exporters import door as door_module
-from carbonmon_exporters.door import Door
+from carbonmon_exporters.door import door as door_module
+from carbonmon_exporters.door.door import Door
+from carbonmon_exporters.door.routes import Routes
+from carbonmon_exporters.door.server import MetricsServer
 from carbonmon_exporters.prometheus import PrometheusExporter
-from carbonmon_exporters.routes import Routes
-from carbonmon_exporters.server import MetricsServer
 
 from carbonmon.ports import ExporterSettings
 from tests.doors import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from carbonmon_exporters.details import section_text
 from carbonmon_exporters.document import summarize
+from carbonmon_exporters.report.details import section_text
 
 from carbonmon import elsewhere as places
 from carbonmon.elsewhere import elsewhere, place_name, providers, section

@@ -11,9 +11,9 @@ from typing import Any
 import click
 import jsonschema
 import pytest
-from carbonmon_exporters.condensing import condensed
 from carbonmon_exporters.document import summarize
-from carbonmon_exporters.markdown import markdown_text
+from carbonmon_exporters.report.condensing import condensed
+from carbonmon_exporters.report.markdown import markdown_text
 from carbonmon_exporters.summary import SCHEMA_FILE, write_summary
 from click.testing import CliRunner, Result
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from carbonmon_exporters.server import MAX_HEAD_BYTES
+from carbonmon_exporters.door.server import MAX_HEAD_BYTES
 from prometheus_client import parser
 
 from carbonmon.model import Snapshot

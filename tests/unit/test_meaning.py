@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from carbonmon_exporters.details import details_text
 from carbonmon_exporters.document import summarize
-from carbonmon_exporters.meaning import likenesses
+from carbonmon_exporters.report.details import details_text
+from carbonmon_exporters.report.meaning import likenesses
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,10 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 from carbonmon_exporters.document import MonitorCost, summarize
-from carbonmon_exporters.markdown import markdown_text
-from carbonmon_exporters.merging import merged, refuse_doubles
-from carbonmon_exporters.modelcard import model_card_text
-from carbonmon_exporters.rows import csv_text
+from carbonmon_exporters.report.markdown import markdown_text
+from carbonmon_exporters.report.merging import merged, refuse_doubles
+from carbonmon_exporters.report.modelcard import model_card_text
+from carbonmon_exporters.report.rows import csv_text
 from carbonmon_exporters.summary import SCHEMA_FILE, write_summary
 from carbonmon_exporters.text import table_text
 from hypothesis import given

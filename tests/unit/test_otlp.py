@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from carbonmon_exporters import families, otlplink, pusher
+from carbonmon_exporters import families
 from carbonmon_exporters.otlp import OtlpExporter, open_exporter
-from carbonmon_exporters.otlpnames import otlp_name
-from carbonmon_exporters.pusher import Parcel
+from carbonmon_exporters.push import otlplink, pusher
+from carbonmon_exporters.push.otlpnames import otlp_name
+from carbonmon_exporters.push.pusher import Parcel
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from carbonmon_exporters import docs
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
+from carbonmon_exporters.door.server import MAX_HEAD_BYTES, MetricsServer
 from carbonmon_exporters.families import FAMILIES, PROCESS_FAMILIES
 from carbonmon_exporters.prometheus import PrometheusExporter
 from carbonmon_exporters.runs import info_labels
-from carbonmon_exporters.server import MAX_HEAD_BYTES, MetricsServer
 from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.process_collector import ProcessCollector

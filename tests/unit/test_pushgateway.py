@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from carbonmon_exporters import pusher
-from carbonmon_exporters.pace import Pace
-from carbonmon_exporters.pusher import Parcel, Pusher
+from carbonmon_exporters.push import pusher
+from carbonmon_exporters.push.pace import Pace
+from carbonmon_exporters.push.pusher import Parcel, Pusher
 from carbonmon_exporters.pushgateway import PASSWORD, USERNAME, PushgatewayExporter, open_exporter
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
-from carbonmon_exporters.condensing import condensed
-from carbonmon_exporters.details import Section, details_text, section_text
 from carbonmon_exporters.document import summarize
-from carbonmon_exporters.impact import statement
-from carbonmon_exporters.markdown import markdown_text
-from carbonmon_exporters.markup import escaped, yaml_number, yaml_text
-from carbonmon_exporters.modelcard import model_card_text
-from carbonmon_exporters.rows import COLUMNS, csv_text
+from carbonmon_exporters.report.condensing import condensed
+from carbonmon_exporters.report.details import Section, details_text, section_text
+from carbonmon_exporters.report.impact import statement
+from carbonmon_exporters.report.markdown import markdown_text
+from carbonmon_exporters.report.markup import escaped, yaml_number, yaml_text
+from carbonmon_exporters.report.modelcard import model_card_text
+from carbonmon_exporters.report.rows import COLUMNS, csv_text
 from carbonmon_exporters.summary import write_summary
 from carbonmon_exporters.text import table_text
 from huggingface_hub import ModelCard

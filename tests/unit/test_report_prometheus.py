@@ -21,7 +21,7 @@ import trustme
 from carbonmon_exporters import births
 from carbonmon_exporters.births import scraper
 from carbonmon_exporters.collector import SnapshotCollector
-from carbonmon_exporters.merging import merged
+from carbonmon_exporters.report.merging import merged
 from carbonmon_exporters.summary import SCHEMA_FILE
 from click.testing import CliRunner, Result
 from hypothesis import given, settings

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from carbonmon_exporters import families
-from carbonmon_exporters.newborns import Newborns
-from carbonmon_exporters.rungroup import HOLD_S, LASTING, OF_THE_MOMENT
+from carbonmon_exporters.push.newborns import Newborns
+from carbonmon_exporters.push.rungroup import HOLD_S, LASTING, OF_THE_MOMENT
 from carbonmon_exporters.textfile import TextfileExporter, open_exporter, publish
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families

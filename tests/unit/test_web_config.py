@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from carbonmon_exporters.certificates import make_context
-from carbonmon_exporters.door import Door
+from carbonmon_exporters.door.certificates import make_context
+from carbonmon_exporters.door.door import Door
+from carbonmon_exporters.door.terms import Rate, Tls, WebConfig
+from carbonmon_exporters.door.webconfig import read_web_config
 from carbonmon_exporters.prometheus import open_exporter
-from carbonmon_exporters.terms import Rate, Tls, WebConfig
-from carbonmon_exporters.webconfig import read_web_config
 from cryptography.hazmat.primitives import serialization
 
 from carbonmon.errors import ConfigError

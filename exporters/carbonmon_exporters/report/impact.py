@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.model import MEASURED_METHODS
-from carbonmon_exporters.details import KINDS, embodied_of, settled_text
 from carbonmon_exporters.figures import (
     ENERGY_UNITS,
     GRAMS,
@@ -19,7 +18,8 @@ from carbonmon_exporters.figures import (
     range_text,
     unit_of,
 )
-from carbonmon_exporters.markup import escaped
+from carbonmon_exporters.report.details import KINDS, embodied_of, settled_text
+from carbonmon_exporters.report.markup import escaped
 
 _PARTS = {"gpu": "GPUs", "cpu": "CPU packages", "dram": "memory"}
 _SEVERAL = re.compile(r"(\d{1,7}) × (.+)")

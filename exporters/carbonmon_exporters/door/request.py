@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.headers import Headers
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler
 
-from carbonmon_exporters.stream import (
+from carbonmon_exporters.door.stream import (
     ClearTextError,
     Data,
     Deadline,
-    NotAllowedError,
     PlainStream,
     RefusedError,
     Stream,
@@ -24,11 +23,12 @@ from carbonmon_exporters.stream import (
     drain,
     read_head,
 )
+from carbonmon_exporters.door.terms import NotAllowedError
 
 if TYPE_CHECKING:
     import socket
 
-    from carbonmon_exporters.server import MetricsServer
+    from carbonmon_exporters.door.server import MetricsServer
 
 Header = tuple[str, str]
 

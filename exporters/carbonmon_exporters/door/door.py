@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carbonmon.errors import ConfigError
-from carbonmon_exporters.limits import Buckets, origin
-from carbonmon_exporters.terms import Rate, Refusal, Terms
+from carbonmon_exporters.door.limits import Buckets, origin
+from carbonmon_exporters.door.terms import Rate, Refusal, Terms
 
 if TYPE_CHECKING:
-    from carbonmon_exporters.passwords import Passwords
+    from carbonmon_exporters.door.passwords import Passwords
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Door:
         self._seen: _Seen = {}
         self._terms = Terms()
         if self._path is not None:
-            from carbonmon_exporters.passwords import Passwords
+            from carbonmon_exporters.door.passwords import Passwords
 
             self._passwords = Passwords(clock)
             self._terms = self._load(self._path)
@@ -102,7 +102,7 @@ class Door:
         return _later(wait_s) if wait_s > 0.0 else None
 
     def _identify(self, terms: Terms, address: str, authorization: Sequence[str]) -> Refusal | None:
-        from carbonmon_exporters.passwords import TooManyAttemptsError
+        from carbonmon_exporters.door.passwords import TooManyAttemptsError
 
         assert self._passwords is not None  # users come from a file only
         header = authorization[0] if len(authorization) == 1 else None
@@ -139,8 +139,8 @@ class Door:
             _log.log(level, "the web config was read again: %s", path)
 
     def _load(self, path: Path) -> Terms:
-        from carbonmon_exporters.certificates import make_context
-        from carbonmon_exporters.webconfig import read_web_config
+        from carbonmon_exporters.door.certificates import make_context
+        from carbonmon_exporters.door.webconfig import read_web_config
 
         # What is looked at before it is read may change meanwhile, and that is noticed the next time.
         self._seen = own = _look_at((path,))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from carbonmon_exporters.merging.sums import Part, each, listed, same, total
-from carbonmon_exporters.merging.times import duration_s
+from carbonmon_exporters.report.merging.sums import Part, each, listed, same, total
+from carbonmon_exporters.report.merging.times import duration_s
 
 
 def merged_run(runs: Sequence[Part]) -> dict[str, Any]:

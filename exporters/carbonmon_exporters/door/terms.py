@@ -11,6 +11,10 @@ from typing import Literal, NamedTuple
 ClientAuth = Literal["none", "if given", "required"]
 
 
+class NotAllowedError(ConnectionError):
+    """The client's certificate is valid, and none of its names is on the list."""
+
+
 class Rate(NamedTuple):
     """A token bucket: so many requests a second (inf: no limit), and so many at once after a rest."""
 

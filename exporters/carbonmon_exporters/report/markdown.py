@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.model import MAIN_PHASE
-from carbonmon_exporters.details import Section, basis_text, settled_words
 from carbonmon_exporters.figures import (
     ENERGY_UNITS,
     GRAMS,
@@ -20,9 +19,10 @@ from carbonmon_exporters.figures import (
     range_text,
     unit_of,
 )
-from carbonmon_exporters.impact import statement
-from carbonmon_exporters.markup import escaped, table
-from carbonmon_exporters.meaning import likenesses
+from carbonmon_exporters.report.details import Section, basis_text, settled_words
+from carbonmon_exporters.report.impact import statement
+from carbonmon_exporters.report.markup import escaped, table
+from carbonmon_exporters.report.meaning import likenesses
 
 _COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory"}
 _NONE = "–"

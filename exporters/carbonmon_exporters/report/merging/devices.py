@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.model import METHODS
-from carbonmon_exporters.merging.sums import Part, each, listed, same, total
+from carbonmon_exporters.report.merging.sums import Part, each, listed, same, total
 
 
 def devices(summaries: Sequence[Part]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from carbonmon_exporters.figures import (
     range_text,
     unit_of,
 )
-from carbonmon_exporters.meaning import likenesses
+from carbonmon_exporters.report.meaning import likenesses
 from carbonmon_exporters.strings import one_line
 from carbonmon_exporters.text import WIDTH
 

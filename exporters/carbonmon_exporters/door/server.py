@@ -17,11 +17,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIServer
 
-from carbonmon_exporters.door import Door
-from carbonmon_exporters.limits import origin
-from carbonmon_exporters.places import Places
-from carbonmon_exporters.request import Handler, refusal
-from carbonmon_exporters.stream import MAX_HEAD_BYTES
+from carbonmon_exporters.door.door import Door
+from carbonmon_exporters.door.limits import origin
+from carbonmon_exporters.door.places import Places
+from carbonmon_exporters.door.request import Handler, refusal
+from carbonmon_exporters.door.stream import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from carbonmon.model import JOULES_PER_KWH
-from carbonmon_exporters.merging.sums import Part, each, listed, same, total, weighted
+from carbonmon_exporters.report.merging.sums import Part, each, listed, same, total, weighted
 
 _ORIGIN = ("source", "zone", "kind", "basis", "accounting", "year")
 

@@ -30,7 +30,7 @@ from prometheus_client.samples import Sample
 from carbonmon.model import Component, Snapshot
 from carbonmon_exporters import families as f
 from carbonmon_exporters.collector import SnapshotCollector
-from carbonmon_exporters.otlpnames import otlp_name
+from carbonmon_exporters.push.otlpnames import otlp_name
 from carbonmon_exporters.strings import encodable
 
 NS_PER_S = 1_000_000_000

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from carbonmon.model import JOULES_PER_KWH, MAIN_PHASE, METHODS
-from carbonmon_exporters.merging.devices import devices
-from carbonmon_exporters.merging.sums import Part, each, measured, total, weighted
-from carbonmon_exporters.merging.times import longest_s
+from carbonmon_exporters.report.merging.devices import devices
+from carbonmon_exporters.report.merging.sums import Part, each, measured, total, weighted
+from carbonmon_exporters.report.merging.times import longest_s
 
 
 def energy(summaries: Sequence[Part]) -> dict[str, Any]:

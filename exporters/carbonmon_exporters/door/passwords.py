@@ -18,9 +18,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from carbonmon_exporters.limits import Buckets
-from carbonmon_exporters.terms import Rate
-from carbonmon_exporters.yamlfile import needed
+from carbonmon_exporters.door.limits import Buckets
+from carbonmon_exporters.door.terms import Rate
+from carbonmon_exporters.door.yamlfile import needed
 
 _log = logging.getLogger(__name__)
 

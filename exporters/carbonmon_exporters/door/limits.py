@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-from carbonmon_exporters.terms import Rate
+from carbonmon_exporters.door.terms import Rate
 
 MAX_KEYS = 1024
 """So many clients are told apart; of more, those that were not seen for longest begin anew."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from carbonmon_exporters.merging.sums import Part, each, listed, total
+from carbonmon_exporters.report.merging.sums import Part, each, listed, total
 
 
 def monitor(summaries: Sequence[Part]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from carbonmon.model import RunState, Snapshot
 from carbonmon_exporters import families as f
 from carbonmon_exporters.collector import SnapshotCollector
-from carbonmon_exporters.newborns import Key, Newborns
+from carbonmon_exporters.push.newborns import Key, Newborns
 from carbonmon_exporters.strings import encodable
 
 HOLD_S = 60.0

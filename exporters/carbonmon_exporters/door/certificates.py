@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carbonmon.errors import ConfigError
-from carbonmon_exporters.stream import NotAllowedError
-from carbonmon_exporters.terms import Tls
+from carbonmon_exporters.door.terms import NotAllowedError, Tls
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _VERIFY = {"none": ssl.CERT_NONE, "if given": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}

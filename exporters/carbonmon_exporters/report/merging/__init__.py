@@ -11,11 +11,11 @@ from itertools import combinations
 from typing import Any
 
 from carbonmon.errors import ConfigError
-from carbonmon_exporters.merging.carbon import carbon, costs, embodied, settled, water
-from carbonmon_exporters.merging.energy import energy
-from carbonmon_exporters.merging.monitor import monitor
-from carbonmon_exporters.merging.run import merged_run
-from carbonmon_exporters.merging.times import span_s, together
+from carbonmon_exporters.report.merging.carbon import carbon, costs, embodied, settled, water
+from carbonmon_exporters.report.merging.energy import energy
+from carbonmon_exporters.report.merging.monitor import monitor
+from carbonmon_exporters.report.merging.run import merged_run
+from carbonmon_exporters.report.merging.times import span_s, together
 
 __all__ = ("merged", "refuse_doubles")
 

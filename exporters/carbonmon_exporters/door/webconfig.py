@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carbonmon.errors import ConfigError
-from carbonmon_exporters.terms import ClientAuth, Rate, Tls, WebConfig
-from carbonmon_exporters.yamlfile import Section, YamlFile, needed
+from carbonmon_exporters.door.terms import ClientAuth, Rate, Tls, WebConfig
+from carbonmon_exporters.door.yamlfile import Section, YamlFile, needed
 
 if TYPE_CHECKING:
     from yaml.nodes import Node

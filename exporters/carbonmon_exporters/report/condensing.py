@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.model import METHODS
-from carbonmon_exporters.merging.sums import Part, each, listed, total
+from carbonmon_exporters.report.merging.sums import Part, each, listed, total
 
 MOST_DEVICES = 24
 """More than these are listed by kind: the devices of many nodes."""

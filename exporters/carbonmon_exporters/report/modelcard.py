@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from carbonmon_exporters.figures import percent_text
-from carbonmon_exporters.impact import hardware, statement
-from carbonmon_exporters.markup import yaml_number, yaml_text
-from carbonmon_exporters.meaning import known_carbon
+from carbonmon_exporters.report.impact import hardware, statement
+from carbonmon_exporters.report.markup import yaml_number, yaml_text
+from carbonmon_exporters.report.meaning import known_carbon
 
 TRAINING_TYPE_LABEL = "training_type"
 """The run's label that holds what only the user knows: pre-training or fine-tuning."""

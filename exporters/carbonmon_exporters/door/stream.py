@@ -43,10 +43,6 @@ class ClearTextError(Exception):
     """The client does not speak TLS."""
 
 
-class NotAllowedError(ConnectionError):
-    """The client's certificate is valid, and none of its names is on the list."""
-
-
 class Deadline:
     """A moment by which something is over, whatever comes meanwhile."""
 
@@ -116,7 +112,7 @@ class TlsStream:
         self._incoming.write(first)
         self._do(self._tls.do_handshake, deadline)
         if allowed_names:
-            from carbonmon_exporters.certificates import check_names
+            from carbonmon_exporters.door.certificates import check_names
 
             check_names(self._tls.getpeercert(), allowed_names)
 

@@ -1,0 +1,1 @@
+"""How /metrics is reached: a server with deadlines and limits, TLS, certificates, passwords."""

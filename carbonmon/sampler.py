@@ -133,9 +133,7 @@ class Sampler:
     def charge_with(self, provider: IntensityProvider, overheads: Overheads) -> GuardedIntensity:
         """Take another source of intensity, PUE, WUE and price from now on; returns the old source."""
         new, old = GuardedIntensity(provider), self._provider
-        new.intensity_at(
-            self._clock.wall_s()
-        )  # raises what its first question raises: then the old one stays
+        new.intensity_at(self._clock.wall_s())  # if its very first question fails, the old one stays
         self._fetch_errors = _added(self._fetch_errors, old.fetch_errors())
         self._provider, self._overheads = new, overheads
         self._rates = self._rates_at(self._clock.wall_s())

@@ -289,6 +289,24 @@ def without_weaker(values: dict[str, Any]) -> dict[str, Any]:
     return left
 
 
+def file_or_grid(
+    ctx: click.Context, path: Path | None, grid: tuple[str, ...] | None
+) -> tuple[Path | None, tuple[str, ...] | None]:
+    """Of --intensity-file and --grid the one that stands on the command line, if only one of them does.
+
+    Raises `ConfigError` where nothing says which of the two is meant.
+    """
+    if path is not None and grid:
+        on_command_line = [
+            ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+            for name in ("intensity_file", "grid")
+        ]
+        if on_command_line[0] is on_command_line[1]:
+            raise ConfigError("--intensity-file and --grid exclude one another: give one of them")
+        return (path, None) if on_command_line[0] else (None, grid)
+    return path, grid
+
+
 def given(ctx: click.Context, names: tuple[str, ...]) -> list[str]:
     """Which of these options the user has chosen, on the command line, in the environment or in a file."""
     default = (click.core.ParameterSource.DEFAULT, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,7 @@ import click
 
 from carbonmon.cli import options, talk
 from carbonmon.launcher import read_launch
-from carbonmon.link import Link, Refused
-from carbonmon.protocol import GPU_VARIABLES, ProtocolError
-from carbonmon.rendezvous import connect, daemon_sockets
+from carbonmon.protocol import GPU_VARIABLES
 
 
 @click.command("register")
@@ -69,28 +67,13 @@ def command(
         return
     if pid is None or cgroup is not None or message["run_id"] is None:
         raise click.UsageError("--join adds one process to a run: give --pid, and --run-id outside of a job")
-    click.echo(_join(message, pid, daemon_sockets() if socket is None else [socket])["run_id"])
+    click.echo(_join(message, pid, socket)["run_id"])
 
 
-def _join(message: Mapping[str, Any], pid: int, places: Sequence[Path]) -> dict[str, Any]:
+def _join(message: Mapping[str, Any], pid: int, path: Path | None) -> dict[str, Any]:
     """Take part in a run, name the process, and be gone: a participant without a goodbye ends no run.
 
     A run that began with us goes on while any of its processes lives. We are not one of them, as a wrapper.
     """
-    known = {key: value for key, value in message.items() if value is not None}
-    reasons = []
-    for place in places:
-        try:
-            link = Link(place, connect(place, 2.0), {})
-        except OSError as error:
-            reasons.append(f"{place}: {error.strerror or error}")
-            continue
-        try:
-            joined = link.ask({**known, "op": "join", "wrapper": True}, talk.ANSWER_S)
-            link.ask({"op": "job", "pid": pid}, talk.ANSWER_S)
-            return joined
-        except (OSError, Refused, ProtocolError) as error:
-            raise click.ClickException(str(error)) from None
-        finally:
-            link.close()
-    raise click.ClickException(f"no daemon answers ({'; '.join(reasons)}); start one: carbonmon daemon")
+    join = {**message, "op": "join", "wrapper": True}
+    return talk.ask_all([join, {"op": "job", "pid": pid}], path)[0]

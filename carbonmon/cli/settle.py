@@ -174,18 +174,12 @@ def _figures(
     ctx: click.Context, path: Path | None, grid: tuple[str, ...] | None, region: str | None
 ) -> FromFile | FromGrid:
     """Where the figures come from; what stands on the command line goes before environment and file."""
-    typed = {
-        name: ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        for name in ("intensity_file", "grid")
-    }
-    if path is not None and grid and typed["intensity_file"] is not typed["grid"]:
-        path, grid = (path, None) if typed["intensity_file"] else (None, grid)
-    if path is not None and grid:
-        raise ConfigError("--intensity-file and --grid exclude one another: settle with one of them")
+    path, grid = options.file_or_grid(ctx, path, grid)
     if path is not None:
         return FromFile(path, region)
     names = tuple(name for name in grid or () if name != TABLE)
-    if grid and TABLE in grid and (typed["grid"] or not names):
+    is_typed = ctx.get_parameter_source("grid") is click.core.ParameterSource.COMMANDLINE
+    if grid and TABLE in grid and (is_typed or not names):
         raise ConfigError(
             "--grid: 'table' is a mean of a year and not what the grid was; leave it out, or give --fill"
         )

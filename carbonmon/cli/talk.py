@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,23 @@ def ask(
     op: str, message: Mapping[str, Any], path: Path | None, timeout_s: float = ANSWER_S
 ) -> dict[str, Any]:
     """The answer of the monitor at `path`, else of the node's daemon; raises `click.ClickException`."""
-    paths = daemon_sockets() if path is None else [path]
-    known = {key: value for key, value in message.items() if value is not None}
+    return ask_all([{"op": op, **message}], path, timeout_s)[0]
+
+
+def ask_all(
+    messages: Sequence[Mapping[str, Any]], path: Path | None, timeout_s: float = ANSWER_S
+) -> list[dict[str, Any]]:
+    """The answers to several messages over one connection; what is None in a message is left out."""
+    known = [{key: value for key, value in message.items() if value is not None} for message in messages]
     reasons = []
-    for place in paths:
+    for place in daemon_sockets() if path is None else [path]:
         try:
             link = Link(place, connect(place, 2.0), {})
         except OSError as error:
             reasons.append(f"{place}: {error.strerror or error}")
             continue
         try:
-            return link.ask({"op": op, **known}, timeout_s)
+            return [link.ask(message, timeout_s) for message in known]
         except (OSError, Refused, ProtocolError) as error:
             raise click.ClickException(str(error)) from None
         finally:

@@ -130,14 +130,7 @@ def _choice(
     ctx: click.Context, path: Path | None, grid: tuple[str, ...] | None
 ) -> tuple[Path | None, tuple[str, ...]]:
     """The file or the sources; what stands on the command line goes before environment and file."""
-    typed = {
-        name: ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        for name in ("intensity_file", "grid")
-    }
-    if path is not None and grid and typed["intensity_file"] is not typed["grid"]:
-        path, grid = (path, None) if typed["intensity_file"] else (None, grid)
-    if path is not None and grid:
-        raise ConfigError("--intensity-file and --grid exclude one another: give one of them")
+    path, grid = options.file_or_grid(ctx, path, grid)
     names = tuple(name for name in grid or () if name != TABLE)
     if path is None and not names:
         raise ConfigError(

@@ -6,13 +6,13 @@ __all__ = ("Run", "__version__", "track")
 
 TYPE_CHECKING = False  # typing's own would cost its import; type checkers know the name
 if TYPE_CHECKING:
-    from carbonmon.client import Run, track
+    from carbonmon.client.track import Run, track
 
 
 def __getattr__(name: str) -> object:
     """What training code uses, imported when it is first used (PEP 562)."""
     if name in ("Run", "track"):
-        from carbonmon import client
+        from carbonmon.client import track as client
 
         return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,8 +17,8 @@ import bcrypt
 import trustme
 from carbonmon_exporters.prometheus import PrometheusExporter
 
-from carbonmon.model import Snapshot
-from carbonmon.ports import ExporterSettings
+from carbonmon.core.model import Snapshot
+from carbonmon.core.ports import ExporterSettings
 from tests.records import node
 
 DEADLINE_S = 10.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from carbonmon.ports import GridSettings, GridSource, Http
-from carbonmon.timeline import Slot
+from carbonmon.core.ports import GridSettings, GridSource, Http
+from carbonmon.core.timeline import Slot
 
 HOUR_S = 3600.0
 NOON_S = 1_795_262_400.0

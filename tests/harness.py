@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from carbonmon.config import Config
-from carbonmon.footprint import Overheads
-from carbonmon.ledger import RunAccount
-from carbonmon.model import DeviceState, Intensity, RunInfo, Snapshot
-from carbonmon.opening import open_sensors
-from carbonmon.ports import IntensityProvider
-from carbonmon.sampler import Sampler
+from carbonmon.core.config import Config
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import DeviceState, Intensity, RunInfo, Snapshot
+from carbonmon.core.ports import IntensityProvider
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
+from carbonmon.service.open_sensors import open_sensors
 from tests.simulator import Simulator
 
 INTENSITY = Intensity(100.0, 100.0, 100.0, "", "test", "fixed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from carbonmon.workload.proc import Processes, Stat, clock_of
+from carbonmon.hardware.workload.proc import Processes, Stat, clock_of
 
 INIT = 1
 CALL_S = 1e-9

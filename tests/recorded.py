@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 
-from carbonmon.model import Device
-from carbonmon.ports import SensorSettings
+from carbonmon.core.model import Device
+from carbonmon.core.ports import SensorSettings
 
 XEON = "Intel(R) Xeon(R) Gold 6148 CPU @ 2.40GHz"
 """150 W, 20 cores with two threads each."""

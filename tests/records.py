@@ -5,7 +5,7 @@ Everything is fixed: no clock, no chance. Defaults describe a node in the middle
 
 from __future__ import annotations
 
-from carbonmon.model import (
+from carbonmon.core.model import (
     MAIN_PHASE,
     Component,
     Device,

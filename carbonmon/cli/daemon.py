@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from carbonmon.cli import options
-from carbonmon.config import Config
-from carbonmon.errors import ConfigError
-from carbonmon.monitor import Monitor
+from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError
+from carbonmon.monitor.node import Monitor
 
 
 @click.command("daemon")
@@ -26,7 +26,7 @@ def command(ctx: click.Context, /, once: bool, detach: bool, **values: Any) -> N
     Runs come by `carbonmon run`, by `carbonmon.track()` in training code, or by `carbonmon register`. SIGHUP
     reads the config file again. Root's daemon serves every user of the node; a run is its owner's alone.
     """
-    from carbonmon import daemon
+    from carbonmon.service import daemon
 
     config = options.to_config(values)
     arguments = list(ctx.obj or sys.argv[1:])

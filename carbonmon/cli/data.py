@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 
 import click
-from carbonmon_exporters.strings import encodable
 
-from carbonmon import data, tables
+from carbonmon import data
+from carbonmon.core.errors import ConfigError
+from carbonmon.data import editions
 from carbonmon.data.checks import faults
 from carbonmon.data.table import Table, TableError
-from carbonmon.errors import ConfigError
+from carbonmon.runs.summary.strings import encodable
 
 _MOST = 5
 """So many rows of a kind of change are named."""
@@ -37,7 +38,7 @@ def _show() -> None:
     """The tables that look-ups use."""
     rows: list[tuple[str, ...]] = [("TABLE", "ROWS", "EDITION", "LICENCE", "SOURCE")]
     try:
-        found = tables.tables_of()
+        found = editions.tables_of()
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     for name, table in found.items():
@@ -88,7 +89,7 @@ def check(folder: Path | None) -> None:
             f"data check: no table is in {str(folder)!r}; there may be {', '.join(data.FORMATS)}"
         )
     try:
-        found = tables.tables_of(folder)
+        found = editions.tables_of(folder)
         wrong = faults(found)
         if wrong:
             raise TableError(wrong)
@@ -99,7 +100,7 @@ def check(folder: Path | None) -> None:
         raise click.UsageError(str(error)) from None
     for table in found.values():
         click.echo(encodable(f"{table.path}: {len(table.records)} rows, sound"))
-    for note in tables.not_in_force(found):
+    for note in editions.not_in_force(found):
         click.echo(encodable(f"a correction is not in force: {note}"))
 
 
@@ -129,7 +130,7 @@ def update(source: Path, into: Path | None) -> None:
     try:
         if folder is None:
             raise ConfigError("data update: there is no home for your own tables: give --into DIR")
-        made = tables.update(source, folder, only_news=into is None)
+        made = editions.update(source, folder, only_news=into is None)
     except TableError as error:
         click.echo(encodable(f"refused, nothing is replaced:\n{error}"), err=True)
         raise click.exceptions.Exit(1) from None
@@ -147,7 +148,7 @@ def update(source: Path, into: Path | None) -> None:
         click.echo(f"note: {data.VARIABLE} is set, so that look-ups do not use them")
 
 
-def _change_lines(change: tables.Change) -> list[str]:
+def _change_lines(change: editions.Change) -> list[str]:
     """A short account of what a table has now that it had not."""
     counts = f"{len(change.added)} added, {len(change.removed)} removed, {len(change.changed)} changed"
     if change.rows == change.rows_before and not (change.added or change.removed or change.changed):

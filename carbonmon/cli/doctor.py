@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from carbonmon import __version__
-from carbonmon.charging import open_provider
 from carbonmon.cli import options
-from carbonmon.errors import ConfigError
-from carbonmon.model import Intensity
-from carbonmon.opening import open_sensors
-from carbonmon.ports import IntensityProvider
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Intensity
+from carbonmon.core.ports import IntensityProvider
+from carbonmon.service.open_grid import open_provider
+from carbonmon.service.open_sensors import open_sensors
 
 LIVE_TIMEOUT_S = 12.0
 """How long a live source is waited for: a little longer than a request may take."""

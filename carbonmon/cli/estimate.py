@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from carbonmon_exporters.strings import encodable
 
 from carbonmon import __version__
 from carbonmon.cli import options
-from carbonmon.config import Config
-from carbonmon.errors import ConfigError
-from carbonmon.model import JOULES_PER_KWH, MAIN_PHASE
+from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import JOULES_PER_KWH, MAIN_PHASE
+from carbonmon.runs.summary.strings import encodable
 
 if TYPE_CHECKING:
-    from carbonmon.estimate.fit import Fit
-    from carbonmon.estimate.loads import Load
-    from carbonmon.estimate.parts import Part
+    from carbonmon.analysis.estimate.fit import Fit
+    from carbonmon.analysis.estimate.loads import Load
+    from carbonmon.analysis.estimate.parts import Part
 
 _SHARED = ("region", "intensity", "pue", "wue", "price", "currency", "output", "log-level", "log-format")
 _CHOICES = ("region", "pue", "wue", "currency")
@@ -68,11 +68,10 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
 
 
 def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, values: dict[str, Any]) -> str:
-    from carbonmon_exporters.document import summarize
-
-    from carbonmon.charging import open_overheads, open_provider
-    from carbonmon.estimate.loads import loads_of
-    from carbonmon.estimate.records import snapshot_of
+    from carbonmon.analysis.estimate.loads import loads_of
+    from carbonmon.analysis.estimate.records import snapshot_of
+    from carbonmon.runs.summary.document import summarize
+    from carbonmon.service.open_grid import open_overheads, open_provider
 
     if values["region"] is not None and values["intensity"] is not None:
         raise ConfigError("--region and --intensity exclude one another: give the place or the figure")
@@ -100,8 +99,8 @@ def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, val
 
 
 def _fit(run: str, output: Path) -> Fit:
-    from carbonmon.estimate.fit import fit_of
-    from carbonmon.summaries import find
+    from carbonmon.analysis.estimate.fit import fit_of
+    from carbonmon.runs.summaries import find
 
     try:
         return fit_of(find(run, output))
@@ -111,7 +110,7 @@ def _fit(run: str, output: Path) -> Fit:
 
 def _parts(path: Path | None, values: dict[str, Any]) -> Sequence[Part]:
     """The parts of the file, or the one of the command line."""
-    from carbonmon.estimate.parts import part_of, read_parts
+    from carbonmon.analysis.estimate.parts import part_of, read_parts
 
     given = {
         "gpu": values["gpus"] or None,
@@ -132,15 +131,15 @@ def _parts(path: Path | None, values: dict[str, Any]) -> Sequence[Part]:
 
 
 def _embodied(loads: Sequence[Load]) -> dict[str, Any]:
-    from carbonmon.embodied import Hardware, document, embodied_range
+    from carbonmon.analysis.embodied import Hardware, document, embodied_range
 
     hardware = [Hardware(load.component, load.name, load.number, load.hours, load.part) for load in loads]
     return document(embodied_range(hardware))
 
 
 def _text(summary: dict[str, Any], loads: Sequence[Load]) -> str:
-    from carbonmon_exporters.report.details import details_text, labelled
-    from carbonmon_exporters.text import table_text
+    from carbonmon.runs.report.details import details_text, labelled
+    from carbonmon.runs.summary.text import table_text
 
     lines: list[str] = []
     for part, group in groupby(loads, key=lambda load: load.part):
@@ -156,9 +155,8 @@ def _text(summary: dict[str, Any], loads: Sequence[Load]) -> str:
 
 def _part_lines(part: str, loads: Sequence[Load]) -> list[str]:
     """The power, time and energy of a part, and below it what each model adds, with the source."""
-    from carbonmon_exporters.report.details import labelled
-
-    from carbonmon.estimate.loads import exact
+    from carbonmon.analysis.estimate.loads import exact
+    from carbonmon.runs.report.details import labelled
 
     kw = sum(load.power_w for load in loads) / 1000.0
     kwh = sum(load.energy_j for load in loads) / JOULES_PER_KWH

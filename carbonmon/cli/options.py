@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from carbonmon import config, selection
-from carbonmon.config import Config
-from carbonmon.errors import ConfigError
-from carbonmon.model import IDLE_POLICIES
+from carbonmon.core import config
+from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import IDLE_POLICIES
+from carbonmon.hardware import gpu_selection
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,7 +44,7 @@ def _number(option: str, what: str, low: float, high: float = float("inf")) -> C
 
 def _gpus(text: str) -> tuple[str, ...]:
     entries = config.parse_list(text, "--gpus")
-    selection.check_entries(entries)
+    gpu_selection.check_entries(entries)
     return entries
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from carbonmon.cli import options, talk
-from carbonmon.protocol import RUN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE
 
 ANSWER_S = 2.0
 """A script does not wait longer for a monitor that hangs."""

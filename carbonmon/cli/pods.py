@@ -11,9 +11,9 @@ from typing import NoReturn
 import click
 
 from carbonmon.cli import options
-from carbonmon.errors import ConfigError
-from carbonmon.pods.api import ACCOUNT
-from carbonmon.rendezvous import daemon_sockets
+from carbonmon.client.rendezvous import daemon_sockets
+from carbonmon.core.errors import ConfigError
+from carbonmon.service.kubernetes.api import ACCOUNT
 
 
 @click.command("pods")
@@ -51,7 +51,7 @@ def command(
     A pod asks with the annotation carbonmon.io/run-id; its run begins with its cgroup and ends with it.
     Needs the right to list and watch pods, and to read the host's /sys/fs/cgroup (--sysfs).
     """
-    from carbonmon.pods import ApiServer, Follower, server_of
+    from carbonmon.service.kubernetes import ApiServer, Follower, server_of
 
     options.set_up_log(log_level, log_format)
     url = api_url or server_of(os.environ)

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import click
-from carbonmon_exporters.strings import encodable
 
+from carbonmon.core.errors import ConfigError
 from carbonmon.data import Row
-from carbonmon.errors import ConfigError
 from carbonmon.grid.regions import (
     LONGEST,
     Region,
@@ -22,6 +21,7 @@ from carbonmon.grid.regions import (
     resolve,
     zone_rows,
 )
+from carbonmon.runs.summary.strings import encodable
 
 MOST_ROWS = 40
 """Of a list for people; JSON has all."""

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from carbonmon.cli import options, talk
-from carbonmon.launcher import read_launch
-from carbonmon.protocol import GPU_VARIABLES
+from carbonmon.client.launcher import read_launch
+from carbonmon.client.protocol import GPU_VARIABLES
 
 
 @click.command("register")

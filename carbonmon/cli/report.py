@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from carbonmon_exporters.strings import encodable
-from carbonmon_exporters.text import table_text
 
 from carbonmon.cli import options
-from carbonmon.errors import ConfigError, FetchError
-from carbonmon.summaries import find, find_nodes, summary_of
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.runs.summaries import find, find_nodes, summary_of
+from carbonmon.runs.summary.strings import encodable
+from carbonmon.runs.summary.text import table_text
 
 __all__ = ("command", "summary_of")
 
@@ -86,7 +86,7 @@ def _told_apart(runs: tuple[str, ...], elsewhere: str | None) -> tuple[tuple[str
     """The runs and the choice of places: in `--elsewhere RUN` the word is no provider and thus a run."""
     if not elsewhere:
         return runs, elsewhere
-    from carbonmon.elsewhere import COUNTRIES, providers
+    from carbonmon.analysis.compare_regions import COUNTRIES, providers
 
     if elsewhere.lower() in (*providers(), COUNTRIES):
         return runs, elsewhere
@@ -97,7 +97,7 @@ def _hint(error: str, elsewhere: str | None) -> str:
     """For somebody who misspelt a provider, which was then taken for a run."""
     if not elsewhere or f"no run {elsewhere!r}" not in error:
         return ""
-    from carbonmon.elsewhere import COUNTRIES, providers
+    from carbonmon.analysis.compare_regions import COUNTRIES, providers
 
     known = ", ".join((*providers(), COUNTRIES))
     return f"; behind --elsewhere there may also stand {known}"
@@ -128,7 +128,7 @@ def _summaries(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -
         summaries = [_with_embodied(summary) for summary in summaries]
     if not merge:
         return summaries
-    from carbonmon_exporters.report.merging import merged
+    from carbonmon.runs.report.merging import merged
 
     return [merged(summaries)]
 
@@ -143,12 +143,11 @@ def _scraped(
     until: str | None,
 ) -> str:
     """What to print of a run from Prometheus, with how well it was scraped."""
-    from carbonmon_exporters.report.merging import merged
+    from carbonmon.analysis import prometheus
+    from carbonmon.analysis.prometheus.times import parse_moment
+    from carbonmon.runs.report.merging import merged
 
-    from carbonmon import tsdb
-    from carbonmon.tsdb.times import parse_moment
-
-    found = tsdb.find(
+    found = prometheus.find(
         server,
         run_id,
         None if since is None else parse_moment(since, "--since"),
@@ -169,7 +168,7 @@ def _only(run: str, output: Path) -> list[Summary]:
 
 
 def _with_embodied(summary: Summary) -> Summary:
-    from carbonmon.embodied import document, of_summary
+    from carbonmon.analysis.embodied import document, of_summary
 
     return {**summary, "embodied": document(of_summary(summary))}
 
@@ -180,21 +179,20 @@ def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: 
         document = summaries[0] if len(summaries) == 1 else summaries
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     if form == "csv":
-        from carbonmon_exporters.report.merging import refuse_doubles
-        from carbonmon_exporters.report.rows import csv_text
+        from carbonmon.runs.report.merging import refuse_doubles
+        from carbonmon.runs.report.rows import csv_text
 
         refuse_doubles(summaries)
         return csv_text(summaries)
     if form == "model-card":
         if len(summaries) > 1:
             raise ConfigError("a model card is of one run: name one, or add up its nodes with --merge")
-        from carbonmon_exporters.report.modelcard import model_card_text
-
-        from carbonmon.elsewhere import place_name
+        from carbonmon.analysis.compare_regions import place_name
+        from carbonmon.runs.report.modelcard import model_card_text
 
         return model_card_text(summaries[0], place_name(summaries[0]))
     if form == "markdown":
-        from carbonmon_exporters.report.markdown import markdown_text
+        from carbonmon.runs.report.markdown import markdown_text
 
         return "\n".join(
             markdown_text(summary, [*sections, *_elsewhere(summary, place)]) for summary in summaries
@@ -203,8 +201,8 @@ def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: 
 
 
 def _table(summary: Summary, sections: Sections) -> str:
-    from carbonmon_exporters.report.condensing import condensed
-    from carbonmon_exporters.report.details import details_text, section_text
+    from carbonmon.runs.report.condensing import condensed
+    from carbonmon.runs.report.details import details_text, section_text
 
     below = "".join(map(section_text, sections))
     return table_text(condensed(summary)) + details_text(summary) + below
@@ -213,6 +211,6 @@ def _table(summary: Summary, sections: Sections) -> str:
 def _elsewhere(summary: Summary, place: str | None) -> Sections:
     if place is None:
         return []
-    from carbonmon.elsewhere import elsewhere, section
+    from carbonmon.analysis.compare_regions import elsewhere, section
 
     return [section(summary, elsewhere(summary, place))]

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carbonmon import __version__, app
+from carbonmon import __version__
 from carbonmon.cli import options
-from carbonmon.config import Config
-from carbonmon.errors import ConfigError
-from carbonmon.job import Attached, Command
-from carbonmon.launcher import read_launch
-from carbonmon.model import Snapshot
-from carbonmon.protocol import SOCKET_VARIABLE
-from carbonmon.rendezvous import daemon_sockets
+from carbonmon.client.launcher import read_launch
+from carbonmon.client.protocol import SOCKET_VARIABLE
+from carbonmon.client.rendezvous import daemon_sockets
+from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Snapshot
+from carbonmon.service import single_run
+from carbonmon.service.job import Attached, Command
 
 if TYPE_CHECKING:
-    from carbonmon.participant import Part
+    from carbonmon.service.joined_job import Part
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -57,11 +58,11 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
 
     try:
         workload = Attached(config.attach) if config.attach is not None else Command(job, dict(os.environ))
-        result = app.run(config, workload, announce)
+        result = single_run.run(config, workload, announce)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if result.final is not None and not config.quiet:
-        from carbonmon_exporters.summary import describe
+        from carbonmon.runs.summary.text import describe
 
         echo(describe(result.final))
     sys.exit(result.exit_code)
@@ -73,37 +74,37 @@ def _join(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None
     local_size = read_launch(environ).local_size or 1
     if not environ.get(SOCKET_VARIABLE) and local_size < 2 and not any(map(os.path.exists, daemon_sockets())):
         return None
-    from carbonmon import participant
+    from carbonmon.service import joined_job
 
     idle = config.idle if options.given(ctx, ("idle",)) else None
-    message = participant.join_message(
+    message = joined_job.join_message(
         environ, job, config.name, config.run_id, config.labels, config.gpus, idle
     )
     measuring = options.given(ctx, options.MEASURING_OPTIONS)
-    part = participant.join_outer(environ, message)
+    part = joined_job.join_outer(environ, message)
     if part is None and not measuring:
-        part = participant.join_daemon(environ, message)
+        part = joined_job.join_daemon(environ, message)
     elif part is None and any(map(os.path.exists, daemon_sockets())) and not config.quiet:
         say(f"the daemon of this node is not asked: it cannot follow --{measuring[0]}")
     if part is None:
         arguments = options.as_arguments(ctx, options.DAEMON_OPTIONS)
-        part = participant.join_ranks(environ, message, arguments)
+        part = joined_job.join_ranks(environ, message, arguments)
     return part
 
 
 def _take_part(part: Part, config: Config, job: Sequence[str]) -> int:
-    from carbonmon import participant
+    from carbonmon.service import joined_job
 
     if not config.quiet:
         say(f"part of run {part.run_id}: {' · '.join([*part.places, str(part.folder)])}")
 
     def show(summary: dict[str, Any]) -> None:
         if not config.quiet:
-            from carbonmon_exporters.text import table_text
+            from carbonmon.runs.summary.text import table_text
 
             echo(table_text(summary))
 
-    return participant.run(part, Command(job, dict(os.environ)), config.output, show)
+    return joined_job.run(part, Command(job, dict(os.environ)), config.output, show)
 
 
 def sources_text(snapshot: Snapshot) -> str:

@@ -12,8 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import click
-from carbonmon_exporters.document import rfc3339
-from carbonmon_exporters.figures import (
+
+from carbonmon.analysis import settle
+from carbonmon.analysis.settle import Origin, Settlement
+from carbonmon.cli import options
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ports import Http
+from carbonmon.core.timeline import Timeline
+from carbonmon.grid.history import history
+from carbonmon.grid.regions import resolve
+from carbonmon.grid.sources import TABLE, LoadSource, open_sources
+from carbonmon.grid.timefile import read_timefile
+from carbonmon.runs import folders
+from carbonmon.runs.reader import read_checkpoint
+from carbonmon.runs.summaries import summary_of
+from carbonmon.runs.summary.document import rfc3339
+from carbonmon.runs.summary.figures import (
     GRAMS,
     MASS_UNITS,
     energy_text,
@@ -22,21 +36,9 @@ from carbonmon_exporters.figures import (
     range_text,
     unit_of,
 )
-from carbonmon_exporters.strings import encodable, one_line
-from carbonmon_exporters.summary import FILE_NAME, write_summary
-
-from carbonmon import plugins, runfolder, settling
-from carbonmon.cli import options
-from carbonmon.errors import ConfigError
-from carbonmon.grid.history import history
-from carbonmon.grid.regions import resolve
-from carbonmon.grid.sources import TABLE, LoadSource, open_sources
-from carbonmon.ports import Http
-from carbonmon.recovery import read_checkpoint
-from carbonmon.settling import Origin, Settlement
-from carbonmon.summaries import summary_of
-from carbonmon.timefile import read_timefile
-from carbonmon.timeline import Timeline
+from carbonmon.runs.summary.file import FILE_NAME, write_summary
+from carbonmon.runs.summary.strings import encodable, one_line
+from carbonmon.service import plugins
 
 MOST_HOLES_SHOWN = 3
 MOST_PHASES_SHOWN = 12
@@ -125,16 +127,16 @@ def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[s
     summary = summary_of(folder)
     if summary["state"] == "estimated":
         raise ConfigError(f"{folder}: an estimate has no time of its own: there is nothing to settle")
-    end_s = settling.unix_s(summary["run"]["ended_at"]) if summary["state"] == "final" else None
+    end_s = settle.unix_s(summary["run"]["ended_at"]) if summary["state"] == "final" else None
     if end_s is None:
         end_s = read_checkpoint(folder).snapshot.at_s
-    stretches, remarks = settling.read_stretches(folder, summary, end_s)
+    stretches, remarks = settle.read_stretches(folder, summary, end_s)
     timeline, origins, more = figures.known(stretches[0].start_s, stretches[-1].end_s)
-    result = settling.settle(stretches, timeline, summary["carbon"]["pue"])
+    result = settle.settle(stretches, timeline, summary["carbon"]["pue"])
     if result.holes and (not fill or not result.origins):
         raise ConfigError(_holes_text(folder, result))
     at = rfc3339(time.time()) or ""
-    settled = settling.describe(result, summary, origins, [*remarks, *more], at)
+    settled = settle.describe(result, summary, origins, [*remarks, *more], at)
     written = summary["state"] != "running"
     if written:
         _write(folder, summary, settled)
@@ -194,7 +196,7 @@ def _folder(run: str, output: Path) -> Path:
     try:
         if path.name == FILE_NAME:
             return path.parent
-        return path if path.is_dir() else runfolder.find(output, run, "settle")
+        return path if path.is_dir() else folders.find(output, run, "settle")
     except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
         raise ConfigError(f"settle: {run!r:.60} cannot be looked up: {error}") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from carbonmon.cli import options, talk
-from carbonmon.launcher import read_launch
+from carbonmon.client.launcher import read_launch
 
 
 @click.command("unregister")

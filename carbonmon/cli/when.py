@@ -11,19 +11,20 @@ from time import time
 from typing import Any, NamedTuple
 
 import click
-from carbonmon_exporters.document import rfc3339
-from carbonmon_exporters.figures import duration_text, figure, percent_text
-from carbonmon_exporters.strings import encodable
 
-from carbonmon import config, plugins
-from carbonmon.advice import Advice, Start, advise
+from carbonmon.analysis.best_time import Advice, Start, advise
 from carbonmon.cli import options
-from carbonmon.errors import ConfigError, FetchError
+from carbonmon.core import config
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.core.ports import GridSettings, GridSource, Http
+from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid.cache import check_slot
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import TABLE
-from carbonmon.ports import GridSettings, GridSource, Http
-from carbonmon.timeline import Slot, Timeline
+from carbonmon.runs.summary.document import rfc3339
+from carbonmon.runs.summary.figures import duration_text, figure, percent_text
+from carbonmon.runs.summary.strings import encodable
+from carbonmon.service import plugins
 
 LONGEST_H = 24.0 * 366
 MOST_HOLES_SHOWN = 3
@@ -141,7 +142,7 @@ def _choice(
 
 
 def _of_file(path: Path, region: str | None) -> Figures:
-    from carbonmon.timefile import read_timefile
+    from carbonmon.grid.timefile import read_timefile
 
     found = read_timefile(path)
     place = "" if region is None else resolve(region).zone

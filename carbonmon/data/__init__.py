@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from carbonmon.errors import ConfigError
+from carbonmon.core.errors import ConfigError
 
 PACKAGE = Path(__file__).parent
 EDITION = "2026-11"

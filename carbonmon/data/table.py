@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import read_file
 from carbonmon.data import FORMATS, Format
-from carbonmon.errors import ConfigError
-from carbonmon.files import read_file
 
 LONGEST_BYTES = 64 << 20
 _SHOWN_FAULTS = 20

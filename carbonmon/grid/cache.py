@@ -16,9 +16,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from carbonmon.files import read_file, replace_file
-from carbonmon.ports import GridSource
-from carbonmon.timeline import Slot, Timeline
+from carbonmon.core.files import read_file, replace_file
+from carbonmon.core.ports import GridSource
+from carbonmon.core.timeline import Slot, Timeline
 
 log = logging.getLogger(__name__)
 

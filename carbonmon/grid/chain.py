@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-from carbonmon.model import Intensity, IntensityKind
-from carbonmon.timeline import Slot, Timeline
+from carbonmon.core.model import Intensity, IntensityKind
+from carbonmon.core.timeline import Slot, Timeline
 
 STALE_S = 7200.0
 """How long after its slot has ended a figure may stand for what nobody tells."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from carbonmon.errors import ConfigError
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ports import GridSettings, GridSource, Http
+from carbonmon.core.timeline import Slot
 from carbonmon.grid import payload
 from carbonmon.grid.http import base_url
-from carbonmon.ports import GridSettings, GridSource, Http
-from carbonmon.timeline import Slot
 
 URL = "https://api.energidataservice.dk"
 AREAS = ("DK1", "DK2")

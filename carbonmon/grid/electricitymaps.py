@@ -11,12 +11,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from carbonmon import keys
-from carbonmon.errors import ConfigError, FetchError
-from carbonmon.grid import payload
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.core.ports import GridSettings, GridSource, Http
+from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.grid import keys, payload
 from carbonmon.grid.http import base_url
-from carbonmon.ports import GridSettings, GridSource, Http
-from carbonmon.timeline import Slot, Timeline
 
 URL = "https://api.electricitymaps.com/v3"
 LONGEST_PAST_S = 10 * 86_400.0

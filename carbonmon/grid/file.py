@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from carbonmon.errors import ConfigError
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Intensity
+from carbonmon.core.ports import IntensityProvider, IntensitySettings
 from carbonmon.grid.chain import Chain, Link
-from carbonmon.grid.standing import standing
-from carbonmon.model import Intensity
-from carbonmon.ports import IntensityProvider, IntensitySettings
-from carbonmon.timefile import read_timefile
+from carbonmon.grid.default_intensity import standing
+from carbonmon.grid.timefile import read_timefile
 
 
 class FileProvider:

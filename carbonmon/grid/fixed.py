@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
-from carbonmon.errors import ConfigError
-from carbonmon.model import Intensity
-from carbonmon.ports import IntensityProvider, IntensitySettings
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Intensity
+from carbonmon.core.ports import IntensityProvider, IntensitySettings
 
 
 class FixedProvider:

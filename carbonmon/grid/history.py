@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from carbonmon.errors import FetchError
+from carbonmon.core.errors import FetchError
+from carbonmon.core.ports import GridSource, Http
+from carbonmon.core.timeline import Timeline
 from carbonmon.grid.cache import check_slot
-from carbonmon.ports import GridSource, Http
-from carbonmon.timeline import Timeline
 
 
 def history(

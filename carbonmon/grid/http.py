@@ -20,7 +20,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
-from carbonmon.errors import ConfigError, FetchError
+from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.grid.deadline import Deadline, pools
 from carbonmon.version import __version__
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from carbonmon.errors import ConfigError
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Intensity
+from carbonmon.core.ports import GridSource, Http, IntensityProvider, IntensitySettings
 from carbonmon.grid.cache import Cache, cache_folder
+from carbonmon.grid.default_intensity import standing
 from carbonmon.grid.refresh import Refresher
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import open_sources, without_table
-from carbonmon.grid.standing import standing
-from carbonmon.model import Intensity
-from carbonmon.ports import GridSource, Http, IntensityProvider, IntensitySettings
 
 
 class LiveProvider:

@@ -5,8 +5,8 @@ Nothing applies these by itself: the user asks with a word, and each figure come
 
 from __future__ import annotations
 
+from carbonmon.core.errors import ConfigError
 from carbonmon.data import Row, rows, using
-from carbonmon.errors import ConfigError
 from carbonmon.grid.regions import Region
 
 PUE_WORDS = ("region", "provider", "world")

@@ -13,8 +13,8 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any
 
-from carbonmon.errors import FetchError
-from carbonmon.timeline import Slot
+from carbonmon.core.errors import FetchError
+from carbonmon.core.timeline import Slot
 
 HIGHEST_G_PER_KWH = 5000.0
 LONGEST_SLOT_S = 3600.0

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from math import isfinite
 
-from carbonmon.errors import FetchError
+from carbonmon.core.errors import FetchError
+from carbonmon.core.model import Intensity
+from carbonmon.core.ports import GridSource, Http
+from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid.cache import Cache, Kept, check_slot
 from carbonmon.grid.chain import Chain, Link
-from carbonmon.model import Intensity
-from carbonmon.ports import GridSource, Http
-from carbonmon.timeline import Slot, Timeline
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Intensity
 from carbonmon.data import Row, rows, using
-from carbonmon.errors import ConfigError
-from carbonmon.model import Intensity
 
 _INTENSITIES = "carbon_intensity.csv"
 _CLOUD_REGIONS = "cloud_regions.csv"

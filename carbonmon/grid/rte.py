@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from carbonmon.errors import ConfigError
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ports import GridSettings, GridSource, Http
+from carbonmon.core.timeline import Slot
 from carbonmon.grid import payload
 from carbonmon.grid.http import base_url
-from carbonmon.ports import GridSettings, GridSource, Http
-from carbonmon.timeline import Slot
 
 URL = "https://odre.opendatasoft.com/api/explore/v2.1"
 _PATH = "/catalog/datasets/eco2mix-national-tr/records"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
-from carbonmon.errors import ConfigError
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ports import GridSettings, GridSource
 from carbonmon.grid.regions import Region, resolve
-from carbonmon.ports import GridSettings, GridSource
 
 TABLE = "table"
 """The word for the annual figure, which is the last resort of every chain, named or not."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from carbonmon.core.model import Intensity
+from carbonmon.core.ports import IntensityProvider, IntensitySettings
+from carbonmon.grid.default_intensity import standing, world_default
 from carbonmon.grid.regions import Region
-from carbonmon.grid.standing import standing, world_default
-from carbonmon.model import Intensity
-from carbonmon.ports import IntensityProvider, IntensitySettings
 
 __all__ = ["TableProvider", "open_provider", "world_default"]
 

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from carbonmon.errors import ConfigError
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ports import GridSettings, GridSource, Http
+from carbonmon.core.timeline import Slot
 from carbonmon.grid import payload
 from carbonmon.grid.http import base_url
-from carbonmon.ports import GridSettings, GridSource, Http
-from carbonmon.timeline import Slot
 
 URL = "https://api.carbonintensity.org.uk"
 LONGEST_SPAN_S = 14 * 86_400.0

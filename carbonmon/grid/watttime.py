@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
-from carbonmon import keys
-from carbonmon.errors import ConfigError, FetchError
-from carbonmon.grid import payload
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.core.ports import GridSettings, GridSource, Http
+from carbonmon.core.timeline import Slot
+from carbonmon.grid import keys, payload
 from carbonmon.grid.http import base_url
-from carbonmon.ports import GridSettings, GridSource, Http
-from carbonmon.timeline import Slot
 
 URL = "https://api.watttime.org"
 LB_PER_MWH_G_PER_KWH = 0.45359237

@@ -21,8 +21,8 @@ from contextvars import ContextVar
 from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
-from carbonmon.model import Snapshot
-from carbonmon_exporters.strings import encodable
+from carbonmon.core.model import Snapshot
+from carbonmon.runs.summary.strings import encodable
 
 SCRAPER_HEADER = "HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"
 MAX_SCRAPERS = 16

@@ -11,11 +11,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from carbonmon.model import MEASURED_METHODS, METHODS, Component, Method, Snapshot
-from carbonmon_exporters import families as f
+from carbonmon.core import metrics as f
+from carbonmon.core.model import MEASURED_METHODS, METHODS, Component, Method, Snapshot
+from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.births import Births
+from carbonmon_exporters.families import as_counter, as_gauge, as_info, empty
 from carbonmon_exporters.runs import run_families
-from carbonmon_exporters.strings import encodable
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class SnapshotCollector(Collector):
 
     def describe(self) -> list[Metric]:
         """All families without samples, so that `?name[]=` finds them before the first sample."""
-        return [family.empty() for family in f.FAMILIES]
+        return [empty(family) for family in f.FAMILIES]
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._latest()
@@ -46,7 +47,7 @@ class OwnProcessCollector(Collector):
         self._inner = ProcessCollector(proc=str(procfs), registry=None)
 
     def describe(self) -> list[Metric]:
-        return [family.empty() for family in f.PROCESS_FAMILIES]
+        return [empty(family) for family in f.PROCESS_FAMILIES]
 
     def collect(self) -> Iterable[Metric]:
         try:
@@ -65,9 +66,9 @@ def _put(family: CounterMetricFamily | GaugeMetricFamily, value: float | None, *
 
 
 def _devices(snapshot: Snapshot) -> Iterator[Metric]:
-    energy, unattributed = f.DEVICE_ENERGY.counter(), f.DEVICE_UNATTRIBUTED.counter()
-    power, utilization = f.DEVICE_POWER.gauge(), f.DEVICE_UTILIZATION.gauge()
-    info, anomalies = f.DEVICE_INFO.info(), f.ANOMALIES.counter()
+    energy, unattributed = as_counter(f.DEVICE_ENERGY), as_counter(f.DEVICE_UNATTRIBUTED)
+    power, utilization = as_gauge(f.DEVICE_POWER), as_gauge(f.DEVICE_UTILIZATION)
+    info, anomalies = as_info(f.DEVICE_INFO), as_counter(f.ANOMALIES)
     for state in snapshot.devices:
         device = state.device
         own = (device.component, device.id)
@@ -101,7 +102,7 @@ def _uncertainty(snapshot: Snapshot) -> Iterator[Metric]:
                 key = device.component, method
                 low, high = bounds.get(key, (0.0, 0.0))
                 bounds[key] = max(low, found.low_ratio), max(high, found.high_ratio)
-    family = f.UNCERTAINTY.gauge()
+    family = as_gauge(f.UNCERTAINTY)
     for key, (low, high) in bounds.items():
         _put(family, low, *key, "low")
         _put(family, high, *key, "high")
@@ -109,8 +110,8 @@ def _uncertainty(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _grid(snapshot: Snapshot) -> Iterator[Metric]:
-    grid, timestamp, pue = f.GRID_INTENSITY.gauge(), f.GRID_TIMESTAMP.gauge(), f.PUE.gauge()
-    errors, wue, price = f.GRID_ERRORS.counter(), f.WUE.gauge(), f.PRICE.gauge()
+    grid, timestamp, pue = as_gauge(f.GRID_INTENSITY), as_gauge(f.GRID_TIMESTAMP), as_gauge(f.PUE)
+    errors, wue, price = as_counter(f.GRID_ERRORS), as_gauge(f.WUE), as_gauge(f.PRICE)
     now = snapshot.intensity
     _put(grid, now.g_per_kwh, now.zone, now.source, now.kind)
     _put(timestamp, now.timestamp_s, now.zone, now.source)
@@ -123,22 +124,22 @@ def _grid(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _monitor(snapshot: Snapshot) -> Iterator[Metric]:
-    up, seconds, errors = f.SENSOR_UP.gauge(), f.SENSOR_SECONDS.gauge(), f.SENSOR_ERRORS.counter()
+    up, seconds, errors = as_gauge(f.SENSOR_UP), as_gauge(f.SENSOR_SECONDS), as_counter(f.SENSOR_ERRORS)
     for sensor in snapshot.sensors:
         if sensor.use == "used":
             _put(up, 1 if sensor.up else 0, sensor.name)
             _put(seconds, sensor.read_s, sensor.name)
         for reason, count in sensor.errors:
             _put(errors, count, sensor.name, reason)
-    exporter_errors, last = f.EXPORTER_ERRORS.counter(), f.LAST_SAMPLE.gauge()
+    exporter_errors, last = as_counter(f.EXPORTER_ERRORS), as_gauge(f.LAST_SAMPLE)
     failures: dict[str, int] = {}
     for name, count in snapshot.exporter_errors:  # there may be two of a kind, with two addresses
         failures[name] = failures.get(name, 0) + count
     for name, count in failures.items():
         _put(exporter_errors, count, name)
     _put(last, snapshot.at_s if snapshot.samples else None)
-    interval = f.SAMPLE_INTERVAL.gauge()
+    interval = as_gauge(f.SAMPLE_INTERVAL)
     _put(interval, snapshot.interval_s)
-    build = f.BUILD_INFO.info()
+    build = as_info(f.BUILD_INFO)
     build.add_metric((), {"version": snapshot.version})
     yield from (up, seconds, errors, exporter_errors, last, interval, build)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from carbonmon_exporters.families import FAMILIES, PROCESS_FAMILIES, Family
+from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES, Family
 
 _HEAD = """\
 # Metrics
 
-<!-- Made by `python -m carbonmon_exporters.docs`; edit exporters/carbonmon_exporters/families.py instead. -->
+<!-- Made by `python -m carbonmon_exporters.docs`; edit carbonmon/core/metrics.py instead. -->
 
 `GET /metrics` answers in Prometheus' text format, or in OpenMetrics where the `Accept` header asks for it,
 and compresses with gzip where `Accept-Encoding` allows. `?name[]=` picks metrics by name. `/-/healthy`

@@ -1,247 +1,27 @@
-"""The table of all metric families: names, labels and meaning, once, for the collector and the docs."""
+"""The metric families of `carbonmon.core.metrics` as prometheus_client's, to be filled with samples."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One family as it is documented. `name` is that of its samples, as a query spells it."""
-
-    kind: Literal["counter", "gauge", "info"]
-    name: str
-    help: str
-    labels: tuple[str, ...] = ()
-
-    def counter(self) -> CounterMetricFamily:
-        return CounterMetricFamily(self.name, self.help, labels=self.labels)
-
-    def gauge(self) -> GaugeMetricFamily:
-        return GaugeMetricFamily(self.name, self.help, labels=self.labels)
-
-    def info(self) -> InfoMetricFamily:
-        """An OpenMetrics info; the classic text format shows it as a gauge that is always 1."""
-        return InfoMetricFamily(self.name.removesuffix("_info"), self.help)
-
-    def empty(self) -> Metric:
-        """The family without samples, of its own kind."""
-        if self.kind == "counter":
-            return self.counter()
-        return self.gauge() if self.kind == "gauge" else self.info()
+from carbonmon.core.metrics import Family
 
 
-RUN_ENERGY = Family(
-    "counter",
-    "carbonmon_run_energy_joules_total",
-    "Energy that the run caused, without PUE; method counter and power are measured, tdp is estimated.",
-    ("run_id", "phase", "component", "device", "method"),
-)
-RUN_EMISSIONS = Family(
-    "counter",
-    "carbonmon_run_emissions_grams_total",
-    "CO2 equivalent of the run's energy, with PUE, at the grid's intensity when it was drawn.",
-    ("run_id", "phase", "component"),
-)
-RUN_POWER = Family(
-    "gauge",
-    "carbonmon_run_power_watts",
-    "Power of the run's part of a device over the last interval; absent while unknown.",
-    ("run_id", "component", "device"),
-)
-RUN_UNOBSERVED = Family(
-    "counter",
-    "carbonmon_run_unobserved_seconds_total",
-    "Seconds of the run for which a device's energy could not be known; none was invented for them.",
-    ("run_id", "device"),
-)
-RUN_NODE_ENERGY = Family(
-    "counter",
-    "carbonmon_run_node_energy_joules_total",
-    "Energy that all metered devices drew while the run lasted, whoever caused it; measured or estimated.",
-    ("run_id", "component"),
-)
-RUN_CPU = Family(
-    "counter",
-    "carbonmon_run_cpu_seconds_total",
-    "CPU time that the run's processes used; absent where nobody counts it.",
-    ("run_id",),
-)
-RUN_PROCESSES = Family(
-    "gauge",
-    "carbonmon_run_processes",
-    "How many processes of the run live now; absent while unknown and after its end.",
-    ("run_id",),
-)
-RUN_PROGRESS = Family(
-    "gauge",
-    "carbonmon_run_progress_ratio",
-    "Steps done of all steps, 0 to 1, as the training code reports them; absent where it does not.",
-    ("run_id",),
-)
-RUN_WATER = Family(
-    "counter",
-    "carbonmon_run_water_liters_total",
-    "Water that the site used for the run's energy, by its WUE; absent without one.",
-    ("run_id",),
-)
-RUN_COST = Family(
-    "gauge",
-    "carbonmon_run_cost",
-    "What the run's energy cost so far, with PUE; falls while prices are negative. Absent without a price.",
-    ("run_id", "currency"),
-)
-RUN_START = Family("gauge", "carbonmon_run_start_time_seconds", "Unix time of the run's start.", ("run_id",))
-RUN_END = Family(
-    "gauge", "carbonmon_run_end_time_seconds", "Unix time of the run's end; absent until then.", ("run_id",)
-)
-RUN_INFO = Family(
-    "info",
-    "carbonmon_run_info",
-    "What a run is; the labels that the user gave it come on top.",
-    ("run_id", "name", "scheduler", "scheduler_job_id", "zone", "idle_policy"),
-)
-DEVICE_ENERGY = Family(
-    "counter",
-    "carbonmon_device_energy_joules_total",
-    "Energy that the device drew, whoever caused it; counter and power are measured, tdp is estimated.",
-    ("component", "device", "method"),
-)
-DEVICE_UNATTRIBUTED = Family(
-    "counter",
-    "carbonmon_device_unattributed_energy_joules_total",
-    "Part of the device's energy that belongs to no run.",
-    ("component", "device"),
-)
-DEVICE_POWER = Family(
-    "gauge",
-    "carbonmon_device_power_watts",
-    "Power of the device over the last interval; absent while unknown.",
-    ("component", "device"),
-)
-DEVICE_UTILIZATION = Family(
-    "gauge",
-    "carbonmon_device_utilization_ratio",
-    "Utilisation of the device over the last interval, 0 to 1; absent while unknown.",
-    ("component", "device"),
-)
-DEVICE_INFO = Family(
-    "info", "carbonmon_device_info", "What a device is.", ("component", "device", "name", "index")
-)
-UNCERTAINTY = Family(
-    "gauge",
-    "carbonmon_energy_uncertainty_ratio",
-    "The truth is at least 1 - (bound low) and at most 1 + (bound high) times an energy of this method.",
-    ("component", "method", "bound"),
-)
-ANOMALIES = Family(
-    "counter",
-    "carbonmon_counter_anomalies_total",
-    "Readings of a hardware energy counter that were rejected: it was reset, or jumped implausibly.",
-    ("device", "kind"),
-)
-GRID_INTENSITY = Family(
-    "gauge",
-    "carbonmon_grid_intensity_grams_per_kilowatt_hour",
-    "Carbon intensity of electricity in force; kind is fixed, table, live, forecast or stale.",
-    ("zone", "source", "kind"),
-)
-GRID_TIMESTAMP = Family(
-    "gauge",
-    "carbonmon_grid_intensity_timestamp_seconds",
-    "Unix time for which the intensity was stated; absent where the source states none.",
-    ("zone", "source"),
-)
-PUE = Family("gauge", "carbonmon_pue_ratio", "Power usage effectiveness that the emissions include.")
-WUE = Family(
-    "gauge",
-    "carbonmon_wue_liters_per_kilowatt_hour",
-    "Water usage effectiveness that the water includes; absent without one.",
-)
-PRICE = Family(
-    "gauge",
-    "carbonmon_price_per_kilowatt_hour",
-    "Price of a kWh in force; absent while unknown.",
-    ("currency",),
-)
-GRID_ERRORS = Family(
-    "counter",
-    "carbonmon_grid_fetch_errors_total",
-    "Questions to a live source of intensity that had no useful answer.",
-    ("source", "reason"),
-)
-SENSOR_UP = Family(
-    "gauge", "carbonmon_sensor_up", "1 if the sensor's last read succeeded, else 0.", ("sensor",)
-)
-SENSOR_SECONDS = Family(
-    "gauge", "carbonmon_sensor_read_seconds", "Duration of the sensor's last read.", ("sensor",)
-)
-SENSOR_ERRORS = Family(
-    "counter",
-    "carbonmon_sensor_read_errors_total",
-    "Reads that failed; each was a gap or was bridged by the next counter reading.",
-    ("sensor", "reason"),
-)
-EXPORTER_ERRORS = Family(
-    "counter", "carbonmon_exporter_errors_total", "Failures of an exporter.", ("exporter",)
-)
-LAST_SAMPLE = Family(
-    "gauge",
-    "carbonmon_last_sample_timestamp_seconds",
-    "Unix time of the last sample; absent before the first.",
-)
-SAMPLE_INTERVAL = Family(
-    "gauge",
-    "carbonmon_sample_interval_seconds",
-    "Time between two samples, as it was asked for or shortened.",
-)
-BUILD_INFO = Family("info", "carbonmon_build_info", "The running version of carbonmon.", ("version",))
+def as_counter(family: Family) -> CounterMetricFamily:
+    return CounterMetricFamily(family.name, family.help, labels=family.labels)
 
-FAMILIES: tuple[Family, ...] = (
-    RUN_ENERGY,
-    RUN_EMISSIONS,
-    RUN_POWER,
-    RUN_UNOBSERVED,
-    RUN_NODE_ENERGY,
-    RUN_CPU,
-    RUN_PROCESSES,
-    RUN_PROGRESS,
-    RUN_WATER,
-    RUN_COST,
-    RUN_START,
-    RUN_END,
-    RUN_INFO,
-    DEVICE_ENERGY,
-    DEVICE_UNATTRIBUTED,
-    DEVICE_POWER,
-    DEVICE_UTILIZATION,
-    DEVICE_INFO,
-    UNCERTAINTY,
-    ANOMALIES,
-    GRID_INTENSITY,
-    GRID_TIMESTAMP,
-    GRID_ERRORS,
-    PUE,
-    WUE,
-    PRICE,
-    SENSOR_UP,
-    SENSOR_SECONDS,
-    SENSOR_ERRORS,
-    EXPORTER_ERRORS,
-    LAST_SAMPLE,
-    SAMPLE_INTERVAL,
-    BUILD_INFO,
-)
 
-PROCESS_FAMILIES: tuple[Family, ...] = (
-    Family("counter", "process_cpu_seconds_total", "CPU time of the monitor, user and system."),
-    Family("gauge", "process_resident_memory_bytes", "Resident memory of the monitor."),
-    Family("gauge", "process_virtual_memory_bytes", "Virtual memory of the monitor."),
-    Family("gauge", "process_start_time_seconds", "Unix time of the monitor's start."),
-    Family("gauge", "process_open_fds", "File descriptors that the monitor holds open."),
-    Family("gauge", "process_max_fds", "File descriptors that the monitor may open."),
-)
-"""What prometheus_client's own ProcessCollector gives, which describes nothing itself."""
+def as_gauge(family: Family) -> GaugeMetricFamily:
+    return GaugeMetricFamily(family.name, family.help, labels=family.labels)
+
+
+def as_info(family: Family) -> InfoMetricFamily:
+    """An OpenMetrics info; the classic text format shows it as a gauge that is always 1."""
+    return InfoMetricFamily(family.family_name, family.help)
+
+
+def empty(family: Family) -> Metric:
+    """The family without samples, of its own kind."""
+    if family.kind == "counter":
+        return as_counter(family)
+    return as_gauge(family) if family.kind == "gauge" else as_info(family)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from carbonmon.errors import ConfigError
-from carbonmon.model import Snapshot
-from carbonmon.ports import Exporter, ExporterSettings
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Snapshot
+from carbonmon.core.ports import Exporter, ExporterSettings
+from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.push.newborns import Newborns
 from carbonmon_exporters.push.pace import Pace
 from carbonmon_exporters.push.pusher import TIMEOUT_S, Parcel, Pusher, checked_url
-from carbonmon_exporters.strings import encodable
 
 PATH = "/v1/metrics"
 HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from carbonmon.errors import CarbonmonError
-from carbonmon.model import Snapshot
-from carbonmon.ports import Exporter, ExporterSettings
+from carbonmon.core.errors import CarbonmonError
+from carbonmon.core.model import Snapshot
+from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
-from carbonmon_exporters.door.door import Door
-from carbonmon_exporters.door.routes import METRICS_PATH, Routes
-from carbonmon_exporters.door.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
+from carbonmon_exporters.endpoint.access import Door
+from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
+from carbonmon_exporters.endpoint.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

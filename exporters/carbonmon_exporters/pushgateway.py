@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from prometheus_client import push_to_gateway
 from prometheus_client.exposition import basic_auth_handler, default_handler
 
-from carbonmon.errors import CarbonmonError, ConfigError
-from carbonmon.model import Snapshot
-from carbonmon.ports import Exporter, ExporterSettings
+from carbonmon.core.errors import CarbonmonError, ConfigError
+from carbonmon.core.model import Snapshot
+from carbonmon.core.ports import Exporter, ExporterSettings
+from carbonmon.runs.summary.strings import encodable, one_line
 from carbonmon_exporters.push.pace import Pace
 from carbonmon_exporters.push.pusher import TIMEOUT_S, Parcel, Pusher, checked_url
 from carbonmon_exporters.push.rungroup import Group, RunGroups
-from carbonmon_exporters.strings import encodable, one_line
 
 _log = logging.getLogger(__name__)
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 from prometheus_client.core import Metric
 
-from carbonmon.model import RunInfo, RunState, Snapshot
-from carbonmon_exporters import families as f
-from carbonmon_exporters.node import drawn_j
-from carbonmon_exporters.strings import encodable
+from carbonmon.core import metrics as f
+from carbonmon.core.model import RunInfo, RunState, Snapshot
+from carbonmon.runs.summary.node import drawn_j
+from carbonmon.runs.summary.strings import encodable
+from carbonmon_exporters.families import as_counter, as_gauge, as_info
 
 _RESERVED_LABELS = frozenset((*f.RUN_INFO.labels, "job", "instance"))
 _BAD_LABEL_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
@@ -35,8 +36,8 @@ def run_families(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _charged(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -> Iterator[Metric]:
     """What the runs were charged, device by device: the many samples of a scrape."""
-    energy, emissions = f.RUN_ENERGY.counter(), f.RUN_EMISSIONS.counter()
-    power, unobserved = f.RUN_POWER.gauge(), f.RUN_UNOBSERVED.counter()
+    energy, emissions = as_counter(f.RUN_ENERGY), as_counter(f.RUN_EMISSIONS)
+    power, unobserved = as_gauge(f.RUN_POWER), as_counter(f.RUN_UNOBSERVED)
     for run in snapshot.runs:
         run_id = encodable(run.info.id)
         grams: dict[tuple[str, str, str], float] = {}
@@ -60,10 +61,10 @@ def _charged(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -> I
 
 def _of_the_run(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -> Iterator[Metric]:
     """What there is once a run."""
-    node, cpu = f.RUN_NODE_ENERGY.counter(), f.RUN_CPU.counter()
-    processes, progress = f.RUN_PROCESSES.gauge(), f.RUN_PROGRESS.gauge()
-    water, cost = f.RUN_WATER.counter(), f.RUN_COST.gauge()
-    start, end, info = f.RUN_START.gauge(), f.RUN_END.gauge(), f.RUN_INFO.info()
+    node, cpu = as_counter(f.RUN_NODE_ENERGY), as_counter(f.RUN_CPU)
+    processes, progress = as_gauge(f.RUN_PROCESSES), as_gauge(f.RUN_PROGRESS)
+    water, cost = as_counter(f.RUN_WATER), as_gauge(f.RUN_COST)
+    start, end, info = as_gauge(f.RUN_START), as_gauge(f.RUN_END), as_info(f.RUN_INFO)
     for run in snapshot.runs:
         label = (encodable(run.info.id),)
         for component, joules in _node_joules(run, components).items():

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from carbonmon.files import replace_file
-from carbonmon.model import RunState, Snapshot
-from carbonmon.ports import Exporter, ExporterSettings
-from carbonmon_exporters.document import SCHEMA, MonitorCost, State, summarize
-
-__all__ = [
-    "FILE_NAME",
-    "SCHEMA",
-    "SCHEMA_FILE",
-    "MonitorCost",
-    "State",
-    "SummaryExporter",
-    "describe",
-    "describe_run",
-    "monitor_cost",
-    "open_exporter",
-    "summarize",
-    "write_summary",
-]
-
-FILE_NAME = "summary.json"
-SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
-"""The JSON Schema (draft 2020-12) that every summary obeys."""
+from carbonmon.core.model import RunState, Snapshot
+from carbonmon.core.ports import Exporter, ExporterSettings
+from carbonmon.runs.summary.document import MonitorCost, State, summarize
+from carbonmon.runs.summary.file import FILE_NAME, monitor_cost, write_summary
 
 RUNNING_PERIOD_S = 60.0
 
@@ -119,42 +97,3 @@ class SummaryExporter:
             period_samples = max(1, round(RUNNING_PERIOD_S / snapshot.interval_s))
             self._due_samples[run_id] = snapshot.samples + period_samples
         return None
-
-
-def describe(final: Snapshot) -> str:
-    """The table for the end of a run, of the only run of its last snapshot; "" without one."""
-    return describe_run(final, final.runs[0]) if final.runs else ""
-
-
-def describe_run(snapshot: Snapshot, run: RunState) -> str:
-    """The table for the end of one of a snapshot's runs."""
-    from carbonmon_exporters.text import table_text
-
-    return table_text(summarize(snapshot, run, "final"))
-
-
-def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
-    """Replace summary.json in the folder atomically and durably; returns its path. Raises OSError."""
-    path = folder / FILE_NAME
-    replace_file(path, (json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode())
-    return path
-
-
-def monitor_cost(procfs: Path) -> MonitorCost:
-    """What this process has used so far.
-
-    The peak is VmHWM and not getrusage's ru_maxrss, which an exec inherits from the process that forked.
-    """
-    return MonitorCost(time.process_time(), _peak_rss_bytes(procfs / "self" / "status"))
-
-
-def _peak_rss_bytes(status: Path) -> int | None:
-    """VmHWM from a /proc status file, which states it in kB of 1024 bytes; None if it cannot be read."""
-    try:
-        with status.open("rb") as lines:
-            for line in lines:
-                if line.startswith(b"VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        return None
-    return None

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from prometheus_client import generate_latest
 
-from carbonmon.errors import CarbonmonError, ConfigError
-from carbonmon.model import Snapshot
-from carbonmon.ports import Exporter, ExporterSettings
+from carbonmon.core.errors import CarbonmonError, ConfigError
+from carbonmon.core.model import Snapshot
+from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon_exporters.push.pace import Pace
 from carbonmon_exporters.push.rungroup import Group, RunGroups
 

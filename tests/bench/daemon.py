@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from carbonmon.link import Link
-from carbonmon.rendezvous import connect
+from carbonmon.client.link import Link
+from carbonmon.client.rendezvous import connect
 from tests.bench import node
 from tests.bench.table import Row, megabytes
 from tests.e2e import command

@@ -34,7 +34,7 @@ LOOKUPS = {
 }
 MEMORY = """
 import tracemalloc
-import carbonmon.specs, carbonmon.grid.regions, csv, re
+import carbonmon.hardware.spec_sheets, carbonmon.grid.regions, csv, re
 tracemalloc.start()
 carbonmon.specs.gpu_spec("NVIDIA A100-SXM4-80GB")
 name = "AMD EPYC 7742 64-Core Processor"
@@ -84,8 +84,8 @@ def _csv(first_s: float) -> str:
 
 
 def _provider(path: Path):  # type: ignore[no-untyped-def]  # the port's type is the monitor's business
-    from carbonmon.charging import open_provider
-    from carbonmon.config import Config
+    from carbonmon.core.config import Config
+    from carbonmon.service.open_grid import open_provider
 
     return open_provider(Config(intensity_file=path))
 
@@ -174,11 +174,11 @@ def _jitter(seconds: float) -> Row:
 
 
 def _lateness(seconds: float, grid: tuple[str, ...]) -> list[float]:
-    from carbonmon.charging import open_provider
-    from carbonmon.clock import Alarm, SystemClock
-    from carbonmon.config import Config
-    from carbonmon.footprint import Overheads
-    from carbonmon.sampler import Sampler
+    from carbonmon.core.config import Config
+    from carbonmon.core.footprint import Overheads
+    from carbonmon.monitor.clock import Alarm, SystemClock
+    from carbonmon.monitor.sampler import Sampler
+    from carbonmon.service.open_grid import open_provider
 
     class Noted(Sampler):
         """A sampler that notes when its ticks begin."""

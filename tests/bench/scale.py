@@ -20,7 +20,7 @@ from typing import Any
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from prometheus_client import CollectorRegistry, generate_latest
 
-from carbonmon.model import Device, NodeTotal, RunInfo, RunTotal, Snapshot
+from carbonmon.core.model import Device, NodeTotal, RunInfo, RunTotal, Snapshot
 from tests.bench.table import Row, megabytes
 from tests.e2e import prometheus
 from tests.records import device_state, dram, gpu, intensity, package, run_state, snapshot

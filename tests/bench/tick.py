@@ -62,11 +62,11 @@ def _measure(sim: Any, gpus: int, rounds: int, sleep_s: float) -> dict[str, Any]
 
 def main(sysfs: Path, control_file: Path, rounds: int, sleep_s: float) -> None:
     """In the child: prints the times in seconds of `rounds` ticks and bare reads as JSON."""
-    from carbonmon.charging import open_overheads, open_provider
-    from carbonmon.config import Config
-    from carbonmon.ledger import RunAccount
-    from carbonmon.opening import open_sensors
-    from carbonmon.sampler import Sampler
+    from carbonmon.core.config import Config
+    from carbonmon.monitor.run_totals import RunAccount
+    from carbonmon.monitor.sampler import Sampler
+    from carbonmon.service.open_grid import open_overheads, open_provider
+    from carbonmon.service.open_sensors import open_sensors
     from tests.harness import INFO
     from tests.simulator.layout import Control
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from carbonmon.model import Snapshot
+from carbonmon.core.model import Snapshot
 from tests.chaos.inprocess import GPU, PACKAGE, POWER_ONLY, POWER_W, Lines, Stepped, lost_s, run_j, state_of
 from tests.chaos.table import Check, Row, energy_check
 

@@ -18,12 +18,12 @@ from io import RawIOBase
 from pathlib import Path
 from unittest import mock
 
-from carbonmon.clock import SystemClock
-from carbonmon.files import replace_file
-from carbonmon.ledger import RunAccount
-from carbonmon.recovery import read_checkpoint, read_run
-from carbonmon.sampling import Sampling
-from carbonmon.series import read_series
+from carbonmon.core.files import replace_file
+from carbonmon.monitor.clock import SystemClock
+from carbonmon.monitor.loop import Sampling
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.runs.reader import read_checkpoint, read_run
+from carbonmon.runs.series import read_series
 from tests.chaos.inprocess import (
     GPU,
     POWER_W,
@@ -150,7 +150,7 @@ def _hangs(trouble_s: float) -> Row:
         replace_file(path, data)
 
     with Running() as run:
-        with mock.patch("carbonmon.runfiles.replace_file", hanging):
+        with mock.patch("carbonmon.runs.writer.replace_file", hanging):
             begin_at_s, begin_s = run.sampler.fresh(command.DEADLINE_S).at_s, time.monotonic()
             first = len(run.source.asked_s)
             time.sleep(trouble_s)
@@ -177,7 +177,7 @@ def _fails(trouble_s: float) -> Row:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with Running() as run:
-        with mock.patch("carbonmon.runfiles.replace_file", failing):
+        with mock.patch("carbonmon.runs.writer.replace_file", failing):
             time.sleep(trouble_s)
             command.wait_for(lambda: failed, "a failing checkpoint")
         command.wait_for(lambda: run.log.count(lambda line: "works again" in line), "the end of the trouble")

@@ -6,17 +6,17 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from carbonmon.footprint import Overheads
-from carbonmon.guard import GuardedSensor
-from carbonmon.journal import CHECKPOINT_FILE
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Device, DeviceState, Failure, Reading, SensorState, Snapshot
-from carbonmon.ports import Clock, Workload
-from carbonmon.recorder import Recorder
-from carbonmon.recovery import read_checkpoint
-from carbonmon.runfiles import RunFiles, boot_id
-from carbonmon.sampler import Sampler
-from carbonmon.series import read_series
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import Device, DeviceState, Failure, Reading, SensorState, Snapshot
+from carbonmon.core.ports import Clock, Workload
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.recorder import Recorder
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
+from carbonmon.runs.layout import CHECKPOINT_FILE
+from carbonmon.runs.reader import read_checkpoint
+from carbonmon.runs.series import read_series
+from carbonmon.runs.writer import RunFiles, boot_id
 from tests.harness import INFO, FakeClock, FixedIntensity
 
 GPU = Device("gpu-counter", "gpu", "GPU", methods=("counter",), max_power_w=400.0)

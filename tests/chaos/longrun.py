@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from carbonmon import journal
-from carbonmon.footprint import Overheads
-from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Device, Failure, Reading, SensorState, Snapshot
-from carbonmon.runfiles import SERIES_PERIOD_S
-from carbonmon.sampler import Sampler
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import Device, Failure, Reading, SensorState, Snapshot
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
+from carbonmon.runs import layout
+from carbonmon.runs.writer import SERIES_PERIOD_S
 from tests.chaos.table import Check, Row
 from tests.harness import INFO, FakeClock, FixedIntensity
 
@@ -101,7 +101,7 @@ def write_days(folder: Path, days: int) -> Snapshot:
     devices = [state.device for state in snapshot.devices]
     numbers = {device.id: number for number, device in enumerate(devices)}
     (state,) = snapshot.runs
-    lines = [journal.series_header(devices)]
+    lines = [layout.series_header(devices)]
     for line in range(lines_of(days)):
         elapsed_s = (line + 1) * SERIES_PERIOD_S + 0.123
         totals = tuple(
@@ -111,12 +111,12 @@ def write_days(folder: Path, days: int) -> Snapshot:
         power_w = tuple((device.id, run.node.power_w[device.id] + 0.5) for device in devices)
         now = state._replace(power_w=power_w, totals=totals, duration_s=elapsed_s)
         snapshot = snapshot._replace(runs=(now,), at_s=state.info.started_at_s + elapsed_s)
-        lines.append(journal.series_line(snapshot, now, numbers))
+        lines.append(layout.series_line(snapshot, now, numbers))
     folder.mkdir(parents=True)
-    (folder / journal.RUN_FILE).write_text(journal.run_text(state.info, devices))
+    (folder / layout.RUN_FILE).write_text(layout.run_text(state.info, devices))
     (now,) = snapshot.runs
-    (folder / journal.CHECKPOINT_FILE).write_text(journal.checkpoint_text(snapshot, now, "boot"))
-    (folder / journal.SERIES_FILE).write_text("".join(lines))
+    (folder / layout.CHECKPOINT_FILE).write_text(layout.checkpoint_text(snapshot, now, "boot"))
+    (folder / layout.SERIES_FILE).write_text("".join(lines))
     return snapshot
 
 

@@ -16,8 +16,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 from prometheus_client.samples import Sample
 
-from carbonmon.model import DeviceState, Snapshot
-from carbonmon.ports import Exporter, ExporterSettings
+from carbonmon.core.model import DeviceState, Snapshot
+from carbonmon.core.ports import Exporter, ExporterSettings
 from tests.receivers import Receiver, eventually
 from tests.records import (
     HOSTILE_TEXTS,

@@ -14,11 +14,11 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from carbonmon.errors import FetchError
+from carbonmon.core.errors import FetchError
+from carbonmon.core.model import Intensity, IntensityKind
+from carbonmon.core.ports import IntensityProvider, IntensitySettings
+from carbonmon.core.timeline import Slot
 from carbonmon.grid import file, fixed, live, table
-from carbonmon.model import Intensity, IntensityKind
-from carbonmon.ports import IntensityProvider, IntensitySettings
-from carbonmon.timeline import Slot
 from tests.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, WallClock, hour_of, loader
 
 MOMENTS = (-1e9, 0.0, NOON_S - 5 * HOUR_S, *(NOON_S + quarter * 900.0 for quarter in range(40)), 1e12)

@@ -21,11 +21,11 @@ from typing import NamedTuple, get_args
 import psutil
 import pytest
 
-from carbonmon import energy
-from carbonmon.errors import SensorGone, SensorUnavailable
-from carbonmon.model import METHODS, Component, Device, Reading
-from carbonmon.ports import Sensor, SensorSettings
-from carbonmon.sensors import dram, nvml, rapl, replay, tdp
+from carbonmon.core import energy
+from carbonmon.core.errors import SensorGone, SensorUnavailable
+from carbonmon.core.model import METHODS, Component, Device, Reading
+from carbonmon.core.ports import Sensor, SensorSettings
+from carbonmon.hardware.sensors import dram, nvml, rapl, replay, tdp
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Square, can_build, can_wrap
 
 PYRAPL_VARIABLE = "CARBONMON_TEST_PYRAPL"

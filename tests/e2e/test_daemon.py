@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from carbonmon.rendezvous import connect
+from carbonmon.client.rendezvous import connect
 from tests.e2e import command
 from tests.e2e.daemon import Daemon, daemon
 from tests.simulator import Constant, Package, Simulator
@@ -288,7 +288,7 @@ def test_another_user_may_not_write_into_a_run(tmp_path: Path):
 FLOOD = (
     "import json, sys, time\n"
     "from pathlib import Path\n"
-    "from carbonmon.rendezvous import connect\n"
+    "from carbonmon.client.rendezvous import connect\n"
     "peer = connect(Path(sys.argv[1]), 5.0)\n"
     "peer.setblocking(False)\n"
     "line = json.dumps({'v': 1, 'op': 'phase', 'name': 'x'}).encode() + b'\\n'\n"

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from carbonmon.link import Link
-from carbonmon.rendezvous import connect
+from carbonmon.client.link import Link
+from carbonmon.client.rendezvous import connect
 from tests import apiserver
 from tests.apiserver import TOKEN, UID, ApiServer, pod
 from tests.e2e import command

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from carbonmon_exporters.families import FAMILIES
 
+from carbonmon.core.metrics import FAMILIES
 from tests.e2e import prometheus
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.service import RUNS_A_MINUTE
+from carbonmon.service.socket.operations import RUNS_A_MINUTE
 from tests.e2e import command, slurm
 from tests.e2e.daemon import Daemon, daemon
 from tests.simulator import Package, Simulator

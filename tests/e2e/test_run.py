@@ -16,7 +16,7 @@ import psutil
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from carbonmon.journal import FILES
+from carbonmon.runs.layout import FILES
 from tests.e2e import command
 from tests.simulator import Constant, Gpu, Package, Simulator
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from carbonmon.footprint import Overheads
-from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Device, Failure, Intensity, Reading, SensorState
-from carbonmon.sampler import Sampler
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import Device, Failure, Intensity, Reading, SensorState
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
 from tests.harness import INFO, INTENSITY, FakeClock, FixedIntensity, Monitor
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square
 

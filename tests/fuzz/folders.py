@@ -14,8 +14,8 @@ from typing import Any
 import click
 from click.testing import CliRunner, Result
 
-from carbonmon import journal
-from carbonmon.model import Meter, Rank, Shadow, Snapshot
+from carbonmon.core.model import Meter, Rank, Shadow, Snapshot
+from carbonmon.runs import layout
 from tests import records
 
 
@@ -60,9 +60,9 @@ def write(folder: Path, snapshot: Snapshot) -> None:
     """The files of a run as its monitor leaves them."""
     (run,) = snapshot.runs
     devices = [state.device for state in snapshot.devices]
-    (folder / journal.RUN_FILE).write_bytes(journal.run_text(run.info, devices).encode())
-    (folder / journal.CHECKPOINT_FILE).write_bytes(journal.checkpoint_text(snapshot, run, "a boot").encode())
-    (folder / journal.SERIES_FILE).write_bytes(series_bytes(snapshot))
+    (folder / layout.RUN_FILE).write_bytes(layout.run_text(run.info, devices).encode())
+    (folder / layout.CHECKPOINT_FILE).write_bytes(layout.checkpoint_text(snapshot, run, "a boot").encode())
+    (folder / layout.SERIES_FILE).write_bytes(series_bytes(snapshot))
 
 
 def series_bytes(snapshot: Snapshot, moments: int = 3) -> bytes:
@@ -70,8 +70,8 @@ def series_bytes(snapshot: Snapshot, moments: int = 3) -> bytes:
     (run,) = snapshot.runs
     devices = [state.device for state in snapshot.devices]
     number = {device.id: place for place, device in enumerate(devices)}
-    lines = [journal.series_line(snapshot._replace(at_s=float(at_s)), run, number) for at_s in range(moments)]
-    return "".join([journal.series_header(devices), *lines]).encode()
+    lines = [layout.series_line(snapshot._replace(at_s=float(at_s)), run, number) for at_s in range(moments)]
+    return "".join([layout.series_header(devices), *lines]).encode()
 
 
 def is_possible(value: Any) -> bool:

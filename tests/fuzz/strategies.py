@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from carbonmon.model import (
+from carbonmon.core.model import (
     Charge,
     Cost,
     Device,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.cli import options
-from carbonmon.config import PUE_WORDS, WUE_WORDS, Config
-from carbonmon.errors import ConfigError
-from carbonmon.tomlfile import LONGEST_BYTES
+from carbonmon.core.config import PUE_WORDS, WUE_WORDS, Config
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.tomlfile import LONGEST_BYTES
 from tests.fuzz.folders import invoke, scratch
 from tests.fuzz.strategies import damaged_bytes, examples
 

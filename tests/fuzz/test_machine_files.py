@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.errors import SensorUnavailable
-from carbonmon.model import Failure, Reading
-from carbonmon.ports import Sensor, SensorSettings
-from carbonmon.sensors import dram, rapl, tdp
-from carbonmon.sensors.rapl.readers import DirectReader
-from carbonmon.sensors.rapl.zones import Zone, discover
+from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.model import Failure, Reading
+from carbonmon.core.ports import Sensor, SensorSettings
+from carbonmon.hardware.sensors import dram, rapl, tdp
+from carbonmon.hardware.sensors.rapl.readers import DirectReader
+from carbonmon.hardware.sensors.rapl.zones import Zone, discover
 from tests.fuzz.folders import scratch
 from tests.fuzz.strategies import damaged_bytes, examples
 from tests.recorded import RecordedMachine, recorded_machine

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from carbonmon_exporters.document import SCHEMA, summarize
-from carbonmon_exporters.summary import write_summary
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon import journal
 from carbonmon.cli import report
+from carbonmon.runs import layout
+from carbonmon.runs.summary.document import SCHEMA, summarize
+from carbonmon.runs.summary.file import write_summary
 from tests.fuzz.folders import a_snapshot, invoke, is_possible, scratch, write
 from tests.fuzz.strategies import HOSTILE_FILES, TEXT, damaged_bytes, damaged_json, examples
 
@@ -22,7 +22,7 @@ FINAL = summarize(SNAPSHOT, SNAPSHOT.runs[0], "final")
 with scratch() as _folder:
     write(_folder, SNAPSHOT)
     write_summary(_folder, FINAL)
-    FILES = {name: (_folder / name).read_bytes() for name in (*journal.FILES, SUMMARY)}
+    FILES = {name: (_folder / name).read_bytes() for name in (*layout.FILES, SUMMARY)}
 
 
 def reported(folder: Path, *named: str) -> None:

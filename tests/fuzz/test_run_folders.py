@@ -7,30 +7,30 @@ import os
 from pathlib import Path
 
 import pytest
-from carbonmon_exporters.document import summarize
-from carbonmon_exporters.text import table_text
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon import journal
-from carbonmon.checked import JournalError
-from carbonmon.footprint import Overheads
-from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Device, Failure, Reading, Snapshot
-from carbonmon.recovery import read_checkpoint, read_run
-from carbonmon.sampler import Sampler
-from carbonmon.series import read_series
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import Device, Failure, Reading, Snapshot
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
+from carbonmon.runs import layout
+from carbonmon.runs.checked import JournalError
+from carbonmon.runs.reader import read_checkpoint, read_run
+from carbonmon.runs.series import read_series
+from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import a_snapshot, document, is_possible, scratch, series_bytes, write
 from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples, snapshots
 from tests.harness import INFO, FakeClock, FixedIntensity
 
-NAMES = (journal.RUN_FILE, journal.CHECKPOINT_FILE)
-SCHEMAS = {journal.RUN_FILE: journal.RUN_SCHEMA, journal.CHECKPOINT_FILE: journal.CHECKPOINT_SCHEMA}
+NAMES = (layout.RUN_FILE, layout.CHECKPOINT_FILE)
+SCHEMAS = {layout.RUN_FILE: layout.RUN_SCHEMA, layout.CHECKPOINT_FILE: layout.CHECKPOINT_SCHEMA}
 SNAPSHOT = a_snapshot()
 with scratch() as _folder:
     write(_folder, SNAPSHOT)
-    FILES = {name: (_folder / name).read_bytes() for name in journal.FILES}
+    FILES = {name: (_folder / name).read_bytes() for name in layout.FILES}
     DOCUMENTS = {name: document(_folder, name) for name in NAMES}
 
 
@@ -50,7 +50,7 @@ def read_series_or_refuse(folder: Path) -> None:
     try:
         moments, damaged = read_series(folder)
     except JournalError as error:
-        assert str(error).startswith(str(folder / journal.SERIES_FILE))
+        assert str(error).startswith(str(folder / layout.SERIES_FILE))
         return
     assert is_possible(moments)
     assert damaged == sorted(set(damaged))
@@ -179,7 +179,7 @@ def test_a_hostile_file_is_named(name: str, content: str):
         assert len(str(refused.value)) < 600
 
 
-@pytest.mark.parametrize("name", journal.FILES)
+@pytest.mark.parametrize("name", layout.FILES)
 @pytest.mark.parametrize("instead", ["nothing", "folder", "pipe", "endless", "loop", "unreadable"])
 def test_what_is_no_file_is_named_and_nobody_waits_for_it(name: str, instead: str):
     with scratch() as folder:
@@ -194,21 +194,21 @@ def test_what_is_no_file_is_named_and_nobody_waits_for_it(name: str, instead: st
             target = {"endless": "/dev/zero", "loop": path, "unreadable": "/proc/self/mem"}[instead]
             path.symlink_to(target)
         with pytest.raises(JournalError, match=f"{name}: cannot be read: "):
-            read_series(folder) if name == journal.SERIES_FILE else read_checkpoint(folder)
+            read_series(folder) if name == layout.SERIES_FILE else read_checkpoint(folder)
 
 
 # ---- the series ----
 
 
-@given(damaged_bytes(FILES[journal.SERIES_FILE]))
+@given(damaged_bytes(FILES[layout.SERIES_FILE]))
 @examples(250)
 def test_a_series_with_damaged_bytes_is_read_or_named(data: bytes):
     with scratch() as folder:
-        (folder / journal.SERIES_FILE).write_bytes(data)
+        (folder / layout.SERIES_FILE).write_bytes(data)
         read_series_or_refuse(folder)
 
 
-LINES = [line.encode() for line in FILES[journal.SERIES_FILE].decode().splitlines()]
+LINES = [line.encode() for line in FILES[layout.SERIES_FILE].decode().splitlines()]
 MOMENT = json.loads(LINES[1])
 
 
@@ -216,7 +216,7 @@ MOMENT = json.loads(LINES[1])
 @examples(250)
 def test_a_moment_with_other_values_is_read_or_its_line_is_counted(line: bytes):
     with scratch() as folder:
-        (folder / journal.SERIES_FILE).write_bytes(b"\n".join([*LINES[:2], line, *LINES[2:], b""]))
+        (folder / layout.SERIES_FILE).write_bytes(b"\n".join([*LINES[:2], line, *LINES[2:], b""]))
         try:
             moments, damaged = read_series(folder)
         except JournalError as error:
@@ -236,9 +236,9 @@ def test_a_series_cut_off_anywhere_loses_its_torn_line_alone(data: st.DataObject
     whole = series_bytes(SNAPSHOT) + series_bytes(a_snapshot(2))
     end = data.draw(st.integers(0, len(whole)))
     with scratch() as folder:
-        (folder / journal.SERIES_FILE).write_bytes(whole[:end])
+        (folder / layout.SERIES_FILE).write_bytes(whole[:end])
         moments, damaged = read_series(folder)
-        (folder / journal.SERIES_FILE).write_bytes(whole)
+        (folder / layout.SERIES_FILE).write_bytes(whole)
         assert moments == read_series(folder)[0][: len(moments)]
         heads = whole[:end].count(b'"schema"') - (not whole[:end].endswith(b"\n") and b"]" not in whole[:end])
         assert damaged == []
@@ -264,7 +264,7 @@ def test_each_session_s_numbers_mean_the_devices_of_its_own_header(
         [row.phase, row.device_id, row.method, row.energy_j] for row in node.runs[0].totals if row.energy_j
     ]
     with scratch() as folder:
-        (folder / journal.SERIES_FILE).write_bytes(b"\n".join(lines))
+        (folder / layout.SERIES_FILE).write_bytes(b"\n".join(lines))
         moments, damaged = read_series(folder)
     assert all(moment["energy_j"] == truth for moment in moments)
     if lost is None:

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import carbonmon
-from carbonmon.config import parse_list
-from carbonmon.errors import ConfigError
+from carbonmon.core.config import parse_list
+from carbonmon.core.errors import ConfigError
 from carbonmon.grid.regions import resolve
-from carbonmon.selection import FoundGpu, MigInstance, check_entries, choose, parse_gpu_model
-from carbonmon.specs import cpu_spec, gpu_spec, is_known_cpu, nearest_cpus, nearest_gpus
+from carbonmon.hardware.gpu_selection import FoundGpu, MigInstance, check_entries, choose, parse_gpu_model
+from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, nearest_cpus, nearest_gpus
 from tests.fuzz.strategies import TEXT, examples
 
 DATA = Path(carbonmon.__file__).parent / "data"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon import energy
-from carbonmon.energy import Limits
-from carbonmon.model import Device, Failure, Interval, Meter, Reading, Spec, Uncertainty
+from carbonmon.core import energy
+from carbonmon.core.energy import Limits
+from carbonmon.core.model import Device, Failure, Interval, Meter, Reading, Spec, Uncertainty
 
 LIMITS = Limits(hold_s=3.0, max_gap_s=10.0)
 SPEC = Spec(300.0, Uncertainty(0.5, 1.0, "test"), "test")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbonmon.workload.processes import ProcessTable
+from carbonmon.hardware.workload.processes import ProcessTable
 from tests.kernel import INIT, FakeKernel
 
 OPS = ("fork", "fork", "work", "work", "exit", "wait", "wait", "setsid", "scan")

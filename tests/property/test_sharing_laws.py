@@ -13,10 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from carbonmon.footprint import Overheads
-from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import RunAccount
-from carbonmon.model import (
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import (
     IDLE_POLICIES,
     Component,
     Device,
@@ -32,9 +30,11 @@ from carbonmon.model import (
     Spec,
     Usage,
 )
-from carbonmon.ports import Roots
-from carbonmon.sampler import Sampler
-from carbonmon.uncertainty import TDP_UNCERTAINTY
+from carbonmon.core.ports import Roots
+from carbonmon.core.uncertainty import TDP_UNCERTAINTY
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
 from tests.harness import FakeClock, FixedIntensity
 
 RUNS = ("a", "b", "c")

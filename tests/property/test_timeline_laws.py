@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.timeline import Slot, Timeline
+from carbonmon.core.timeline import Slot, Timeline
 
 TIMES = st.integers(0, 400).map(float)
 VALUES = st.floats(-500, 5000, allow_nan=False)

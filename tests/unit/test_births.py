@@ -10,8 +10,8 @@ from carbonmon_exporters.collector import SnapshotCollector
 from carbonmon_exporters.prometheus import PrometheusExporter
 from prometheus_client import parser
 
-from carbonmon.model import Snapshot
-from carbonmon.ports import ExporterSettings
+from carbonmon.core.model import Snapshot
+from carbonmon.core.ports import ExporterSettings
 from tests.records import START_S, crowd, node
 
 PROMETHEUS = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/2.42.0"}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.errors import ConfigError
-from carbonmon.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
-from carbonmon.workload.nodecpu import TICK_S, NodeCpu
+from carbonmon.core.errors import ConfigError
+from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
+from carbonmon.hardware.workload.nodecpu import TICK_S, NodeCpu
 
 
 def v2(folder: Path, usage_s: float, pids: tuple[int, ...] = ()) -> Path:

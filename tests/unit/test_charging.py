@@ -9,22 +9,22 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from carbonmon_exporters.document import summarize
-from carbonmon_exporters.report.markdown import markdown_text
-from carbonmon_exporters.summary import SCHEMA_FILE
-from carbonmon_exporters.text import table_text
 
-from carbonmon import journal
-from carbonmon.charging import open_overheads
-from carbonmon.config import Config
-from carbonmon.errors import ConfigError
-from carbonmon.footprint import Overheads, Tariff, rates
-from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import RunAccount
-from carbonmon.model import JOULES_PER_KWH, Device, Intensity, Reading, Snapshot
-from carbonmon.recovery import read_checkpoint
-from carbonmon.sampler import Sampler
-from carbonmon.timeline import Slot, Timeline
+from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.footprint import Overheads, Tariff, rates
+from carbonmon.core.model import JOULES_PER_KWH, Device, Intensity, Reading, Snapshot
+from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
+from carbonmon.runs import layout
+from carbonmon.runs.reader import read_checkpoint
+from carbonmon.runs.report.markdown import markdown_text
+from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.file import SCHEMA_FILE
+from carbonmon.runs.summary.text import table_text
+from carbonmon.service.open_grid import open_overheads
 from tests.harness import INFO, FakeClock
 from tests.unit.test_sampler import Source
 
@@ -286,10 +286,10 @@ def resumed(tmp_path: Path, change: Callable[[dict[str, object]], object] = lamb
     sampler = sampler_with(Curve(hourly(100.0)), clock, overheads)
     watch(sampler, clock, 10)
     snapshot = sampler.finish(0, None)
-    (tmp_path / journal.RUN_FILE).write_text(journal.run_text(INFO, [DEVICE]))
-    document = json.loads(journal.checkpoint_text(snapshot, snapshot.runs[0], "boot"))
+    (tmp_path / layout.RUN_FILE).write_text(layout.run_text(INFO, [DEVICE]))
+    document = json.loads(layout.checkpoint_text(snapshot, snapshot.runs[0], "boot"))
     change(document)
-    (tmp_path / journal.CHECKPOINT_FILE).write_text(json.dumps(document))
+    (tmp_path / layout.CHECKPOINT_FILE).write_text(json.dumps(document))
     return read_checkpoint(tmp_path).snapshot
 
 

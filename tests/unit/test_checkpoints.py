@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.journal import CHECKPOINT_FILE, RUN_FILE, SERIES_FILE
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Device, Snapshot
-from carbonmon.recorder import STALE_S, Recorder
-from carbonmon.recovery import read_checkpoint
-from carbonmon.sampler import Sampler
-from carbonmon.series import read_series
+from carbonmon.core.model import Device, Snapshot
+from carbonmon.monitor.recorder import STALE_S, Recorder
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
+from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, SERIES_FILE
+from carbonmon.runs.reader import read_checkpoint
+from carbonmon.runs.series import read_series
 from tests.chaos.disks import CHECKPOINT_S, INTERVAL_S, Running
 from tests.chaos.inprocess import (
     GPU,

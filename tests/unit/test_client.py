@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 
 import carbonmon
-from carbonmon import client, handle, joining, link, rendezvous
-from carbonmon.control import ControlServer, Peer, RequestError
-from carbonmon.errors import ConfigError
+from carbonmon.client import joining, link, rendezvous, track
+from carbonmon.client import run as handle
+from carbonmon.core.errors import ConfigError
+from carbonmon.service.socket.server import ControlServer, Peer, RequestError
 
 DEADLINE_S = 20.0
 
@@ -87,7 +88,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(joining, "start_monitor", start_monitor)
     link._warned.clear()
     yield
-    assert client._current is None
+    assert track._current is None
 
 
 @pytest.fixture
@@ -660,8 +661,15 @@ def test_the_client_imports_none_of_the_monitor_s_machinery():
     code = "import sys; from carbonmon import track; print(*sys.modules)"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"click", "psutil", "pynvml", "prometheus_client", "subprocess", "asyncio", "inspect"}
-    ours = {"carbonmon.control", "carbonmon.sampler", "carbonmon.model", "carbonmon.config"}
-    assert not (heavy | ours) & set(child.stdout.split())
+    loaded = set(child.stdout.split())
+    assert not heavy & loaded
+    ours = {name for name in loaded if name.startswith("carbonmon")}
+    allowed = ("carbonmon.client", "carbonmon.core.errors", "carbonmon.core.files")
+    assert {name for name in ours if not name.startswith(allowed)} == {
+        "carbonmon",
+        "carbonmon.core",
+        "carbonmon.version",
+    }
 
 
 def test_a_name_that_there_is_not_is_an_attribute_error():

@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon import app
-from carbonmon.config import (
-    Config,
-    parse_label,
-    parse_list,
-    parse_listen,
-    parse_number,
-    parse_run_id,
-)
-from carbonmon.errors import ConfigError
+from carbonmon.core.config import Config, parse_label, parse_list, parse_listen, parse_number, parse_run_id
+from carbonmon.core.errors import ConfigError
+from carbonmon.service import wiring
 
 ANY_NUMBER = st.floats().map(str) | st.integers().map(str) | st.sampled_from(["nan", "inf", "-inf", "1e999"])
 
@@ -126,5 +119,5 @@ def test_a_config_cannot_be_changed():
 
 def test_exporters_that_may_wait_for_a_server_end_behind_those_that_write_files():
     entries = ("otlp:http://127.0.0.1:1", "summary", "pushgateway:http://127.0.0.1:2", "prometheus")
-    ordered = app._files_first(entries)
+    ordered = wiring._files_first(entries)
     assert ordered == ["summary", "prometheus", "otlp:http://127.0.0.1:1", "pushgateway:http://127.0.0.1:2"]

@@ -20,10 +20,11 @@ from typing import Any
 
 import pytest
 
-from carbonmon import control, listening
-from carbonmon.control import ControlServer, Peer, RequestError
-from carbonmon.errors import ConfigError
-from carbonmon.protocol import MAX_MESSAGE_BYTES
+from carbonmon.client.protocol import MAX_MESSAGE_BYTES
+from carbonmon.core.errors import ConfigError
+from carbonmon.service.socket import listener
+from carbonmon.service.socket import server as control
+from carbonmon.service.socket.server import ControlServer, Peer, RequestError
 
 DEADLINE_S = 20.0
 NOBODY = 65534
@@ -485,7 +486,7 @@ def test_there_is_no_moment_with_wider_permissions(path: Path, echo: Echo, monke
         seen.append(stat.S_IMODE(self.stat().st_mode))
         chmod(self, mode)
 
-    monkeypatch.setattr(listening.Path, "chmod", watched)
+    monkeypatch.setattr(listener.Path, "chmod", watched)
     before = os.umask(0)
     try:
         with serving(path, echo):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carbonmon.sensors.nvml.cross_check import CrossCheck
+from carbonmon.hardware.sensors.nvml.cross_check import CrossCheck
 from tests.harness import Monitor
 from tests.simulator import Constant, Gpu, Simulator, Square
 

@@ -8,11 +8,10 @@ from collections import Counter
 
 import pytest
 
-from carbonmon import tables
-from carbonmon.data import FORMATS, PACKAGE
+from carbonmon.data import FORMATS, PACKAGE, editions
 from carbonmon.data.checks import faults
 from carbonmon.grid.regions import resolve
-from carbonmon.specs import cpu_keys, cpu_spec, gpu_spec
+from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, gpu_spec
 
 DATA = PACKAGE
 
@@ -38,15 +37,15 @@ NVML_NAMES = [(row["name"], row["model"]) for row in rows("nvml_names.csv")]
 
 
 def test_the_bundled_tables_pass_every_check() -> None:
-    assert [str(fault) for fault in faults(tables.tables_of(PACKAGE))] == []
+    assert [str(fault) for fault in faults(editions.tables_of(PACKAGE))] == []
 
 
 def test_every_correction_is_in_force() -> None:
-    assert tables.not_in_force(tables.tables_of(PACKAGE)) == []
+    assert editions.not_in_force(editions.tables_of(PACKAGE)) == []
 
 
 def test_every_file_of_the_package_is_as_the_script_would_write_it() -> None:
-    for name, table in tables.tables_of(PACKAGE).items():
+    for name, table in editions.tables_of(PACKAGE).items():
         assert table.csv() == (PACKAGE / name).read_bytes(), name
 
 

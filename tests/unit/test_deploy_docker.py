@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from carbonmon.cli.daemon import command as daemon_command
-from carbonmon.rendezvous import NODE_SOCKET
+from carbonmon.client.rendezvous import NODE_SOCKET
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "deploy" / "docker"

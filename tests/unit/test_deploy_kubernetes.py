@@ -20,9 +20,9 @@ from carbonmon.cli import options
 from carbonmon.cli.daemon import command as daemon_command
 from carbonmon.cli.pods import command as pods_command
 from carbonmon.cli.run import command as run_command
-from carbonmon.pods.pod import NODES_ANNOTATION, RUN_ANNOTATION
-from carbonmon.protocol import RUN_VARIABLE, SOCKET_VARIABLE
-from carbonmon.rendezvous import NODE_SOCKET
+from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.client.rendezvous import NODE_SOCKET
+from carbonmon.service.kubernetes.pod import NODES_ANNOTATION, RUN_ANNOTATION
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon import plugins
 from carbonmon.cli import docs
 from carbonmon.cli.options import RUN_OPTIONS
+from carbonmon.service import plugins
 
 TREE = Path(__file__).resolve().parents[2]
 PAGES = [TREE / "README.md", TREE / "CHANGELOG.md", *sorted((TREE / "docs").glob("*.md"))]

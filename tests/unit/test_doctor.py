@@ -165,7 +165,7 @@ def test_a_sensor_that_crashes_at_its_opening_is_a_reason_and_the_others_serve(
     def broken(root: Path) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("carbonmon.sensors.rapl.discover", broken)
+    monkeypatch.setattr("carbonmon.hardware.sensors.rapl.discover", broken)
     result = doctor(machine, "--json")
     assert result.exit_code == 0
     assert "sensor rapl cannot be opened" in result.stderr

@@ -13,13 +13,13 @@ from pathlib import Path
 from wsgiref.handlers import BaseHandler
 
 import pytest
-from carbonmon_exporters.door import door as door_module
-from carbonmon_exporters.door.door import Door
-from carbonmon_exporters.door.routes import Routes
-from carbonmon_exporters.door.server import MetricsServer
+from carbonmon_exporters.endpoint import access as door_module
+from carbonmon_exporters.endpoint.access import Door
+from carbonmon_exporters.endpoint.routes import Routes
+from carbonmon_exporters.endpoint.server import MetricsServer
 from carbonmon_exporters.prometheus import PrometheusExporter
 
-from carbonmon.ports import ExporterSettings
+from carbonmon.core.ports import ExporterSettings
 from tests.doors import (
     DEADLINE_S,
     PASSWORD,

@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from carbonmon.errors import SensorUnavailable
-from carbonmon.model import Device, Reading
-from carbonmon.sensors import dram
+from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.model import Device, Reading
+from carbonmon.hardware.sensors import dram
 from tests.harness import Monitor
 from tests.recorded import RecordedMachine, recorded_machine
 from tests.simulator import Package, Simulator, can_build

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from carbonmon_exporters.document import summarize
-from carbonmon_exporters.report.details import section_text
 
-from carbonmon import elsewhere as places
-from carbonmon.elsewhere import elsewhere, place_name, providers, section
-from carbonmon.errors import ConfigError
+from carbonmon.analysis import compare_regions as places
+from carbonmon.analysis.compare_regions import elsewhere, place_name, providers, section
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Intensity
 from carbonmon.grid.fixed import FixedProvider
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.table import world_default
-from carbonmon.model import Intensity
+from carbonmon.runs.report.details import section_text
+from carbonmon.runs.summary.document import summarize
 from tests.records import node, run_state, snapshot
 
 

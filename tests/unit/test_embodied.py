@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from carbonmon_exporters.document import summarize
 
-from carbonmon.embodied import (
+from carbonmon.analysis.embodied import (
     HOURS_PER_YEAR,
     LIFETIME_UTILIZATION,
     SERVER_KG_PER_GPU,
@@ -18,10 +17,11 @@ from carbonmon.embodied import (
     embodied_range,
     of_summary,
 )
-from carbonmon.estimate.loads import loads_of
-from carbonmon.estimate.parts import Counted, Part
-from carbonmon.estimate.records import snapshot_of
-from carbonmon.footprint import Overheads
+from carbonmon.analysis.estimate.loads import loads_of
+from carbonmon.analysis.estimate.parts import Counted, Part
+from carbonmon.analysis.estimate.records import snapshot_of
+from carbonmon.core.footprint import Overheads
+from carbonmon.runs.summary.document import summarize
 from tests import records
 
 A100 = "NVIDIA A100-SXM4-80GB"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from carbonmon import energy
-from carbonmon.energy import Limits
-from carbonmon.model import Device, Failure, Interval, Meter, Reading, Spec, Uncertainty
+from carbonmon.core import energy
+from carbonmon.core.energy import Limits
+from carbonmon.core.model import Device, Failure, Interval, Meter, Reading, Spec, Uncertainty
 
 LIMITS = Limits(hold_s=5.0, max_gap_s=10.0)
 RANGE_UJ = 262_143_328_850

@@ -11,23 +11,23 @@ from typing import Any
 import click
 import jsonschema
 import pytest
-from carbonmon_exporters.document import summarize
-from carbonmon_exporters.report.condensing import condensed
-from carbonmon_exporters.report.markdown import markdown_text
-from carbonmon_exporters.summary import SCHEMA_FILE, write_summary
 from click.testing import CliRunner, Result
 
+from carbonmon.analysis.estimate.fit import fit_of
+from carbonmon.analysis.estimate.loads import Load, exact, loads_of
+from carbonmon.analysis.estimate.modelnames import cpu_model, gpu_model, gpu_rows
+from carbonmon.analysis.estimate.parts import Counted, Part, part_of, read_parts
+from carbonmon.analysis.estimate.records import snapshot_of
 from carbonmon.cli import main
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import DeviceState, RunTotal
+from carbonmon.core.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.data import rows
-from carbonmon.errors import ConfigError
-from carbonmon.estimate.fit import fit_of
-from carbonmon.estimate.loads import Load, exact, loads_of
-from carbonmon.estimate.modelnames import cpu_model, gpu_model, gpu_rows
-from carbonmon.estimate.parts import Counted, Part, part_of, read_parts
-from carbonmon.estimate.records import snapshot_of
-from carbonmon.footprint import Overheads
-from carbonmon.model import DeviceState, RunTotal
-from carbonmon.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY
+from carbonmon.runs.report.condensing import condensed
+from carbonmon.runs.report.markdown import markdown_text
+from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.file import SCHEMA_FILE, write_summary
 from tests import records
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "estimate.toml"

@@ -12,8 +12,8 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
-from carbonmon_exporters.families import FAMILIES, PROCESS_FAMILIES
 
+from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES
 from deploy.grafana.boards import places
 from deploy.grafana.boards.promql import labelled
 from tests import grafana

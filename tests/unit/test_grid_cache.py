@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid.cache import SCHEMA, Cache, Kept, cache_folder
-from carbonmon.timeline import Slot, Timeline
 from tests.gridsources import HOUR_S, NOON_S, ScriptedSource
 
 KEPT = Kept(

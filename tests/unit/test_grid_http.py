@@ -19,10 +19,10 @@ import pytest
 import trustme
 
 from carbonmon import __version__
-from carbonmon.errors import ConfigError, FetchError
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.core.ports import GridSettings, GridSource
 from carbonmon.grid import electricitymaps, http, watttime
 from carbonmon.grid.http import LiveHttp, base_url
-from carbonmon.ports import GridSettings, GridSource
 from tests import gridserver
 from tests.gridproviders import NOW_S
 from tests.gridserver import FAULTS, SECRET, GridServer, Reply, Request

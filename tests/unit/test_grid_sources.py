@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from carbonmon import plugins
-from carbonmon.errors import ConfigError, FetchError
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.core.ports import GridSettings, GridSource, IntensitySettings
+from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid import live
 from carbonmon.grid.cache import check_slot
 from carbonmon.grid.http import LiveHttp
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import open_sources
-from carbonmon.ports import GridSettings, GridSource, IntensitySettings
-from carbonmon.timeline import Slot, Timeline
+from carbonmon.service import plugins
 from tests import gridproviders
 from tests.gridproviders import NOW_S, intensity, seconds
 from tests.gridserver import SECRET, Answer, GridServer

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.errors import ConfigError, SensorGone, SensorReadError
-from carbonmon.guard import Guard, GuardedExporter, GuardedSensor
-from carbonmon.model import Device, Failure, Reading, SensorState, Snapshot
-from carbonmon.ports import Clock
+from carbonmon.core.errors import ConfigError, SensorGone, SensorReadError
+from carbonmon.core.model import Device, Failure, Reading, SensorState, Snapshot
+from carbonmon.core.ports import Clock
+from carbonmon.monitor.guard import Guard, GuardedExporter, GuardedSensor
 from tests.harness import FakeClock
 from tests.records import snapshot
 

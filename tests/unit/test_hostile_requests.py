@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from carbonmon_exporters.door.server import MAX_HEAD_BYTES
+from carbonmon_exporters.endpoint.server import MAX_HEAD_BYTES
 from prometheus_client import parser
 
-from carbonmon.model import Snapshot
+from carbonmon.core.model import Snapshot
 from tests.doors import DEADLINE_S, Authority, Endpoint, basic, hashed, read_to_end, serving
 from tests.records import crowd
 

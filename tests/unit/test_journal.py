@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from carbonmon import journal
-from carbonmon.model import DeviceState, Meter, NodeTotal, RunTotal, Shadow, Snapshot
+from carbonmon.core.model import DeviceState, Meter, NodeTotal, RunTotal, Shadow, Snapshot
+from carbonmon.runs import layout
 from tests import records
 
 
@@ -21,7 +21,7 @@ def monitored() -> Snapshot:
 def written(snapshot: Snapshot, boot_id: str) -> str:
     """The checkpoint of the only run of a snapshot."""
     (run,) = snapshot.runs
-    return journal.checkpoint_text(snapshot, run, boot_id)
+    return layout.checkpoint_text(snapshot, run, boot_id)
 
 
 def test_a_checkpoint_names_its_schema_its_run_and_the_order_of_its_values():
@@ -29,7 +29,7 @@ def test_a_checkpoint_names_its_schema_its_run_and_the_order_of_its_values():
     document = json.loads(text)
     assert text.count("\n") == 1
     assert (document["schema"], document["run"], document["boot_id"]) == (
-        journal.CHECKPOINT_SCHEMA,
+        layout.CHECKPOINT_SCHEMA,
         "slurm-4242",
         "a boot",
     )
@@ -38,19 +38,19 @@ def test_a_checkpoint_names_its_schema_its_run_and_the_order_of_its_values():
     assert document["meter_fields"] == list(Meter._fields)
     assert document["node_fields"] == list(NodeTotal._fields)
     assert all(len(row) == len(RunTotal._fields) for row in document["totals"])
-    assert all(len(row) == len(journal.DEVICE_FIELDS) for _, row in document["devices"])
+    assert all(len(row) == len(layout.DEVICE_FIELDS) for _, row in document["devices"])
     assert [len(row) for row in document["node"]] == [len(NodeTotal._fields)] * 2
 
 
 @pytest.mark.parametrize("text", [*records.HOSTILE_TEXTS, records.UNDECODABLE, "\ud800", 'a"\udcff\\'])
 def test_any_text_is_written_as_utf_8_and_stays_one_line_of_the_series(text: str):
     info = records.run_info(name=text, command=(text,), labels=(("key", text),))
-    run = json.loads(journal.run_text(info, [records.gpu()]).encode())["run"]
+    run = json.loads(layout.run_text(info, [records.gpu()]).encode())["run"]
     assert (run["name"], run["command"], run["labels"]) == (text, [text], [["key", text]])
     phase = records.run_state(info, (records.run_total("gone", "gpu", "counter", 5.0, phase=text),))
     snapshot = records.snapshot((phase,))
     assert json.loads(written(snapshot, text).encode())["totals"][0][0] == text
-    line = journal.series_line(snapshot, phase, {})
+    line = layout.series_line(snapshot, phase, {})
     assert json.loads(line.encode())["energy_j"] == [[text, "gone", "counter", 5.0]]
     assert line.count("\n") == line.encode().count(b"\n") == 1
 
@@ -60,7 +60,7 @@ def test_a_number_that_is_none_is_not_written(value: float):
     snapshot = monitored()
     for make in (
         lambda: written(snapshot._replace(at_s=value), ""),
-        lambda: journal.series_line(
+        lambda: layout.series_line(
             snapshot._replace(intensity=records.intensity(value)), snapshot.runs[0], {}
         ),
     ):
@@ -71,9 +71,9 @@ def test_a_number_that_is_none_is_not_written(value: float):
 def test_a_moment_names_devices_by_their_place_in_the_header_and_leaves_zeros_out():
     snapshot = monitored()
     devices = [state.device for state in snapshot.devices]
-    header = json.loads(journal.series_header(devices))
-    assert header == {"schema": journal.SERIES_SCHEMA, "devices": [device.id for device in devices]}
-    moment = json.loads(journal.series_line(snapshot, snapshot.runs[0], {devices[0].id: 0}))
+    header = json.loads(layout.series_header(devices))
+    assert header == {"schema": layout.SERIES_SCHEMA, "devices": [device.id for device in devices]}
+    moment = json.loads(layout.series_line(snapshot, snapshot.runs[0], {devices[0].id: 0}))
     assert moment["energy_j"] == [
         ["main", 0, "counter", 900_000.0],
         ["main", 0, "power", 1000.0],

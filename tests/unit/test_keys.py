@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 import pytest
 
-from carbonmon import keys
-from carbonmon.errors import ConfigError
-from carbonmon.keys import Key, find_key
+from carbonmon.core.errors import ConfigError
+from carbonmon.grid import keys
+from carbonmon.grid.keys import Key, find_key
 
 NAME = keys.ELECTRICITYMAPS_TOKEN
 SECRET = "s3cret-4711-token"

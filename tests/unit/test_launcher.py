@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.launcher import Launch, read_launch, run_key, safe_id
+from carbonmon.client.launcher import Launch, read_launch, run_key, safe_id
 
 SLURM = {
     "SLURM_JOB_ID": "4242",
@@ -165,6 +165,6 @@ def test_children_of_multiprocessing_share_a_key(method: str):
 
 
 def test_asking_for_the_key_imports_no_multiprocessing():
-    code = "import sys, carbonmon.launcher as launcher; launcher.run_key({})"
+    code = "import sys, carbonmon.client.launcher as launcher; launcher.run_key({})"
     code += "; sys.exit('multiprocessing' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

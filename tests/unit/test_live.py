@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.errors import ConfigError, FetchError
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.core.model import Intensity
+from carbonmon.core.ports import GridSource, IntensitySettings
+from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid import live, refresh
 from carbonmon.grid.cache import Cache
 from carbonmon.grid.chain import Chain, Link
+from carbonmon.grid.default_intensity import standing
 from carbonmon.grid.refresh import Refresher
-from carbonmon.grid.standing import standing
-from carbonmon.model import Intensity
-from carbonmon.ports import GridSource, IntensitySettings
-from carbonmon.timeline import Slot, Timeline
 from tests.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, WallClock, hour_of, loader
 
 TABLE = standing("FR").intensity

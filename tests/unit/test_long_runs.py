@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.recovery import read_checkpoint
-from carbonmon.series import read_series
+from carbonmon.runs.reader import read_checkpoint
+from carbonmon.runs.series import read_series
 from tests.chaos.longrun import (
     DAY_S,
     GPUS,

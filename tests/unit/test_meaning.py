@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 import pytest
-from carbonmon_exporters.document import summarize
-from carbonmon_exporters.report.details import details_text
-from carbonmon_exporters.report.meaning import likenesses
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carbonmon.runs.report.details import details_text
+from carbonmon.runs.report.meaning import likenesses
+from carbonmon.runs.summary.document import summarize
 from tests.records import node
 
 

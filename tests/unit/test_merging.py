@@ -10,19 +10,19 @@ from typing import Any
 
 import jsonschema
 import pytest
-from carbonmon_exporters.document import MonitorCost, summarize
-from carbonmon_exporters.report.markdown import markdown_text
-from carbonmon_exporters.report.merging import merged, refuse_doubles
-from carbonmon_exporters.report.modelcard import model_card_text
-from carbonmon_exporters.report.rows import csv_text
-from carbonmon_exporters.summary import SCHEMA_FILE, write_summary
-from carbonmon_exporters.text import table_text
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.cli import report
-from carbonmon.errors import ConfigError
-from carbonmon.model import Intensity, Rank, SensorState
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Intensity, Rank, SensorState
+from carbonmon.runs.report.markdown import markdown_text
+from carbonmon.runs.report.merging import merged, refuse_doubles
+from carbonmon.runs.report.modelcard import model_card_text
+from carbonmon.runs.report.rows import csv_text
+from carbonmon.runs.summary.document import MonitorCost, summarize
+from carbonmon.runs.summary.file import SCHEMA_FILE, write_summary
+from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import invoke
 from tests.records import (
     START_S,

@@ -6,18 +6,19 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from carbonmon import app, runfolder
-from carbonmon.clock import SystemClock
-from carbonmon.config import Config
-from carbonmon.model import RunInfo
-from carbonmon.monitor import Monitor, Tenancy
+from carbonmon.core.config import Config
+from carbonmon.core.model import RunInfo
+from carbonmon.monitor.clock import SystemClock
+from carbonmon.monitor.node import Monitor, Tenancy
+from carbonmon.runs import folders
+from carbonmon.service import wiring
 
 DEADLINE_S = 20.0
 
 
 def tenancy(output: Path, run_id: str) -> Tenancy:
     info = RunInfo(run_id, run_id, (), (), "node", 0.0, "", "", "none")
-    return Tenancy(info, runfolder.create(output, run_id, run_id))
+    return Tenancy(info, folders.create(output, run_id, run_id))
 
 
 def wait_until_shown(monitor: Monitor, run_ids: set[str]) -> None:
@@ -31,7 +32,7 @@ def test_the_folders_of_runs_that_are_shown_no_more_are_not_remembered_for_ever(
     config = Config(interval_s=0.05, checkpoint_s=0.1, retain_s=0.0, sensors=("tdp",), exporters=("summary",))
     ended: list[str] = []
     with ExitStack() as closing:
-        monitor = app.build(config, {}, SystemClock(), closing, watching=True)
+        monitor = wiring.build(config, {}, SystemClock(), closing, watching=True)
         sampling = monitor.sampling()
         assert sampling.start()
         monitor.recorder.start()

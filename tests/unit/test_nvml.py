@@ -12,11 +12,11 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from carbonmon.errors import SensorUnavailable
-from carbonmon.model import Failure, Reading
-from carbonmon.ports import SensorSettings
-from carbonmon.sensors import nvml
-from carbonmon.specs import gpu_spec
+from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.model import Failure, Reading
+from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware.sensors import nvml
+from carbonmon.hardware.spec_sheets import gpu_spec
 from tests.harness import Monitor
 from tests.simulator import Constant, Gpu, Mig, Simulator, Square, can_build
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc
 REFUSED = """
 from carbonmon.errors import SensorUnavailable
 from carbonmon.ports import SensorSettings
-from carbonmon.sensors import nvml
+from carbonmon.hardware.sensors import nvml
 try:
     nvml.open_sensor(SensorSettings())
 except SensorUnavailable as error:

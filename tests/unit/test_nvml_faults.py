@@ -10,10 +10,10 @@ from itertools import pairwise
 import pynvml
 import pytest
 
-from carbonmon.guard import GuardedSensor
-from carbonmon.model import Failure, Reading
-from carbonmon.ports import SensorSettings
-from carbonmon.sensors import nvml
+from carbonmon.core.model import Failure, Reading
+from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware.sensors import nvml
+from carbonmon.monitor.guard import GuardedSensor
 from tests.harness import Monitor
 from tests.simulator import Constant, Gpu, Simulator, Square, can_build
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carbonmon.cli import options
-from carbonmon.config import Config
+from carbonmon.core.config import Config
 
 
 def chosen(folder: Path, toml: str, *words: str, **environ: str) -> tuple[Result, list[Config]]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from carbonmon_exporters import families
 from carbonmon_exporters.otlp import OtlpExporter, open_exporter
 from carbonmon_exporters.push import otlplink, pusher
 from carbonmon_exporters.push.otlpnames import otlp_name
@@ -22,10 +21,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from carbonmon.errors import CarbonmonError, ConfigError
-from carbonmon.guard import GuardedExporter
-from carbonmon.model import RunState, Snapshot
-from carbonmon.ports import ExporterSettings
+from carbonmon.core import metrics as families
+from carbonmon.core.errors import CarbonmonError, ConfigError
+from carbonmon.core.model import RunState, Snapshot
+from carbonmon.core.ports import ExporterSettings
+from carbonmon.monitor.guard import GuardedExporter
 from tests.receivers import Received, Receiver, eventually
 from tests.records import START_S, dram, gpu, node, run_info, run_state, run_total
 
@@ -334,7 +334,7 @@ def test_a_collector_that_does_not_work_is_told_of_once_by_us_and_never_by_the_s
     for clock_s in (5.0, 16.0):
         assert not guarded.checkpoint(at(clock_s, run()))
     guarded.close()
-    assert [record.name for record in caplog.records] == ["carbonmon.guard"]
+    assert [record.name for record in caplog.records] == ["carbonmon.monitor.guard"]
     words = {
         "it hangs": "did not answer in 0.3 s",
         "it fails": "answers 503 Service Unavailable",
@@ -388,7 +388,7 @@ def test_a_password_in_the_address_is_refused_and_not_repeated():
 def test_opentelemetry_is_imported_only_when_the_exporter_opens():
     program = (
         "import sys\n"
-        "from carbonmon import app, plugins\n"
+        "from carbonmon.service import plugins, single_run\n"
         "for name in ('textfile', 'pushgateway', 'otlp'):\n"
         "    plugins.load('carbonmon.exporters', name)\n"
         "heavy = {'opentelemetry', 'requests', 'google'} & set(sys.modules)\n"

@@ -9,9 +9,9 @@ from itertools import count
 
 import bcrypt
 import pytest
-from carbonmon_exporters.door.limits import Buckets, origin
-from carbonmon_exporters.door.passwords import CPU, FAILURES, Passwords, TooManyAttemptsError
-from carbonmon_exporters.door.terms import Rate
+from carbonmon_exporters.endpoint.limits import Buckets, origin
+from carbonmon_exporters.endpoint.passwords import CPU, FAILURES, Passwords, TooManyAttemptsError
+from carbonmon_exporters.endpoint.terms import Rate
 
 from tests.doors import PASSWORD, hashed
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.model import MAIN_PHASE, OTHER_PHASE
-from carbonmon.phases import MAX_CHANGES, MAX_PHASES, Phases
+from carbonmon.core.model import MAIN_PHASE, OTHER_PHASE
+from carbonmon.core.phases import MAX_CHANGES, MAX_PHASES, Phases
 
 
 def test_a_run_begins_in_main():

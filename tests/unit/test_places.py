@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from carbonmon_exporters.door.places import Places
+from carbonmon_exporters.endpoint.places import Places
 
 
 class Visitors:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.errors import ConfigError
-from carbonmon.plugins import OWN, Group, load
+from carbonmon.core.errors import ConfigError
+from carbonmon.service.plugins import OWN, Group, load
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import trustme
 
-from carbonmon.errors import ConfigError, FetchError
-from carbonmon.pods import ApiServer as Client
-from carbonmon.pods import parse_pod, server_of
-from carbonmon.pods.api import Expired
-from carbonmon.pods.groups import find_pod_group
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.service.kubernetes import ApiServer as Client
+from carbonmon.service.kubernetes import parse_pod, server_of
+from carbonmon.service.kubernetes.api import Expired
+from carbonmon.service.kubernetes.groups import find_pod_group
 from tests import apiserver
 from tests.apiserver import TOKEN, UID, ApiServer, pod
 

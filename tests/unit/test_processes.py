@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.workload import tree
-from carbonmon.workload.proc import Processes, clock_of, parse_stat
-from carbonmon.workload.processes import ProcessTable
+from carbonmon.hardware.workload import tree
+from carbonmon.hardware.workload.proc import Processes, clock_of, parse_stat
+from carbonmon.hardware.workload.processes import ProcessTable
 from tests.kernel import INIT, FakeKernel
 
 PROC = Path("/proc")

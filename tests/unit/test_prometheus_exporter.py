@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 from carbonmon_exporters import docs
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
-from carbonmon_exporters.door.server import MAX_HEAD_BYTES, MetricsServer
-from carbonmon_exporters.families import FAMILIES, PROCESS_FAMILIES
+from carbonmon_exporters.endpoint.server import MAX_HEAD_BYTES, MetricsServer
 from carbonmon_exporters.prometheus import PrometheusExporter
 from carbonmon_exporters.runs import info_labels
 from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.process_collector import ProcessCollector
 
-from carbonmon.errors import CarbonmonError
-from carbonmon.model import Cost, NodeTotal, SensorState, Snapshot
-from carbonmon.ports import ExporterSettings
+from carbonmon.core.errors import CarbonmonError
+from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES
+from carbonmon.core.model import Cost, NodeTotal, SensorState, Snapshot
+from carbonmon.core.ports import ExporterSettings
 from tests.records import (
     HOSTILE_TEXTS,
     UNDECODABLE,

@@ -14,10 +14,10 @@ from carbonmon_exporters.push.pusher import Parcel, Pusher
 from carbonmon_exporters.pushgateway import PASSWORD, USERNAME, PushgatewayExporter, open_exporter
 from prometheus_client.parser import text_string_to_metric_families
 
-from carbonmon.errors import CarbonmonError, ConfigError
-from carbonmon.guard import GuardedExporter
-from carbonmon.model import RunState, Snapshot
-from carbonmon.ports import ExporterSettings
+from carbonmon.core.errors import CarbonmonError, ConfigError
+from carbonmon.core.model import RunState, Snapshot
+from carbonmon.core.ports import ExporterSettings
+from carbonmon.monitor.guard import GuardedExporter
 from tests.receivers import Received, Receiver, eventually
 from tests.records import START_S, gpu, node, run_info, run_state, run_total
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.errors import SensorUnavailable
-from carbonmon.ports import SensorSettings
-from carbonmon.sensors import rapl
-from carbonmon.sensors.rapl.readers import DirectReader
-from carbonmon.sensors.rapl.zones import Zone, discover, mirrors
+from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware.sensors import rapl
+from carbonmon.hardware.sensors.rapl.readers import DirectReader
+from carbonmon.hardware.sensors.rapl.zones import Zone, discover, mirrors
 from tests.harness import Monitor
 from tests.simulator import Constant, Package, Simulator, can_build, can_wrap
 

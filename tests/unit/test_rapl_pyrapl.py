@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from carbonmon.model import Failure, Reading
-from carbonmon.ports import SensorSettings
-from carbonmon.sensors import rapl
-from carbonmon.sensors.rapl.zones import discover
+from carbonmon.core.model import Failure, Reading
+from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware.sensors import rapl
+from carbonmon.hardware.sensors.rapl.zones import discover
 from tests.simulator import Constant, Package, Simulator, can_build, can_wrap
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
@@ -31,7 +31,7 @@ OPEN_AND_READ = """
 import json, logging, sys
 from pathlib import Path
 from carbonmon.ports import SensorSettings
-from carbonmon.sensors import rapl
+from carbonmon.hardware.sensors import rapl
 sensor = rapl.open_sensor(SensorSettings())
 direct = rapl.open_sensor(SensorSettings(sysfs=Path("/sys/../sys")))
 readings = [[reading.energy_uj for reading in one.read(0.0)] for one in (direct, sensor, direct)]

@@ -22,14 +22,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon import journal, runfiles
-from carbonmon.errors import ConfigError
-from carbonmon.files import append_durably, read_file, replace_file
-from carbonmon.model import Snapshot
-from carbonmon.recorder import FINISH_TIMEOUT_S, Recorder
-from carbonmon.recovery import read_checkpoint
-from carbonmon.runfiles import RunFiles, boot_id, is_watched
-from carbonmon.series import read_series
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import append_durably, read_file, replace_file
+from carbonmon.core.model import Snapshot
+from carbonmon.monitor.recorder import FINISH_TIMEOUT_S, Recorder
+from carbonmon.runs import layout, writer
+from carbonmon.runs.reader import read_checkpoint
+from carbonmon.runs.series import read_series
+from carbonmon.runs.writer import RunFiles, boot_id, is_watched
 from tests import records
 from tests.e2e.command import wait_for
 from tests.fuzz.folders import a_snapshot, series_bytes
@@ -114,7 +114,7 @@ def test_the_lock_of_a_killed_monitor_is_free(tmp_path: Path):
 
 
 def test_a_report_that_looks_at_the_lock_does_not_keep_a_monitor_out(tmp_path: Path):
-    with (tmp_path / journal.SERIES_FILE).open("w") as looking:
+    with (tmp_path / layout.SERIES_FILE).open("w") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         threading.Timer(0.08, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
         Run(tmp_path).close()
@@ -122,7 +122,7 @@ def test_a_report_that_looks_at_the_lock_does_not_keep_a_monitor_out(tmp_path: P
 
 @pytest.mark.parametrize("what", ["nothing", "folder", "pipe"])
 def test_a_folder_without_a_series_is_not_watched(tmp_path: Path, what: str):
-    path = tmp_path / journal.SERIES_FILE
+    path = tmp_path / layout.SERIES_FILE
     if what != "nothing":
         path.mkdir() if what == "folder" else os.mkfifo(path)
     assert not is_watched(tmp_path)
@@ -130,7 +130,7 @@ def test_a_folder_without_a_series_is_not_watched(tmp_path: Path, what: str):
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
 def test_a_series_that_is_no_file_is_refused_in_words(tmp_path: Path, make: Callable[[Path], object]):
-    make(tmp_path / journal.SERIES_FILE)
+    make(tmp_path / layout.SERIES_FILE)
     with pytest.raises(ConfigError, match="cannot be written"):
         Run(tmp_path)
 
@@ -138,10 +138,10 @@ def test_a_series_that_is_no_file_is_refused_in_words(tmp_path: Path, make: Call
 def test_closing_ends_the_thread_and_the_lock_also_before_the_run_is_finished(run: Run):
     run.recorder.start()
     run.close()
-    before = (run.folder / journal.CHECKPOINT_FILE).stat().st_mtime_ns
+    before = (run.folder / layout.CHECKPOINT_FILE).stat().st_mtime_ns
     assert not is_watched(run.folder)
     time.sleep(0.05)
-    assert (run.folder / journal.CHECKPOINT_FILE).stat().st_mtime_ns == before
+    assert (run.folder / layout.CHECKPOINT_FILE).stat().st_mtime_ns == before
 
 
 def test_where_no_thread_can_be_started_the_run_ends_as_ever(run: Run, monkeypatch: pytest.MonkeyPatch):
@@ -170,7 +170,7 @@ def test_a_finished_run_has_its_last_snapshot_in_its_files(run: Run):
     assert run.recorder.finish(final(7))
     assert run.saved() == 7
     assert read_series(run.folder)[0][-1]["at_s"] == 420.0
-    assert names(run.folder) == sorted(journal.FILES)
+    assert names(run.folder) == sorted(layout.FILES)
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o640), (0o022, 0o640), (0o077, 0o600)])
@@ -193,7 +193,7 @@ def test_a_command_that_is_not_utf_8_is_written_and_read_back(run: Run):
 
 @pytest.mark.parametrize("torn", [b'{"at_s":17', b'{"schema":"carbonm', b"{"])
 def test_a_line_that_a_crash_tore_stays_alone(tmp_path: Path, torn: bytes):
-    path = tmp_path / journal.SERIES_FILE
+    path = tmp_path / layout.SERIES_FILE
     path.write_bytes(series_bytes(NODE, 2) + torn)
     with closing(Run(tmp_path)) as run:
         run.write(2)
@@ -436,7 +436,7 @@ def test_a_folder_that_was_moved_is_left_alone_and_made_anew(run: Run):
 
 def test_a_series_that_was_removed_alone_is_begun_anew_under_the_lock(run: Run):
     run.write(2)
-    (run.folder / journal.SERIES_FILE).unlink()
+    (run.folder / layout.SERIES_FILE).unlink()
     run.write(3)
     assert [moment["at_s"] for moment in read_series(run.folder)[0]] == [180.0]
     assert is_watched(run.folder)
@@ -485,7 +485,7 @@ def test_what_is_shown_never_steps_back(events: list[str], resumed: bool):
                     watch.write(latest)
                 elif event == "fail":
                     full = OSError(errno.ENOSPC, "No space left on device")
-                    with mock.patch.object(runfiles, "replace_file", side_effect=full), suppress(OSError):
+                    with mock.patch.object(writer, "replace_file", side_effect=full), suppress(OSError):
                         watch.write(latest)
                 else:
                     clock.time_s += {"look": 0.0, "wait": 5.0, "long wait": 100.0}[event]

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from carbonmon import journal
-from carbonmon.checked import LARGEST, JournalError
-from carbonmon.footprint import Overheads
-from carbonmon.ledger import RunAccount
-from carbonmon.model import RunInfo, RunState
-from carbonmon.recovery import read_checkpoint, read_run
-from carbonmon.sampler import Sampler
-from carbonmon.series import read_series
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import RunInfo, RunState
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
+from carbonmon.runs import layout
+from carbonmon.runs.checked import LARGEST, JournalError
+from carbonmon.runs.reader import read_checkpoint, read_run
+from carbonmon.runs.series import read_series
 from tests import records
 from tests.fuzz.folders import a_snapshot, series_bytes, write
 from tests.harness import FakeClock, FixedIntensity
@@ -49,7 +49,7 @@ def test_a_run_comes_back_from_its_files(folder: Path):
     assert read_run(folder)[0] == SNAPSHOT.runs[0].info
 
 
-@pytest.mark.parametrize("name", [journal.RUN_FILE, journal.CHECKPOINT_FILE])
+@pytest.mark.parametrize("name", [layout.RUN_FILE, layout.CHECKPOINT_FILE])
 def test_a_newer_schema_is_an_error_that_says_so(folder: Path, name: str):
     edit(folder / name, lambda document: document.update(schema=f"carbonmon.{name[:-5]}/2"))
     message = refused(folder)
@@ -76,9 +76,9 @@ def test_a_newer_schema_is_an_error_that_says_so(folder: Path, name: str):
     ],
 )
 def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: str):
-    edit(folder / journal.RUN_FILE, change)
+    edit(folder / layout.RUN_FILE, change)
     message = refused(folder)
-    assert message.startswith(str(folder / journal.RUN_FILE))
+    assert message.startswith(str(folder / layout.RUN_FILE))
     assert expected in message
 
 
@@ -120,22 +120,22 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
     ],
 )
 def test_a_mistake_in_a_checkpoint_is_named(folder: Path, change: Edit, expected: str):
-    edit(folder / journal.CHECKPOINT_FILE, change)
+    edit(folder / layout.CHECKPOINT_FILE, change)
     message = refused(folder)
-    assert message.startswith(str(folder / journal.CHECKPOINT_FILE))
+    assert message.startswith(str(folder / layout.CHECKPOINT_FILE))
     assert expected in message
 
 
 def test_files_of_two_runs_are_not_mixed(folder: Path, tmp_path: Path):
     (run,) = SNAPSHOT.runs
     other = SNAPSHOT._replace(runs=(run._replace(info=records.run_info("mine")),))
-    (folder / journal.CHECKPOINT_FILE).write_text(journal.checkpoint_text(other, other.runs[0], ""))
+    (folder / layout.CHECKPOINT_FILE).write_text(layout.checkpoint_text(other, other.runs[0], ""))
     assert "belongs to run 'mine'" in refused(folder)
 
 
 def test_a_deep_value_does_not_make_the_error_itself_fail(folder: Path):
     deep = "[" * 900 + "]" * 900
-    path = folder / journal.CHECKPOINT_FILE
+    path = folder / layout.CHECKPOINT_FILE
     path.write_text(path.read_text().replace('"samples":3600', f'"samples":{deep}'))
     assert "samples cannot be a list" in refused(folder) or "damaged, not JSON" in refused(folder)
 
@@ -163,8 +163,8 @@ def make_old(folder: Path) -> None:
         for _, values in document["devices"]:
             values.pop()
 
-    edit(folder / journal.RUN_FILE, run)
-    edit(folder / journal.CHECKPOINT_FILE, checkpoint)
+    edit(folder / layout.RUN_FILE, run)
+    edit(folder / layout.CHECKPOINT_FILE, checkpoint)
 
 
 def test_a_run_of_an_older_version_is_read_with_what_it_did_not_know_left_open(folder: Path):
@@ -222,7 +222,7 @@ def test_an_older_version_s_run_goes_on_with_its_totals(folder: Path):
 
 def test_an_older_version_s_short_rows_are_no_excuse_for_shorter_ones(folder: Path):
     make_old(folder)
-    edit(folder / journal.CHECKPOINT_FILE, lambda document: document["devices"][1][1].pop())
+    edit(folder / layout.CHECKPOINT_FILE, lambda document: document["devices"][1][1].pop())
     assert "devices[1] must have 16 values, and has 15" in refused(folder)
 
 
@@ -233,11 +233,11 @@ MOMENT = json.loads(series_bytes(SNAPSHOT, 1).splitlines()[1])
 
 def series(folder: Path, *lines: object, end: str = "\n") -> Path:
     texts = [line if isinstance(line, str) else json.dumps(line, separators=(",", ":")) for line in lines]
-    (folder / journal.SERIES_FILE).write_text("\n".join(texts) + end)
+    (folder / layout.SERIES_FILE).write_text("\n".join(texts) + end)
     return folder
 
 
-def header(*ids: str, schema: str = journal.SERIES_SCHEMA) -> dict[str, object]:
+def header(*ids: str, schema: str = layout.SERIES_SCHEMA) -> dict[str, object]:
     return {"schema": schema, "devices": ids}
 
 

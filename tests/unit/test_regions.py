@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from carbonmon.errors import ConfigError
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ports import IntensitySettings
 from carbonmon.grid import fixed, table
 from carbonmon.grid.overheads import pue_for, wue_for
 from carbonmon.grid.regions import nearest, resolve
-from carbonmon.ports import IntensitySettings
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon import rendezvous
-from carbonmon.errors import ConfigError
-from carbonmon.rendezvous import (
+from carbonmon.client import rendezvous
+from carbonmon.client.rendezvous import (
     MAX_PATH_BYTES,
     connect,
     connect_or_start,
@@ -27,6 +26,7 @@ from carbonmon.rendezvous import (
     runtime_folder,
     start_monitor,
 )
+from carbonmon.core.errors import ConfigError
 
 MONITOR = """
 import os, socket, sys
@@ -52,7 +52,7 @@ while True:
 RANK = """
 import functools, os, sys
 from pathlib import Path
-from carbonmon.rendezvous import connect_or_start, start_monitor
+from carbonmon.client.rendezvous import connect_or_start, start_monitor
 path = Path(sys.argv[1])
 start = functools.partial(start_monitor, path, [], os.environ, command=[sys.executable, "-c", sys.argv[2]])
 sys.stdin.readline()

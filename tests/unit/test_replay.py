@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.errors import ConfigError, SensorGone
-from carbonmon.footprint import Overheads
-from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Failure, Reading
-from carbonmon.ports import SensorSettings
-from carbonmon.sampler import Sampler
-from carbonmon.sensors import replay
-from carbonmon.uncertainty import NVML_UNCERTAINTY, RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
+from carbonmon.core.errors import ConfigError, SensorGone
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import Failure, Reading
+from carbonmon.core.ports import SensorSettings
+from carbonmon.core.uncertainty import NVML_UNCERTAINTY, RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
+from carbonmon.hardware.sensors import replay
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
 from tests.harness import INFO, FakeClock, FixedIntensity
 
 GPU = {"id": "GPU-1", "component": "gpu", "name": "A GPU", "max_power_w": 400, "index": 3}

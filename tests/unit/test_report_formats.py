@@ -12,22 +12,22 @@ from typing import Any
 
 import pytest
 import yaml
-from carbonmon_exporters.document import summarize
-from carbonmon_exporters.report.condensing import condensed
-from carbonmon_exporters.report.details import Section, details_text, section_text
-from carbonmon_exporters.report.impact import statement
-from carbonmon_exporters.report.markdown import markdown_text
-from carbonmon_exporters.report.markup import escaped, yaml_number, yaml_text
-from carbonmon_exporters.report.modelcard import model_card_text
-from carbonmon_exporters.report.rows import COLUMNS, csv_text
-from carbonmon_exporters.summary import write_summary
-from carbonmon_exporters.text import table_text
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.cli import report
-from carbonmon.summaries import summary_of
+from carbonmon.runs.report.condensing import condensed
+from carbonmon.runs.report.details import Section, details_text, section_text
+from carbonmon.runs.report.impact import statement
+from carbonmon.runs.report.markdown import markdown_text
+from carbonmon.runs.report.markup import escaped, yaml_number, yaml_text
+from carbonmon.runs.report.modelcard import model_card_text
+from carbonmon.runs.report.rows import COLUMNS, csv_text
+from carbonmon.runs.summaries import summary_of
+from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.file import write_summary
+from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import a_snapshot, invoke, scratch, write
 from tests.fuzz.strategies import damaged_json, examples
 from tests.records import (

@@ -21,20 +21,20 @@ import trustme
 from carbonmon_exporters import births
 from carbonmon_exporters.births import scraper
 from carbonmon_exporters.collector import SnapshotCollector
-from carbonmon_exporters.report.merging import merged
-from carbonmon_exporters.summary import SCHEMA_FILE
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbonmon import tsdb
+from carbonmon.analysis import prometheus
+from carbonmon.analysis.prometheus import scan
+from carbonmon.analysis.prometheus.address import checked_url
+from carbonmon.analysis.prometheus.selectors import host_of, instance_of, of_node, own_labels
+from carbonmon.analysis.prometheus.times import parse_moment
 from carbonmon.cli import report
-from carbonmon.errors import ConfigError, FetchError
-from carbonmon.model import Cost, Intensity, Snapshot
-from carbonmon.tsdb import scan
-from carbonmon.tsdb.address import checked_url
-from carbonmon.tsdb.selectors import host_of, instance_of, of_node, own_labels
-from carbonmon.tsdb.times import parse_moment
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.core.model import Cost, Intensity, Snapshot
+from carbonmon.runs.report.merging import merged
+from carbonmon.runs.summary.file import SCHEMA_FILE
 from tests import gridserver
 from tests.gridserver import FAULTS, SECRET, GridServer, Reply, Request
 from tests.records import (
@@ -265,7 +265,7 @@ class Report(NamedTuple):
     """What `find` makes of the store, as `carbonmon report` adds it up."""
 
     summary: dict[str, Any]
-    found: tsdb.Found
+    found: prometheus.Found
 
     @property
     def total_j(self) -> float:
@@ -278,7 +278,7 @@ class Report(NamedTuple):
 
 
 def ask(server: GridServer, run_id: str = RUN, **options: Any) -> Report:
-    found = tsdb.find(server.url, run_id, environ={}, **options)
+    found = prometheus.find(server.url, run_id, environ={}, **options)
     summary = merged([part.summary for part in found.parts])
     summary["monitor"]["sources"] = [found.source()]
     summary["prometheus"] = found.document()
@@ -700,7 +700,7 @@ def test_every_fault_of_a_server_is_an_error_in_time_that_tells_no_secret(name: 
         server.fault = FAULTS[name][0]
         environ = {"CARBONMON_PROMETHEUS_TOKEN": SECRET}
         with pytest.raises(FetchError) as caught:
-            tsdb.find(server.url, RUN, environ=environ, time_limit_s=0.5)
+            prometheus.find(server.url, RUN, environ=environ, time_limit_s=0.5)
     assert SECRET not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)
 
@@ -715,14 +715,14 @@ def test_nobody_there_is_an_error_and_no_hang():
     with socket.create_server(("127.0.0.1", 0)) as place:
         port = place.getsockname()[1]
     with pytest.raises(FetchError, match=rf"127\.0\.0\.1:{port}: the connection failed: Connection refused"):
-        tsdb.find(f"http://127.0.0.1:{port}", RUN, environ={})
+        prometheus.find(f"http://127.0.0.1:{port}", RUN, environ={})
 
 
 def test_what_prometheus_says_of_an_error_is_shown_on_one_line():
     reply = Reply({"status": "error", "errorType": "bad_data", "error": "line one\nline two \x1b[2J"}, 400)
     with GridServer(lambda request: reply) as server:
         with pytest.raises(FetchError, match=r"line one\?line two \?\[2J \(status 400\)"):
-            tsdb.find(server.url, RUN, environ={})
+            prometheus.find(server.url, RUN, environ={})
 
 
 @pytest.mark.parametrize("clock", ["NaN", "-5", "1e300", "noon"])
@@ -730,7 +730,7 @@ def test_a_server_without_a_clock_is_no_prometheus(clock: str):
     data = {"resultType": "scalar", "result": [1.0, clock]}
     reply = Reply({"status": "success", "data": data, "warnings": 7})
     with GridServer(lambda request: reply) as server, pytest.raises(FetchError, match="no Prometheus API"):
-        tsdb.find(server.url, RUN, environ={})
+        prometheus.find(server.url, RUN, environ={})
 
 
 @pytest.mark.parametrize(
@@ -755,7 +755,7 @@ def test_an_answer_of_another_shape_is_no_prometheus(data: object):
         return Reply({"status": "success", "data": found if is_clock else data})
 
     with GridServer(answer) as server, pytest.raises(FetchError, match="no Prometheus API"):
-        tsdb.find(server.url, RUN, environ={})
+        prometheus.find(server.url, RUN, environ={})
 
 
 def test_a_path_before_the_api_a_login_and_a_tenant_reach_the_server(store: Tsdb):
@@ -766,7 +766,7 @@ def test_a_path_before_the_api_a_login_and_a_tenant_reach_the_server(store: Tsdb
         "CARBONMON_PROMETHEUS_TENANT": "team-a",
     }
     with GridServer(store.answer) as server:
-        found = tsdb.find(f"{server.url}/prometheus/", RUN, environ=environ)
+        found = prometheus.find(f"{server.url}/prometheus/", RUN, environ=environ)
     assert {request.path for request in server.requests} <= {
         "/prometheus/api/v1/query",
         "/prometheus/api/v1/query_range",
@@ -783,9 +783,9 @@ def test_a_refused_login_says_what_to_set_and_shows_nothing_of_it():
     with GridServer() as server:
         server.fault = gridserver.status(401)
         with pytest.raises(FetchError, match=r"asks for a login.*set CARBONMON_PROMETHEUS_TOKEN, or"):
-            tsdb.find(server.url, RUN, environ={})
+            prometheus.find(server.url, RUN, environ={})
         with pytest.raises(FetchError, match="does not accept the login") as caught:
-            tsdb.find(server.url, RUN, environ=environ)
+            prometheus.find(server.url, RUN, environ=environ)
     assert SECRET not in str(caught.value)
 
 
@@ -799,7 +799,7 @@ def test_a_certificate_is_verified_by_the_authority_that_the_environment_names(
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     with GridServer(store.answer, context) as server:
         with pytest.raises(FetchError, match="cannot be verified; name the file of its authority"):
-            tsdb.find(server.url, RUN, environ={})
+            prometheus.find(server.url, RUN, environ={})
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         assert ask(server).total_j == pytest.approx(300 * WATTS)
 
@@ -842,7 +842,7 @@ def test_an_address_is_taken_with_its_path_and_without_what_belongs_to_the_api()
 )
 def test_a_login_that_cannot_be_sent_safely_is_refused(environ: dict[str, str], said: str):
     with pytest.raises(ConfigError, match=said) as caught:
-        tsdb.find(
+        prometheus.find(
             "http://mimir", RUN, environ={f"CARBONMON_PROMETHEUS_{key}": v for key, v in environ.items()}
         )
     assert SECRET not in str(caught.value)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.errors import ConfigError
-from carbonmon.runfolder import create
+from carbonmon.core.errors import ConfigError
+from carbonmon.runs.folders import create
 
 
 def test_the_folder_is_made_with_those_above_it(tmp_path: Path):

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.footprint import Overheads
-from carbonmon.guard import GuardedSensor
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Device, Failure, Reading, SensorState, Spec
-from carbonmon.sampler import Sampler, safe_interval_s
-from carbonmon.uncertainty import TDP_UNCERTAINTY
+from carbonmon.core.footprint import Overheads
+from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
+from carbonmon.core.uncertainty import TDP_UNCERTAINTY
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler, safe_interval_s
 from tests.harness import INFO, FakeClock, FixedIntensity
 
 SPEC = Spec(400.0, TDP_UNCERTAINTY, "test")

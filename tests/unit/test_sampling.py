@@ -10,12 +10,12 @@ from unittest import mock
 
 import pytest
 
-from carbonmon import sampling
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Failure, Followed, GpuClaim, NodeUsage, Reading, Usage
-from carbonmon.monitor import Monitor, Tenancy
-from carbonmon.ports import Roots
-from carbonmon.sampler import Sampler
+from carbonmon.core.model import Failure, Followed, GpuClaim, NodeUsage, Reading, Usage
+from carbonmon.core.ports import Roots
+from carbonmon.monitor import loop
+from carbonmon.monitor.node import Monitor, Tenancy
+from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.sampler import Sampler
 from tests.chaos.inprocess import GPU, PACKAGE, POWER_W, Source, recorder_of, sampler_of
 from tests.harness import INFO, FakeClock
 
@@ -109,7 +109,7 @@ def test_a_run_that_began_while_a_driver_hung_does_not_begin_again_when_it_answe
     monitor = monitor_of(tmp_path, source, sampler, clock)
     tenancy = Tenancy(INFO, tmp_path)
     thread = monitor.sampling(tenancy)
-    with mock.patch.object(sampling, "ANSWER_TIMEOUT_S", 0.01):
+    with mock.patch.object(loop, "ANSWER_TIMEOUT_S", 0.01):
         assert not thread.start()
     monitor.begin(tenancy)
     run = monitor.runs[INFO.id]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.errors import ConfigError
-from carbonmon.selection import (
+from carbonmon.core.errors import ConfigError
+from carbonmon.hardware.gpu_selection import (
     Chosen,
     FoundGpu,
     MigInstance,

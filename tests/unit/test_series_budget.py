@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 
-from carbonmon.model import Snapshot
+from carbonmon.core.model import Snapshot
 from tests.bench.scale import PHASES, node_snapshot
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()

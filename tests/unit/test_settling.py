@@ -11,21 +11,22 @@ from typing import Any
 
 import jsonschema
 import pytest
-from carbonmon_exporters.document import summarize
-from carbonmon_exporters.summary import FILE_NAME, SCHEMA_FILE, write_summary
 from click.testing import CliRunner, Result
 
-from carbonmon import journal, plugins
-from carbonmon.checked import JournalError
+from carbonmon.analysis.settle import Settlement, Stretch, read_stretches
+from carbonmon.analysis.settle import settle as settled
 from carbonmon.cli import settle
-from carbonmon.errors import ConfigError, FetchError
+from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.core.model import JOULES_PER_KWH, Snapshot
+from carbonmon.core.ports import GridSource
+from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid.history import history
-from carbonmon.model import JOULES_PER_KWH, Snapshot
-from carbonmon.ports import GridSource
-from carbonmon.settling import Settlement, Stretch, read_stretches
-from carbonmon.settling import settle as settled
-from carbonmon.summaries import summary_of
-from carbonmon.timeline import Slot, Timeline
+from carbonmon.runs import layout
+from carbonmon.runs.checked import JournalError
+from carbonmon.runs.summaries import summary_of
+from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.file import FILE_NAME, SCHEMA_FILE, write_summary
+from carbonmon.service import plugins
 from tests import gridsources, records
 from tests.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, loader
 
@@ -130,20 +131,20 @@ def write_run(
     first = a_snapshot(0.0)
     devices = [state.device for state in first.devices]
     number = {device.id: place for place, device in enumerate(devices)}
-    lines = [journal.series_header(devices)]
+    lines = [layout.series_header(devices)]
     at_s = 5.0
     while at_s < seconds:
         if not outage_s[0] < at_s < outage_s[1]:
             moment = a_snapshot(at_s, live)
-            lines.append(journal.series_line(moment, moment.runs[0], number))
+            lines.append(layout.series_line(moment, moment.runs[0], number))
         at_s += period_s
     final = a_snapshot(seconds, live, ended=not killed)
     if not killed:
-        lines.append(journal.series_line(final, final.runs[0], number))
+        lines.append(layout.series_line(final, final.runs[0], number))
         write_summary(folder, summarize(final, final.runs[0], "final"))
-    (folder / journal.RUN_FILE).write_text(journal.run_text(final.runs[0].info, devices))
-    (folder / journal.CHECKPOINT_FILE).write_text(journal.checkpoint_text(final, final.runs[0], "a boot"))
-    (folder / journal.SERIES_FILE).write_text("".join(lines))
+    (folder / layout.RUN_FILE).write_text(layout.run_text(final.runs[0].info, devices))
+    (folder / layout.CHECKPOINT_FILE).write_text(layout.checkpoint_text(final, final.runs[0], "a boot"))
+    (folder / layout.SERIES_FILE).write_text("".join(lines))
     return folder
 
 
@@ -235,7 +236,7 @@ def test_of_a_killed_run_the_time_between_the_last_line_and_the_checkpoint_count
 def test_a_torn_or_damaged_line_makes_a_longer_stretch_and_loses_nothing(tmp_path: Path):
     seconds = 2 * HOUR_S
     folder = write_run(tmp_path / "run", seconds)
-    path = folder / journal.SERIES_FILE
+    path = folder / layout.SERIES_FILE
     lines = path.read_text().splitlines(keepends=True)
     lines[30] = lines[30][:40] + "\n"
     lines[31] = '{"at_s": null}\n'
@@ -249,7 +250,7 @@ def test_a_torn_or_damaged_line_makes_a_longer_stretch_and_loses_nothing(tmp_pat
 
 def test_without_any_moment_the_run_is_one_stretch_and_the_remark_says_so(tmp_path: Path):
     folder = write_run(tmp_path / "run", 600.0)
-    path = folder / journal.SERIES_FILE
+    path = folder / layout.SERIES_FILE
     path.write_text(path.read_text().splitlines(keepends=True)[0])
     result, remarks = settle_folder(folder, real(range(2)))
     assert "the series is empty" in remarks[0]
@@ -502,7 +503,7 @@ def test_a_killed_run_gets_a_summary_with_what_is_settled(tmp_path: Path, intens
 
 
 def test_a_run_that_goes_on_is_shown_and_not_written(tmp_path: Path, intensity_file: Path):
-    from carbonmon.runfiles import RunFiles
+    from carbonmon.runs.writer import RunFiles
 
     folder = write_run(tmp_path / "run", 2 * HOUR_S, killed=True)
     watching = RunFiles(folder, "a boot")
@@ -520,7 +521,7 @@ def test_a_run_without_any_energy_is_settled_to_nothing(tmp_path: Path, intensit
     folder.mkdir()
     final = a_snapshot(0.0, ended=True)
     write_summary(folder, summarize(final, final.runs[0], "final"))
-    (folder / journal.SERIES_FILE).write_text(journal.series_header([]))
+    (folder / layout.SERIES_FILE).write_text(layout.series_header([]))
     assert invoke("--intensity-file", intensity_file, folder).exit_code == 0
     found = summary_in(folder)["settled"]
     assert (found["emissions_g"], found["covered_ratio"], found["intensity"]["mean_g_per_kwh"]) == (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from carbonmon import sharing
-from carbonmon.model import GpuClaim, IdlePolicy, Interval, NodeUsage, Usage
-from carbonmon.sharing import EQUAL_NOTE, SM_NOTE, Tally, split_gpu
+from carbonmon.core import attribution
+from carbonmon.core.attribution import EQUAL_NOTE, SM_NOTE, Tally, split_gpu
+from carbonmon.core.model import GpuClaim, IdlePolicy, Interval, NodeUsage, Usage
 
 PROPORTIONAL: dict[str, IdlePolicy] = {"a": "proportional", "b": "proportional"}
 
@@ -17,13 +17,13 @@ def used(
     """The tallies around one second in which the runs a and b used so many CPU seconds."""
     before = Tally(10.0)
     usage = NodeUsage(busy_s, capacity_s, {"a": Usage(a_s, {}), "b": Usage(b_s, {})})
-    return before, sharing.advance(before, usage, 11.0)
+    return before, attribution.advance(before, usage, 11.0)
 
 
 def cpu_ratios(
     before: Tally, after: Tally, policies: dict[str, IdlePolicy] = PROPORTIONAL
 ) -> dict[str, float]:
-    return {run_id: share.ratio for run_id, share in sharing.cpu_shares(before, after, policies).items()}
+    return {run_id: share.ratio for run_id, share in attribution.cpu_shares(before, after, policies).items()}
 
 
 # ---- CPUs and memory ----
@@ -74,19 +74,19 @@ def test_a_run_whose_cpu_time_is_unknown_gets_no_energy_and_the_other_no_more():
 def test_a_run_that_began_after_the_last_settlement_counts_from_its_beginning():
     before = Tally(0.0, 100.0, 400.0, {"a": 50.0})
     usage = NodeUsage(4.0, 4.0, {"a": Usage(1.0, {}), "b": Usage(3.0, {})})
-    assert cpu_ratios(before, sharing.advance(before, usage, 1.0)) == {"a": 0.25, "b": 0.75}
+    assert cpu_ratios(before, attribution.advance(before, usage, 1.0)) == {"a": 0.25, "b": 0.75}
 
 
 def test_a_run_that_began_within_the_time_is_compared_with_what_the_node_used_since_then():
     tallies = [Tally(0.0)]
     for second, runs in ((1.0, {"a": Usage(2.0, {})}), (2.0, {"a": Usage(2.0, {}), "b": Usage(2.0, {})})):
-        tallies.append(sharing.advance(tallies[-1], NodeUsage(4.0, 4.0, runs), second))
+        tallies.append(attribution.advance(tallies[-1], NodeUsage(4.0, 4.0, runs), second))
     assert cpu_ratios(tallies[0], tallies[-1]) == {"a": 0.5, "b": 0.5}
 
 
 def test_a_run_that_has_ended_is_forgotten():
     before = Tally(0.0, 100.0, 400.0, {"a": 50.0, "gone": 30.0}, {}, {"g": {"gone": 5.0}})
-    after = sharing.advance(before, NodeUsage(1.0, 4.0, {"a": Usage(1.0, {})}), 1.0)
+    after = attribution.advance(before, NodeUsage(1.0, 4.0, {"a": Usage(1.0, {})}), 1.0)
     assert set(after.cpu_s) == {"a"}
     assert after.held_s == {"g": {}}
 
@@ -142,15 +142,15 @@ def test_a_gpu_that_a_run_held_for_a_quarter_of_the_time_is_its_own_for_a_quarte
     tally = Tally(0.0)
     holding = NodeUsage(0.0, 1.0, {"a": Usage(0.0, {"g": GpuClaim()})})
     idle = NodeUsage(0.0, 1.0, {"a": Usage(0.0, {})})
-    after = sharing.advance(tally, holding, 1.0)
+    after = attribution.advance(tally, holding, 1.0)
     for second in (2.0, 3.0, 4.0):
-        after = sharing.advance(after, idle, second)
-    assert sharing.gpu_shares(tally, after, "g", PROPORTIONAL)["a"].ratio == pytest.approx(0.25)
+        after = attribution.advance(after, idle, second)
+    assert attribution.gpu_shares(tally, after, "g", PROPORTIONAL)["a"].ratio == pytest.approx(0.25)
 
 
 def test_without_time_between_two_tallies_nobody_has_a_share_of_a_gpu():
-    tally = sharing.advance(Tally(5.0), NodeUsage(0.0, 1.0, {"a": Usage(0.0, {"g": GpuClaim()})}), 5.0)
-    assert sharing.gpu_shares(Tally(5.0), tally, "g", PROPORTIONAL) == {}
+    tally = attribution.advance(Tally(5.0), NodeUsage(0.0, 1.0, {"a": Usage(0.0, {"g": GpuClaim()})}), 5.0)
+    assert attribution.gpu_shares(Tally(5.0), tally, "g", PROPORTIONAL) == {}
 
 
 # ---- the part of an interval ----
@@ -158,7 +158,7 @@ def test_without_time_between_two_tallies_nobody_has_a_share_of_a_gpu():
 
 def test_a_part_of_an_interval_has_its_methods_power_and_all_of_its_seconds():
     whole = Interval("d", 1.0, 3.0, 8.0, 4.0, 2.0, 7.0, 0.5)
-    part = sharing.part(whole, 0.25)
+    part = attribution.part(whole, 0.25)
     assert (part.counter_j, part.power_j, part.tdp_j, part.power_w) == (2.0, 1.0, 0.5, 1.75)
     assert (part.start_s, part.end_s, part.unobserved_s) == (1.0, 3.0, 0.5)
-    assert sharing.part(whole, 1.0) is whole
+    assert attribution.part(whole, 1.0) is whole

@@ -8,13 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.data import PACKAGE, data_file, user_folder
-from carbonmon.errors import ConfigError
-from carbonmon.grid.overheads import pue_for
-from carbonmon.grid.regions import resolve
-from carbonmon.model import Spec, Uncertainty
-from carbonmon.specs import cpu_keys, cpu_spec, dram_spec, gpu_spec, nearest_cpus, nearest_gpus
-from carbonmon.uncertainty import (
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Spec, Uncertainty
+from carbonmon.core.uncertainty import (
     DRAM_ESTIMATE_UNCERTAINTY,
     NVML_UNCERTAINTY,
     RAPL_DRAM_UNCERTAINTY,
@@ -22,6 +18,10 @@ from carbonmon.uncertainty import (
     TDP_UNCERTAINTY,
     combine,
 )
+from carbonmon.data import PACKAGE, data_file, user_folder
+from carbonmon.grid.overheads import pue_for
+from carbonmon.grid.regions import resolve
+from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, dram_spec, gpu_spec, nearest_cpus, nearest_gpus
 
 
 @pytest.fixture(autouse=True)

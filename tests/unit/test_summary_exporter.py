@@ -13,24 +13,23 @@ from typing import Any
 
 import jsonschema
 import pytest
-from carbonmon_exporters.document import rfc3339
-from carbonmon_exporters.summary import (
-    SCHEMA_FILE,
-    MonitorCost,
-    SummaryExporter,
-    describe,
-    describe_run,
-    monitor_cost,
-    open_exporter,
-    summarize,
-    write_summary,
-)
-from carbonmon_exporters.text import duration_text, energy_text, mass_text, percent_text, table_text
+from carbonmon_exporters.summary import SummaryExporter, open_exporter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.model import METHODS, Device, NodeTotal, Rank, RunState, RunTotal, Snapshot, Uncertainty
-from carbonmon.ports import ExporterSettings
+from carbonmon.core.model import METHODS, Device, NodeTotal, Rank, RunState, RunTotal, Snapshot, Uncertainty
+from carbonmon.core.ports import ExporterSettings
+from carbonmon.runs.summary.document import MonitorCost, rfc3339, summarize
+from carbonmon.runs.summary.file import SCHEMA_FILE, monitor_cost, write_summary
+from carbonmon.runs.summary.text import (
+    describe,
+    describe_run,
+    duration_text,
+    energy_text,
+    mass_text,
+    percent_text,
+    table_text,
+)
 from tests.records import (
     HOSTILE_TEXTS,
     START_S,

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from carbonmon import data, tables
+from carbonmon import data
 from carbonmon.cli.data import command
-from carbonmon.data import FORMATS, PACKAGE, Row
+from carbonmon.core.errors import ConfigError
+from carbonmon.data import FORMATS, PACKAGE, Row, editions
 from carbonmon.data.corrections import WHOLE_ROW
 from carbonmon.data.table import Place, Record, TableError, read_table
-from carbonmon.errors import ConfigError
+from carbonmon.grid.default_intensity import world_default
 from carbonmon.grid.regions import resolve
-from carbonmon.grid.standing import world_default
-from carbonmon.specs import gpu_spec
+from carbonmon.hardware.spec_sheets import gpu_spec
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def source(tmp_path: Path) -> Path:
 @functools.cache
 def uncorrected() -> dict[str, bytes]:
     """The package's tables given back what the corrections took."""
-    found = {name: read_table(PACKAGE / name) for name in tables.SOURCES}
+    found = {name: read_table(PACKAGE / name) for name in editions.SOURCES}
     corrections = read_table(PACKAGE / "corrections.csv")
     for correction in reversed(corrections.records):
         row, table = correction.row, found[correction.row["table"]]
@@ -89,19 +89,19 @@ def test_the_sources_with_their_corrections_are_the_packages_tables_to_the_byte(
     source: Path, tmp_path: Path
 ) -> None:
     assert (source / "gpus.csv").read_bytes() != (PACKAGE / "gpus.csv").read_bytes()
-    update = tables.update(source, tmp_path / "into")
-    for name in tables.SOURCES:
+    update = editions.update(source, tmp_path / "into")
+    for name in editions.SOURCES:
         assert (tmp_path / "into" / name).read_bytes() == (PACKAGE / name).read_bytes(), name
     assert update.corrected == len(read_table(PACKAGE / "corrections.csv").records)
     assert update.notes == ()
-    assert {path.name for path in update.written} == set(tables.SOURCES)
+    assert {path.name for path in update.written} == set(editions.SOURCES)
 
 
 def test_an_update_that_brings_nothing_new_writes_nothing(source: Path, tmp_path: Path) -> None:
     into = tmp_path / "into"
-    tables.update(source, into)
+    editions.update(source, into)
     stamps = {path.name: path.stat().st_mtime_ns for path in into.iterdir()}
-    again = tables.update(source, into)
+    again = editions.update(source, into)
     assert again.written == ()
     assert {path.name: path.stat().st_mtime_ns for path in into.iterdir()} == stamps
 
@@ -153,7 +153,7 @@ def test_columns_in_another_order_are_the_same_table(source: Path, tmp_path: Pat
         rows = list(csv.reader(file))
     with (source / "cpus.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(row[::-1] for row in rows)
-    tables.update(source / "cpus.csv", tmp_path / "into")
+    editions.update(source / "cpus.csv", tmp_path / "into")
     assert (tmp_path / "into" / "cpus.csv").read_bytes() == (PACKAGE / "cpus.csv").read_bytes()
 
 
@@ -162,7 +162,7 @@ def test_columns_in_another_order_are_the_same_table(source: Path, tmp_path: Pat
 
 def test_a_source_that_mended_itself_is_left_as_it_is(source: Path, tmp_path: Path) -> None:
     changed(source / "cpus.csv", setting("tdp_w", "125"), having("match_key", "core i7-12700k"))
-    update = tables.update(source, tmp_path / "into")
+    update = editions.update(source, tmp_path / "into")
     assert update.notes == ()
     assert (tmp_path / "into" / "cpus.csv").read_bytes() == (PACKAGE / "cpus.csv").read_bytes()
 
@@ -171,7 +171,7 @@ def test_a_source_that_says_a_third_thing_is_believed_and_the_correction_reporte
     source: Path, tmp_path: Path
 ) -> None:
     changed(source / "cpus.csv", setting("tdp_w", "120"), having("match_key", "core i7-12700k"))
-    update = tables.update(source, tmp_path / "into")
+    update = editions.update(source, tmp_path / "into")
     assert len(update.notes) == 1
     assert "cpus.csv: core i7-12700k: tdp_w is '120' now, neither old nor new" in update.notes[0]
     table = read_table(tmp_path / "into" / "cpus.csv")
@@ -182,7 +182,7 @@ def test_a_correction_of_a_row_that_is_gone_is_reported(source: Path, tmp_path: 
     table = read_table(source / "cpus.csv")
     table.records = [r for r in table.records if r.row["match_key"] != "core i7-1270p"]
     (source / "cpus.csv").write_bytes(table.csv())
-    notes = tables.update(source, tmp_path / "into").notes
+    notes = editions.update(source, tmp_path / "into").notes
     assert notes
     assert all("core i7-1270p is no row of the table any more" in note for note in notes)
 
@@ -235,7 +235,7 @@ def test_what_the_file_has_and_the_table_cannot_take_is_said(owid: Path, tmp_pat
 
 def test_a_country_whose_figure_has_become_possible_is_used_again(owid: Path, tmp_path: Path) -> None:
     assert "is unusable" in resolve("CF").note
-    tables.update(owid, data.user_folder() or tmp_path)
+    editions.update(owid, data.user_folder() or tmp_path)
     assert resolve("CF").intensity.zone == "CF"
     assert resolve("CF").intensity.g_per_kwh == 24.4
     assert resolve("CF").note == ""
@@ -330,7 +330,7 @@ def test_a_table_that_breaks_a_rule_is_refused_with_its_line_and_nothing_is_repl
     changed(source / name, setting(cell, text), having(column, value))
     changed(source / "cpus.csv", setting("tdp_w", "279"), having("match_key", "epyc 7713"))
     with pytest.raises(TableError) as error:
-        tables.update(source, into)
+        editions.update(source, into)
     assert reason in str(error.value)
     assert f"{source / name}, line " in str(error.value) or "cloud_regions.csv, line " in str(error.value)
     assert files(into) == before
@@ -341,7 +341,7 @@ def test_the_line_of_a_fault_is_that_of_the_file(source: Path, tmp_path: Path) -
     lines = (source / "gpus.csv").read_text(encoding="utf-8").splitlines()
     at = next(i for i, line in enumerate(lines, start=1) if ",16500," in line)
     with pytest.raises(TableError) as error:
-        tables.update(source, tmp_path / "into")
+        editions.update(source, tmp_path / "into")
     assert f"gpus.csv, line {at}: tdp_w is '16500'" in str(error.value)
 
 
@@ -357,20 +357,20 @@ def test_a_file_with_a_tables_name_must_be_that_table(tmp_path: Path, text: str,
     path = tmp_path / "carbon_intensity.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(TableError, match=reason):
-        tables.update(path, tmp_path / "into")
+        editions.update(path, tmp_path / "into")
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "gpus.csv"
     path.write_bytes(b"vendor,model\n\xff\xfe,x\n")
     with pytest.raises(TableError, match="not a CSV file in UTF-8"):
-        tables.update(path, tmp_path / "into")
+        editions.update(path, tmp_path / "into")
 
 
 def test_files_of_other_formats_are_left_out_and_named(source: Path, tmp_path: Path) -> None:
     (source / "notes.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     (source / "SOURCES.md").write_text("text", encoding="utf-8")
-    assert tables.update(source, tmp_path / "into").notes == (
+    assert editions.update(source, tmp_path / "into").notes == (
         "notes.csv is of no format that is known here: left out",
     )
 
@@ -382,7 +382,7 @@ def test_a_source_without_any_table_is_refused(tmp_path: Path, content: dict[str
     for name, text in content.items():
         (folder / name).write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match="what can be taken are"):
-        tables.update(folder, tmp_path / "into")
+        editions.update(folder, tmp_path / "into")
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_the_same_table_twice_is_refused(source: Path, tmp_path: Path) -> None:
     (source / "zz.csv").write_bytes((source / "gpus.csv").read_bytes())
     with pytest.raises(ConfigError, match=r"zz\.csv and gpus\.csv are both gpus\.csv"):
-        tables.update(source, tmp_path / "into")
+        editions.update(source, tmp_path / "into")
 
 
 def test_a_damaged_table_of_the_users_own_can_be_replaced(source: Path, home: Path) -> None:
@@ -411,11 +411,11 @@ def test_a_damaged_table_of_the_users_own_can_be_replaced(source: Path, home: Pa
 def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot be written"):
-        tables.update(source, tmp_path / "file" / "into")
+        editions.update(source, tmp_path / "file" / "into")
 
 
 def test_tables_can_be_read_by_everybody(source: Path, tmp_path: Path) -> None:
-    tables.update(source, tmp_path / "into")
+    editions.update(source, tmp_path / "into")
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "into").iterdir()} == {0o644}
 
 

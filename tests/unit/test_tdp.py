@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.errors import ConfigError, SensorUnavailable
-from carbonmon.model import Device, Failure, Reading
-from carbonmon.sensors import tdp
+from carbonmon.core.errors import ConfigError, SensorUnavailable
+from carbonmon.core.model import Device, Failure, Reading
+from carbonmon.hardware.sensors import tdp
 from tests.harness import Monitor
 from tests.recorded import FIELDS, XEON, RecordedMachine, recorded_machine
 from tests.simulator import Constant, Gpu, Package, Simulator, can_build

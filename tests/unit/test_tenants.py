@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
-from carbonmon.devices import DeviceAccount
-from carbonmon.footprint import Overheads, rates
-from carbonmon.ledger import RunAccount
-from carbonmon.model import Device, Followed, Interval, NodeUsage, Usage
-from carbonmon.ports import Roots
-from carbonmon.tenants import MAX_ENDED, UNWRITTEN_S, Tenants
+from carbonmon.core.footprint import Overheads, rates
+from carbonmon.core.model import Device, Followed, Interval, NodeUsage, Usage
+from carbonmon.core.ports import Roots
+from carbonmon.monitor.device_totals import DeviceAccount
+from carbonmon.monitor.run_attribution import MAX_ENDED, UNWRITTEN_S, Tenants
+from carbonmon.monitor.run_totals import RunAccount
 from tests.harness import INFO, INTENSITY
 
 RATES = rates(INTENSITY, Overheads())

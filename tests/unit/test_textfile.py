@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from carbonmon_exporters import families
 from carbonmon_exporters.push.newborns import Newborns
 from carbonmon_exporters.push.rungroup import HOLD_S, LASTING, OF_THE_MOMENT
 from carbonmon_exporters.textfile import TextfileExporter, open_exporter, publish
@@ -17,10 +16,11 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from carbonmon.errors import ConfigError
-from carbonmon.guard import GuardedExporter
-from carbonmon.model import RunState, Snapshot
-from carbonmon.ports import ExporterSettings
+from carbonmon.core import metrics as families
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import RunState, Snapshot
+from carbonmon.core.ports import ExporterSettings
+from carbonmon.monitor.guard import GuardedExporter
 from tests.records import START_S, gpu, node, run_info, run_state, run_total, snapshot
 
 ENERGY = "carbonmon_run_energy_joules_total"

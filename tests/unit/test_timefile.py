@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon import timefile
-from carbonmon.errors import ConfigError
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Intensity
+from carbonmon.core.ports import IntensityProvider, IntensitySettings
+from carbonmon.core.timeline import Slot
+from carbonmon.grid import timefile
 from carbonmon.grid.file import open_provider
-from carbonmon.model import Intensity
-from carbonmon.ports import IntensityProvider, IntensitySettings
-from carbonmon.timefile import read_timefile, read_timeline
-from carbonmon.timeline import Slot
+from carbonmon.grid.timefile import read_timefile, read_timeline
 
 NOON_S = datetime(2026, 11, 21, 12, tzinfo=timezone.utc).timestamp()
 HOUR_S = 3600.0

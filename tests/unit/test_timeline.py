@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from carbonmon.timeline import Slot, Timeline
+from carbonmon.core.timeline import Slot, Timeline
 
 HOUR_S = 3600.0
 DAY = Timeline([Slot(0, HOUR_S, 100), Slot(HOUR_S, 2 * HOUR_S, 200), Slot(3 * HOUR_S, 4 * HOUR_S, 400)])

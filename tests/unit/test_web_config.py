@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from carbonmon_exporters.door.certificates import make_context
-from carbonmon_exporters.door.door import Door
-from carbonmon_exporters.door.terms import Rate, Tls, WebConfig
-from carbonmon_exporters.door.webconfig import read_web_config
+from carbonmon_exporters.endpoint.access import Door
+from carbonmon_exporters.endpoint.certificates import make_context
+from carbonmon_exporters.endpoint.terms import Rate, Tls, WebConfig
+from carbonmon_exporters.endpoint.webconfig import read_web_config
 from carbonmon_exporters.prometheus import open_exporter
 from cryptography.hazmat.primitives import serialization
 
-from carbonmon.errors import ConfigError
-from carbonmon.ports import ExporterSettings
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ports import ExporterSettings
 from tests.doors import Authority, hashed
 
 HASH = hashed()

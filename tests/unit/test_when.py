@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.advice import Advice, advise
+from carbonmon.analysis.best_time import Advice, advise
 from carbonmon.cli import main
-from carbonmon.timeline import Slot, Timeline
+from carbonmon.core.timeline import Slot, Timeline
 from tests import gridproviders
 from tests.gridproviders import NOW_S
 from tests.gridserver import SECRET, GridServer, Reply

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.errors import ConfigError
-from carbonmon.model import Device, Followed, GpuClaim
-from carbonmon.ports import Roots, Workload
-from carbonmon.workload import NodeWorkload, namespaces
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Device, Followed, GpuClaim
+from carbonmon.core.ports import Roots, Workload
+from carbonmon.hardware.workload import NodeWorkload, namespaces
 from tests.simulator import Gpu, Mig, Process, Simulator, can_build
 
 PROC = Path("/proc")
@@ -130,7 +130,7 @@ needs_simulator = pytest.mark.skipif(not can_build(), reason="the simulator need
 def test_gpus_follow_the_processes_of_runs_and_of_cgroups(
     tmp_path: Path, child: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("carbonmon.workload.shows_host_pids", lambda procfs: True)
+    monkeypatch.setattr("carbonmon.hardware.workload.shows_host_pids", lambda procfs: True)
     folder = tmp_path / "fs/cgroup/job"
     folder.mkdir(parents=True)
     (folder / "cpu.stat").write_text("usage_usec 0\n")
@@ -157,7 +157,7 @@ def test_gpus_follow_the_processes_of_runs_and_of_cgroups(
 def test_where_gpu_processes_cannot_be_told_every_run_holds_every_gpu_and_a_note_says_why(
     child: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("carbonmon.workload.shows_host_pids", lambda procfs: False)
+    monkeypatch.setattr("carbonmon.hardware.workload.shows_host_pids", lambda procfs: False)
     with Simulator(gpus=[Gpu(), Gpu()]) as machine:
         machine.preload()
         with closing(NodeWorkload(PROC, SYS, gpu_devices(machine))) as workload:

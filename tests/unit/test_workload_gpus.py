@@ -8,10 +8,10 @@ from contextlib import closing
 import pynvml
 import pytest
 
-from carbonmon.model import Device, GpuClaim
-from carbonmon.workload import holders
-from carbonmon.workload.gpus import GpuProcesses, list_gpus
-from carbonmon.workload.holders import GpuHolders
+from carbonmon.core.model import Device, GpuClaim
+from carbonmon.hardware.workload import holders
+from carbonmon.hardware.workload.gpus import GpuProcesses, list_gpus
+from carbonmon.hardware.workload.holders import GpuHolders
 from tests.simulator import Gpu, Mig, Process, Simulator, can_build
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 
 from prometheus_client.core import Metric
 
-from carbonmon.model import Snapshot
+from carbonmon.core.model import Snapshot
 
 Key = tuple[str, ...]
 

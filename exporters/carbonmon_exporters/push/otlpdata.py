@@ -27,11 +27,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client.core import Metric as Shown
 from prometheus_client.samples import Sample
 
-from carbonmon.model import Component, Snapshot
-from carbonmon_exporters import families as f
+from carbonmon.core import metrics as f
+from carbonmon.core.model import Component, Snapshot
+from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.collector import SnapshotCollector
 from carbonmon_exporters.push.otlpnames import otlp_name
-from carbonmon_exporters.strings import encodable
 
 NS_PER_S = 1_000_000_000
 
@@ -42,7 +42,7 @@ OF_RUNS_TOO = (f.UNCERTAINTY, f.PUE, f.GRID_INTENSITY, f.DEVICE_INFO)
 """What is the node's, and a run's figures are joined with it by their instance: so it is told of each run as
 well, as in a file."""
 
-_FAMILIES = {family.empty().name: family for family in f.FAMILIES}
+_FAMILIES = {family.family_name: family for family in f.FAMILIES}
 
 
 class Origin:

@@ -14,8 +14,8 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
-from carbonmon.errors import CarbonmonError
-from carbonmon_exporters.strings import one_line
+from carbonmon.core.errors import CarbonmonError
+from carbonmon.runs.summary.strings import one_line
 
 _log = logging.getLogger(__name__)
 

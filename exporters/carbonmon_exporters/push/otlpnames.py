@@ -6,7 +6,7 @@ Prometheus and Mimir make the names of a scrape out of these again (`carbonmon.r
 
 from __future__ import annotations
 
-from carbonmon_exporters import families as f
+from carbonmon.core import metrics as f
 
 UNITS = (
     ("_grams_per_kilowatt_hour", "g/kWh"),

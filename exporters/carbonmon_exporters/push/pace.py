@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from carbonmon.model import Snapshot
+from carbonmon.core.model import Snapshot
 
 PERIOD_S = 15.0
 SLACK_S = 0.5

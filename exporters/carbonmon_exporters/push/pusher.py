@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from carbonmon.errors import CarbonmonError, ConfigError
-from carbonmon.model import Snapshot
+from carbonmon.core.errors import CarbonmonError, ConfigError
+from carbonmon.core.model import Snapshot
 
 _log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from carbonmon.model import RunState, Snapshot
-from carbonmon_exporters import families as f
+from carbonmon.core import metrics as f
+from carbonmon.core.model import RunState, Snapshot
+from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.collector import SnapshotCollector
 from carbonmon_exporters.push.newborns import Key, Newborns
-from carbonmon_exporters.strings import encodable
 
 HOLD_S = 60.0
 """How long a new counter series is shown at 0: as long as the time between two scrapes may be."""
@@ -42,8 +42,8 @@ LASTING = (
     f.BUILD_INFO,
 )
 
-_LASTING_NAMES = frozenset(family.empty().name for family in LASTING)
-_NAMES = _LASTING_NAMES | {family.empty().name for family in OF_THE_MOMENT}
+_LASTING_NAMES = frozenset(family.family_name for family in LASTING)
+_NAMES = _LASTING_NAMES | {family.family_name for family in OF_THE_MOMENT}
 
 
 class Group(Collector):

@@ -1,0 +1,1 @@
+"""Beforehand and afterwards; nothing of it runs beside a job."""

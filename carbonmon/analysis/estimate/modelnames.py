@@ -1,0 +1,165 @@
+"""Which model of the spec-sheet tables a user's words mean: leniently read, never guessed.
+
+A GPU is found by the name that NVML reports, by the table's own name, or by a short name if the models
+that it may mean draw the same. Whatever asks raises ConfigError for a table that cannot be used.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Spec
+from carbonmon.data import Row, rows, using
+from carbonmon.hardware.spec_sheets import (
+    cpu_keys,
+    cpu_spec,
+    gpu_spec,
+    is_known_cpu,
+    nearest_cpus,
+    nearest_gpus,
+)
+
+_GPUS = "gpus.csv"
+_CPUS = "cpus.csv"
+_NVML_NAMES = "nvml_names.csv"
+
+_BRANDS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE", "TESLA", "GEFORCE", "RADEON", "INSTINCT"))
+_FORM_OR_SIZE = re.compile(r"SXM\d?|PCIE|\d+GB")
+"""Words that many models share, so that they name none by themselves."""
+_MIG = re.compile(r"\bMIG\b")
+_UNSPECIFIED = "(unspecified)"
+"""What the table calls the row of a bare name."""
+_MOST_CHOICES = 8
+
+
+class Model(NamedTuple):
+    """A model as it is called in the output, and the power of one device with its source."""
+
+    name: str
+    spec: Spec
+
+
+def gpu_model(name: str, place: str) -> Model:
+    """The GPU that the words mean; raises ConfigError that begins with `place` and lists the choices."""
+    if _MIG.search(name):
+        raise ConfigError(
+            f"{place}: {name!r:.80} is a slice of a GPU: give the GPU, with the utilisation of all of it"
+        )
+    found = gpu_rows(name)
+    known = [row for row in found if row["tdp_w"]]
+    if found and not known:
+        raise ConfigError(
+            f"{place}: the TDP of {found[0]['model']} was never published: {_give('gpu', place)}"
+        )
+    if len({float(row["tdp_w"]) for row in known}) > 1:
+        choices = [f"{row['model']} ({float(row['tdp_w']):g} W)" for row in known]
+        more = len(choices) - _MOST_CHOICES
+        listed = ", ".join(choices[:_MOST_CHOICES]) + (f" and {more} more" if more > 0 else "")
+        raise ConfigError(f"{place}: {name!r:.80} may mean {listed}: name one, or {_give('gpu', place)}")
+    spec = gpu_spec(known[0]["model"]) if known else None
+    if spec is None:
+        raise _unknown(place, name, "gpu", _alike_gpus(name) or nearest_gpus(name, _MOST_CHOICES))
+    if len(known) == 1:
+        return Model(known[0]["model"], spec)
+    models = " or ".join(row["model"] for row in known[:_MOST_CHOICES])
+    return Model(name, spec._replace(source=f"{models}: TDP {spec.tdp_w:g} W ({known[0]['source']})"))
+
+
+def cpu_model(name: str, place: str) -> Model:
+    """The CPU that the words mean, one package of it; raises ConfigError with the nearest of the table."""
+    if not is_known_cpu(name):
+        raise _unknown(place, name, "cpu", _alike_cpus(name) or nearest_cpus(name, _MOST_CHOICES))
+    return Model(name, cpu_spec(name, visible_threads=1, physical_cores=1, virtual=False))
+
+
+def same_gpu(name: str, other: str) -> bool:
+    """Whether two names may mean the same GPU."""
+    models, others = ({row["model"] for row in gpu_rows(text)} for text in (name, other))
+    return bool(models & others) or name.casefold() == other.casefold()
+
+
+def same_cpu(name: str, other: str) -> bool:
+    """Whether two names mean the same CPU."""
+    return bool({*cpu_keys(name)} & {*cpu_keys(other)}) or name.casefold() == other.casefold()
+
+
+def gpu_rows(name: str) -> list[Row]:
+    """The rows of the table that a GPU's name may mean: one, or several for a short name."""
+    wanted = _words(name)
+    if not wanted:
+        return []
+    with using(_GPUS):
+        table = list(rows(_GPUS))
+        model = _nvml_model(name)
+        exact = [row for row in table if row["model"] == model or _words(row["model"]) == wanted]
+        if exact:
+            return exact[:1]
+        short = [row for row in table if row["tdp_w"] and _is_short_for(wanted, row)]
+        if short:
+            return short
+        return [row for row in table if _fits(row["name_regex"], name)][:1]
+
+
+def _words(name: str) -> frozenset[str]:
+    """The words of a model's name without brands and remarks: V100, SXM2, 16GB."""
+    plain = re.sub(r"\(.*?\)", " ", name.upper()).replace(" GB", "GB")
+    return frozenset(word for word in re.split(r"[\s_/-]+", plain) if word and word not in _BRANDS)
+
+
+def _telling(words: frozenset[str]) -> frozenset[str]:
+    """Those that name a model, or a few: they have a digit and are no form factor or size of memory."""
+    return frozenset(w for w in words if re.search(r"\d", w) and not _FORM_OR_SIZE.fullmatch(w))
+
+
+def _is_short_for(wanted: frozenset[str], row: Row) -> bool:
+    """Whether each wanted word is one of the model's, or its memory; SXM stands for all its generations."""
+    words = _words(row["model"])
+    if not _telling(wanted) or words == wanted or _UNSPECIFIED in row["model"]:
+        return False
+    known = {*words, f"{row['memory_gb']}GB", *("SXM" for word in words if word.startswith("SXM"))}
+    return wanted <= known
+
+
+def _nvml_model(name: str) -> str:
+    """The model of a name that NVML is known to report, with or without the vendor; "" for no such name."""
+    plain = " ".join(name.casefold().split())
+    names = (plain, f"nvidia {plain}")
+    return next((row["model"] for row in rows(_NVML_NAMES) if row["name"].casefold() in names), "")
+
+
+def _fits(expression: str, name: str) -> bool:
+    """Whether the whole name, but for its brands, fits: a longer name may be that of another board."""
+    plain = " ".join(name.split())
+    hit = re.search(expression, plain)
+    return hit is not None and not _words(plain[: hit.start()])
+
+
+def _alike_gpus(name: str) -> tuple[str, ...]:
+    """The models that have a telling word of the name, for an error message."""
+    telling = _telling(_words(name))
+    with using(_GPUS):
+        found = [row["model"] for row in rows(_GPUS) if row["tdp_w"] and telling & _words(row["model"])]
+    return tuple(found[:_MOST_CHOICES])
+
+
+def _alike_cpus(name: str) -> tuple[str, ...]:
+    """The same for CPUs: the models that have all words with a digit."""
+    telling = {word for word in re.split(r"[\s-]+", name.lower()) if re.search(r"\d", word)}
+    with using(_CPUS):
+        found = [row["name"] for row in rows(_CPUS) if telling <= {*re.split(r"[\s-]+", row["match_key"])}]
+    return tuple(re.sub("[®™]", "", name) for name in found[:_MOST_CHOICES]) if telling else ()
+
+
+def _unknown(place: str, name: str, kind: str, near: tuple[str, ...]) -> ConfigError:
+    nearest = f"; the nearest are {', '.join(near)}" if near else ""
+    return ConfigError(
+        f"{place}: the table has no {kind.upper()} {name!r:.80}{nearest}: "
+        f"name a model in full, or {_give(kind, place)}"
+    )
+
+
+def _give(kind: str, place: str) -> str:
+    """How to do without the table, on the command line or in a file."""
+    return f"give its power: {f'--{kind}-tdp W' if place.startswith('--') else f'{kind}-tdp = W'}"

@@ -1,0 +1,272 @@
+"""HTTP for the API of Prometheus, and of what speaks as it does: Mimir, Thanos, VictoriaMetrics.
+
+The standard library alone. Every request ends within a time and a size, whatever the server does. Redirects
+are not followed: passwords travel in headers. No text of an error holds anything of a request but its host.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import queue
+import ssl
+import threading
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode, urlsplit
+
+from carbonmon.analysis.prometheus.address import PASSWORD, TOKEN, USERNAME, checked_url, login
+from carbonmon.analysis.prometheus.selectors import is_loopback
+from carbonmon.core.errors import FetchError
+from carbonmon.runs.summary.strings import one_line
+from carbonmon.version import __version__
+
+TIME_LIMIT_S = 130.0
+"""Prometheus itself gives a query up after two minutes (`--query.timeout`)."""
+LIMIT_BYTES = 64 << 20
+"""Of an answer, unpacked."""
+
+_PIECE_BYTES = 1 << 16
+_LONGEST_SAID = 200
+_LATEST_S = 1e11
+_TOO_MUCH = frozenset((413, 422, 503, 504))
+"""What servers say to a query over too many samples, or one that takes too long; 422 also to other faults."""
+
+Labels = Mapping[str, str]
+
+
+class TooMuch(FetchError):
+    """The server or we ourselves find that an answer would be too large: ask for less at a time."""
+
+
+class Series(NamedTuple):
+    """One series of an answer: its labels, and its samples: Unix times in s and values, NaN among them."""
+
+    labels: Labels
+    times_s: list[float]
+    values: list[float]
+
+
+class Api:
+    """Asks one server; `notes` are what it said beside its answers, for instance that one is partial."""
+
+    def __init__(
+        self,
+        url: str,
+        environ: Mapping[str, str],
+        time_limit_s: float = TIME_LIMIT_S,
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> None:
+        """Raises ConfigError for a URL that is none, and for a login that cannot be sent safely."""
+        self._base, self.host = checked_url(url)
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"carbonmon/{__version__}",
+            **login(environ, self._base),
+        }
+        self._has_login = "Authorization" in self._headers
+        words = (self._headers.get("Authorization", "").partition(" ")[2], environ.get(PASSWORD))
+        self._secrets = [word for word in words if word]
+        self._time_limit_s = time_limit_s
+        self._limit_bytes = limit_bytes
+        self._opener = _opener(self._base)
+        self.notes: dict[str, None] = {}
+
+    def now_s(self) -> float:
+        """The server's clock: ours may be wrong. Also the cheapest question, so the first one."""
+        data = self._ask("query", {"query": "time()"})
+        try:
+            result = data["result"]
+            # VictoriaMetrics has no scalars: it answers with a vector of one.
+            now_s = float(result[0]["value"][1] if data["resultType"] == "vector" else result[1])
+        except (LookupError, TypeError, ValueError):
+            raise self._garbage() from None
+        if not 0.0 < now_s < _LATEST_S:
+            raise self._garbage()
+        return now_s
+
+    def at(self, query: str, at_s: float) -> list[Series]:
+        """An instant query: the raw samples of a range selector, or one sample of each series."""
+        return self._series(self._ask("query", {"query": query, "time": f"{at_s:.3f}"}))
+
+    def over(self, query: str, start_s: float, end_s: float, step_s: float) -> list[Series]:
+        """A query at each step of a time. Some servers shift the steps: look at the times of the answer."""
+        words = {"start": f"{start_s:.3f}", "end": f"{end_s:.3f}", "step": f"{step_s:.3f}"}
+        return self._series(self._ask("query_range", {"query": query, **words}))
+
+    def values(self, label: str, selector: str, start_s: float, end_s: float) -> list[str]:
+        """The values of a label in the series of a selector."""
+        words = {"match[]": selector, "start": f"{start_s:.3f}", "end": f"{end_s:.3f}"}
+        found = self._ask(f"label/{quote(label, safe='')}/values", words)
+        if not isinstance(found, list):
+            raise self._garbage()
+        return [value for value in found if isinstance(value, str)]
+
+    def _ask(self, what: str, words: Mapping[str, str]) -> Any:
+        url = f"{self._base}/api/v1/{what}?{urlencode(words)}"
+        request = urllib.request.Request(url, headers=self._headers)
+        answer = _within(self._time_limit_s, self.host, lambda: self._fetch(request))
+        try:
+            found = json.loads(answer)
+        except (ValueError, RecursionError):
+            raise self._garbage() from None
+        if not isinstance(found, dict) or found.get("status") != "success" or "data" not in found:
+            said = found.get("error") if isinstance(found, dict) else None
+            raise FetchError("error", f"{self.host}: {self._plain(said)}") if said else self._garbage()
+        warnings = found.get("warnings")
+        for warning in warnings if isinstance(warnings, list) else ():
+            self.notes[f"it warns: {self._plain(warning)}"] = None
+        if found.get("isPartial"):
+            self.notes["it says that its answer is partial"] = None
+        return found["data"]
+
+    def _fetch(self, request: urllib.request.Request) -> bytes:
+        deadline_s = time.monotonic() + self._time_limit_s
+        try:
+            with self._opener.open(request, timeout=self._time_limit_s) as response:
+                return self._body(response, deadline_s)
+        except HTTPError as error:
+            with error:
+                raise self._refusal(error, deadline_s) from None
+        except URLError as error:
+            raise _failure(self.host, error.reason, self._time_limit_s) from None
+        # A UnicodeError is what a host gets that no name server can be asked for.
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            raise _failure(self.host, error, self._time_limit_s) from None
+
+    def _body(self, response: Any, deadline_s: float) -> bytes:
+        encoding = (response.headers.get("Content-Encoding") or "identity").strip().lower()
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
+        body = bytearray()
+        while piece := response.read1(_PIECE_BYTES):
+            if unpacker is not None:
+                try:
+                    piece = unpacker.decompress(piece, self._limit_bytes + 1 - len(body))
+                except zlib.error:
+                    raise self._garbage() from None
+            body += piece
+            if len(body) > self._limit_bytes:
+                size = f"{self._limit_bytes >> 20} MiB"
+                raise TooMuch("too_large", f"{self.host}: the answer is longer than {size}")
+            if time.monotonic() > deadline_s:
+                raise TimeoutError
+        return bytes(body)
+
+    def _refusal(self, error: HTTPError, deadline_s: float) -> FetchError:
+        code, host = error.code, self.host
+        if code in (401, 403):
+            have = "does not accept the login" if self._has_login else "asks for a login"
+            hint = f"set {TOKEN}, or {USERNAME} and {PASSWORD}, in the environment"
+            return FetchError(f"http_{code}", f"{host}: it {have} (status {code}); {hint}")
+        if 300 <= code < 400:
+            where = _place(error.headers.get("Location") or "")
+            hint = f" to {self._plain(where)}: give that address" if where else ", which is not followed"
+            return FetchError("redirect", f"{host}: it redirects{hint}")
+        try:
+            said = json.loads(self._body(error, deadline_s))["error"]
+        except (ValueError, LookupError, TypeError, RecursionError, OSError, http.client.HTTPException):
+            said = None
+        except FetchError:
+            said = None
+        if code == 404 and said is None:
+            return FetchError("http_404", f"{host}: {_NO_API}")
+        text = f"status {code}" if said is None else f"{self._plain(said)} (status {code})"
+        kind = TooMuch if code in _TOO_MUCH else FetchError
+        return kind(f"http_{code}", f"{host}: {text}")
+
+    def _series(self, data: Any) -> list[Series]:
+        try:
+            return [_one_series(entry) for entry in data["result"]]
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise self._garbage() from None
+
+    def _plain(self, text: Any) -> str:
+        """What the server says, on one line; it may repeat what it was asked with."""
+        plain = str(text)
+        for secret in self._secrets:
+            plain = plain.replace(secret, "…")
+        return one_line(plain, _LONGEST_SAID)
+
+    def _garbage(self) -> FetchError:
+        return FetchError("garbage", f"{self.host}: {_NO_API}")
+
+
+_NO_API = (
+    "that is no Prometheus API; give the address before /api/v1, for instance http://prometheus:9090, "
+    "https://mimir/prometheus, http://victoriametrics:8428"
+)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def http_error_302(self, *args: Any) -> None:
+        """None makes the answer an HTTPError."""
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302  # type: ignore[assignment]
+
+
+def _opener(base: str) -> urllib.request.OpenerDirector:
+    """Through the environment's proxy, if it names one, but for this machine itself."""
+    handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+    if is_loopback(urlsplit(base).hostname or ""):
+        handlers.append(urllib.request.ProxyHandler({}))
+    if base.startswith("https:"):
+        # The certificates are the system's, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
+        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
+    return urllib.request.build_opener(*handlers)
+
+
+def _within(limit_s: float, host: str, fetch: Callable[[], bytes]) -> bytes:
+    """What `fetch` gives, in a thread: sockets count their time anew with each byte, resolvers not at all."""
+    found: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            found.put(fetch())
+        except Exception as error:  # noqa: BLE001  # raised again by who waits
+            found.put(error)
+
+    threading.Thread(target=work, name="carbonmon-prometheus", daemon=True).start()
+    try:
+        answer = found.get(timeout=limit_s)
+    except queue.Empty:
+        raise _failure(host, TimeoutError(), limit_s) from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _failure(host: str, error: Any, limit_s: float) -> FetchError:
+    """What went wrong on the way; the library's own texts may hold URLs."""
+    if isinstance(error, TimeoutError):
+        return FetchError("timeout", f"{host}: no answer within {limit_s:g} s")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = "name the file of its authority in SSL_CERT_FILE"
+        return FetchError("tls", f"{host}: its certificate cannot be verified; {hint}")
+    if isinstance(error, ssl.SSLError):
+        return FetchError("tls", f"{host}: no secure connection; is it https?")
+    reason = (error.strerror if isinstance(error, OSError) else None) or "it broke off"
+    return FetchError("connect", f"{host}: the connection failed: {one_line(reason, _LONGEST_SAID)}")
+
+
+def _one_series(entry: Any) -> Series:
+    """Raises a LookupError, TypeError, ValueError or AttributeError for what is none."""
+    labels = {str(name): str(value) for name, value in entry["metric"].items()}
+    pairs = entry["values"] if "values" in entry else [entry["value"]]
+    times_s = [float(pair[0]) for pair in pairs]
+    if not all(0.0 <= at_s < _LATEST_S for at_s in times_s):
+        raise ValueError("a time is none")
+    return Series(labels, times_s, [float(pair[1]) for pair in pairs])
+
+
+def _place(url: str) -> str:
+    """Scheme and host of a URL; "" for what is none, or no other server's."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.hostname else ""
+    except ValueError:
+        return ""

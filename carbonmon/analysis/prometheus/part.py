@@ -1,0 +1,61 @@
+"""The summary of one count, in the shape of summary.json; what the metrics do not tell is null."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from carbonmon.analysis.prometheus.records import Count, snapshot
+from carbonmon.core import metrics as f
+from carbonmon.core.model import IDLE_POLICIES, Component
+from carbonmon.runs.summary.document import summarize
+
+State = Literal["running", "final", "recovered"]
+
+_ROUNDING = 1e-3
+"""Sums of a run and of its node are sums of their own."""
+
+
+def summary(count: Count, state: State) -> dict[str, Any]:
+    """The document; raises ConfigError for labels that this version of carbonmon does not know."""
+    node = snapshot(count)
+    (run,) = node.runs
+    document = summarize(node, run, state)
+    document["run"].pop("ranks")
+    if count.totals.info(f.RUN_INFO).get("idle_policy") not in IDLE_POLICIES:
+        document["run"].pop("idle_policy")
+    energy, carbon = document["energy"], document["carbon"]
+    energy["recovered_j"] = None
+    document["monitor"]["samples"] = None
+    energy["node"] = _node(count, energy["total_j"], carbon["emissions_g"])
+    counted = {labels.get("device") for labels, _ in count.totals.of(f.ANOMALIES)}
+    for device in energy["devices"]:
+        device["name"] = device["name"] or None
+        device["share_ratio"] = None
+        if device["id"] not in counted:
+            device["anomalies"] = None
+    if not count.charged:
+        carbon["intensity"]["mean_g_per_kwh"] = carbon["intensity"]["mean_g_per_kwh"] or None
+    if not count.charged or not all(part.has_range for part in count.charged if part.emissions_ratio):
+        carbon["low_g"] = carbon["high_g"] = None
+    for cost in document["costs"]:
+        cost["priced_ratio"] = None
+    return document
+
+
+def _node(count: Count, run_j: float, grams: float) -> dict[str, Any] | None:
+    """What the node drew meanwhile; its emissions are reckoned with the mean intensity of the run."""
+    drawn = {labels.get("component", ""): value for labels, value in count.totals.of(f.RUN_NODE_ENERGY)}
+    total_j = sum(drawn.values())
+    if not drawn or not run_j:
+        return None
+    return {
+        "total_j": total_j,
+        "emissions_g": total_j / run_j * grams,
+        "measured_ratio": None,
+        "share_ratio": min(1.0, run_j / total_j) if run_j <= total_j * (1 + _ROUNDING) else None,
+        "components": {
+            component: {"energy_j": drawn[component], "measured_ratio": None}
+            for component in get_args(Component)
+            if component in drawn
+        },
+    }

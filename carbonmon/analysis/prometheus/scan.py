@@ -1,0 +1,176 @@
+"""When Prometheus saw a run: by whom, from when to when, and where holes are.
+
+The start of a run, `carbonmon_run_start_time_seconds`, tells totals apart: a monitor that goes on with a run
+after a restart shows the old start, one that begins again from zero a new one. So this one series of each
+target is read sample by sample, in pieces of time that keep answers small, and nothing of it is kept but
+where it goes on and where it does not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from math import ceil, inf
+from statistics import median
+
+from carbonmon.analysis.prometheus.client import Api, TooMuch
+from carbonmon.analysis.prometheus.selectors import Target, of_run, span, target_of
+from carbonmon.core.metrics import RUN_START
+
+_log = logging.getLogger(__name__)
+
+MOST_SAMPLES = 250_000
+"""Of one answer: about 10 MB."""
+LOOKS = 120
+"""So many equal parts of the whole time are looked at for any sample at all."""
+HOLE_INTERVALS = 3.0
+"""A hole is longer than so many scrape intervals."""
+TAIL = 10
+"""So many of the last scrapes are remembered."""
+
+_SAME_START_S = 1e-3
+"""Of one target: databases may round, and nobody starts a run twice within a millisecond."""
+_SHORTEST_S = 1.0
+_LATEST_S = 1e11
+_SAFE_DELTAS = 8
+"""From so many differences of times on, their median is the interval."""
+
+
+@dataclass
+class Stretch:
+    """The scrapes of one target that showed one start of the run; times are Unix times in s.
+
+    `spans` are without holes, `tail_s` are the last scrapes. `interval_s` is None before it is known.
+    """
+
+    target: Target
+    start_s: float
+    scrapes: int = 0
+    interval_s: float | None = None
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    tail_s: deque[float] = field(default_factory=lambda: deque(maxlen=TAIL))
+
+    @property
+    def first_s(self) -> float:
+        return self.spans[0][0]
+
+    @property
+    def last_s(self) -> float:
+        return self.spans[-1][1]
+
+    def add(self, times_s: Sequence[float]) -> None:
+        """Scrapes in order, all after those before."""
+        known = [self.last_s] if self.spans else []
+        points = [*known, *times_s]
+        deltas = [later - earlier for earlier, later in pairwise(points)]
+        if len(deltas) >= _SAFE_DELTAS:
+            self.interval_s = median(deltas)
+        elif len(deltas) > 1 and self.interval_s is None:
+            self.interval_s = min(deltas)
+        if not self.spans:
+            self.spans.append((points[0], points[0]))
+        longest_s = inf if self.interval_s is None else HOLE_INTERVALS * self.interval_s
+        for earlier, later in pairwise(points):
+            if later - earlier > longest_s:
+                self.spans.append((later, later))
+            else:
+                self.spans[-1] = self.spans[-1][0], later
+        self.scrapes += len(times_s)
+        self.tail_s.extend(times_s)
+
+
+def stretches(api: Api, run_id: str, since_s: float, until_s: float) -> list[Stretch]:
+    """What each target showed of a run between two Unix times, in order of appearance.
+
+    Raises FetchError where the server does not answer.
+    """
+    found: dict[Target, list[Stretch]] = {}
+    seen_s: dict[Target, float] = {}
+    starts = of_run(RUN_START.name, run_id)
+    for begin_s, end_s, parts in _pieces(api, starts, since_s, until_s):
+        step_s = (end_s - begin_s) / parts
+        for part in range(parts):
+            _read(api, starts, begin_s + part * step_s, begin_s + (part + 1) * step_s, found, seen_s)
+    return [stretch for of_target in found.values() for stretch in of_target]
+
+
+def _pieces(api: Api, starts: str, since_s: float, until_s: float) -> Iterator[tuple[float, float, int]]:
+    """(begin, end, into how many parts to cut it) of the times in which there are samples."""
+    step_s = max(_SHORTEST_S, ceil((until_s - since_s) / LOOKS))
+    query = f"sum(count_over_time({starts}[{span(step_s)}]))"
+    counts = {
+        at_s: value
+        for series in api.over(query, since_s + step_s, until_s, step_s)
+        for at_s, value in zip(series.times_s, series.values, strict=True)
+    }
+    full = {at_s: count for at_s, count in counts.items() if count > 0}
+    # The last step may end before the end of the time, and some servers shift all steps.
+    full.setdefault(until_s, max(full.values(), default=1.0))
+    done_s = since_s
+    for at_s, count in sorted(full.items()):
+        begin_s, end_s = max(done_s, at_s - step_s), min(at_s, until_s)
+        if end_s > begin_s:
+            yield begin_s, end_s, max(1, ceil(count / MOST_SAMPLES))
+            done_s = end_s
+
+
+def _read(
+    api: Api,
+    starts: str,
+    begin_s: float,
+    end_s: float,
+    found: dict[Target, list[Stretch]],
+    seen_s: dict[Target, float],
+) -> None:
+    """Add the samples of a time; where there are too many for the server, half of it after half."""
+    try:
+        # Older versions of Prometheus take both ends of a range, newer ones the later one alone.
+        answer = api.at(f"{starts}[{span(end_s - begin_s)}]", end_s)
+    except TooMuch:
+        if end_s - begin_s < 2 * _SHORTEST_S:
+            raise
+        middle_s = (begin_s + end_s) / 2
+        _read(api, starts, begin_s, middle_s, found, seen_s)
+        _read(api, starts, middle_s, end_s, found, seen_s)
+        return
+    _log.info("read %d series up to %.0f", len(answer), end_s)
+    for series in answer:
+        target = target_of(series.labels)
+        after_s = seen_s.get(target, 0.0)
+        samples = (
+            (at_s, value) for at_s, value in zip(series.times_s, series.values, strict=True) if at_s > after_s
+        )
+        of_target = found.setdefault(target, [])
+        for start_s, group in groupby(samples, key=lambda sample: sample[1]):
+            if 0.0 < start_s < _LATEST_S:  # NaN is not
+                _stretch(of_target, target, start_s).add([at_s for at_s, _ in group])
+        seen_s[target] = max([after_s, *series.times_s[-1:]])
+    for target in [target for target, of_target in found.items() if not of_target]:
+        del found[target]
+
+
+def _stretch(of_target: list[Stretch], target: Target, start_s: float) -> Stretch:
+    for stretch in of_target:
+        if is_same_start(stretch.start_s, start_s):
+            return stretch
+    of_target.append(Stretch(target, start_s))
+    return of_target[-1]
+
+
+def is_same_start(one_s: float, other_s: float) -> bool:
+    """Whether two starts that one target showed are the same."""
+    return abs(one_s - other_s) <= _SAME_START_S
+
+
+def joined(spans: Iterable[tuple[float, float]], slack_s: float) -> list[tuple[float, float]]:
+    """The union of spans, where holes of at most `slack_s` are none."""
+    union: list[tuple[float, float]] = []
+    for begin_s, end_s in sorted(spans):
+        if union and begin_s - union[-1][1] <= slack_s:
+            union[-1] = union[-1][0], max(union[-1][1], end_s)
+        else:
+            union.append((begin_s, end_s))
+    return union

@@ -1,0 +1,1 @@
+"""What training code imports, and the socket's protocol: the standard library only."""

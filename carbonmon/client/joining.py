@@ -1,0 +1,186 @@
+"""Finding the monitor of a run, starting one if there is none, and joining the run.
+
+Imported by the training process: standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from carbonmon.client import launcher
+from carbonmon.client.link import Link, Refused
+from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
+from carbonmon.client.rendezvous import (
+    connect,
+    connect_or_start,
+    daemon_sockets,
+    run_socket,
+    start_monitor,
+)
+from carbonmon.core.errors import ConfigError
+
+CONNECT_S = 1.0
+JOIN_S = 5.0
+START_S = 20.0
+"""Long enough for Python and NVML on a cold network file system."""
+
+MAX_TEXT = 200
+_MAX_COMMAND = 16_384
+_AGAIN_S = 0.05
+_MAX_STARTS = 2
+
+_start_failed = False
+
+
+class Wish(NamedTuple):
+    """What the user gave to `track`, as texts."""
+
+    name: str | None = None
+    region: str | None = None
+    run_id: str | None = None
+    labels: dict[str, str] | None = None
+
+
+class Joined(NamedTuple):
+    """A run that we take part in; its id and folder are None where the monitor did not say."""
+
+    link: Link
+    run_id: str | None
+    folder: str | None
+
+
+class NoMonitor(Exception):
+    """Nobody meters this run; the text says why."""
+
+
+def text_of(value: object) -> str:
+    """Anything as a text of at most 200 characters that can be written as UTF-8 and passed to a process."""
+    try:
+        text = str(value)
+    # The object's own __str__ may raise anything, and must not end a training run.
+    except Exception:  # noqa: BLE001
+        text = f"<{type(value).__name__}>"
+    return text[:MAX_TEXT].encode("utf-8", "replace").decode().replace("\0", "?")
+
+
+def join(wish: Wish, environ: Mapping[str, str]) -> Joined:
+    """Join the run that this process belongs to; raises `NoMonitor`.
+
+    The monitor is the one of the run that we are in already (`carbonmon run`, or a parent that tracks), else
+    the node's daemon, else one that the processes of the run start together.
+    """
+    launch = launcher.read_launch(environ)
+    run_id = wish.run_id or launch.run_id
+    message = _message(wish, launch, environ) | {"named": run_id is not None}
+    reasons: list[str] = []
+    if environ.get(SOCKET_VARIABLE):
+        path = Path(environ[SOCKET_VARIABLE])
+        try:
+            return _join_at(path, message | {"run_id": environ.get(RUN_VARIABLE) or run_id})
+        except (OSError, Refused) as error:
+            reasons.append(f"{SOCKET_VARIABLE}={path}: {error}")
+    key = run_id or launcher.run_key(environ)
+    for path in daemon_sockets(environ):
+        joined = _join_daemon(path, message | {"run_id": key}, reasons)
+        if joined is not None:
+            return joined
+    try:
+        return _join_own(run_socket(key, environ), message | {"run_id": run_id}, wish, environ)
+    except (OSError, Refused, ProtocolError, ConfigError) as error:
+        raise NoMonitor("; ".join([*reasons, str(error)])) from None
+
+
+def _join_at(path: Path, message: dict[str, Any]) -> Joined:
+    return _joined(path, connect(path, CONNECT_S), message, JOIN_S)
+
+
+def _join_daemon(path: Path, message: dict[str, Any], reasons: list[str]) -> Joined | None:
+    try:
+        return _join_at(path, message)
+    except Refused as error:
+        reasons.append(f"the daemon at {path}: {error}")
+    except OSError:
+        pass  # no daemon there, or none for us
+    return None
+
+
+def _join_own(path: Path, message: dict[str, Any], wish: Wish, environ: Mapping[str, str]) -> Joined:
+    """Join by the socket that the processes of this run share; a monitor that is about to end leaves it."""
+    region = {} if wish.region is None else {"CARBONMON_REGION": wish.region}
+    deadline_s = time.monotonic() + START_S
+    starts = 0
+
+    def start(timeout_s: float) -> None:
+        global _start_failed
+        nonlocal starts
+        starts += 1
+        if _start_failed:
+            raise ConfigError("no monitor could be started before in this process")
+        try:
+            start_monitor(path, (), {**environ, **region}, timeout_s)
+        except ConfigError:
+            _start_failed = True  # a function that is tracked at each call must not wait for it each time
+            raise
+
+    while True:
+        left_s = deadline_s - time.monotonic()
+        try:
+            return _joined(path, connect_or_start(path, start, left_s), message, max(JOIN_S, left_s))
+        except (ConnectionError, Refused) as error:
+            if (isinstance(error, Refused) and not error.retry) or starts > _MAX_STARTS or left_s < 1.0:
+                raise
+        time.sleep(_AGAIN_S)
+
+
+def _joined(path: Path, connection: socket.socket, message: dict[str, Any], timeout_s: float) -> Joined:
+    link = Link(path, connection, message)
+    try:
+        answer = link.ask(message, timeout_s)
+    except BaseException:
+        link.close()
+        raise
+    run_id, folder = answer.get("run_id"), answer.get("folder")
+    link.join = message | {"run_id": run_id or message["run_id"]}
+    return Joined(link, run_id and str(run_id), folder and str(folder))
+
+
+def _message(wish: Wish, launch: launcher.Launch, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The join message, without the fields that have nothing to say."""
+    said = {
+        "name": wish.name,
+        "region": wish.region,
+        "labels": wish.labels,
+        "command": _command(),
+        "environ": {name: environ[name] for name in GPU_VARIABLES if name in environ},
+        "output": _output(environ),
+        **launch._asdict(),
+    }
+    known = {name: value for name, value in said.items() if value is not None}
+    return {"op": "join", **known}
+
+
+def _command() -> list[str]:
+    """The command line of this process, as much of it as a message can carry."""
+    words: list[str] = []
+    room = _MAX_COMMAND
+    for word in (sys.executable or "python", *getattr(sys, "argv", ())):
+        text = str(word).encode("utf-8", "replace").decode()
+        room -= len(text) + 3
+        if room < 0:
+            return [*words, "…"]
+        words.append(text)
+    return words
+
+
+def _output(environ: Mapping[str, str]) -> str | None:
+    try:
+        folder = Path.cwd() / (environ.get("CARBONMON_OUTPUT") or "carbonmon-runs")
+        return os.fspath(folder).encode("utf-8", "replace").decode()
+    except OSError:  # the working folder was removed
+        return None

@@ -1,0 +1,264 @@
+"""Where monitors listen on this node, and how the processes of a run get exactly one of them.
+
+Imported by the training process: standard library only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import socket
+import stat
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.core.errors import ConfigError
+
+MAX_PATH_BYTES = 107
+"""sun_path holds 108 bytes and ends with a zero (unix(7))."""
+
+NODE_SOCKET = Path("/run/carbonmon/daemon.sock")
+"""Where the daemon listens that root has started for everybody on the node."""
+
+POLL_S = 0.02
+
+_JOB_SOCKET = re.compile(r"run-job-([0-9]{1,9})\.sock")
+
+_KEY_BYTES = 24  # of "/run-0123456789abcdef.sock", rounded up
+
+
+def credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """(pid, uid, gid) of the other end as the kernel knows them: SO_PEERCRED, unix(7)."""
+    pid, uid, gid = struct.unpack("iii", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
+
+
+def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of our user's sockets, made if missing: nobody else may look into it.
+
+    Raises `ConfigError` if somebody else has a hand in it.
+    """
+    user = os.geteuid()
+    folder = Path(environ.get("TMPDIR") or "/tmp") / f"carbonmon-{user}"
+    if not folder.parent.is_dir() or len(os.fsencode(folder)) + _KEY_BYTES > MAX_PATH_BYTES:
+        folder = Path("/tmp") / folder.name
+    given = environ.get("XDG_RUNTIME_DIR")  # missing on a compute node although the variable came along
+    if given:
+        with suppress(OSError):
+            found = Path(given).stat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == user:
+                folder = Path(given) / "carbonmon"
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    except OSError as error:
+        raise ConfigError(f"the folder of sockets {folder} cannot be made: {error.strerror}") from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise ConfigError(f"{folder} must be a folder for sockets and is none; remove it")
+    if found.st_uid != user or found.st_mode & 0o077:
+        raise ConfigError(
+            f"{folder} is open to other users (owner {found.st_uid}, mode {found.st_mode & 0o777:o}), so the "
+            f"sockets in it cannot be trusted; remove it, or: chmod 700 {folder}"
+        )
+    return folder
+
+
+def run_socket(key: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the monitor listens that the processes of one run have started for themselves."""
+    folder = runtime_folder(environ)
+    path = folder / f"run-{key}.sock"
+    if not key.isascii() or "/" in key or "\0" in key or len(os.fsencode(path)) > MAX_PATH_BYTES:
+        from hashlib import sha256
+
+        path = folder / f"run-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:16]}.sock"
+    return path
+
+
+def job_socket(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the monitor of our own job listens; what killed ones have left there is removed."""
+    path = run_socket(f"job-{os.getpid()}", environ)
+    # Elsewhere may be a network file system, on which the sockets of other machines look dead.
+    if path.parent.parent in (Path("/tmp"), Path(environ.get("XDG_RUNTIME_DIR") or "/tmp")):
+        with suppress(OSError):
+            for left in sorted(path.parent.iterdir()):
+                _sweep(left)
+    return path
+
+
+def daemon_sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Where a daemon of this node may listen, our user's own first."""
+    paths = [NODE_SOCKET]
+    with suppress(ConfigError):
+        paths.insert(0, runtime_folder(environ) / "daemon.sock")
+    return paths
+
+
+def connect(path: Path, timeout_s: float) -> socket.socket:
+    """A connection to the monitor at `path`, which is our user's or root's; raises OSError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(os.fspath(path))
+        except ValueError as error:  # a path with a zero in it
+            raise OSError(str(error)) from None
+        _, uid, _ = credentials(connection)
+        if uid not in (os.geteuid(), 0):
+            raise PermissionError(f"the monitor at {path} is of user {uid}, not ours")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_or_start(path: Path, start: Callable[[float], None], timeout_s: float) -> socket.socket:
+    """A connection to the monitor at `path`; `start(timeout_s)` starts it, once for all ranks.
+
+    Raises OSError (TimeoutError, …) and what `start` raises.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    with suppress(OSError):
+        return connect(path, timeout_s)
+    with locked(path, timeout_s):
+        with suppress(OSError):
+            return connect(path, max(POLL_S, deadline_s - time.monotonic()))
+        start(max(POLL_S, deadline_s - time.monotonic()))
+        return connect(path, max(POLL_S, deadline_s - time.monotonic()))
+
+
+@contextmanager
+def locked(path: Path, timeout_s: float) -> Iterator[None]:
+    """Hold the lock beside `path` (flock(2) of `path`.lock); TimeoutError if another keeps it.
+
+    The holder removes the file at the end: whoever has locked a file that is no longer the one in the folder
+    tries again.
+    """
+    lock = Path(f"{path}.lock")
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            while not _try_lock(descriptor):
+                if time.monotonic() >= deadline_s:
+                    raise TimeoutError(f"{lock} was held by another process for {timeout_s:g} s")
+                time.sleep(POLL_S)
+            if _is_at(descriptor, lock):
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(descriptor)
+
+
+def start_monitor(
+    path: Path,
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    timeout_s: float,
+    command: Sequence[str] = (),
+) -> None:
+    """Start a monitor that ends with the last participant, and wait until it listens at `path`.
+
+    The command goes to the background by itself and exits with 0 once the socket answers. Raises
+    `ConfigError` with its last words if it does not. `command` replaces the beginning of it in tests.
+    """
+    import subprocess
+
+    if not sys.executable and not command:
+        raise ConfigError("no monitor can be started: Python does not know its own path (sys.executable)")
+    begin = list(command) or [sys.executable, "-m", "carbonmon"]
+    words = [*begin, "daemon", "--once", "--detach", "--socket", os.fspath(path), *arguments]
+    debug = bool(environ.get("CARBONMON_DEBUG"))
+    log = os.memfd_create("carbonmon-start")  # a pipe would stay open as long as the monitor runs
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None if debug else log,
+            env=_monitor_environ(environ),
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout_s)
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a session of its own: also what it forked
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise ConfigError(f"the monitor did not start within {timeout_s:.0f} s") from None
+            raise
+        if code:
+            said = os.pread(log, 1 << 16, 0).decode("utf-8", "replace").strip().splitlines()
+            raise ConfigError(f"the monitor could not start: {said[-1] if said else f'exit code {code}'}")
+    except (OSError, ValueError) as error:  # ValueError: a zero in an argument or a variable
+        raise ConfigError(f"the monitor cannot be started: {error}") from None
+    finally:
+        os.close(log)
+
+
+def _monitor_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a monitor: it meters the node, so what a rank was given is not its business.
+
+    The working folder of a training job may hold a select.py or a types.py: PYTHONSAFEPATH keeps it out of
+    the monitor's imports (Python 3.11). Where carbonmon was found that way, its place is named instead.
+    """
+    dropped = {*GPU_VARIABLES, SOCKET_VARIABLE, RUN_VARIABLE}
+    own = {key: value for key, value in environ.items() if key not in dropped}
+    place = Path(__file__).resolve().parent.parent
+    if sys.path and Path(sys.path[0] or ".").resolve() == place:
+        own["PYTHONPATH"] = os.pathsep.join(filter(None, (own.get("PYTHONPATH"), os.fspath(place))))
+    return own | {"PYTHONSAFEPATH": "1"}
+
+
+def _sweep(path: Path) -> None:
+    """Remove the socket of a job's monitor that is dead: one of ours whose process and listener are gone."""
+    match = _JOB_SOCKET.fullmatch(path.name)
+    if match is None:
+        return
+    with suppress(OSError):  # also: somebody is about to listen there, or has removed it
+        try:
+            os.kill(int(match[1]), 0)
+        except ProcessLookupError:
+            # One in another pid namespace that shares the folder looks dead as well: its socket answers.
+            with locked(Path(f"{path}.bind"), 0.0):
+                found = path.lstat()
+                if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() and _is_deaf(path):
+                    path.unlink()
+
+
+def _is_deaf(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return True
+        except BlockingIOError:  # its queue is full: somebody has one
+            return False
+    return False
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False

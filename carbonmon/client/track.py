@@ -1,0 +1,129 @@
+"""What training code calls: `with carbonmon.track() as run:`, or `@carbonmon.track` on a function.
+
+Imported by the training process: standard library only.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar, cast, overload
+
+from carbonmon.client.joining import Wish, text_of
+from carbonmon.client.run import Run
+
+__all__ = ("Run", "track")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_COROUTINE = 0x80  # CO_COROUTINE of inspect, which is slow to import
+
+
+class Tracking:
+    """What `track` gives: a context manager and a decorator."""
+
+    def __init__(self, wish: Wish) -> None:
+        self._wish = wish
+        self._runs: list[Run] = []
+
+    def __enter__(self) -> Run:
+        run = _enter(self._wish)
+        self._runs.append(run)
+        return run
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _leave(self._runs.pop(), error)
+
+    def __call__(self, function: Function) -> Function:
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_flags & _COROUTINE:
+
+            @functools.wraps(function)
+            async def run_async(*args: Any, **more: Any) -> Any:
+                with Tracking(self._wish):
+                    return await function(*args, **more)
+
+            return cast(Function, run_async)
+
+        @functools.wraps(function)
+        def run(*args: Any, **more: Any) -> Any:
+            with Tracking(self._wish):
+                return function(*args, **more)
+
+        return cast(Function, run)
+
+
+@overload
+def track(name: Function) -> Function: ...
+
+
+@overload
+def track(
+    name: str | None = None,
+    region: str | None = None,
+    run_id: str | None = None,
+    labels: Mapping[str, object] | None = None,
+) -> Tracking: ...
+
+
+def track(
+    name: object = None,
+    region: str | None = None,
+    run_id: str | None = None,
+    labels: Mapping[str, object] | None = None,
+) -> Any:
+    """Meter what happens inside: `with track("cifar") as run:`, `@track` or `@track(region="DE")`.
+
+    Inside a run that goes on already (nested, in another thread, in a child process, in `carbonmon run`) that
+    run is joined, and what is given here stays without effect. `region` is where the electricity
+    comes from, for a run that has to start its own monitor.
+    """
+    if callable(name):
+        return Tracking(Wish())(name)
+    given = {text_of(key): text_of(value) for key, value in (labels or {}).items()}
+    texts = [None if value is None else text_of(value) for value in (name, region, run_id)]
+    return Tracking(Wish(texts[0], texts[1], texts[2], given or None))
+
+
+_current: Run | None = None
+_entering = threading.RLock()
+
+
+def _enter(wish: Wish) -> Run:
+    """The run of this process: begun by the first who tracks, shared by the others."""
+    global _current
+    with _entering:
+        if _current is None:
+            run = Run()
+            run.begin(wish)
+            _current = run
+        _current.depth += 1
+        return _current
+
+
+def _leave(run: Run, error: BaseException | None) -> None:
+    global _current
+    if not run.is_ours():
+        return  # forked while the parent tracked: the run is the parent's
+    with _entering:
+        run.depth -= 1
+        if run.depth:
+            return
+        _current = None
+        run.restore()
+    run.end(error)
+
+
+def _forget() -> None:
+    """A forked child begins anew: it joins as a participant of its own if it tracks."""
+    global _current, _entering
+    _current = None
+    _entering = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,176 @@
+"""Whose joules: splits a device's interval among the runs of a node; what is left is unattributed; pure.
+
+Shares are ratios of the device's energy between two settlements, from running sums (`Tally`) of what each
+run used. For one device they add up to at most 1, so the runs' parts and the unattributed rest are the
+whole exactly. With c = CPU time of the run's processes / CPU time of all processes of the node, and
+U = busy CPU time / CPU time that there was:
+
+    CPU package, memory   proportional   c                 idle energy follows the busy one
+                          none           c × U             idle energy stays unattributed
+                          exclusive      what others leave the run owns the node, its idle part and daemons
+    GPU                   its only holder: all of it; several holders: by SM utilisation, equally where
+                          that is unknown or 0; MIG: the slices' part of the whole GPU
+
+The dynamic part is E × U and the idle part E × (1 − U), as Kepler splits a zone's energy into active and
+idle (its docs, "Power Attribution Guide"). docs/attribution.md has a worked example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from carbonmon.core.model import GpuClaim, IdlePolicy, Interval, NodeUsage
+
+EQUAL_NOTE = "shared: split equally, SM utilisation is unknown or 0"
+SM_NOTE = "shared: by SM utilisation"
+CPU_NOTES: dict[IdlePolicy, str] = {
+    "proportional": "by CPU time, idle energy in proportion",
+    "none": "by CPU time, without idle energy",
+    "exclusive": "the run owns the node",
+}
+
+
+class Share(NamedTuple):
+    """A run's part of a device's energy, as a ratio, and for people how it was found."""
+
+    ratio: float
+    note: str
+
+
+class Tally(NamedTuple):
+    """Running sums of who used what, at one moment `at_s` of the injected clock.
+
+    `busy_s` and `capacity_s` are CPU seconds of the node, `cpu_s` those of each run, and `begun_s` the node's
+    `busy_s` when the run was first looked at. `held_s` is, by device
+    and run, the time that the run held the GPU × its share of it. `notes` says how the last share was found.
+    """
+
+    at_s: float
+    busy_s: float = 0.0
+    capacity_s: float = 0.0
+    cpu_s: Mapping[str, float] = {}
+    begun_s: Mapping[str, float] = {}
+    held_s: Mapping[str, Mapping[str, float]] = {}
+    notes: Mapping[tuple[str, str], str] = {}
+
+
+def advance(tally: Tally, usage: NodeUsage, at_s: float) -> Tally:
+    """The sums after one more reading of who used the node. Runs that are not in it any more are dropped."""
+    runs = usage.runs
+    before = tally.cpu_s
+    cpu_s = {}
+    used_s = 0.0
+    claims: dict[str, dict[str, GpuClaim]] = {}
+    for run_id, used in runs.items():
+        own_s = used.cpu_s or 0.0
+        used_s += own_s
+        cpu_s[run_id] = before.get(run_id, 0.0) + own_s
+        for device_id, claim in used.gpus.items():
+            claims.setdefault(device_id, {})[run_id] = claim
+    busy_s = used_s if usage.busy_s is None else usage.busy_s
+    elapsed_s = max(0.0, at_s - tally.at_s)
+    held_s: dict[str, Mapping[str, float]] = {}
+    notes = {}
+    for device_id in tally.held_s.keys() | claims.keys():
+        held = {run_id: s for run_id, s in tally.held_s.get(device_id, {}).items() if run_id in runs}
+        others = usage.others.get(device_id) if device_id in usage.others else 0.0
+        for run_id, share in split_gpu(claims.get(device_id, {}), others).items():
+            held[run_id] = held.get(run_id, 0.0) + share.ratio * elapsed_s
+            notes[device_id, run_id] = share.note
+        held_s[device_id] = held
+    begun_s = {run_id: tally.begun_s.get(run_id, tally.busy_s) for run_id in runs}
+    capacity_s = tally.capacity_s + usage.capacity_s
+    return Tally(at_s, tally.busy_s + busy_s, capacity_s, cpu_s, begun_s, held_s, notes)
+
+
+def cpu_shares(before: Tally, after: Tally, policies: Mapping[str, IdlePolicy]) -> dict[str, Share]:
+    """Each run's share of what CPU packages and memory drew between two tallies: all have one answer.
+
+    A run that began between the two is compared with what the node used since then.
+    """
+    used = {
+        run_id: max(0.0, now_s - before.cpu_s.get(run_id, 0.0))
+        for run_id, now_s in after.cpu_s.items()
+        if run_id in policies
+    }
+    ratios = {}
+    for run_id, own_s in used.items():
+        since_s = max(before.busy_s, after.begun_s.get(run_id, 0.0))
+        busy_s = max(after.busy_s - since_s, own_s)
+        ratios[run_id] = own_s / busy_s if busy_s > 0.0 else 0.0
+    # The node's CPU time comes in steps of 10 ms, that of processes is finer: it may seem the lesser.
+    scale = 1.0 / max(1.0, sum(ratios.values()))
+    capacity_s = after.capacity_s - before.capacity_s
+    busy_ratio = min(1.0, (after.busy_s - before.busy_s) / capacity_s) if capacity_s > 0.0 else 1.0
+    found = {}
+    rest = 1.0
+    owners = []
+    for run_id, ratio in ratios.items():
+        policy = policies[run_id]
+        ratio *= scale * busy_ratio if policy == "none" else scale
+        if policy == "exclusive":
+            owners.append(run_id)
+        rest -= ratio
+        found[run_id] = Share(ratio, CPU_NOTES[policy])
+    for run_id in owners:
+        share = found[run_id]
+        found[run_id] = share._replace(ratio=share.ratio + max(0.0, rest) / len(owners))
+    return found
+
+
+def gpu_shares(
+    before: Tally, after: Tally, device_id: str, policies: Mapping[str, IdlePolicy]
+) -> dict[str, Share]:
+    """Each run's share of what a GPU drew between two tallies; runs that did not hold it are left out."""
+    elapsed_s = after.at_s - before.at_s
+    if elapsed_s <= 0.0:
+        return {}
+    held_before = before.held_s.get(device_id, {})
+    found = {}
+    for run_id, now_s in after.held_s.get(device_id, {}).items():
+        ratio = (now_s - held_before.get(run_id, 0.0)) / elapsed_s
+        if ratio > 0.0 and run_id in policies:
+            found[run_id] = Share(min(1.0, ratio), after.notes.get((device_id, run_id), ""))
+    return found
+
+
+def split_gpu(claims: Mapping[str, GpuClaim], others_sm: float | None) -> dict[str, Share]:
+    """The shares of the runs that hold a GPU at one moment; they add up to at most 1.
+
+    `others_sm` is the SM utilisation of processes of no run, 0 if there are none, None if it is unknown.
+    """
+    parts = {run_id: claim for run_id, claim in claims.items() if claim.fraction < 1.0}
+    whole = {run_id: claim for run_id, claim in claims.items() if claim.fraction >= 1.0}
+    taken = sum(claim.fraction for claim in parts.values())
+    scale = 1.0 / max(1.0, taken)
+    found = {run_id: Share(claim.fraction * scale, claim.note) for run_id, claim in parts.items()}
+    rest = max(0.0, 1.0 - taken)
+    if not whole:
+        return found
+    parties = len(whole) + (others_sm is None or others_sm > 0.0)
+    if parties == 1:
+        ((run_id, claim),) = whole.items()
+        found[run_id] = Share(rest, claim.note)
+        return found
+    known = [claim.sm_ratio for claim in whole.values() if claim.sm_ratio is not None]
+    total = sum(known) + (others_sm or 0.0)
+    if len(known) < len(whole) or others_sm is None or total <= 0.0:
+        for run_id in whole:
+            found[run_id] = Share(rest / parties, EQUAL_NOTE)
+    else:
+        for run_id, claim in whole.items():
+            found[run_id] = Share(rest * (claim.sm_ratio or 0.0) / total, SM_NOTE)
+    return found
+
+
+def part(interval: Interval, ratio: float) -> Interval:
+    """So much of an interval, by every method; its seconds stay, because time is not divided."""
+    if ratio == 1.0:
+        return interval
+    return interval._replace(
+        counter_j=interval.counter_j * ratio,
+        power_j=interval.power_j * ratio,
+        tdp_j=interval.tdp_j * ratio,
+        power_w=None if interval.power_w is None else interval.power_w * ratio,
+    )

@@ -1,0 +1,151 @@
+"""One frozen record of everything that a user can choose, and the checks that need no hardware."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import IdlePolicy
+
+DEFAULT_SENSORS = ("nvml", "rapl", "tdp", "dram")
+DEFAULT_EXPORTERS = ("prometheus", "summary")
+DEFAULT_LISTEN = "127.0.0.1:9877"
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.05, 3600.0
+MIN_CHECKPOINT_S, MAX_CHECKPOINT_S = 0.1, 3600.0
+MAX_RETAIN_S = 7 * 86400.0
+
+PUE_WORDS = ("region", "provider", "world")
+WUE_WORDS = ("provider", "world")
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LABEL_KEY = re.compile(r"[^=\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The user's choices, checked. Units are in the names; None is "not chosen".
+
+    `pue` (a ratio) and `wue` (litres per kWh) may be words for figures of the tables, `PUE_WORDS` and
+    `WUE_WORDS`.
+    """
+
+    region: str | None = None
+    intensity_g_per_kwh: float | None = None
+    intensity_file: Path | None = None
+    grid: tuple[str, ...] = ()
+    pue: float | str = 1.0
+    wue: float | str | None = None
+    price_per_kwh: float | None = None
+    price_file: Path | None = None
+    currency: str | None = None
+    interval_s: float = 1.0
+    checkpoint_s: float = 5.0
+    listen: tuple[str, int] = ("127.0.0.1", 9877)
+    output: Path = Path("carbonmon-runs")
+    run_id: str | None = None
+    resume: str | None = None
+    attach: int | None = None
+    redact_command: bool = False
+    name: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    gpus: tuple[str, ...] | None = None
+    gpu_model: str | None = None
+    gpu_tdp_w: float | None = None
+    cpu_model: str | None = None
+    cpu_tdp_w: float | None = None
+    dram_estimate: bool = True
+    sysfs: Path = Path("/sys")
+    procfs: Path = Path("/proc")
+    sensors: tuple[str, ...] = DEFAULT_SENSORS
+    exporters: tuple[str, ...] = DEFAULT_EXPORTERS
+    quiet: bool = False
+    idle: IdlePolicy = "proportional"
+    retain_s: float = 900.0
+    socket: Path | None = None
+    own_monitor: bool = False
+    web_config: Path | None = None
+    targets: Path | None = None
+    host: str | None = None
+
+
+def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:
+    """A finite number from `low` to `high`; `what` names it and its unit in the error."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and low <= value <= high):
+        span = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ConfigError(f"{option}: {text!r} is not {what}: give a number {span}")
+    return value
+
+
+def parse_pue(text: str) -> float | str:
+    """A ratio of 1 or more, or a word for a figure of the tables."""
+    if text in PUE_WORDS:
+        return text
+    what = f"a PUE (facility energy over device energy, or {', '.join(PUE_WORDS)})"
+    return parse_number(text, "--pue", what, 1.0, 10.0)
+
+
+def parse_wue(text: str) -> float | str:
+    """Litres per kWh, or a word for a figure of the tables."""
+    if text in WUE_WORDS:
+        return text
+    what = f"a WUE (litres of water per kWh, or {', '.join(WUE_WORDS)})"
+    return parse_number(text, "--wue", what, 0.0, 100.0)
+
+
+def parse_currency(text: str) -> str:
+    if _CURRENCY.fullmatch(text) is None:
+        raise ConfigError(f"--currency: {text!r:.40} is not an ISO 4217 code: give for example EUR or USD")
+    return text
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """(host, port) of `127.0.0.1:9877`, `localhost:0`, `[::1]:9877` or `:9877` (every address)."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise ConfigError(
+            f"--listen: {text!r} is not ADDRESS:PORT; give for example {DEFAULT_LISTEN}, [::1]:9877 or "
+            "127.0.0.1:0 for any free port"
+        )
+    return match[1] or match[2] or "0.0.0.0", int(match[3])
+
+
+def parse_run_id(text: str) -> str:
+    if _RUN_ID.fullmatch(text) is None or text in (".", ".."):
+        raise ConfigError(
+            f"--run-id: {text!r} does not fit: use 1 to 64 letters, digits, dots, underscores and hyphens"
+        )
+    return text
+
+
+def parse_host(text: str) -> str:
+    if _HOST.fullmatch(text) is None:
+        raise ConfigError(
+            f"--host: {text!r:.40} is no name of a machine: use letters, digits, dots and hyphens"
+        )
+    return text
+
+
+def parse_label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or _LABEL_KEY.fullmatch(key) is None:
+        raise ConfigError(f"--label: {text!r} is not KEY=VALUE; give for example --label team=vision")
+    return key, value
+
+
+def parse_list(text: str, option: str) -> tuple[str, ...]:
+    """The entries of a comma-separated list; an empty text is an empty list, an empty entry a mistake."""
+    if not text.strip():
+        return ()
+    entries = tuple(entry.strip() for entry in text.split(","))
+    if not all(entries):
+        raise ConfigError(f"{option}: {text!r} has an empty entry; separate names by single commas")
+    return entries

@@ -1,0 +1,452 @@
+"""The records that travel from the sensor to the scrape; every one is immutable.
+
+Records that are made at every tick are named tuples, because they are built many times a second;
+those that are made once are frozen dataclasses. Units live in the names: `_j` joules, `_uj`
+microjoules, `_w` watts, `_s` seconds, `_g` grams of CO2 equivalent, `_ratio` a number from 0 to 1.
+`None` means unknown; it is never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Component = Literal["gpu", "cpu", "dram"]
+Method = Literal["counter", "power", "tdp"]
+
+METHODS: tuple[Method, ...] = ("counter", "power", "tdp")
+MEASURED_METHODS: frozenset[Method] = frozenset(("counter", "power"))
+MAIN_PHASE = "main"
+"""The phase of everything outside a phase that the training code named."""
+
+OTHER_PHASE = "other"
+"""The phase of everything in phases beyond the largest number of names that a run may have."""
+
+IdlePolicy = Literal["proportional", "exclusive", "none"]
+IDLE_POLICIES: tuple[IdlePolicy, ...] = ("proportional", "exclusive", "none")
+"""Who pays for the idle part of CPUs and memory, see `sharing.py`."""
+
+JOULES_PER_KWH = 3_600_000.0
+
+
+class Uncertainty(NamedTuple):
+    """How far the truth may lie from a figure, as ratios of the figure, and who says so.
+
+    The truth lies in `[x × (1 − low_ratio), x × (1 + high_ratio)]`. It is systematic: over a run
+    these errors add up, they do not average out.
+    """
+
+    low_ratio: float
+    high_ratio: float
+    source: str
+
+
+class Spec(NamedTuple):
+    """The power of one device at full load as a specification states it: the base of method `tdp`.
+
+    `assumed_utilization_ratio` is set where nothing on the machine can tell the utilisation.
+    """
+
+    tdp_w: float
+    uncertainty: Uncertainty
+    source: str
+    assumed_utilization_ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One disjoint part of the machine that draws power: a GPU, a CPU package, a package's memory.
+
+    `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are told apart), `dram-0`.
+    `counter_range_uj` is the largest value of a counter that wraps, None for one that never wraps.
+    `max_power_w` bounds what is plausible: no counter may grow faster for long.
+    `methods` are the rungs of the ladder that this device has, best first.
+    `share_ratio` is the part of the device that the run owns (less than 1 for a MIG slice).
+    """
+
+    id: str
+    component: Component
+    name: str
+    index: int | None = None
+    methods: tuple[Method, ...] = ()
+    counter_range_uj: int | None = None
+    max_power_w: float | None = None
+    spec: Spec | None = None
+    measured_uncertainty: Uncertainty | None = None
+    share_ratio: float = 1.0
+    share_note: str = ""
+
+
+class Reading(NamedTuple):
+    """What the hardware said about one device at one moment; None means that it did not say.
+
+    `trace` is a run of (driver time in s, W) samples from the driver's own buffer; its first sample
+    is the last one of the trace before, so that two traces join without a hole or an overlap.
+    `utilization_ratio` is the mean since the reading before. `shape` are (Unix time in s, W) samples of the
+    last seconds that say when what the counter counted was drawn; they are never counted themselves.
+    """
+
+    device_id: str
+    energy_uj: int | None = None
+    power_w: float | None = None
+    trace: tuple[tuple[float, float], ...] | None = None
+    utilization_ratio: float | None = None
+    shape: tuple[tuple[float, float], ...] | None = None
+
+
+class Failure(NamedTuple):
+    """A read of one device that did not succeed; `reason` is a short, stable word for a label."""
+
+    device_id: str
+    reason: str
+    detail: str = ""
+
+
+class Curve(NamedTuple):
+    """How a device's energy grew: at each of `times_s`, on the injected clock, its `joules` since the first.
+
+    Only ratios of it mean anything: what was drawn is what the interval says.
+    """
+
+    times_s: tuple[float, ...]
+    joules: tuple[float, ...]
+
+
+class Interval(NamedTuple):
+    """Energy of one device over one stretch of time, by the method that knew it.
+
+    `start_s` and `end_s` are on the injected clock. `power_w` is the mean power that the best method
+    saw, None when it saw none. `unobserved_s` are seconds for which no energy could be known, and
+    none was invented. `resets` and `jumps` count what was rejected of a hardware counter. `curve` says when
+    within the interval its energy was drawn; without one it is taken to be drawn evenly.
+    """
+
+    device_id: str
+    start_s: float
+    end_s: float
+    counter_j: float = 0.0
+    power_j: float = 0.0
+    tdp_j: float = 0.0
+    power_w: float | None = None
+    unobserved_s: float = 0.0
+    resets: int = 0
+    jumps: int = 0
+    curve: Curve | None = None
+
+    @property
+    def energy_j(self) -> float:
+        return self.counter_j + self.power_j + self.tdp_j
+
+
+class GpuClaim(NamedTuple):
+    """A run's hold on one GPU: it was allocated to the run, or the run's processes are on it.
+
+    `fraction` is the part of the GPU that is allocated, less than 1 for MIG slices. `sm_ratio` is the
+    mean SM utilisation (0 to 1) of the run's processes since the reading before, None if nobody could
+    tell. `note` says for people how the hold is known.
+    """
+
+    fraction: float = 1.0
+    sm_ratio: float | None = None
+    note: str = ""
+
+
+class Usage(NamedTuple):
+    """What one run used of the node since the reading before.
+
+    `cpu_s` are CPU seconds of its processes, the ended ones included, None if nobody could tell. `gpus`
+    are its holds by device id. `processes` is how many of its processes live now.
+    """
+
+    cpu_s: float | None
+    gpus: Mapping[str, GpuClaim]
+    processes: int = 0
+
+
+class NodeUsage(NamedTuple):
+    """Who used the node since the reading before.
+
+    `busy_s` are CPU seconds that all processes of the node used, None if nobody could tell; `capacity_s`
+    those that its CPUs had. `runs` holds what each run used. `others` holds the GPUs on which processes
+    of no run are, with their SM utilisation (0 to 1), None if nobody could tell.
+    """
+
+    busy_s: float | None
+    capacity_s: float
+    runs: Mapping[str, Usage]
+    others: Mapping[str, float | None] = {}
+
+
+class Followed(NamedTuple):
+    """What another monitor needs to go on following a run on the same boot; CPU seconds since then.
+
+    `busy_s` and `capacity_s` are the node's. `tree_s` is what the run's living processes used, and the
+    children that they waited for; of cgroups, all that these ever used. `roots` are (pid, start in clock
+    ticks since boot, whether it is a wrapper). `gpus` are the allocated ones with their fractions, None if
+    they are not known.
+    """
+
+    busy_s: float
+    capacity_s: float
+    tree_s: float
+    roots: tuple[tuple[int, int, bool], ...]
+    cgroups: tuple[str, ...]
+    gpus: tuple[tuple[str, float], ...] | None
+
+
+LivesBy = Literal["participants", "processes", "request", "job"]
+"""What ends a run: the end of its last participant, of its processes, a request, or the monitor's own job."""
+
+
+class Shadow(NamedTuple):
+    """What the lower rungs observed and nobody was credited for yet.
+
+    `last_s` is the time of their last good reading, None after a failure; `last_w` its power, None
+    where only utilisation was known. `power_j` and `tdp_j` were observed in `observed_s` seconds.
+    """
+
+    last_s: float | None = None
+    last_w: float | None = None
+    power_j: float = 0.0
+    tdp_j: float = 0.0
+    observed_s: float = 0.0
+
+
+class Meter(NamedTuple):
+    """What the meter knows of one device after its last reading; times are seconds on the injected clock.
+
+    `settled_s` is the time up to which energy was credited or given up. `base_uj` and `base_s` are
+    the counter's last good value, None before it spoke. `ahead_j` was credited by lower rungs since
+    then, and `open_s` seconds since then were seen by no rung and may still be bridged.
+    """
+
+    settled_s: float
+    base_uj: int | None
+    base_s: float
+    shadow: Shadow
+    ahead_j: float = 0.0
+    open_s: float = 0.0
+
+
+IntensityKind = Literal["fixed", "table", "live", "forecast", "stale"]
+
+
+class Intensity(NamedTuple):
+    """Carbon intensity of electricity in gCO2e/kWh, with where it came from.
+
+    `low_g_per_kwh` and `high_g_per_kwh` span what the figure may stand for; they equal the figure
+    where the user chose it. `basis` is lifecycle or direct, `accounting` production or consumption.
+    `timestamp_s` is when the figure was valid, as Unix time; None for a table.
+    """
+
+    g_per_kwh: float
+    low_g_per_kwh: float
+    high_g_per_kwh: float
+    zone: str
+    source: str
+    kind: IntensityKind
+    basis: str | None = None
+    accounting: str | None = None
+    year: int | None = None
+    timestamp_s: float | None = None
+    note: str = ""
+
+
+class RunTotal(NamedTuple):
+    """Running totals of one run in one phase, from one device, by one method.
+
+    The emissions include the PUE; their low and high hold the intensity's range alone, the method's
+    uncertainty comes on top.
+    """
+
+    phase: str
+    component: Component
+    device_id: str
+    method: Method
+    energy_j: float
+    emissions_g: float
+    emissions_low_g: float
+    emissions_high_g: float
+
+
+class Charge(NamedTuple):
+    """The part of a run's energy that was charged with one kind of intensity of one source."""
+
+    source: str
+    zone: str
+    kind: IntensityKind
+    basis: str | None
+    accounting: str | None
+    year: int | None
+    energy_j: float = 0.0
+    emissions_g: float = 0.0
+
+
+class Cost(NamedTuple):
+    """What a run's energy cost, with PUE, in one currency (ISO 4217); negative where prices were.
+
+    `priced_j` is the energy of devices whose price was known, of all the run's.
+    """
+
+    currency: str
+    amount: float
+    priced_j: float
+
+
+class DeviceState(NamedTuple):
+    """One device's running totals for the whole machine, and what it does now.
+
+    `utilization_mean_ratio` and `mean_power_w` are over the observed time. The last power and
+    utilisation are None when the last tick could not tell. The next three are what the means are made of:
+    seconds whose energy is known, utilisation × seconds, and seconds whose utilisation is known.
+    `emissions_g` are those of all its energy, with PUE.
+    """
+
+    device: Device
+    counter_j: float
+    power_j: float
+    tdp_j: float
+    unattributed_j: float
+    power_w: float | None
+    peak_power_w: float | None
+    mean_power_w: float | None
+    utilization_ratio: float | None
+    utilization_mean_ratio: float | None
+    unobserved_s: float
+    resets: int
+    jumps: int
+    observed_s: float = 0.0
+    utilized_s: float = 0.0
+    utilization_s: float = 0.0
+    emissions_g: float = 0.0
+
+    @property
+    def energy_j(self) -> float:
+        return self.counter_j + self.power_j + self.tdp_j
+
+
+class NodeTotal(NamedTuple):
+    """What a device drew in all while a run lasted, whoever caused it, and its emissions with PUE."""
+
+    device_id: str
+    counter_j: float
+    power_j: float
+    tdp_j: float
+    emissions_g: float
+
+
+SensorUse = Literal["used", "not used"]
+
+
+class SensorState(NamedTuple):
+    """One source: whether it is used, why not, what mends it, and how its last read went."""
+
+    name: str
+    use: SensorUse
+    reason: str
+    remedy: str = ""
+    up: bool = False
+    read_s: float | None = None
+    errors: tuple[tuple[str, int], ...] = ()
+
+
+class Rank(NamedTuple):
+    """One process of a distributed job that took part in a run; None where its launcher does not say."""
+
+    rank: int | None
+    local_rank: int | None
+    world_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What a run is; times are Unix times in seconds.
+
+    `id` is the same on all nodes of a job, `key` what its processes on this node ask for. `idle_policy` says
+    who pays for idle CPUs and memory. `uid` owns the run: nobody else but root may write into it; None is the
+    monitor's own user.
+    """
+
+    id: str
+    name: str
+    command: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    host: str
+    started_at_s: float
+    scheduler: str = ""
+    scheduler_job_id: str = ""
+    idle_policy: IdlePolicy = "exclusive"
+    uid: int | None = None
+    key: str | None = None
+    lives_by: LivesBy = "job"
+
+
+class RunState(NamedTuple):
+    """A run and its totals. `exit_code` and `signal` are known once the job has ended.
+
+    `recovered_j` is the part of the energy that was drawn while no monitor ran, and that a hardware
+    counter gave back exactly. `node` is what each device drew in all while the run lasted. `shares` says for
+    people, by device id, how the run's part was found. `cpu_s` are CPU seconds of its processes, None where
+    nobody counted them. `phase` is the one that it is in now (the heaviest of several). `progress` is
+    (steps done, steps in all), as the training code reports them. `followed` is for a monitor that goes on
+    with the run. `charges` split the energy by the intensity that it was charged with. `water_l` are litres,
+    None where nobody gave a WUE, of `watered_j` of the energy. `facility_j` is the energy with the PUE that
+    each joule was charged with, None where nobody noted it.
+    """
+
+    info: RunInfo
+    totals: tuple[RunTotal, ...]
+    power_w: tuple[tuple[str, float | None], ...]
+    unobserved_s: tuple[tuple[str, float], ...]
+    phases_s: tuple[tuple[str, float], ...]
+    duration_s: float
+    ended_at_s: float | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    recovered_j: float = 0.0
+    node: tuple[NodeTotal, ...] = ()
+    shares: tuple[tuple[str, str], ...] = ()
+    cpu_s: float | None = None
+    processes: int | None = None
+    phase: str = MAIN_PHASE
+    progress: tuple[float, float | None] | None = None
+    ranks: tuple[Rank, ...] = ()
+    followed: Followed | None = None
+    charges: tuple[Charge, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    water_l: float | None = None
+    watered_j: float | None = None
+    facility_j: float | None = None
+
+
+class Snapshot(NamedTuple):
+    """Everything that an exporter may show, as of one moment; replaced as a whole, never changed.
+
+    `at_s` is the Unix time of the last sample and `clock_s` the same moment on the injected clock.
+    `exporter_errors` pairs an exporter's name with how often it failed. `meters` are what the next
+    reading of each device will be compared with. `continued`: the totals began under another monitor. The
+    sources of PUE, WUE (litres per kWh of device energy) and price say who gave them. `fetch_errors` are
+    (source, reason, how often) of what could not be fetched.
+    """
+
+    at_s: float
+    version: str
+    interval_s: float
+    samples: int
+    runs: tuple[RunState, ...]
+    devices: tuple[DeviceState, ...]
+    sensors: tuple[SensorState, ...]
+    intensity: Intensity
+    pue_ratio: float
+    exporter_errors: tuple[tuple[str, int], ...]
+    clock_s: float = 0.0
+    meters: tuple[tuple[str, Meter], ...] = ()
+    continued: bool = False
+    pue_source: str = ""
+    wue_l_per_kwh: float | None = None
+    wue_source: str = ""
+    price_per_kwh: float | None = None
+    price_source: str = ""
+    currency: str = ""
+    fetch_errors: tuple[tuple[str, str, int], ...] = ()

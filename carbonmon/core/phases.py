@@ -1,0 +1,122 @@
+"""Which phase a run is in, and when it changed: splits a stretch of time among phases; pure.
+
+Several participants may be in different phases at once; then each phase has a weight, and the weights of
+a moment add up to 1. So a joule is in one phase only, and the phases of a run add up to its total.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
+
+from carbonmon.core.model import MAIN_PHASE, OTHER_PHASE, Curve
+
+MAX_PHASES = 64
+"""Names that a run may have beside `main`; each is a series of every metric by phase."""
+
+MAX_CHANGES = 4096
+"""How many changes are remembered; an interval that began before the oldest of them is taken to have
+begun in its phase. Intervals are seconds long, so nobody meets this."""
+
+Weights = tuple[tuple[str, float], ...]
+
+
+class Phases:
+    """The phases of one run over time, in seconds of the injected clock."""
+
+    __slots__ = ("_changes_s", "_names", "_seconds", "_weights", "overflowed")
+
+    def __init__(self, start_s: float, name: str = MAIN_PHASE) -> None:
+        self._changes_s = [start_s]
+        self._weights: list[Weights] = [((name, 1.0),)]
+        self._names: set[str] = set()
+        self._seconds: dict[str, float] = {MAIN_PHASE: 0.0}
+        self.overflowed = False
+
+    def restore(self, seconds: Iterable[tuple[str, float]]) -> None:
+        """Go on from the durations (s) of an earlier monitor."""
+        for name, duration_s in seconds:
+            self._seconds[name] = self._seconds.get(name, 0.0) + duration_s
+            self._names |= {name} - {MAIN_PHASE, OTHER_PHASE}
+
+    @property
+    def now(self) -> Weights:
+        return self._weights[-1]
+
+    def change(self, at_s: float, names: Iterable[str]) -> None:
+        """From `at_s` on the run is in these phases, one for each participant; none means `main`.
+
+        Changes come in order: one that claims to be older than the last is taken to be as old as it.
+        """
+        counts = Counter(self._allowed(name) for name in names) or Counter([MAIN_PHASE])
+        total = sum(counts.values())
+        weights = tuple((name, count / total) for name, count in counts.items())
+        if weights == self._weights[-1]:
+            return
+        at_s = max(at_s, self._changes_s[-1])
+        self._count(at_s)
+        self._changes_s.append(at_s)
+        self._weights.append(weights)
+        if len(self._changes_s) > MAX_CHANGES:
+            half = MAX_CHANGES // 2
+            del self._changes_s[:half], self._weights[:half]
+
+    def split(self, start_s: float, end_s: float, curve: Curve | None = None) -> Weights:
+        """The phases of a stretch of time, each with its part of it; the parts add up to 1.
+
+        With a curve they are parts of what was drawn by it, else of the time.
+        """
+        changes_s = self._changes_s
+        if start_s >= changes_s[-1] or end_s <= start_s:
+            return self._weights[-1]
+        first = max(0, bisect_right(changes_s, start_s) - 1)
+        whole = end_s - start_s if curve is None else _between(curve, start_s, end_s)
+        if whole <= 0.0:
+            curve, whole = None, end_s - start_s
+        parts: dict[str, float] = {}
+        for place in range(first, len(changes_s)):
+            begin_s = start_s if place == first else changes_s[place]
+            until_s = end_s if place + 1 == len(changes_s) else min(end_s, changes_s[place + 1])
+            ratio = (until_s - begin_s if curve is None else _between(curve, begin_s, until_s)) / whole
+            if ratio > 0.0:
+                for name, weight in self._weights[place]:
+                    parts[name] = parts.get(name, 0.0) + weight * ratio
+        return tuple(parts.items()) or self._weights[-1]
+
+    def seconds(self, now_s: float) -> tuple[tuple[str, float], ...]:
+        """How long the run was in each phase until now (s)."""
+        durations = dict(self._seconds)
+        elapsed_s = max(0.0, now_s - self._changes_s[-1])
+        for name, weight in self._weights[-1]:
+            durations[name] = durations.get(name, 0.0) + weight * elapsed_s
+        return tuple(durations.items())
+
+    def _count(self, at_s: float) -> None:
+        for name, weight in self._weights[-1]:
+            self._seconds[name] = self._seconds.get(name, 0.0) + weight * (at_s - self._changes_s[-1])
+
+    def _allowed(self, name: str) -> str:
+        if name in self._names or name in (MAIN_PHASE, OTHER_PHASE):
+            return name
+        if len(self._names) >= MAX_PHASES:
+            self.overflowed = True
+            return OTHER_PHASE
+        self._names.add(name)
+        return name
+
+
+def _between(curve: Curve, start_s: float, end_s: float) -> float:
+    """Joules of a curve between two times."""
+    return _until(curve, end_s) - _until(curve, start_s)
+
+
+def _until(curve: Curve, at_s: float) -> float:
+    times_s, joules = curve
+    place = bisect_right(times_s, at_s)
+    if place == 0:
+        return 0.0
+    if place == len(times_s):
+        return joules[-1]
+    before_s, before_j = times_s[place - 1], joules[place - 1]
+    return before_j + (joules[place] - before_j) * (at_s - before_s) / (times_s[place] - before_s)

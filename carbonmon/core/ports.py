@@ -1,0 +1,266 @@
+"""The interfaces between the program and its adapters: everything outside the pure core is behind one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from carbonmon.core.model import (
+    Device,
+    Failure,
+    Followed,
+    Intensity,
+    NodeUsage,
+    Reading,
+    SensorState,
+    Snapshot,
+)
+from carbonmon.core.timeline import Slot
+
+
+class Clock(Protocol):
+    """Time, injected so that tests own it."""
+
+    def now_s(self) -> float:
+        """Seconds on a clock that never jumps and goes on during suspend."""
+        ...
+
+    def wall_s(self) -> float:
+        """Unix time in seconds, for labels and for looking up intensity only."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SensorSettings:
+    """What a sensor may know when it opens.
+
+    `sysfs` and `procfs` are the roots of those file systems, elsewhere in containers and tests.
+    `gpus` is the user's choice of GPUs (indices or UUIDs), None without one: then the job's
+    CUDA_VISIBLE_DEVICES in `environ` decides. `known` holds the devices that sensors opened before
+    this one already serve, by id, so that a fallback fills gaps and counts nothing twice.
+    """
+
+    sysfs: Path = Path("/sys")
+    procfs: Path = Path("/proc")
+    environ: Mapping[str, str] = field(default_factory=dict)
+    gpus: tuple[str, ...] | None = None
+    gpu_model: str | None = None
+    gpu_tdp_w: float | None = None
+    cpu_model: str | None = None
+    cpu_tdp_w: float | None = None
+    dram_estimate: bool = True
+    argument: str = ""
+    known: Mapping[str, Device] = field(default_factory=dict)
+
+
+class Sensor(Protocol):
+    """A source of readings. It knows no run, no carbon and no clock: it is told the time."""
+
+    name: str
+
+    def devices(self) -> Sequence[Device]:
+        """The devices that it reads, with what it knows of each; asked once, after opening."""
+        ...
+
+    def sources(self) -> Sequence[SensorState]:
+        """What it found, for `doctor` and the summary: itself, and parts that it had to leave out."""
+        ...
+
+    def read(self, now_s: float, edge: bool = False) -> Iterable[Reading | Failure]:
+        """Yield what each device says now, one at a time: the caller stamps each as it comes.
+
+        `edge` marks the edge of a run, where a counter is read even if it was read a moment ago.
+        One device's failure is a `Failure` among the readings; only a failure of the whole source
+        raises (`SensorReadError`, `SensorGone`).
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Where a run's processes are to be found.
+
+    `pids` are processes that belong to the run with all their descendants. `wrappers` are the same, but
+    their own CPU time is not the run's: commands of ours that wrap a job. `cgroup` is a cgroup that holds
+    the run and nothing else; its CPU time then counts instead of that of the processes. `gpus` are the
+    GPUs that are allocated to the run, with the fraction of each, None where no allocation is known: then
+    a GPU is the run's while its processes are on it.
+    """
+
+    pids: tuple[int, ...] = ()
+    wrappers: tuple[int, ...] = ()
+    cgroup: Path | None = None
+    gpus: Mapping[str, float] | None = None
+
+
+class Workload(Protocol):
+    """Who is using the hardware. Called by the sampling thread only."""
+
+    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+        """Follow a run from now on: what its processes used before is not its own.
+
+        `since` is where a monitor before this one stopped: what was used after that is in the next reading.
+        """
+        ...
+
+    def followed(self) -> Mapping[str, Followed]:
+        """Where each run stands, for a monitor that may have to go on with it."""
+        ...
+
+    def join(self, run_id: str, roots: Roots) -> None:
+        """More roots of a run that is followed already."""
+        ...
+
+    def remove(self, run_id: str) -> None:
+        """Follow a run no more; an unknown one is no error."""
+        ...
+
+    def read(self, now_s: float) -> NodeUsage:
+        """What was used since the reading before. Vanishing processes are normal and raise nothing."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class IntensityProvider(Protocol):
+    """A source of carbon intensity."""
+
+    def intensity_at(self, wall_s: float) -> Intensity:
+        """The intensity in force at a Unix time. Never waits for network or disk."""
+        ...
+
+    def mean_at(self, start_s: float, end_s: float) -> Intensity:
+        """The mean over a stretch of Unix time, labelled as most of it; the same for what is constant."""
+        ...
+
+    def fetch_errors(self) -> Sequence[tuple[str, str, int]]:
+        """(source, reason, how often) of what could not be fetched; nothing for what fetches nothing."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class IntensitySettings:
+    """The user's choice of intensity: a place, a figure in gCO2e/kWh, a file of them over time, live sources.
+
+    Nothing of these means the world average. `region` also serves where the file or the live sources have
+    no word. `grid` are live sources, `NAME` or `NAME:ZONE`, best first. `environ` holds keys for them;
+    `load_source` gives the factory of one by its name.
+    """
+
+    region: str | None = None
+    g_per_kwh: float | None = None
+    file: Path | None = None
+    grid: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    load_source: Callable[[str], Callable[[GridSettings], GridSource]] | None = None
+
+
+class Http(Protocol):
+    """What a live source may do on the network."""
+
+    def get_json(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        basic: tuple[str, str] | None = None,
+    ) -> Any:
+        """The JSON value at a URL, within a time limit and a size limit; raises FetchError for anything else.
+
+        `basic` are user and password for HTTP Basic authentication.
+        """
+        ...
+
+
+class GridSource(Protocol):
+    """One source of intensity over time, for one zone. It knows no thread, no cache and no clock.
+
+    `basis` and `accounting` are those of its figures, as in `Intensity`. `is_marginal` ones are advice on
+    when to run and never a footprint. `lag_s` is how late it publishes in normal operation: until a slot has
+    ended for so long, its figure counts as live. Values of all slots are in gCO2e/kWh, and checked: finite,
+    0 to 5000. Each method raises FetchError; what a source does not offer has reason `unsupported`.
+    """
+
+    name: str
+    zone: str
+    basis: str | None
+    accounting: str | None
+    is_marginal: bool
+    slot_s: float
+    lag_s: float
+
+    def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
+        """The newest slots that it has, in order of time: the one in force, and what it tells besides."""
+        ...
+
+    def history(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        """What the grid was, in order of time, for Unix times of the past; holes where it does not know."""
+        ...
+
+    def forecast(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
+        """What it expects the grid to be, in order of time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GridSettings:
+    """What a live source may know when it opens: the place that the user named, in its own words or ours.
+
+    `zone` is what the user wrote behind the source's name (`electricitymaps:US-CAL-CISO`), "" without it;
+    then `region` is the user's region, a zone of the bundled table, `em_zone` Electricity Maps' name of a
+    cloud region's grid. `environ` holds keys (CARBONMON_ELECTRICITYMAPS_TOKEN …), or
+    names a file of them (CARBONMON_KEYS_FILE).
+    """
+
+    zone: str = ""
+    region: str | None = None
+    em_zone: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class Exporter(Protocol):
+    """Shows snapshots to the world. It sees nothing but snapshots."""
+
+    name: str
+
+    def start(self, latest: Callable[[], Snapshot]) -> str:
+        """Begin; returns where the result is to be found, for the user's first line."""
+        ...
+
+    def checkpoint(self, snapshot: Snapshot) -> None:
+        """Called every few seconds, in the thread that writes: a place for a running result.
+
+        A run that has ended in it (`ended_at_s`) gets its final result now.
+        """
+        ...
+
+    def finish(self, final: Snapshot) -> None:
+        """Called once with the last snapshot of the monitor."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterSettings:
+    """What an exporter may know when it opens.
+
+    `listen` is (host, port), port 0 for any free one. `run_folders` holds the folder of each run that the
+    monitor keeps, by the run's id; runs come and go in it while the exporter works. `web_config` is the
+    file with TLS and users for what listens. `argument` is what the user wrote behind the exporter's name
+    (`pushgateway:http://gateway:9091`), "" without it. `host` names this machine where it has another name
+    than its own.
+    """
+
+    listen: tuple[str, int] = ("127.0.0.1", 9877)
+    run_folders: Mapping[str, Path] = field(default_factory=dict)
+    procfs: Path = Path("/proc")
+    web_config: Path | None = None
+    argument: str = ""
+    host: str | None = None

@@ -1,0 +1,80 @@
+"""How far each method's figures may lie from the truth, with the evidence for it.
+
+Every constant is a pair of ratios of the figure (`Uncertainty`). An error within a method is
+systematic: the same sensor gain, the same wrong model of the same chip, at every sample. So it
+neither averages out over a run nor over devices of the same kind: joules and their bounds are
+added up linearly, never in quadrature. The bands are meant to hold for nearly all machines, they
+are not standard deviations; where the sources give no bound, the band is our judgement of them.
+"""
+
+from __future__ import annotations
+
+from carbonmon.core.model import Uncertainty
+
+NVML_UNCERTAINTY = Uncertainty(
+    0.05,
+    0.05,
+    "±5 %: steady-state gain error of the on-board sensor against an external meter on over 70 GPUs "
+    "(arXiv:2312.02741)",
+)
+"""Integrated power sensor or energy counter of an NVIDIA GPU, as read through NVML.
+
+The same paper finds that A100 and H100 sample only a quarter of the time, which comes on top for
+loads whose rhythm is near the sensor's; over a training run of minutes it evens out.
+"""
+
+RAPL_PACKAGE_UNCERTAINTY = Uncertainty(
+    0.10,
+    0.10,
+    "±10 %: RAPL follows reference meters closely since it is measured instead of modelled on Intel "
+    "(Hackenberg et al. 2015, doi:10.1109/IPDPSW.2015.70; Khan et al. 2018, doi:10.1145/3177754); "
+    "widened for AMD, where it is modelled (Schöne et al. 2021, arXiv:2108.00808)",
+)
+"""The package domain of RAPL. It holds no voltage regulators, fans or power supply losses."""
+
+RAPL_DRAM_UNCERTAINTY = Uncertainty(
+    0.30,
+    0.20,
+    "−30 %/+20 %: RAPL's DRAM domain is right in trend with an offset, best when the memory is busy "
+    "(Desrochers et al. 2016, doi:10.1145/2989081.2989088), and reads high at low load "
+    "(Alt et al. 2024, doi:10.1145/3629526.3645052)",
+)
+"""The DRAM domain of RAPL. Persistent memory modules lie outside the band: RAPL overstates them more."""
+
+TDP_UNCERTAINTY = Uncertainty(
+    0.50,
+    1.20,
+    "−50 %/+120 %: measured CPUs draw 12 % of TDP when idle, 32 % at 10 % load, 75 % at 50 % and 102 % "
+    "at full load (Teads, in Boavizta's CPU model), desktop parts more in turbo; H100 training nodes "
+    "draw at most 76 % of their rating, so that TDP misses by 27–37 % (Newkirk et al. 2025, "
+    "arXiv:2506.14551); tools that estimate miss by up to 40 % (Fischer 2025, arXiv:2509.22092)",
+)
+"""TDP × utilisation of a known model, CPU or GPU.
+
+Upwards: a CPU at 20 % load draws 2.1 times what TDP × utilisation says, at 50 % 1.5 times; below
+20 % the ratio grows without limit, because an idle chip draws power, but the watts are few.
+Downwards: a GPU counts as fully utilised while any kernel runs, so a load that waits for memory or
+the network draws about half of its TDP at a utilisation of 100 %.
+"""
+
+DRAM_ESTIMATE_UNCERTAINTY = Uncertainty(
+    0.90,
+    0.68,
+    "0.039–0.625 W/GB: about 5 W a module of 128 GB down to 8 GB (CodeCarbon 3 methodology); "
+    "averages: 0.284 (Boavizta), 0.375 (Crucial), 0.392 (Cloud Carbon Footprint), 0.408 (Micron)",
+)
+"""Memory power from the installed capacity at 0.3725 W/GB.
+
+Power goes with the number of modules and their traffic rather than with capacity, so a server full
+of large modules draws far less a gigabyte; adding 64 GB to an idle machine was seen to add under
+1.5 W at the wall (GreenAlgorithms/green-algorithms-tool issue 14).
+"""
+
+
+def combine(a: Uncertainty, b: Uncertainty) -> Uncertainty:
+    """The uncertainty of a product of two figures, both as wrong as they may be: the ratios multiply."""
+    return Uncertainty(
+        1.0 - (1.0 - a.low_ratio) * (1.0 - b.low_ratio),
+        (1.0 + a.high_ratio) * (1.0 + b.high_ratio) - 1.0,
+        f"{a.source}; and {b.source}",
+    )

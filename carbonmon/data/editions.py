@@ -1,0 +1,216 @@
+"""Makes the tables from their sources, and checks them: nothing is replaced unless everything is in order.
+
+A source is one of our own tables (it takes the place of the one before, and the corrections are applied),
+or another format that is merged into one: `carbonmon.data.owid`. Formats are known by their headers.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import replace_file
+from carbonmon.data import FORMATS, PACKAGE, corrections, data_file, owid
+from carbonmon.data.checks import faults
+from carbonmon.data.table import Fault, Record, Table, TableError, check_columns, read_cells, read_table
+
+SOURCES = tuple(name for name in FORMATS if name not in ("nvml_names.csv", "corrections.csv"))
+"""The tables that an update may bring."""
+_MAIN_COLUMNS = {
+    "carbon_intensity.csv": "intensity_gco2eq_per_kwh",
+    "cloud_regions.csv": "default_gco2eq_per_kwh",
+    "gpus.csv": "tdp_w",
+    "cpus.csv": "tdp_w",
+    "pue_water.csv": "pue_ratio",
+}
+_MODE = 0o644
+"""Tables are public, and a folder of them may serve all users of a machine."""
+
+
+class Change(NamedTuple):
+    """How a table differs from the one before it; `figures` are (key, old, new) of its main column."""
+
+    name: str
+    rows_before: int
+    rows: int
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    figures: tuple[tuple[str, float, float], ...]
+
+
+class Update(NamedTuple):
+    """What an update did: `corrected` counts cells, `notes` are for people, `written` are the files."""
+
+    changes: tuple[Change, ...]
+    corrected: int
+    notes: tuple[str, ...]
+    written: tuple[Path, ...]
+
+
+def update(source: Path, into: Path, only_news: bool = False) -> Update:
+    """Take a file or a folder of sources into the tables of a folder, all of it or nothing.
+
+    `only_news` leaves out what the package has already. Raises TableError with files, lines and reasons,
+    or ConfigError for a source that cannot be read; then nothing is replaced.
+    """
+    taken, merged, notes = _sources(source)
+    before = {name: _before(into, name, name in taken) for name in FORMATS}
+    after = {**before, **{name: table.copy() for name, table in taken.items()}}
+    news = set(taken)
+    for path, header, records in merged:
+        intensities = after["carbon_intensity.csv"] = after["carbon_intensity.csv"].copy()
+        _refuse(faults({intensities.name: intensities}))
+        notes += (f"{path.name}: {note}" for note in owid.merge(header, records, intensities))
+        news.add("carbon_intensity.csv")
+    outcomes = corrections.apply(after["corrections.csv"], {name: after[name] for name in news})
+    notes += (outcome.note for outcome in outcomes if outcome.note)
+    if "carbon_intensity.csv" in news:
+        clouds = after["cloud_regions.csv"] = after["cloud_regions.csv"].copy()
+        _fill_defaults(clouds, after["carbon_intensity.csv"])
+    _refuse(faults(after))
+    changes, written = [], []
+    for name in SOURCES:
+        target, data = into / name, after[name].csv()
+        if name not in news and data == before[name].csv():
+            continue
+        changes.append(_change(before[name], after[name]))
+        is_known = _has(target, data) or (only_news and not target.exists() and _has(PACKAGE / name, data))
+        if not is_known:
+            _write(target, data)
+            written.append(target)
+    applied = sum(outcome.state == "applied" for outcome in outcomes)
+    return Update(tuple(changes), applied, tuple(notes), tuple(written))
+
+
+def tables_of(folder: Path | None = None) -> dict[str, Table]:
+    """All tables: those of a folder, and for what it lacks those in use. Raises TableError."""
+    return {name: read_table(_path(folder, name), name) for name in FORMATS}
+
+
+def _path(folder: Path | None, name: str) -> Path:
+    own = folder / name if folder is not None else None
+    return own if own is not None and own.is_file() else data_file(name)
+
+
+def _before(into: Path, name: str, is_replaced: bool) -> Table:
+    """The table as it is; one that is replaced in whole may be damaged, then it counts as the package's."""
+    try:
+        return read_table(_path(into, name), name)
+    except ConfigError:
+        if not is_replaced:
+            raise
+        return read_table(PACKAGE / name, name)
+
+
+Other = tuple[Path, tuple[str, ...], list[Record]]
+
+
+def _sources(source: Path) -> tuple[dict[str, Table], list[Other], list[str]]:
+    """What a file or a folder's CSV files are: our tables, others to be merged, notes on the rest."""
+    paths = sorted(source.glob("*.csv")) if source.is_dir() else [source]
+    taken: dict[str, Table] = {}
+    merged: list[Other] = []
+    notes: list[str] = []
+    for path in paths:
+        header, records = read_cells(path)
+        name = _recognized(path, header)
+        if name in taken:
+            raise ConfigError(f"--from {source}: {path.name} and {taken[name].path.name} are both {name}")
+        if name:
+            taken[name] = Table(name, records, path)
+        elif owid.is_header(header):
+            merged.append((path, header, records))
+        elif path.name not in FORMATS:
+            notes.append(f"{path.name} is of no format that is known here: left out")
+    if not taken and not merged:
+        reasons = "; ".join(notes) or "there are no tables in it"
+        raise ConfigError(
+            f"--from {source}: {reasons}; what can be taken are {', '.join(SOURCES)} and "
+            "Our World in Data's carbon-intensity-electricity"
+        )
+    return taken, merged, notes
+
+
+def _refuse(found: list[Fault]) -> None:
+    if found:
+        raise TableError(found)
+
+
+def not_in_force(tables: Mapping[str, Table]) -> list[str]:
+    """The corrections that the tables do not show, for people."""
+    copies = {name: table.copy() for name, table in tables.items()}
+    outcomes = corrections.apply(tables["corrections.csv"], copies)
+    pairs = zip(tables["corrections.csv"].records, outcomes, strict=True)
+    return [
+        outcome.note
+        or f"{record.place.path.name}, line {record.place.line}: {record.row['key']}: not applied"
+        for record, outcome in pairs
+        if outcome.state != "already so"
+    ]
+
+
+def _recognized(path: Path, header: tuple[str, ...]) -> str:
+    """Which of our tables it is, "" for none; a file that has a table's name must have its columns."""
+    name = next((name for name in SOURCES if sorted(FORMATS[name].columns) == sorted(header)), "")
+    if not name and path.name in SOURCES:
+        check_columns(path, path.name, header)
+    return name
+
+
+def _fill_defaults(clouds: Table, intensities: Table) -> None:
+    """Give the cloud regions the figures of their zones, which they repeat for readers of that file alone."""
+    used = {
+        record.row["zone"]: record.row for record in intensities.records if record.row["preferred"] == "1"
+    }
+    for row, _ in clouds.records:
+        zone = used.get(row["zone"])
+        if zone is not None:
+            row["default_gco2eq_per_kwh"] = zone["intensity_gco2eq_per_kwh"]
+            row["default_basis"] = zone["basis"]
+            row["default_year"] = zone["data_year"]
+            row["default_source"] = zone["source"][:70]
+
+
+def _change(before: Table, after: Table) -> Change:
+    old = {before.key(record): record.row for record in before.records}
+    new = {after.key(record): record.row for record in after.records}
+    changed = tuple(key for key, row in new.items() if key in old and row != old[key])
+    column = _MAIN_COLUMNS[after.name]
+    figures = ((key, _figure(old[key][column]), _figure(new[key][column])) for key in changed)
+    return Change(
+        after.name,
+        len(before.records),
+        len(after.records),
+        tuple(key for key in new if key not in old),
+        tuple(key for key in old if key not in new),
+        changed,
+        tuple((key, a, b) for key, a, b in figures if a is not None and b is not None and a != b),
+    )
+
+
+def _figure(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _has(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else _MODE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, data)
+        path.chmod(mode)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,1 @@
+"""What the machine says about power (sensors), and who uses it (workload)."""

@@ -1,0 +1,123 @@
+"""From NVML's list of GPUs to the devices of a run: which ones, which share, which rungs of the ladder.
+
+The ladder is the energy counter, integrated power, and TDP × utilisation: a device has the rungs that its
+driver supports. Its TDP is what the user gives, else the power limit in force, else its model's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.model import Device, Method, SensorState, Spec
+from carbonmon.core.ports import SensorSettings
+from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
+from carbonmon.hardware.gpu_inventory import ask, take_inventory
+from carbonmon.hardware.gpu_selection import Chosen, choose, parse_gpu_model
+from carbonmon.hardware.sensors.nvml.gpu import NOT_SUPPORTED_ERRORS, Gpu
+from carbonmon.hardware.spec_sheets import gpu_spec
+
+REMEDIES = {
+    4: "ls -l /dev/nvidia*   # this user may not open them; in a container: docker run --gpus all",
+    9: "sudo modprobe nvidia   # the driver is installed but not loaded",
+    12: "install the NVIDIA driver (its libnvidia-ml.so.1); in a container: docker run --gpus all",
+    18: "sudo reboot   # driver and library differ: a driver update waits for a restart",
+}
+"""What mends an nvmlReturn_t (nvml.h)."""
+
+
+def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[SensorState]]:
+    """The chosen GPUs and what was found; raises `SensorUnavailable` where there is none to meter."""
+    found, handles, unreadable = take_inventory(nvml)
+    notes = [f"GPU {index} cannot be read: {error}" for index, error in unreadable]
+    remedy = "nvidia-smi -L"
+    for _, error in unreadable:
+        remedy = REMEDIES.get(error.value, remedy)
+    if not found:
+        raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
+    chosen, choice_notes = choose(found, settings.gpus, settings.environ)
+    notes += choice_notes
+    if not chosen:
+        raise SensorUnavailable(
+            "; ".join(notes) or f"the job may use none of the {len(found)} GPUs (CUDA_VISIBLE_DEVICES)",
+            "carbonmon run --gpus 0,1 -- …",
+        )
+    devices = [_device(nvml, handles[pick.gpu.uuid], pick, settings) for pick in chosen]
+    gpus = [Gpu(device, handles[device.id]) for device in devices]
+    return gpus, _sources(devices, len(found), notes)
+
+
+def _device(nvml: Any, handle: Any, pick: Chosen, settings: SensorSettings) -> Device:
+    limit_mw = ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle) or ask(
+        nvml, "nvmlDeviceGetPowerManagementLimit", handle
+    )
+    limit_w = limit_mw / 1000.0 if limit_mw else None
+    spec = _spec(pick.gpu.name, limit_w, settings)
+    max_power_w = spec.tdp_w if limit_w is None and spec is not None else limit_w
+    methods: list[Method] = []
+    if _supports(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle):
+        methods.append("counter")
+    if _supports(nvml, "nvmlDeviceGetPowerUsage", handle):
+        methods.append("power")
+    if spec is not None:
+        if _supports(nvml, "nvmlDeviceGetUtilizationRates", handle):
+            methods.append("tdp")
+        elif not methods:
+            methods.append("tdp")
+            spec = spec._replace(assumed_utilization_ratio=1.0, source=f"{spec.source}, assumed fully used")
+    return Device(
+        id=pick.gpu.uuid,
+        component="gpu",
+        name=pick.gpu.name,
+        index=pick.gpu.number,
+        methods=tuple(methods),
+        max_power_w=max_power_w,
+        spec=spec,
+        measured_uncertainty=NVML_UNCERTAINTY,
+        share_ratio=pick.share_ratio,
+        share_note=pick.share_note,
+    )
+
+
+def _spec(name: str, limit_w: float | None, settings: SensorSettings) -> Spec | None:
+    if settings.gpu_tdp_w is not None:
+        return Spec(settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
+    if limit_w is not None:
+        return Spec(limit_w, TDP_UNCERTAINTY, "the enforced power limit that NVML reports")
+    return gpu_spec(parse_gpu_model(settings.gpu_model)[0] if settings.gpu_model else name)
+
+
+def _sources(devices: Sequence[Device], found: int, notes: Sequence[str]) -> list[SensorState]:
+    """What is metered by what, what could not be followed, and every GPU that has no counter."""
+    best = Counter(next(iter(device.methods), "nothing") for device in devices)
+    text = ", ".join(f"{count} by {method}" for method, count in best.items())
+    sources = [SensorState("nvml", "used", f"{len(devices)} of {found} GPUs: {text}", "", True)]
+    sources += [SensorState("nvml note", "not used", note) for note in notes]
+    for device in devices:
+        if "counter" in device.methods:
+            continue
+        if "power" in device.methods:
+            instead = "power is integrated"
+        elif device.methods:
+            instead = "no power: TDP × utilisation"
+        else:
+            instead = "no power, no utilisation, and its TDP is unknown: give --gpu-tdp"
+        sources.append(
+            SensorState(
+                f"nvml GPU {device.index}",
+                "used" if device.methods else "not used",
+                f"{device.name}: no energy counter; {instead}",
+            )
+        )
+    return sources
+
+
+def _supports(nvml: Any, function: str, handle: Any) -> bool:
+    """Whether the driver has this reading; one that fails only now may come later."""
+    try:
+        getattr(nvml, function)(handle)
+    except nvml.NVMLError as error:
+        return error.value not in NOT_SUPPORTED_ERRORS
+    return True

@@ -1,0 +1,124 @@
+"""CPU packages and their memory through RAPL's powercap counters, read by pyRAPL where it can serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.model import Device, Failure, Reading, SensorState
+from carbonmon.core.ports import SensorSettings
+from carbonmon.core.uncertainty import RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
+from carbonmon.hardware.sensors.rapl.readers import DirectReader, Reader, open_pyrapl
+from carbonmon.hardware.sensors.rapl.zones import Zone, discover, mirrors
+
+PACKAGE_MAX_W = 1000.0
+"""Twice the largest package TDP on sale (500 W: EPYC 9965, Xeon 6980P data sheets)."""
+
+DRAM_MAX_W = 500.0
+"""Above what the memory of one socket draws: 24 modules of 256 GB at about 15 W are 360 W."""
+
+RIGHTS_REMEDY = (
+    "sudo sh -c 'chgrp -R {group} {path}; chmod g+r {path}/*/energy_uj {path}/*/*/energy_uj'"
+    "   # until the next boot; for good: deploy/systemd/carbonmon-rapl.tmpfiles.conf"
+)
+
+
+class RaplSensor:
+    """Every package and dram zone that powercap offers; overlapping domains and mirrors are left out."""
+
+    name = "rapl"
+
+    def __init__(self, readers: Sequence[tuple[Zone, Reader]], sources: Sequence[SensorState]) -> None:
+        self._readers = list(readers)
+        self._sources = sources
+
+    def devices(self) -> Sequence[Device]:
+        return [
+            Device(
+                id=zone.device_id,
+                component=zone.component,
+                name=zone.name,
+                index=zone.package,
+                methods=("counter",),
+                counter_range_uj=zone.range_uj,
+                max_power_w=PACKAGE_MAX_W if zone.component == "cpu" else DRAM_MAX_W,
+                measured_uncertainty=(
+                    RAPL_PACKAGE_UNCERTAINTY if zone.component == "cpu" else RAPL_DRAM_UNCERTAINTY
+                ),
+            )
+            for zone, _ in self._readers
+        ]
+
+    def sources(self) -> Sequence[SensorState]:
+        return self._sources
+
+    def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
+        for position, (zone, reader) in enumerate(self._readers):
+            try:
+                energy_uj = reader.read_uj()
+            except (OSError, ValueError) as error:
+                yield Failure(zone.device_id, _reason(error), str(error))
+                if not isinstance(reader, DirectReader):
+                    # pyRAPL keeps a file that may be dead for good; our own reader opens it anew.
+                    reader.close()
+                    self._readers[position] = (zone, DirectReader(zone))
+                continue
+            yield Reading(zone.device_id, energy_uj)
+
+    def close(self) -> None:
+        for _, reader in self._readers:
+            reader.close()
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, PermissionError):
+        return "permission"
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    return "io" if isinstance(error, OSError) else "garbage"
+
+
+def open_sensor(settings: SensorSettings) -> RaplSensor:
+    """Open powercap below `settings.sysfs`; raises `SensorUnavailable` where it cannot serve."""
+    root = settings.sysfs / "class" / "powercap" / "intel-rapl"
+    zones, left_out = discover(settings.sysfs)
+    if not zones:
+        raise SensorUnavailable(
+            f"no RAPL package under {root} (a virtual machine, a container without the host's /sys, "
+            "or no driver)",
+            "sudo modprobe intel_rapl_msr   # on the machine itself; in a container mount the host's /sys "
+            "and give --sysfs",
+        )
+    readers: list[tuple[Zone, Reader]] = []
+    denied: list[str] = []
+    sources: list[SensorState] = [
+        SensorState(f"rapl {name}", "not used", reason) for name, reason in left_out
+    ]
+    remedy = RIGHTS_REMEDY.format(group="$(id -gn)", path=root.resolve())
+    for zone in zones:
+        reader = DirectReader(zone)
+        try:
+            reader.read_uj()
+        except PermissionError as error:
+            reader.close()
+            denied.append(str(error))
+            sources.append(SensorState(f"rapl {zone.device_id}", "not used", str(error), remedy))
+            continue
+        except (OSError, ValueError) as error:
+            sources.append(SensorState(f"rapl {zone.device_id}", "used", f"not readable yet: {error}"))
+        readers.append((zone, reader))
+    for mirror, original in mirrors(readers):
+        next(reader for zone, reader in readers if zone is mirror).close()
+        readers = [(zone, reader) for zone, reader in readers if zone is not mirror]
+        sources.append(
+            SensorState(
+                f"rapl {mirror.device_id}", "not used", f"moves with {original.device_id}: a mirror of it"
+            )
+        )
+    if not readers:
+        raise SensorUnavailable(denied[0] if denied else f"no RAPL zone under {root} can be read", remedy)
+    served, why_not = open_pyrapl(settings.sysfs, readers)
+    by_pyrapl = sum(reader is not direct for (_, reader), (_, direct) in zip(served, readers, strict=True))
+    how = f"{by_pyrapl} through pyRAPL, {len(served) - by_pyrapl} directly"
+    text = f"{', '.join(zone.device_id for zone, _ in served)}: {how}" + (f" ({why_not})" if why_not else "")
+    return RaplSensor(served, [SensorState("rapl", "used", text, "", True), *sources])

@@ -1,0 +1,271 @@
+"""The fallback for what has no sensor: spec-sheet TDP × utilisation, labelled an estimate.
+
+CPU packages by psutil's CPU times, and GPUs that NVML does not serve but that the driver's /proc or
+the user names. A package that another sensor meters gets its utilisation and its TDP from here, as the
+rung below its counter.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from carbonmon.core.errors import ConfigError, SensorUnavailable
+from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
+from carbonmon.core.ports import SensorSettings
+from carbonmon.core.uncertainty import TDP_UNCERTAINTY
+from carbonmon.hardware.gpu_selection import FoundGpu, choose, parse_gpu_model
+from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, nearest_cpus, nearest_gpus
+
+GPU_ASSUMED_UTILIZATION = 1.0
+"""Where nothing can tell a GPU's utilisation it is taken as fully used, as Green Algorithms does
+(Lannelongue et al. 2021, doi:10.1002/advs.202100707: usage factor 1 unless known)."""
+
+
+STAND_BY_PERIOD_S = 4.5
+"""Where every package has a counter, utilisation is read about every 5 s and held meanwhile: making
+/proc/stat costs the kernel more than all other reads of a tick together, the more so with many CPUs."""
+
+
+TIMES_STEP_S = 0.1
+"""CPU times come in steps of 10 ms: readings closer together may see none, which says nothing."""
+
+
+class TdpSensor:
+    """Utilisation for every CPU package, and the estimated devices that no sensor serves."""
+
+    name = "tdp"
+
+    def __init__(
+        self,
+        cpus: Sequence[Device],
+        gpus: Sequence[Device],
+        sources: Sequence[SensorState],
+        standing_by: bool = False,
+    ) -> None:
+        self._cpus = cpus
+        self._gpus = gpus
+        self._sources = sources
+        self._period_s = STAND_BY_PERIOD_S if standing_by else 0.0
+        self._due_s = 0.0
+        self._ratio: float | None = None
+        self._ratio_s = 0.0
+        self._before = _cpu_times()
+
+    def devices(self) -> Sequence[Device]:
+        return [*self._cpus, *self._gpus]
+
+    def sources(self) -> Sequence[SensorState]:
+        return self._sources
+
+    def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
+        if self._cpus:
+            try:
+                if edge or self._ratio is None or not self._due_s - self._period_s <= now_s < self._due_s:
+                    self._ratio = self._cpu_utilization_ratio(now_s)
+                    self._due_s = now_s + self._period_s
+                ratio = self._ratio
+            except (OSError, ValueError, TypeError) as error:
+                reason = "io" if isinstance(error, OSError) else "garbage"
+                for device in self._cpus:
+                    yield Failure(device.id, reason, str(error))
+            else:
+                for device in self._cpus:
+                    yield Reading(device.id, utilization_ratio=ratio)
+        for device in self._gpus:
+            yield Reading(device.id)
+
+    def close(self) -> None:
+        pass
+
+    def _cpu_utilization_ratio(self, now_s: float) -> float | None:
+        """Busy share of the machine's CPU time since the call before; None if no time was accounted for long.
+
+        Steal is another guest's time and idle or iowait is nobody's; guest is part of user (proc(5)).
+        """
+        before, now = self._before, _cpu_times()
+        idle_s = (now.idle - before.idle) + (now.iowait - before.iowait)
+        busy_s: float = (
+            (now.user - before.user)
+            + (now.nice - before.nice)
+            + (now.system - before.system)
+            + (now.irq - before.irq)
+            + (now.softirq - before.softirq)
+        )
+        steal_s = now.steal - before.steal
+        total_s: float = idle_s + busy_s + steal_s
+        if total_s == 0.0:
+            return self._ratio if 0.0 <= now_s - self._ratio_s < TIMES_STEP_S else None
+        if not math.isfinite(total_s):
+            raise ValueError(f"{now} are no times")
+        self._before, self._ratio_s = now, now_s
+        if total_s < 0.0:  # the times fell back, as where a container's /proc was mounted anew
+            return None
+        return min(1.0, max(0.0, busy_s / total_s))
+
+
+def open_sensor(settings: SensorSettings) -> TdpSensor:
+    """Open the fallback for what `settings.known` leaves open; raises `ConfigError` for an unknown model."""
+    stat = settings.procfs / "stat"
+    psutil.PROCFS_PATH = str(settings.procfs)
+    try:
+        _cpu_times()
+    except (OSError, ValueError, TypeError) as error:
+        psutil.PROCFS_PATH = "/proc"
+        raise SensorUnavailable(
+            f"{stat} does not tell the CPU's times: {error}", "carbonmon doctor --procfs /proc"
+        ) from None
+    sources: list[SensorState] = []
+    cpus = _cpus(settings, sources)
+    gpus = _gpus(settings, sources)
+    if not cpus and not gpus:
+        raise SensorUnavailable("no CPU package and no GPU is left to estimate")
+    estimated = [device for device in (*cpus, *gpus) if device.id not in settings.known]
+    shadowed = len(cpus) + len(gpus) - len(estimated)
+    texts = [_describe(device) for device in estimated]
+    if shadowed:
+        texts.append(f"stands by for {shadowed} metered")
+    standing_by = all(device.id in settings.known for device in cpus)
+    state = SensorState("tdp", "used", "; ".join(texts), "", True)
+    return TdpSensor(cpus, gpus, [state, *sources], standing_by)
+
+
+def _cpu_times() -> Any:
+    """psutil's CPU times (s). Raises OSError, ValueError or TypeError if they cannot be read or are none."""
+    times = psutil.cpu_times()
+    if not all(map(math.isfinite, times)):
+        raise ValueError(f"{times} are no times")
+    return times
+
+
+def _describe(device: Device) -> str:
+    spec = device.spec
+    if spec is None:
+        return f"{device.id}: nothing"
+    assumed = spec.assumed_utilization_ratio
+    load = "utilisation" if assumed is None else f"an assumed {assumed:.0%}"
+    return f"{device.id} = {spec.tdp_w:.4g} W × {load} ({spec.source})"
+
+
+def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
+    """A device for every package, or a lower rung for each die that another sensor meters."""
+    threads = _package_threads(settings.sysfs)
+    model, virtual, cores_per_package = _cpuinfo(settings.procfs, len(threads))
+    if settings.cpu_model:
+        model = settings.cpu_model
+    devices: list[Device] = []
+    for package, visible_threads in sorted(threads.items()):
+        if settings.cpu_tdp_w is not None:
+            spec = Spec(settings.cpu_tdp_w, TDP_UNCERTAINTY, "--cpu-tdp")
+        else:
+            spec = cpu_spec(
+                model,
+                visible_threads=visible_threads,
+                physical_cores=cores_per_package or visible_threads,
+                virtual=virtual,
+            )
+            if settings.cpu_model and not is_known_cpu(settings.cpu_model):
+                raise ConfigError(
+                    f"--cpu-model {model}: no such CPU in the spec table; "
+                    f"{_nearest(nearest_cpus(model))}give --cpu-tdp WATTS"
+                )
+        device_id = f"package-{package}"
+        dies = [known for known in settings.known if known.startswith(f"{device_id}-die-")]
+        for die in dies:
+            part = spec._replace(tdp_w=spec.tdp_w / len(dies), source=f"{spec.source}, 1/{len(dies)} of it")
+            devices.append(Device(die, "cpu", model, package, ("tdp",), spec=part))
+        if not dies:
+            devices.append(Device(device_id, "cpu", model, package, ("tdp",), spec=spec))
+    return devices
+
+
+def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
+    """GPUs that no sensor serves: those that the driver's /proc names, or that the user states."""
+    if any(device.component == "gpu" for device in settings.known.values()):
+        return []
+    found = _proc_gpus(settings.procfs)
+    stated, count = parse_gpu_model(settings.gpu_model) if settings.gpu_model else ("", 0)
+    if stated and not found:
+        found = [FoundGpu(f"gpu-{index}", index, stated, f"{index:08d}") for index in range(count)]
+        environ, gpus = {}, None
+    else:
+        environ, gpus = dict(settings.environ), settings.gpus
+    chosen, notes = choose(found, gpus, environ) if found else ([], [])
+    sources.extend(SensorState("tdp note", "not used", note) for note in notes)
+    devices = []
+    for pick in chosen:
+        spec = (
+            Spec(settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
+            if settings.gpu_tdp_w is not None
+            else gpu_spec(stated or pick.gpu.name)
+        )
+        if spec is None:
+            if stated:
+                raise ConfigError(
+                    f"--gpu-model {stated}: no such GPU in the spec table; "
+                    f"{_nearest(nearest_gpus(stated))}give --gpu-tdp WATTS"
+                )
+            sources.append(
+                SensorState(
+                    f"tdp GPU {pick.gpu.number}",
+                    "not used",
+                    f"{pick.gpu.name} is not in the spec table: its energy is unknown",
+                    "carbonmon run --gpu-tdp WATTS -- …",
+                )
+            )
+            continue
+        spec = spec._replace(assumed_utilization_ratio=GPU_ASSUMED_UTILIZATION)
+        devices.append(Device(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",), spec=spec))
+    return devices
+
+
+def _nearest(names: Sequence[str]) -> str:
+    return f"nearest: {', '.join(names)}; or " if names else ""
+
+
+def _package_threads(sysfs: Path) -> dict[int, int]:
+    """Hardware threads of each package that this machine sees (sysfs topology); one package if unknown."""
+    threads: dict[int, int] = {}
+    for path in (sysfs / "devices" / "system" / "cpu").glob("cpu[0-9]*/topology/physical_package_id"):
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            continue
+        if re.fullmatch(r"-?[0-9]{1,9}", text) is None:
+            continue
+        package = max(int(text), 0)  # -1 where the platform does not say
+        threads[package] = threads.get(package, 0) + 1
+    return threads or {0: psutil.cpu_count() or 1}
+
+
+def _cpuinfo(procfs: Path, packages: int) -> tuple[str, bool, int]:
+    """The CPU's model name, whether this is a virtual machine, and physical cores a package."""
+    try:
+        text = (procfs / "cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "", False, 0
+    model = re.search(r"^model name[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
+    flags = re.search(r"^flags[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
+    cores = re.search(r"^cpu cores[ \t]*:[ \t]*([0-9]{1,6})$", text, re.MULTILINE)
+    virtual = flags is not None and "hypervisor" in flags[1].split()
+    return (model[1].strip() if model else ""), virtual, int(cores[1]) if cores else 0
+
+
+def _proc_gpus(procfs: Path) -> list[FoundGpu]:
+    """GPUs that the NVIDIA driver names in /proc, also where NVML is absent."""
+    found = []
+    for index, path in enumerate(sorted((procfs / "driver" / "nvidia" / "gpus").glob("*/information"))):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        model = re.search(r"^Model:[ \t]*(.*)$", text, re.MULTILINE)
+        uuid = re.search(r"^GPU UUID:[ \t]*(GPU-[0-9a-fA-F-]{36})\s*$", text, re.MULTILINE)
+        name = model[1].strip() if model else "NVIDIA GPU"
+        found.append(FoundGpu(uuid[1] if uuid else f"gpu-{index}", index, name, path.parent.name))
+    return found

@@ -1,0 +1,200 @@
+"""What the spec sheets say: the tables of CPU and GPU models, and watts per gigabyte of memory.
+
+The tables are scanned, not loaded, and only the row that fits is parsed, so that a look-up leaves
+nothing behind in the monitor's memory. Each look-up raises `ConfigError` for a table that cannot be used.
+Sources: `data/SOURCES.md`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+
+from carbonmon.core.model import Spec, Uncertainty
+from carbonmon.core.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY, combine
+from carbonmon.data import Row, data_file, rows, using
+
+_CPUS = "cpus.csv"
+_GPUS = "gpus.csv"
+
+UNKNOWN_CPU_W_PER_CORE = 7.5
+"""TDP in W per physical core of a CPU that the table does not know.
+
+The median of the table's server parts with 8 cores or more is 7.8, their 10th to 90th percentile
+the range below.
+"""
+UNKNOWN_CPU_W_PER_CORE_RANGE = (4.7, 13.9)
+
+DRAM_W_PER_GB = 0.3725
+"""W per GB (2^30 bytes) of installed memory: Karyakin & Salem 2017, doi:10.1145/3076113.3076117, as
+in Green Algorithms. Its range is in `DRAM_ESTIMATE_UNCERTAINTY`."""
+
+_GIB = 2**30
+
+_CPU_NOISE = re.compile(
+    r"\((?:r|tm)\)"
+    r"|[®™\u200b]"
+    r"|@.*"  # Intel's "@ 3.00GHz"
+    r"|\s(?:with\s|w/\s)?radeon.*|\sr\d, .*"  # AMD's integrated graphics
+    r"|\b[a-z0-9]+-cores?\b"  # "64-Core", "Eight-Core"
+    r"|\b(?:cpu|processor|apu|soc)\b"
+    r"|^\d+(?:st|nd|rd|th) gen\b"
+)
+_CPU_VENDOR = re.compile(r"^(?:genuine )?(?:intel|amd) ")
+_CPU_RESPELLINGS = (
+    (re.compile(r"^(?:core )?(i[3579])[ -](?=\d)"), r"core \1-"),  # "Core(TM) i7 CPU 920", "i9-13900K"
+    (re.compile(r"^(?=e[357]-\d|platinum |gold |silver |bronze )"), "xeon "),
+    (re.compile(r"(?<=\d)v(\d)$"), r" v\1"),  # "E5-2690v4"
+)
+_GENERIC_CPUS = frozenset(("armv8 rev 0 (v8l)",))
+"""Keys of the table that name a whole architecture: many different chips report them."""
+_ONE_THREAD_PER_CORE = re.compile(r"^(?:ampere|apple|aws|fujitsu|nvidia) |^xeon 6\d\d\de$")
+"""ARM cores and Intel's Sierra Forest have no hardware threads beside the core."""
+_TRADE_MARKS = {ord(sign): None for sign in "®™\u200b"}
+
+_GPU_VENDOR = re.compile(r"^(?:nvidia|amd|intel|google) ")
+_VGPU = re.compile(r"-\d+(?:[ABCQ]|CME)$|-\d{1,2}$")
+"""NVIDIA's virtual GPUs, "NVIDIA A40-12Q", "NVIDIA L40-48": a share of a board that the guest cannot know."""
+_LAPTOP_SUPER = re.compile(r"\bSuper\b")
+"""The drivers spell laptop parts "RTX 2080 Super" and desktop boards "RTX 2080 SUPER"."""
+
+
+def cpu_keys(model_name: str) -> tuple[str, ...]:
+    """The keys that a model may have in the table, best first, from its name as /proc/cpuinfo gives it."""
+    key = " ".join(_CPU_NOISE.sub(" ", model_name.lower()).split())
+    key = key.replace(" -", "-").replace("- ", "-")  # "FX(tm)-8350", "E7- 4870"
+    key = _CPU_VENDOR.sub("", key).removesuffix(" 0")  # "E5-2670 0": Sandy Bridge's version field
+    if not key or key in _GENERIC_CPUS:
+        return ()
+    respelled = key
+    for pattern, replacement in _CPU_RESPELLINGS:
+        respelled = pattern.sub(replacement, respelled)
+    spellings = (key, respelled, f"{key} (oem only)", f"{key}\u200b")
+    return tuple(dict.fromkeys(spellings))
+
+
+def is_known_cpu(model_name: str) -> bool:
+    """Whether the table has this CPU model."""
+    return bool(_cpu_rows(cpu_keys(model_name)))
+
+
+def cpu_spec(model_name: str, *, visible_threads: int, physical_cores: int, virtual: bool) -> Spec:
+    """TDP of one CPU package in W; a model that the table does not know is estimated from its cores.
+
+    Only exact keys count: nothing is taken for a model that resembles it. `visible_threads` and
+    `physical_cores` are those of this package. A virtual machine owns the share of the package that
+    it sees: its threads of the package's 2 × cores (1 × cores where a core has one).
+    """
+    found = _cpu_rows(cpu_keys(model_name))
+    if not found:
+        return _spec_from_cores(f"unknown CPU model {model_name.strip()!r}", physical_cores, virtual)
+    with using(_CPUS):
+        key, name, tdp, cores, table_source, conflict = found[0]
+        tdp_w = float(tdp)
+        core_count = int(cores) if cores else None
+        others = [f"{float(row[2]):g} W ({row[4]})" for row in found[1:] if row[2] != tdp]
+    source = f"{_plain(name)}: TDP {tdp_w:g} W ({table_source})"
+    if conflict or others:
+        source += f"; sources disagree: {'; '.join(filter(None, (conflict, *others)))}"
+    if not virtual:
+        return Spec(tdp_w, TDP_UNCERTAINTY, source)
+    if core_count is None:
+        reason = f"{source}; how many cores it has is unknown, so the virtual machine's share of it too"
+        return _spec_from_cores(reason, physical_cores, virtual, limit_w=tdp_w)
+    threads = core_count * (1 if _ONE_THREAD_PER_CORE.match(key) else 2)
+    share_ratio = min(1.0, max(1, visible_threads) / threads)
+    source += f"; this virtual machine sees {visible_threads} of its {threads} hardware threads"
+    return Spec(tdp_w * share_ratio, TDP_UNCERTAINTY, source)
+
+
+def _spec_from_cores(reason: str, physical_cores: int, virtual: bool, limit_w: float | None = None) -> Spec:
+    """The estimate for want of a better: W per physical core, never above `limit_w`."""
+    physical_cores = max(1, physical_cores)
+    w_per_core = UNKNOWN_CPU_W_PER_CORE
+    low_w, high_w = UNKNOWN_CPU_W_PER_CORE_RANGE
+    source = f"{reason}: {w_per_core:g} W × {physical_cores} physical cores"
+    if virtual:
+        low_w /= 2  # what a hypervisor shows as a core is often one of a core's two threads
+        source += " (of a virtual machine: they may be hardware threads)"
+    tdp_w = w_per_core * physical_cores
+    per_core = Uncertainty(
+        1 - low_w / w_per_core,
+        high_w / w_per_core - 1,
+        f"{low_w:g}–{high_w:g} W per core of a CPU that is not in the table",
+    )
+    return Spec(tdp_w if limit_w is None else min(tdp_w, limit_w), combine(per_core, TDP_UNCERTAINTY), source)
+
+
+def _cpu_rows(keys: tuple[str, ...]) -> list[list[str]]:
+    """The rows of the first key that the table has, in its order; more than one is a conflict."""
+    starts = tuple(f"{key},".encode(errors="replace") for key in keys)
+    hits: list[list[str]] = []
+    if starts:
+        with using(_CPUS), data_file(_CPUS).open("rb") as table:
+            next(table, b"")  # the names of the columns are no model's
+            hits.extend(next(csv.reader([line.decode()])) for line in table if line.startswith(starts))
+    first = next((key for key in keys if any(row[0] == key for row in hits)), None)
+    return [row for row in hits if row[0] == first]
+
+
+def gpu_spec(name: str) -> Spec | None:
+    """TDP of one device in W, from the name that NVML reports or the table's own name of the model.
+
+    None for a model that the table does not know, for one whose TDP was never published or is set by a
+    laptop's maker, and for a virtual GPU.
+    """
+    with using(_GPUS):
+        is_other = _VGPU.search(name.strip()) or _LAPTOP_SUPER.search(name)
+        row = None if is_other else _gpu_row(name)
+        if row is None or not row["tdp_w"]:
+            return None
+        tdp_w = float(row["tdp_w"])
+    note = f"; {row['note']}" if row["note"] else ""
+    source = f"{row['vendor']} {row['model']}: TDP {tdp_w:g} W ({row['source']}){note}"
+    return Spec(tdp_w, TDP_UNCERTAINTY, source)
+
+
+def _gpu_row(name: str) -> Row | None:
+    """The row of that very model, else the first whose regular expression is found in the name."""
+    model = _gpu_model(name)
+    plain = " ".join(name.split())
+    first: Row | None = None
+    for row in rows(_GPUS):
+        if row["model"].lower() == model:
+            return row
+        if first is None and re.search(row["name_regex"], plain):
+            first = row
+    return first
+
+
+def _gpu_model(name: str) -> str:
+    return _GPU_VENDOR.sub("", " ".join(name.lower().split()))
+
+
+def nearest_gpus(name: str, n: int = 3) -> tuple[str, ...]:
+    """The models of the table whose names are most like this one, for an error message."""
+    import difflib
+
+    models = {row["model"].lower(): row["model"] for row in rows(_GPUS) if row["tdp_w"]}
+    return tuple(models[hit] for hit in difflib.get_close_matches(_gpu_model(name), models, n, cutoff=0.4))
+
+
+def nearest_cpus(model_name: str, n: int = 3) -> tuple[str, ...]:
+    """The models of the table whose names are most like this one, for an error message."""
+    import difflib
+
+    wanted = (cpu_keys(model_name) or (model_name.lower(),))[0]
+    names = {row["match_key"]: row["name"] for row in rows(_CPUS)}
+    hits = difflib.get_close_matches(wanted, names, n, cutoff=0.6)
+    return tuple(_plain(names[hit]) for hit in hits)
+
+
+def _plain(name: str) -> str:
+    return name.translate(_TRADE_MARKS)
+
+
+def dram_spec(total_bytes: int) -> Spec:
+    """Power in W of installed memory, taken as independent of load (hence a utilisation of 1)."""
+    gib = total_bytes / _GIB
+    source = f"{gib:.1f} GB × {DRAM_W_PER_GB} W/GB (Karyakin & Salem 2017, as in Green Algorithms)"
+    return Spec(DRAM_W_PER_GB * gib, DRAM_ESTIMATE_UNCERTAINTY, source, assumed_utilization_ratio=1.0)

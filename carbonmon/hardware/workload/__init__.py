@@ -1,0 +1,166 @@
+"""Who is using the hardware: CPU time and GPUs of the followed runs, and of the node as a whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from carbonmon.core.model import Device, Followed, NodeUsage, Usage
+from carbonmon.core.ports import Roots
+from carbonmon.hardware.gpu_selection import FoundGpu, allocate
+from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
+from carbonmon.hardware.workload.gpus import list_gpus
+from carbonmon.hardware.workload.holders import GpuHolders
+from carbonmon.hardware.workload.namespaces import host_pid, shows_host_pids
+from carbonmon.hardware.workload.nodecpu import NodeCpu
+from carbonmon.hardware.workload.processes import ProcessTable
+
+
+class _Run:
+    """A run: the GPUs that it was given (None: not known), its cgroups, and CPU seconds still to be told."""
+
+    __slots__ = ("cgroups", "gpus", "owed_s")
+
+    def __init__(self) -> None:
+        self.gpus: dict[str, float] | None = None
+        self.cgroups: list[Cgroup] = []
+        self.owed_s = 0.0
+
+
+class NodeWorkload:
+    """The runs of one node. `procfs` may be the host's, mounted elsewhere; `devices` are those metered.
+
+    Pids in `Roots` are those of our own PID namespace; one that is none there is taken for one of `procfs`.
+    Only `allocation`, `find_cgroup`, `user_of` and `notes` may be called outside the sampling thread.
+    """
+
+    def __init__(self, procfs: Path, sysfs: Path, devices: Mapping[str, Device]) -> None:
+        self._procfs = procfs
+        self._sysfs = sysfs
+        self._gpus = {id_: device for id_, device in devices.items() if device.component == "gpu"}
+        myself = host_pid(procfs, os.getpid())
+        self._table = ProcessTable(procfs, frozenset(() if myself is None else (myself,)))
+        self._node = NodeCpu(procfs)
+        self._holders = GpuHolders(self._gpus, shows_host_pids(procfs))
+        self._runs: dict[str, _Run] = {}
+        self._allocation_notes: tuple[str, ...] = ()
+
+    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+        self._runs[run_id] = _Run()
+        self.join(run_id, roots)
+        if since is not None:
+            self._node.rewind(since.busy_s, since.capacity_s)
+            used_s = max(0.0, self.followed()[run_id].tree_s - since.tree_s)
+            self._runs[run_id].owed_s = used_s
+
+    def followed(self) -> dict[str, Followed]:
+        living = self._table.living()
+        busy_s, capacity_s = self._node.sums_s
+        found = {}
+        for run_id, run in self._runs.items():
+            used_s, roots = living.get(run_id, (0.0, []))
+            if run.cgroups:
+                used_s = sum(cpu_seconds(group.path) or 0.0 for group in run.cgroups)
+            found[run_id] = Followed(
+                busy_s,
+                capacity_s,
+                used_s,
+                tuple(roots),
+                tuple(str(group.path) for group in run.cgroups),
+                None if run.gpus is None else tuple(run.gpus.items()),
+            )
+        return found
+
+    def find_root(self, pid: int, start: int) -> bool:
+        """Whether this process, by its pid in `procfs` and its start, still lives."""
+        stat = self._table.stat(pid)
+        return stat is not None and stat.start == start and not stat.ended
+
+    def join(self, run_id: str, roots: Roots) -> None:
+        run = self._runs.get(run_id)
+        if run is None:
+            return
+        if roots.gpus is not None:
+            run.gpus = {**(run.gpus or {}), **roots.gpus}
+        if roots.cgroup is not None and all(group.path != roots.cgroup for group in run.cgroups):
+            run.cgroups.append(Cgroup(roots.cgroup))
+        self._table.add(run_id, map(self._pid_here, roots.pids), map(self._pid_here, roots.wrappers))
+        self._holders.hurry()
+
+    def remove(self, run_id: str) -> None:
+        self._runs.pop(run_id, None)
+        self._table.remove(run_id)
+
+    def read(self, now_s: float) -> NodeUsage:
+        allocations = {run_id: run.gpus for run_id, run in self._runs.items()}
+        self._holders.poll(now_s, allocations)
+        used_s = self._table.scan()
+        busy_s, capacity_s = self._node.read()
+        cpu_s = {run_id: self._cpu_s(run, used_s[run_id]) for run_id, run in self._runs.items()}
+        claims, others = self._holders.claims(now_s, allocations, self._owner_of)
+        runs = {run_id: Usage(cpu_s[run_id], claims[run_id], self.alive(run_id)) for run_id in self._runs}
+        return NodeUsage(busy_s, capacity_s, runs, others)
+
+    def alive(self, run_id: str) -> int:
+        """How many of its processes lived at the last read, wrappers aside; of a cgroup: all in it."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return 0
+        if run.cgroups:
+            return sum(group.processes for group in run.cgroups)
+        return self._table.count(run_id)
+
+    def allocation(
+        self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
+    ) -> Mapping[str, float] | None:
+        """The metered GPUs that a job was given, and the fraction of each; None if nothing says so."""
+        if not self._gpus:
+            return None
+        found = list_gpus() or [
+            FoundGpu(device.id, place, device.name, f"{place:08d}")
+            for place, device in enumerate(self._gpus.values())
+        ]
+        allocated, notes = allocate(found, gpus, environ)
+        self._allocation_notes = tuple(notes)
+        if allocated is None:
+            return None
+        return {device_id: ratio for device_id, ratio in allocated.items() if device_id in self._gpus}
+
+    def find_cgroup(self, path: str | Path) -> Path:
+        """See `cgroup.find_cgroup`."""
+        return find_cgroup(self._sysfs, path)
+
+    def user_of(self, pid: int) -> int:
+        """The effective user id of a process; raises OSError if there is none."""
+        return (self._procfs / str(self._pid_here(pid))).stat().st_uid
+
+    def notes(self) -> tuple[str, ...]:
+        """What could not be told and why, for people."""
+        return (*self._holders.notes(), *self._allocation_notes)
+
+    def close(self) -> None:
+        self._holders.close()
+        self._node.close()
+        self._table.close()
+
+    def _pid_here(self, pid: int) -> int:
+        here = host_pid(self._procfs, pid)
+        return pid if here is None else here
+
+    def _cpu_s(self, run: _Run, processes_s: float) -> float | None:
+        owed_s, run.owed_s = run.owed_s, 0.0
+        if not run.cgroups:
+            return processes_s + owed_s
+        total_s: float | None = owed_s
+        for group in run.cgroups:
+            used_s = group.read()
+            total_s = None if used_s is None or total_s is None else total_s + used_s
+        return total_s
+
+    def _owner_of(self, pid: int) -> str | None:
+        for run_id, run in self._runs.items():
+            for group in run.cgroups:
+                if pid in group.pids:
+                    return run_id
+        return self._table.owner_of(pid)

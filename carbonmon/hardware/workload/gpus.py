@@ -1,0 +1,149 @@
+"""Which processes are on which GPU, and how busy each keeps it: NVML (nvml.h).
+
+NVML counts its users, so this initialises and shuts down for itself. Whatever NVML cannot say is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Any
+
+from carbonmon.hardware.gpu_inventory import take_inventory
+from carbonmon.hardware.gpu_selection import FoundGpu
+
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
+
+DRIVER_ERRORS = (1, 9, 18)
+"""nvmlReturn_t: uninitialized (the driver was loaded anew), driver not loaded, versions differ."""
+
+FUNCTION_NOT_FOUND = 13
+NOT_SUPPORTED_ERRORS = (3, FUNCTION_NOT_FOUND)
+
+
+class GpuProcesses:
+    """The compute processes of the GPUs with these UUIDs, by NVML's pids: those of the host."""
+
+    def __init__(self, uuids: Collection[str]) -> None:
+        self._uuids = tuple(uuids)
+        self._nvml: Any = None
+        self._handles: dict[str, Any] = {}
+        self._seen_us: dict[str, int] = {}
+        self._retry_at_s = float("-inf")
+        self._retry_s = FIRST_RETRY_S
+        self.unsupported: set[str] = set()
+        """Those whose driver lists no processes."""
+
+    def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]:
+        """The pids on each GPU, None where it cannot be told."""
+        return {uuid: self._ask(uuid, now_s, self._pids) for uuid in self._uuids}
+
+    def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None:
+        """Mean SM utilisation (0 to 1) of each pid since the call before; who is absent was not active.
+
+        None where it cannot be told, as under MIG.
+        """
+        ratios: Mapping[int, float] | None = self._ask(uuid, now_s, self._utilization)
+        return ratios
+
+    def close(self) -> None:
+        nvml, self._nvml = self._nvml, None
+        self._handles.clear()
+        if nvml is not None:
+            with suppress(nvml.NVMLError):  # a driver that is gone cannot be shut down, and need not be
+                nvml.nvmlShutdown()
+
+    def _open(self, now_s: float) -> bool:
+        if self._nvml is not None:
+            return True
+        if now_s < self._retry_at_s:
+            return False
+        import pynvml
+
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError:
+            self._back_off(now_s)
+            return False
+        self._nvml = pynvml
+        return True
+
+    def _back_off(self, now_s: float) -> None:
+        self._retry_at_s = now_s + self._retry_s
+        self._retry_s = min(LAST_RETRY_S, 2 * self._retry_s)
+
+    def _ask(self, uuid: str, now_s: float, question: Callable[[str, Any], Any]) -> Any:
+        if not self._open(now_s):
+            return None
+        nvml = self._nvml
+        try:
+            if uuid not in self._handles:
+                self._handles[uuid] = nvml.nvmlDeviceGetHandleByUUID(uuid)
+            answer = question(uuid, self._handles[uuid])
+        except nvml.NVMLError as error:
+            self._handles.pop(uuid, None)  # a lost GPU is looked for by its UUID: its handle may be void
+            self._failed(error, now_s)
+            return None
+        self._retry_s = FIRST_RETRY_S
+        return answer
+
+    def _failed(self, error: Any, now_s: float) -> None:
+        if error.value in DRIVER_ERRORS:
+            self.close()
+            self._back_off(now_s)
+
+    def _pids(self, uuid: str, handle: Any) -> frozenset[int] | None:
+        nvml = self._nvml
+        try:
+            # By their versions: the plain name raises what is no NVMLError where the driver lacks the newest.
+            try:
+                listed = nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)
+            except nvml.NVMLError as error:
+                if error.value != FUNCTION_NOT_FOUND:
+                    raise
+                listed = nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
+        except nvml.NVMLError as error:
+            if error.value in NOT_SUPPORTED_ERRORS:
+                self.unsupported.add(uuid)
+                return None
+            raise
+        self.unsupported.discard(uuid)
+        return frozenset(process.pid for process in listed)
+
+    def _utilization(self, uuid: str, handle: Any) -> Mapping[int, float] | None:
+        nvml = self._nvml
+        seen_us = self._seen_us.get(uuid, 0)
+        try:
+            samples = nvml.nvmlDeviceGetProcessUtilization(handle, seen_us)
+        except nvml.NVMLError as error:
+            if error.value == nvml.NVML_ERROR_NOT_FOUND:
+                return {}
+            if error.value in NOT_SUPPORTED_ERRORS:
+                return None
+            raise
+        newest_us = max((sample.timeStamp for sample in samples), default=seen_us)
+        self._seen_us[uuid] = max(seen_us, newest_us)
+        percents: dict[int, list[int]] = {}
+        for sample in samples:
+            # The first answer holds all that the driver remembers: only its newest is of now. Drivers were
+            # seen to report garbage for processes that end (utilisation far above 100 %).
+            if sample.smUtil <= 100 and (seen_us or sample.timeStamp == newest_us):
+                percents.setdefault(sample.pid, []).append(sample.smUtil)
+        return {pid: sum(values) / len(values) / 100.0 for pid, values in percents.items()}
+
+
+def list_gpus() -> list[FoundGpu]:
+    """Every GPU that NVML lists, none if it cannot; from any thread."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        return take_inventory(pynvml).found
+    except pynvml.NVMLError:
+        return []
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()

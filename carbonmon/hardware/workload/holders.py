@@ -1,0 +1,135 @@
+"""Who holds which GPU: what was allocated, whose processes are there, and how busy each keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from carbonmon.core.model import Device, GpuClaim
+from carbonmon.hardware.workload.gpus import GpuProcesses
+
+LISTS_PERIOD_S = 5.0
+"""How often NVML is asked for the processes on each GPU: jobs seldom move."""
+
+UTILIZATION_PERIOD_S = 1.0
+PERIOD_JITTER_S = 0.05
+"""A tick of a 1 s grid may come a little early; it is still one read a second."""
+
+IN_A_CONTAINER = "GPU processes cannot be told apart in a container: mount the host's /proc and give --procfs"
+UNKNOWN = "held by every run: its processes cannot be told"
+
+Allocations = Mapping[str, Mapping[str, float] | None]
+"""The GPUs that each run was given, with fractions; None: those that its processes are on."""
+
+Claims = dict[str, dict[str, GpuClaim]]
+"""By run and device."""
+
+
+class GpuHolders:
+    """The holds on `gpus` (by device id). NVML is asked only where it can make a difference.
+
+    `visible`: NVML's pids, the host's, are those by which processes are known here.
+    """
+
+    def __init__(self, gpus: Mapping[str, Device], visible: bool) -> None:
+        self._gpus = gpus
+        self._visible = visible
+        self._nvml = GpuProcesses(gpus)
+        self._lists: dict[str, frozenset[int] | None] = {}
+        self._lists_at_s = float("-inf")
+        self._busy: dict[str, tuple[float, Mapping[int, float] | None]] = {}
+        self._owners: dict[int, str] = {}
+        self._wanted = False
+
+    def hurry(self) -> None:
+        """Ask at the next poll: there are new processes."""
+        self._lists_at_s = float("-inf")
+
+    def poll(self, now_s: float, allocations: Allocations) -> None:
+        """List the processes if it is time. To be called before processes are assigned to runs, so that
+        those that are on a GPU by now are known then."""
+        self._wanted = bool(self._gpus) and _matters(allocations)
+        if not self._wanted or not self._visible:
+            self._lists = {}
+            return
+        if not 0.0 <= now_s - self._lists_at_s < LISTS_PERIOD_S - PERIOD_JITTER_S:
+            self._lists_at_s = now_s
+            self._lists = dict(self._nvml.processes(now_s))
+            listed = frozenset().union(*(pids for pids in self._lists.values() if pids))
+            self._owners = {pid: run_id for pid, run_id in self._owners.items() if pid in listed}
+
+    def claims(
+        self, now_s: float, allocations: Allocations, owner_of: Callable[[int], str | None]
+    ) -> tuple[Claims, dict[str, float | None]]:
+        """What each run holds, and the SM utilisation of nobody's processes by GPU, None where unknown."""
+        claims: Claims = {run_id: {} for run_id in allocations}
+        for run_id, allocation in allocations.items():
+            for device_id, device in self._gpus.items():
+                if allocation is None:
+                    if self._lists.get(device_id) is None:
+                        claims[run_id][device_id] = GpuClaim(device.share_ratio, None, UNKNOWN)
+                elif device_id in allocation:
+                    claims[run_id][device_id] = GpuClaim(allocation[device_id], None, "allocated")
+        others: dict[str, float | None] = {}
+        for device_id, pids in self._lists.items():
+            if pids is None:
+                continue
+            foreign = False
+            for pid in pids:
+                owner = owner_of(pid)
+                if owner is not None:
+                    self._owners[pid] = owner
+                    share_ratio = self._gpus[device_id].share_ratio
+                    claims[owner].setdefault(device_id, GpuClaim(share_ratio, None, "its processes"))
+                elif pid not in self._owners:  # else a run's process that has ended since the list
+                    foreign = True
+            holders = [run_id for run_id, held in claims.items() if device_id in held]
+            busy = self._utilization(device_id, now_s) if len(holders) + foreign > 1 else None
+            if busy is None:
+                if foreign:
+                    others[device_id] = None
+                continue
+            sums: dict[str | None, float] = {}  # None: nobody's
+            for pid, ratio in busy.items():
+                owner = owner_of(pid) or self._owners.get(pid)
+                sums[owner] = sums.get(owner, 0.0) + ratio
+            for run_id in holders:
+                claim = claims[run_id][device_id]
+                claims[run_id][device_id] = claim._replace(sm_ratio=min(1.0, sums.get(run_id, 0.0)))
+            if foreign or None in sums:
+                others[device_id] = min(1.0, sums.get(None, 0.0))
+        return claims, others
+
+    def notes(self) -> tuple[str, ...]:
+        """What cannot be told now, for people."""
+        if not self._wanted:
+            return ()
+        if not self._visible:
+            return (IN_A_CONTAINER,)
+        names = {device_id: f"GPU {device.index} {device_id}" for device_id, device in self._gpus.items()}
+        return tuple(
+            f"{names[device_id]}: its driver lists no processes"
+            if device_id in self._nvml.unsupported
+            else f"{names[device_id]}: NVML does not tell its processes now"
+            for device_id, pids in self._lists.items()
+            if pids is None
+        )
+
+    def close(self) -> None:
+        self._nvml.close()
+
+    def _utilization(self, device_id: str, now_s: float) -> Mapping[int, float] | None:
+        at_s, busy = self._busy.get(device_id, (float("-inf"), None))
+        if not 0.0 <= now_s - at_s < UTILIZATION_PERIOD_S - PERIOD_JITTER_S:
+            busy = self._nvml.utilization(device_id, now_s)
+            self._busy[device_id] = now_s, busy
+        return busy
+
+
+def _matters(allocations: Allocations) -> bool:
+    """Whether a run's GPUs are not known, or two runs share one."""
+    taken: set[str] = set()
+    for allocation in allocations.values():
+        if allocation is None or not taken.isdisjoint(allocation):
+            return True
+        taken.update(allocation)
+    return False

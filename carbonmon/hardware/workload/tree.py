@@ -1,0 +1,233 @@
+"""Whose processes they are: the trees of all runs, found with one look at /proc.
+
+A process that was once found a member stays one until it vanishes, whatever its parent becomes. A new one
+belongs to its parent's run; an orphan to that of the leader of its process group or session, which a
+double fork keeps. So the nearest root above a process decides.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from carbonmon.hardware.workload.proc import Processes, Stat, clock_of
+
+log = logging.getLogger(__name__)
+
+MAX_PROCESSES = 20_000
+"""Members of all runs together; further processes are left out."""
+
+FOREIGN_PARTS = 64
+"""Of the processes that belong to no run, one part is looked at again in each search: a pid that was used
+again is found within as many searches."""
+
+
+class Run:
+    """A run: CPU time that it was not yet told, and how many of its processes live, wrappers aside."""
+
+    __slots__ = ("alive", "credit_s", "id")
+
+    def __init__(self, run_id: str) -> None:
+        self.id = run_id
+        self.credit_s = 0.0
+        self.alive = 0
+
+
+class Member:
+    """A process of a run. `own_s` and `reaped_s` are its CPU time and that of the children it waited for, as
+    last seen; the other times are explained in processes.py."""
+
+    __slots__ = (
+        "balance_s",
+        "clock",
+        "doubtful_s",
+        "ended",
+        "lost_s",
+        "own_s",
+        "pid",
+        "ppid",
+        "reaped_s",
+        "root",
+        "run",
+        "start",
+        "wrapper",
+    )
+
+    def __init__(self, pid: int, stat: Stat, run: Run) -> None:
+        self.pid = pid
+        self.clock = clock_of(pid)
+        self.ppid = stat.ppid
+        self.start = stat.start
+        self.ended = stat.ended
+        self.run = run
+        self.root = self.wrapper = False
+        self.own_s = self.reaped_s = 0.0
+        self.lost_s = self.doubtful_s = self.balance_s = 0.0
+
+    @property
+    def counts(self) -> bool:
+        return not self.ended and not self.wrapper
+
+
+class Tree:
+    """The members of all runs, their children, and those that vanished in this scan and the one before."""
+
+    def __init__(self, processes: Processes, exclude: frozenset[int]) -> None:
+        self.members: dict[int, Member] = {}
+        self.children: dict[int, set[int]] = {}
+        self.vanished: dict[int, Member] = {}
+        self._vanished_before: dict[int, Member] = {}
+        self._processes = processes
+        self._exclude = exclude
+        self._known: set[str] = set()
+        self._foreign: list[set[str]] = [set() for _ in range(FOREIGN_PARTS)]
+        self._part = 0
+        self._full = self._blind = False
+
+    def age(self) -> None:
+        """A new scan begins."""
+        self._vanished_before, self.vanished = self.vanished, {}
+
+    def search(self) -> list[tuple[Member, Stat]]:
+        """Find the processes that are new in /proc; returns those that are members."""
+        try:
+            names = self._processes.names()
+        except OSError as error:
+            if not self._blind:
+                log.warning("new processes cannot be found: %s", error)
+            self._blind = True
+            return []
+        self._blind = False
+        known = self._known
+        self._part = (self._part + 1) % FOREIGN_PARTS
+        known -= self._foreign[self._part]
+        self._foreign[self._part].clear()
+        known &= names
+        new = names - known
+        known |= new
+        fresh: dict[int, Stat] = {}
+        for name in new:
+            if name.isdigit() and (pid := int(name)) not in self.members:
+                stat = self._processes.stat(pid)
+                if stat is None:
+                    names.discard(name)
+                else:
+                    fresh[pid] = stat
+        found = []
+        while fresh:  # ancestors first, whatever their pids: those wrap around
+            chain = [fresh.popitem()]
+            while (ppid := chain[-1][1].ppid) in fresh:
+                chain.append((ppid, fresh.pop(ppid)))
+            for pid, stat in reversed(chain):
+                member = self._classify(pid, stat, names)
+                if member is None:
+                    self._foreign[pid % FOREIGN_PARTS].add(str(pid))
+                else:
+                    found.append((member, stat))
+        return found
+
+    def forget_foreign(self) -> None:
+        """Look at every process again in the next search: there is a new root."""
+        self._known = {str(pid) for pid in self.members}
+
+    def adopt(self, pid: int, stat: Stat, run: Run) -> Member | None:
+        """A new member; None if there are too many."""
+        if len(self.members) >= MAX_PROCESSES:
+            if not self._full:
+                log.warning("more than %d processes in all runs: the others are left out", MAX_PROCESSES)
+            self._full = True
+            return None
+        member = self.members[pid] = Member(pid, stat, run)
+        self._known.add(str(pid))
+        self.children.setdefault(stat.ppid, set()).add(pid)
+        run.alive += member.counts
+        return member
+
+    def drop(self, member: Member) -> set[int]:
+        """It is a member no more; returns the pids of its children."""
+        del self.members[member.pid]
+        self._known.discard(str(member.pid))
+        self._unlink(member)
+        member.run.alive -= member.counts
+        return self.children.pop(member.pid, set())
+
+    def update(self, member: Member, stat: Stat) -> None:
+        """What may change in a process's life: it may get another parent, and end."""
+        if member.ended is not stat.ended:
+            before = member.counts
+            member.ended = stat.ended
+            member.run.alive += member.counts - before
+        if member.ppid != stat.ppid:
+            self._unlink(member)
+            member.ppid = stat.ppid
+            self.children.setdefault(stat.ppid, set()).add(member.pid)
+
+    def mark(self, member: Member, run: Run, root: bool, wrapper: bool) -> None:
+        """Make it a process of `run`, with these roles."""
+        member.run.alive -= member.counts
+        member.run, member.root, member.wrapper = run, root, wrapper
+        run.alive += member.counts
+
+    def subtree(self, top: Member) -> list[Member]:
+        """`top` and its descendants in its run down to the next roots."""
+        found, seen = [top], {top.pid}
+        for member in found:
+            for pid in self.children.get(member.pid, ()):
+                child = self.members[pid]
+                if child.run is top.run and not child.root and pid not in seen:
+                    seen.add(pid)
+                    found.append(child)
+        return found
+
+    def ancestors(self, member: Member) -> Iterator[Member]:
+        """Its parent and so on, up to the last one that is a member."""
+        for _ in range(len(self.members)):  # a parent's pid that was used again could close a circle
+            parent = self.members.get(member.ppid)
+            if parent is None:
+                return
+            yield parent
+            member = parent
+
+    def heir(self, member: Member) -> tuple[Member | None, bool]:
+        """The nearest ancestor of a vanished member that is left, and whether others vanished between."""
+        ppid = member.ppid
+        for steps in range(len(self.vanished) + 1):
+            if ppid in self.members:
+                return self.members[ppid], steps > 0
+            if ppid not in self.vanished:
+                break
+            ppid = self.vanished[ppid].ppid
+        return None, False
+
+    def _unlink(self, member: Member) -> None:
+        siblings = self.children.get(member.ppid)
+        if siblings is not None:
+            siblings.discard(member.pid)
+            if not siblings:
+                del self.children[member.ppid]
+
+    def _classify(self, pid: int, stat: Stat, names: set[str]) -> Member | None:
+        if pid in self._exclude:
+            return None
+        if stat.ppid not in self.members and str(stat.ppid) not in names:
+            again = self._processes.stat(pid)  # its parent ended meanwhile: see who took it
+            if again is None or again.start != stat.start:
+                return None
+            stat = again
+        parent = self.members.get(stat.ppid)
+        run = parent.run if parent is not None else self._leader_s_run(stat)
+        return None if run is None else self.adopt(pid, stat, run)
+
+    def _leader_s_run(self, stat: Stat) -> Run | None:
+        """The run of an orphan, by its process group or session.
+
+        A process whose parent is in its own session is no orphan: it is, say, the next one in the pipeline
+        whose first process is a root, and their common shell is nobody's.
+        """
+        for leader in (stat.pgrp, stat.session):
+            for members in (self.members, self.vanished, self._vanished_before):
+                if leader in members:
+                    parent = self._processes.stat(stat.ppid) if stat.ppid > 1 else None
+                    orphan = parent is None or parent.session != stat.session
+                    return members[leader].run if orphan else None
+        return None

@@ -1,0 +1,1 @@
+"""The live loop: samples, attribution, totals, checkpoints. One thread owns it."""

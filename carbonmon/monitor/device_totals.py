@@ -1,0 +1,103 @@
+"""The running totals of a device: what it drew, whoever caused it. Owned by the sampling thread."""
+
+from __future__ import annotations
+
+from carbonmon.core.attribution import Tally
+from carbonmon.core.model import Device, DeviceState, Interval, NodeTotal
+
+
+class DeviceAccount:
+    """Totals of one device for the whole machine, and its last power and utilisation."""
+
+    __slots__ = (
+        "_utilization_s",
+        "_utilized_s",
+        "counter_j",
+        "device",
+        "emissions_g",
+        "jumps",
+        "mark",
+        "observed_s",
+        "peak_power_w",
+        "power_j",
+        "power_w",
+        "resets",
+        "tdp_j",
+        "unattributed_j",
+        "unobserved_s",
+        "utilization_ratio",
+    )
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.counter_j = self.power_j = self.tdp_j = self.unattributed_j = 0.0
+        self.observed_s = self.unobserved_s = 0.0
+        self.power_w: float | None = None
+        self.peak_power_w: float | None = None
+        self.utilization_ratio: float | None = None
+        self._utilized_s = self._utilization_s = 0.0
+        self.resets = self.jumps = 0
+        self.emissions_g = 0.0
+        self.mark: Tally | None = None
+        """Who had used what when the device's energy was last settled; None before it was shared."""
+
+    def restore(self, state: DeviceState) -> None:
+        """Go on from the totals of an earlier monitor."""
+        self.counter_j, self.power_j, self.tdp_j = state.counter_j, state.power_j, state.tdp_j
+        self.unattributed_j = state.unattributed_j
+        self.observed_s, self.unobserved_s = state.observed_s, state.unobserved_s
+        self.peak_power_w = state.peak_power_w
+        self._utilized_s, self._utilization_s = state.utilized_s, state.utilization_s
+        self.resets, self.jumps = state.resets, state.jumps
+        self.emissions_g = state.emissions_g
+
+    def add(self, interval: Interval, attributed_j: float, g_per_j: float = 0.0) -> None:
+        """Add an interval of which `attributed_j` joules belong to runs."""
+        energy_j = interval.counter_j + interval.power_j + interval.tdp_j
+        self.counter_j += interval.counter_j
+        self.power_j += interval.power_j
+        self.tdp_j += interval.tdp_j
+        if attributed_j < energy_j:  # else all of it is somebody's, but for rounding
+            self.unattributed_j += energy_j - attributed_j
+        self.emissions_g += energy_j * g_per_j
+        self.observed_s += interval.end_s - interval.start_s - interval.unobserved_s
+        self.unobserved_s += interval.unobserved_s
+        self.resets += interval.resets
+        self.jumps += interval.jumps
+        power_w = self.power_w = interval.power_w
+        if power_w is not None and (self.peak_power_w is None or power_w > self.peak_power_w):
+            self.peak_power_w = power_w
+
+    def see(self, utilization_ratio: float | None, elapsed_s: float) -> None:
+        """Note the mean utilisation of the last `elapsed_s` seconds, None if nobody could tell."""
+        self.utilization_ratio = utilization_ratio
+        if utilization_ratio is not None:
+            self._utilized_s += utilization_ratio * elapsed_s
+            self._utilization_s += elapsed_s
+
+    def state(self) -> DeviceState:
+        observed_s = self.observed_s
+        utilization_s = self._utilization_s
+        return DeviceState(
+            self.device,
+            self.counter_j,
+            self.power_j,
+            self.tdp_j,
+            self.unattributed_j,
+            self.power_w,
+            self.peak_power_w,
+            (self.counter_j + self.power_j + self.tdp_j) / observed_s if observed_s > 0.0 else None,
+            self.utilization_ratio,
+            self._utilized_s / utilization_s if utilization_s > 0.0 else None,
+            self.unobserved_s,
+            self.resets,
+            self.jumps,
+            observed_s,
+            self._utilized_s,
+            utilization_s,
+            self.emissions_g,
+        )
+
+    def total(self) -> NodeTotal:
+        """Everything that it drew until now."""
+        return NodeTotal(self.device.id, self.counter_j, self.power_j, self.tdp_j, self.emissions_g)

@@ -1,0 +1,213 @@
+"""Writes the runs' folders beside the sampling, in a thread of its own: a slow or full disk delays nothing.
+
+Every few seconds the newest snapshot becomes each run's `checkpoint.json`, every minute a line of its
+`series.jsonl`, and each exporter may show a running result. What fails is counted, logged once per change
+of state, and written with the next checkpoint that succeeds, which holds everything.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from carbonmon.core.model import Snapshot
+from carbonmon.core.ports import Clock
+from carbonmon.monitor.clock import Alarm
+from carbonmon.monitor.guard import Guard, GuardedExporter
+from carbonmon.runs.writer import RunFiles
+
+log = logging.getLogger(__name__)
+
+FINISH_TIMEOUT_S = 60.0
+"""How long the end of a run waits for a disk that hangs."""
+
+CLOSE_TIMEOUT_S = 1.0
+"""How long the release of the lock waits for a write that goes on."""
+
+FIRST_TIMEOUT_S = 2.0
+"""How long the job's start waits for the first checkpoint."""
+
+STALE_PERIODS, STALE_S = 3, 15.0
+"""After so many checkpoint periods, and at least so many seconds, without a success the newest snapshot is
+shown instead of the last one that is safe on disk."""
+
+FRESH_TIMEOUT_S = 5.0
+"""How long a checkpoint waits for the next tick; then it holds the newest snapshot that there is."""
+
+
+class Recorder:
+    """Writes what the sampler publishes into the folders of the runs that it was given."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        exporters: Sequence[GuardedExporter],
+        latest: Callable[[], Snapshot],
+        fresh: Callable[[float], Snapshot],
+        period_s: float = 5.0,
+        before: Snapshot | None = None,
+    ) -> None:
+        """`before` is the checkpoint that a resumed run goes on from, shown until the next one is safe."""
+        self._clock = clock
+        self._exporters = exporters
+        self.guard = Guard("journal")
+        self._latest = latest
+        self._fresh = fresh
+        self._period_s = period_s
+        self._files: dict[str, RunFiles] = {}
+        self._ending: dict[str, tuple[Callable[[], object], float]] = {}
+        self._written: set[str] = set()
+        self._lock = threading.Lock()
+        self._safe = before
+        self._safe_s = clock.now_s()
+        self._shown: Snapshot | None = None
+        self._final: Snapshot | None = None
+        self._first = threading.Event()
+        self._stop = Alarm()
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._loop, name="carbonmon-recorder", daemon=True)
+
+    def add(self, run_id: str, files: RunFiles) -> None:
+        """Write this run as well, from the next checkpoint on; for any thread."""
+        with self._lock:
+            self._files[run_id] = files
+
+    def hurry(self) -> None:
+        """Write soon what was never written; for any thread."""
+        self._stop.ring()
+
+    def end(self, run_id: str, done: Callable[[], object]) -> None:
+        """Write a run that has ended for the last time, soon; then call `done`. For any thread.
+
+        A disk that fails is waited for, but not for ever.
+        """
+        with self._lock:
+            self._ending[run_id] = done, self._clock.now_s()
+        self._stop.ring()
+
+    def start(self) -> None:
+        """Begin to write, and return when the first checkpoint is there or the disk is slow."""
+        self._safe_s = self._clock.now_s()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads for this user: the job matters more
+            log.warning("no checkpoints: %s", error)
+        else:
+            self._first.wait(FIRST_TIMEOUT_S)
+
+    def shown(self) -> Snapshot:
+        """The snapshot that exporters show: the newest that is safe on disk.
+
+        A total that was shown and then lost with a killed monitor would make its series step back, which
+        Prometheus takes for a reset and counts a second time. If the disk fails for long, liveness wins.
+        """
+        is_safe = self._clock.now_s() - self._safe_s < max(STALE_S, STALE_PERIODS * self._period_s)
+        newest = self._safe if is_safe and self._safe is not None else self._latest()
+        if self._shown is not None and self._shown.samples > newest.samples:
+            return self._shown
+        self._shown = newest
+        return newest
+
+    def finish(self, final: Snapshot) -> bool:
+        """Write the last checkpoint and let the exporters finish; False if the disk hangs."""
+        self._final = final
+        self._stop.set()
+        if self._thread.ident is None:  # there was no thread to be had: nothing was written until now
+            self._loop()
+        else:
+            self._thread.join(FINISH_TIMEOUT_S)
+        return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Stop writing: the job never began."""
+        self._abandoned = True
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(FINISH_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Release the locks; the kernel does the same if this process is killed."""
+        self._abandoned = True
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(CLOSE_TIMEOUT_S)
+        if not self._thread.is_alive():
+            for files in self._files.values():
+                files.close()
+
+    def _loop(self) -> None:
+        snapshot = self._final or self._latest()
+        due, due_s = True, self._clock.now_s()
+        while not self._abandoned:
+            self.guard.attempt("cannot write", partial(self.write, snapshot, due))
+            for exporter in self._exporters:
+                if snapshot is self._final:
+                    exporter.finish(snapshot)
+                else:
+                    exporter.checkpoint(snapshot)
+            self._first.set()
+            self._release()
+            if snapshot is self._final:
+                return
+            if due:
+                due_s = self._clock.now_s() + self._pause_s(snapshot)
+            pause_s = max(0.0, due_s - self._clock.now_s())
+            # A run whose end cannot be written is tried again, and no more often than the others.
+            if not self._stop.wait(pause_s):
+                due = self._clock.now_s() >= due_s
+                snapshot = self._fresh(FRESH_TIMEOUT_S) if due or not self._ending else self._latest()
+            due = due or self._final is not None
+            snapshot = self._final or snapshot
+
+    def _pause_s(self, snapshot: Snapshot) -> float:
+        """How long to sleep, so that the next snapshot is one period after the one that was written."""
+        age_s = self._clock.now_s() - snapshot.clock_s
+        pause_s = self._period_s - 0.5 * snapshot.interval_s - age_s
+        return min(max(0.1 * self._period_s, pause_s), self._period_s)
+
+    def write(self, snapshot: Snapshot, due: bool = True) -> None:
+        """Write a checkpoint of every run. Raises the first OSError, after all were tried.
+
+        Between two checkpoints, when it is not `due`, only runs that begin or end are written.
+        """
+        now_s = self._clock.now_s()
+        with self._lock:
+            files = {
+                run_id: own
+                for run_id, own in self._files.items()
+                if due or own.is_new or run_id in self._ending
+            }
+        trouble: OSError | None = None
+        for run in snapshot.runs:
+            own = files.get(run.info.id)
+            if own is not None:
+                try:
+                    own.write(snapshot, run, now_s)
+                    if run.ended_at_s is not None:
+                        self._written.add(run.info.id)
+                except OSError as error:
+                    trouble = trouble or error
+        if trouble is not None:
+            raise trouble
+        if due:
+            self._safe, self._safe_s = snapshot, now_s
+
+    def _release(self) -> None:
+        """Let go of runs that were written for the last time, or that no disk will take."""
+        with self._lock:
+            ending = dict(self._ending)
+        for run_id, (done, since_s) in ending.items():
+            is_written = run_id in self._written
+            if not is_written and self._clock.now_s() - since_s < FINISH_TIMEOUT_S:
+                continue
+            if not is_written:
+                log.warning("the end of run %s could not be written", run_id)
+            self._written.discard(run_id)
+            with self._lock:
+                del self._ending[run_id]
+                files = self._files.pop(run_id, None)
+            if files is not None:
+                files.close()
+            self.guard.attempt("cannot report", done)

@@ -1,0 +1,270 @@
+"""The running totals of a run: what it is charged, by phase, device and method. For the sampling thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from carbonmon.core.footprint import Rates
+from carbonmon.core.model import (
+    Charge,
+    Component,
+    Cost,
+    Device,
+    Interval,
+    Method,
+    NodeTotal,
+    Rank,
+    RunInfo,
+    RunState,
+    RunTotal,
+)
+from carbonmon.core.phases import Phases
+from carbonmon.monitor.device_totals import DeviceAccount
+
+
+class _Amounts:
+    """Joules and grams of one row of a run's totals."""
+
+    __slots__ = ("component", "emissions_g", "emissions_high_g", "emissions_low_g", "energy_j")
+
+    def __init__(self, component: Component) -> None:
+        self.component = component
+        self.energy_j = self.emissions_g = self.emissions_low_g = self.emissions_high_g = 0.0
+
+
+class RunAccount:
+    """Totals of one run. A row is born at 0 for the best method of each device of its own, so that the first
+    joules of a series are not lost to Prometheus' `increase()`; lower rungs get theirs if they are used.
+
+    `start_s` is its start on the injected clock, of which phases and durations are reckoned. `devices` are
+    those that it is expected to use; others get their rows when it does.
+    """
+
+    __slots__ = (
+        "_charges",
+        "_costs",
+        "_node_at_end",
+        "_node_base",
+        "_power_w",
+        "_rows",
+        "_shares",
+        "_unobserved_s",
+        "cpu_s",
+        "end_s",
+        "ended_at_s",
+        "exit_code",
+        "facility_j",
+        "info",
+        "phases",
+        "processes",
+        "progress",
+        "ranks",
+        "recovered_j",
+        "signal",
+        "start_s",
+        "water_l",
+        "watered_j",
+    )
+
+    def __init__(self, info: RunInfo, devices: Iterable[Device], start_s: float = 0.0) -> None:
+        self.info = info
+        self.start_s = start_s
+        self.end_s: float | None = None
+        self.ended_at_s: float | None = None
+        self.exit_code: int | None = None
+        self.signal: int | None = None
+        self.recovered_j = 0.0
+        self.cpu_s: float | None = None
+        self.processes: int | None = None
+        self.progress: tuple[float, float | None] | None = None
+        self.ranks: tuple[Rank, ...] = ()
+        self.phases = Phases(start_s)
+        self.water_l: float | None = None
+        self.watered_j = self.facility_j = 0.0
+        self._charges: dict[Charge, list[float]] = {}
+        self._costs: dict[str, list[float]] = {}
+        self._rows: dict[tuple[str, str, Method], _Amounts] = {}
+        self._power_w: dict[str, float | None] = {}
+        self._unobserved_s: dict[str, float] = {}
+        self._shares: dict[str, str] = {}
+        self._node_base: dict[str, NodeTotal] = {}
+        self._node_at_end: tuple[NodeTotal, ...] | None = None
+        for device in devices:
+            self._touch(device)
+
+    def begin(self, now_s: float, accounts: Mapping[str, DeviceAccount]) -> None:
+        """Start now: what the devices drew until now is not of the run's time."""
+        self.start_s = now_s
+        self.phases = Phases(now_s)
+        self._node_base = {device_id: account.total() for device_id, account in accounts.items()}
+
+    def restore(self, state: RunState, now_s: float, outage_s: float) -> None:
+        """Go on from the totals that a monitor left `outage_s` seconds ago, also of devices that are gone."""
+        self.start_s = now_s - outage_s - state.duration_s
+        self.recovered_j = state.recovered_j
+        self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
+        self.phases = Phases(now_s - outage_s, state.phase)
+        self.phases.restore(state.phases_s)
+        self._shares.update(state.shares)
+        self.water_l = state.water_l
+        self.watered_j, self.facility_j = state.watered_j or 0.0, state.facility_j or 0.0
+        for charge in state.charges:
+            key = charge._replace(energy_j=0.0, emissions_g=0.0)
+            self._charges[key] = [charge.energy_j, charge.emissions_g]
+        self._costs = {cost.currency: [cost.amount, cost.priced_j] for cost in state.costs}
+        for row in state.totals:
+            amounts = self._rows[row.phase, row.device_id, row.method] = _Amounts(row.component)
+            amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
+            amounts.emissions_low_g, amounts.emissions_high_g = row.emissions_low_g, row.emissions_high_g
+        self._unobserved_s.update(state.unobserved_s)
+
+    def restore_node(self, rows: Iterable[NodeTotal], accounts: Mapping[str, DeviceAccount]) -> None:
+        """Go on from what the devices, restored before, drew while the run lasted."""
+        drawn = {row.device_id: row for row in rows}
+        self._node_base = {
+            device_id: _minus(account.total(), drawn.get(device_id, NodeTotal(device_id, 0.0, 0.0, 0.0, 0.0)))
+            for device_id, account in accounts.items()
+        }
+
+    def end(
+        self,
+        now_s: float,
+        wall_s: float,
+        exit_code: int | None,
+        signal: int | None,
+        accounts: Mapping[str, DeviceAccount],
+    ) -> None:
+        """The run has ended; nothing is added to it from now on."""
+        self._node_at_end = self._node(accounts)
+        self.end_s = now_s
+        self.ended_at_s = max(wall_s, self.info.started_at_s)
+        self.exit_code, self.signal = exit_code, signal
+        self.processes = None
+
+    def add(self, device: Device, part: Interval, rates: Rates, note: str = "") -> None:
+        """Add the run's part of an interval; `note` says how the part was found."""
+        if device.id not in self._power_w:
+            self._touch(device)
+        self._pay(part.counter_j + part.power_j + part.tdp_j, rates)
+        for phase, ratio in self.phases.split(part.start_s, part.end_s, part.curve):
+            if part.counter_j:
+                self._charge(phase, device, "counter", part.counter_j * ratio, rates)
+            if part.power_j:
+                self._charge(phase, device, "power", part.power_j * ratio, rates)
+            if part.tdp_j:
+                self._charge(phase, device, "tdp", part.tdp_j * ratio, rates)
+        self._power_w[device.id] = part.power_w
+        if part.unobserved_s:
+            self.lose(device.id, part.unobserved_s)
+        if note:
+            self._shares[device.id] = note
+
+    def lose(self, device_id: str, seconds: float) -> None:
+        """Note seconds of a device's energy that nobody can know."""
+        self._unobserved_s[device_id] = self._unobserved_s.get(device_id, 0.0) + seconds
+
+    def see(self, device_id: str, power_w: float | None) -> None:
+        """Note the power of the run's part of a device while its energy is not settled yet."""
+        if device_id in self._power_w:
+            self._power_w[device_id] = power_w
+
+    def _node(self, accounts: Mapping[str, DeviceAccount]) -> tuple[NodeTotal, ...]:
+        return tuple(
+            [_minus(accounts[device_id].total(), base) for device_id, base in self._node_base.items()]
+        )
+
+    def _touch(self, device: Device) -> None:
+        self._power_w[device.id] = None
+        self._unobserved_s.setdefault(device.id, 0.0)
+        phase = self.phases.now[0][0]
+        for method in device.methods[:1]:
+            self._rows.setdefault((phase, device.id, method), _Amounts(device.component))
+
+    def _pay(self, energy_j: float, rates: Rates) -> None:
+        """Note what energy was charged with, and what it cost beside carbon."""
+        now = rates.intensity
+        key = Charge(now.source, now.zone, now.kind, now.basis, now.accounting, now.year)
+        charged = self._charges.get(key)
+        if charged is None:
+            charged = self._charges[key] = [0.0, 0.0]
+        charged[0] += energy_j
+        charged[1] += energy_j * rates.grams
+        self.facility_j += energy_j * rates.pue_ratio
+        if rates.litres is not None:
+            self.water_l = (self.water_l or 0.0) + energy_j * rates.litres
+            self.watered_j += energy_j
+        if rates.cost is not None:
+            paid = self._costs.setdefault(rates.currency, [0.0, 0.0])
+            paid[0] += energy_j * rates.cost
+            paid[1] += energy_j
+
+    def _charge(self, phase: str, device: Device, method: Method, energy_j: float, rates: Rates) -> None:
+        amounts = self._rows.get((phase, device.id, method))
+        if amounts is None:
+            amounts = self._rows[phase, device.id, method] = _Amounts(device.component)
+        amounts.energy_j += energy_j
+        amounts.emissions_g += energy_j * rates.grams
+        amounts.emissions_low_g += energy_j * rates.low_grams
+        amounts.emissions_high_g += energy_j * rates.high_grams
+
+    def state(self, now_s: float, accounts: Mapping[str, DeviceAccount]) -> RunState:
+        if self.end_s is not None:
+            now_s = self.end_s
+        duration_s = now_s - self.start_s
+        return RunState(
+            self.info,
+            tuple(
+                [
+                    RunTotal(
+                        phase,
+                        amounts.component,
+                        device_id,
+                        method,
+                        amounts.energy_j,
+                        amounts.emissions_g,
+                        amounts.emissions_low_g,
+                        amounts.emissions_high_g,
+                    )
+                    for (phase, device_id, method), amounts in self._rows.items()
+                ]
+            ),
+            tuple(self._power_w.items()),
+            tuple(self._unobserved_s.items()),
+            self.phases.seconds(now_s),
+            duration_s,
+            self.ended_at_s,
+            self.exit_code,
+            self.signal,
+            self.recovered_j,
+            self._node(accounts) if self._node_at_end is None else self._node_at_end,
+            tuple(self._shares.items()),
+            self.cpu_s,
+            self.processes,
+            max(self.phases.now, key=_weight)[0],
+            self.progress,
+            self.ranks,
+            charges=tuple(
+                [
+                    key._replace(energy_j=energy_j, emissions_g=grams)
+                    for key, (energy_j, grams) in self._charges.items()
+                ]
+            ),
+            costs=tuple([Cost(currency, *paid) for currency, paid in self._costs.items()]),
+            water_l=self.water_l,
+            watered_j=None if self.water_l is None else self.watered_j,
+            facility_j=self.facility_j,
+        )
+
+
+def _weight(item: tuple[str, float]) -> float:
+    return item[1]
+
+
+def _minus(now: NodeTotal, before: NodeTotal) -> NodeTotal:
+    return NodeTotal(
+        now.device_id,
+        max(0.0, now.counter_j - before.counter_j),
+        max(0.0, now.power_j - before.power_j),
+        max(0.0, now.tdp_j - before.tdp_j),
+        max(0.0, now.emissions_g - before.emissions_g),
+    )

@@ -1,0 +1,1 @@
+"""One run as it is kept: its folder, checkpoint, series and summary, written and read again."""

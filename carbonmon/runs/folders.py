@@ -1,0 +1,81 @@
+"""A run's folder OUTPUT/RUN_ID: made once, never shared by two runs, found again to go on."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from carbonmon.core.errors import ConfigError
+
+
+def create(output: Path, run_id: str | None, default_id: str, suffix: str = "") -> Path:
+    """Make the folder of a new run: `run_id` as the user gave it, else `default_id` made unique.
+
+    `suffix` tells the folders of several nodes apart whose runs have the same id. Raises `ConfigError` if
+    the output cannot be written or the given id has a folder already.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if run_id is None:
+            return _make_unique(output, default_id, suffix)
+        folder = output / f"{run_id}{suffix}"
+        folder.mkdir()
+    except FileExistsError:
+        if run_id is None or not output.is_dir():
+            raise ConfigError(f"--output: {output} is not a folder; give one: --output DIR") from None
+        raise ConfigError(
+            f"--run-id: {run_id!r} {_state(folder)} in {output}; give another id, or go on with it: "
+            f"--resume {run_id}"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"--output: {output} cannot be written ({error.strerror or error}); "
+            "give a folder that can: --output DIR"
+        ) from None
+    return folder
+
+
+def find(output: Path, run_id: str, option: str = "--resume") -> Path:
+    """The folder of an earlier run; raises `ConfigError` with the nearest names."""
+    folder = output / run_id
+    if folder.is_dir():
+        return folder
+    import difflib
+
+    names: list[str] = []
+    with suppress(OSError):
+        names = [path.name for path in output.iterdir() if path.is_dir()]
+    near = difflib.get_close_matches(run_id, names, n=3)
+    hint = f"nearest: {', '.join(near)}" if near else f"there are {len(names)} runs in it"
+    raise ConfigError(f"{option}: no run {run_id!r} in {output}; {hint}")
+
+
+def discard(folder: Path, names: tuple[str, ...]) -> None:
+    """Remove the folder of a run that never began, with the files that we made in it."""
+    for name in names:
+        with suppress(OSError):
+            (folder / name).unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _state(folder: Path) -> str:
+    if not (folder / "summary.json").exists():
+        return "exists already"
+    try:
+        finished = '"state": "final"' in (folder / "summary.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return "exists already"
+    return "has already finished" if finished else "was begun already"
+
+
+def _make_unique(output: Path, default_id: str, suffix: str) -> Path:
+    number = 1
+    while True:
+        folder = output / f"{default_id if number == 1 else f'{default_id}-{number}'}{suffix}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder

@@ -1,0 +1,107 @@
+"""What is written of a run, in plain files of its folder; `recovery.py` reads them again.
+
+    run.json         what the run is, and its devices
+    checkpoint.json  totals and raw counters at one moment, replaced as a whole
+    series.jsonl     one line a minute: running totals, power, intensity; append-only
+
+Each holds a schema with a number; a newer one than ours is an error and never a guess. Rows are lists in
+the order of a record's fields, which the file names once, because a checkpoint is written often.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from carbonmon.core.model import Device, DeviceState, Meter, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
+
+RUN_SCHEMA = "carbonmon.run/1"
+CHECKPOINT_SCHEMA = "carbonmon.checkpoint/1"
+SERIES_SCHEMA = "carbonmon.series/1"
+FILES = RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
+
+DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
+
+
+def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
+    """run.json of a run."""
+    document = {"schema": RUN_SCHEMA, "run": asdict(info), "devices": [asdict(device) for device in devices]}
+    return _line(document, indent=1)
+
+
+def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
+    """checkpoint.json of a run of a snapshot."""
+    document = {
+        "schema": CHECKPOINT_SCHEMA,
+        "run": run.info.id,
+        "boot_id": boot_id,
+        "at_s": snapshot.at_s,
+        "clock_s": snapshot.clock_s,
+        "version": snapshot.version,
+        "interval_s": snapshot.interval_s,
+        "samples": snapshot.samples,
+        "pue_ratio": snapshot.pue_ratio,
+        "intensity": snapshot.intensity,
+        "duration_s": run.duration_s,
+        "ended_at_s": run.ended_at_s,
+        "recovered_j": run.recovered_j,
+        "cpu_s": run.cpu_s,
+        "phase": run.phase,
+        "progress": run.progress,
+        "ranks": run.ranks,
+        "shares": run.shares,
+        "followed": run.followed,
+        "charges": run.charges,
+        "costs": run.costs,
+        "water_l": run.water_l,
+        "watered_j": run.watered_j,
+        "facility_j": run.facility_j,
+        "pue_source": snapshot.pue_source,
+        "wue_l_per_kwh": snapshot.wue_l_per_kwh,
+        "wue_source": snapshot.wue_source,
+        "price_source": snapshot.price_source,
+        "currency": snapshot.currency,
+        "phases_s": run.phases_s,
+        "unobserved_s": run.unobserved_s,
+        "total_fields": RunTotal._fields,
+        "totals": run.totals,
+        "node_fields": NodeTotal._fields,
+        "node": run.node,
+        "device_fields": DEVICE_FIELDS,
+        "devices": [(state.device.id, state[1:]) for state in snapshot.devices],
+        "meter_fields": Meter._fields,
+        "meters": snapshot.meters,
+    }
+    return _line(document, separators=(",", ":"))
+
+
+def series_header(devices: Sequence[Device]) -> str:
+    """The line that begins a monitor's part of series.jsonl: devices are numbered by their place in it."""
+    ids = [device.id for device in devices]
+    return _line({"schema": SERIES_SCHEMA, "devices": ids}, separators=(",", ":"))
+
+
+def series_line(snapshot: Snapshot, run: RunState, number: Mapping[str, int]) -> str:
+    """One moment of series.jsonl; `number` is each device's place in the header."""
+    entry = {
+        "at_s": round(snapshot.at_s, 3),
+        "duration_s": round(run.duration_s, 3),
+        "energy_j": [
+            (row.phase, number.get(row.device_id, row.device_id), row.method, round(row.energy_j, 3))
+            for row in run.totals
+            if row.energy_j
+        ],
+        "emissions_g": round(sum(row.emissions_g for row in run.totals), 6),
+        "power_w": [None if watts is None else round(watts, 1) for _, watts in run.power_w],
+        "intensity_g_per_kwh": snapshot.intensity.g_per_kwh,
+        "intensity_kind": snapshot.intensity.kind,
+    }
+    return _line(entry, separators=(",", ":"))
+
+
+def _line(document: object, **style: Any) -> str:
+    """JSON that UTF-8 can hold: a lone surrogate, from a name that is not UTF-8, becomes its own escape."""
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, **style)
+    return (text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()) + "\n"

@@ -1,0 +1,151 @@
+"""What a report says below the table: how grams were reckoned, settled ones, what they are like."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from carbonmon.runs.report.meaning import likenesses
+from carbonmon.runs.summary.figures import (
+    GRAMS,
+    MASS_UNITS,
+    figure,
+    mass_text,
+    percent_text,
+    range_text,
+    unit_of,
+)
+from carbonmon.runs.summary.strings import one_line
+from carbonmon.runs.summary.text import WIDTH
+
+_LABEL = 13
+"""Columns of the labels in the table above, so that the texts stand below one another."""
+
+
+class Section(NamedTuple):
+    """A table of plain texts, and what its reader ought to know; `numbers` are the columns of figures."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    numbers: Sequence[int] = ()
+
+
+def section_text(section: Section) -> str:
+    """A section below the table: its columns aligned, its notes wrapped."""
+    rows = [[one_line(cell, WIDTH) for cell in row] for row in (section.head, *section.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widest = max(range(len(widths)), key=widths.__getitem__)
+    over = 4 + sum(widths) + 2 * (len(widths) - 1) - WIDTH
+    widths[widest] = max(12, widths[widest] - max(0, over))
+    lines = textwrap.wrap(
+        one_line(section.title, 4 * WIDTH), WIDTH, initial_indent="  ", subsequent_indent="  "
+    )
+    for row in rows if section.rows else ():
+        cells = [
+            f"{one_line(cell, width):{'>' if column in section.numbers else '<'}{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(f"    {'  '.join(cells)}".rstrip())
+    for note in section.notes:
+        lines += textwrap.wrap(
+            one_line(note, 10 * WIDTH), WIDTH, initial_indent="    ", subsequent_indent="    "
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def details_text(summary: Mapping[str, Any], embodied: str = "") -> str:
+    """The lines, each ending in a newline, none wider than the table."""
+    lines = labelled("basis", basis_text(summary["carbon"]["intensity"]))
+    settled = summary.get("settled")
+    if settled is not None:
+        lines += labelled("settled", settled_text(settled))
+    lines += labelled("embodied", embodied or embodied_of(summary))
+    for number, likeness in enumerate(likenesses(summary)):
+        lines += labelled("" if number else "like", f"{likeness.sentence}  [{likeness.source}]")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def labelled(label: str, text: str) -> list[str]:
+    """A text behind its label, on as many lines as it needs; none for no text."""
+    plain = one_line(text, 10 * WIDTH)
+    return textwrap.wrap(
+        plain, WIDTH, initial_indent=f"  {label:{_LABEL - 2}}", subsequent_indent=" " * _LABEL
+    )
+
+
+def basis_text(intensity: Mapping[str, Any]) -> str:
+    """What an intensity counts and for when, in words, with what its reader ought to know."""
+    return "; ".join(filter(None, (", ".join(origin_words(intensity)), intensity.get("note"))))
+
+
+KINDS = {
+    "fixed": "a figure that the user gave",
+    "table": "annual mean",
+    "live": "figures of the moment",
+    "forecast": "forecast",
+    "stale": "last known figure",
+}
+
+
+def origin_words(intensity: Mapping[str, Any]) -> list[str]:
+    """Basis, accounting, kind and year of an intensity; what is unknown is left out."""
+    basis, accounting, year = (intensity.get(key) for key in ("basis", "accounting", "year"))
+    kind = KINDS.get(intensity.get("kind") or "", "")
+    words = [
+        f"{basis} emissions" if basis else "",
+        f"{accounting}-based" if accounting else "",
+        f"{kind} of {year}" if year and intensity.get("kind") == "table" else kind,
+    ]
+    return [word for word in words if word]
+
+
+def settled_text(settled: Mapping[str, Any]) -> str:
+    """The emissions as they were reckoned again with the intensity that the grid really had."""
+    amount, span, facts = settled_words(settled)
+    return f"{amount} ({span}); {facts}"
+
+
+def settled_words(settled: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The same in parts: the amount, its range, and what it rests on."""
+    grams, intensity = settled["emissions_g"], settled.get("intensity") or {}
+    unit = unit_of(grams, MASS_UNITS)
+    mean, covered = intensity.get("mean_g_per_kwh"), settled.get("covered_ratio")
+    rate = "" if mean is None else f"{figure(mean)} g CO2e/kWh"
+    origin = [intensity.get("zone"), intensity.get("source"), *origin_words(intensity)]
+    facts = [
+        ": ".join(filter(None, (rate, ", ".join(filter(None, origin))))),
+        "" if covered is None else f"known for {percent_text(covered)} of the energy",
+        f"settled {settled['settled_at'][:10]}" if settled.get("settled_at") else "",
+        intensity.get("note") or "",
+    ]
+    return (
+        f"{figure(grams / GRAMS[unit])} {unit} CO2e",
+        range_text(settled.get("low_g"), settled.get("high_g"), GRAMS[unit]),
+        "; ".join(filter(None, facts)),
+    )
+
+
+def embodied_of(summary: Mapping[str, Any]) -> str:
+    """What a summary holds of making the hardware; "" where nobody asked for it."""
+    found = summary.get("embodied")
+    if found is None:
+        return ""
+    return embodied_text(found["low_g"], found["high_g"], found["unknown"], found["sources"])
+
+
+def embodied_text(
+    low_g: float | None, high_g: float | None, unknown: Sequence[str], sources: Sequence[str]
+) -> str:
+    """The run's part of making the hardware; it is in no other figure."""
+    text = "an unknown amount"
+    if low_g is not None and high_g is not None:
+        text = f"{mass_text(low_g)} to {mass_text(high_g)} CO2e"
+    parts = [
+        f"{text} of making the hardware, for the part of its life that the run took; in no other figure",
+        f"nothing is known of {', '.join(unknown)}" if unknown else "",
+        f"by {'; '.join(sources)}" if sources else "",
+    ]
+    return "; ".join(filter(None, parts))

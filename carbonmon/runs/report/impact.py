@@ -1,0 +1,180 @@
+"""The impact statement of a run, in the manner of a life-cycle assessment: what was counted, and how well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from carbonmon.core.model import MEASURED_METHODS
+from carbonmon.runs.report.details import KINDS, embodied_of, settled_text
+from carbonmon.runs.report.markup import escaped
+from carbonmon.runs.summary.figures import (
+    ENERGY_UNITS,
+    GRAMS,
+    JOULES,
+    MASS_UNITS,
+    duration_text,
+    figure,
+    percent_text,
+    range_text,
+    unit_of,
+)
+
+_PARTS = {"gpu": "GPUs", "cpu": "CPU packages", "dram": "memory"}
+_SEVERAL = re.compile(r"(\d{1,7}) × (.+)")
+_IDLE = {
+    "proportional": "Of CPUs and memory the run has its share by CPU time, of idle energy the same share.",
+    "exclusive": "The run is charged with all of the node that no other run used, idle energy included.",
+    "none": "Of CPUs and memory the run has what its CPU time drew; their idle energy is charged to nobody.",
+}
+
+
+def statement(summary: Mapping[str, Any]) -> list[str]:
+    """Paragraphs of Markdown."""
+    return [
+        _result(summary),
+        _scope(summary, embodied_of(summary)),
+        _knowledge(summary["energy"]),
+        _grid(summary),
+        _tool(summary["monitor"], summary["state"]),
+    ]
+
+
+def hardware(devices: Sequence[Mapping[str, Any]], components: Sequence[str] = ("gpu", "cpu")) -> str:
+    """The devices by name, how many of each: `8 × NVIDIA A100-SXM4-80GB, 2 × AMD EPYC 7742`."""
+    counts: dict[str, int] = {}
+    for component in components:
+        for device in devices:
+            if device["component"] == component:
+                name = device["name"] or f"unnamed {component.upper()}"
+                several = _SEVERAL.fullmatch(name)  # of an estimate, whose devices are kinds of them
+                count, name = (int(several[1]), several[2]) if several else (1, name)
+                counts[name] = counts.get(name, 0) + count
+    return ", ".join(f"{count} × {name}" for name, count in counts.items())
+
+
+def _result(summary: Mapping[str, Any]) -> str:
+    run, energy, carbon = summary["run"], summary["energy"], summary["carbon"]
+    unit = unit_of(energy["total_j"], ENERGY_UNITS)
+    span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
+    drawn = f"{figure(energy['total_j'] / JOULES[unit])} {unit} of electricity ({span})"
+    verb = "used an estimated" if energy["measured_ratio"] == 0 else "used"
+    verb = "is estimated to use" if summary["state"] == "estimated" else verb
+    lasted = "" if run["duration_s"] is None else f" in {duration_text(run['duration_s'])}"
+    names = hardware(energy["devices"])
+    place = f" on {escaped(names, 400)}" if names else ""
+    name = "" if run["name"] in ("", run["id"]) else f" ({escaped(run['name'], 60)})"
+    grams = carbon["emissions_g"]
+    unit = unit_of(grams, MASS_UNITS)
+    span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
+    mean = carbon["intensity"]["mean_g_per_kwh"]
+    rate = (
+        "an unknown carbon intensity" if mean is None else f"a carbon intensity of {figure(mean)} g CO2e/kWh"
+    )
+    text = (
+        f"Run {escaped(run['id'], 64)}{name} {verb} {drawn}{lasted}{place}. At {rate} and a PUE of "
+        f"{carbon['pue']:.2f} that is {figure(grams / GRAMS[unit])} {unit} CO2e ({span})."
+    )
+    settled = summary.get("settled")
+    if settled is not None:
+        text += f" Reckoned again with what the grid really was: {escaped(settled_text(settled), 400)}."
+    return text
+
+
+def _scope(summary: Mapping[str, Any], embodied: str) -> str:
+    energy, pue = summary["energy"], summary["carbon"]["pue"]
+    counted = [words for part, words in _PARTS.items() if part in energy["components"]]
+    missing = [words for part, words in _PARTS.items() if part not in energy["components"]]
+    is_estimate = summary["state"] == "estimated"
+    policy = "" if is_estimate else _IDLE.get(summary["run"].get("idle_policy") or "", "")
+    text = f"Counted is the use phase: the electricity of {_and(counted) or 'no device, for none was seen'}."
+    text += f" {policy}" if policy else ""
+    left_out = [
+        *(f"{words} (none was {'given' if is_estimate else 'metered'})" for words in missing),
+        "the rest of the machine (fans, losses of power supplies, disks)",
+        "network and storage outside of it",
+        "cooling and the building's losses" + (" beyond the PUE" if pue != 1 else " (a PUE of 1 adds none)"),
+    ]
+    if not embodied:
+        left_out.append("making and scrapping the hardware")
+    text += f" Not counted: {', '.join(left_out)}."
+    return f"{text} On top: {escaped(embodied, 2000)}." if embodied else text
+
+
+def _knowledge(energy: Mapping[str, Any]) -> str:
+    total_j = energy["total_j"]
+    if not total_j:
+        return "No energy was seen."
+    shares = []
+    for method, part in energy["methods"].items():
+        if part["energy_j"]:
+            ratio = min(1.0, part["energy_j"] / total_j)
+            share = "all" if ratio == 1 else percent_text(ratio)
+            word = "measured by" if method in MEASURED_METHODS else "estimated from"
+            shares.append(f"{share} was {word} {_METHODS[method]}")
+    text = f"Of the energy, {_and(shares)}." if shares else "How the energy was known is not said."
+    if energy["low_j"] is not None and energy["high_j"] is not None:
+        text += " The range adds up the systematic errors that are stated for these methods."
+    recovered = energy["recovered_j"]
+    if recovered:
+        text += (
+            f" {percent_text(recovered / total_j)} was drawn while no monitor ran and credited from counters."
+        )
+    lost = [device["unobserved_s"] for device in energy["devices"] if (device["unobserved_s"] or 0.0) >= 0.05]
+    if lost:
+        text += f" Not observed and not counted: {duration_text(sum(lost))} of device time."
+    return text
+
+
+_METHODS = {
+    "counter": "hardware energy counters",
+    "power": "power sensors",
+    "tdp": "specifications (TDP) and utilisation",
+}
+
+
+def _grid(summary: Mapping[str, Any]) -> str:
+    intensity = summary["carbon"]["intensity"]
+    sources = [part for part in summary["carbon"].get("sources") or () if part["energy_j"]]
+    total_j = sum(part["energy_j"] for part in sources)
+    if len(sources) < 2:
+        text = f"The intensity is {_origin(intensity)}."
+    else:
+        ordered = sorted(sources, key=lambda part: -part["energy_j"])
+        parts = [f"{percent_text(part['energy_j'] / total_j)} {_origin(part)}" for part in ordered]
+        text = f"The energy was charged with several intensities: {'; '.join(parts)}."
+    if intensity["note"]:
+        text += f" Note: {escaped(intensity['note'], 400)}."
+    source = summary["carbon"].get("pue_source")
+    whose = "the user's" if source == "user" else escaped(source or "", 200)
+    return f"{text} The PUE is {whose}." if source else text
+
+
+def _origin(part: Mapping[str, Any]) -> str:
+    """Whose intensity it is, for where and when, and what it counts."""
+    basis, accounting, year = part["basis"], part["accounting"], part["year"]
+    facts = [
+        f"for {escaped(part['zone'], 60)}" if part["zone"] else "",
+        f"by {escaped(part['source'], 120)}" if part["source"] else "",
+        KINDS[part["kind"]] + (f" of {year}" if year and part["kind"] == "table" else ""),
+        f"{escaped(basis, 30)} emissions" if basis else "basis unknown",
+        f"{escaped(accounting, 30)}-based" if accounting else "accounting unknown",
+    ]
+    return ", ".join(filter(None, facts))
+
+
+def _tool(monitor: Mapping[str, Any], state: str) -> str:
+    made = f"Made with carbonmon {escaped(monitor['version'], 40)}"
+    if state == "estimated":
+        return f"{made}, without a measurement."
+    text = f"{made}, a sample every {monitor['interval_s']:g} s."
+    if state == "running":
+        text += " The run was still going: these are its figures so far."
+    if state == "recovered":
+        text += " The monitor was lost before the run's end: these are the figures of its last checkpoint."
+    return text
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

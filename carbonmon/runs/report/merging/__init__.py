@@ -1,0 +1,99 @@
+"""The summaries of a run's nodes as one summary of the same shape.
+
+Amounts are added, with their lows and highs: the errors are systematic and do not even out. Ratios and means
+are made again from the amounts. What one part does not know, the whole does not know either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from carbonmon.core.errors import ConfigError
+from carbonmon.runs.report.merging.carbon import carbon, costs, embodied, settled, water
+from carbonmon.runs.report.merging.energy import energy
+from carbonmon.runs.report.merging.monitor import monitor
+from carbonmon.runs.report.merging.run import merged_run
+from carbonmon.runs.report.merging.times import span_s, together
+
+__all__ = ("merged", "refuse_doubles")
+
+Summary = Mapping[str, Any]
+
+
+def merged(summaries: Sequence[Summary]) -> dict[str, Any]:
+    """One summary of all, in the order of their starts.
+
+    Raises `ConfigError` where they are not parts of one run, or where something would count twice.
+    """
+    refuse_doubles(summaries)
+    _refuse_strangers(summaries)
+    if len(summaries) == 1:
+        return dict(summaries[0])
+    parts = sorted(summaries, key=lambda summary: summary["run"]["started_at"] or "")
+    document = {
+        "schema": parts[0]["schema"],
+        "state": _state(parts),
+        "run": merged_run([part["run"] for part in parts]),
+        "energy": energy(parts),
+        "carbon": carbon(parts),
+        "monitor": monitor(parts),
+    }
+    if any("water" in part for part in parts):
+        document["water"] = water(parts)
+    if any("costs" in part for part in parts):
+        document["costs"] = costs(parts)
+    if all(part.get("settled") for part in parts):
+        document["settled"] = settled(parts)
+    if all(part.get("embodied") for part in parts):
+        document["embodied"] = embodied([part["embodied"] for part in parts])
+    return document
+
+
+def refuse_doubles(summaries: Sequence[Summary]) -> None:
+    """Raise `ConfigError` if the same part of a run is there twice."""
+    seen = set()
+    for summary in summaries:
+        run = summary["run"]
+        key = run["id"], run["host"], run["started_at"]
+        if key in seen:
+            start = run["started_at"] or "at an unknown time"
+            raise ConfigError(f"{_named(run)}, started {start}, is given twice: leave one out")
+        seen.add(key)
+
+
+def _refuse_strangers(summaries: Sequence[Summary]) -> None:
+    """Other ids are one run only if name and time agree; one host cannot have been measured twice at once."""
+    if len(summaries) > 1 and any(summary["state"] == "estimated" for summary in summaries):
+        raise ConfigError("--merge: an estimate is no node of a run: report it by itself")
+    runs = [summary["run"] for summary in summaries]
+    places = [(run, set(run["host"].split(",")), span_s(run)) for run in runs]
+    for (one, hosts, span), (other, other_hosts, other_span) in combinations(places, 2):
+        is_concurrent, is_same_host = together(span, other_span), bool(hosts & other_hosts)
+        if one["id"] == other["id"]:
+            if is_concurrent and is_same_host:
+                raise ConfigError(
+                    f"--merge: two summaries of {_named(one)} are of the same time: the sum would hold "
+                    "the node twice; leave one out"
+                )
+        elif one["name"] != other["name"] or not one["name"]:
+            raise ConfigError(
+                f"--merge: {_named(one)} and {_named(other)} are different runs: give the nodes of one, or "
+                "leave --merge out"
+            )
+        elif is_same_host or not is_concurrent:
+            raise ConfigError(
+                f"--merge: {_named(one)} and {_named(other)} have one name, but were not on different hosts "
+                "at the same time: they are different runs; leave --merge out"
+            )
+
+
+def _named(run: Mapping[str, Any]) -> str:
+    name = f" ({run['name']:.40})" if run["name"] not in ("", run["id"]) else ""
+    return f"run {run['id']:.64}{name} of host {run['host'] or 'unknown':.64}"
+
+
+def _state(parts: Sequence[Summary]) -> str:
+    states = {part["state"] for part in parts}
+    return next((state for state in ("running", "recovered") if state in states), "final")

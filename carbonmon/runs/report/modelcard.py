@@ -1,0 +1,68 @@
+"""A run as the carbon part of a Hugging Face model card: `co2_eq_emissions` and the impact statement.
+
+The keys are those of https://huggingface.co/docs/hub/model-cards-co2; emissions are in grams. What a run
+does not know is left out, with a comment that says what belongs there: a guess would look like a fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from carbonmon.runs.report.impact import hardware, statement
+from carbonmon.runs.report.markup import yaml_number, yaml_text
+from carbonmon.runs.report.meaning import known_carbon
+from carbonmon.runs.summary.figures import percent_text
+
+TRAINING_TYPE_LABEL = "training_type"
+"""The run's label that holds what only the user knows: pre-training or fine-tuning."""
+
+
+def model_card_text(summary: Mapping[str, Any], place: str = "") -> str:
+    """Front matter in YAML and a section in Markdown, ending in a newline.
+
+    `place` names the zone for people, "" where nobody knows where the run was.
+    """
+    training_type = summary["run"]["labels"].get(TRAINING_TYPE_LABEL, "")
+    used = hardware(summary["energy"]["devices"])
+    lines = [
+        "---",
+        "co2_eq_emissions:",
+        f"  emissions: {yaml_number(known_carbon(summary)['emissions_g'])}",
+        f"  source: {yaml_text(_source(summary))}",
+        _entry(
+            "training_type", training_type, f"pre-training or fine-tuning: --label {TRAINING_TYPE_LABEL}=…"
+        ),
+        _entry("geographical_location", place, "where it ran: no region was given"),
+        _entry("hardware_used", used, "no device was seen"),
+        "---",
+        "",
+        "## Environmental impact",
+        "",
+        "\n\n".join(statement(summary)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(key: str, value: str, hint: str) -> str:
+    return f"  {key}: {yaml_text(value)}" if value else f"  # {key}: unknown ({hint})"
+
+
+def _source(summary: Mapping[str, Any]) -> str:
+    """Who says so, and how well it is known."""
+    energy, carbon = summary["energy"], summary["carbon"]
+    measured = energy["measured_ratio"]
+    if measured is None:
+        known = "how the energy was known is not said" if energy["total_j"] else "no energy was seen"
+    elif measured in (0, 1):
+        known = "energy measured" if measured else "energy estimated"
+    else:
+        known = f"{percent_text(measured)} of the energy measured, the rest estimated"
+    settled = summary.get("settled")
+    intensity = carbon["intensity"] if settled is None else settled.get("intensity") or carbon["intensity"]
+    origin = " ".join(filter(None, (intensity.get("zone"), intensity.get("source")))) or "unknown"
+    basis = ", ".join(filter(None, (intensity.get("basis"), intensity.get("accounting"))))
+    return (
+        f"carbonmon {summary['monitor']['version']}: {known}; carbon intensity: {origin}"
+        f"{f' ({basis})' if basis else ''}; PUE {carbon['pue']:.2f}"
+    )

@@ -1,0 +1,377 @@
+"""The pure shape of summary.json: one run of one snapshot as plain JSON values."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from typing import Any, Literal, NamedTuple
+
+from carbonmon.core.model import (
+    JOULES_PER_KWH,
+    MAIN_PHASE,
+    METHODS,
+    DeviceState,
+    Intensity,
+    RunState,
+    Snapshot,
+)
+from carbonmon.runs.summary.node import drawn_j, node_summary
+from carbonmon.runs.summary.ranges import (
+    Row,
+    emissions_g,
+    emissions_range_g,
+    energy_j,
+    energy_range_j,
+    grouped,
+    measured_ratio,
+    with_uncertainty,
+)
+from carbonmon.runs.summary.strings import encodable
+
+SCHEMA = "carbonmon.summary/1"
+
+_ROUNDING = 1e-9
+"""Sums of the same joules in another order differ by less than this part of them."""
+
+State = Literal["running", "final", "recovered", "estimated"]
+
+
+class MonitorCost(NamedTuple):
+    """What the monitor itself used; None where the system does not tell."""
+
+    cpu_s: float | None = None
+    peak_rss_bytes: int | None = None
+
+
+def summarize(
+    snapshot: Snapshot,
+    run: RunState,
+    state: State,
+    cost: MonitorCost | None = None,
+) -> dict[str, Any]:
+    """Return the summary of a run; what is unknown is None, never 0."""
+    devices = {device_state.device.id: device_state for device_state in snapshot.devices}
+    rows = [with_uncertainty(total, devices) for total in run.totals]
+    document: dict[str, Any] = _clean(
+        {
+            "schema": SCHEMA,
+            "state": state,
+            "run": _run(run),
+            "energy": _energy(run, rows, devices),
+            "carbon": _carbon(snapshot, run, rows),
+            "water": _water(snapshot, run, rows),
+            "costs": _costs(snapshot, run, rows),
+            "monitor": _monitor(snapshot, cost or MonitorCost()),
+        }
+    )
+    return document
+
+
+def rfc3339(unix_s: float | None) -> str | None:
+    """A Unix time as text in UTC with milliseconds; None where it is unknown or beyond the calendar."""
+    if unix_s is None:
+        return None
+    try:
+        moment = datetime.fromtimestamp(unix_s, tz=timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _run(run: RunState) -> dict[str, Any]:
+    info = run.info
+    return {
+        "id": info.id,
+        "name": info.name,
+        "command": list(info.command),
+        "labels": dict(info.labels),
+        "host": info.host,
+        "scheduler": info.scheduler or None,
+        "scheduler_job_id": info.scheduler_job_id or None,
+        "idle_policy": info.idle_policy,
+        "started_at": rfc3339(info.started_at_s),
+        "ended_at": rfc3339(run.ended_at_s),
+        "duration_s": run.duration_s,
+        "exit_code": run.exit_code,
+        "signal": run.signal,
+        "cpu_s": run.cpu_s,
+        "progress": None if run.progress is None else {"step": run.progress[0], "total": run.progress[1]},
+        "ranks": [
+            {"rank": rank.rank, "local_rank": rank.local_rank, "world_size": rank.world_size}
+            for rank in run.ranks
+        ],
+    }
+
+
+def _energy(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> dict[str, Any]:
+    total_j = energy_j(rows)
+    low_j, high_j = energy_range_j(rows)
+    by_method = grouped(rows, lambda total: total.method)
+    return {
+        "total_j": total_j,
+        "total_kwh": total_j / JOULES_PER_KWH,
+        "low_j": low_j,
+        "high_j": high_j,
+        "measured_ratio": measured_ratio(rows),
+        "recovered_j": run.recovered_j,
+        "methods": {method: _method(by_method[method]) for method in METHODS if method in by_method},
+        "components": _components(rows),
+        "node": node_summary(run, devices),
+        "devices": _devices(run, rows, devices),
+        "phases": _phases(run, rows),
+    }
+
+
+def _components(rows: list[Row]) -> dict[str, Any]:
+    return {
+        component: {"energy_j": energy_j(group), "measured_ratio": measured_ratio(group)}
+        for component, group in grouped(rows, lambda total: total.component).items()
+    }
+
+
+def _method(rows: list[Row]) -> dict[str, Any]:
+    total_j = energy_j(rows)
+    low_j, high_j = energy_range_j(rows)
+    return {
+        "energy_j": total_j,
+        "low_ratio": None if low_j is None or not total_j else 1 - low_j / total_j,
+        "high_ratio": None if high_j is None or not total_j else high_j / total_j - 1,
+        "sources": sorted({row.uncertainty.source for row in rows if row.uncertainty}),
+    }
+
+
+def _devices(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> list[dict[str, Any]]:
+    """The devices that the run touched, in the machine's order, then those that are gone."""
+    by_device = grouped(rows, lambda total: total.device_id)
+    touched = {*by_device, *dict(run.unobserved_s), *dict(run.power_w)}
+    notes, unobserved_s = dict(run.shares), dict(run.unobserved_s)
+    drawn = {total.device_id: drawn_j(total) for total in run.node}
+    present = [
+        _device(state, by_device.get(device_id, []), notes.get(device_id))
+        for device_id, state in devices.items()
+        if device_id in touched
+    ]
+    gone = [
+        _gone_device(device_id, group, notes.get(device_id))
+        for device_id, group in by_device.items()
+        if device_id not in devices
+    ]
+    for device in present + gone:
+        device["node_energy_j"] = drawn.get(device["id"])
+        device["unobserved_s"] = unobserved_s.get(device["id"])
+    return present + gone
+
+
+def _device(state: DeviceState, rows: list[Row], note: str | None) -> dict[str, Any]:
+    """The run's own energy of a device; power and utilisation are the device's, whoever used it."""
+    device = state.device
+    return {
+        "id": device.id,
+        "name": device.name,
+        "index": device.index,
+        "component": device.component,
+        "energy_j": energy_j(rows),
+        "methods": _joules_by_method(rows),
+        "share_ratio": device.share_ratio,
+        "share_note": note or device.share_note or None,
+        "mean_power_w": state.mean_power_w,
+        "peak_power_w": state.peak_power_w,
+        "utilization_ratio": state.utilization_mean_ratio,
+        "anomalies": {"reset": state.resets, "jump": state.jumps},
+    }
+
+
+def _gone_device(device_id: str, rows: list[Row], note: str | None) -> dict[str, Any]:
+    """A device that has totals, from before a restart, and is not in the machine any more."""
+    return {
+        "id": device_id,
+        "name": None,
+        "index": None,
+        "component": rows[0].total.component,
+        "energy_j": energy_j(rows),
+        "methods": _joules_by_method(rows),
+        "share_ratio": None,
+        "share_note": note or None,
+        "mean_power_w": None,
+        "peak_power_w": None,
+        "utilization_ratio": None,
+        "anomalies": None,
+    }
+
+
+def _joules_by_method(rows: list[Row]) -> dict[str, float]:
+    groups = grouped(rows, lambda total: total.method)
+    return {method: energy_j(groups[method]) for method in METHODS if method in groups}
+
+
+def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
+    """What each phase caused; `main` first, then in order of first appearance."""
+    by_phase = grouped(rows, lambda total: total.phase)
+    seconds = dict(run.phases_s)
+    names = {**seconds, **by_phase}
+    return {
+        name: _phase(by_phase.get(name, []), seconds.get(name))
+        for name in sorted(names, key=lambda name: name != MAIN_PHASE)
+    }
+
+
+def _phase(rows: list[Row], duration_s: float | None) -> dict[str, Any]:
+    return {
+        "energy_j": energy_j(rows),
+        "emissions_g": emissions_g(rows),
+        "duration_s": duration_s,
+        "measured_ratio": measured_ratio(rows),
+        "components": _components(rows),
+    }
+
+
+def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any]:
+    grams = emissions_g(rows)
+    low_g, high_g = emissions_range_g(rows)
+    pue = _mean(snapshot.pue_ratio, run.facility_j, energy_j(rows)) or snapshot.pue_ratio
+    drawn_kwh = energy_j(rows) / JOULES_PER_KWH * pue
+    now = _main_origin(snapshot.intensity, run)
+    return {
+        "emissions_g": grams,
+        "low_g": low_g,
+        "high_g": high_g,
+        "pue": pue,
+        "pue_source": _origin(snapshot.pue_source, snapshot.pue_ratio, pue),
+        "intensity": {
+            "mean_g_per_kwh": grams / drawn_kwh if drawn_kwh else now.g_per_kwh,
+            "zone": now.zone,
+            "source": now.source,
+            "basis": now.basis,
+            "accounting": now.accounting,
+            "kind": now.kind,
+            "year": now.year,
+            "note": now.note or None,
+        },
+        "sources": [
+            {
+                "source": charge.source,
+                "zone": charge.zone,
+                "kind": charge.kind,
+                "basis": charge.basis,
+                "accounting": charge.accounting,
+                "year": charge.year,
+                "energy_j": charge.energy_j,
+                "emissions_g": charge.emissions_g,
+            }
+            for charge in run.charges
+        ],
+    }
+
+
+def _main_origin(now: Intensity, run: RunState) -> Intensity:
+    """The intensity in force, or where another was charged with most of the energy, that one's origin."""
+    most = max(run.charges, key=lambda charge: charge.energy_j, default=None)
+    if most is None or not most.energy_j:
+        return now
+    several = len(run.charges) > 1
+    in_force = now.source, now.zone, now.kind, now.basis, now.accounting, now.year
+    if not several and most[: len(in_force)] == in_force:
+        return now
+    return Intensity(
+        *(now.g_per_kwh, now.low_g_per_kwh, now.high_g_per_kwh, most.zone, most.source, most.kind),
+        most.basis,
+        most.accounting,
+        most.year,
+        note=f"{len(run.charges)} sources or kinds of intensity: see carbon.sources" if several else "",
+    )
+
+
+def _mean(last: float | None, amount: float | None, over: float | None) -> float | None:
+    """The mean of a factor that may have changed during the run: exactly the last one if it did not."""
+    if amount is None or not over:
+        return last
+    mean = amount / over
+    return last if last is not None and math.isclose(mean, last, rel_tol=_ROUNDING) else mean
+
+
+def _origin(source: str, last: float | None, mean: float | None) -> str | None:
+    """Who gave a factor; where it changed while the run went on, that the figure is its mean."""
+    if mean == last:
+        return source or None
+    at_last = "none" if last is None else f"{last:g}"
+    return f"the mean over the energy; at last {at_last}{f' ({source})' if source else ''}"
+
+
+def _part(known_j: float | None, total_j: float) -> float | None:
+    """The part of the energy of which something is known; all of it in spite of rounding."""
+    if known_j is None or not total_j:
+        return None
+    return 1.0 if known_j >= total_j * (1 - _ROUNDING) else known_j / total_j
+
+
+def _water(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any] | None:
+    """Litres with the range of the energy; None where nobody gave a WUE."""
+    if run.water_l is None:
+        return None
+    low, high = _scaled_range(run.water_l, rows)
+    watered_kwh = None if run.watered_j is None else run.watered_j / JOULES_PER_KWH
+    wue = _mean(snapshot.wue_l_per_kwh, run.water_l, watered_kwh)
+    return {
+        "litres": run.water_l,
+        "low_litres": low,
+        "high_litres": high,
+        "wue_l_per_kwh": wue,
+        "known_ratio": _part(run.watered_j, energy_j(rows)),
+        "source": _origin(snapshot.wue_source, snapshot.wue_l_per_kwh, wue),
+    }
+
+
+def _costs(snapshot: Snapshot, run: RunState, rows: list[Row]) -> list[dict[str, Any]]:
+    """Money with the range of the energy, and the part of the energy whose price was known."""
+    total_j = energy_j(rows)
+    costs = []
+    for cost in run.costs:
+        low, high = _scaled_range(cost.amount, rows)
+        costs.append(
+            {
+                "currency": cost.currency,
+                "amount": cost.amount,
+                "low_amount": low,
+                "high_amount": high,
+                "priced_ratio": _part(cost.priced_j, total_j),
+                "source": snapshot.price_source or None,
+            }
+        )
+    return costs
+
+
+def _scaled_range(amount: float, rows: list[Row]) -> tuple[float | None, float | None]:
+    """The range of an amount that goes with the energy."""
+    total_j = energy_j(rows)
+    low_j, high_j = energy_range_j(rows)
+    if not total_j or low_j is None or high_j is None:
+        return None, None
+    ends = amount * low_j / total_j, amount * high_j / total_j
+    return min(ends), max(ends)
+
+
+def _monitor(snapshot: Snapshot, cost: MonitorCost) -> dict[str, Any]:
+    return {
+        "version": snapshot.version,
+        "interval_s": snapshot.interval_s,
+        "samples": snapshot.samples,
+        "own_cpu_s": cost.cpu_s,
+        "own_peak_rss_bytes": cost.peak_rss_bytes,
+        "sources": [
+            {"sensor": sensor.name, "state": sensor.use, "reason": sensor.reason or None}
+            for sensor in snapshot.sensors
+        ],
+    }
+
+
+def _clean(value: Any) -> Any:
+    """Make everything fit for JSON: a number that is none is unknown, and all text is valid UTF-8."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {encodable(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return value

@@ -1,0 +1,191 @@
+"""A monitor as a service: it listens for runs until it is told to stop, or until its only run has ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import fields
+from pathlib import Path
+
+from carbonmon.client import rendezvous
+from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ports import Clock
+from carbonmon.monitor.clock import SystemClock
+from carbonmon.monitor.loop import Sampling
+from carbonmon.monitor.node import Monitor, Tenancy
+from carbonmon.service import file_sd, wiring
+from carbonmon.service.open_grid import open_overheads, open_provider
+from carbonmon.service.registry import Registry
+from carbonmon.service.resumption import unfinished
+from carbonmon.service.socket.operations import Service
+from carbonmon.service.socket.server import ControlServer
+
+log = logging.getLogger(__name__)
+
+ENDS = frozenset((signal.SIGTERM, signal.SIGINT))
+TIDY_S = 1.0
+"""How often runs are looked at whose processes may be gone."""
+
+FIRST_RUN_S = 60.0
+"""How long a monitor that was started for one run waits for it."""
+
+LIVE_FIELDS = frozenset(
+    (
+        *("region", "intensity_g_per_kwh", "intensity_file", "grid", "pue", "wue", "price_per_kwh"),
+        *("price_file", "currency", "idle", "retain_s", "quiet"),
+    )
+)
+"""Choices that a new config changes while the daemon runs; the others need a restart."""
+
+
+def serve(
+    config: Config,
+    *,
+    once: bool,
+    ready: Callable[[Monitor, Path], object],
+    reload: Callable[[], Config] | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Meter the node and serve its runs until SIGTERM or SIGINT, or with `once` until the only run has ended.
+
+    `ready(monitor, socket)` is called when runs can come; `reload` makes the config anew at SIGHUP. Raises
+    `ConfigError` for mistakes in the options.
+    """
+    clock = clock or SystemClock()
+    with ExitStack() as closing:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDS, signal.SIGHUP})
+        monitor = wiring.build(config, {}, clock, closing, watching=True)
+        registry = Registry(
+            monitor,
+            config.output,
+            os.geteuid(),
+            creates=True,
+            once=once,
+            idle_policy=config.idle,
+            host=config.host,
+        )
+        path = config.socket or default_socket()
+        # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.
+        for_all = os.geteuid() == 0 and not once
+        server = ControlServer(path, Service(registry), 0o666 if for_all else 0o600, everyone=for_all)
+        monitor.show(closing.callback)
+        if config.targets is not None:
+            closing.callback(file_sd.announce(config.targets, monitor.places))
+        left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
+        sampling = Sampling(monitor.sampler, before=lambda: monitor.take_up(left))
+        if not sampling.start():
+            log.warning("the sensors do not answer; runs are taken all the same")
+        monitor.recorder.start()
+        server.start()
+        closing.callback(server.close)
+        ready(monitor, path)
+        if left:
+            log.warning("taken up again: %s", ", ".join(tenancy.info.id for tenancy in left))
+        began_s = clock.now_s()
+        while True:
+            received = signal.sigtimedwait({*ENDS, signal.SIGHUP}, TIDY_S)
+            if received is not None and received.si_signo == signal.SIGHUP:
+                if reload is not None:
+                    config = _reloaded(config, reload, monitor, registry)
+                continue
+            if received is not None and received.si_signo in ENDS:
+                break
+            # What a wait gives that was stopped and continued (SIGSTOP, a debugger) may be no signal at all.
+            registry.tidy()
+            if once and not registry.entries and (registry.begun or clock.now_s() - began_s > FIRST_RUN_S):
+                break
+        server.close()  # who comes now comes too late: it finds no monitor, or the next one
+        if once:
+            monitor.finish(sampling, None, None)
+        else:
+            going_on = [entry.run_id for entry in registry.entries if not entry.ending]
+            if going_on:
+                log.warning("%d runs go on; the next daemon with this output takes them up", len(going_on))
+            monitor.leave(sampling)
+    with suppress(OSError):
+        if once and not os.path.getsize(f"{path}.log"):  # noqa: PTH202 (a suffix to the whole name)
+            os.unlink(f"{path}.log")  # noqa: PTH108 (the same)
+
+
+def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Tenancy]:
+    """The runs that a daemon before this one left, with their folders taken."""
+    assert monitor.workload is not None
+    taken = []
+    for tenancy in unfinished(config.output, monitor.boot_id, monitor.workload):
+        try:
+            monitor.open_files(tenancy)
+        except ConfigError as error:
+            log.warning("a run of before is not taken up: %s", error)
+            continue
+        registry.adopt(tenancy)
+        taken.append(tenancy)
+    return taken
+
+
+def default_socket() -> Path:
+    """Where the node's daemon listens: root's for everybody, a user's own in the user's runtime folder."""
+    return rendezvous.NODE_SOCKET if os.geteuid() == 0 else rendezvous.daemon_sockets()[0]
+
+
+def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, registry: Registry) -> Config:
+    """Take what a new config changes; a bad one is said and changes nothing."""
+    try:
+        new = reload()
+        overheads = open_overheads(new)
+        provider = open_provider(new)
+    except ConfigError as error:
+        log.error("the new config is not taken, the old one stays in force: %s", error)
+        return config
+    changed = [
+        field.name for field in fields(Config) if getattr(config, field.name) != getattr(new, field.name)
+    ]
+    waiting = [name for name in changed if name not in LIVE_FIELDS]
+    if waiting:
+        log.warning("a restart is needed for: %s", ", ".join(waiting))
+    registry.idle_policy = new.idle
+
+    def take() -> None:
+        monitor.sampler.charge_with(provider, overheads).close()
+        monitor.sampler.tenants.retain_s = new.retain_s
+
+    # A sample first: what was drawn until now is charged as it was.
+    monitor.sampler.post(take, "edge")
+    log.warning(
+        "the config was read again: %s", ", ".join(sorted(set(changed) - set(waiting))) or "no change"
+    )
+    return new
+
+
+def detach(socket: Path) -> Callable[[], None]:
+    """Go on in the background; the process that was started ends with 0 when the returned function is called.
+
+    It ends with 1 if the monitor ends before that. What the monitor has to say until then goes where it
+    always went, later to a file beside the socket.
+    """
+    reader, writer = os.pipe()
+    if os.fork():
+        os.close(writer)
+        code = 0 if os.read(reader, 1) == b"1" else 1
+        os._exit(code)  # nothing of ours is open yet, and the child owns what is buffered
+    os.close(reader)
+    if os.getsid(0) != os.getppid():  # else whoever started us gave us a session already
+        os.setsid()
+
+    def tell() -> None:
+        sys.stderr.flush()
+        null = os.open(os.devnull, os.O_RDWR)
+        said = null
+        with suppress(OSError):
+            said = os.open(f"{socket}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        for target, source in ((0, null), (1, null), (2, said)):
+            os.dup2(source, target)
+        with suppress(OSError):
+            os.write(writer, b"1")
+        os.close(writer)
+
+    return tell

@@ -1,0 +1,166 @@
+"""The training job as a child process: its streams, signals and exit code stay its own.
+
+The main thread waits with the signals blocked (sigwaitinfo(2)), so there is no handler that could
+interrupt anything and no polling. posix_spawn(3) starts the job: no Python runs between fork and exec.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from carbonmon.core.errors import ConfigError
+
+FORWARDED = frozenset(
+    (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+)
+"""What users, terminals and schedulers send to end a job or to make it checkpoint."""
+
+SI_KERNEL = 0x80
+"""si_code of a signal that the kernel itself sent (asm-generic/siginfo.h): the terminal's Ctrl-C, which
+reached the job already, because the whole foreground process group gets it."""
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+
+
+class Outcome(NamedTuple):
+    """How the job ended: an exit code, or the number of the signal that ended it."""
+
+    exit_code: int | None
+    signal: int | None
+
+    @property
+    def shell_code(self) -> int:
+        """The exit code by the shell's convention: 128 + N for signal N."""
+        return 128 + self.signal if self.signal is not None else self.exit_code or 0
+
+
+def block_signals() -> set[int]:
+    """Hold the forwarded signals back from now on; returns the mask that the job is to have.
+
+    Called before any thread starts, because threads inherit the mask.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited SIG_IGN would swallow the exit code
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD}))
+
+
+PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2): descendants whose parent ends become our children, so that their CPU time reaches us."""
+
+
+def become_subreaper() -> None:
+    """Adopt the job's orphans; where that cannot be done they go to init, as without us."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Command:
+    """A job that we start: its child process. What it leaves behind is ours to reap while we wait for it."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        self.command = tuple(command)
+        self.environ = environ
+        self.pid = 0
+
+    def start(self, mask: set[int], more: Mapping[str, str] | None = None) -> None:
+        """Start the job with the signal mask that we were given; raises OSError if it cannot be executed.
+
+        `more` is added to its environment.
+        """
+        become_subreaper()
+        self.pid = os.posix_spawnp(
+            self.command[0],
+            list(self.command),
+            {**self.environ, **(more or {})},
+            setsigmask=mask,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two for itself
+        )
+
+    def wait(self) -> Outcome:
+        """Wait for the job, passing signals on meanwhile."""
+        while True:
+            info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+            if info.si_signo != signal.SIGCHLD:
+                if info.si_code != SI_KERNEL:
+                    _send(self.pid, info.si_signo)
+                continue
+            # One SIGCHLD may stand for several children, orphans that we adopted among them.
+            while (status := _reaped()) is not None:
+                if status[0] == self.pid:
+                    code = os.waitstatus_to_exitcode(status[1])
+                    return Outcome(code, None) if code >= 0 else Outcome(None, -code)
+
+
+class Attached:
+    """A job that runs already and is not our child: we see its end, not its exit code.
+
+    Signals sent to the monitor end the monitor and leave the job alone.
+    """
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            raise ConfigError(
+                f"--attach: process {pid}: {error.strerror}; give the id of a running one"
+            ) from None
+        self.pid = pid
+        self.command, self.environ = _describe(pid)
+
+    def start(self, mask: set[int], more: Mapping[str, str] | None = None) -> None:
+        """Nothing to start: a thread watches for the job's end, which wakes `wait` like a child's."""
+        main = threading.get_ident()
+
+        def watch() -> None:
+            select.select([self._pidfd], [], [])
+            signal.pthread_kill(main, signal.SIGCHLD)
+
+        threading.Thread(target=watch, name="carbonmon-attached", daemon=True).start()
+
+    def wait(self) -> Outcome:
+        """Wait for the job's end, or for a signal that ends the monitor."""
+        signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+        return Outcome(None, None)
+
+
+def _describe(pid: int) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """The command line and the environment of a process; our own environment where it may not be read."""
+    import psutil
+
+    command: tuple[str, ...] = ()
+    try:
+        process = psutil.Process(pid)
+        command = tuple(process.cmdline())
+        return command, process.environ()
+    except psutil.Error:  # another user's, or ended meanwhile
+        return command, os.environ
+
+
+def start_error_code(error: OSError) -> int:
+    """The exit code of a shell for a command that could not be started."""
+    return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+
+
+def _reaped() -> tuple[int, int] | None:
+    """(pid, wait status) of a child that has ended, None if there is none now."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it ended meanwhile; SIGCHLD is on its way
+    except PermissionError:
+        pass  # the job changed its user: only root may signal it, and that is the job's own choice

@@ -1,0 +1,200 @@
+"""`carbonmon run` where another process meters the node: it wraps the job and shows the result.
+
+The monitor is that of the run that we are in already, the node's daemon, or one that the ranks of a launcher
+start together. The job is the same as with a monitor of its own; if that monitor is lost, the job goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from carbonmon.client.launcher import read_launch, run_key
+from carbonmon.client.link import Link, Refused
+from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
+from carbonmon.client.rendezvous import (
+    connect,
+    connect_or_start,
+    daemon_sockets,
+    run_socket,
+    start_monitor,
+)
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import replace_file
+from carbonmon.runs import folders
+from carbonmon.service import job
+
+log = logging.getLogger(__name__)
+
+CONNECT_S, JOIN_S, START_S = 1.0, 5.0, 20.0
+LEAVE_S = 10.0
+"""How long the end of a job waits for the monitor to have written its summary."""
+
+
+class Part(NamedTuple):
+    """Our part in a run of another process's monitor. `is_ours`: the summary is where we asked for it."""
+
+    link: Link
+    run_id: str
+    folder: Path
+    places: tuple[str, ...]
+    is_ours: bool
+
+
+def join_outer(environ: Mapping[str, str], message: Mapping[str, Any]) -> Part | None:
+    """Take part in the run that this process is in already; None if it is in none."""
+    if not environ.get(SOCKET_VARIABLE):
+        return None
+    asked = {**message, "run_id": environ.get(RUN_VARIABLE)}
+    return _join(Path(environ[SOCKET_VARIABLE]), asked, is_ours=True)
+
+
+def join_daemon(environ: Mapping[str, str], message: Mapping[str, Any]) -> Part | None:
+    """Begin a run with the node's daemon, or take part in one; None if there is no daemon for us."""
+    for path in daemon_sockets(environ):
+        part = _join(path, message, is_ours=False)
+        if part is not None:
+            return part
+    return None
+
+
+def join_ranks(
+    environ: Mapping[str, str], message: Mapping[str, Any], arguments: Sequence[str]
+) -> Part | None:
+    """Take part in the run of the other ranks of our launcher on this node; the first starts the monitor.
+
+    `arguments` are the options that it is started with. None where the launcher starts no others here.
+    """
+    launch = read_launch(environ)
+    if (launch.local_size or 1) < 2:
+        return None
+    try:
+        path = run_socket(launch.run_id or run_key(environ), environ)
+
+        def start(timeout_s: float) -> None:
+            start_monitor(path, arguments, environ, timeout_s)
+
+        connect_or_start(path, start, START_S).close()
+    except (ConfigError, OSError) as error:
+        log.warning("the ranks of this node get a monitor each: %s", error)
+        return None
+    return _join(path, message, is_ours=True)
+
+
+def join_message(
+    environ: Mapping[str, str],
+    command: Sequence[str],
+    name: str | None,
+    run_id: str | None,
+    labels: Sequence[tuple[str, str]],
+    gpus: Sequence[str] | None,
+    idle: str | None,
+) -> dict[str, Any]:
+    """What a monitor is told of a job; what is None is left to it."""
+    launch = read_launch(environ)
+    said: dict[str, Any] = {
+        **launch._asdict(),
+        "run_id": run_id or launch.run_id,
+        "name": name,
+        "command": list(command),
+        "labels": dict(labels),
+        "gpus": None if gpus is None else list(gpus),
+        "idle": idle,
+        "environ": {key: environ[key] for key in GPU_VARIABLES if key in environ},
+        "wrapper": True,
+    }
+    return {"op": "join", **{key: value for key, value in said.items() if value is not None}}
+
+
+def run(
+    part: Part,
+    command: job.Command,
+    output: Path,
+    show: Callable[[dict[str, Any]], object],
+) -> int:
+    """Run the job and return its exit code; `show` gets the summary if the run ended with us.
+
+    A daemon keeps the run's folder where only it may write: then the summary is copied to `output`.
+    """
+    mask = job.block_signals()
+    more = {SOCKET_VARIABLE: os.fspath(part.link.path), RUN_VARIABLE: part.run_id}
+    try:
+        command.start(mask, more)
+    except OSError as error:
+        log.error("%s: %s", command.command[0], error.strerror)
+        code = job.start_error_code(error)
+        _leave(part, {"exit_code": code})
+        return code
+    _tell_job(part, command.pid)
+    outcome = command.wait()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # whoever is impatient may end the wait for the monitor
+    answer = _leave(part, {"exit_code": outcome.exit_code, "signal": outcome.signal})
+    summary = answer.get("summary")
+    if isinstance(summary, dict):
+        if not part.is_ours:
+            _keep(summary, output, part.folder.name)  # the nodes of a run share its id, not the folder's name
+        show(summary)
+    return outcome.shell_code
+
+
+def _join(path: Path, message: Mapping[str, Any], is_ours: bool) -> Part | None:
+    try:
+        link = Link(path, connect(path, CONNECT_S), dict(message))
+    except OSError as error:
+        log.debug("no monitor at %s: %s", path, error)
+        return None
+    try:
+        answer = link.ask(dict(message), JOIN_S)
+    except (OSError, Refused, ProtocolError) as error:
+        log.warning("the monitor at %s does not take this run: %s", path, error)
+        link.close()
+        return None
+    run_id = str(answer.get("run_id"))
+    link.join = {**message, "run_id": run_id}
+    places = tuple(str(place) for place in answer.get("places") or ())
+    return Part(link, run_id, Path(str(answer.get("folder"))), places, is_ours)
+
+
+def _tell_job(part: Part, pid: int) -> None:
+    """Its processes are followed from its own pid as well: this process may be killed before any sample."""
+    try:
+        part.link.tell({"op": "job", "pid": pid})
+    except ProtocolError as error:
+        log.debug("the monitor was not told of process %d: %s", pid, error)
+
+
+def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
+    """Say goodbye; the job has ended, so nothing that fails here may raise."""
+    known = {key: value for key, value in how.items() if value is not None}
+    try:
+        try:
+            return part.link.ask({"op": "leave", **known}, LEAVE_S)
+        except ConnectionError:  # the daemon may have been started anew: the link joins again
+            return part.link.ask({"op": "leave", **known}, LEAVE_S)
+    except (OSError, Refused, ProtocolError) as error:
+        log.warning(
+            "the monitor of run %s is lost (%s); what is known of it: carbonmon report %s",
+            part.run_id,
+            error,
+            part.folder,
+        )
+        return {}
+    except KeyboardInterrupt:
+        return {}
+    finally:
+        part.link.close()
+
+
+def _keep(summary: dict[str, Any], output: Path, name: str) -> None:
+    folder = output / name
+    try:
+        folder = folders.create(output, None, name)  # an earlier run's summary stays
+        text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
+        replace_file(folder / "summary.json", text.encode())
+    except (ConfigError, OSError) as error:
+        log.warning("the summary cannot be copied to %s: %s", folder, error)

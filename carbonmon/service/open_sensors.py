@@ -1,0 +1,114 @@
+"""Opens the sensors of a config in the ladder's order, and merges what they say of the same devices.
+
+A source that cannot serve is data: it is listed with its reason and its remedy, and the next one fills
+the gap. A driver that hangs is waited for only a little.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError, SensorUnavailable
+from carbonmon.core.model import Device, SensorState
+from carbonmon.core.ports import Sensor, SensorSettings
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
+from carbonmon.service import plugins
+
+log = logging.getLogger(__name__)
+
+
+class Sensors(NamedTuple):
+    """The opened sensors, the devices that they meter together, and every source, in the user's order.
+
+    `sources` says of each source, and of parts of one, whether it is used, why not and what mends it.
+    """
+
+    sensors: tuple[GuardedSensor, ...]
+    devices: dict[str, Device]
+    sources: tuple[SensorState, ...]
+
+    def unused(self) -> tuple[SensorState, ...]:
+        """The sources that give nothing; what is used is read, and tells its own state."""
+        return tuple(source for source in self.sources if source.use == "not used")
+
+
+def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack) -> Sensors:
+    """Open the sensors of the config in their order; each knows what those before it serve."""
+    settings = SensorSettings(
+        sysfs=config.sysfs,
+        procfs=config.procfs,
+        environ=environ,
+        gpus=config.gpus,
+        gpu_model=config.gpu_model,
+        gpu_tdp_w=config.gpu_tdp_w,
+        cpu_model=config.cpu_model,
+        cpu_tdp_w=config.cpu_tdp_w,
+        dram_estimate=config.dram_estimate,
+    )
+    opened: list[GuardedSensor] = []
+    devices: dict[str, Device] = {}
+    sources: list[SensorState] = []
+    for entry in config.sensors:
+        name, _, argument = entry.partition(":")
+        open_sensor: Callable[[SensorSettings], Sensor] = plugins.load("carbonmon.sensors", name)
+        try:
+            own_settings = replace(settings, argument=argument, known=dict(devices))
+            sensor = _answer(partial(open_sensor, own_settings))
+            guarded = GuardedSensor(sensor)
+            closing.callback(guarded.close)
+            for device in sensor.devices():
+                devices[device.id] = merge_devices(devices.get(device.id), device)
+        except SensorUnavailable as error:
+            sources.append(SensorState(name, "not used", error.reason, error.remedy))
+        except ConfigError:
+            raise
+        except Exception as error:  # a source's own bug at opening is a step down the ladder, never an end
+            log.warning("sensor %s cannot be opened", name, exc_info=True)
+            sources.append(SensorState(name, "not used", f"{type(error).__name__}: {error}"))
+        else:
+            opened.append(guarded)
+            sources.extend(guarded.sources)
+    return Sensors(tuple(opened), devices, tuple(sources))
+
+
+def merge_devices(first: Device | None, second: Device) -> Device:
+    """Two sensors' records of one device: the first wins, the second adds the rungs below it."""
+    if first is None:
+        return second
+    return replace(
+        first,
+        name=second.name if first.name == first.id else first.name,
+        methods=first.methods + tuple(method for method in second.methods if method not in first.methods),
+        spec=first.spec or second.spec,
+    )
+
+
+def _answer(call: Callable[[], Sensor]) -> Sensor:
+    """What `call` returns or raises; `SensorUnavailable` if it takes too long, as a broken driver may."""
+    returned: list[Sensor] = []
+    raised: list[Exception] = []
+
+    def answer() -> None:
+        try:
+            returned.append(call())
+        except Exception as error:  # noqa: BLE001 (raised again below, in the caller's thread)
+            raised.append(error)
+
+    thread = threading.Thread(target=answer, name="carbonmon-open", daemon=True)
+    thread.start()
+    thread.join(ANSWER_TIMEOUT_S)
+    if raised:
+        raise raised[0]
+    if not returned:
+        raise SensorUnavailable(
+            f"it did not answer within {ANSWER_TIMEOUT_S:.0f} s: a driver hangs", "sudo dmesg | tail"
+        )
+    return returned[0]

@@ -1,0 +1,140 @@
+"""`carbonmon run` with a monitor of its own: one job from start to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from carbonmon.client import rendezvous
+from carbonmon.client.launcher import read_launch, safe_id
+from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import RunInfo, Snapshot
+from carbonmon.core.ports import Clock, Roots
+from carbonmon.monitor.clock import SystemClock
+from carbonmon.monitor.node import Monitor, Tenancy
+from carbonmon.runs import folders
+from carbonmon.runs.layout import FILES
+from carbonmon.runs.reader import Checkpoint, read_checkpoint
+from carbonmon.service import file_sd, job, naming
+from carbonmon.service.registry import Registry
+from carbonmon.service.socket.operations import Service
+from carbonmon.service.socket.server import ControlServer
+from carbonmon.service.wiring import build
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A run that has ended: how the job ended, and the last snapshot (None if the job never started)."""
+
+    exit_code: int
+    final: Snapshot | None
+
+
+def run(
+    config: Config,
+    workload: job.Command | job.Attached,
+    announce: Callable[[Snapshot, str, Sequence[str]], None],
+    clock: Clock | None = None,
+) -> Result:
+    """Meter one job from start to end.
+
+    `announce(snapshot, run_id, places)` is called once before the job starts. Raises `ConfigError` for
+    mistakes in the options, always before the job starts; whatever fails later is logged, and the job
+    goes on.
+    """
+    clock = clock or SystemClock()
+    with ExitStack() as closing:
+        mask = job.block_signals()
+        before = None
+        if config.resume is not None:
+            before = read_checkpoint(folders.find(config.output, config.resume))
+            config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
+        watching = config.idle != "exclusive"
+        monitor = build(config, workload.environ, clock, closing, watching=watching, before=before)
+        tenancy = _tenancy(config, workload, monitor, before)
+        monitor.open_files(tenancy)
+        more = _open_control(config, monitor, tenancy, closing)
+        monitor.show(closing.callback)
+        if config.targets is not None:
+            closing.callback(file_sd.announce(config.targets, monitor.places))
+        announce(monitor.sampler.latest, tenancy.info.id, monitor.places)
+        sampling = monitor.sampling(tenancy)
+        if not sampling.start() and not monitor.runs:
+            log.warning("the sensors do not answer: the job starts unobserved")
+            monitor.begin(tenancy)
+        monitor.recorder.start()
+        try:
+            workload.start(mask, more)
+        except OSError as error:
+            log.error("%s: %s", workload.command[0], error.strerror)
+            sampling.stop()
+            monitor.recorder.abandon()
+            if before is None:
+                folders.discard(tenancy.folder, (*FILES, "summary.json"))
+            return Result(job.start_error_code(error), None)
+        outcome = workload.wait()
+        return Result(outcome.shell_code, monitor.finish(sampling, outcome.exit_code, outcome.signal))
+
+
+def _tenancy(
+    config: Config, workload: job.Command | job.Attached, monitor: Monitor, before: Checkpoint | None
+) -> Tenancy:
+    """The run of a job of our own: its folder, and where its processes are."""
+    roots = _roots(config, workload, monitor)
+    if config.resume is not None and before is not None:
+        folder = folders.find(config.output, config.resume)
+        # Whatever it lived by before, it ends with this job.
+        return Tenancy(replace(before.snapshot.runs[0].info, lives_by="job"), folder, roots, before)
+    launch = read_launch(workload.environ)
+    name = config.name or naming.command_name(workload.command)
+    wall_s = monitor.clock.wall_s()
+    default_id = launch.run_id or naming.default_run_id(workload.environ, name, wall_s)
+    host = config.host or platform.node()
+    suffix = f".{safe_id(host)}" if (launch.nodes or 1) > 1 else ""
+    folder = folders.create(config.output, config.run_id, default_id, suffix)
+    redacted = (*workload.command[:1], "…")
+    info = RunInfo(
+        id=folder.name.removesuffix(suffix),
+        name=name,
+        command=redacted if config.redact_command else workload.command,
+        labels=config.labels,
+        host=host,
+        started_at_s=wall_s,
+        scheduler=launch.scheduler or "",
+        scheduler_job_id=launch.scheduler_job_id or "",
+        idle_policy=config.idle,
+    )
+    return Tenancy(info, folder, roots)
+
+
+def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monitor) -> Roots:
+    """A job's processes and GPUs. What is metered here are the job's own GPUs if it was given some."""
+    given = config.gpus is not None or workload.environ.get("CUDA_VISIBLE_DEVICES") is not None
+    gpus = {device.id: device.share_ratio for device in monitor.devices.values() if device.component == "gpu"}
+    allocated = gpus if given or config.idle == "exclusive" else None
+    if isinstance(workload, job.Attached):
+        return Roots(pids=(workload.pid,), gpus=allocated)
+    return Roots(wrappers=(os.getpid(),), gpus=allocated)
+
+
+def _open_control(config: Config, monitor: Monitor, tenancy: Tenancy, closing: ExitStack) -> dict[str, str]:
+    """Listen for the job's training code; returns what tells it where. Without a socket the job goes on."""
+    registry = Registry(monitor, config.output, os.geteuid(), creates=False, host=config.host)
+    registry.adopt(tenancy)
+    try:
+        path = config.socket or rendezvous.job_socket()
+        server = ControlServer(path, Service(registry))
+        server.start()
+    except (ConfigError, OSError) as error:
+        log.warning("training code cannot name its phases: %s", error)
+        return {}
+    closing.callback(server.close)
+    return {SOCKET_VARIABLE: str(path), RUN_VARIABLE: tenancy.info.id}

@@ -1,0 +1,110 @@
+"""A Unix socket in the file system: taken only if nobody listens there, never open to more than was meant."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import stat
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from carbonmon.client.rendezvous import MAX_PATH_BYTES, locked
+from carbonmon.core.errors import ConfigError
+
+MAX_CONNECTIONS = 1024
+_SPARE_FILES = 256
+"""Files that connections leave for sensors, journals and scrapes, of those that the process may open."""
+_LOCK_S = 5.0
+_BACKLOG = 1024
+"""Ranks come all at once; the kernel cuts this to net.core.somaxconn."""
+
+
+class Listener:
+    """A listening socket at a path of its own. Raises `ConfigError` if it cannot be had."""
+
+    def __init__(self, path: Path, mode: int, folder_mode: int) -> None:
+        self.path = path
+        length = len(os.fsencode(path))
+        if length > MAX_PATH_BYTES:
+            raise ConfigError(
+                f"the path of the socket has {length} bytes, at most {MAX_PATH_BYTES} are possible ({path}); "
+                "give a shorter one: --socket PATH"
+            )
+        try:
+            if not path.parent.is_dir():
+                path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
+            with _alone(path):
+                _clear(path)
+                self.socket = _bind(path, mode)
+            self._file = path.lstat()
+        except OSError as error:
+            raise ConfigError(
+                f"no socket can be made at {path} ({error.strerror or error}); "
+                "give another path: --socket PATH"
+            ) from None
+
+    def close(self) -> None:
+        """Stop listening; the file goes if it is still ours."""
+        with suppress(OSError, ConfigError), _alone(self.path):
+            if os.path.samestat(self.path.lstat(), self._file):
+                self.path.unlink()
+        self.socket.close()
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket on which nobody listens any more."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ConfigError(f"{path} exists and is no socket; give another path: --socket PATH")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass  # its queue is full: somebody has one
+    raise ConfigError(f"another monitor listens at {path}; end it, or give another path: --socket PATH")
+
+
+def _bind(path: Path, mode: int) -> socket.socket:
+    """A socket whose file never had wider permissions than `mode`.
+
+    Linux makes the file with the mode of the socket's own inode, less the umask (unix_bind in
+    net/unix/af_unix.c), so the mode is set before; afterwards it is only widened to what was asked for.
+    """
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        os.fchmod(listening.fileno(), mode)
+        listening.bind(os.fspath(path))
+        try:
+            path.chmod(mode)
+            listening.listen(_BACKLOG)
+        except BaseException:
+            path.unlink()
+            raise
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _alone(path: Path) -> AbstractContextManager[None]:
+    """No two monitors look for a stale socket at once.
+
+    A lock of the folder itself could be held by everybody who may read it.
+    """
+    return locked(Path(f"{path}.bind"), _LOCK_S)
+
+
+def connection_limit() -> int:
+    """How many connections leave the monitor files for its work: each needs two, the socket and a pidfd."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, max(8, (soft - _SPARE_FILES) // 2))

@@ -1,0 +1,311 @@
+"""What each request on a monitor's socket means, and who may ask for it. The words: `protocol.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import IDLE_POLICIES, Rank, RunState
+from carbonmon.core.ports import Roots
+from carbonmon.service.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
+from carbonmon.service.socket import fields
+from carbonmon.service.socket.peer import Bucket
+from carbonmon.service.socket.server import Peer, RequestError
+
+Answer = Callable[[dict[str, Any]], None]
+Message = Mapping[str, Any]
+
+RUNS_A_MINUTE = 60.0
+"""So many runs a user may begin in a minute, and so many at once: each has a folder, which stays, and series,
+which push the ended runs of others out of sight."""
+
+
+class Service:
+    """The handler of the socket. A run is its owner's: nobody else but root may write into it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._monitor = registry.monitor
+        self._begun: dict[int, Bucket] = {}
+        self._ops: dict[str, Callable[[Peer, Message, Answer], None]] = {
+            "join": self._join,
+            "leave": self._leave,
+            "job": self._job,
+            "phase": self._phase,
+            "run_phase": self._run_phase,
+            "progress": self._progress,
+            "snapshot": self._snapshot,
+            "register": self._register,
+            "unregister": self._unregister,
+            "status": self._status,
+        }
+
+    def handle(self, peer: Peer, message: dict[str, Any], answer: Answer) -> None:
+        op = message.get("op")
+        action = self._ops.get(op) if isinstance(op, str) else None
+        if action is None:
+            raise RequestError(f"op {op!r:.40} is unknown; there are {', '.join(self._ops)}")
+        action(peer, message, answer)
+
+    def gone(self, peer: Peer) -> None:
+        part, peer.state = peer.state, None
+        if part is not None:
+            self._registry.lose(*part)
+
+    # ---- taking part ----
+
+    def _join(self, peer: Peer, message: Message, answer: Answer) -> None:
+        if peer.state is not None:
+            raise RequestError("this connection takes part in a run already; leave it first")
+        registry = self._registry
+        asked = fields.optional_text(message, "run_id", 64)
+        # An id that another user has taken is no reason to be without a run: ours gets a number.
+        entry = registry.find(asked, peer.uid)
+        own = Roots(wrappers=(peer.pid,)) if message.get("wrapper") is True else Roots(pids=(peer.pid,))
+        rank = _rank(message)
+        local_size = fields.optional_count(message, "local_size") or 1
+        is_known = entry is not None
+        if entry is None:
+            if registry.is_over:
+                raise RequestError("the run of this monitor is about to end", retry=True)
+            if not registry.creates:
+                self._named(peer, message)  # says why not
+                raise self._missing(peer, message)
+            new = self._new_run(message, own)
+            entry = self._begin(peer, new, peer.uid, "participants", answer)
+        participant = registry.take_part(entry, local_size)
+        peer.state = (entry, participant)
+        if is_known:
+            self._monitor.join(entry.run_id, own, rank)
+            answer(self._welcome(entry))
+        elif rank is not None:
+            self._monitor.join(entry.run_id, Roots(), rank)
+
+    def _leave(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry, participant = self._part(peer)
+        peer.state = None
+        if self._registry.leave(entry, participant):
+            self._end(entry, message, answer)
+        else:
+            answer({"last": False})
+
+    def _job(self, peer: Peer, message: Message, answer: Answer) -> None:
+        """The process that a wrapper has started: it is the run's even if the wrapper is killed at once."""
+        entry, _ = self._part(peer)
+        pid = fields.optional_count(message, "pid")
+        workload = self._monitor.workload
+        if pid is not None and workload is not None:
+            self._monitor.join(entry.run_id, self._process(peer, pid), None)
+        answer({})
+
+    def _phase(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry, participant = self._part(peer)
+        participant.phase = fields.optional_text(message, "name", fields.MAX_NAME)
+        self._registry.tell_phases(entry, fields.optional_number(message, "at_s"))
+        answer({})
+
+    def _run_phase(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry = self._named(peer, message)
+        entry.phase = fields.optional_text(message, "name", fields.MAX_NAME)
+        self._registry.tell_phases(entry, fields.optional_number(message, "at_s"))
+        answer({"run_id": entry.run_id})
+
+    def _progress(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry, _ = self._part(peer)
+        step, total = (fields.optional_number(message, key) for key in ("step", "total"))
+        if step is None:
+            raise RequestError("progress needs a step")
+        self._monitor.progress(entry.run_id, step, total)
+        answer({})
+
+    def _snapshot(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry, participant = self._part(peer)
+        self._monitor.look(entry.run_id, lambda run: answer(_totals(run, entry, participant)))
+
+    # ---- runs from elsewhere ----
+
+    def _register(self, peer: Peer, message: Message, answer: Answer) -> None:
+        registry = self._registry
+        if not registry.creates:
+            raise RequestError("this monitor has one run, and takes no others")
+        run_id = fields.optional_text(message, "run_id", 64)
+        uid = fields.optional_count(message, "uid")
+        if uid is not None and uid != peer.uid and peer.uid != 0:
+            raise RequestError(f"only root may register a run of user {uid}")
+        owner = peer.uid if uid is None else uid
+        # Ids of schedulers can be guessed: another user's run of that id must not keep this one out.
+        if run_id is not None and registry.has(run_id, owner):
+            raise RequestError(f"run {run_id!r} is registered already: unregister it, or give another id")
+        roots = self._watched(peer, message)
+        lives_by: Any = "processes" if roots.pids or roots.cgroup is not None else "request"
+        self._begin(peer, self._new_run(message, roots), owner, lives_by, answer)
+
+    def _unregister(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry = self._named(peer, message)
+        if entry.lives_by == "job":
+            raise RequestError(f"run {entry.run_id!r} ends with its job")
+        self._end(entry, message, answer)
+
+    def _status(self, peer: Peer, message: Message, answer: Answer) -> None:
+        seen = [
+            {
+                "run_id": entry.run_id,
+                "name": entry.tenancy.info.name,
+                "uid": entry.uid,
+                "participants": len(entry.participants),
+                "folder": str(entry.tenancy.folder),
+            }
+            for entry in self._registry.entries
+            if peer.uid in (0, self._registry.uid, entry.uid)
+        ]
+        answer({"runs": seen, "places": list(self._monitor.places)})
+
+    # ---- who, where, which ----
+
+    def _part(self, peer: Peer) -> tuple[Entry, Participant]:
+        if peer.state is None:
+            raise RequestError("this connection takes part in no run: join first")
+        part: tuple[Entry, Participant] = peer.state
+        return part
+
+    def _named(self, peer: Peer, message: Message) -> Entry:
+        asked = fields.optional_text(message, "run_id", 64)
+        entry = self._registry.find(asked, peer.uid)
+        if entry is None:
+            entry = self._registry.find(asked)
+            if entry is None:
+                raise self._missing(peer, message)
+            self._check_owner(peer, entry)
+        return entry
+
+    def _missing(self, peer: Peer, message: Message) -> RequestError:
+        living = [entry for entry in self._registry.entries if not entry.ending]
+        there = ", ".join(entry.run_id for entry in living if peer.uid in (0, entry.uid)) or "none of yours"
+        return RequestError(f"run {message.get('run_id')!r:.70} is not here; there are: {there:.400}")
+
+    def _check_owner(self, peer: Peer, entry: Entry) -> None:
+        if peer.uid not in (0, entry.uid):
+            raise RequestError(f"run {entry.run_id!r} belongs to user {entry.uid}, and you are {peer.uid}")
+
+    def _watched(self, peer: Peer, message: Message) -> Roots:
+        """The processes that a user wants to have watched: only their own, unless they are root."""
+        pid = fields.optional_count(message, "pid")
+        cgroup = fields.optional_text(message, "cgroup", 4096)
+        workload = self._monitor.workload
+        if pid is not None and cgroup is not None:
+            raise RequestError("give a pid or a cgroup, not both")
+        if workload is None:
+            raise RequestError("this monitor watches no processes")
+        if pid is not None:
+            return self._process(peer, pid)
+        try:
+            if cgroup is not None:
+                path = workload.find_cgroup(cgroup)
+                if peer.uid not in (0, path.stat().st_uid):
+                    raise RequestError(f"the cgroup {cgroup!r} is not yours")
+                return Roots(cgroup=path)
+        except (OSError, ConfigError) as error:
+            raise RequestError(str(error)) from None
+        return Roots()
+
+    def _process(self, peer: Peer, pid: int) -> Roots:
+        """A process of the peer's own, as a root."""
+        assert self._monitor.workload is not None
+        try:
+            owner = self._monitor.workload.user_of(pid)
+        except OSError:
+            raise RequestError(f"there is no process {pid}") from None
+        if peer.uid not in (0, owner):
+            raise RequestError(f"process {pid} is not yours")
+        return Roots(pids=(pid,))
+
+    def _new_run(self, message: Message, roots: Roots) -> NewRun:
+        text, policy = fields.optional_text, self._registry.idle_policy
+        policy = fields.choice(message, "idle", IDLE_POLICIES, policy)
+        run_id = text(message, "run_id", 64)
+        is_named = message.get("named", True) is True
+        return NewRun(
+            name=text(message, "name", fields.MAX_NAME),
+            run_id=run_id if is_named else None,
+            key=run_id,
+            command=fields.optional_texts(message, "command") or (),
+            labels=fields.texts_by_name(message, "labels"),
+            scheduler=text(message, "scheduler", 64) or "",
+            scheduler_job_id=text(message, "scheduler_job_id", 64) or "",
+            nodes=fields.optional_count(message, "nodes") or 1,
+            idle_policy=policy,
+            roots=Roots(
+                roots.pids,
+                roots.wrappers,
+                roots.cgroup,
+                self._monitor.allocation(
+                    fields.optional_texts(message, "gpus"),
+                    fields.texts_by_name(message, "environ"),
+                    policy,
+                ),
+            ),
+        )
+
+    def _begin(self, peer: Peer, new: NewRun, uid: int, lives_by: Any, answer: Answer) -> Entry:
+        if self._registry.is_full:
+            raise RequestError(f"the limit of {MAX_RUNS} runs is reached: unregister one first")
+        theirs = sum(entry.uid == uid for entry in self._registry.entries)
+        if uid not in (0, self._registry.uid) and theirs >= MAX_RUNS // 2:
+            raise RequestError(f"user {uid} has {theirs} runs, and can have no more: unregister one first")
+        if not self._may_begin(peer.uid):
+            raise RequestError(
+                f"user {peer.uid} begins more than {RUNS_A_MINUTE:.0f} runs a minute, and can begin no more "
+                "for now: wait, or measure without the daemon (carbonmon run --own-monitor)"
+            )
+        try:
+            return self._registry.begin(new, uid, lives_by, lambda entry: answer(self._welcome(entry)))
+        except ConfigError as error:
+            raise RequestError(str(error)) from None
+
+    def _may_begin(self, uid: int) -> bool:
+        """Whether a user may begin one more run now. Root may always, as a scheduler's prolog does."""
+        if uid in (0, self._registry.uid):
+            return True
+        allowance = self._begun.setdefault(uid, Bucket(RUNS_A_MINUTE / 60.0, RUNS_A_MINUTE))
+        return allowance.take(1.0)
+
+    def _welcome(self, entry: Entry) -> dict[str, Any]:
+        return {
+            "run_id": entry.run_id,
+            "folder": str(entry.tenancy.folder.absolute()),
+            "places": list(self._monitor.places),
+        }
+
+    def _end(self, entry: Entry, message: Message, answer: Answer) -> None:
+        exit_code, signal = (fields.optional_count(message, key) for key in ("exit_code", "signal"))
+
+        def tell(summary: dict[str, Any] | None) -> None:
+            folder = str(entry.tenancy.folder.absolute())
+            answer({"last": True, "run_id": entry.run_id, "folder": folder, "summary": summary})
+
+        self._registry.end(entry, exit_code, signal, tell)
+
+
+def _rank(message: Message) -> Rank | None:
+    rank = Rank(*(fields.optional_count(message, key) for key in Rank._fields))
+    return None if rank == Rank(None, None, None) else rank
+
+
+def _totals(run: RunState | None, entry: Entry, participant: Participant) -> dict[str, Any]:
+    """What training code may log of its run; None where it is unknown."""
+    if run is None:
+        return {"run_id": entry.run_id}
+    watts = [power_w for _, power_w in run.power_w if power_w is not None]
+    energy_j = sum(row.energy_j for row in run.totals)
+    measured_j = sum(row.energy_j for row in run.totals if row.method != "tdp")
+    return {
+        "run_id": entry.run_id,
+        "folder": str(entry.tenancy.folder.absolute()),
+        "energy_j": energy_j,
+        "measured_ratio": measured_j / energy_j if energy_j else None,
+        "emissions_g": sum(row.emissions_g for row in run.totals),
+        "power_w": sum(watts) if watts else None,
+        "duration_s": run.duration_s,
+        "phase": participant.phase or run.phase,
+    }

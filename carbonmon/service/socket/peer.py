@@ -1,0 +1,144 @@
+"""One who talks to the monitor: its credentials, its half-read messages and its unsent answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from carbonmon.client.protocol import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES, encode
+
+MAX_QUEUE_BYTES = 1 << 20
+RATE_HZ, BURST = 1000.0, 2000.0
+_CHUNK_BYTES = 1 << 16
+
+
+class Bucket:
+    """A token bucket: so many tokens a second, and at most `burst` of them saved up."""
+
+    def __init__(self, rate_hz: float, burst: float) -> None:
+        self._rate_hz, self._burst = rate_hz, burst
+        self._tokens = burst
+        self._at_s = time.monotonic()
+
+    def take(self, tokens: float) -> bool:
+        """Take tokens if there are any; a large take may leave a debt."""
+        now_s = time.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._rate_hz)
+        self._at_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= tokens
+        return True
+
+
+class TooFast(Exception):
+    """The peer says more than its bucket allows; what it has said already is kept for later."""
+
+
+class Peer:
+    """A connected process. `state` belongs to the handler; `pid` is 0 in another pid namespace.
+
+    `send` may be called from any thread; all the rest is the control thread's.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        credentials: tuple[int, int, int],
+        shared: Bucket,
+        wake: Callable[[Peer], None],
+    ) -> None:
+        self.pid, self.uid, self.gid = credentials
+        self.state: Any = None
+        self.connection = connection
+        self.pidfd: int | None = None
+        self.events = 0
+        self.paused = False
+        self.closed = False
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._heard = bytearray()
+        self._skipping = False
+        self._own, self._shared = Bucket(RATE_HZ, BURST), shared
+        self._unsent = bytearray()
+        self._overrun = False
+        self._deaf = False
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Queue a message; nothing happens once the connection is closed. Raises `ProtocolError`."""
+        line = encode(message, MAX_ANSWER_BYTES)
+        with self._lock:
+            if self.closed or self._deaf:
+                return
+            if len(self._unsent) + len(line) > MAX_QUEUE_BYTES:
+                self._overrun = True
+            else:
+                self._unsent += line
+        self._wake(self)
+
+    def receive(self) -> int | None:
+        """Hear what there is: its bytes, 0 at the end, None if nothing is there; `next_line` gives it out."""
+        try:
+            data = self.connection.recv(_CHUNK_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:  # reset: it went without reading our answers
+            return 0
+        self._heard += data
+        return len(data)
+
+    def next_line(self) -> bytes | None:
+        """The next whole message, None if there is none yet; raises `TooFast`.
+
+        Of one that is too long comes more than MAX_MESSAGE_BYTES, once; the rest of it is skipped.
+        """
+        end = self._heard.find(b"\n")
+        size = len(self._heard) if end < 0 else end + 1
+        too_long = size > MAX_MESSAGE_BYTES
+        if size == 0 or (end < 0 and not too_long and not self._skipping):
+            return None
+        cost = max(1.0, size / 1024)  # a token is a message, or a KiB of a long one
+        if not (self._own.take(cost) and self._shared.take(cost)):
+            raise TooFast
+        line = bytes(self._heard[:size])
+        del self._heard[:size]
+        skipped, self._skipping = self._skipping, end < 0
+        if skipped:
+            return None if end < 0 else self.next_line()
+        return line
+
+    @property
+    def torn_bytes(self) -> int:
+        """How much of a message was heard whose end is missing."""
+        return 0 if self._skipping else len(self._heard)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether answers wait for the peer to read."""
+        return bool(self._unsent)
+
+    def flush(self) -> bool:
+        """Send what can be sent without waiting; False if the peer let too much pile up."""
+        with self._lock:
+            try:
+                while self._unsent and not self.closed:
+                    del self._unsent[: self.connection.send(self._unsent[:_CHUNK_BYTES])]
+            except BlockingIOError:
+                pass
+            except OSError:  # it reads no more, but what it said before is still to be heard
+                self._deaf = True
+                self._unsent.clear()
+            return not self._overrun
+
+    def close(self) -> None:
+        with self._lock:
+            self.closed = True
+            self._unsent.clear()
+            self.connection.close()
+            if self.pidfd is not None:
+                os.close(self.pidfd)
+                self.pidfd = None

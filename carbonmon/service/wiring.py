@@ -1,0 +1,127 @@
+"""The composition root: the only place that wires sensors, ledger, sampler and exporters together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from carbonmon import __version__
+from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ports import Clock, Exporter, ExporterSettings
+from carbonmon.hardware.workload import NodeWorkload
+from carbonmon.monitor.guard import GuardedExporter
+from carbonmon.monitor.node import Monitor
+from carbonmon.monitor.recorder import Recorder
+from carbonmon.monitor.sampler import Sampler
+from carbonmon.runs.reader import Checkpoint
+from carbonmon.runs.writer import boot_id
+from carbonmon.service import plugins
+from carbonmon.service.open_grid import open_overheads, open_provider
+from carbonmon.service.open_sensors import Sensors, open_sensors
+
+log = logging.getLogger(__name__)
+
+
+def notes(config: Config, sensors: Sensors) -> list[str]:
+    """What the user should know before the job starts: choices that could not be followed to the letter."""
+    found = [source.reason for source in sensors.sources if source.name.endswith(" note")]
+    if config.gpus and not any(device.component == "gpu" for device in sensors.devices.values()):
+        found.append(f"--gpus {','.join(config.gpus)}: no GPU can be metered here; carbonmon doctor says why")
+    return found
+
+
+def build(
+    config: Config,
+    environ: Mapping[str, str],
+    clock: Clock,
+    closing: ExitStack,
+    *,
+    watching: bool,
+    before: Checkpoint | None = None,
+) -> Monitor:
+    """A monitor, wired and not started; what it holds open is closed by `closing`, in reverse.
+
+    `environ` is that of the job whose GPUs are metered. `watching`: it looks whose processes use the node;
+    else there is one run, which owns the node. Raises `ConfigError` for mistakes in the options.
+    """
+    provider = open_provider(config)
+    closing.callback(provider.close)
+    overheads = open_overheads(config)
+    closing_sensors = closing.enter_context(ExitStack())
+    sensors = open_sensors(config, environ, closing_sensors)
+    run_folders: dict[str, Path] = {}
+    settings = ExporterSettings(
+        config.listen, run_folders, config.procfs, config.web_config, host=config.host
+    )
+    exporters = _open_exporters([_exporter(entry, settings) for entry in _files_first(config.exporters)])
+    workload = NodeWorkload(config.procfs, config.sysfs, sensors.devices) if watching else None
+    if workload is not None:
+        closing_sensors.callback(workload.close)
+    recorder = Recorder(
+        clock,
+        exporters,
+        latest=lambda: sampler.latest,
+        fresh=lambda timeout_s: sampler.fresh(timeout_s),
+        period_s=config.checkpoint_s,
+        before=None if before is None else before.snapshot,
+    )
+    closing.callback(recorder.close)
+    sampler = Sampler(
+        sensors.sensors,
+        sensors.devices,
+        sensors.unused(),
+        provider,
+        clock,
+        config.interval_s,
+        overheads,
+        __version__,
+        lambda: tuple([(guard.name, guard.errors) for guard in (*exporters, recorder.guard)]),
+        workload,
+        config.retain_s,
+    )
+    closing.callback(sampler.close_provider)
+    for note in (*notes(config, sensors), sampler.interval_note):
+        if note:
+            log.warning("%s", note)
+    return Monitor(
+        sampler,
+        recorder,
+        exporters,
+        sensors.devices,
+        workload,
+        clock,
+        boot_id(config.procfs),
+        run_folders,
+        # Closing a driver that hangs would hang as well.
+        leave_sensors=lambda: closing_sensors.pop_all(),
+    )
+
+
+def _exporter(entry: str, settings: ExporterSettings) -> Callable[[], Exporter]:
+    """What opens an exporter that the user named, `NAME` or `NAME:ARGUMENT`."""
+    name, _, argument = entry.partition(":")
+    return partial(plugins.load("carbonmon.exporters", name), replace(settings, argument=argument))
+
+
+def _files_first(entries: Sequence[str]) -> list[str]:
+    """The user's exporters; those that may have to wait for a server end behind the others."""
+    return sorted(entries, key=lambda entry: entry.partition(":")[0] in ("pushgateway", "otlp"))
+
+
+def _open_exporters(factories: Sequence[Callable[[], Exporter]]) -> list[GuardedExporter]:
+    """The exporters that can be made; one that cannot is logged, and the job starts without it."""
+    opened = []
+    for factory in factories:
+        try:
+            opened.append(GuardedExporter(factory()))
+        except ConfigError:  # noqa: PERF203 (a handful of exporters, once)
+            raise
+        # An exporter's own fault, whatever it is, must not keep the job from starting.
+        except Exception as error:  # noqa: BLE001
+            log.warning("an exporter cannot be opened: %s: %s", type(error).__name__, error)
+    return opened

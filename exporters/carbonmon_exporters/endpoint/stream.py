@@ -1,0 +1,217 @@
+"""A client's bytes, in clear or in TLS, under deadlines that no trickle of single bytes can stretch.
+
+TLS goes through memory and not through a wrapped socket: then all waiting is ours, and another thread can
+always cut the connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Protocol, TypeVar
+
+Value = TypeVar("Value")
+Data = bytes | memoryview
+
+MAX_HEAD_BYTES = 65536
+_CHUNK_BYTES = 8192
+_SLICE_BYTES = 65536
+_TLS_HANDSHAKE = 0x16
+"""The first byte of whoever begins with TLS (RFC 8446, 5.1); no request begins with it."""
+
+_REQUEST_LINE = re.compile(rb"[^\x00-\x20]+ [^\x00-\x20]+ HTTP/[0-9]\.[0-9]\r?")
+
+_DRAIN_S = 1.0
+_DRAIN_BYTES = 4 << 20
+
+
+class RefusedError(Exception):
+    """What came is no request that can be answered otherwise than with this status."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+
+
+class ClearTextError(Exception):
+    """The client does not speak TLS."""
+
+
+class Deadline:
+    """A moment by which something is over, whatever comes meanwhile."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._end_s = time.monotonic() + timeout_s
+
+    def left_s(self) -> float:
+        """Seconds until then; raises TimeoutError when there are none."""
+        left_s = self._end_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the client was too slow")
+        return left_s
+
+
+class Stream(Protocol):
+    """Both ways of a connection; OSError for whatever ends it."""
+
+    def receive(self, deadline: Deadline) -> bytes:
+        """At least one byte; raises ConnectionError when the client has left."""
+        ...
+
+    def send(self, data: Data, deadline: Deadline) -> None: ...
+
+    def end(self) -> None:
+        """Tell the client that nothing more comes; never waits."""
+        ...
+
+
+class PlainStream:
+    """A connection in clear."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def receive(self, deadline: Deadline) -> bytes:
+        self._connection.settimeout(deadline.left_s())
+        chunk = self._connection.recv(_CHUNK_BYTES)
+        if not chunk:
+            raise ConnectionError("the client left")
+        return chunk
+
+    def send(self, data: Data, deadline: Deadline) -> None:
+        self._connection.settimeout(deadline.left_s())  # sendall takes it for the whole
+        self._connection.sendall(data)
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+
+
+class TlsStream:
+    """A connection in TLS, from the server's end."""
+
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        self._plain = PlainStream(connection)
+        self._connection = connection
+        self._context = context
+
+    def shake_hands(self, deadline: Deadline, allowed_names: tuple[str, ...] = ()) -> None:
+        """Raises ClearTextError, ssl.SSLError (the client was told why), NotAllowedError."""
+        first = self._plain.receive(deadline)
+        if first[0] != _TLS_HANDSHAKE:
+            raise ClearTextError
+        # Made only now: whoever connects and says nothing costs no memory of OpenSSL's.
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._incoming.write(first)
+        self._do(self._tls.do_handshake, deadline)
+        if allowed_names:
+            from carbonmon_exporters.endpoint.certificates import check_names
+
+            check_names(self._tls.getpeercert(), allowed_names)
+
+    def receive(self, deadline: Deadline) -> bytes:
+        chunk: bytes = self._do(partial(self._tls.read, _CHUNK_BYTES), deadline)
+        if not chunk:
+            raise ConnectionError("the client left")
+        return chunk
+
+    def send(self, data: Data, deadline: Deadline) -> None:
+        view = memoryview(data)
+        while view:
+            part = view[:_SLICE_BYTES]  # so that what is encrypted at a time stays small
+            view = view[self._do(partial(self._tls.write, part), deadline) :]
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()  # writes a close_notify, and would then wait for the client's
+            self._connection.settimeout(0)
+            self._connection.sendall(self._outgoing.read())
+        self._plain.end()
+
+    def _do(self, call: Callable[[], Value], deadline: Deadline) -> Value:
+        """Call until it wants nothing more from the client; what it has for the client is sent each time."""
+        while True:
+            try:
+                result = call()
+            except ssl.SSLWantReadError:  # noqa: PERF203 (once for each chunk that comes)
+                self._flush(deadline)
+                self._incoming.write(self._plain.receive(deadline))
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):
+                    self._flush(deadline)  # an alert that says why
+                raise
+            else:
+                self._flush(deadline)
+                return result
+
+    def _flush(self, deadline: Deadline) -> None:
+        if self._outgoing.pending:
+            self._plain.send(self._outgoing.read(), deadline)
+
+
+def read_head(stream: Stream, deadline: Deadline) -> tuple[bytes, bool]:
+    """What came up to the blank line after the headers, and whether there is already something behind it.
+
+    Raises TimeoutError when the whole has not come in time, ConnectionError when the client left, and
+    RefusedError for what is too long or no request of HTTP/1.
+    """
+    head = bytearray()
+    received = 0
+    is_request = False
+    while True:
+        chunk = stream.receive(deadline)
+        received += len(chunk)
+        searched = max(0, len(head) - 3)
+        head += chunk
+        if not is_request:
+            if head[0] in b"\r\n":  # blank lines before a request are to be ignored (RFC 9112, 2.2)
+                head = head.lstrip(b"\r\n")
+                searched = 0
+            is_request = _has_request_line(head)
+        for blank in (b"\r\n\r\n", b"\n\n"):
+            end = head.find(blank, searched)
+            if end >= 0:
+                return bytes(head), len(head) > end + len(blank)
+        if received >= MAX_HEAD_BYTES:
+            status = (
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_request else HTTPStatus.REQUEST_URI_TOO_LONG
+            )
+            raise RefusedError(status)
+
+
+def _has_request_line(head: bytearray) -> bool:
+    """Whether the first line is there; raises RefusedError as soon as it can be none of HTTP/1."""
+    if head and head[0] == _TLS_HANDSHAKE:
+        raise RefusedError(HTTPStatus.BAD_REQUEST)
+    end = head.find(b"\n", 0, MAX_HEAD_BYTES)
+    if end < 0:
+        return False
+    if _REQUEST_LINE.fullmatch(head, 0, end) is None:  # HTTP/0.9 as well: its answers would have no status
+        raise RefusedError(HTTPStatus.BAD_REQUEST)
+    return True
+
+
+def drain(connection: socket.socket) -> None:
+    """Take what the client still sends, for a moment, after the answer.
+
+    To close over bytes that nobody read would reset the connection, and the answer might be lost.
+    """
+    deadline = Deadline(_DRAIN_S)
+    taken = 0
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):
+        while taken < _DRAIN_BYTES:
+            connection.settimeout(deadline.left_s())
+            chunk = connection.recv(65536)
+            if not chunk:
+                return
+            taken += len(chunk)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.workload import NodeWorkload
-from carbonmon.monitor.node import Tenancy
+from carbonmon.monitor.node import RunPlan
 from carbonmon.runs.checked import JournalError, content
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.reader import read_checkpoint
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 LONGEST_CHECKPOINT_BYTES = 16 << 20
 
 
-def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[Tenancy]:
+def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[RunPlan]:
     """The runs of this boot in a folder of runs that have not ended, have no monitor, and whose work goes on.
 
     After another boot nothing of them lives. A damaged one is said and left alone.
@@ -26,12 +26,12 @@ def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[Tenan
     found = []
     for folder in sorted(path for path in _folders(output) if boot_id and _may_go_on(path, boot_id)):
         try:
-            tenancy = _tenancy(folder, boot_id, workload)
+            plan = _plan(folder, boot_id, workload)
         except JournalError as error:
             log.warning("a run of before cannot be taken up: %s", error)
             continue
-        if tenancy is not None and not is_watched(folder):
-            found.append(tenancy)
+        if plan is not None and not is_watched(folder):
+            found.append(plan)
     return found
 
 
@@ -51,7 +51,7 @@ def _may_go_on(folder: Path, boot_id: str) -> bool:
     return b'"ended_at_s":null' in text and boot_id.encode() in text
 
 
-def _tenancy(folder: Path, boot_id: str, workload: NodeWorkload) -> Tenancy | None:
+def _plan(folder: Path, boot_id: str, workload: NodeWorkload) -> RunPlan | None:
     before = read_checkpoint(folder)
     (run,) = before.snapshot.runs
     followed = run.followed
@@ -68,4 +68,4 @@ def _tenancy(folder: Path, boot_id: str, workload: NodeWorkload) -> Tenancy | No
         cgroup=groups[0] if groups else None,
         gpus=None if followed.gpus is None else dict(followed.gpus),
     )
-    return Tenancy(run.info, folder, roots, before)
+    return RunPlan(run.info, folder, roots, before)

@@ -9,9 +9,9 @@ import pytest
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import Device, Failure, Intensity, Reading, SensorState
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
-from tests.harness import INFO, INTENSITY, FakeClock, FixedIntensity, Monitor
+from tests.harness import INFO, INTENSITY, FakeClock, FixedIntensity, Monitor, make_sampler
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square
 
 RANGE_UJ = 262_143_328_850
@@ -50,7 +50,7 @@ class Scripted:
 
 def sampler_of(sensor: Scripted, clock: FakeClock, provider: object = None) -> Sampler:
     devices = {device.id: device for device in sensor.devices()}
-    sampler = Sampler(
+    sampler = make_sampler(
         [GuardedSensor(sensor)],
         devices,
         [],

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import Device, Failure, Reading, Snapshot
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.resume import Outage, resume_run
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs import layout
 from carbonmon.runs.checked import JournalError
@@ -23,7 +24,7 @@ from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import a_snapshot, document, is_possible, scratch, series_bytes, write
 from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples, snapshots
-from tests.harness import INFO, FakeClock, FixedIntensity
+from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 NAMES = (layout.RUN_FILE, layout.CHECKPOINT_FILE)
 SCHEMAS = {layout.RUN_FILE: layout.RUN_SCHEMA, layout.CHECKPOINT_FILE: layout.CHECKPOINT_SCHEMA}
@@ -113,7 +114,7 @@ def test_whatever_the_sensors_say_every_checkpoint_can_be_read_and_gone_on_from(
     devices = {device.id: device for device in sensor.devices()}
 
     def monitor() -> Sampler:
-        return Sampler(
+        return make_sampler(
             [GuardedSensor(sensor)],  # type: ignore[arg-type]
             devices, [], FixedIntensity(), clock, 1.0, Overheads(pue_ratio=1.2), "test",
         )  # fmt: skip
@@ -139,7 +140,7 @@ def test_whatever_the_sensors_say_every_checkpoint_can_be_read_and_gone_on_from(
     before = written_and_read(first.latest)
     clock.time_s += 3.0
     second = monitor()
-    second.resume(RunAccount(INFO, devices.values()), before, 3.0, same_boot)
+    resume_run(second, RunAccount(INFO, devices.values()), before, Outage(3.0, same_boot))
     play(second)
     assert is_possible(written_and_read(second.finish(0, None)))
 

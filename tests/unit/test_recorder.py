@@ -25,7 +25,9 @@ from hypothesis import strategies as st
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import append_durably, read_file, replace_file
 from carbonmon.core.model import Snapshot
+from carbonmon.monitor.guard import Guard
 from carbonmon.monitor.recorder import FINISH_TIMEOUT_S, Recorder
+from carbonmon.monitor.snapshots import Snapshots
 from carbonmon.runs import layout, writer
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.series import read_series
@@ -57,7 +59,7 @@ class Run:
         self.folder = folder
         self.latest = at(1)
         self.clock = FakeClock()
-        self.recorder = Recorder(self.clock, [], lambda: self.latest, self.fresh)
+        self.recorder = Recorder(self.clock, [], self, Guard("journal"))
         self.recorder.add(RUN_ID, RunFiles(folder, boot_id(Path("/proc"))))
 
     def fresh(self, timeout_s: float) -> Snapshot:
@@ -230,10 +232,13 @@ class Several:
         self.latest = of(1, *run_ids)
         self.folders = {run_id: base / run_id for run_id in run_ids}
         self.clock = FakeClock()
-        self.recorder = Recorder(self.clock, [], lambda: self.latest, lambda _: self.latest, 0.2)
+        self.recorder = Recorder(self.clock, [], self, Guard("journal"), 0.2)
         for run_id, folder in self.folders.items():
             folder.mkdir()
             self.recorder.add(run_id, RunFiles(folder, "a boot"))
+
+    def fresh(self, timeout_s: float) -> Snapshot:
+        return self.latest
 
     def saved(self) -> dict[str, int]:
         return {run_id: read_checkpoint(folder).snapshot.samples for run_id, folder in self.folders.items()}
@@ -470,23 +475,23 @@ def test_what_is_shown_never_steps_back(events: list[str], resumed: bool):
     """Safe and unsafe snapshots may alternate in any way; what was seen once stays the least to be seen."""
     with tempfile.TemporaryDirectory() as folder:
         samples = 10
-        latest = at(samples)
+        snapshots = Snapshots(FakeClock(), at(samples))
         clock = FakeClock()
         before = at(5) if resumed else None
         shown: list[int] = []
-        watch = Recorder(clock, [], lambda: latest, lambda _: latest, before=before)
+        watch = Recorder(clock, [], snapshots, Guard("journal"), before=before)
         watch.add(RUN_ID, RunFiles(Path(folder), "a boot"))
         with closing(watch):
             for event in events:
                 if event == "sample":
                     samples += 1
-                    latest = at(samples)
+                    snapshots.latest = at(samples)
                 elif event == "write":
-                    watch.write(latest)
+                    watch.write(snapshots.latest)
                 elif event == "fail":
                     full = OSError(errno.ENOSPC, "No space left on device")
                     with mock.patch.object(writer, "replace_file", side_effect=full), suppress(OSError):
-                        watch.write(latest)
+                        watch.write(snapshots.latest)
                 else:
                     clock.time_s += {"look": 0.0, "wait": 5.0, "long wait": 100.0}[event]
                 shown.append(watch.shown().samples)

@@ -11,15 +11,15 @@ import pytest
 
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import RunInfo, RunState
-from carbonmon.monitor.run_totals import RunAccount
-from carbonmon.monitor.sampler import Sampler
+from carbonmon.monitor.resume import Outage, resume_run
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs import layout
 from carbonmon.runs.checked import LARGEST, JournalError
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import read_series
 from tests import records
 from tests.fuzz.folders import a_snapshot, series_bytes, write
-from tests.harness import FakeClock, FixedIntensity
+from tests.harness import FakeClock, FixedIntensity, make_sampler
 
 SNAPSHOT = a_snapshot()
 Edit = Callable[[dict[str, Any]], object]
@@ -201,7 +201,7 @@ def test_an_older_version_s_run_goes_on_with_its_totals(folder: Path):
     make_old(folder)
     before = read_checkpoint(folder).snapshot
     devices = [state.device for state in before.devices]
-    sampler = Sampler(
+    sampler = make_sampler(
         [],
         {device.id: device for device in devices},
         [],
@@ -211,7 +211,7 @@ def test_an_older_version_s_run_goes_on_with_its_totals(folder: Path):
         Overheads(),
         "test",
     )
-    sampler.resume(RunAccount(before.runs[0].info, devices), before, 1.0, same_boot=True)
+    resume_run(sampler, RunAccount(before.runs[0].info, devices), before, Outage(1.0, same_boot=True))
     (run,) = sampler.latest.runs
     assert sorted(run.totals) == sorted(SNAPSHOT.runs[0].totals)
     assert run.duration_s == SNAPSHOT.runs[0].duration_s + 1.0

@@ -19,9 +19,8 @@ from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
 from carbonmon.hardware.sensors import replay
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
-from carbonmon.monitor.sampler import Sampler
-from tests.harness import INFO, FakeClock, FixedIntensity
+from carbonmon.monitor.run_account import RunAccount
+from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 GPU = {"id": "GPU-1", "component": "gpu", "name": "A GPU", "max_power_w": 400, "index": 3}
 HEADER = {"carbonmon_replay": 1, "devices": [GPU]}
@@ -209,7 +208,7 @@ def test_when_a_recording_ends_the_sampler_goes_on(write: Write, caplog: pytest.
     sensor = GuardedSensor(replay.open_sensor(settings))
     devices = {device.id: device for device in replay.open_sensor(settings).devices()}
     clock = FakeClock()
-    sampler = Sampler([sensor], devices, [], FixedIntensity(), clock, 1.0, Overheads(), "test")
+    sampler = make_sampler([sensor], devices, [], FixedIntensity(), clock, 1.0, Overheads(), "test")
     sampler.tick(edge=True)
     sampler.begin(RunAccount(INFO, devices.values()))
     with caplog.at_level(logging.WARNING):

@@ -230,6 +230,12 @@ def test_the_job_s_choice_of_gpus_is_honoured(machine: RecordedMachine, visible:
     assert [device_id for device_id, _ in gpus(opened(machine, gpus=("0", "7")))] == [A100]
 
 
+def test_a_gpu_that_the_driver_names_twice_is_one_gpu(machine: RecordedMachine):
+    machine.gpu("0000:01:00.0", "Tesla T4", T4)
+    machine.gpu("0000:02:00.0", "Tesla T4", T4)
+    assert gpus(opened(machine)) == [(T4, "Tesla T4")]
+
+
 def test_a_gpu_that_nobody_knows_is_left_out_and_says_that_its_energy_is_unknown(machine: RecordedMachine):
     machine.gpu("0000:18:00.0", "NVIDIA Secret 1", A100)
     sensor = opened(machine)

@@ -257,8 +257,8 @@ def _cpuinfo(procfs: Path, packages: int) -> tuple[str, bool, int]:
 
 
 def _proc_gpus(procfs: Path) -> list[FoundGpu]:
-    """GPUs that the NVIDIA driver names in /proc, also where NVML is absent."""
-    found = []
+    """GPUs that the NVIDIA driver names in /proc, also where NVML is absent; one UUID is one GPU."""
+    found: dict[str, FoundGpu] = {}
     for index, path in enumerate(sorted((procfs / "driver" / "nvidia" / "gpus").glob("*/information"))):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -267,5 +267,6 @@ def _proc_gpus(procfs: Path) -> list[FoundGpu]:
         model = re.search(r"^Model:[ \t]*(.*)$", text, re.MULTILINE)
         uuid = re.search(r"^GPU UUID:[ \t]*(GPU-[0-9a-fA-F-]{36})\s*$", text, re.MULTILINE)
         name = model[1].strip() if model else "NVIDIA GPU"
-        found.append(FoundGpu(uuid[1] if uuid else f"gpu-{index}", index, name, path.parent.name))
-    return found
+        device_id = uuid[1] if uuid else f"gpu-{index}"
+        found.setdefault(device_id, FoundGpu(device_id, index, name, path.parent.name))
+    return list(found.values())

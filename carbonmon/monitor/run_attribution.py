@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from carbonmon.core import attribution
 from carbonmon.core.attribution import Share, Tally
 from carbonmon.core.footprint import Rates
-from carbonmon.core.model import Followed, IdlePolicy, Interval, NodeUsage, RunState, Usage
+from carbonmon.core.model import IdlePolicy, Interval, NodeUsage, ResumePoint, RunState, Usage
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_totals import DeviceAccount
 from carbonmon.monitor.guard import GuardedWorkload
@@ -45,7 +45,7 @@ class Tenants:
         self._left: Tally | None = None
         self._cpu_shares: dict[int, dict[str, Share]] = {}
 
-    def add(self, run: RunAccount, roots: Roots | None, since: Followed | None = None) -> None:
+    def add(self, run: RunAccount, roots: Roots | None, since: ResumePoint | None = None) -> None:
         """Charge to a run what it causes from now on, or since an earlier monitor looked last."""
         run_id = run.info.id
         self._ended.pop(run_id, None)
@@ -61,7 +61,7 @@ class Tenants:
         for account in accounts.values():
             account.mark = self._left
 
-    def resume(self, run: RunAccount, roots: Roots | None, since: Followed | None) -> None:
+    def resume(self, run: RunAccount, roots: Roots | None, since: ResumePoint | None) -> None:
         """Go on with a run of an earlier monitor; what counters bridge is recovered.
 
         The GPUs that it holds now it held meanwhile. Without `since` its CPU time is not known.
@@ -106,9 +106,9 @@ class Tenants:
         written = [run_id for run_id in self._ended if run_id not in self._unwritten]
         for run_id in written[: max(0, len(self._ended) - MAX_ENDED)]:
             del self._ended[run_id]
-        followed = {} if self._workload is None else self._workload.followed()
+        points = {} if self._workload is None else self._workload.resume_points()
         living = [
-            run.state(now_s, accounts)._replace(followed=followed.get(run_id))
+            run.state(now_s, accounts)._replace(resume_point=points.get(run_id))
             for run_id, run in self.runs.items()
         ]
         return (*living, *[run.state(now_s, accounts) for run in self._ended.values()])
@@ -160,7 +160,7 @@ class Tenants:
                 if self._is_unknown(account):
                     run.lose(device.id, interval.end_s - interval.start_s)
                 continue
-            part = attribution.part(interval, share.ratio)
+            part = attribution.scale_interval(interval, share.ratio)
             attributed_j += part.counter_j + part.power_j + part.tdp_j
             run.add(device, part, rates, share.note)
             if bridged and run_id in self._resumed:

@@ -198,7 +198,7 @@ class Sampler:
         for device_id in lost:
             run.lose(device_id, outage_s)
         run.restore_node(state.node, self.accounts)
-        self.tenants.resume(run, roots, state.followed if same_boot else None)
+        self.tenants.resume(run, roots, state.resume_point if same_boot else None)
         self.latest = self._snapshot(wall_s, now_s)
 
     def tick(self, edge: bool = False, publish: bool = True) -> None:

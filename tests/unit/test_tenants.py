@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from carbonmon.core.footprint import Overheads, rates
-from carbonmon.core.model import Device, Followed, Interval, NodeUsage, Usage
+from carbonmon.core.model import Device, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.device_totals import DeviceAccount
 from carbonmon.monitor.run_attribution import MAX_ENDED, UNWRITTEN_S, Tenants
@@ -70,7 +70,7 @@ class Broken:
         if self.is_broken:
             raise RuntimeError("a bug of ours")
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
         self._may_fail()
 
     def join(self, run_id: str, roots: Roots) -> None:
@@ -79,7 +79,7 @@ class Broken:
     def remove(self, run_id: str) -> None:
         self._may_fail()
 
-    def followed(self) -> dict[str, Followed]:
+    def resume_points(self) -> dict[str, ResumePoint]:
         self._may_fail()
         return {}
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from carbonmon.core.model import Device, Followed, NodeUsage, Usage
+from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.gpu_selection import FoundGpu, allocate
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
@@ -46,15 +46,15 @@ class NodeWorkload:
         self._runs: dict[str, _Run] = {}
         self._allocation_notes: tuple[str, ...] = ()
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
         self._runs[run_id] = _Run()
         self.join(run_id, roots)
         if since is not None:
             self._node.rewind(since.busy_s, since.capacity_s)
-            used_s = max(0.0, self.followed()[run_id].tree_s - since.tree_s)
+            used_s = max(0.0, self.resume_points()[run_id].tree_s - since.tree_s)
             self._runs[run_id].owed_s = used_s
 
-    def followed(self) -> dict[str, Followed]:
+    def resume_points(self) -> dict[str, ResumePoint]:
         living = self._table.living()
         busy_s, capacity_s = self._node.sums_s
         found = {}
@@ -62,7 +62,7 @@ class NodeWorkload:
             used_s, roots = living.get(run_id, (0.0, []))
             if run.cgroups:
                 used_s = sum(cpu_seconds(group.path) or 0.0 for group in run.cgroups)
-            found[run_id] = Followed(
+            found[run_id] = ResumePoint(
                 busy_s,
                 capacity_s,
                 used_s,

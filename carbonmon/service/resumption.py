@@ -57,7 +57,7 @@ def _tenancy(folder: Path, boot_id: str, workload: NodeWorkload) -> Tenancy | No
     point = run.resume_point
     if before.boot_id != boot_id or run.ended_at_s is not None or point is None:
         return None
-    alive = [root for root in point.roots if workload.find_root(root[0], root[1])]
+    alive = [root for root in point.roots if workload.has_process(root[0], root[1])]
     groups = [Path(path) for path in point.cgroups if Path(path).is_dir()]
     ends_with = run.info.ends_with
     if ends_with == "job" or (ends_with != "request" and not alive and not groups):

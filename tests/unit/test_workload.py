@@ -262,8 +262,8 @@ def test_a_later_monitor_tells_what_was_used_since_the_earlier_one_looked_last(c
     assert point.roots == ((child.pid, point.roots[0][1], False),)
     burn(child)
     with closing(NodeWorkload(PROC, SYS, {})) as second:
-        assert second.find_root(*point.roots[0][:2])
-        assert not second.find_root(child.pid, point.roots[0][1] + 1), "another process with its pid"
+        assert second.has_process(*point.roots[0][:2])
+        assert not second.has_process(child.pid, point.roots[0][1] + 1), "another process with its pid"
         second.add("run", Roots(pids=(child.pid,)), point)
         usage = second.read(0.0)
     assert before == pytest.approx(0.2, abs=0.1)

@@ -62,7 +62,7 @@ class ElectricityMaps:
         except FetchError as error:
             if error.reason not in _NOT_OURS:
                 raise
-        if not Timeline(recent).holes(start_s, end_s):
+        if not Timeline(recent).gaps(start_s, end_s):
             return recent
         try:
             older = payload.within(self._past(http, start_s, end_s), start_s, end_s)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from carbonmon.core import attribution
 from carbonmon.core.attribution import Share, Tally
 from carbonmon.core.footprint import Rates
-from carbonmon.core.model import Device, Followed, IdlePolicy, Interval, NodeUsage, Usage
+from carbonmon.core.model import Device, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.guard import GuardedWorkload
@@ -36,7 +36,7 @@ class RunAttribution:
         self._outage_began: Tally | None = None
         self._cpu_shares: dict[int, dict[str, Share]] = {}
 
-    def add(self, run: RunAccount, roots: Roots | None, since: Followed | None = None) -> None:
+    def add(self, run: RunAccount, roots: Roots | None, since: ResumePoint | None = None) -> None:
         """Charge to a run what it causes from now on, or since an earlier monitor looked last."""
         run_id = run.info.id
         self.runs[run_id] = run
@@ -50,7 +50,7 @@ class RunAttribution:
         self._recent = deque([self._tally])
         self._settled = dict.fromkeys(device_ids, self._tally)
 
-    def resume(self, run: RunAccount, roots: Roots | None, since: Followed | None) -> None:
+    def resume(self, run: RunAccount, roots: Roots | None, since: ResumePoint | None) -> None:
         """Go on with a run of an earlier monitor; what counters bridge is recovered.
 
         The GPUs that it holds now it held meanwhile. Without `since` its CPU time is not known.
@@ -69,9 +69,9 @@ class RunAttribution:
                 self._workload.remove(run_id)
         return run
 
-    def resume_points(self) -> Mapping[str, Followed]:
+    def resume_points(self) -> Mapping[str, ResumePoint]:
         """Where each living run's processes stand, for a monitor that may have to go on with it."""
-        return {} if self._workload is None else self._workload.followed()
+        return {} if self._workload is None else self._workload.resume_points()
 
     def look(self, now_s: float) -> None:
         """Note who used what until now; once a tick, before energy is charged."""
@@ -120,7 +120,7 @@ class RunAttribution:
                 if self._is_unknown(device):
                     run.lose(device.id, interval.end_s - interval.start_s)
                 continue
-            part = attribution.part(interval, share.ratio)
+            part = attribution.scale_interval(interval, share.ratio)
             attributed_j += part.counter_j + part.power_j + part.tdp_j
             run.add(device, part, rates, share.note)
             if bridged and run_id in self._resumed:

@@ -57,7 +57,7 @@ class RunLifetimes:
     def resume(self, run: RunAccount, roots: Roots | None, before: RunState, same_boot: bool) -> None:
         """Go on with a run of an earlier monitor, whose totals `run` has already."""
         self._live(run.info.id)
-        self.attribution.resume(run, roots, before.followed if same_boot else None)
+        self.attribution.resume(run, roots, before.resume_point if same_boot else None)
 
     def end(
         self,
@@ -95,7 +95,7 @@ class RunLifetimes:
         """Every run that is shown, the living ones first."""
         points = self.attribution.resume_points()
         living = [
-            run.state(now_s, accounts)._replace(followed=points.get(run_id))
+            run.state(now_s, accounts)._replace(resume_point=points.get(run_id))
             for run_id, run in self.living.items()
         ]
         return (*living, *[run.state(now_s, accounts) for run in self._ended.values()])

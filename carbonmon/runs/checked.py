@@ -1,6 +1,6 @@
-"""Values from JSON that somebody else may have written, checked against the annotations of our records.
+"""Checks values from JSON that another program may have written against the annotations of our records.
 
-What does not fit is a `JournalError` that names file and place, and is never mended by a guess.
+A value that does not fit is a `RunFileError` that names file and field, and is never corrected by a guess.
 """
 
 from __future__ import annotations
@@ -18,52 +18,52 @@ from carbonmon.core.files import read_file
 Record = TypeVar("Record")
 
 LARGEST = 1e30
-"""No number of a run comes near; with larger ones arithmetic could overflow."""
+"""Far above every number of a run; with larger ones arithmetic could overflow."""
 _AT_MOST_1 = ("low_ratio", "share_ratio", "assumed_utilization_ratio")
 
 _DOCUMENT_LIMIT_BYTES = 64 << 20
 
 
-class JournalError(ConfigError):
+class RunFileError(ConfigError):
     """A file of a run's folder cannot be read: says which file, where in it, and why."""
 
 
-def content(path: Path, limit_bytes: int) -> bytes:
+def read_bytes(path: Path, limit_bytes: int) -> bytes:
     """All bytes of a file."""
     try:
         return read_file(path, limit_bytes)
     except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise RunFileError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def parse(text: bytes) -> Any:
-    """The value of a JSON text, where NaN is no number; raises ValueError or RecursionError."""
-    return json.loads(text, parse_constant=_no_constant)
+    """The value of a JSON text without NaN and Infinity; raises ValueError or RecursionError."""
+    return json.loads(text, parse_constant=_refuse_constant)
 
 
-def _no_constant(name: str) -> float:
+def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
 def document(path: Path, schema: str) -> dict[str, Any]:
     """The JSON object in a file that is of this schema."""
-    text = content(path, _DOCUMENT_LIMIT_BYTES)
+    text = read_bytes(path, _DOCUMENT_LIMIT_BYTES)
     try:
         found = parse(text)
     except (ValueError, RecursionError) as error:
-        raise JournalError(f"{path}: damaged, not JSON: {error}") from None
+        raise RunFileError(f"{path}: damaged, not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise JournalError(f"{path}: damaged: not a JSON object")
+        raise RunFileError(f"{path}: damaged: not a JSON object")
     check_schema(path, found, schema)
     return found
 
 
 def check_schema(path: Path | str, entry: Mapping[str, Any], schema: str) -> None:
-    """Refuse what another version wrote."""
+    """Raise `RunFileError` for a file that another version wrote."""
     found = entry.get("schema")
     if found != schema:
-        raise JournalError(
-            f"{path}: schema {shown(found)} is not {schema!r}: written by another version of carbonmon; "
+        raise RunFileError(
+            f"{path}: schema {short_text(found)} is not {schema!r}: written by another version of carbonmon; "
             "read it with that version"
         )
 
@@ -72,19 +72,19 @@ def member(path: Path, entry: Mapping[str, Any], key: str, kind: type[Record]) -
     """A value of this Python type under a key."""
     found = entry.get(key)
     if not isinstance(found, kind):
-        raise JournalError(f"{path}: {key!r} must be {kind.__name__}, and is {shown(found)}")
+        raise RunFileError(f"{path}: {key!r} must be {kind.__name__}, and is {short_text(found)}")
     return found
 
 
 def items(path: Path, where: str, found: Any) -> list[Any]:
-    """A list, whatever is in it."""
+    """A list with items of any type."""
     if not isinstance(found, list):
-        raise JournalError(f"{path}: {where} must be a list, and is {shown(found)}")
+        raise RunFileError(f"{path}: {where} must be a list, and is {short_text(found)}")
     return found
 
 
 def rows(path: Path, entry: Mapping[str, Any], key: str) -> enumerate[Any]:
-    """What the list under a key holds, numbered."""
+    """The items of the list under a key, with their indices."""
     return enumerate(items(path, key, entry.get(key)))
 
 
@@ -92,28 +92,28 @@ def texts(path: Path, entry: Mapping[str, Any], key: str) -> list[str]:
     """A list of texts under a key."""
     found = items(path, key, entry.get(key))
     if not all(isinstance(item, str) for item in found):
-        raise JournalError(f"{path}: {key!r} must hold texts")
+        raise RunFileError(f"{path}: {key!r} must hold texts")
     return found
 
 
 def pair(path: Path, where: str, found: Any) -> tuple[str, Any]:
-    """A name, and a value of any kind."""
+    """A name, and a value of any type."""
     if not isinstance(found, list) or len(found) != 2 or not isinstance(found[0], str):
-        raise JournalError(f"{path}: {where} must be a name and a value, and is {shown(found)}")
+        raise RunFileError(f"{path}: {where} must be a name and a value, and is {short_text(found)}")
     return found[0], found[1]
 
 
-def named(path: Path, entry: Mapping[str, Any], key: str, hint: Any) -> list[tuple[str, Any]]:
+def pairs_of(path: Path, entry: Mapping[str, Any], key: str, hint: Any) -> list[tuple[str, Any]]:
     """The pairs under a key: names, each once, and values that fit an annotation."""
     pairs = [pair(path, f"{key}[{i}]", item) for i, item in rows(path, entry, key)]
-    once(path, key, [name for name, _ in pairs])
+    check_unique(path, key, [name for name, _ in pairs])
     return [(name, value(path, f"{key} of {name!r:.40}", found, hint)) for name, found in pairs]
 
 
-def once(path: Path, key: str, names: Sequence[Any]) -> None:
-    """Refuse names of which two are the same."""
+def check_unique(path: Path, key: str, names: Sequence[Any]) -> None:
+    """Raise `RunFileError` if two names are the same."""
     if len(set(names)) < len(names):
-        raise JournalError(f"{path}: {key!r} holds the same twice")
+        raise RunFileError(f"{path}: {key!r} holds the same twice")
 
 
 def record(path: Path, where: str, values: Any, kind: type[Record], known: int | None = None) -> Record:
@@ -125,7 +125,7 @@ def record(path: Path, where: str, values: Any, kind: type[Record], known: int |
     known = len(hints) if known is None else known
     values = items(path, where, values)
     if len(values) != known:
-        raise JournalError(f"{path}: {where} must have {known} values, and has {len(values)}")
+        raise RunFileError(f"{path}: {where} must have {known} values, and has {len(values)}")
     checked = (
         value(path, f"{where}.{key}", found, hint)
         for found, (key, hint) in zip(values, hints.items(), strict=False)
@@ -134,7 +134,7 @@ def record(path: Path, where: str, values: Any, kind: type[Record], known: int |
 
 
 def value(path: Path, where: str, found: Any, hint: Any) -> Any:
-    """A value that fits its annotation; numbers must be at least 0, and possible."""
+    """A value that fits its annotation; numbers must be at least 0 and at most `LARGEST`."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         if found is None:
@@ -156,11 +156,11 @@ def value(path: Path, where: str, found: Any, hint: Any) -> Any:
     else:
         fits = isinstance(found, hint)
     if not fits:
-        raise JournalError(f"{path}: {where} cannot be {shown(found)}")
+        raise RunFileError(f"{path}: {where} cannot be {short_text(found)}")
     return found
 
 
-def shown(found: Any) -> str:
+def short_text(found: Any) -> str:
     """A value for an error message: short, however deep or long it is."""
     if isinstance(found, (dict, list)):
         return "an object" if isinstance(found, dict) else "a list"

@@ -1,7 +1,7 @@
-"""Reads what a run's monitor wrote last, after it was killed or by another command.
+"""Reads what a run's monitor wrote last: after it was killed, or in another command.
 
-Whatever is in the files, the outcome is a value or a `JournalError` that names file and field: never a
-guess and never a wrong number. An older version's files lack what came later: that takes its default.
+Whatever is in the files, the result is a value or a `RunFileError` that names file and field: never a
+guess and never a wrong number. A field that an older version's files lack takes its default.
 """
 
 from __future__ import annotations
@@ -16,21 +16,30 @@ from carbonmon.core.model import (
     Cost,
     Device,
     DeviceState,
-    Followed,
+    EndsWith,
     IdlePolicy,
     Intensity,
-    LivesBy,
     Meter,
     NodeTotal,
     Rank,
+    ResumePoint,
     RunInfo,
     RunState,
     RunTotal,
     Snapshot,
 )
 from carbonmon.runs import checked
-from carbonmon.runs.checked import JournalError
-from carbonmon.runs.layout import CHECKPOINT_FILE, CHECKPOINT_SCHEMA, DEVICE_FIELDS, RUN_FILE, RUN_SCHEMA
+from carbonmon.runs.checked import RunFileError
+from carbonmon.runs.layout import (
+    CHECKPOINT_FILE,
+    CHECKPOINT_SCHEMA,
+    DEVICE_FIELDS,
+    ENDS_WITH_KEY,
+    METER_FIELDS,
+    RESUME_POINT_KEY,
+    RUN_FILE,
+    RUN_SCHEMA,
+)
 
 _LATER: Mapping[str, Any] = {
     "node": [],
@@ -39,18 +48,18 @@ _LATER: Mapping[str, Any] = {
     "ranks": [],
     "costs": [],
 }
-"""Lists of a checkpoint that came after its schema's first version, as they are where they are missing."""
+"""Lists of a checkpoint that its schema's first version lacked, and their values where they are missing."""
 
 
 class Checkpoint(NamedTuple):
-    """A run as its last checkpoint left it; `boot_id` is the kernel's, for which its counters hold."""
+    """A run as in its last checkpoint; its counters are valid within the boot of the kernel's `boot_id`."""
 
     snapshot: Snapshot
     boot_id: str
 
 
 def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
-    """run.json of a folder; raises `JournalError`."""
+    """run.json of a folder; raises `RunFileError`."""
     path = folder / RUN_FILE
     document = checked.document(path, RUN_SCHEMA)
     entry = checked.member(path, document, "run", dict)
@@ -66,23 +75,22 @@ def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
         idle_policy=checked.value(path, "run.idle_policy", entry.get("idle_policy", "exclusive"), IdlePolicy),
         uid=checked.value(path, "run.uid", entry.get("uid"), int | None),
         key=checked.value(path, "run.key", entry.get("key"), str | None),
-        lives_by=checked.value(path, "run.lives_by", entry.get("lives_by", "job"), LivesBy),
+        ends_with=checked.value(path, f"run.{ENDS_WITH_KEY}", entry.get(ENDS_WITH_KEY, "job"), EndsWith),
     )
     devices = [_device(path, item) for item in checked.member(path, document, "devices", list)]
-    checked.once(path, "devices", [device.id for device in devices])
+    checked.check_unique(path, "devices", [device.id for device in devices])
     return info, devices
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """run.json and checkpoint.json of a folder as one snapshot; raises `JournalError`."""
+    """run.json and checkpoint.json of a folder as one snapshot; raises `RunFileError`."""
     info, devices = read_run(folder)
     path = folder / CHECKPOINT_FILE
     document = {**_LATER, **checked.document(path, CHECKPOINT_SCHEMA)}
     run_id = checked.member(path, document, "run", str)
     if run_id != info.id:
-        raise JournalError(
-            f"{path}: belongs to run {checked.shown(run_id)}, and {RUN_FILE} to {checked.shown(info.id)}"
-        )
+        found, expected = checked.short_text(run_id), checked.short_text(info.id)
+        raise RunFileError(f"{path}: belongs to run {found}, and {RUN_FILE} to {expected}")
     states = _states(path, document, devices)
     snapshot = Snapshot(
         at_s=_number(path, document, "at_s"),
@@ -113,13 +121,13 @@ def _run(path: Path, document: Mapping[str, Any], info: RunInfo, states: tuple[D
         checked.record(path, f"totals[{i}]", row, RunTotal, known)
         for i, row in checked.rows(path, document, "totals")
     ]
-    checked.once(path, "totals", [(row.phase, row.device_id, row.method) for row in totals])
+    checked.check_unique(path, "totals", [(row.phase, row.device_id, row.method) for row in totals])
     known = _known(path, document, "node_fields", NodeTotal, NodeTotal._fields)
     node = [
         checked.record(path, f"node[{i}]", row, NodeTotal, known)
         for i, row in checked.rows(path, document, "node")
     ]
-    checked.once(path, "node", [row.device_id for row in node])
+    checked.check_unique(path, "node", [row.device_id for row in node])
     ranks = [
         checked.record(path, f"ranks[{i}]", row, Rank) for i, row in checked.rows(path, document, "ranks")
     ]
@@ -135,18 +143,18 @@ def _run(path: Path, document: Mapping[str, Any], info: RunInfo, states: tuple[D
         info,
         tuple(totals),
         tuple((state.device.id, None) for state in states),
-        tuple(checked.named(path, document, "unobserved_s", float)),
-        tuple(checked.named(path, document, "phases_s", float)),
+        tuple(checked.pairs_of(path, document, "unobserved_s", float)),
+        tuple(checked.pairs_of(path, document, "phases_s", float)),
         _number(path, document, "duration_s"),
         checked.value(path, "ended_at_s", document.get("ended_at_s"), float | None),
         recovered_j=_number(path, document, "recovered_j"),
         node=tuple(node),
-        shares=tuple(checked.named(path, document, "shares", str)),
+        shares=tuple(checked.pairs_of(path, document, "shares", str)),
         cpu_s=checked.value(path, "cpu_s", document.get("cpu_s"), float | None),
         phase=checked.value(path, "phase", document.get("phase", MAIN_PHASE), str),
         progress=_progress(path, document.get("progress")),
         ranks=tuple(ranks),
-        followed=_followed(path, document.get("followed")),
+        resume_point=_resume_point(path, document.get(RESUME_POINT_KEY)),
         charges=tuple(charges),
         costs=_costs(path, document),
         water_l=water_l,
@@ -167,24 +175,24 @@ def _charges(path: Path, document: Mapping[str, Any], totals: list[RunTotal]) ->
         checked.record(path, f"charges[{i}]", row, Charge)
         for i, row in checked.rows(path, document, "charges")
     ]
-    checked.once(path, "charges", [charge[:6] for charge in charges])
+    checked.check_unique(path, "charges", [charge[:6] for charge in charges])
     return charges
 
 
 def _costs(path: Path, document: Mapping[str, Any]) -> tuple[Cost, ...]:
-    """What was paid, by currency; alone among a run's sums it may be negative."""
+    """What was paid, by currency; the only sums of a run that may be negative."""
     costs = []
     for i, row in checked.rows(path, document, "costs"):
         where = f"costs[{i}]"
         if len(checked.items(path, where, row)) != 3:
-            raise JournalError(f"{path}: {where} must be a currency, an amount and joules")
+            raise RunFileError(f"{path}: {where} must be a currency, an amount and joules")
         amount = row[1]
         if type(amount) not in (int, float) or not -checked.LARGEST <= amount <= checked.LARGEST:
-            raise JournalError(f"{path}: {where}.amount cannot be {checked.shown(amount)}")
+            raise RunFileError(f"{path}: {where}.amount cannot be {checked.short_text(amount)}")
         currency = checked.value(path, f"{where}.currency", row[0], str)
         priced_j = checked.value(path, f"{where}.priced_j", row[2], float)
         costs.append(Cost(currency, float(amount), priced_j))
-    checked.once(path, "costs", [cost.currency for cost in costs])
+    checked.check_unique(path, "costs", [cost.currency for cost in costs])
     return tuple(costs)
 
 
@@ -196,17 +204,17 @@ def _states(path: Path, document: Mapping[str, Any], devices: list[Device]) -> t
         where = f"devices[{i}]"
         device_id, found = checked.pair(path, where, item)
         if device_id not in by_id:
-            raise JournalError(f"{path}: {where}: {device_id!r:.60} is not in {RUN_FILE}")
+            raise RunFileError(f"{path}: {where}: {device_id!r:.60} is not in {RUN_FILE}")
         values = [by_id[device_id], *checked.items(path, where, found)]
         states.append(checked.record(path, where, values, DeviceState, known + 1))
-    checked.once(path, "devices", [state.device.id for state in states])
+    checked.check_unique(path, "devices", [state.device.id for state in states])
     return tuple(states)
 
 
 def _meters(path: Path, document: Mapping[str, Any]) -> tuple[tuple[str, Meter], ...]:
-    known = _known(path, document, "meter_fields", Meter, Meter._fields)
+    known = _known(path, document, "meter_fields", Meter, METER_FIELDS)
     pairs = [checked.pair(path, f"meters[{i}]", item) for i, item in checked.rows(path, document, "meters")]
-    checked.once(path, "meters", [device_id for device_id, _ in pairs])
+    checked.check_unique(path, "meters", [device_id for device_id, _ in pairs])
     return tuple(
         (device_id, checked.record(path, f"meters[{i}]", values, Meter, known))
         for i, (device_id, values) in enumerate(pairs)
@@ -218,7 +226,7 @@ def _known(path: Path, document: Mapping[str, Any], key: str, kind: Any, fields:
     found = document.get(key)
     known = len(found) if isinstance(found, list) else 0
     if found != list(fields[:known]) or set(fields[known:]) - kind._field_defaults.keys():
-        raise JournalError(f"{path}: {key!r} names other fields than this version of carbonmon knows")
+        raise RunFileError(f"{path}: {key!r} names other fields than this version of carbonmon knows")
     return known
 
 
@@ -241,42 +249,43 @@ def _progress(path: Path, found: Any) -> tuple[float, float | None] | None:
     if found is None:
         return None
     if len(checked.items(path, "progress", found)) != 2:
-        raise JournalError(
+        raise RunFileError(
             f"{path}: progress must be steps done and steps in all, and has {len(found)} values"
         )
     done = checked.value(path, "progress", found[0], float)
     return done, checked.value(path, "progress", found[1], float | None)
 
 
-def _followed(path: Path, found: Any) -> Followed | None:
-    """Where the workload stood: sums, roots as (pid, start, wrapper), cgroups, GPUs with fractions."""
+def _resume_point(path: Path, found: Any) -> ResumePoint | None:
+    """The workload at the checkpoint: sums, roots as (pid, start, wrapper), cgroups, GPUs with fractions."""
     if found is None:
         return None
-    values = checked.items(path, "followed", found)
-    if len(values) != len(Followed._fields):
-        raise JournalError(
-            f"{path}: followed must have {len(Followed._fields)} values, and has {len(values)}"
+    key = RESUME_POINT_KEY
+    values = checked.items(path, key, found)
+    if len(values) != len(ResumePoint._fields):
+        raise RunFileError(
+            f"{path}: {key} must have {len(ResumePoint._fields)} values, and has {len(values)}"
         )
-    sums = [checked.value(path, f"followed[{i}]", values[i], float) for i in range(3)]
+    sums = [checked.value(path, f"{key}[{i}]", values[i], float) for i in range(3)]
     roots = []
-    for i, root in enumerate(checked.items(path, "followed[3]", values[3])):
-        where = f"followed[3][{i}]"
+    for i, root in enumerate(checked.items(path, f"{key}[3]", values[3])):
+        where = f"{key}[3][{i}]"
         if len(checked.items(path, where, root)) != 3:
-            raise JournalError(f"{path}: {where} must be a pid, its start, and whether it is a wrapper")
+            raise RunFileError(f"{path}: {where} must be a pid, its start, and whether it is a wrapper")
         pid, start = (checked.value(path, where, number, int) for number in root[:2])
         roots.append((pid, start, checked.value(path, where, root[2], bool)))
-    holder = {"followed[4]": values[4], "followed[5]": values[5]}
-    cgroups = checked.texts(path, holder, "followed[4]")
-    gpus = None if values[5] is None else tuple(checked.named(path, holder, "followed[5]", float))
-    return Followed(sums[0], sums[1], sums[2], tuple(roots), tuple(cgroups), gpus)
+    last_two = {f"{key}[4]": values[4], f"{key}[5]": values[5]}
+    cgroups = checked.texts(path, last_two, f"{key}[4]")
+    gpus = None if values[5] is None else tuple(checked.pairs_of(path, last_two, f"{key}[5]", float))
+    return ResumePoint(sums[0], sums[1], sums[2], tuple(roots), tuple(cgroups), gpus)
 
 
 def _device(path: Path, entry: Any) -> Device:
     if not isinstance(entry, dict):
-        raise JournalError(f"{path}: a device must be an object, and is {checked.shown(entry)}")
+        raise RunFileError(f"{path}: a device must be an object, and is {checked.short_text(entry)}")
     hints = get_type_hints(Device)
     if entry.keys() != hints.keys():
-        raise JournalError(f"{path}: a device has other fields than this version of carbonmon knows")
+        raise RunFileError(f"{path}: a device has other fields than this version of carbonmon knows")
     return Device(
         **{key: checked.value(path, f"device.{key}", entry[key], hint) for key, hint in hints.items()}
     )

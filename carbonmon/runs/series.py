@@ -1,4 +1,4 @@
-"""Reads the series of a run's moments again, `series.jsonl`, of which a crash may have torn a line."""
+"""Reads `series.jsonl`, the time series of a run, in which a crash may have left an incomplete line."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from carbonmon.core.model import IntensityKind, Method
 from carbonmon.runs import checked
-from carbonmon.runs.checked import JournalError
+from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.layout import SERIES_FILE, SERIES_SCHEMA
 
 _LIMIT_BYTES = 256 << 20
-"""Years of a large node; a file beyond is not ours, and is not taken into memory."""
+"""Years of a large node; a longer file is not ours, and is not read into memory."""
 
 _MOMENT = {
     "at_s": float,
@@ -26,13 +26,13 @@ _MOMENT = {
 def read_series(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
     """The moments of series.jsonl with device ids filled in, and the numbers of damaged lines.
 
-    A torn last line, which a crash leaves, is dropped silently; a damaged one before it is reported.
+    An incomplete last line, which a crash leaves, is dropped silently; a damaged one before it is reported.
     """
     path = folder / SERIES_FILE
     moments: list[dict[str, Any]] = []
     damaged: list[int] = []
     ids: list[str] = []
-    lines = checked.content(path, _LIMIT_BYTES).split(b"\n")
+    lines = checked.read_bytes(path, _LIMIT_BYTES).split(b"\n")
     for position, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -40,17 +40,17 @@ def read_series(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
             entry = checked.parse(line)
         except (ValueError, RecursionError):
             entry = None
-        begins = isinstance(entry, dict) and "schema" in entry
-        if begins:
+        is_header = isinstance(entry, dict) and "schema" in entry
+        if is_header:
             checked.check_schema(f"{path}: line {position}", entry, SERIES_SCHEMA)
         try:
-            if begins:
+            if is_header:
                 ids = checked.texts(path, entry, "devices")
             else:
                 moments.append(_moment(path, entry, ids))
-        except JournalError:
+        except RunFileError:
             if not line.startswith(b'{"at_s"'):
-                ids = []  # it may have said which devices the numbers below mean
+                ids = []  # it may have been the header of the device numbers below
             if position < len(lines):
                 damaged.append(position)
     return moments, damaged
@@ -58,13 +58,13 @@ def read_series(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
 
 def _moment(path: Path, entry: Any, ids: list[str]) -> dict[str, Any]:
     if not isinstance(entry, dict):
-        raise JournalError(f"{path}: a moment must be an object, and is {checked.shown(entry)}")
+        raise RunFileError(f"{path}: a moment must be an object, and is {checked.short_text(entry)}")
     moment = {key: checked.value(path, key, entry.get(key), hint) for key, hint in _MOMENT.items()}
     rows = []
     for i, row in checked.rows(path, entry, "energy_j"):
         where = f"energy_j[{i}]"
         if len(checked.items(path, where, row)) != 4:
-            raise JournalError(f"{path}: {where} must have 4 values, and has {len(row)}")
+            raise RunFileError(f"{path}: {where} must have 4 values, and has {len(row)}")
         phase, device, method, joules = row
         if type(device) is int and 0 <= device < len(ids):
             device = ids[device]

@@ -1,4 +1,4 @@
-"""The summaries of runs as files hold them: found, read, and checked against the schema."""
+"""Finds the summaries of runs, reads them and checks them against the schema."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import read_file
 from carbonmon.runs import folders
-from carbonmon.runs.checked import LARGEST, JournalError
+from carbonmon.runs.checked import LARGEST, RunFileError
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.file import FILE_NAME, SCHEMA_FILE
-from carbonmon.runs.writer import is_watched
+from carbonmon.runs.writer import has_monitor
 
 LONGEST_SUMMARY_BYTES = 16 << 20
 
 
 def find(run: str, output: Path) -> dict[str, Any]:
-    """The summary that a user's word means: of a run's folder, in a file, or of an id under the output.
+    """The summary that `run` names: a run's folder, a file, or an id under the output.
 
     Raises `ConfigError` where there is none, or a damaged one.
     """
@@ -37,44 +37,44 @@ def find(run: str, output: Path) -> dict[str, Any]:
 
 
 def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
-    """The summaries of all nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if the word means no single run."""
+    """The summaries of all nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if `run` names no single run."""
     folders: list[Path] = []
     try:
         if not Path(run).exists() and not (output / run).exists() and "/" not in run:
             folders = sorted(
                 path for path in output.iterdir() if path.name.startswith(f"{run}.") and path.is_dir()
             )
-    except (OSError, ValueError):  # what cannot be listed has no nodes: `find` says what is wrong
+    except (OSError, ValueError):  # a folder that cannot be listed has no nodes: `find` gives the error
         folders = []
     nodes = [summary for folder in folders if (summary := summary_of(folder))["run"]["id"] == run]
     return nodes or [find(run, output)]
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """The summary of a run's folder: the final one if it ended, else made from its last checkpoint."""
+    """The summary of a run's folder: the final one if the run ended, else made from its last checkpoint."""
     try:
         summary = _read(folder / FILE_NAME)
     except FileNotFoundError:
         summary = None
-    if summary is not None and not _goes_on(summary):
+    if summary is not None and not _is_unfinished(summary):
         return _checked(folder / FILE_NAME, summary)
     snapshot = read_checkpoint(folder).snapshot
-    rebuilt = summarize(snapshot, snapshot.runs[0], "running" if is_watched(folder) else "recovered")
+    rebuilt = summarize(snapshot, snapshot.runs[0], "running" if has_monitor(folder) else "recovered")
     before = summary or {}
     if before.get("settled") and before["carbon"]["emissions_g"] == rebuilt["carbon"]["emissions_g"]:
-        rebuilt["settled"] = before["settled"]  # after its monitor was killed, which no checkpoint knows
+        rebuilt["settled"] = before["settled"]  # settled after its monitor was killed: not in the checkpoint
     return rebuilt
 
 
 def ended_summary(path: Path) -> dict[str, Any]:
     """The summary in a file of any name, for instance one that was copied from another node."""
     summary = _read(path)
-    if _goes_on(summary) and "prometheus" not in summary:  # there is no folder that knows more
-        raise JournalError(f"{path}: of a run that had not ended: give the run's folder, which knows more")
+    if _is_unfinished(summary) and "prometheus" not in summary:  # from Prometheus: there is no folder
+        raise RunFileError(f"{path}: the run had not ended; give the run's folder, which has newer figures")
     return _checked(path, summary)
 
 
-def _goes_on(summary: dict[str, Any]) -> bool:
+def _is_unfinished(summary: dict[str, Any]) -> bool:
     return summary.get("state") in ("running", "recovered")
 
 
@@ -84,19 +84,19 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise RunFileError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise JournalError(f"{path}: damaged, not JSON: {error}") from None
+        raise RunFileError(f"{path}: damaged, not JSON: {error}") from None
     if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
-        raise JournalError(f"{path}: its schema is not {SCHEMA!r}: read it with the version that wrote it")
+        raise RunFileError(f"{path}: its schema is not {SCHEMA!r}: read it with the version that wrote it")
     return summary
 
 
 def _checked(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
     rules = json.loads(SCHEMA_FILE.read_bytes())
-    fault = _fault(summary, rules, rules["$defs"], "")
-    if fault:
-        raise JournalError(f"{path}: damaged: {fault}")
+    violation = _violation(summary, rules, rules["$defs"], "")
+    if violation:
+        raise RunFileError(f"{path}: damaged: {violation}")
     return summary
 
 
@@ -109,13 +109,13 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def _fault(value: Any, rule: dict[str, Any], definitions: dict[str, Any], where: str) -> str:
-    """What breaks a rule of the summary's JSON Schema, "" if nothing does; only keywords that it uses."""
+def _violation(value: Any, rule: dict[str, Any], definitions: dict[str, Any], where: str) -> str:
+    """What violates the summary's JSON Schema, "" if nothing does; knows only the keywords that it uses."""
     if "$ref" in rule:
         rule = {**definitions[rule["$ref"].rpartition("/")[2]], **rule}
     if "anyOf" in rule:
-        faults = [_fault(value, option, definitions, where) for option in rule["anyOf"]]
-        return "" if "" in faults else faults[0]
+        violations = [_violation(value, option, definitions, where) for option in rule["anyOf"]]
+        return "" if "" in violations else violations[0]
     kinds = rule.get("type", ())
     kinds = (kinds,) if isinstance(kinds, str) else kinds
     if value is None and "null" in kinds:
@@ -133,7 +133,7 @@ def _fault(value: Any, rule: dict[str, Any], definitions: dict[str, Any], where:
         return "" if re.search(rule.get("pattern", ""), value) else f"{where} is no {rule.get('format')}"
     if isinstance(value, list):
         parts = ((f"{where}[{i}]", item, rule["items"]) for i, item in enumerate(value))
-        return next(filter(None, (_fault(item, kind, definitions, at) for at, item, kind in parts)), "")
+        return next(filter(None, (_violation(item, kind, definitions, at) for at, item, kind in parts)), "")
     missing = [key for key in rule.get("required", ()) if key not in value]
     if missing:
         return f"{where}.{missing[0]} is missing".lstrip(".")
@@ -141,7 +141,7 @@ def _fault(value: Any, rule: dict[str, Any], definitions: dict[str, Any], where:
     for key, item in value.items():
         kind = rule.get("properties", {}).get(key, others)
         at = f"{where}.{key}".lstrip(".")
-        fault = _fault(item, kind, definitions, at) if kind else f"{at!r:.60} is unknown"
-        if fault:
-            return fault
+        violation = _violation(item, kind, definitions, at) if kind else f"{at!r:.60} is unknown"
+        if violation:
+            return violation
     return ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client.launcher import safe_id
-from carbonmon.core.model import IdlePolicy, LivesBy, RunInfo
+from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
@@ -67,8 +67,8 @@ class Entry:
         return self.plan.info.key
 
     @property
-    def lives_by(self) -> LivesBy:
-        return self.plan.info.lives_by
+    def ends_with(self) -> EndsWith:
+        return self.plan.info.ends_with
 
 
 class NewRun(NamedTuple):
@@ -153,7 +153,7 @@ class Registry:
         entry.seen = plan.before is not None
         self.begun += 1
 
-    def create(self, new: NewRun, uid: int, lives_by: LivesBy) -> Entry:
+    def create(self, new: NewRun, uid: int, ends_with: EndsWith) -> Entry:
         """Plan a run and take its folder; the monitor is to begin it. Raises `ConfigError`."""
         host = self._host
         name = new.name or naming.command_name(new.command)
@@ -173,7 +173,7 @@ class Registry:
             idle_policy=new.idle_policy,
             uid=uid,
             key=new.run_id or new.key,
-            lives_by=lives_by,
+            ends_with=ends_with,
         )
         entry = Entry(RunPlan(info, folder, new.roots), uid)
         self.monitor.plan(entry.plan)
@@ -195,7 +195,7 @@ class Registry:
         # First, so that `tidy` in its thread does not take the run for lost before we end it.
         entry.linger_until_s = self.monitor.clock.now_s() + LINGER_S
         self.lose(entry, participant)
-        if entry.lives_by != "participants" or entry.participants or entry.ending:
+        if entry.ends_with != "participants" or entry.participants or entry.ending:
             entry.linger_until_s = None
             return False
         return entry.joined >= entry.expected
@@ -236,9 +236,9 @@ class Registry:
             processes = account.processes or 0
             # A process that was named may end before it is looked at; a cgroup may fill later.
             entry.seen |= processes > 0 or (account.processes is not None and bool(entry.plan.roots.pids))
-            if entry.lives_by == "processes" and entry.seen and processes == 0:
+            if entry.ends_with == "processes" and entry.seen and processes == 0:
                 self.end(entry)
-            elif entry.lives_by == "participants" and not entry.participants:
+            elif entry.ends_with == "participants" and not entry.participants:
                 if entry.linger_until_s is not None:
                     is_over = now_s >= entry.linger_until_s
                 else:  # nobody said goodbye: what was counted before the last one was lost proves nothing

@@ -8,10 +8,10 @@ from pathlib import Path
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.monitor.node import RunPlan
-from carbonmon.runs.checked import JournalError, content
+from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.reader import read_checkpoint
-from carbonmon.runs.writer import is_watched
+from carbonmon.runs.writer import has_monitor
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,10 @@ def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[RunPl
     for folder in sorted(path for path in _folders(output) if boot_id and _may_go_on(path, boot_id)):
         try:
             plan = _plan(folder, boot_id, workload)
-        except JournalError as error:
+        except RunFileError as error:
             log.warning("a run of before cannot be taken up: %s", error)
             continue
-        if plan is not None and not is_watched(folder):
+        if plan is not None and not has_monitor(folder):
             found.append(plan)
     return found
 
@@ -45,8 +45,8 @@ def _folders(output: Path) -> list[Path]:
 def _may_go_on(folder: Path, boot_id: str) -> bool:
     """A quick look before the whole checkpoint is read: there may be thousands of runs that have ended."""
     try:
-        text = content(folder / CHECKPOINT_FILE, LONGEST_CHECKPOINT_BYTES)
-    except JournalError:
+        text = read_bytes(folder / CHECKPOINT_FILE, LONGEST_CHECKPOINT_BYTES)
+    except RunFileError:
         return False
     return b'"ended_at_s":null' in text and boot_id.encode() in text
 
@@ -54,18 +54,18 @@ def _may_go_on(folder: Path, boot_id: str) -> bool:
 def _plan(folder: Path, boot_id: str, workload: NodeWorkload) -> RunPlan | None:
     before = read_checkpoint(folder)
     (run,) = before.snapshot.runs
-    followed = run.followed
-    if before.boot_id != boot_id or run.ended_at_s is not None or followed is None:
+    point = run.resume_point
+    if before.boot_id != boot_id or run.ended_at_s is not None or point is None:
         return None
-    alive = [root for root in followed.roots if workload.find_root(root[0], root[1])]
-    groups = [Path(path) for path in followed.cgroups if Path(path).is_dir()]
-    lives_by = run.info.lives_by
-    if lives_by == "job" or (lives_by != "request" and not alive and not groups):
+    alive = [root for root in point.roots if workload.has_process(root[0], root[1])]
+    groups = [Path(path) for path in point.cgroups if Path(path).is_dir()]
+    ends_with = run.info.ends_with
+    if ends_with == "job" or (ends_with != "request" and not alive and not groups):
         return None
     roots = Roots(
         pids=tuple(pid for pid, _, is_wrapper in alive if not is_wrapper),
         wrappers=tuple(pid for pid, _, is_wrapper in alive if is_wrapper),
         cgroup=groups[0] if groups else None,
-        gpus=None if followed.gpus is None else dict(followed.gpus),
+        gpus=None if point.gpus is None else dict(point.gpus),
     )
     return RunPlan(run.info, folder, roots, before)

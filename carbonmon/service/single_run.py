@@ -92,7 +92,7 @@ def _plan(
     if config.resume is not None and before is not None:
         folder = folders.find(config.output, config.resume)
         # Whatever it lived by before, it ends with this job.
-        return RunPlan(replace(before.snapshot.runs[0].info, lives_by="job"), folder, roots, before)
+        return RunPlan(replace(before.snapshot.runs[0].info, ends_with="job"), folder, roots, before)
     launch = read_launch(workload.environ)
     name = config.name or naming.command_name(workload.command)
     wall_s = monitor.clock.wall_s()

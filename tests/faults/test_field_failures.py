@@ -215,7 +215,7 @@ def test_one_failing_gpu_among_eight_costs_the_others_nothing():
             machine.gpus[3].clear()
             monitor.watch(60)
             lost = monitor.device(machine.gpus[3].uuid)
-            assert abs(monitor.error_ratio(machine.gpus[3].uuid)) < 0.002, "its counter bridged the hole"
+            assert abs(monitor.error_ratio(machine.gpus[3].uuid)) < 0.002, "its counter bridged the gap"
             assert lost.unobserved_s == 0.0
 
 

@@ -17,7 +17,7 @@ from carbonmon.monitor.resume import Outage, resume_run
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs import layout
-from carbonmon.runs.checked import JournalError
+from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import read_series
 from carbonmon.runs.summary.document import summarize
@@ -39,7 +39,7 @@ def read_or_refuse(folder: Path, *named: str) -> None:
     """Reading gives a checkpoint of possible numbers that can be shown, or names one of the files."""
     try:
         checkpoint = read_checkpoint(folder)
-    except JournalError as error:
+    except RunFileError as error:
         assert any(str(error).startswith(str(folder / name)) for name in named), error
         assert len(str(error)) < 600
         return
@@ -50,7 +50,7 @@ def read_or_refuse(folder: Path, *named: str) -> None:
 def read_series_or_refuse(folder: Path) -> None:
     try:
         moments, damaged = read_series(folder)
-    except JournalError as error:
+    except RunFileError as error:
         assert str(error).startswith(str(folder / layout.SERIES_FILE))
         return
     assert is_possible(moments)
@@ -174,7 +174,7 @@ def test_a_hostile_file_is_named(name: str, content: str):
     with scratch() as folder:
         write(folder, SNAPSHOT)
         (folder / name).write_bytes(HOSTILE_FILES[content](SCHEMAS[name]))
-        with pytest.raises(JournalError) as refused:
+        with pytest.raises(RunFileError) as refused:
             read_checkpoint(folder)
         assert str(refused.value).startswith(str(folder / name))
         assert len(str(refused.value)) < 600
@@ -194,7 +194,7 @@ def test_what_is_no_file_is_named_and_nobody_waits_for_it(name: str, instead: st
         elif instead != "nothing":
             target = {"endless": "/dev/zero", "loop": path, "unreadable": "/proc/self/mem"}[instead]
             path.symlink_to(target)
-        with pytest.raises(JournalError, match=f"{name}: cannot be read: "):
+        with pytest.raises(RunFileError, match=f"{name}: cannot be read: "):
             read_series(folder) if name == layout.SERIES_FILE else read_checkpoint(folder)
 
 
@@ -220,7 +220,7 @@ def test_a_moment_with_other_values_is_read_or_its_line_is_counted(line: bytes):
         (folder / layout.SERIES_FILE).write_bytes(b"\n".join([*LINES[:2], line, *LINES[2:], b""]))
         try:
             moments, damaged = read_series(folder)
-        except JournalError as error:
+        except RunFileError as error:
             assert "line 3: schema" in str(error)
             return
         assert is_possible(moments)

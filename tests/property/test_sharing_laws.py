@@ -19,11 +19,11 @@ from carbonmon.core.model import (
     Component,
     Device,
     Failure,
-    Followed,
     GpuClaim,
     IdlePolicy,
     NodeUsage,
     Reading,
+    ResumePoint,
     RunInfo,
     RunState,
     SensorState,
@@ -137,10 +137,10 @@ class Processes:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
         self._node.followed.add(run_id)
 
-    def followed(self) -> dict[str, Followed]:
+    def resume_points(self) -> dict[str, ResumePoint]:
         return {}
 
     def join(self, run_id: str, roots: Roots) -> None:

@@ -31,7 +31,7 @@ from carbonmon.monitor.snapshots import Snapshots
 from carbonmon.runs import layout, writer
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.series import read_series
-from carbonmon.runs.writer import RunFiles, boot_id, is_watched
+from carbonmon.runs.writer import RunFiles, boot_id, has_monitor
 from tests import records
 from tests.e2e.command import wait_for
 from tests.fuzz.folders import a_snapshot, series_bytes
@@ -95,9 +95,9 @@ def names(folder: Path) -> list[str]:
 def test_one_monitor_at_a_time_writes_a_run(run: Run):
     with pytest.raises(ConfigError, match="run run: another monitor is writing it"):
         Run(run.folder)
-    assert is_watched(run.folder)
+    assert has_monitor(run.folder)
     run.close()
-    assert not is_watched(run.folder)
+    assert not has_monitor(run.folder)
     Run(run.folder).close()
 
 
@@ -109,9 +109,9 @@ def test_the_lock_of_a_killed_monitor_is_free(tmp_path: Path):
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"locked\n"
-        assert is_watched(tmp_path)
+        assert has_monitor(tmp_path)
         process.kill()
-    assert not is_watched(tmp_path)
+    assert not has_monitor(tmp_path)
     Run(tmp_path).close()
 
 
@@ -127,7 +127,7 @@ def test_a_folder_without_a_series_is_not_watched(tmp_path: Path, what: str):
     path = tmp_path / layout.SERIES_FILE
     if what != "nothing":
         path.mkdir() if what == "folder" else os.mkfifo(path)
-    assert not is_watched(tmp_path)
+    assert not has_monitor(tmp_path)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
@@ -141,7 +141,7 @@ def test_closing_ends_the_thread_and_the_lock_also_before_the_run_is_finished(ru
     run.recorder.start()
     run.close()
     before = (run.folder / layout.CHECKPOINT_FILE).stat().st_mtime_ns
-    assert not is_watched(run.folder)
+    assert not has_monitor(run.folder)
     time.sleep(0.05)
     assert (run.folder / layout.CHECKPOINT_FILE).stat().st_mtime_ns == before
 
@@ -155,7 +155,7 @@ def test_where_no_thread_can_be_started_the_run_ends_as_ever(run: Run, monkeypat
     assert run.recorder.finish(final(2))
     run.recorder.abandon()
     run.close()
-    assert not is_watched(run.folder)
+    assert not has_monitor(run.folder)
 
 
 def test_a_boot_id_that_is_no_text_is_unknown(tmp_path: Path):
@@ -253,8 +253,8 @@ def test_each_run_has_its_own_account_in_its_own_folder(tmp_path: Path):
         for run_id, folder in node.folders.items():
             (run,) = read_checkpoint(folder).snapshot.runs
             assert (run.info.id, run.recovered_j) == (run_id, 4.0)
-            assert is_watched(folder)
-    assert not any(map(is_watched, node.folders.values()))
+            assert has_monitor(folder)
+    assert not any(map(has_monitor, node.folders.values()))
 
 
 def test_a_run_whose_folder_cannot_be_written_keeps_no_other_run_from_being_written(tmp_path: Path):
@@ -278,7 +278,7 @@ def test_a_run_that_ends_is_written_once_more_and_let_go_while_the_others_go_on(
         assert done.wait(10.0)
         assert read_checkpoint(node.folders["one"]).snapshot.runs[0].ended_at_s == 300.0
         assert read_series(node.folders["one"])[0][-1]["at_s"] == 300.0
-        assert [is_watched(folder) for folder in node.folders.values()] == [False, True]
+        assert [has_monitor(folder) for folder in node.folders.values()] == [False, True]
         node.latest = of(6, "two")
         assert node.recorder.finish(of(7, "one", "two", ended=("one", "two")))
         assert node.saved() == {"one": 5, "two": 7}
@@ -373,7 +373,7 @@ def test_whichever_step_fails_the_last_checkpoint_stays_whole_and_nothing_is_lef
             assert not [name for name in names(run.folder) if name.endswith(".tmp")]
             if begun:
                 assert run.saved() in (2, 3)
-            assert is_watched(run.folder)
+            assert has_monitor(run.folder)
             run.write(4)
             assert run.saved() == 4
             moments, damaged = read_series(run.folder)
@@ -426,7 +426,7 @@ def test_a_folder_that_was_removed_is_made_anew_with_everything(run: Run):
     run.write(3)
     assert run.saved() == 3
     assert [moment["at_s"] for moment in read_series(run.folder)[0]] == [180.0]
-    assert is_watched(run.folder)
+    assert has_monitor(run.folder)
 
 
 def test_a_folder_that_was_moved_is_left_alone_and_made_anew(run: Run):
@@ -434,8 +434,8 @@ def test_a_folder_that_was_moved_is_left_alone_and_made_anew(run: Run):
     moved = run.folder.rename(run.folder.with_name("moved"))
     run.write(3)
     assert run.saved() == 3
-    assert is_watched(run.folder)
-    assert not is_watched(moved)
+    assert has_monitor(run.folder)
+    assert not has_monitor(moved)
     assert [moment["at_s"] for moment in read_series(moved)[0]] == [120.0]
 
 
@@ -444,7 +444,7 @@ def test_a_series_that_was_removed_alone_is_begun_anew_under_the_lock(run: Run):
     (run.folder / layout.SERIES_FILE).unlink()
     run.write(3)
     assert [moment["at_s"] for moment in read_series(run.folder)[0]] == [180.0]
-    assert is_watched(run.folder)
+    assert has_monitor(run.folder)
 
 
 def test_while_a_folder_cannot_be_made_anew_no_other_file_is_written(run: Run, tmp_path: Path):

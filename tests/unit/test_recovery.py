@@ -14,7 +14,7 @@ from carbonmon.core.model import RunInfo, RunState
 from carbonmon.monitor.resume import Outage, resume_run
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs import layout
-from carbonmon.runs.checked import LARGEST, JournalError
+from carbonmon.runs.checked import LARGEST, RunFileError
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import read_series
 from tests import records
@@ -39,7 +39,7 @@ def edit(path: Path, change: Edit) -> None:
 
 
 def refused(folder: Path) -> str:
-    with pytest.raises(JournalError) as error:
+    with pytest.raises(RunFileError) as error:
         read_checkpoint(folder)
     return str(error.value)
 
@@ -97,7 +97,10 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
         (lambda d: d["devices"].append(d["devices"][0]), "'devices' holds the same twice"),
         (lambda d: d["meters"].append(d["meters"][0]), "'meters' holds the same twice"),
         (lambda d: d["meters"][0][1].__setitem__(1, "5"), "meters[0].base_uj cannot be '5'"),
-        (lambda d: d["meters"][0][1].__setitem__(3, [[]]), "meters[0].shadow must have 5 values, and has 1"),
+        (
+            lambda d: d["meters"][0][1].__setitem__(3, [[]]),
+            "meters[0].fallback must have 5 values, and has 1",
+        ),
         (lambda d: d.update(phases_s=[["main", None]]), "phases_s of 'main' cannot be None"),
         (lambda d: d.update(unobserved_s={}), "unobserved_s must be a list, and is an object"),
         (lambda d: d["intensity"].__setitem__(5, "guess"), "intensity.kind cannot be 'guess'"),
@@ -299,5 +302,5 @@ def test_without_its_header_a_session_s_numbers_mean_nothing(folder: Path, lost:
 
 def test_a_newer_schema_in_a_series_is_an_error_with_its_line(folder: Path):
     series(folder, header("a"), moment(), header("a", schema="carbonmon.series/2"), moment())
-    with pytest.raises(JournalError, match=r"series\.jsonl: line 3: schema 'carbonmon\.series/2'"):
+    with pytest.raises(RunFileError, match=r"series\.jsonl: line 3: schema 'carbonmon\.series/2'"):
         read_series(folder)

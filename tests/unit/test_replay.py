@@ -126,7 +126,7 @@ def test_blank_lines_and_separators_inside_texts_do_not_shift_the_line_numbers(w
         ([HEADER, {"at_s": 0}], "line 2: 'readings' must be a list of objects"),
         ([HEADER, {"readings": []}], "line 2: 'at_s' must be a number"),
         ([HEADER, {**MOMENT, "at_s": True}], "line 2: 'at_s' must be a number"),
-        ([HEADER, moment(5), moment(4)], "line 3: 'at_s' must be a number that does not fall"),
+        ([HEADER, moment(5), moment(4)], "line 3: 'at_s' must be a number that does not decrease"),
         ([HEADER, moment(0, energy_uj=-1)], "line 2: 'energy_uj' must be a number of at least 0"),
         ([HEADER, moment(0, energy_uj=10**400)], "line 2: 'energy_uj' must be a number"),
         ([HEADER, moment(0, power_w=float("nan"))], "line 2: 'power_w' must be a number"),

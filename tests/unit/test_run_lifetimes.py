@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from carbonmon.core.footprint import Overheads, rates
-from carbonmon.core.model import Device, Followed, Interval, NodeUsage, Usage
+from carbonmon.core.model import Device, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.run_account import RunAccount
@@ -85,7 +85,7 @@ class Broken:
         if self.is_broken:
             raise RuntimeError("a bug of ours")
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
         self._may_fail()
 
     def join(self, run_id: str, roots: Roots) -> None:
@@ -94,7 +94,7 @@ class Broken:
     def remove(self, run_id: str) -> None:
         self._may_fail()
 
-    def followed(self) -> dict[str, Followed]:
+    def resume_points(self) -> dict[str, ResumePoint]:
         self._may_fail()
         return {}
 

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from carbonmon.core.model import Failure, Followed, GpuClaim, NodeUsage, Reading, Usage
+from carbonmon.core.model import Failure, GpuClaim, NodeUsage, Reading, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.monitor import loop
 from carbonmon.monitor.node import Monitor, RunPlan
@@ -48,13 +48,13 @@ class Node:
         self._runs: list[str] = []
         self.reads = 0
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
         self._runs.append(run_id)
         if since is not None:
             self._read_s = since.busy_s
 
-    def followed(self) -> Mapping[str, Followed]:
-        stands = Followed(self._read_s, 2 * self._read_s, 0.5 * self._read_s, (), (), None)
+    def resume_points(self) -> Mapping[str, ResumePoint]:
+        stands = ResumePoint(self._read_s, 2 * self._read_s, 0.5 * self._read_s, (), (), None)
         return dict.fromkeys(self._runs, stands) if self._knows else {}
 
     def join(self, run_id: str, roots: Roots) -> None:

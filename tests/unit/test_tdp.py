@@ -199,7 +199,7 @@ def test_dies_that_rapl_meters_share_the_package_s_tdp(machine: RecordedMachine)
         ("package-0-die-0", 75.0),
         ("package-0-die-1", 75.0),
     ]
-    assert "stands by for 2 metered" in sensor.sources()[0].reason
+    assert "fallback for 2 metered" in sensor.sources()[0].reason
 
 
 # ---- GPUs ----

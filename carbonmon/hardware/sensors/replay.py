@@ -4,7 +4,7 @@ FILE holds JSON objects, one a line. The first describes the devices:
 `{"carbonmon_replay": 1, "devices": [{"id": "GPU-1", "component": "gpu", "name": "…", "methods": ["counter"],
 "counter_range_uj": null, "max_power_w": 400, "tdp_w": 400}]}`. Each further line is a moment:
 `{"at_s": 0.5, "readings": [{"device": "GPU-1", "energy_uj": 1, "power_w": 1.0, "utilization_ratio": 0.5},
-{"device": "GPU-2", "failure": "lost"}]}`, `at_s` counted from the first read and not falling.
+{"device": "GPU-2", "failure": "lost"}]}`, `at_s` counted from the first read and not decreasing.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ MEASURED_UNCERTAINTY = {
 """A recording is as good as what was recorded: NVML's GPUs, RAPL's packages and memory."""
 
 LARGEST = 2.0**64
-"""Nothing that hardware says is larger: its counters have 64 bits."""
+"""No value of hardware is larger: its counters have 64 bits."""
 
 
 class ReplaySensor:
-    """Gives, at each read, the latest recorded moment that has come; ends after the last one."""
+    """Gives, at each read, the last recorded moment whose time has passed; ends after the last one."""
 
     name = "replay"
 
@@ -98,7 +98,7 @@ def open_sensor(settings: SensorSettings) -> ReplaySensor:
         at_s = _number(path, number, entry, "at_s")
         if at_s is None or (moments and at_s < moments[-1][0]):
             raise ConfigError(
-                f"replay file {path}, line {number}: 'at_s' must be a number that does not fall"
+                f"replay file {path}, line {number}: 'at_s' must be a number that does not decrease"
             )
         readings = [_reading(path, number, item, ids) for item in _list(path, number, entry, "readings")]
         moments.append((at_s, readings))

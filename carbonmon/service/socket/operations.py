@@ -139,12 +139,12 @@ class Service:
         if run_id is not None and registry.has(run_id, owner):
             raise RequestError(f"run {run_id!r} is registered already: unregister it, or give another id")
         roots = self._watched(peer, message)
-        lives_by: Any = "processes" if roots.pids or roots.cgroup is not None else "request"
-        self._begin(peer, self._new_run(message, roots), owner, lives_by, answer)
+        ends_with: Any = "processes" if roots.pids or roots.cgroup is not None else "request"
+        self._begin(peer, self._new_run(message, roots), owner, ends_with, answer)
 
     def _unregister(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry = self._named(peer, message)
-        if entry.lives_by == "job":
+        if entry.ends_with == "job":
             raise RequestError(f"run {entry.run_id!r} ends with its job")
         self._end(entry, message, answer)
 
@@ -248,7 +248,7 @@ class Service:
             ),
         )
 
-    def _begin(self, peer: Peer, new: NewRun, uid: int, lives_by: Any, answer: Answer) -> Entry:
+    def _begin(self, peer: Peer, new: NewRun, uid: int, ends_with: Any, answer: Answer) -> Entry:
         if self._registry.is_full:
             raise RequestError(f"the limit of {MAX_RUNS} runs is reached: unregister one first")
         theirs = sum(entry.uid == uid for entry in self._registry.entries)
@@ -260,7 +260,7 @@ class Service:
                 "for now: wait, or measure without the daemon (carbonmon run --own-monitor)"
             )
         try:
-            entry = self._registry.create(new, uid, lives_by)
+            entry = self._registry.create(new, uid, ends_with)
         except ConfigError as error:
             raise RequestError(str(error)) from None
         self._monitor.begin(entry.plan, partial(answer, self._welcome(entry)))

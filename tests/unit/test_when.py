@@ -331,7 +331,7 @@ def test_where_no_source_has_a_forecast_all_reasons_are_told(grid: GridServer):
         (("--for", "1", "--within", "1e9", "--grid", "uk"), "--within: '1e9' is not a time in hours"),
         (("--for", "1", "--within", "2"), "give --grid SOURCE"),
         (("--for", "1", "--within", "2", "--grid", "table"), "give --grid SOURCE"),
-        (("--for", "1", "--within", "2", "--grid", "uk", "--region", "FR"), "uk tells of Great Britain"),
+        (("--for", "1", "--within", "2", "--grid", "uk", "--region", "FR"), "uk covers Great Britain only"),
         (("--for", "1", "--within", "2", "--grid", "nosuch"), "there is no 'nosuch'"),
         (("--for", "1", "--within", "2", "--grid", "electricitymaps"), "electricitymaps needs a place"),
         (("--for", "1", "--within", "2", "--grid", "electricitymaps:DE"), "CARBONMON_ELECTRICITYMAPS_TOKEN"),

@@ -38,7 +38,7 @@ class Tls(NamedTuple):
 
 
 class WebConfig(NamedTuple):
-    """The values of a web config; without any every client is allowed. `users` are names and bcrypt hashes."""
+    """The values of a web config; without any, all clients are allowed. `users` are names and hashes."""
 
     path: Path | None = None
     tls: Tls | None = None

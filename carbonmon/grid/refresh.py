@@ -235,7 +235,7 @@ def own_spread_ratio() -> float:
 
 
 def _checked(found: Iterable[Slot], now_s: float) -> list[Slot]:
-    """Check a source's slots and leave out those too far in the future; raises FetchError for invalid ones."""
+    """Check the slots and leave out those too far in the future; raises FetchError for invalid ones."""
     try:
         slots = [check_slot(slot) for slot in islice(found, MAX_SLOTS)]
         Timeline(slots)

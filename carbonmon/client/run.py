@@ -114,8 +114,8 @@ class Run:
             return
         joined.connection.state_messages = self._state_messages
         self._joined = joined
-        ours = {SOCKET_VARIABLE: os.fspath(joined.connection.path), RUN_VARIABLE: joined.run_id}
-        for name, value in ours.items():
+        variables = {SOCKET_VARIABLE: os.fspath(joined.connection.path), RUN_VARIABLE: joined.run_id}
+        for name, value in variables.items():
             self._before[name] = os.environ.get(name)
             _set(name, value)
 

@@ -1,4 +1,4 @@
-"""Keys of live sources: from the environment, or from a file that nobody else can read."""
+"""Keys of live sources: from the environment, or from a file that no other user can read."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Refresher:
         while not self._ending.is_set():
             try:
                 pause_s = self.step() - self._wall_s()
-            except Exception:  # a fault of ours must not end the refreshing for the rest of a long run
+            except Exception:  # a bug of ours must not end the refreshing for the rest of a long run
                 log.exception("the sources of intensity could not be refreshed")
                 pause_s = MAX_SLEEP_S
             self._ending.wait(min(max(pause_s, 1.0), MAX_SLEEP_S))

@@ -926,7 +926,7 @@ def test_every_form_of_the_report_can_be_had(store: Tsdb, server: GridServer, tm
     assert document["monitor"]["sources"][0]["reason"].startswith(f"{host}: 61 scrapes of 2 hosts.")
     for form in ("text", "markdown"):
         assert "5 min 10 s" in said[form].stdout
-        assert "the counters went on" in " ".join(said[form].stdout.split())
+        assert "the counters continued" in " ".join(said[form].stdout.split())
     assert said["csv"].stdout.startswith("run_id,")
     for form in ("csv", "model-card"):
         assert "carbonmon: Not scraped for 5 min 10 s" in said[form].stderr

@@ -37,7 +37,7 @@ def fit_of(summary: Mapping[str, Any]) -> Fit:
     if summary["state"] == "estimated":
         raise ConfigError(f"{run['id']} is an estimate itself; give the summary of a run that was monitored")
     if not run["duration_s"]:
-        raise ConfigError(f"it is unknown for how long the run {run['id']} went on")
+        raise ConfigError(f"it is unknown how long the run {run['id']} lasted")
     kinds: dict[tuple[Component, str], list[Mapping[str, Any]]] = {}
     for device in energy["devices"]:
         kinds.setdefault((device["component"], device["name"] or device["id"]), []).append(device)

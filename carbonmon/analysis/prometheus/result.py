@@ -111,8 +111,8 @@ class PrometheusRun(NamedTuple):
             gaps = sum(len(part.gaps) for part in incomplete)
             where = listed([part.host for part in incomplete])
             notes.append(
-                f"Not scraped for {seconds} in all, in {_some(gaps, 'gap')} of {where}: the counters went "
-                "on, so none of that energy is missing."
+                f"Not scraped for {seconds} in all, in {_some(gaps, 'gap')} of {where}: the counters "
+                "continued, so none of that energy is missing."
             )
         for state, text in _OPEN.items():
             hosts = [part.host for part in self.parts if part.state == state]

@@ -281,11 +281,11 @@ class Operations:
     def _end(self, entry: Entry, message: Message, answer: Answer) -> None:
         exit_code, signal = (fields.optional_count(message, key) for key in ("exit_code", "signal"))
 
-        def tell(summary: dict[str, Any] | None) -> None:
+        def answer_with(summary: dict[str, Any] | None) -> None:
             folder = str(entry.tenancy.folder.absolute())
             answer({"last": True, "run_id": entry.run_id, "folder": folder, "summary": summary})
 
-        self._registry.end(entry, exit_code, signal, tell)
+        self._registry.end(entry, exit_code, signal, answer_with)
 
 
 def _rank(message: Message) -> Rank | None:

@@ -152,7 +152,7 @@ class ControlServer:
             self._selector.register(peer.pidfd, selectors.EVENT_READ, partial(self._on_process_ended, peer))
         except ProcessLookupError:
             self._on_process_ended(peer)
-        except OSError:  # another pid namespace, an old kernel, or no more files: its socket shows its end
+        except OSError:  # another pid namespace, an old kernel, or no more files: then the socket shows it
             pass
 
     def _listen(self) -> None:

@@ -116,7 +116,7 @@ def _clients(section: Section) -> tuple[ClientAuth, Path | None, tuple[str, ...]
         raise section.error("client_auth_type", f"{word} needs a client_ca_file to verify against")
     sans = section.texts("client_allowed_sans")
     if "client_allowed_sans" in section and not sans:
-        raise section.error("client_allowed_sans", "names nobody: add a name, or leave it out")
+        raise section.error("client_allowed_sans", "is empty: add a name, or leave it out")
     if sans and auth != "required":
         raise section.error("client_allowed_sans", "needs client_auth_type: RequireAndVerifyClientCert")
     return auth, ca_file, sans
@@ -142,7 +142,7 @@ def _headers(file: YamlFile, node: Node) -> tuple[tuple[str, str], ...]:
 def _users(file: YamlFile, node: Node) -> dict[bytes, bytes]:
     section = file.mapping(node, "basic_auth_users")
     if not len(section):
-        raise file.error(node, "basic_auth_users names nobody: add a user, or leave it out")
+        raise file.error(node, "basic_auth_users is empty: add a user, or leave it out")
     bcrypt = import_extra("bcrypt", "bcrypt")
     users = {}
     for name, value_node in section:

@@ -21,11 +21,11 @@ URL = "https://api.energidataservice.dk"
 AREAS = ("DK1", "DK2")
 _LONGEST_SPAN_S = 7 * 86_400.0
 _DANISH_S = 7200.0
-"""`start` and `end` are Danish time, an hour or two after UTC: more is asked for than is needed."""
+"""`start` and `end` are Danish time, an hour or two after UTC: more is requested than is needed."""
 
 
 class Dk:
-    """What `GridSource` says, for one price area of Denmark."""
+    """`GridSource` for one price area of Denmark."""
 
     name = "dk"
     basis: str | None = "direct"
@@ -71,7 +71,7 @@ class Dk:
 
 def open_source(settings: GridSettings) -> GridSource:
     """The source of the price area that the user named; raises ConfigError for Denmark as a whole."""
-    # A cloud region in Denmark lies in one area, which Electricity Maps' name of its grid tells.
+    # A cloud region in Denmark lies in one area, which is in Electricity Maps' name of its grid.
     named = settings.zone or next(
         (zone for zone in (settings.em_zone, settings.region) if zone and zone.startswith("DK-")), ""
     )
@@ -83,7 +83,7 @@ def open_source(settings: GridSettings) -> GridSource:
     elif settings.region in (None, "DK"):
         problem = "Denmark has two grids"
     else:
-        problem = f"dk tells of Denmark, and the region is {settings.region}"
+        problem = f"dk covers Denmark only, and the region is {settings.region}"
     raise ConfigError(
         f"--grid: {problem}; give dk:DK1 for Jutland and Funen, or dk:DK2 for Zealand and the east"
     )

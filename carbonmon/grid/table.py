@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider, IntensitySettings
-from carbonmon.grid.default_intensity import standing, world_default
+from carbonmon.grid.default_intensity import region_or_world, world_default
 from carbonmon.grid.regions import Region
 
 __all__ = ["TableProvider", "open_provider", "world_default"]
 
 
 class TableProvider:
-    """The annual mean of one region, whatever the time."""
+    """The annual mean of one region, at any time."""
 
     def __init__(self, region: Region) -> None:
         self.region = region
@@ -33,4 +33,4 @@ class TableProvider:
 
 def open_provider(settings: IntensitySettings) -> IntensityProvider:
     """The provider of the settings' region; raises ConfigError if there is no such place."""
-    return TableProvider(standing(settings.region))
+    return TableProvider(region_or_world(settings.region))

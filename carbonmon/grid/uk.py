@@ -1,8 +1,8 @@
 """The UK Carbon Intensity API of the system operator: average intensity by half-hours; direct, no key.
 
 Great Britain only, without Northern Ireland. The national figure is an estimate from metered generation with
-the imports of interconnectors; where it is not known yet (`actual` is null), and for regions always, what
-stands is the forecast. Source of the format: carbon-intensity.github.io/api-definitions.
+the imports of interconnectors; where it is not known yet (`actual` is null), and for regions always, the
+forecast is used. Source of the format: carbon-intensity.github.io/api-definitions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _POSTCODE = re.compile(r"[A-Z]{1,2}[0-9][A-Z0-9]?")
 
 
 class Uk:
-    """What `GridSource` says, for Great Britain (`GB`), one of its regions (`13`) or a postcode (`RG10`)."""
+    """`GridSource` for Great Britain (`GB`), one of its regions (`13`) or a postcode (`RG10`)."""
 
     name = "uk"
     basis: str | None = "direct"
@@ -37,12 +37,12 @@ class Uk:
     def __init__(self, zone: str, url: str) -> None:
         self.zone = zone
         self._url = url
-        self._place = ""
+        self._region_path = ""
         if zone != "GB":
-            self._place = f"/regionid/{zone}" if zone.isdecimal() else f"/postcode/{zone}"
+            self._region_path = f"/regionid/{zone}" if zone.isdecimal() else f"/postcode/{zone}"
 
     def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
-        path = f"/regional{self._place}" if self._place else "/intensity"
+        path = f"/regional{self._region_path}" if self._region_path else "/intensity"
         return payload.in_order(self._slots(http.get_json(self._url + path)))
 
     def history(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
@@ -52,14 +52,14 @@ class Uk:
         return self.history(http, start_s, end_s)
 
     def _span(self, http: Http, start_s: float, end_s: float) -> Iterator[Slot]:
-        base = f"{self._url}/regional" if self._place else self._url
+        base = f"{self._url}/regional" if self._region_path else self._url
         for from_s, to_s in payload.spans(start_s, end_s, LONGEST_SPAN_S, self.slot_s):
             span = "/".join(payload.utc_text(time_s, "%Y-%m-%dT%H:%MZ") for time_s in (from_s, to_s))
-            yield from self._slots(http.get_json(f"{base}/intensity/{span}{self._place}"))
+            yield from self._slots(http.get_json(f"{base}/intensity/{span}{self._region_path}"))
 
     def _slots(self, found: Any) -> Iterator[Slot]:
         container = payload.json_object(found)
-        if self._place:
+        if self._region_path:
             container = self._region(container)
         for row in payload.json_objects(container, "data"):
             intensity = payload.member(row, "intensity")
@@ -72,7 +72,7 @@ class Uk:
                 yield Slot(start_s, end_s, value, kind, NOTE)
 
     def _region(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The one region of an answer: in a list, or, when it was asked for a span, by itself."""
+        """The one region of an answer: in a list, or, if a span was requested, by itself."""
         if isinstance(found.get("data"), list):
             regions = payload.json_objects(found, "data")
             if len(regions) != 1:
@@ -92,17 +92,18 @@ def open_source(settings: GridSettings) -> GridSource:
     zone = settings.zone.upper()
     if not zone and settings.region not in (None, "GB"):
         raise ConfigError(
-            f"--grid: uk tells of Great Britain, and the region is {settings.region}; leave one of them out"
+            f"--grid: uk covers Great Britain only, and the region is {settings.region}; "
+            "leave one of them out"
         )
     if _POSTCODE.fullmatch(zone) and zone.startswith("BT"):
         raise ConfigError(
-            "--grid: uk knows Great Britain only, and BT is in Northern Ireland; use --region GB"
+            "--grid: uk covers Great Britain only, and BT is in Northern Ireland; use --region GB"
         )
     is_region = zone.isascii() and zone.isdecimal() and len(zone) < 4 and int(zone) in _REGIONS
     if zone not in ("", "GB") and not is_region and _POSTCODE.fullmatch(zone) is None:
         raise ConfigError(
-            f"--grid: {settings.zone!r:.60} is no place that uk knows; give uk, a region's number uk:1 to "
-            "uk:17, or the first half of a postcode, uk:RG10"
+            f"--grid: {settings.zone!r:.60} is no place in uk; give uk, a region's number uk:1 to uk:17, "
+            "or the first half of a postcode, uk:RG10"
         )
     zone = str(int(zone)) if is_region else zone or "GB"
     return Uk(zone, base_url(settings.environ, "CARBONMON_UK_URL", URL))

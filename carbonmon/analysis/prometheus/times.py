@@ -13,7 +13,7 @@ _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _UNIX = re.compile(r"[0-9]{9,11}(?:\.[0-9]{1,9})?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _EARLIEST_S = 1e8
-"""In 1973: no Prometheus is older."""
+"""In 1973: no data of Prometheus is older."""
 
 
 class Moment(NamedTuple):
@@ -27,7 +27,7 @@ class Moment(NamedTuple):
 
 
 def parse_moment(text: str, option: str) -> Moment:
-    """The moment that a text means; a day alone begins at midnight in UTC. Raises ConfigError."""
+    """The moment that a text gives; a day alone begins at midnight in UTC. Raises ConfigError."""
     word = text.strip()
     ago = _AGO.fullmatch(word)
     if ago is not None:
@@ -35,10 +35,10 @@ def parse_moment(text: str, option: str) -> Moment:
     if _UNIX.fullmatch(word):
         return Moment(float(word), is_ago=False)
     try:
-        # Python 3.10 knows no Z, and no day without its time in some places.
+        # Python 3.10 does not parse Z.
         moment = datetime.fromisoformat(f"{word[:-1]}+00:00" if word[-1:] in ("Z", "z") else word)
     except ValueError:
-        raise _mistake(text, option) from None
+        raise _invalid(text, option) from None
     if moment.tzinfo is None:
         if not _DATE.fullmatch(word):
             raise ConfigError(f"{option}: {text!r:.40} has no zone; give for example 2026-11-21T20:00Z")
@@ -46,13 +46,13 @@ def parse_moment(text: str, option: str) -> Moment:
     try:
         unix_s = moment.timestamp()
     except (OverflowError, ValueError):  # beyond the calendar by its zone
-        raise _mistake(text, option) from None
+        raise _invalid(text, option) from None
     if unix_s < _EARLIEST_S:
-        raise _mistake(text, option)
+        raise _invalid(text, option)
     return Moment(unix_s, is_ago=False)
 
 
-def _mistake(text: str, option: str) -> ConfigError:
+def _invalid(text: str, option: str) -> ConfigError:
     return ConfigError(
         f"{option}: {text!r:.40} is no time; give 2026-11-21T20:00Z, Unix seconds, or 12h or 30d"
     )

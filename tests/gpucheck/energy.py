@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from carbonmon import energy
@@ -142,15 +144,17 @@ def measure(subject: Subject, book: Book, plan: Plan) -> None:
     if load is None:
         book.missing("energy by three ways", "no load for the GPU")
         return
-    steps: list[tuple[str, Callable[[], None]]] = [("idle", load.idle), ("steady", load.steady)]
-    for period_s in WAVES_S:
-        steps.append((f"{period_s:g} s", lambda period_s=period_s: load.square(period_s)))  # type: ignore[misc]
+    steps: list[tuple[str, float, Callable[[], None]]]
+    steps = [("idle", plan.energy_s, load.idle), ("steady", plan.energy_s, load.steady)]
+    for period_s in WAVES_S:  # whole periods: then it does not matter how late a sensor is
+        seconds = math.ceil(plan.energy_s / period_s - 1e-9) * period_s
+        steps.append((f"{period_s:g} s", seconds, partial(load.square, period_s)))
     with Smi(subject) as smi:
         spans = {}
-        for name, begin in steps:
+        for name, seconds, begin in steps:
             begin()
             subject.clock.sleep(SETTLE_S)
-            spans[name] = _span(subject, plan.energy_s)
+            spans[name] = _span(subject, seconds)
         load.idle()
         if subject.real_time:
             subject.clock.sleep(0.5)  # until nvidia-smi has told the end of the last one

@@ -43,7 +43,7 @@ class Book:
         note: str = "",
         why: str = "NVML does not say it",
     ) -> None:
-        """A number that is to lie in a range; None leaves one end open. `why` is the note of a missing value."""
+        """A number that is to lie in a range; None leaves one end open. `why` a value is missing."""
         if low is None:
             expected = f"at most {number(high)} {unit}"
         elif high is None:

@@ -46,7 +46,7 @@ def measure(subject: Subject, book: Book, plan: Plan) -> None:
         book.missing(NAME, "no load for the GPU")
         return
     try:
-        least_mw, most_mw = nvml.nvmlDeviceGetPowerManagementLimitConstraints(handle)
+        least_mw, _ = nvml.nvmlDeviceGetPowerManagementLimitConstraints(handle)
         before_mw = nvml.nvmlDeviceGetPowerManagementLimit(handle)
         wanted_mw = max(least_mw, round(before_mw * LOWERED_RATIO))
         load.steady()

@@ -10,16 +10,17 @@ class Plan:
     """Durations in seconds, and numbers of repetitions.
 
     `calls`: how often each NVML call is timed. `record_s`: idle and steady load, polled fast; `wave_s`: each
-    square wave, polled fast. `energy_s`: each load, read once a second. `phases`: how often a phase of each
-    length comes. `share_s`: two processes. `limit_s`: with a lowered power limit. `starts`: how often the
-    command is started and ended. `cost_s`: its CPU time is measured for so long. `gap_s`: from its kill to
-    its resumption. `ticks`: of the sampler, against as many bare reads.
+    square wave, polled fast. `energy_s`: each load, read once a second. `lengths_s`: of phases, and
+    `phases`: how often each comes. `share_s`: two processes. `limit_s`: with a lowered power limit.
+    `starts`: how often the command is started and ended. `cost_s`: its CPU time is measured for so long.
+    `gap_s`: from its kill to its resumption. `ticks`: of the sampler, against as many bare reads.
     """
 
     calls: int = 100
     record_s: float = 4.0
     wave_s: float = 5.0
     energy_s: float = 6.0
+    lengths_s: tuple[float, ...] = (0.5, 1.0, 3.0)
     phases: int = 2
     share_s: float = 7.0
     limit_s: float = 5.0
@@ -51,8 +52,9 @@ QUICK = Plan(
     record_s=0.6,
     wave_s=2.5,
     energy_s=1.0,
+    lengths_s=(0.5, 1.0),
     phases=1,
-    share_s=1.5,
+    share_s=2.5,
     limit_s=0.6,
     starts=1,
     cost_s=1.2,

@@ -36,7 +36,7 @@ def resolution(values: Sequence[int]) -> int | None:
 
 
 def power_track(counter: Track) -> Track:
-    """A counter (J) as power (W): each change's mean since the change before it, at both ends of that time."""
+    """A counter (J) as power (W): the mean from each change to the next, at both ends of that time."""
     points: Track = []
     for (begin_s, begin_j), (end_s, end_j) in pairwise(changes(counter)):
         power_w = (end_j - begin_j) / (end_s - begin_s)
@@ -113,7 +113,7 @@ def _correlation(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def swing_ratio(track: Track, low: float, high: float) -> float | None:
-    """How much of a load's swing between two steady levels a reading shows; from its 10th and 90th percentile."""
+    """How much of the swing between two levels a reading shows: its 90th less its 10th percentile."""
     if len(track) < 10 or high <= low:
         return None
     tenths = statistics.quantiles([value for _, value in track], n=10)

@@ -1,8 +1,9 @@
-"""Group 2: how fresh, fine and late the counter, the sample buffer and the power sensor are, under steps of load."""
+"""Group 2: how fresh, fine and late counter, sample buffer and power sensor are, under steps of load."""
 
 from __future__ import annotations
 
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -42,16 +43,14 @@ def record(subject: Subject, seconds: float, step_s: float = POLL_S) -> Recordin
     found = Recording()
     begin_s, steps = clock.now_s(), 0
     while clock.now_s() - begin_s < seconds:
-        try:
+        # That one does not answer is a figure of the first group.
+        with suppress(nvml.NVMLError):
             counter_mj = nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
             found.counter.append((clock.wall_s(), counter_mj / 1e3))
             found.counter_mj.append(counter_mj)
-        except nvml.NVMLError:
-            pass  # that it does not answer is a figure of the first group
-        try:
-            found.usage.append((clock.wall_s(), nvml.nvmlDeviceGetPowerUsage(handle) / 1e3))
-        except nvml.NVMLError:
-            pass
+        with suppress(nvml.NVMLError):
+            power_mw = nvml.nvmlDeviceGetPowerUsage(handle)
+            found.usage.append((clock.wall_s(), power_mw / 1e3))
         for track, power_w in zip((found.average, found.instant), _powers_w(nvml, handle), strict=True):
             if power_w is not None:
                 track.append((clock.wall_s(), power_w))
@@ -149,7 +148,7 @@ def _counter(
     longest = max(recordings, key=lambda recording: len(recording.counter))
     period_s = series.refresh_period_s(longest.counter)
     book.between("counter: refresh period", period_s, 0.005, 0.12, "s", COUNTER_SOURCE, how)
-    step_mj = series.resolution([value for value in longest.counter_mj])
+    step_mj = series.resolution(longest.counter_mj)
     book.between("counter: resolution", step_mj, 1, 1000, "mJ", "nvml.h: the unit is 1 mJ", how)
     late_s = series.lag_s(series.power_track(wave.counter), edges)
     note = "shift of best correlation with a load of 2 s"

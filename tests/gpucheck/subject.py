@@ -1,4 +1,4 @@
-"""What is checked: a GPU behind NVML, a load for it, a clock, and the environment of commands on that machine."""
+"""What is checked: a GPU behind NVML, a load for it, a clock, and how commands find the same machine."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-
-from tests.gpucheck.series import Track
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,8 +30,6 @@ class Clock(Protocol):
 
 class RealClock:
     """This machine's own."""
-
-    is_real = True
 
     def now_s(self) -> float:
         return time.monotonic()
@@ -74,8 +70,8 @@ class Subject:
 
     `environ` is what a child needs to find the same NVML. `two_loads` starts two processes that share the GPU
     and returns their pids and how to end them. `truth_j` is the energy between two Unix times where it is
-    known, which is in a simulation only. `may_lower_limit`: the user allows it. `missing` is what this machine
-    lacks, with what is left out for it.
+    known, which is in a simulation only. `may_lower_limit`: the user allows it. `missing` is what this
+    machine lacks, with what is left out for it.
     """
 
     nvml: Any
@@ -102,6 +98,15 @@ class Subject:
     def two_loads(self) -> TwoLoads | None:
         """Two processes that share the GPU; None where there is no load."""
         return None
+
+    @property
+    def training(self) -> list[str]:
+        """The arguments with which train.py works on this GPU."""
+        return ["waiting"]
+
+    @property
+    def training_python(self) -> str:
+        return sys.executable
 
     def follow_limit(self) -> None:
         """For a simulated load: draw no more than the power limit that was set."""
@@ -136,14 +141,3 @@ def python_environ(more: Mapping[str, str]) -> dict[str, str]:
 def carbonmon(*arguments: str) -> list[str]:
     """The command line of carbonmon itself, from this checkout."""
     return [sys.executable, "-m", "carbonmon", *arguments]
-
-
-def energy_track(nvml: Any, handle: Any, clock: Clock, seconds: float, step_s: float) -> Track:
-    """The energy counter (J) for so long."""
-    track: Track = []
-    end_s = clock.now_s() + seconds
-    while clock.now_s() < end_s:
-        energy_j = nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
-        track.append((clock.wall_s(), energy_j))
-        clock.sleep(step_s)
-    return track

@@ -19,7 +19,7 @@ from tests.gpucheck.plan import Plan
 from tests.gpucheck.series import Track
 from tests.gpucheck.signals import SETTLE_S, WAVES_S, samples
 from tests.gpucheck.smi import Smi
-from tests.gpucheck.subject import Subject
+from tests.gpucheck.subject import Subject, TwoLoads
 
 INTERVAL_S = 1.0
 COUNTER, SAMPLES, POWER = "counter", "sample buffer", "power at 1 Hz"
@@ -38,9 +38,10 @@ SENSOR = (
 )
 TRUTH = "the simulation's integral of power"
 NO_REFERENCE = "one of the two is missing"
+TWO = "two processes"
 BOUNDS_PERCENT: dict[str, dict[str, float]] = {
-    SAMPLES: {"idle": 5.0, "steady": 3.0, "0.2 s": 15.0, "0.7 s": 12.0, "2 s": 6.0},
-    POWER: {"idle": 5.0, "steady": 3.0, "0.2 s": 10.0, "0.7 s": 10.0, "2 s": 10.0},
+    SAMPLES: {"idle": 5.0, "steady": 3.0, "0.2 s": 15.0, "0.7 s": 12.0, "2 s": 6.0, TWO: 3.0},
+    POWER: {"idle": 5.0, "steady": 3.0, "0.2 s": 10.0, "0.7 s": 10.0, "2 s": 10.0, TWO: 3.0},
 }
 
 
@@ -149,12 +150,21 @@ def measure(subject: Subject, book: Book, plan: Plan) -> None:
     for period_s in WAVES_S:  # whole periods: then it does not matter how late a sensor is
         seconds = math.ceil(plan.energy_s / period_s - 1e-9) * period_s
         steps.append((f"{period_s:g} s", seconds, partial(load.square, period_s)))
-    with Smi(subject) as smi:
+    pairs: list[TwoLoads] = []
+
+    def two() -> None:
+        pair = subject.two_loads()
+        pairs.extend([] if pair is None else [pair])
+
+    steps.append((TWO, plan.energy_s, two))
+    with Smi(subject) as smi, ExitStack() as stack:
+        stack.callback(lambda: [pair.close() for pair in pairs])
         spans = {}
         for name, seconds, begin in steps:
             begin()
             subject.clock.sleep(SETTLE_S)
             spans[name] = _span(subject, seconds)
+        stack.close()
         load.idle()
         if subject.real_time:
             subject.clock.sleep(0.5)  # until nvidia-smi has told the end of the last one
@@ -198,7 +208,8 @@ def _span(subject: Subject, seconds: float) -> Span:
 
 def _compare(subject: Subject, book: Book, name: str, span: Span, smi: Smi) -> None:
     seconds = span.end_s - span.start_s
-    what = f"load {name}" if name in ("idle", "steady") else f"wave of {name}"
+    is_wave = name.endswith(" s")
+    what = f"wave of {name}" if is_wave else f"load {name}"
     counter_j = span.ways_j[COUNTER] if span.methods[COUNTER] == "counter" else None
     refresh_percent = 100.0 * REFRESH_S / seconds
     if counter_j is None:
@@ -215,7 +226,6 @@ def _compare(subject: Subject, book: Book, name: str, span: Span, smi: Smi) -> N
             f"{what}: counter against what was drawn", off, -bound, bound, "%", TRUTH, why=NO_REFERENCE
         )
     reference_j = counter_j if counter_j is not None else span.bare.counter_j()
-    is_wave = name not in ("idle", "steady")
     for way in (SAMPLES, POWER):
         bound = BOUNDS_PERCENT[way][name] + refresh_percent
         off = percent_off(span.ways_j[way], reference_j) if span.methods[way] == "power" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 AS_EXPECTED, NOT_AS_EXPECTED = "as expected", "NOT as expected"
@@ -12,7 +13,8 @@ NOT_AVAILABLE, NOTED = "not available", "noted"
 class Figure:
     """`value` is None where it could not be measured; then `note` says why. `verdict` is one of four words.
 
-    `source` is where the expectation is from; a figure that is only noted has none.
+    `source` is where the expectation is from; a figure that is only noted has none. `parts` are the numbers
+    of a value that is a text, with their units in their names.
     """
 
     group: str
@@ -23,6 +25,7 @@ class Figure:
     verdict: str
     source: str = ""
     note: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -60,11 +63,19 @@ class Book:
         self._add(name, value, unit, expected.strip(), verdict, source, note)
 
     def holds(
-        self, name: str, value: float | str | None, is_right: bool, expected: str, source: str, note: str = ""
+        self,
+        name: str,
+        value: float | str | None,
+        is_right: bool,
+        expected: str,
+        source: str,
+        note: str = "",
+        parts: Mapping[str, float] | None = None,
     ) -> None:
         """A value that was judged by the caller; `expected` says by what."""
         verdict = NOT_AVAILABLE if value is None else AS_EXPECTED if is_right else NOT_AS_EXPECTED
-        self._add(name, value, "", expected, verdict, source, note)
+        figure = Figure(self.group, name, value, "", expected, verdict, source, note, parts or {})
+        self.figures.append(figure)
 
     def note(
         self,

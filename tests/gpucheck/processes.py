@@ -203,12 +203,15 @@ def _container(subject: Subject, book: Book, pair: TwoLoads) -> None:
         book.missing("from a PID namespace of its own", "unshare is not allowed here")
         return
     with tempfile.TemporaryDirectory(prefix="carbonmon-gpu-check-") as folder:
+        environ = python_environ(subject.environ)
+        for allocation in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
+            environ.pop(allocation, None)  # who has one need not be told apart
 
         def inside(*command: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
                 [*wrap, *command],
                 cwd=folder,
-                env=python_environ(subject.environ),
+                env=environ,
                 capture_output=True,
                 text=True,
                 timeout=PATIENCE_S,

@@ -23,6 +23,7 @@ COUNTER_SOURCE = "arXiv 2312.02741: refreshed every 10 to 100 ms"
 LAG_SOURCE = "own need: phases of 0.5 s; carbonmon takes samples that leave 0.25 s open"
 USAGE_SOURCE = "nvml.h: mean of 1 s on Ampere and later except GA100, else of the moment"
 BUFFER_SOURCE = "own need: a poll each second must lose no sample"
+NO_SWING = "no difference between idle and steady power"
 UNDER_READ_SOURCE = "arXiv 2312.02741: boards under-read when polled faster than they refresh"
 
 
@@ -194,4 +195,4 @@ def _swings(book: Book, waves: dict[float, Recording], idle_w: float | None, ste
     for period_s, recording in waves.items():
         for name, track in (("nvmlDeviceGetPowerUsage", recording.usage), ("field 186", recording.instant)):
             ratio = series.swing_ratio(track, idle_w, steady_w)
-            book.note(f"{name}: part of the swing seen at {period_s:g} s", ratio)
+            book.note(f"{name}: part of the swing seen at {period_s:g} s", ratio, why=NO_SWING)

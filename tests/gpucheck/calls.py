@@ -16,7 +16,7 @@ from tests.gpucheck.subject import Subject
 SLOWEST_US = 100_000
 """A tick makes some four calls for each GPU: 100 ms for one would be seen on a grid of 1 s."""
 TIME_SOURCE = "own bound: a tenth of the default interval of 1 s"
-LONGEST_S = 1.5
+LONGEST_S = 0.5
 """A call that takes long is made less often."""
 
 FIELDS = {83: "energy", 185: "average power", 186: "instantaneous power", 191: "energy by scope"}

@@ -33,12 +33,13 @@ def _start(subject: Subject, book: Book, plan: Plan) -> None:
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory(prefix="carbonmon-gpu-check-") as folder:
+        # Compiled modules are kept, as in every installation, but not in the checkout.
+        environ = {**python_environ(subject.environ), "PYTHONPYCACHEPREFIX": folder}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
         for number in range(-1, plan.starts):  # the first compiles what is not compiled yet
             for name, command in commands.items():
                 begin_s = time.perf_counter()
-                done = subprocess.run(
-                    command, cwd=folder, env=python_environ(subject.environ), capture_output=True, check=False
-                )
+                done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, check=False)
                 if done.returncode:
                     book.missing("start to finish", f"{name}: {done.stderr.decode()[-200:]}")
                     return

@@ -22,12 +22,12 @@ class Plan:
     energy_s: float = 6.0
     lengths_s: tuple[float, ...] = (0.5, 1.0, 3.0)
     phases: int = 2
-    share_s: float = 7.0
+    share_s: float = 6.0
     limit_s: float = 5.0
     starts: int = 4
-    cost_s: float = 10.0
+    cost_s: float = 9.0
     gap_s: float = 4.0
-    ticks: int = 200
+    ticks: int = 150
 
     def scaled(self, minutes: float) -> Plan:
         """The plan for so many minutes: what is measured is measured longer."""
@@ -54,10 +54,10 @@ QUICK = Plan(
     energy_s=1.0,
     lengths_s=(0.5, 1.0),
     phases=1,
-    share_s=2.5,
+    share_s=2.0,
     limit_s=0.6,
     starts=1,
-    cost_s=1.2,
+    cost_s=0.8,
     gap_s=0.5,
     ticks=30,
 )

@@ -89,6 +89,9 @@ def calls_in_use(subject: Subject) -> list[tuple[str, str, Callable[[], Any]]]:
     """(name, what is expected, the call) of everything that carbonmon and this check ask NVML."""
     nvml, handle = subject.nvml, subject.handle
 
+    mode = answer(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle))[1]
+    in_mig = bool(mode and mode[0])  # a GPU in MIG mode tells no utilisation
+
     def on_gpu(name: str, expected: str, *more: Any) -> tuple[str, str, Callable[[], Any]]:
         return name, expected, lambda: getattr(nvml, name)(handle, *more)
 
@@ -102,9 +105,9 @@ def calls_in_use(subject: Subject) -> list[tuple[str, str, Callable[[], Any]]]:
         on_gpu("nvmlDeviceGetTotalEnergyConsumption", SUPPORTED),
         on_gpu("nvmlDeviceGetPowerUsage", SUPPORTED),
         on_gpu("nvmlDeviceGetSamples", NONE_FOUND, nvml.NVML_TOTAL_POWER_SAMPLES, 0),
-        on_gpu("nvmlDeviceGetUtilizationRates", SUPPORTED),
+        on_gpu("nvmlDeviceGetUtilizationRates", OPTIONAL if in_mig else SUPPORTED),
         on_gpu("nvmlDeviceGetComputeRunningProcesses_v3", SUPPORTED),
-        on_gpu("nvmlDeviceGetProcessUtilization", NONE_FOUND, 0),
+        on_gpu("nvmlDeviceGetProcessUtilization", OPTIONAL if in_mig else NONE_FOUND, 0),
         on_gpu("nvmlDeviceGetFieldValues", SUPPORTED, list(FIELDS)),
         on_gpu("nvmlDeviceGetEnforcedPowerLimit", SUPPORTED),
         on_gpu("nvmlDeviceGetPowerManagementLimit", SUPPORTED),

@@ -19,7 +19,7 @@ from tests.gpucheck.plan import Plan
 from tests.gpucheck.series import Track
 from tests.gpucheck.signals import SETTLE_S, WAVES_S, samples
 from tests.gpucheck.smi import Smi
-from tests.gpucheck.subject import Subject, TwoLoads
+from tests.gpucheck.subject import Subject
 
 INTERVAL_S = 1.0
 COUNTER, SAMPLES, POWER = "counter", "sample buffer", "power at 1 Hz"
@@ -150,15 +150,15 @@ def measure(subject: Subject, book: Book, plan: Plan) -> None:
     for period_s in WAVES_S:  # whole periods: then it does not matter how late a sensor is
         seconds = math.ceil(plan.energy_s / period_s - 1e-9) * period_s
         steps.append((f"{period_s:g} s", seconds, partial(load.square, period_s)))
-    pairs: list[TwoLoads] = []
+    stack = ExitStack()
 
     def two() -> None:
         pair = subject.two_loads()
-        pairs.extend([] if pair is None else [pair])
+        if pair is not None:
+            stack.callback(pair.close)
 
     steps.append((TWO, plan.energy_s, two))
-    with Smi(subject) as smi, ExitStack() as stack:
-        stack.callback(lambda: [pair.close() for pair in pairs])
+    with Smi(subject) as smi, stack:
         spans = {}
         for name, seconds, begin in steps:
             begin()

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.gpucheck import worker
 from tests.gpucheck.subject import ROOT, python_environ
 
 START_TIMEOUT_S = 60.0
@@ -169,7 +170,7 @@ class Loads:
         for python in _pythons():
             for kind, name in LIBRARIES.items():
                 if _has(python, kind):
-                    yield kind, f"{name} ({python})", [python, "-m", "tests.gpucheck.worker", kind]
+                    yield kind, f"{name} ({python})", [python, "-m", worker.__name__, kind]
                 else:
                     self.why.append(f"{name}: not in {python}")
         program = self._built()
@@ -194,9 +195,7 @@ class Loads:
 def _pythons() -> list[str]:
     """This Python, and the one that a shell finds, if it is another."""
     other = shutil.which("python3")
-    same = other is None or Path(other).resolve() == Path(sys.executable).resolve()
-    is_venv = sys.prefix != sys.base_prefix
-    return [sys.executable] if other is None or (same and not is_venv) else [sys.executable, other]
+    return [sys.executable] if other in (None, sys.executable) else [sys.executable, str(other)]
 
 
 def _has(python: str, module: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.gpucheck.calls import answer
 from tests.gpucheck.loads import Loads, Pair, WorkerLoad
 from tests.gpucheck.subject import RealClock, Subject
 
@@ -40,7 +41,8 @@ def real_subject(nvml: Any, index: int, may_lower_limit: bool) -> Iterator[RealS
     `nvml` is pynvml, initialised. Raises NVML's error where there is no such GPU.
     """
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
+    uuid = nvml.nvmlDeviceGetUUID(handle)
+    name = answer(nvml, lambda: nvml.nvmlDeviceGetName(handle))[1] or "NVIDIA GPU"
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carbonmon-gpu-check-")))
         environ = {} if _has_instances(nvml, handle) else {"CUDA_VISIBLE_DEVICES": uuid}

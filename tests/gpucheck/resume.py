@@ -44,7 +44,15 @@ class Monitored:
         self._subject = subject
         self._folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._options = ("--own-monitor", "--sensor", "nvml", "--gpus", subject.uuid, "--idle", "exclusive")
+        self._options: tuple[str, ...] = (
+            "--own-monitor",
+            "--sensor",
+            "nvml",
+            "--gpus",
+            subject.uuid,
+            "--idle",
+            "exclusive",
+        )
         self._options += ("--checkpoint", "1", "--output", "runs")
         # The job says its pid, then waits for the end of its stdin.
         job = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.gpucheck import series
+from tests.gpucheck import series, train
 from tests.gpucheck.energy import COUNTER, NO_REFERENCE, REFRESH_S, SAMPLES, SENSOR, Bare
 from tests.gpucheck.figures import Book, percent_off
 from tests.gpucheck.plan import Plan
@@ -48,7 +48,7 @@ def measure(subject: Subject, book: Book, plan: Plan) -> None:
 
 def _watched(subject: Subject, bare: Bare, folder: Path, lengths: list[float]) -> tuple[int, str, str]:
     """Run it to its end while the bare loop reads beside it: exit code, stdout, stderr."""
-    job = [subject.training_python, "-m", "tests.gpucheck.train", subject.uuid]
+    job = [subject.training_python, "-m", train.__name__]
     job += [",".join(f"{length:g}" for length in lengths), *subject.training]
     options = ("--own-monitor", "--sensor", "nvml", "--gpus", subject.uuid, "--idle", "exclusive")
     with (folder / "out").open("w+") as out, (folder / "err").open("w+") as err:
@@ -61,11 +61,13 @@ def _watched(subject: Subject, bare: Bare, folder: Path, lengths: list[float]) -
             stderr=err,
         )
         end_s = subject.clock.now_s() + PATIENCE_S
-        while process.poll() is None:
-            bare.read(subject)
-            subject.clock.sleep(POLL_S)
-            if subject.clock.now_s() > end_s:
-                process.kill()
+        try:
+            while process.poll() is None and subject.clock.now_s() < end_s:
+                bare.read(subject)
+                subject.clock.sleep(POLL_S)
+        finally:
+            process.terminate()  # it passes that on to the job; one that has ended does not mind
+            process.wait()
         bare.read(subject)
         out.seek(0)
         err.seek(0)
@@ -111,7 +113,7 @@ def _figures(subject: Subject, book: Book, summary: dict[str, Any], bare: Bare, 
 def _phases(book: Book, energy: dict[str, Any], phases: list[Any], bare: Bare) -> None:
     """The worst phase of each length against the bare loop's two ways."""
     off: dict[float, dict[str, list[float]]] = {}
-    for name, seconds, begin_s, end_s, _, _ in phases:
+    for name, seconds, begin_s, end_s in phases:
         found_j = energy["phases"].get(name, {}).get("energy_j")
         for way, joules in bare.between(begin_s, end_s).items():
             percent = percent_off(found_j, joules)

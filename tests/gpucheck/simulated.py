@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 import pynvml
 
 from tests.gpucheck.subject import ROOT, Clock, RealClock, Subject
-from tests.simulator import Constant, Gpu, LiveGpu, Process, Profile, Simulator, Square
+from tests.simulator import Constant, Gpu, LiveGpu, Process, Profile, Simulator, Square, nvidia_smi
 
 IDLE_W, BUSY_W = 70.0, 620.0
 GPU = Gpu(
@@ -164,13 +165,11 @@ def simulated_subject(spec: Gpu = GPU, *, virtual: bool = False) -> Iterator[Sim
 
 def _smi(folder: Path) -> Mapping[str, str]:
     """PATH with a stand-in for nvidia-smi in front."""
-    import os
-
     place = folder / "bin"
     place.mkdir()
     script = place / "nvidia-smi"
     script.write_text(
-        f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.simulator.nvidia_smi "$@"\n'
+        f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m {nvidia_smi.__name__} "$@"\n'
     )
     script.chmod(0o755)
     return {"PATH": f"{place}:{os.environ.get('PATH', '')}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -38,7 +39,7 @@ class Smi:
             self._lines = tempfile.TemporaryFile("w+")
             self._process = subprocess.Popen(
                 [*command, "-i", subject.uuid, "-lms", str(PERIOD_MS)],
-                env={**_environ(), **subject.environ},
+                env={**os.environ, **subject.environ},
                 stdout=self._lines,
                 stderr=subprocess.STDOUT,
             )
@@ -70,9 +71,3 @@ def parsed(text: str) -> Track:
         except ValueError:
             continue
     return track
-
-
-def _environ() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)

@@ -24,10 +24,12 @@ FIELDS = {83: "energy", 185: "average power", 186: "instantaneous power", 191: "
 SUPPORTED = "answers"
 NONE_FOUND = "answers, or NOT_FOUND"
 OPTIONAL = "answers, or NOT_SUPPORTED"
+REPLACED = "answers, or FUNCTION_NOT_FOUND"
 EXPECTED = {
     SUPPORTED: {"answers"},
     NONE_FOUND: {"answers", "NotFound"},
     OPTIONAL: {"answers", "NotSupported"},
+    REPLACED: {"answers", "FunctionNotFound"},
 }
 
 
@@ -95,7 +97,7 @@ def calls_in_use(subject: Subject) -> list[tuple[str, str, Callable[[], Any]]]:
     def on_gpu(name: str, expected: str, *more: Any) -> tuple[str, str, Callable[[], Any]]:
         return name, expected, lambda: getattr(nvml, name)(handle, *more)
 
-    return [
+    found = [
         ("nvmlDeviceGetCount", SUPPORTED, nvml.nvmlDeviceGetCount),
         ("nvmlDeviceGetHandleByIndex", SUPPORTED, lambda: nvml.nvmlDeviceGetHandleByIndex(subject.index)),
         ("nvmlDeviceGetHandleByUUID", SUPPORTED, lambda: nvml.nvmlDeviceGetHandleByUUID(subject.uuid)),
@@ -107,6 +109,7 @@ def calls_in_use(subject: Subject) -> list[tuple[str, str, Callable[[], Any]]]:
         on_gpu("nvmlDeviceGetSamples", NONE_FOUND, nvml.NVML_TOTAL_POWER_SAMPLES, 0),
         on_gpu("nvmlDeviceGetUtilizationRates", OPTIONAL if in_mig else SUPPORTED),
         on_gpu("nvmlDeviceGetComputeRunningProcesses_v3", SUPPORTED),
+        on_gpu("nvmlDeviceGetComputeRunningProcesses_v2", REPLACED),
         on_gpu("nvmlDeviceGetProcessUtilization", OPTIONAL if in_mig else NONE_FOUND, 0),
         on_gpu("nvmlDeviceGetFieldValues", SUPPORTED, list(FIELDS)),
         on_gpu("nvmlDeviceGetEnforcedPowerLimit", SUPPORTED),
@@ -119,6 +122,16 @@ def calls_in_use(subject: Subject) -> list[tuple[str, str, Callable[[], Any]]]:
         on_gpu("nvmlDeviceGetPersistenceMode", SUPPORTED),
         on_gpu("nvmlDeviceGetVirtualizationMode", SUPPORTED),
     ]
+    if in_mig:
+        found += [
+            on_gpu("nvmlDeviceGetMigDeviceHandleByIndex", NONE_FOUND, 0),
+            (
+                "nvmlDeviceGetAttributes",
+                NONE_FOUND,
+                lambda: nvml.nvmlDeviceGetAttributes(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, 0)),
+            ),
+        ]
+    return found
 
 
 def _time(subject: Subject, book: Book, plan: Plan) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.gpucheck.loads import WorkerLoad
 from tests.gpucheck.report import SCHEMA, Report
 from tests.gpucheck.simulated import GPU, SimulatedSubject, simulated_subject
 from tests.gpucheck.subject import python_environ
-from tests.simulator import Gpu, Simulator, can_build
+from tests.simulator import Gpu, Mig, Simulator, can_build
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
 Plant = Callable[[SimulatedSubject], object]
@@ -122,6 +123,15 @@ def test_a_field_that_fails_within_a_call_that_succeeds_is_found() -> None:
 
 def test_a_model_whose_default_limit_is_not_its_tdp_is_found() -> None:
     assert "power limit by default" in outside(check(spec=Gpu(power_limit_w=350.0)))
+
+
+def test_a_gpu_in_mig_mode_need_not_tell_its_utilisation_and_its_instances_are_asked_for() -> None:
+    figures = check(spec=replace(GPU, mig=[Mig()]))
+    calls = {name: figure for name, figure in figures.items() if figure.group == "NVML's calls"}
+    assert outside(calls) == set()
+    assert str(calls["nvmlDeviceGetUtilizationRates"].value).startswith("NotSupported")
+    assert str(calls["nvmlDeviceGetAttributes"].value).startswith("answers")
+    assert figures["MIG"].value == "on"
 
 
 # ---- the power limit ----

@@ -19,8 +19,6 @@ from tests.gpucheck.plan import Plan
 from tests.gpucheck.subject import ROOT, Subject, TwoLoads, carbonmon, python_environ
 
 PATIENCE_S = 30.0
-SETTLE_S = 1.2
-"""Until the daemon has seen both, at its next sample."""
 RUNS = ("first", "second")
 NVML_SOURCE = "nvml.h: pids of compute processes, SM utilisation of each since a time"
 SHARE_SOURCE = "docs/attribution.md: several holders share by SM utilisation of their processes"
@@ -92,8 +90,11 @@ def _share(subject: Subject, book: Book, plan: Plan, pair: TwoLoads) -> dict[int
             return {}
         for name, pid in zip(RUNS, pair.pids, strict=True):
             _call(subject, "register", "--socket", socket, "--run-id", name, "--pid", f"{pid}")
-        time.sleep(SETTLE_S)
         before_j = charged_j(url, subject.uuid)
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not all(before_j.get(name) for name in RUNS) and time.monotonic() < deadline_s:
+            time.sleep(0.2)  # until the daemon has seen both at work
+            before_j = charged_j(url, subject.uuid)
         _, since_us = sm_utilization(subject, 0)
         end_s = time.monotonic() + plan.share_s
         while time.monotonic() < end_s:

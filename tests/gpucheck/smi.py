@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from datetime import datetime
 from types import TracebackType
 
@@ -13,6 +14,8 @@ from tests.gpucheck.series import Track
 from tests.gpucheck.subject import Subject
 
 PERIOD_MS = 200
+START_S = 5.0
+"""How long its first line is waited for."""
 
 
 class Smi:
@@ -43,6 +46,9 @@ class Smi:
                 stdout=self._lines,
                 stderr=subprocess.STDOUT,
             )
+            end_s = time.monotonic() + START_S
+            while not os.fstat(self._lines.fileno()).st_size and time.monotonic() < end_s:
+                time.sleep(0.02)
         return self
 
     def __exit__(

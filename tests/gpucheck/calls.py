@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from carbonmon.specs import gpu_spec
+from carbonmon.hardware.spec_sheets import gpu_spec
 from tests.gpucheck.figures import Book
 from tests.gpucheck.plan import Plan
 from tests.gpucheck.report import version_of

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from carbonmon import energy
-from carbonmon.model import Failure, Meter, Reading
-from carbonmon.ports import SensorSettings
-from carbonmon.sensors.nvml import NvmlSensor
+from carbonmon.core import energy
+from carbonmon.core.model import Failure, Meter, Reading
+from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware.sensors.nvml import NvmlSensor
 from tests.gpucheck import series
 from tests.gpucheck.figures import Book, percent_off
 from tests.gpucheck.plan import Plan

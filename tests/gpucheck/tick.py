@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-from carbonmon.charging import open_overheads, open_provider
-from carbonmon.config import Config
-from carbonmon.ledger import RunAccount
-from carbonmon.model import RunInfo
-from carbonmon.opening import open_sensors
-from carbonmon.sampler import Sampler
+from carbonmon.core.config import Config
+from carbonmon.core.model import RunInfo
+from carbonmon.monitor.run_account import RunAccount
+from carbonmon.service.open_grid import open_overheads, open_provider
+from carbonmon.service.open_sensors import open_sensors
 from tests.gpucheck.figures import Book
 from tests.gpucheck.plan import Plan
 from tests.gpucheck.subject import Subject
+from tests.harness import make_sampler
 
 INFO = RunInfo("gpu-check", "gpu-check", ("none",), (), "host", 1_700_000_000.0)
 SOURCE = "docs/accuracy.md: at most 3 times the bare reads was the aim; 0.3 ms more is allowed"
@@ -46,7 +46,7 @@ def measure(subject: Subject, book: Book, plan: Plan) -> float | None:
     times: dict[str, list[tuple[float, float]]] = {"tick": [], "bare": []}
     with ExitStack() as closing:
         sensors = open_sensors(config, {}, closing)
-        sampler = Sampler(
+        sampler = make_sampler(
             sensors.sensors,
             sensors.devices,
             sensors.unused(),

@@ -240,8 +240,8 @@ def _container(subject: Subject, book: Book, pair: TwoLoads) -> None:
     book.holds(
         "a container: what carbonmon says of the run's share",
         f"{notes[0]}" if notes else f"nothing; exit code {done.returncode}",
-        bool(notes) and "cannot be told" in f"{notes[0]}",
-        "that it cannot be told",
+        bool(notes) and any(words in f"{notes[0]}" for words in ("not visible", "unknown")),
+        "that its processes are unknown",
         CONTAINER_SOURCE,
     )
 

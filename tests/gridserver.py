@@ -62,10 +62,13 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_GET  # noqa: N815
 
     def do_CONNECT(self) -> None:
-        """As a proxy: whatever the name, the way leads to `tunnel`."""
+        """As a proxy: whatever the name, the way leads to `tunnel`; without one it is refused."""
         grid = self.server.grid
         grid.requests.append(Request(self.path, {}, {k.lower(): v for k, v in self.headers.items()}))
-        assert grid.tunnel is not None
+        self.close_connection = True
+        if grid.tunnel is None:
+            self.send_error(403)
+            return
         with socket.create_connection(grid.tunnel) as upstream:
             self.send_response(200)
             self.end_headers()
@@ -73,7 +76,6 @@ class Handler(BaseHTTPRequestHandler):
             back.start()
             _copy(self.connection, upstream)
             back.join()
-        self.close_connection = True
 
     def say(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)

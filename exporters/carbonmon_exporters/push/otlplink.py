@@ -65,7 +65,9 @@ class _Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:
         """Of `more` only the certificates count: time, size and way are those of our client."""
         try:
-            reply = self._reply(request, more.get("verify", self.verify), more.get("cert", self.cert))
+            # What the SDK sets here is meant for OpenTelemetry; requests prefers REQUESTS_CA_BUNDLE.
+            verify = self.verify if isinstance(self.verify, str) else more.get("verify")
+            reply = self._reply(request, verify, more.get("cert", self.cert))
         except CarbonmonError as error:
             self.trouble = one_line(str(error), MAX_REASON)
             raise requests.RequestException(self.trouble) from None

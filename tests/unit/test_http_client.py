@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import binary, booleans, lists, sampled_from
 
 from carbonmon.core.errors import FetchError
 from carbonmon.net.address import address_of, is_loopback
@@ -416,3 +418,51 @@ def test_what_is_sent_arrives_whole(server: GridServer):
         assert reply.status == 200
     assert found[0].headers["content-length"] == "300000"
     assert (found[0].path, found[0].query, found[0].headers["x-a"]) == ("/metrics", {"a": "b"}, "1")
+
+
+# Whatever comes.
+
+PARTS = (
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.0 200\r\n",
+    b"HTTP/9 200 OK\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 -1 OK\r\n",
+    b"HTTP/1.1 999 \xff\r\n",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: -5\r\n",
+    b"Content-Length: " + b"9" * 5000 + b"\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked, chunked\r\n",
+    b"Content-Encoding: gzip\r\n",
+    b"Location: //[::1\r\n",
+    b": \r\n",
+    b" folded\r\n",
+    b"\xff\xfe: \x00\r\n",
+    b"\r\n",
+    b"5\r\n12345\r\n",
+    b"-1\r\n",
+    b"-ffffffff\r\n",
+    b"1_0\r\n",
+    b"0\r\n\r\n",
+    gzip.compress(b"12345"),
+    gzip.compress(b"0" * 5000),
+)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=lists(sampled_from(PARTS) | binary(max_size=20), max_size=12), redirects=booleans())
+def test_whatever_a_server_sends_is_an_answer_or_an_error_of_ours(
+    parts: list[bytes], redirects: bool, server: GridServer
+):
+    server.fault = writes(*parts)
+    try:
+        with HttpClient(LIMIT_S, most_redirects=int(redirects)).open(server.url) as answer:
+            answer.redirects_to()
+            assert len(answer.beginning()) <= SMALL_BYTES
+        with HttpClient(LIMIT_S).open(server.url) as answer:
+            assert len(answer.body(1000)) <= 1000
+        with HttpClient(LIMIT_S).open(server.url) as answer:
+            assert all(len(line) <= 1000 for line in answer.lines(1000))
+    except HttpError as error:
+        assert str(error).startswith("127.0.0.1: ")

@@ -36,7 +36,7 @@ def address_of(url: str) -> Address:
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     authority = parts.netloc.rpartition("@")[2]
     if not authority.isascii():
-        authority = authority.encode("idna").decode()
+        host, authority = (text.encode("idna").decode() for text in (host, authority))
     if not _PLAIN_URL.fullmatch(authority + target):
         raise ValueError("a URL holds characters that none may hold")
     return Address(parts.scheme, host, port or _PORTS[parts.scheme], authority, target)

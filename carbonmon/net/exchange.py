@@ -56,7 +56,7 @@ class Exchange:
             self.address = address_of(url)
         except ValueError:  # a UnicodeError for a name that no name server knows
             host = url.partition("//")[2].partition("/")[0].rpartition("@")[2]
-            raise HttpError("connect", host if host.isprintable() else "", "it has no address") from None
+            raise HttpError("connect", host if host.isprintable() else "", "its URL is none") from None
         try:
             self._proxy = proxy_for(self.address, os.environ)
         except ValueError:

@@ -141,8 +141,13 @@ class HttpClient:
     def _answer(
         self, exchange: Exchange, method: str, headers: Mapping[str, str], data: bytes
     ) -> Iterator[Answer]:
-        sent = {"Host": exchange.address.authority, "User-Agent": f"carbonmon/{__version__}", **headers}
-        sent["Connection"] = "close"
+        sent = {
+            "Host": exchange.address.authority,
+            "User-Agent": f"carbonmon/{__version__}",
+            "Accept-Encoding": "identity",
+            **headers,
+            "Connection": "close",
+        }
         if data or method != "GET":
             sent["Content-Length"] = str(len(data))
         if not are_plain((*sent, *sent.values())):  # http.client would name the value in its error

@@ -406,6 +406,11 @@ def test_a_url_that_is_none_is_an_error(url: str):
     assert caught.value.reason == "connect"
 
 
+def test_a_name_that_is_not_ascii_is_asked_for_as_name_servers_know_it():
+    address = address_of("https://gr\u00fc\u00dfe.example:8443/a?b")
+    assert address == ("https", "xn--grsse-lva.example", 8443, "xn--grsse-lva.example:8443", "/a?b")
+
+
 def test_what_is_sent_arrives_whole(server: GridServer):
     found: list[Request] = []
 

@@ -49,9 +49,8 @@ class Sender:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], data: bytes) -> Reply:
         """The answer; raises CarbonmonError with a text that goes on after the server's name."""
-        sent = {**headers, "Accept-Encoding": "identity"}
         try:
-            with self._client.open(url, sent, method, data) as answer:
+            with self._client.open(url, headers, method, data) as answer:
                 is_yes = 200 <= answer.status < 300
                 body = answer.body(SMALL_BYTES) if is_yes else answer.beginning()
                 return Reply(answer.status, answer.reason, answer.headers, body, answer.redirects_to())

@@ -129,7 +129,7 @@ class Exchange:
 
     def _reason(self, error: Exception) -> tuple[str, str, str, Proxy | None]:
         import ssl  # http.client has loaded it
-        from http.client import BadStatusLine, IncompleteRead, LineTooLong, UnknownProtocol
+        from http.client import IncompleteRead, LineTooLong
 
         reason, cause = "connect", "it broke off"
         if isinstance(error, (TooLong, LineTooLong)):
@@ -147,9 +147,7 @@ class Exchange:
             pass  # http.client's own: nothing came
         elif isinstance(error, OSError):
             cause = error.strerror or str(error) or cause
-        elif isinstance(error, (BadStatusLine, UnknownProtocol)) or not isinstance(
-            error, (IncompleteRead, Incomplete)
-        ):
+        elif not isinstance(error, (IncompleteRead, Incomplete)):
             cause = "it does not speak HTTP"
         return reason, self.address.host, cause, self._proxy
 

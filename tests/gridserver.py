@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -45,6 +46,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         grid = self.server.grid
         url = urlsplit(self.path)
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(url.path, dict(parse_qsl(url.query)), headers)
         grid.requests.append(request)
@@ -57,11 +59,16 @@ class Handler(BaseHTTPRequestHandler):
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         self.say(body, reply.status, reply.headers)
 
+    do_POST = do_PUT = do_GET  # noqa: N815
+
     def do_CONNECT(self) -> None:
-        """As a proxy: whatever the name, the way leads to `tunnel`."""
+        """As a proxy: whatever the name, the way leads to `tunnel`; without one it is refused."""
         grid = self.server.grid
         grid.requests.append(Request(self.path, {}, {k.lower(): v for k, v in self.headers.items()}))
-        assert grid.tunnel is not None
+        self.close_connection = True
+        if grid.tunnel is None:
+            self.send_error(403)
+            return
         with socket.create_connection(grid.tunnel) as upstream:
             self.send_response(200)
             self.end_headers()
@@ -69,7 +76,6 @@ class Handler(BaseHTTPRequestHandler):
             back.start()
             _copy(self.connection, upstream)
             back.join()
-        self.close_connection = True
 
     def say(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
@@ -204,6 +210,40 @@ def endless_chunks(handler: Handler) -> None:
         handler.wfile.write(b"8000\r\n" + b"0" * 0x8000 + b"\r\n")
 
 
+def endless_heads(handler: Handler) -> None:
+    while handler.wait(0):
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+def endless_headers(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while handler.wait(0):
+        handler.wfile.write(b"X-Padding: " + b"0" * 60_000 + b"\r\n")
+
+
+def endless_header(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+    while handler.wait(0):
+        handler.wfile.write(b"0" * (1 << 16))
+
+
+def endless_trailer(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    while handler.wait(0):
+        handler.wfile.write(b"X-Padding: " + b"0" * 60_000 + b"\r\n")
+
+
+def chunk_of_no_size(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n" + SECRET.encode())
+
+
+def chunk_of_less_than_nothing(handler: Handler) -> None:
+    """A size of -1 is what Python's own reader takes for "all that comes"."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+    while handler.wait(0):
+        handler.wfile.write(b"0" * (1 << 16))
+
+
 def bomb(handler: Handler) -> None:
     handler.say(_bomb(), headers={"Content-Encoding": "gzip"})
 
@@ -212,6 +252,14 @@ def bomb(handler: Handler) -> None:
 def _bomb() -> bytes:
     """A hundred megabytes in half a one."""
     return gzip.compress(b'["' + b"0" * (100 << 20), 1)
+
+
+def endless_bomb(handler: Handler) -> None:
+    """A kilobyte is a megabyte, without an end, whatever the client said that it takes."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
+    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    while handler.wait(0):
+        handler.wfile.write(packer.compress(b"0" * (1 << 20)))
 
 
 def damaged_gzip(handler: Handler) -> None:
@@ -287,6 +335,13 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "endless": (endless, "too_large"),
     "endless_chunks": (endless_chunks, "too_large"),
     "bomb": (bomb, "too_large"),
+    "endless_bomb": (endless_bomb, "too_large"),
+    "endless_heads": (endless_heads, "too_large"),
+    "endless_headers": (endless_headers, "too_large"),
+    "endless_header": (endless_header, "too_large"),
+    "endless_trailer": (endless_trailer, "too_large"),
+    "chunk_of_no_size": (chunk_of_no_size, "connect"),
+    "chunk_of_less_than_nothing": (chunk_of_less_than_nothing, "too_large"),
     "damaged_gzip": (damaged_gzip, "not_json"),
     "unknown_encoding": (unknown_encoding, "not_json"),
     "byte_a_second": (byte_a_second, "timeout"),

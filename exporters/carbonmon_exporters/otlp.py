@@ -8,9 +8,9 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon.runs.summary.strings import encodable
+from carbonmon_exporters.push.exporter import PushingExporter
 from carbonmon_exporters.push.newborns import Newborns
-from carbonmon_exporters.push.pace import Pace
-from carbonmon_exporters.push.pusher import TIMEOUT_S, Parcel, Pusher, checked_url
+from carbonmon_exporters.push.pusher import TIMEOUT_S, Parcel, checked_url
 
 PATH = "/v1/metrics"
 HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
@@ -28,48 +28,34 @@ def open_exporter(settings: ExporterSettings) -> Exporter:
         ) from None
 
 
-class OtlpExporter:
+class OtlpExporter(PushingExporter):
     """Sends all that a scrape would show: at the start, every 15 s, at each run's end and at the last."""
 
     name = "otlp"
+    verb = "sent"
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S, host: str | None = None) -> None:
         from carbonmon_exporters.push import otlpdata, otlplink
 
+        super().__init__(url, timeout_s)
         self._data = otlpdata
-        self._url = url
         self._host = host
-        self._timeout_s = timeout_s
         self._link = otlplink.Link(url, timeout_s)
         self._origin: otlpdata.Origin | None = None
         self._began_s: float | None = None
-        self._pace = Pace()
         self._newborns = Newborns(hold_s=0.0)
-        self._pusher = Pusher(self.name, self._send)
-        self._latest: Callable[[], Snapshot] | None = None
         self._is_closed = False
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
-        """Where the metrics are sent to; nothing is sent before the first checkpoint."""
-        self._latest = latest
+        """Where the metrics go; the monitor's own counters count since now."""
         self._began_s = latest().at_s
-        return f"sent to {self._url}"
-
-    def checkpoint(self, snapshot: Snapshot) -> None:
-        """Send soon if it is time; raises CarbonmonError while the collector takes nothing."""
-        chosen = self._pace.choose(snapshot, snapshot if self._latest is None else self._latest())
-        if chosen is not None:
-            self._pusher.offer(Parcel(chosen, is_last=False))
-        self._pusher.check()
-
-    def finish(self, final: Snapshot) -> None:
-        """Send the last totals; raises CarbonmonError if they do not arrive in time."""
-        self._pusher.finish(Parcel(final, is_last=True), self._timeout_s)
+        return super().start(latest)
 
     def close(self) -> None:
+        """End the thread and the SDK's exporter."""
         if not self._is_closed:
             self._is_closed = True
-            self._pusher.close()
+            super().close()
             self._link.close()
 
     def _send(self, parcel: Parcel) -> None:

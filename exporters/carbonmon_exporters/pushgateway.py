@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
-from http.client import HTTPException
-from urllib.error import HTTPError, URLError
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from prometheus_client import push_to_gateway
-from prometheus_client.exposition import basic_auth_handler, default_handler
 
 from carbonmon.core.errors import CarbonmonError, ConfigError
-from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
-from carbonmon.runs.summary.strings import encodable, one_line
-from carbonmon_exporters.push.pace import Pace
-from carbonmon_exporters.push.pusher import TIMEOUT_S, Parcel, Pusher, checked_url
+from carbonmon.net.address import basic_login, is_loopback
+from carbonmon.runs.summary.strings import encodable
+from carbonmon_exporters.push.exporter import PushingExporter
+from carbonmon_exporters.push.pusher import TIMEOUT_S, Parcel, checked_url
 from carbonmon_exporters.push.rungroup import Group, RunGroups
+from carbonmon_exporters.push.sender import Reply, Sender
 
 _log = logging.getLogger(__name__)
 
 JOB = "carbonmon"
 USERNAME, PASSWORD = "CARBONMON_PUSHGATEWAY_USERNAME", "CARBONMON_PUSHGATEWAY_PASSWORD"
-MAX_REASON = 120
+_MAX_SAID_BYTES = 480
 
 
 def open_exporter(settings: ExporterSettings) -> Exporter:
@@ -36,7 +32,7 @@ def open_exporter(settings: ExporterSettings) -> Exporter:
     return PushgatewayExporter(url, _login(os.environ))
 
 
-class PushgatewayExporter:
+class PushgatewayExporter(PushingExporter):
     """Pushes a group for each run when it begins, every 15 s, and for good when it has ended.
 
     The grouping key is `job`, `instance` (the host) and `run_id`: neither nodes nor runs overwrite one
@@ -44,38 +40,15 @@ class PushgatewayExporter:
     """
 
     name = "pushgateway"
+    verb = "pushed"
 
     def __init__(self, url: str, login: tuple[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        self._url = url
-        self._timeout_s = timeout_s
-        self._handler: Callable[..., Callable[[], None]] = default_handler
+        super().__init__(url, timeout_s)
+        self._login = {} if login is None else {"Authorization": basic_login(*login)}
         if login is not None:
-            self._handler = partial(basic_auth_handler, username=login[0], password=login[1])
             _warn_of_clear_text(url)
-        self._pace = Pace()
+        self._sender = Sender(timeout_s)
         self._groups = RunGroups()
-        self._pusher = Pusher(self.name, self._send)
-        self._latest: Callable[[], Snapshot] | None = None
-
-    def start(self, latest: Callable[[], Snapshot]) -> str:
-        """Where the totals are pushed to; nothing is sent before the first checkpoint."""
-        self._latest = latest
-        return f"pushed to {self._url}"
-
-    def checkpoint(self, snapshot: Snapshot) -> None:
-        """Push soon if it is time; raises CarbonmonError while the gateway takes nothing."""
-        chosen = self._pace.choose(snapshot, snapshot if self._latest is None else self._latest())
-        if chosen is not None:
-            self._pusher.offer(Parcel(chosen, is_last=False))
-        self._pusher.check()
-
-    def finish(self, final: Snapshot) -> None:
-        """Push the last totals; raises CarbonmonError if they do not arrive in time."""
-        self._pusher.finish(Parcel(final, is_last=True), self._timeout_s)
-
-    def close(self) -> None:
-        """The groups stay on the gateway: they are scraped after the job's end."""
-        self._pusher.close()
 
     def _send(self, parcel: Parcel) -> None:
         """Push every run that is not yet there for good.
@@ -91,30 +64,32 @@ class PushgatewayExporter:
         """Push one run; returns why the gateway refuses it, "" if it does not. Raises CarbonmonError."""
         info, is_delivered = group.run.info, False
         key = {"instance": encodable(info.host), "run_id": encodable(info.id)}
+        refusals: list[str] = []
+
+        def handler(
+            url: str, method: str, timeout: float | None, headers: Sequence[tuple[str, str]], data: bytes
+        ) -> Callable[[], None]:
+            return lambda: refusals.append(self._ask(url, method, dict(headers), data))
+
         try:
-            push_to_gateway(self._url, JOB, group, key, self._timeout_s, self._handler)
-            is_delivered = True
-        except HTTPError as error:
-            return _reason(error)
-        except URLError as error:
-            raise CarbonmonError(f"{self._url} cannot be reached: {error.reason}") from error
-        except TimeoutError as error:
-            raise CarbonmonError(f"{self._url} did not answer in {self._timeout_s:g} s") from error
-        except HTTPException as error:
-            raise CarbonmonError(f"{self._url} does not speak HTTP: {type(error).__name__}") from error
+            push_to_gateway(self._url, JOB, group, key, self._timeout_s, handler)
+            is_delivered = refusals == [""]
         finally:
             self._groups.settle(group, is_delivered)
-        return ""
+        return refusals[0]
 
-
-def _reason(error: HTTPError) -> str:
-    """The answer's status and the beginning of what it says, which is the gateway's own reason."""
-    with error:
+    def _ask(self, url: str, method: str, headers: Mapping[str, str], data: bytes) -> str:
+        """What prometheus_client would have sent, with our own client; why it is refused, "" if it is not."""
         try:
-            said = error.read(4 * MAX_REASON).decode("utf-8", "replace")
-        except OSError:
-            said = ""
-    return one_line(f"{error.code} {error.reason} {said}".strip(), MAX_REASON)
+            reply = self._sender.send(method, url, {**headers, **self._login}, data)
+        except CarbonmonError as error:
+            raise CarbonmonError(f"{self._url} {error}") from None
+        return "" if reply.is_yes else _reason(reply)
+
+
+def _reason(reply: Reply) -> str:
+    """The answer's status and the beginning of what it says, which is the gateway's own reason."""
+    return reply.refusal(reply.body[:_MAX_SAID_BYTES].decode("utf-8", "replace"))
 
 
 def _login(environ: Mapping[str, str]) -> tuple[str, str] | None:
@@ -129,10 +104,5 @@ def _login(environ: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _warn_of_clear_text(url: str) -> None:
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        is_near = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_near = False
-    if parts.scheme != "https" and not is_near:
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         _log.warning("the password for %s crosses the network in clear text: give an https address", url)

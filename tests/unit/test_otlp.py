@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import trustme
 from carbonmon_exporters.otlp import OtlpExporter, open_exporter
 from carbonmon_exporters.push import otlplink, pusher
 from carbonmon_exporters.push.otlpnames import otlp_name
@@ -26,6 +28,7 @@ from carbonmon.core.errors import CarbonmonError, ConfigError
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import ExporterSettings
 from carbonmon.monitor.guard import GuardedExporter
+from tests.gridserver import GridServer, Reply
 from tests.receivers import Received, Receiver, eventually
 from tests.records import START_S, dram, gpu, node, run_info, run_state, run_total
 
@@ -315,6 +318,55 @@ def test_a_collector_that_refuses_a_part_is_an_error_in_its_own_words(collector:
     with pytest.raises(CarbonmonError, match="refuses a part of the metrics: out of order"):
         exporter.finish(at(0.0, run()))
     exporter.close()
+
+
+@pytest.mark.parametrize("no_proxy", ["", "127.0.0.0/8"])
+def test_a_collector_on_this_machine_is_sent_to_whatever_proxy_the_shell_names(
+    no_proxy: str, collector: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    exporter = OtlpExporter(collector.url)
+    exporter.finish(at(0.0, run()))
+    exporter.close()
+    assert len(collector.received) == 1
+
+
+def test_a_collector_elsewhere_is_sent_to_through_the_proxy_which_errors_name(
+    collector: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("http_proxy", collector.url)
+    exporter = OtlpExporter("http://collector.example:4318/v1/metrics")
+    exporter.finish(at(0.0, run()))
+    assert collector.received[0].path == "http://collector.example:4318/v1/metrics"
+    collector.close()
+    place = collector.url.removeprefix("http://")
+    with pytest.raises(CarbonmonError, match=f"reached through the proxy {place}: Connection refused"):
+        exporter.finish(at(1.0, run()))
+    exporter.close()
+
+
+@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_CERTIFICATE", "REQUESTS_CA_BUNDLE"])
+def test_a_collector_s_certificate_is_verified_by_the_authority_that_the_environment_names(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    with GridServer(lambda request: Reply(b""), context) as server:
+        exporter = OtlpExporter(server.url)
+        with pytest.raises(CarbonmonError, match="cannot be trusted: its certificate cannot be verified"):
+            exporter.finish(at(0.0, run()))
+        exporter.close()
+        assert server.requests == []
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "another.pem"))
+        monkeypatch.setenv(variable, str(tmp_path / "ca.pem"))
+        exporter = OtlpExporter(server.url)
+        exporter.finish(at(0.0, run()))
+        exporter.close()
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("fault", ["it hangs", "it fails", "nobody is there"])

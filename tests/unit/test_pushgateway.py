@@ -18,6 +18,7 @@ from carbonmon.core.errors import CarbonmonError, ConfigError
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import ExporterSettings
 from carbonmon.monitor.guard import GuardedExporter
+from tests.gridserver import GridServer, Reply
 from tests.receivers import Received, Receiver, eventually
 from tests.records import START_S, gpu, node, run_info, run_state, run_total
 
@@ -145,7 +146,62 @@ def test_a_gateway_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixture
     assert not guarded.finish(at(6.0, run()))
     guarded.close()
     assert len(caplog.records) == 1
-    assert "cannot be reached: [Errno 111] Connection refused" in caplog.text
+    assert "cannot be reached: Connection refused" in caplog.text
+
+
+@pytest.mark.parametrize("no_proxy", ["", "10.0.0.0/8", "127.0.0.0/8"])
+def test_a_gateway_on_this_machine_is_pushed_to_whatever_proxy_the_shell_names(
+    no_proxy: str, gateway: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    exporter = opened(gateway)
+    exporter.finish(at(0.0, run()))
+    exporter.close()
+    assert len(gateway.received) == 1
+
+
+def test_a_gateway_elsewhere_is_pushed_to_through_the_proxy(
+    gateway: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("http_proxy", gateway.url)
+    exporter = PushgatewayExporter("http://gateway.example:9091")
+    exporter.finish(at(0.0, run()))
+    exporter.close()
+    path = "/metrics/job/carbonmon/instance/node-7/run_id/mine"
+    assert gateway.received[0].path == f"http://gateway.example:9091{path}"
+
+
+def test_a_proxy_that_is_away_is_named_beside_the_gateway_and_without_its_login(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    with Receiver() as gone:
+        place = gone.url.removeprefix("http://")
+    monkeypatch.setenv("http_proxy", f"http://trainer:hunter2@{place}")
+    exporter = PushgatewayExporter("http://10.1.2.3:9091")
+    with pytest.raises(CarbonmonError) as caught:
+        exporter.finish(at(0.0, run()))
+    exporter.close()
+    told = f"http://10.1.2.3:9091 cannot be reached through the proxy {place}: Connection refused"
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_of_a_gateway_s_answer_64_kib_are_read_at_most(status: int, gateway: Receiver):
+    gateway.status, gateway.answer = status, bytes(1 << 20)
+    exporter = opened(gateway)
+    said = "500 Internal Server Error" if status == 500 else "the answer is longer than 65536 bytes"
+    with pytest.raises(CarbonmonError, match=said):
+        exporter.finish(at(0.0, run()))
+    exporter.close()
+
+
+def test_a_gateway_that_has_moved_is_not_followed_and_its_new_place_is_told():
+    with GridServer(lambda request: Reply(b"", 308, {"Location": "https://gw.example/new?a=b"})) as moved:
+        exporter = PushgatewayExporter(moved.url)
+        with pytest.raises(CarbonmonError, match=r"it redirects to https://gw\.example: give that address$"):
+            exporter.finish(at(0.0, run()))
+        exporter.close()
 
 
 def test_what_a_gateway_missed_is_told_when_it_is_back(gateway: Receiver):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from carbonmon.analysis.prometheus.selectors import is_loopback
 from carbonmon.core.errors import ConfigError
+from carbonmon.net.address import are_plain, basic_login, is_loopback
 
 TOKEN = "CARBONMON_PROMETHEUS_TOKEN"
 USERNAME, PASSWORD = "CARBONMON_PROMETHEUS_USERNAME", "CARBONMON_PROMETHEUS_PASSWORD"
 TENANT = "CARBONMON_PROMETHEUS_TENANT"
 """Mimir and Cortex know the tenant by the header X-Scope-OrgID."""
-
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
 def checked_url(text: str) -> tuple[str, str]:
@@ -56,7 +52,7 @@ def login(environ: Mapping[str, str], base: str) -> dict[str, str]:
     if token:
         sent["Authorization"] = f"Bearer {token}"
     elif username:
-        sent["Authorization"] = f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+        sent["Authorization"] = basic_login(username, password)
     parts = urlsplit(base)
     if sent and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ConfigError(
@@ -64,6 +60,6 @@ def login(environ: Mapping[str, str], base: str) -> dict[str, str]:
         )
     if tenant := environ.get(TENANT, "").strip():
         sent["X-Scope-OrgID"] = tenant
-    if not all(map(_HEADER_VALUE.fullmatch, sent.values())):
+    if not are_plain(sent.values()):
         raise ConfigError(f"{TOKEN} or {TENANT} holds characters that no header may hold")
     return sent

@@ -1,36 +1,27 @@
-"""HTTP for the API of Prometheus, and of what speaks as it does: Mimir, Thanos, VictoriaMetrics.
+"""The API of Prometheus, and of what speaks as it does: Mimir, Thanos, VictoriaMetrics.
 
-The standard library alone. Every request ends within a time and a size, whatever the server does. Redirects
-are not followed: passwords travel in headers. No text of an error holds anything of a request but its host.
+Every request ends within a time and a size, whatever the server does. Redirects are not followed: passwords
+travel in headers. No text of an error holds anything of a request but its host.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
-import queue
-import ssl
-import threading
-import time
-import urllib.request
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from carbonmon.analysis.prometheus.address import PASSWORD, TOKEN, USERNAME, checked_url, login
-from carbonmon.analysis.prometheus.selectors import is_loopback
 from carbonmon.core.errors import FetchError
+from carbonmon.net.exchange import HttpError
+from carbonmon.net.http import Answer, HttpClient
 from carbonmon.runs.summary.strings import one_line
-from carbonmon.version import __version__
 
 TIME_LIMIT_S = 130.0
 """Prometheus itself gives a query up after two minutes (`--query.timeout`)."""
 LIMIT_BYTES = 64 << 20
-"""Of an answer, unpacked."""
+"""Of an answer, as it is sent and unpacked."""
 
-_PIECE_BYTES = 1 << 16
 _LONGEST_SAID = 200
 _LATEST_S = 1e11
 _TOO_MUCH = frozenset((413, 422, 503, 504))
@@ -66,15 +57,13 @@ class Api:
         self._headers = {
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
-            "User-Agent": f"carbonmon/{__version__}",
             **login(environ, self._base),
         }
         self._has_login = "Authorization" in self._headers
         words = (self._headers.get("Authorization", "").partition(" ")[2], environ.get(PASSWORD))
         self._secrets = [word for word in words if word]
-        self._time_limit_s = time_limit_s
+        self._client = HttpClient(time_limit_s)
         self._limit_bytes = limit_bytes
-        self._opener = _opener(self._base)
         self.notes: dict[str, None] = {}
 
     def now_s(self) -> float:
@@ -108,9 +97,7 @@ class Api:
         return [value for value in found if isinstance(value, str)]
 
     def _ask(self, what: str, words: Mapping[str, str]) -> Any:
-        url = f"{self._base}/api/v1/{what}?{urlencode(words)}"
-        request = urllib.request.Request(url, headers=self._headers)
-        answer = _within(self._time_limit_s, self.host, lambda: self._fetch(request))
+        answer = self._fetch(f"{self._base}/api/v1/{what}?{urlencode(words)}")
         try:
             found = json.loads(answer)
         except (ValueError, RecursionError):
@@ -125,53 +112,39 @@ class Api:
             self.notes["it says that its answer is partial"] = None
         return found["data"]
 
-    def _fetch(self, request: urllib.request.Request) -> bytes:
-        deadline_s = time.monotonic() + self._time_limit_s
+    def _fetch(self, url: str) -> bytes:
         try:
-            with self._opener.open(request, timeout=self._time_limit_s) as response:
-                return self._body(response, deadline_s)
-        except HTTPError as error:
-            with error:
-                raise self._refusal(error, deadline_s) from None
-        except URLError as error:
-            raise _failure(self.host, error.reason, self._time_limit_s) from None
-        # A UnicodeError is what a host gets that no name server can be asked for.
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
-            raise _failure(self.host, error, self._time_limit_s) from None
+            with self._client.open(url, self._headers) as answer:
+                if answer.status != 200:
+                    raise self._refusal(answer)
+                return self._body(answer)
+        except HttpError as error:
+            raise FetchError(error.reason, f"{self.host}: {one_line(error.said, _LONGEST_SAID)}") from None
 
-    def _body(self, response: Any, deadline_s: float) -> bytes:
-        encoding = (response.headers.get("Content-Encoding") or "identity").strip().lower()
-        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
-        body = bytearray()
-        while piece := response.read1(_PIECE_BYTES):
-            if unpacker is not None:
-                try:
-                    piece = unpacker.decompress(piece, self._limit_bytes + 1 - len(body))
-                except zlib.error:
-                    raise self._garbage() from None
-            body += piece
-            if len(body) > self._limit_bytes:
+    def _body(self, answer: Answer) -> bytes:
+        try:
+            return answer.body(self._limit_bytes)
+        except HttpError as error:
+            if error.reason == "packed":
+                raise self._garbage() from None
+            if error.reason == "too_large":
                 size = f"{self._limit_bytes >> 20} MiB"
-                raise TooMuch("too_large", f"{self.host}: the answer is longer than {size}")
-            if time.monotonic() > deadline_s:
-                raise TimeoutError
-        return bytes(body)
+                raise TooMuch("too_large", f"{self.host}: the answer is longer than {size}") from None
+            raise
 
-    def _refusal(self, error: HTTPError, deadline_s: float) -> FetchError:
-        code, host = error.code, self.host
+    def _refusal(self, answer: Answer) -> FetchError:
+        code, host = answer.status, self.host
         if code in (401, 403):
             have = "does not accept the login" if self._has_login else "asks for a login"
             hint = f"set {TOKEN}, or {USERNAME} and {PASSWORD}, in the environment"
             return FetchError(f"http_{code}", f"{host}: it {have} (status {code}); {hint}")
         if 300 <= code < 400:
-            where = _place(error.headers.get("Location") or "")
+            where = answer.redirects_to()
             hint = f" to {self._plain(where)}: give that address" if where else ", which is not followed"
             return FetchError("redirect", f"{host}: it redirects{hint}")
         try:
-            said = json.loads(self._body(error, deadline_s))["error"]
-        except (ValueError, LookupError, TypeError, RecursionError, OSError, http.client.HTTPException):
-            said = None
-        except FetchError:
+            said = json.loads(answer.beginning())["error"]
+        except (ValueError, LookupError, TypeError, RecursionError):
             said = None
         if code == 404 and said is None:
             return FetchError("http_404", f"{host}: {_NO_API}")
@@ -202,57 +175,6 @@ _NO_API = (
 )
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def http_error_302(self, *args: Any) -> None:
-        """None makes the answer an HTTPError."""
-
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302  # type: ignore[assignment]
-
-
-def _opener(base: str) -> urllib.request.OpenerDirector:
-    """Through the environment's proxy, if it names one, but for this machine itself."""
-    handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-    if is_loopback(urlsplit(base).hostname or ""):
-        handlers.append(urllib.request.ProxyHandler({}))
-    if base.startswith("https:"):
-        # The certificates are the system's, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
-        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
-    return urllib.request.build_opener(*handlers)
-
-
-def _within(limit_s: float, host: str, fetch: Callable[[], bytes]) -> bytes:
-    """What `fetch` gives, in a thread: sockets count their time anew with each byte, resolvers not at all."""
-    found: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            found.put(fetch())
-        except Exception as error:  # noqa: BLE001  # raised again by who waits
-            found.put(error)
-
-    threading.Thread(target=work, name="carbonmon-prometheus", daemon=True).start()
-    try:
-        answer = found.get(timeout=limit_s)
-    except queue.Empty:
-        raise _failure(host, TimeoutError(), limit_s) from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _failure(host: str, error: Any, limit_s: float) -> FetchError:
-    """What went wrong on the way; the library's own texts may hold URLs."""
-    if isinstance(error, TimeoutError):
-        return FetchError("timeout", f"{host}: no answer within {limit_s:g} s")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        hint = "name the file of its authority in SSL_CERT_FILE"
-        return FetchError("tls", f"{host}: its certificate cannot be verified; {hint}")
-    if isinstance(error, ssl.SSLError):
-        return FetchError("tls", f"{host}: no secure connection; is it https?")
-    reason = (error.strerror if isinstance(error, OSError) else None) or "it broke off"
-    return FetchError("connect", f"{host}: the connection failed: {one_line(reason, _LONGEST_SAID)}")
-
-
 def _one_series(entry: Any) -> Series:
     """Raises a LookupError, TypeError, ValueError or AttributeError for what is none."""
     labels = {str(name): str(value) for name, value in entry["metric"].items()}
@@ -261,12 +183,3 @@ def _one_series(entry: Any) -> Series:
     if not all(0.0 <= at_s < _LATEST_S for at_s in times_s):
         raise ValueError("a time is none")
     return Series(labels, times_s, [float(pair[1]) for pair in pairs])
-
-
-def _place(url: str) -> str:
-    """Scheme and host of a URL; "" for what is none, or no other server's."""
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.hostname else ""
-    except ValueError:
-        return ""

@@ -17,12 +17,12 @@ from carbonmon.analysis.prometheus.scan import GAP_INTERVALS, LAST_SCRAPES, Targ
 from carbonmon.analysis.prometheus.selectors import (
     host_of,
     instance_of,
-    is_loopback,
     of_run,
     own_labels,
     span,
 )
 from carbonmon.core.metrics import RUN_ENERGY
+from carbonmon.net.address import is_loopback
 
 _EQUAL = 1e-9
 _MAX_DECREASES_RATIO = 0.25

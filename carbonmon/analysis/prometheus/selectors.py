@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
+
+from carbonmon.net.address import is_loopback
 
 RUN_ID = "run_id"
 NAME = "__name__"
@@ -73,14 +74,6 @@ def host_of(instance: str) -> str:
     """The host of `HOST:PORT` or `[HOST]:PORT`."""
     match = re.fullmatch(r"\[([^\]]+)\](?::[0-9]+)?|([^:]+):[0-9]+", instance)
     return (match[1] or match[2]) if match else instance
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address means the machine itself."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _name(label: str) -> str:

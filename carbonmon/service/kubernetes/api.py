@@ -6,18 +6,17 @@ watch from its version on; a version that is too old (410) begins anew with a li
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from ipaddress import ip_address
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from carbonmon import __version__
 from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.net.address import is_loopback
+from carbonmon.net.exchange import HttpError
+from carbonmon.net.http import Answer, HttpClient
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet puts a service account's token and the API server's CA ("Accessing the Kubernetes API
@@ -25,12 +24,13 @@ from a Pod")."""
 
 WATCH_S = 120
 """How long the server keeps a watch open; the next one goes on where it ended."""
-QUIET_S = WATCH_S + 15.0
-"""A connection that says nothing for so long is dead."""
+TIME_LIMIT_S = WATCH_S + 15.0
+"""A list, or a watch as a whole, that is not over after so long is dead: the server ends a watch itself."""
 
-LONGEST_LIST_BYTES = 128 << 20
-LONGEST_EVENT_BYTES = 8 << 20
-"""The API server itself takes no object above some 1.5 MiB."""
+LIST_LIMIT_BYTES = 32 << 20
+"""A kubelet runs some hundred pods, of 10 to 30 KiB each."""
+EVENT_LIMIT_BYTES = 4 << 20
+"""The API server itself takes no object above some 1.5 MiB, which may be packed tighter than JSON."""
 
 _CHANGES = frozenset(("ADDED", "MODIFIED", "DELETED"))
 
@@ -51,13 +51,25 @@ class ApiServer:
     """The API server at `url`, asked for the pods of `node` with the token and CA in the folder `account`.
 
     Raises `ConfigError` for a URL that cannot be used. A token is sent over TLS or to this machine only.
+    `time_limit_s` is for a list or a watch as a whole, the limits in bytes for a list and for an event.
     """
 
-    def __init__(self, url: str, node: str, account: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        node: str,
+        account: Path,
+        time_limit_s: float = TIME_LIMIT_S,
+        list_limit_bytes: int = LIST_LIMIT_BYTES,
+        event_limit_bytes: int = EVENT_LIMIT_BYTES,
+    ) -> None:
         self.node = node
+        self._time_limit_s = time_limit_s
+        self._list_limit_bytes = list_limit_bytes
+        self._event_limit_bytes = event_limit_bytes
         parts = urlsplit(url)
         try:
-            self._host, self._port = parts.hostname or "", parts.port
+            self._host, _ = parts.hostname or "", parts.port
         except ValueError as error:
             raise ConfigError(f"--api-url: {url!r}: {error}") from None
         if parts.scheme not in ("http", "https") or not self._host or parts.query or parts.fragment:
@@ -66,19 +78,16 @@ class ApiServer:
             raise ConfigError(
                 "--api-url: no user or password in it; the token is read from --service-account"
             )
-        self._tls = parts.scheme == "https"
-        if not self._tls and not _is_local(self._host):
+        if parts.scheme == "http" and not is_loopback(self._host):
             raise ConfigError(f"--api-url: {url!r} would show the token to the network; give https://…")
-        self._path = parts.path.rstrip("/")
+        self._pods_url = f"{url.rstrip('/')}/api/v1/pods"
         self._account = account
 
     def pods(self) -> tuple[list[Any], str]:
         """The pods now, as the API has them, and the version of this list; raises `FetchError`."""
         # From the server's memory, as fresh as its watches are: etcd is not asked.
         with self._answer({"resourceVersion": "0"}) as answer:
-            text = answer.read(LONGEST_LIST_BYTES + 1)
-        if len(text) > LONGEST_LIST_BYTES:
-            raise FetchError("too_large", "the API server's list of pods is too long")
+            text = answer.body(self._list_limit_bytes)
         listed = _json(text)
         items, version = listed.get("items"), _version(listed)
         if not isinstance(items, list) or not version:
@@ -93,9 +102,7 @@ class ApiServer:
         """
         query = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true"}
         with self._answer(query | {"timeoutSeconds": str(WATCH_S)}) as answer:
-            while line := answer.readline(LONGEST_EVENT_BYTES + 1):
-                if len(line) > LONGEST_EVENT_BYTES:
-                    raise FetchError("too_large", "the API server sent an event that is too long")
+            for line in answer.lines(self._event_limit_bytes):
                 if not line.endswith(b"\n"):
                     raise FetchError("connect", "the watch of the API server ended inside an event")
                 event = _json(line)
@@ -111,32 +118,30 @@ class ApiServer:
                 yield (kind, pod, _version(pod)) if kind in _CHANGES else ("", None, _version(pod))
 
     @contextmanager
-    def _answer(self, query: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
-        selector = f"spec.nodeName={self.node}"
-        target = f"{self._path}/api/v1/pods?{urlencode({'fieldSelector': selector, **query})}"
+    def _answer(self, query: Mapping[str, str]) -> Iterator[Answer]:
+        query = {"fieldSelector": f"spec.nodeName={self.node}", **query}
+        # The kubelet may replace the authority too: it is read anew each time.
+        authority = self._account / "ca.crt"
+        client = HttpClient(self._time_limit_s, authorities=str(authority) if authority.exists() else None)
         try:
-            with closing(self._connection()) as connection:
-                connection.request("GET", target, headers=self._headers())
-                answer = connection.getresponse()
+            with client.open(f"{self._pods_url}?{urlencode(query)}", self._headers()) as answer:
                 if answer.status == 410:
                     raise Expired
                 if answer.status != 200:
                     raise FetchError(f"http_{answer.status}", _refusal(answer))
                 yield answer
-        except TimeoutError:
-            raise FetchError("timeout", "the API server does not answer") from None
-        except (OSError, http.client.HTTPException) as error:
-            raise FetchError("connect", f"the API server at {self._host} is lost: {error!r:.200}") from None
+        except HttpError as error:
+            raise FetchError(error.reason, self._lost(error)) from None
 
-    def _connection(self) -> http.client.HTTPConnection:
-        if not self._tls:
-            return http.client.HTTPConnection(self._host, self._port, timeout=QUIET_S)
-        authority = self._account / "ca.crt"
-        context = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
-        return http.client.HTTPSConnection(self._host, self._port, timeout=QUIET_S, context=context)
+    def _lost(self, error: HttpError) -> str:
+        if error.reason == "timeout":
+            return f"the API server does not answer{error.way}"
+        if error.reason == "too_large":
+            return f"the API server sent too much: {error.cause}"
+        return f"the API server at {self._host} is lost: {error.said:.200}"
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": f"carbonmon/{__version__}"}
+        headers = {"Accept": "application/json"}
         try:
             # Read anew each time: the kubelet replaces it before it expires.
             token = (self._account / "token").read_text(encoding="ascii").strip()
@@ -147,15 +152,6 @@ class ApiServer:
         if not token.isprintable():
             raise FetchError("key", f"{self._account / 'token'} holds no token")
         return headers | {"Authorization": f"Bearer {token}"}
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _json(text: bytes) -> dict[str, Any]:
@@ -174,10 +170,10 @@ def _version(document: Mapping[str, Any]) -> str:
     return version if isinstance(version, str) else ""
 
 
-def _refusal(answer: http.client.HTTPResponse) -> str:
+def _refusal(answer: Answer) -> str:
     """What the server says of its refusal: 403 names the permission that is missing."""
     try:
-        said = json.loads(answer.read(1 << 16))["message"]
-    except (ValueError, KeyError, TypeError):
+        said = json.loads(answer.beginning())["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         said = answer.reason
     return f"the API server answers {answer.status}: {said!s:.300}"

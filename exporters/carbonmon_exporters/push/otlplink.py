@@ -5,8 +5,10 @@ Importing this file takes OpenTelemetry into memory.
 
 from __future__ import annotations
 
+import io
 import logging
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import requests
@@ -16,11 +18,9 @@ from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
 from carbonmon.core.errors import CarbonmonError
 from carbonmon.runs.summary.strings import one_line
+from carbonmon_exporters.push.sender import MAX_REASON, Reply, Sender
 
 _log = logging.getLogger(__name__)
-
-MAX_REASON = 120
-MAX_CAUSES = 50
 
 
 class Link:
@@ -49,7 +49,8 @@ class Link:
 
 
 class _Session(requests.Session):
-    """Tells why a request failed in words that are the same each time, where the SDK only says that it did.
+    """Sends what the SDK has made ready, by our own client, and tells why it failed, where the SDK only says
+    that it did, in words that are the same each time.
 
     The SDK tries again what may be better soon, some of its versions for a minute. By then there is
     something newer to send: all that fails is raised as what it does not try again.
@@ -59,48 +60,45 @@ class _Session(requests.Session):
         super().__init__()
         self.trouble = ""
         self._timeout_s = timeout_s
+        self._sender = cache(self._opened)
 
     def send(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:
+        """Of `more` only the certificates count: time, size and way are those of our client."""
         try:
-            response = self._reach(request, **more)
-        except requests.RequestException as error:
-            self.trouble = one_line(self._reason(error), MAX_REASON)
-            raise requests.RequestException(self.trouble) from error
-        if not 200 <= response.status_code < 300:
-            self.trouble = one_line(f"answers {response.status_code} {response.reason}", MAX_REASON)
+            # What the SDK sets here is meant for OpenTelemetry; requests prefers REQUESTS_CA_BUNDLE.
+            verify = self.verify if isinstance(self.verify, str) else more.get("verify")
+            reply = self._reply(request, verify, more.get("cert", self.cert))
+        except CarbonmonError as error:
+            self.trouble = one_line(str(error), MAX_REASON)
+            raise requests.RequestException(self.trouble) from None
+        if not reply.is_yes:
+            self.trouble = f"answers {reply.refusal()}"
             raise requests.RequestException(self.trouble)
-        self.trouble = _refused(response.content)
-        return response
+        self.trouble = _refused(reply.body)
+        return _response(request, reply)
 
-    def _reach(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:
-        try:
-            return super().send(request, **more)
-        except requests.Timeout:
-            raise
-        except requests.ConnectionError:
-            # The other side may have closed an idle connection that we have kept: a new one tells.
-            return super().send(request, **more)
+    def _reply(self, request: requests.PreparedRequest, verify: Any, cert: Any) -> Reply:
+        # The SDK sets True for the authorities that requests brings along.
+        authorities = verify if isinstance(verify, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH
+        sender = self._sender(authorities, (cert, None) if isinstance(cert, str) else cert)
+        headers = {name: str(value) for name, value in request.headers.items() if name not in _OUR_HEADERS}
+        assert isinstance(request.body, bytes)
+        return sender.send(request.method or "POST", request.url or "", headers, request.body)
 
-    def _reason(self, error: requests.RequestException) -> str:
-        if isinstance(error, requests.Timeout):
-            return f"did not answer in {self._timeout_s:g} s"
-        if isinstance(error, requests.exceptions.SSLError):
-            return f"cannot be trusted: {error}"
-        return f"cannot be reached: {_cause(error)}"
+    def _opened(self, authorities: str, certificate: tuple[str, str | None] | None) -> Sender:
+        return Sender(self._timeout_s, authorities, certificate)
 
 
-def _cause(error: BaseException) -> str:
-    """What the system says at the bottom of it; the texts on the way hold addresses of objects."""
-    found = type(error).__name__
-    causes: list[BaseException | None] = [error]
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        if cause is not None and len(causes) < MAX_CAUSES:
-            reason = getattr(cause, "reason", None)
-            inner = [value for value in (*cause.args, reason) if isinstance(value, BaseException)]
-            causes += [*inner, cause.__cause__, cause.__context__]
-    return found
+_OUR_HEADERS = ("Connection", "Content-Length", "Accept-Encoding")
+
+
+def _response(request: requests.PreparedRequest, reply: Reply) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response.reason = reply.status, reply.reason
+    response.url, response.request = request.url or "", request
+    response.headers.update(reply.headers)
+    response.raw = io.BytesIO(reply.body)
+    return response
 
 
 def _refused(body: bytes) -> str:

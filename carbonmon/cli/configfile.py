@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from carbonmon.core.documents import read_toml
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.tomlfile import read_toml
 
 Options = Mapping[str, Mapping[str, Any]]
 """What click is told of each option, by its name with hyphens."""

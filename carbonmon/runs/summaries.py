@@ -9,8 +9,9 @@ from typing import Any
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import read_file
+from carbonmon.core.typed import LARGEST
 from carbonmon.runs import folders
-from carbonmon.runs.checked import LARGEST, JournalError
+from carbonmon.runs.checked import JournalError
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.file import FILE_NAME, SCHEMA_FILE

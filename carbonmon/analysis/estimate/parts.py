@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.core.config import parse_number
+from carbonmon.core.documents import read_toml
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import MAIN_PHASE
-from carbonmon.core.tomlfile import read_toml
 
 KEYS = (
     *("gpu", "gpu-utilization", "gpu-tdp", "cpu", "cpu-utilization", "cpu-tdp", "memory-gb"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 
 from carbonmon import data
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.times import utc_text
 from carbonmon.data import editions
 from carbonmon.data.checks import faults
 from carbonmon.data.table import Table, TableError
@@ -62,7 +62,7 @@ def _edition(table: Table) -> str:
         return f"data to {max(record.row[column].removeprefix('FY') for record in table.records)}"
     if table.path.parent == data.PACKAGE:
         return data.EDITION
-    return time.strftime("%Y-%m-%d", time.gmtime(table.path.stat().st_mtime))
+    return utc_text(table.path.stat().st_mtime, "%Y-%m-%d")
 
 
 def _echo_columns(rows: list[tuple[str, ...]]) -> None:

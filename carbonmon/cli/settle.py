@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from carbonmon.cli import options
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Http
 from carbonmon.core.timeline import Timeline
+from carbonmon.core.times import known_time, rfc3339, utc_text
 from carbonmon.grid.history import history
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import TABLE, LoadSource, open_sources
@@ -26,7 +26,6 @@ from carbonmon.grid.timefile import read_timefile
 from carbonmon.runs import folders
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summaries import summary_of
-from carbonmon.runs.summary.document import rfc3339
 from carbonmon.runs.summary.figures import (
     GRAMS,
     MASS_UNITS,
@@ -127,7 +126,7 @@ def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[s
     summary = summary_of(folder)
     if summary["state"] == "estimated":
         raise ConfigError(f"{folder}: an estimate has no time of its own: there is nothing to settle")
-    end_s = settle.unix_s(summary["run"]["ended_at"]) if summary["state"] == "final" else None
+    end_s = known_time(summary["run"]["ended_at"]) if summary["state"] == "final" else None
     if end_s is None:
         end_s = read_checkpoint(folder).snapshot.at_s
     stretches, remarks = settle.read_stretches(folder, summary, end_s)
@@ -210,7 +209,7 @@ def _by(result: Settlement, part: int) -> dict[str, float]:
 
 
 def _holes_text(folder: Path, result: Settlement) -> str:
-    shown = [f"{_time_text(start_s)} to {_time_text(end_s)}" for start_s, end_s in result.holes]
+    shown = [f"{utc_text(start_s)} to {utc_text(end_s)}" for start_s, end_s in result.holes]
     more = f" and {len(shown) - MOST_HOLES_SHOWN} times more" if len(shown) > MOST_HOLES_SHOWN else ""
     part = percent_text(min(1.0, result.filled_j / result.energy_j))
     keep = ", or give --fill to keep the live figure there" if result.origins else ""
@@ -218,10 +217,6 @@ def _holes_text(folder: Path, result: Settlement) -> str:
         f"{folder}: nothing is known of {', '.join(shown[:MOST_HOLES_SHOWN])}{more}, when {part} of the "
         f"energy was drawn; name a source that knows{keep}"
     )
-
-
-def _time_text(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _text(result: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from time import time
 from typing import Any, NamedTuple
@@ -18,10 +18,10 @@ from carbonmon.core import config
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.ports import GridSettings, GridSource, Http
 from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.core.times import MINUTES, rfc3339, utc_text
 from carbonmon.grid.cache import check_slot
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import TABLE
-from carbonmon.runs.summary.document import rfc3339
 from carbonmon.runs.summary.figures import duration_text, figure, percent_text
 from carbonmon.runs.summary.strings import encodable
 from carbonmon.service import plugins
@@ -285,4 +285,4 @@ def _local(time_s: float) -> str:
 
 
 def _utc(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, tz=timezone.utc).strftime("%Y-%m-%dT%H:%MZ")
+    return utc_text(time_s, MINUTES)

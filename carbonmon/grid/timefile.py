@@ -15,14 +15,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from carbonmon.core.documents import json_value, read_bytes
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.files import read_file
 from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.core.times import NoTimeError, NoZoneError, parse_time
 
 LIMIT_BYTES = 64 << 20
 INTENSITY_UNIT = "gCO2e/kWh"
@@ -45,11 +46,6 @@ _EXPORTED = re.compile(r"carbon_intensity_gco.?2?(?:eq)?/kwh_\((direct|life.*|lc
 _UTC = re.compile(r"_?\(?utc\)?$")
 """A column may say for all its times that they are in UTC, as `Datetime (UTC)` does."""
 
-_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?"
-    r" ?(Z|UTC|GMT|([+-])([01]\d|2[0-3]):?([0-5]\d)?)?",
-    re.IGNORECASE | re.ASCII,
-)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _EARLIEST_S, _LATEST_S = 1e8, 1e11
 """Unix seconds from 1973 to the year 5138: below are years and days, above are milliseconds."""
@@ -97,10 +93,7 @@ def read_timefile(
     path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = 5000.0
 ) -> TimeFile:
     """The same with what the file says of its zone, and whether its figures are lifecycle or direct."""
-    try:
-        content = read_file(path, LIMIT_BYTES)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    content = read_bytes(path, LIMIT_BYTES)
     slots: list[Slot] = []
     zones: dict[str, str] = {}
     before = where = ""
@@ -171,7 +164,7 @@ def _json_rows(text: str) -> list[_Row]:
     where = ""
     try:
         try:
-            found = _json_value(text)
+            found = json_value(text)
         except json.JSONDecodeError as error:
             if not error.msg.startswith("Extra data"):
                 raise
@@ -179,7 +172,7 @@ def _json_rows(text: str) -> list[_Row]:
             for number, line in enumerate(text.splitlines(), 1):
                 where = f"line {number}"
                 if line.strip():
-                    pairs.append((where, _json_value(line)))
+                    pairs.append((where, json_value(line)))
         else:
             if isinstance(found, dict):
                 lists = [member for member in found.values() if isinstance(member, list)]
@@ -187,7 +180,7 @@ def _json_rows(text: str) -> list[_Row]:
             pairs = [(f"entry {number}", entry) for number, entry in enumerate(found, 1)]
     except json.JSONDecodeError as error:
         raise _Mistake(f"no JSON: {error.msg}", "mend it", where or f"line {error.lineno}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _Mistake(f"no JSON: {error}", "mend it", where) from None
     rows: list[_Row] = []
     for where, entry in pairs:
@@ -195,14 +188,6 @@ def _json_rows(text: str) -> list[_Row]:
             raise _Mistake("it is no object", 'give {"time": …, "intensity": …}', where)
         rows.append((where, {_alike(name): member for name, member in entry.items()}))
     return rows
-
-
-def _json_value(text: str) -> Any:
-    return json.loads(text, parse_constant=_no_constant)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
 
 
 def _alike(name: str) -> str:
@@ -271,19 +256,13 @@ def _time(column: str, found: Any, is_utc: bool) -> float:
         if not _EARLIEST_S <= unix_s < _LATEST_S:
             raise _Mistake(f"{text:.40} is no Unix time in seconds", "give seconds, or 2026-11-21T20:00Z")
         return unix_s
-    match = _TIME.fullmatch(text)
-    if match is None:
-        raise _Mistake(f"{text!r:.40} is no time", "give 2026-11-21T20:00Z, or Unix seconds")
-    if match[8] is None and not is_utc:
-        raise _Mistake(f"{text!r:.40} has no zone", "write 2026-11-21T20:00Z, or +01:00 instead of Z")
-    offset = timedelta(hours=int(match[10] or 0), minutes=int(match[11] or 0))
-    year, month, day, hour, minute, second = (int(match[part] or 0) for part in range(1, 7))
     try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
-        moment += offset if match[9] == "-" else -offset
-    except (ValueError, OverflowError):
-        raise _Mistake(f"{text!r:.40} is in no calendar", "mend the time") from None
-    return moment.timestamp() + float(f"0.{match[7] or 0}")
+        return parse_time(text, is_utc)
+    except NoZoneError:
+        problem, remedy = "has no zone", "write 2026-11-21T20:00Z, or +01:00 instead of Z"
+        raise _Mistake(f"{text!r:.40} {problem}", remedy) from None
+    except NoTimeError as error:
+        raise _Mistake(f"{text!r:.40} is {error}", "give 2026-11-21T20:00Z, or Unix seconds") from None
 
 
 def _value(column: str, found: Any, unit: str, lowest: float | None, highest: float) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.times import NoTimeError, NoZoneError, parse_time
 
 _AGO = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhdw])")
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -35,17 +35,10 @@ def parse_moment(text: str, option: str) -> Moment:
     if _UNIX.fullmatch(word):
         return Moment(float(word), is_ago=False)
     try:
-        # Python 3.10 knows no Z, and no day without its time in some places.
-        moment = datetime.fromisoformat(f"{word[:-1]}+00:00" if word[-1:] in ("Z", "z") else word)
-    except ValueError:
-        raise _mistake(text, option) from None
-    if moment.tzinfo is None:
-        if not _DATE.fullmatch(word):
-            raise ConfigError(f"{option}: {text!r:.40} has no zone; give for example 2026-11-21T20:00Z")
-        moment = moment.replace(tzinfo=timezone.utc)
-    try:
-        unix_s = moment.timestamp()
-    except (OverflowError, ValueError):  # beyond the calendar by its zone
+        unix_s = parse_time(word, is_utc=_DATE.fullmatch(word) is not None)
+    except NoZoneError:
+        raise ConfigError(f"{option}: {text!r:.40} has no zone; give for example 2026-11-21T20:00Z") from None
+    except NoTimeError:
         raise _mistake(text, option) from None
     if unix_s < _EARLIEST_S:
         raise _mistake(text, option)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from carbonmon.core.documents import json_value, read_bytes
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.core.timeline import HIGHEST_G_PER_KWH, Slot, Timeline
 from carbonmon.core.times import NoTimeError, NoZoneError, parse_time
 
 LIMIT_BYTES = 64 << 20
@@ -80,7 +80,7 @@ class _Mistake(Exception):
 
 
 def read_timeline(
-    path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = 5000.0
+    path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = HIGHEST_G_PER_KWH
 ) -> Timeline:
     """The timeline in a file of values in `unit` from `lowest` (None: no bound) to `highest`.
 
@@ -90,7 +90,7 @@ def read_timeline(
 
 
 def read_timefile(
-    path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = 5000.0
+    path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = HIGHEST_G_PER_KWH
 ) -> TimeFile:
     """The same with what the file says of its zone, and whether its figures are lifecycle or direct."""
     content = read_bytes(path, LIMIT_BYTES)

@@ -20,6 +20,7 @@ from math import isfinite
 
 from carbonmon.core.errors import FetchError
 from carbonmon.core.model import Intensity
+from carbonmon.core.pacing import Backoff
 from carbonmon.core.ports import GridSource, Http
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid.cache import Cache, Kept, check_slot
@@ -50,7 +51,8 @@ class _Asked:
         self.name = f"{source.name}:{source.zone}" if source.zone else source.name
         self.timeline = Timeline()
         self.asked_s = self.tried_s = self.due_s = float("-inf")
-        self.failures = 0
+        self.backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
+        self.is_failing = False
         self.vain = 0
         self.told: set[str] = set()
 
@@ -64,9 +66,10 @@ class _Asked:
 
     def take(self, kept: Kept, now_s: float, spread_ratio: float) -> None:
         """What is known now, and when to ask again: a little later than others in the same moment."""
-        if self.failures:
+        if self.is_failing:
             log.info("grid: %s answers again", self.name)
-        self.failures = 0
+        self.is_failing = False
+        self.backoff.reset()
         self.told.clear()
         self.timeline = self.timeline.merged(kept.timeline.slots, now_s - KEPT_S)
         self.asked_s, self.tried_s = kept.asked_s, now_s
@@ -180,10 +183,10 @@ class Refresher:
             reason = "other"
         self._counts[asked.source.name, reason] += 1
         self.errors = tuple(sorted((*key, count) for key, count in self._counts.items()))
-        pause_s = min(FIRST_BACKOFF_S * 2.0 ** min(asked.failures, 10), LONGEST_BACKOFF_S)
+        asked.is_failing = True
+        pause_s = asked.backoff.wait_s()
         if retry_after_s is not None and isfinite(retry_after_s):
             pause_s = max(pause_s, min(retry_after_s, LONGEST_WAIT_S))
-        asked.failures += 1
         asked.due_s = self._wall_s() + pause_s * (1 + 0.1 * self._spread_ratio)
         if reason not in asked.told:
             asked.told.add(reason)

@@ -23,7 +23,9 @@ import carbonmon
 from carbonmon.client import joining, link, rendezvous, track
 from carbonmon.client import run as handle
 from carbonmon.core.errors import ConfigError
-from carbonmon.service.socket.server import ControlServer, Peer, RequestError
+from carbonmon.service.socket.peer import Peer
+from carbonmon.service.socket.request import RequestError
+from carbonmon.service.socket.server import ControlServer
 
 DEADLINE_S = 20.0
 

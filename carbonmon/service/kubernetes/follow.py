@@ -22,6 +22,7 @@ from carbonmon.client.link import Link, Refused
 from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.rendezvous import connect
 from carbonmon.core.errors import FetchError
+from carbonmon.core.pacing import Backoff
 from carbonmon.service.kubernetes.api import ApiServer, Expired
 from carbonmon.service.kubernetes.groups import find_pod_group
 from carbonmon.service.kubernetes.pod import Pod, parse_pod
@@ -80,7 +81,7 @@ class Follower:
 
     def _listen(self) -> None:
         """List, then watch, for ever. In a thread of its own."""
-        retry_s = FIRST_RETRY_S
+        retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
                 documents, version = self._api.pods()
@@ -90,8 +91,8 @@ class Follower:
                         version = new or version
                         if kind:
                             self._changes.put(_change(kind, document))
-                    retry_s = FIRST_RETRY_S
-                    _pause(retry_s)
+                    retry.reset()
+                    _pause(FIRST_RETRY_S)
             except Expired:
                 pass
             except FetchError as error:
@@ -100,8 +101,7 @@ class Follower:
             except Exception as error:  # noqa: BLE001
                 self._changes.put(error)
                 return
-            _pause(retry_s)
-            retry_s = min(LAST_RETRY_S, 2.0 * retry_s)
+            _pause(retry.wait_s())
 
     def _note(self, change: _Change | Exception) -> None:
         if isinstance(change, FetchError):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES, Rank, RunState
+from carbonmon.core.pacing import TokenBucket
 from carbonmon.core.ports import Roots
 from carbonmon.service.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
 from carbonmon.service.socket import fields
-from carbonmon.service.socket.peer import Bucket
-from carbonmon.service.socket.server import Peer, RequestError
+from carbonmon.service.socket.peer import Peer
+from carbonmon.service.socket.request import RequestError
 
 Answer = Callable[[dict[str, Any]], None]
 Message = Mapping[str, Any]
@@ -27,7 +29,7 @@ class Service:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._monitor = registry.monitor
-        self._begun: dict[int, Bucket] = {}
+        self._begun: dict[int, TokenBucket] = {}
         self._ops: dict[str, Callable[[Peer, Message, Answer], None]] = {
             "join": self._join,
             "leave": self._leave,
@@ -267,8 +269,9 @@ class Service:
         """Whether a user may begin one more run now. Root may always, as a scheduler's prolog does."""
         if uid in (0, self._registry.uid):
             return True
-        allowance = self._begun.setdefault(uid, Bucket(RUNS_A_MINUTE / 60.0, RUNS_A_MINUTE))
-        return allowance.take(1.0)
+        now_s = time.monotonic()
+        full = TokenBucket(RUNS_A_MINUTE / 60.0, RUNS_A_MINUTE, now_s)
+        return not self._begun.setdefault(uid, full).take(now_s)
 
     def _welcome(self, entry: Entry) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from carbonmon import data
+from carbonmon.cli import printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.times import utc_text
 from carbonmon.data import editions
@@ -44,7 +45,7 @@ def _show() -> None:
     for name, table in found.items():
         form = data.FORMATS[name]
         rows.append((name, str(len(table.records)), _edition(table), form.licence, form.source))
-    _echo_columns(rows)
+    printing.show_table(rows, numbers=(1,))
     click.echo()
     own = [name for name, table in found.items() if table.path.parent != data.PACKAGE]
     click.echo(f"the package's, edition {data.EDITION}: {data.PACKAGE}")
@@ -63,16 +64,6 @@ def _edition(table: Table) -> str:
     if table.path.parent == data.PACKAGE:
         return data.EDITION
     return utc_text(table.path.stat().st_mtime, "%Y-%m-%d")
-
-
-def _echo_columns(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (
-            f"{cell:>{width}}" if position == 1 else f"{cell:<{width}}"
-            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        click.echo(encodable("  ".join(cells).rstrip()))
 
 
 @command.command("check")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ import click
 
 from carbonmon.analysis import settle
 from carbonmon.analysis.settle import Origin, Settlement
-from carbonmon.cli import options
+from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Http
 from carbonmon.core.timeline import Timeline
@@ -26,6 +25,7 @@ from carbonmon.grid.timefile import read_timefile
 from carbonmon.runs import folders
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summaries import summary_of
+from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.figures import (
     GRAMS,
     MASS_UNITS,
@@ -36,7 +36,7 @@ from carbonmon.runs.summary.figures import (
     unit_of,
 )
 from carbonmon.runs.summary.file import FILE_NAME, write_summary
-from carbonmon.runs.summary.strings import encodable, one_line
+from carbonmon.runs.summary.strings import one_line
 from carbonmon.service import plugins
 
 MOST_HOLES_SHOWN = 3
@@ -90,14 +90,7 @@ class FromGrid:
 @click.command("settle")
 @options.with_options("region", "intensity-file", "grid", *options.REPORT_OPTIONS)
 @click.option("--fill", is_flag=True, help="Where nothing is known, keep the figure of the moment.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="What to print.",
-)
+@printing.format_option("text", "json")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
 @click.pass_context
 def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool, **values: Any) -> None:
@@ -115,10 +108,9 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if form == "json":
-        document = results[0] if len(results) == 1 else results
-        click.echo(encodable(json.dumps(document, indent=2, ensure_ascii=False)))
+        printing.show(printing.json_text(results[0] if len(results) == 1 else results))
     else:
-        click.echo(encodable("".join(map(_text, results))), nl=False)
+        printing.show("".join(map(_text, results)))
 
 
 def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[str, Any]:
@@ -223,10 +215,12 @@ def _text(result: Mapping[str, Any]) -> str:
     """Both figures, one below the other."""
     live, settled = result["live"], result["settled"]
     unit = unit_of(max(live["emissions_g"], settled["emissions_g"]), MASS_UNITS)
-    rows = [_row(name, carbon, unit) for name, carbon in (("live", live), ("settled", settled))]
-    width = max(len(row[1]) for row in rows)
+    rows = [_row(carbon, unit) for carbon in (live, settled)]
     lines = [f"carbonmon: run {one_line(result['run'], 64)}, {energy_text(result['energy_j'])}"]
-    lines += [one_line(f"  {name:10} {grams:{width}}  {origin}", 160) for name, grams, origin in rows]
+    lines += [
+        one_line(f"  {name:10} {line}", 160)
+        for name, line in zip(("live", "settled"), aligned(rows), strict=True)
+    ]
     lines.append(f"  difference {_difference(result['difference_g'], result['difference_ratio'], unit)}")
     if len(result["phases"]) > 1:
         ordered = sorted(result["phases"].items(), key=lambda item: item[1], reverse=True)
@@ -248,9 +242,9 @@ def _difference(grams: float, ratio: float | None, unit: str) -> str:
     return f"{'−' if grams < 0 else '+'}{figure(abs(grams) / GRAMS[unit])} {unit}{share}"
 
 
-def _row(name: str, carbon: Mapping[str, Any], unit: str) -> tuple[str, str, str]:
+def _row(carbon: Mapping[str, Any], unit: str) -> tuple[str, str]:
     now = carbon["intensity"]
     mean = "" if now["mean_g_per_kwh"] is None else f"{figure(now['mean_g_per_kwh'])} g CO2e/kWh: "
     origin = ", ".join(str(now[key]) for key in ("zone", "source", "kind", "basis") if now.get(key))
     span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
-    return name, f"{figure(carbon['emissions_g'] / GRAMS[unit])} {unit} CO2e ({span})", f"{mean}{origin}"
+    return f"{figure(carbon['emissions_g'] / GRAMS[unit])} {unit} CO2e ({span})", f"{mean}{origin}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from carbonmon.analysis.best_time import Advice, Start, advise
-from carbonmon.cli import options
+from carbonmon.cli import options, printing
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.ports import GridSource, Http
@@ -24,7 +23,6 @@ from carbonmon.grid.cache import check_slot
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import TABLE, LoadSource, open_sources
 from carbonmon.runs.summary.figures import duration_text, figure, percent_text
-from carbonmon.runs.summary.strings import encodable
 from carbonmon.service import plugins
 
 LONGEST_H = 24.0 * 366
@@ -69,14 +67,7 @@ class Figures(NamedTuple):
     help="How long it may wait: the latest start.",
 )
 @options.with_options("region", "intensity-file", "grid", "log-level", "log-format")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="What to print.",
-)
+@printing.format_option("text", "json")
 @click.pass_context
 def command(ctx: click.Context, /, run_h: float, within_h: float, form: str, **values: Any) -> None:
     """Find the greenest start within the next hours.
@@ -102,10 +93,9 @@ def command(ctx: click.Context, /, run_h: float, within_h: float, form: str, **v
     if advice is None:
         raise click.ClickException(_too_short(figures, now_s, run_s))
     if form == "json":
-        document = _document(figures, advice, now_s, run_s, within_s)
-        click.echo(encodable(json.dumps(document, indent=2, ensure_ascii=False)))
+        printing.show(printing.json_text(_document(figures, advice, now_s, run_s, within_s)))
     else:
-        click.echo(encodable(_text(figures, advice, now_s, run_s, within_s)), nl=False)
+        printing.show(_text(figures, advice, now_s, run_s, within_s))
 
 
 def _choice(

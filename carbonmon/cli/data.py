@@ -18,9 +18,9 @@ from carbonmon.runs.summary.strings import encodable
 _MOST = 5
 """So many rows of a kind of change are named."""
 _YEAR_COLUMNS = {
-    "carbon_intensity.csv": "data_year",
-    "cloud_regions.csv": "default_year",
-    "pue_water.csv": "data_year",
+    data.INTENSITIES: "data_year",
+    data.CLOUD_REGIONS: "default_year",
+    data.OVERHEADS: "data_year",
 }
 
 
@@ -152,7 +152,7 @@ def _change_lines(change: editions.Change) -> list[str]:
     largest = sorted(change.figures, key=lambda figure: -abs(figure[2] - figure[1]) / max(figure[1], 1e-9))
     for key, before, now in largest[:_MOST]:
         ratio = f" ({now / before - 1:+.0%})" if before else ""
-        place = key.partition(" | ")[0] if change.name == "carbon_intensity.csv" else key
+        place = key.partition(" | ")[0] if change.name == data.INTENSITIES else key
         lines.append(f"  {place}: {before:g} → {now:g}{ratio}")
     if len(largest) > _MOST:
         lines.append(f"  and {len(largest) - _MOST} more figures, by less")

@@ -13,7 +13,9 @@ from carbonmon.cli import printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.data import Row
 from carbonmon.grid.regions import (
+    FULL_COVERAGE_PERCENT,
     LONGEST,
+    OLD_YEAR,
     Region,
     cloud_code,
     cloud_rows,
@@ -188,9 +190,9 @@ def _short_note(hit: Hit) -> str:
     used = hit.used
     if used is None:
         return "no figure that may be used: a wider zone's stands in"
-    if int(used["data_year"]) <= 2019:
+    if int(used["data_year"]) <= OLD_YEAR:
         return f"data of {used['data_year']}: the grid may have changed since"
-    if used["zone_type"] == "bidding_zone" and float(used["note"].partition("%")[0]) < 90:
+    if used["zone_type"] == "bidding_zone" and float(used["note"].partition("%")[0]) < FULL_COVERAGE_PERCENT:
         return "a lower bound: part of the generation is not covered"
     return ""
 

@@ -23,6 +23,7 @@ from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import TABLE, LoadSource, open_sources
 from carbonmon.grid.timefile import read_timefile
 from carbonmon.runs import folders
+from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.columns import aligned
@@ -35,7 +36,7 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
-from carbonmon.runs.summary.file import FILE_NAME, write_summary
+from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.summary.strings import one_line
 from carbonmon.service import plugins
 
@@ -159,7 +160,7 @@ def _write(folder: Path, summary: Mapping[str, Any], settled: Mapping[str, Any])
     try:
         write_summary(folder, document)
     except OSError as error:
-        path = folder / FILE_NAME
+        path = folder / SUMMARY_FILE
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
@@ -185,7 +186,7 @@ def _figures(
 def _folder(run: str, output: Path) -> Path:
     path = Path(run)
     try:
-        if path.name == FILE_NAME:
+        if path.name == SUMMARY_FILE:
             return path.parent
         return path if path.is_dir() else folders.find(output, run, "settle")
     except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered

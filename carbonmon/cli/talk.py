@@ -8,12 +8,9 @@ from typing import Any
 
 import click
 
-from carbonmon.client.link import Link, Refused
+from carbonmon.client.link import ANSWER_S, Link, Refused
 from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.rendezvous import connect, daemon_sockets
-
-ANSWER_S = 30.0
-"""The end of a run is answered when its summary is written."""
 
 
 def ask(

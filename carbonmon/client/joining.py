@@ -5,7 +5,6 @@ Imported by the training process: standard library only.
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -154,11 +153,9 @@ def _message(wish: Wish, launch: launcher.Launch, environ: Mapping[str, str]) ->
     """The join message, without the fields that have nothing to say."""
     said = {
         "name": wish.name,
-        "region": wish.region,
         "labels": wish.labels,
         "command": _command(),
         "environ": {name: environ[name] for name in GPU_VARIABLES if name in environ},
-        "output": _output(environ),
         **launch._asdict(),
     }
     known = {name: value for name, value in said.items() if value is not None}
@@ -176,11 +173,3 @@ def _command() -> list[str]:
             return [*words, "…"]
         words.append(text)
     return words
-
-
-def _output(environ: Mapping[str, str]) -> str | None:
-    try:
-        folder = Path.cwd() / (environ.get("CARBONMON_OUTPUT") or "carbonmon-runs")
-        return os.fspath(folder).encode("utf-8", "replace").decode()
-    except OSError:  # the working folder was removed
-        return None

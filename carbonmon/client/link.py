@@ -23,6 +23,9 @@ from carbonmon.client.rendezvous import connect
 
 log = logging.getLogger("carbonmon")
 
+ANSWER_S = 30.0
+"""How long a command waits for an answer: the end of a run is answered when its summary is written."""
+
 RETRY_S = 10.0
 """After a lost connection the monitor is looked for at most so often …"""
 RECONNECT_S = 0.05

@@ -15,7 +15,7 @@ from typing import Any
 
 from carbonmon.client.joining import Joined, NoMonitor, Wish, join, text_of
 from carbonmon.client.link import Refused, log, warn_once
-from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
+from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE, STEADY_CLOCK, ProtocolError
 
 SNAPSHOT_S, LEAVE_S = 2.0, 10.0
 PROGRESS_S = 0.1
@@ -23,7 +23,6 @@ PROGRESS_S = 0.1
 
 SNAPSHOT_FIELDS = ("run_id", "folder", "phase", "duration_s", "energy_j", "emissions_g", "power_w")
 
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _UNKNOWN = object()
 
 
@@ -150,7 +149,7 @@ class Run:
     def _phase_message(self) -> dict[str, Any]:
         innermost = self._phases[-1:]  # in one step: a reconnecting thread reads it without the lock
         name = innermost[0].name if innermost else None
-        return {"op": "phase", "name": name, "at_s": time.clock_gettime(_STEADY)}
+        return {"op": "phase", "name": name, "at_s": time.clock_gettime(STEADY_CLOCK)}
 
     def _tell_phase(self) -> None:
         message = self._phase_message()

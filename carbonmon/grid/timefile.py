@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from carbonmon.core.documents import json_value, read_bytes
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.timeline import HIGHEST_G_PER_KWH, Slot, Timeline
-from carbonmon.core.times import NoTimeError, NoZoneError, parse_time
+from carbonmon.core.times import EARLIEST_S, LATEST_S, NoTimeError, NoZoneError, parse_time
 
 LIMIT_BYTES = 64 << 20
 INTENSITY_UNIT = "gCO2e/kWh"
@@ -47,8 +47,6 @@ _UTC = re.compile(r"_?\(?utc\)?$")
 """A column may say for all its times that they are in UTC, as `Datetime (UTC)` does."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_EARLIEST_S, _LATEST_S = 1e8, 1e11
-"""Unix seconds from 1973 to the year 5138: below are years and days, above are milliseconds."""
 
 _Row = tuple[str, Mapping[str, Any]]
 """Where a row stands, for errors (`line 7`), and its cells by column."""
@@ -253,7 +251,7 @@ def _time(column: str, found: Any, is_utc: bool) -> float:
         raise _Mistake(f"no time in {column!r:.60}", "give each line its time")
     if _NUMBER.fullmatch(text):
         unix_s = float(text)
-        if not _EARLIEST_S <= unix_s < _LATEST_S:
+        if not EARLIEST_S <= unix_s < LATEST_S:
             raise _Mistake(f"{text:.40} is no Unix time in seconds", "give seconds, or 2026-11-21T20:00Z")
         return unix_s
     try:

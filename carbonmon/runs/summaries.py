@@ -12,9 +12,10 @@ from carbonmon.core.files import read_file
 from carbonmon.core.typed import LARGEST
 from carbonmon.runs import folders
 from carbonmon.runs.checked import JournalError
+from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summary.document import SCHEMA, summarize
-from carbonmon.runs.summary.file import FILE_NAME, SCHEMA_FILE
+from carbonmon.runs.summary.file import SCHEMA_FILE
 from carbonmon.runs.writer import is_watched
 
 LONGEST_SUMMARY_BYTES = 16 << 20
@@ -27,7 +28,7 @@ def find(run: str, output: Path) -> dict[str, Any]:
     """
     path = Path(run)
     try:
-        if path.name == FILE_NAME:
+        if path.name == SUMMARY_FILE:
             return summary_of(path.parent)
         if path.is_file():
             return ended_summary(path)
@@ -54,11 +55,11 @@ def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
 def summary_of(folder: Path) -> dict[str, Any]:
     """The summary of a run's folder: the final one if it ended, else made from its last checkpoint."""
     try:
-        summary = _read(folder / FILE_NAME)
+        summary = _read(folder / SUMMARY_FILE)
     except FileNotFoundError:
         summary = None
     if summary is not None and not _goes_on(summary):
-        return _checked(folder / FILE_NAME, summary)
+        return _checked(folder / SUMMARY_FILE, summary)
     snapshot = read_checkpoint(folder).snapshot
     rebuilt = summarize(snapshot, snapshot.runs[0], "running" if is_watched(folder) else "recovered")
     before = summary or {}

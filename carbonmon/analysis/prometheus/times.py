@@ -6,14 +6,12 @@ import re
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.times import NoTimeError, NoZoneError, parse_time
+from carbonmon.core.times import EARLIEST_S, NoTimeError, NoZoneError, parse_time
 
 _AGO = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhdw])")
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _UNIX = re.compile(r"[0-9]{9,11}(?:\.[0-9]{1,9})?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_EARLIEST_S = 1e8
-"""In 1973: no Prometheus is older."""
 
 
 class Moment(NamedTuple):
@@ -40,7 +38,7 @@ def parse_moment(text: str, option: str) -> Moment:
         raise ConfigError(f"{option}: {text!r:.40} has no zone; give for example 2026-11-21T20:00Z") from None
     except NoTimeError:
         raise _mistake(text, option) from None
-    if unix_s < _EARLIEST_S:
+    if unix_s < EARLIEST_S:
         raise _mistake(text, option)
     return Moment(unix_s, is_ago=False)
 

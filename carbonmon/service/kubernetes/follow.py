@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client.launcher import safe_id
-from carbonmon.client.link import Link, Refused
+from carbonmon.client.link import ANSWER_S, Link, Refused
 from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.rendezvous import connect
 from carbonmon.core.errors import FetchError
@@ -30,9 +30,6 @@ from carbonmon.service.kubernetes.pod import Pod, parse_pod
 log = logging.getLogger(__name__)
 
 CONNECT_S = 2.0
-ANSWER_S = 30.0
-"""The end of a run is answered when its summary is written."""
-
 TURN_S = 10.0
 """How often the daemon is asked for its runs where nothing happens …"""
 WAITING_S = 1.0

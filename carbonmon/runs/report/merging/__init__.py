@@ -17,8 +17,6 @@ from carbonmon.runs.report.merging.monitor import monitor
 from carbonmon.runs.report.merging.run import merged_run
 from carbonmon.runs.report.merging.times import span_s, together
 
-__all__ = ("merged", "refuse_doubles")
-
 Summary = Mapping[str, Any]
 
 

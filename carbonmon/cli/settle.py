@@ -104,8 +104,8 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
     options.set_up_log(values["log_level"], values["log_format"])
     try:
         figures = _figures(ctx, values["intensity_file"], values["grid"], values["region"])
-        folders = [_folder(run, values["output"]) for run in runs]
-        results = [settle_run(folder, figures, fill) for folder in folders]
+        places = [folders.named(run, values["output"], "settle") for run in runs]
+        results = [settle_run(folder, figures, fill) for folder in places]
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if form == "json":
@@ -181,16 +181,6 @@ def _figures(
         raise ConfigError("what was the grid like? give --intensity-file FILE, or --grid SOURCE")
     load: LoadSource = partial(plugins.load, "carbonmon.grid")
     return FromGrid(names, region, load)
-
-
-def _folder(run: str, output: Path) -> Path:
-    path = Path(run)
-    try:
-        if path.name == SUMMARY_FILE:
-            return path.parent
-        return path if path.is_dir() else folders.find(output, run, "settle")
-    except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
-        raise ConfigError(f"settle: {run!r:.60} cannot be looked up: {error}") from None
 
 
 def _by(result: Settlement, part: int) -> dict[str, float]:

@@ -48,6 +48,21 @@ def find(output: Path, run_id: str, option: str = "--resume") -> Path:
     raise ConfigError(f"{option}: no run {run_id!r} in {output}; {nearest_runs(run_id, names)}")
 
 
+def named(run: str, output: Path, command: str, takes_files: bool = False) -> Path:
+    """The folder that a user's word means: a path, that of a summary.json in it, or an id under the output.
+
+    With `takes_files` also any other file. Raises `ConfigError` that begins with the command.
+    """
+    path = Path(run)
+    try:
+        if path.name == SUMMARY_FILE:
+            return path.parent
+        is_there = path.is_dir() or (takes_files and path.is_file())
+        return path if is_there else find(output, run, command)
+    except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
+        raise ConfigError(f"{command}: {run!r:.60} cannot be looked up: {error}") from None
+
+
 def discard(folder: Path, names: tuple[str, ...]) -> None:
     """Remove the folder of a run that never began, with the files that we made in it."""
     for name in names:

@@ -1,4 +1,4 @@
-"""What is written of a run, in plain files of its folder; `recovery.py` reads them again.
+"""What is written of a run, in plain files of its folder; `reader.py` reads them again.
 
     run.json         what the run is, and its devices
     checkpoint.json  totals and raw counters at one moment, replaced as a whole

@@ -24,7 +24,8 @@ def find(run: str, output: Path) -> dict[str, Any]:
     Raises `ConfigError` where there is none, or a damaged one.
     """
     place = folders.named(run, output, "report", takes_files=True)
-    return ended_summary(place) if place.is_file() else summary_of(place)
+    # os.path.isfile is False for what may not be looked at, where Path.is_file raises
+    return ended_summary(place) if os.path.isfile(place) else summary_of(place)  # noqa: PTH113
 
 
 def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
@@ -36,7 +37,7 @@ def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
                 path for path in output.iterdir() if path.name.startswith(f"{run}.") and path.is_dir()
             )
     except (OSError, ValueError):  # what cannot be listed has no nodes: `find` says what is wrong
-        folders = []
+        found = []
     nodes = [summary for folder in found if (summary := summary_of(folder))["run"]["id"] == run]
     return nodes or [find(run, output)]
 

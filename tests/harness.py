@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from carbonmon.core.config import Config
 from carbonmon.core.footprint import Overheads
-from carbonmon.core.model import DeviceState, Intensity, RunInfo, Snapshot
-from carbonmon.core.ports import IntensityProvider
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.core.model import Device, DeviceState, Intensity, RunInfo, SensorState, Snapshot
+from carbonmon.core.ports import Clock, IntensityProvider, Workload
+from carbonmon.monitor.grid_rates import GridRates
+from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.run_account import RunAccount
+from carbonmon.monitor.run_attribution import RunAttribution
+from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.service.open_sensors import open_sensors
 from tests.simulator import Simulator
@@ -61,6 +65,25 @@ class FakeClock:
         return self.time_s + self.wall_offset_s
 
 
+def make_sampler(
+    sensors: Sequence[GuardedSensor],
+    devices: Mapping[str, Device],
+    unused: Sequence[SensorState],
+    provider: IntensityProvider,
+    clock: Clock,
+    interval_s: float,
+    overheads: Overheads,
+    version: str = "test",
+    *,
+    workload: Workload | None = None,
+    retain_s: float = 0.0,
+) -> Sampler:
+    """A sampler with the parts that every monitor has."""
+    runs = RunLifetimes(RunAttribution(workload, clock.now_s()), retain_s=retain_s)
+    rates = GridRates(provider, overheads, clock.wall_s())
+    return Sampler(sensors, devices, unused, rates, runs, clock, interval_s, version)
+
+
 class Monitor:
     """Sensors, meters and one run over a simulated machine. `watch` moves time and samples."""
 
@@ -81,7 +104,7 @@ class Monitor:
         self._closing = ExitStack()
         config = Config(sysfs=machine.sysfs, procfs=procfs, sensors=sensors, gpus=gpus, interval_s=interval_s)
         self.sensors = open_sensors(config, environ or {}, self._closing)
-        self.sampler = Sampler(
+        self.sampler = make_sampler(
             self.sensors.sensors,
             self.sensors.devices,
             self.sensors.unused(),

@@ -35,17 +35,17 @@ class FakeKernel(Processes):
         self.own_s = self._own_s
         self.before_read: Callable[[], None] = lambda: None
         self.last_pid = last_pid
-        self.newest_pid = INIT
+        self.newest = INIT
         self.births = 0
         self.table = {INIT: FakeProcess(INIT, 0, INIT, INIT, 0)}
 
     # ---- what happens ----
 
     def fork(self, parent: int) -> int:
-        pid = self.newest_pid + 1
+        pid = self.newest + 1
         while pid in self.table or pid > self.last_pid:
             pid = pid + 1 if pid < self.last_pid else 2
-        self.newest_pid = pid
+        self.newest = pid
         self.births += 1
         old = self.table[parent]
         old.own_s += CALL_S
@@ -97,7 +97,7 @@ class FakeKernel(Processes):
         self.before_read()
         return {"self", "uptime", *map(str, self.table)}
 
-    def newest(self) -> bytes | None:
+    def newest_pid(self) -> bytes | None:
         self.before_read()
         return b"%d" % self.births
 

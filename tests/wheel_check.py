@@ -27,7 +27,7 @@ EXPECTED_FILES = (
     "carbonmon/data/pue_water.csv",
     "carbonmon/data/SOURCES.md",
     "carbonmon_exporters/py.typed",
-    "carbonmon_exporters/summary.schema.json",
+    "carbonmon/runs/summary/summary.schema.json",
 )
 DEPENDENCIES = {"click", "nvidia-ml-py", "prometheus-client", "psutil", "pyrapl"}
 MAX_INSTALLED_MB = 8.0

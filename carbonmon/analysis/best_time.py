@@ -9,7 +9,7 @@ from typing import NamedTuple
 from carbonmon.core.timeline import Timeline
 
 _SLACK_S = 1e-3
-"""So much of a run may lie in a hole: differences of Unix times are not exact."""
+"""So much of a run may lie in a gap: differences of Unix times are not exact."""
 _SAME = 1e-9
 
 
@@ -23,7 +23,7 @@ class Start(NamedTuple):
 class Advice(NamedTuple):
     """The best and the worst start, the earliest where several are the same; and what is not known.
 
-    `now` is None if the intensity of a run that begins now is not wholly known. `holes` are the parts
+    `now` is None if the intensity of a run that begins now is not wholly known. `gaps` are the parts
     (start_s, end_s), from now to the end of the latest run, of which nothing is known: a run that would lie
     in one was not looked at.
     """
@@ -31,7 +31,7 @@ class Advice(NamedTuple):
     best: Start
     worst: Start
     now: Start | None
-    holes: Sequence[tuple[float, float]]
+    gaps: Sequence[tuple[float, float]]
 
     @property
     def saving_ratio(self) -> float | None:
@@ -63,7 +63,7 @@ def advise(timeline: Timeline, now_s: float, run_s: float, within_s: float) -> A
         if start.g_per_kwh > worst.g_per_kwh * (1 + _SAME):
             worst = start
     now = starts[0] if starts[0].start_s == now_s else None
-    return Advice(best, worst, now, timeline.holes(now_s, now_s + within_s + run_s))
+    return Advice(best, worst, now, timeline.gaps(now_s, now_s + within_s + run_s))
 
 
 class _Sums:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from carbonmon.core.model import JOULES_PER_KWH
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.core.times import known_time
-from carbonmon.runs.checked import JournalError
+from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.series import read_series
 from carbonmon.runs.summary.figures import percent_text
 
@@ -39,7 +39,7 @@ class Settlement(NamedTuple):
     """Grams by phase and component, with PUE; and what they rest on.
 
     `origins` is the energy by the (note, kind) of the slots that it was charged with. `filled_j` was charged
-    with the live figure, `filled_g` in all, in `holes` (start_s, end_s) of which the timeline knows nothing.
+    with the live figure, `filled_g` in all, in `gaps` (start_s, end_s) of which the timeline knows nothing.
     """
 
     emissions_g: Mapping[Key, float]
@@ -47,7 +47,7 @@ class Settlement(NamedTuple):
     origins: Mapping[tuple[str, str], float]
     filled_j: float
     filled_g: float
-    holes: Sequence[tuple[float, float]]
+    gaps: Sequence[tuple[float, float]]
 
 
 class Origin(NamedTuple):
@@ -60,10 +60,10 @@ class Origin(NamedTuple):
 
 
 def settle(stretches: Iterable[Stretch], timeline: Timeline, pue_ratio: float) -> Settlement:
-    """Charge each stretch with the timeline's mean (gCO2e/kWh) over it, holes with the live figure; pure."""
+    """Charge each stretch with the timeline's mean (gCO2e/kWh) over it, gaps with the live figure; pure."""
     grams: dict[Key, float] = {}
     origins: dict[tuple[str, str], float] = {}
-    holes: list[tuple[float, float]] = []
+    gaps: list[tuple[float, float]] = []
     whole_j = filled_j = filled_g = 0.0
     for stretch in stretches:
         drawn_j = sum(stretch.energy_j.values())
@@ -81,7 +81,7 @@ def settle(stretches: Iterable[Stretch], timeline: Timeline, pue_ratio: float) -
                 filled_j += part * drawn_j
                 filled_g += part * drawn_j / JOULES_PER_KWH * pue_ratio * stretch.live_g_per_kwh
                 if part * drawn_j > ROUNDING_J:
-                    holes.append((from_s, to_s))
+                    gaps.append((from_s, to_s))
                 mean_g_per_kwh += part * stretch.live_g_per_kwh
             else:
                 origin = slot.note, slot.kind
@@ -89,7 +89,7 @@ def settle(stretches: Iterable[Stretch], timeline: Timeline, pue_ratio: float) -
                 mean_g_per_kwh += part * slot.value
         for key, joules in stretch.energy_j.items():
             grams[key] = grams.get(key, 0.0) + joules / JOULES_PER_KWH * pue_ratio * mean_g_per_kwh
-    return Settlement(grams, whole_j, origins, filled_j, filled_g, _joined(holes))
+    return Settlement(grams, whole_j, origins, filled_j, filled_g, _joined(gaps))
 
 
 def read_stretches(
@@ -98,7 +98,7 @@ def read_stretches(
     """The stretches of a run between its start, the moments of its series, and the totals of its summary.
 
     `end_s` is when the totals were what the summary says. The remarks say what a reader of the result ought
-    to know. Raises JournalError where the files do not belong together.
+    to know. Raises RunFileError where the files do not belong together.
     """
     moments, damaged = read_series(folder)
     remarks = []
@@ -120,7 +120,7 @@ def read_stretches(
         now: Counter[Key] = Counter()
         for phase, device, _, joules in moment["energy_j"]:
             if device not in of_device:
-                raise JournalError(
+                raise RunFileError(
                     f"{folder}: the series has {device!r:.60}, and the summary does not know it"
                 )
             now[phase, of_device[device] if has_components else ""] += joules
@@ -133,7 +133,7 @@ def read_stretches(
     rounding_j = ROUNDING_J * (len(moments[-1]["energy_j"]) if moments else 1)
     if any(joules < -rounding_j for joules in rest.values()):
         surplus_j = -sum(joules for joules in rest.values() if joules < 0)
-        raise JournalError(
+        raise RunFileError(
             f"{folder}: the series holds {surplus_j:.3f} J more than the summary: they are not of the same "
             "state; finish the run first, or give the folder as its monitor left it"
         )
@@ -251,10 +251,10 @@ def _live(drawn: Mapping[Key, float], charged_g: float, pue_ratio: float, stated
     return max(0.0, charged_g / (drawn_j / JOULES_PER_KWH * pue_ratio))
 
 
-def _joined(holes: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _joined(gaps: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Holes that touch one another as one."""
     joined: list[tuple[float, float]] = []
-    for start_s, end_s in holes:
+    for start_s, end_s in gaps:
         if joined and start_s <= joined[-1][1]:
             joined[-1] = joined[-1][0], max(joined[-1][1], end_s)
         else:

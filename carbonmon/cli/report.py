@@ -173,10 +173,10 @@ def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: 
     if form == "json":
         return printing.json_text(summaries[0] if len(summaries) == 1 else summaries)
     if form == "csv":
-        from carbonmon.runs.report.merging import refuse_doubles
-        from carbonmon.runs.report.rows import csv_text
+        from carbonmon.runs.report.csv_table import csv_text
+        from carbonmon.runs.report.merging import check_no_duplicates
 
-        refuse_doubles(summaries)
+        check_no_duplicates(summaries)
         return csv_text(summaries)
     if form == "model-card":
         if len(summaries) > 1:

@@ -40,7 +40,7 @@ from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.summary.strings import one_line
 from carbonmon.service import plugins
 
-MOST_HOLES_SHOWN = 3
+MOST_GAPS_SHOWN = 3
 MOST_PHASES_SHOWN = 12
 
 Known = tuple[Timeline, Mapping[str, Origin], Sequence[str]]
@@ -125,7 +125,7 @@ def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[s
     stretches, remarks = settle.read_stretches(folder, summary, end_s)
     timeline, origins, more = figures.known(stretches[0].start_s, stretches[-1].end_s)
     result = settle.settle(stretches, timeline, summary["carbon"]["pue"])
-    if result.holes and (not fill or not result.origins):
+    if result.gaps and (not fill or not result.origins):
         raise ConfigError(_holes_text(folder, result))
     at = rfc3339(time.time()) or ""
     settled = settle.describe(result, summary, origins, [*remarks, *more], at)
@@ -192,12 +192,12 @@ def _by(result: Settlement, part: int) -> dict[str, float]:
 
 
 def _holes_text(folder: Path, result: Settlement) -> str:
-    shown = [f"{utc_text(start_s)} to {utc_text(end_s)}" for start_s, end_s in result.holes]
-    more = f" and {len(shown) - MOST_HOLES_SHOWN} times more" if len(shown) > MOST_HOLES_SHOWN else ""
+    shown = [f"{utc_text(start_s)} to {utc_text(end_s)}" for start_s, end_s in result.gaps]
+    more = f" and {len(shown) - MOST_GAPS_SHOWN} times more" if len(shown) > MOST_GAPS_SHOWN else ""
     part = percent_text(min(1.0, result.filled_j / result.energy_j))
     keep = ", or give --fill to keep the live figure there" if result.origins else ""
     return (
-        f"{folder}: nothing is known of {', '.join(shown[:MOST_HOLES_SHOWN])}{more}, when {part} of the "
+        f"{folder}: nothing is known of {', '.join(shown[:MOST_GAPS_SHOWN])}{more}, when {part} of the "
         f"energy was drawn; name a source that knows{keep}"
     )
 

@@ -26,7 +26,7 @@ from carbonmon.runs.summary.figures import duration_text, figure, percent_text
 from carbonmon.service import plugins
 
 LONGEST_H = 24.0 * 366
-MOST_HOLES_SHOWN = 3
+MOST_GAPS_SHOWN = 3
 SOON_S = 60.0
 """A better start within a minute is now."""
 
@@ -187,12 +187,12 @@ def _notes(figures: Figures, advice: Advice, run_s: float, end_s: float) -> list
         )
     if advice.now is None:
         notes.append("what a start now would cause is not known")
-    holes = list(advice.holes)
-    tail = holes.pop() if holes and holes[-1][1] == end_s else None
-    for start_s, until_s in holes[:MOST_HOLES_SHOWN]:
+    gaps = list(advice.gaps)
+    tail = gaps.pop() if gaps and gaps[-1][1] == end_s else None
+    for start_s, until_s in gaps[:MOST_GAPS_SHOWN]:
         notes.append(f"nothing is known of {_utc(start_s)} to {_utc(until_s)}: no run in it was compared")
-    if len(holes) > MOST_HOLES_SHOWN:
-        notes.append(f"nor of {len(holes) - MOST_HOLES_SHOWN} more times")
+    if len(gaps) > MOST_GAPS_SHOWN:
+        notes.append(f"nor of {len(gaps) - MOST_GAPS_SHOWN} more times")
     if tail is not None:
         latest = _utc(tail[0] - run_s)
         notes.append(f"the figures end at {_utc(tail[0])}: no start after {latest} was compared")
@@ -237,7 +237,7 @@ def _document(
         "basis": figures.basis,
         "accounting": figures.accounting,
         "marginal": figures.is_marginal,
-        "unknown": [{"from": rfc3339(start_s), "to": rfc3339(end_s)} for start_s, end_s in advice.holes],
+        "unknown": [{"from": rfc3339(start_s), "to": rfc3339(end_s)} for start_s, end_s in advice.gaps],
         "notes": _notes(figures, advice, run_s, now_s + within_s + run_s),
     }
 

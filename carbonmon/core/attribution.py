@@ -1,14 +1,14 @@
-"""Whose joules: splits a device's interval among the runs of a node; what is left is unattributed; pure.
+"""Splits a device's energy among the runs of a node; the rest is unattributed; pure.
 
 Shares are ratios of the device's energy between two settlements, from running sums (`Tally`) of what each
 run used. For one device they add up to at most 1, so the runs' parts and the unattributed rest are the
 whole exactly. With c = CPU time of the run's processes / CPU time of all processes of the node, and
 U = busy CPU time / CPU time that there was:
 
-    CPU package, memory   proportional   c                 idle energy follows the busy one
+    CPU package, memory   proportional   c                 idle energy is split as busy energy is
                           none           c × U             idle energy stays unattributed
-                          exclusive      what others leave the run owns the node, its idle part and daemons
-    GPU                   its only holder: all of it; several holders: by SM utilisation, equally where
+                          exclusive      1 − others' c     the run owns the node: also idle energy, daemons
+    GPU                   one run on it: all of it; several runs: by SM utilisation, equally where
                           that is unknown or 0; MIG: the slices' part of the whole GPU
 
 The dynamic part is E × U and the idle part E × (1 − U), as Kepler splits a zone's energy into active and
@@ -32,7 +32,7 @@ CPU_NOTES: dict[IdlePolicy, str] = {
 
 
 class Share(NamedTuple):
-    """A run's part of a device's energy, as a ratio, and for people how it was found."""
+    """A run's part of a device's energy, as a ratio, and a note for people that says how it was found."""
 
     ratio: float
     note: str
@@ -42,8 +42,8 @@ class Tally(NamedTuple):
     """Running sums of who used what, at one moment `at_s` of the injected clock.
 
     `busy_s` and `capacity_s` are CPU seconds of the node, `cpu_s` those of each run, and `begun_s` the node's
-    `busy_s` when the run was first looked at. `held_s` is, by device
-    and run, the time that the run held the GPU × its share of it. `notes` says how the last share was found.
+    `busy_s` at the first reading of the run. `held_s` is, by device and run, the time that the run held the
+    GPU × its share of it. `notes` says how the last share was found.
     """
 
     at_s: float
@@ -56,7 +56,7 @@ class Tally(NamedTuple):
 
 
 def advance(tally: Tally, usage: NodeUsage, at_s: float) -> Tally:
-    """The sums after one more reading of who used the node. Runs that are not in it any more are dropped."""
+    """The sums after one more reading of who used the node. Runs that are no longer in it are dropped."""
     runs = usage.runs
     before = tally.cpu_s
     cpu_s = {}
@@ -85,9 +85,9 @@ def advance(tally: Tally, usage: NodeUsage, at_s: float) -> Tally:
 
 
 def cpu_shares(before: Tally, after: Tally, policies: Mapping[str, IdlePolicy]) -> dict[str, Share]:
-    """Each run's share of what CPU packages and memory drew between two tallies: all have one answer.
+    """Each run's share of what CPU packages and memory drew between two tallies; the same for all of them.
 
-    A run that began between the two is compared with what the node used since then.
+    A run that began between the two is compared with what the node used since that begin.
     """
     used = {
         run_id: max(0.0, now_s - before.cpu_s.get(run_id, 0.0))
@@ -164,8 +164,8 @@ def split_gpu(claims: Mapping[str, GpuClaim], others_sm: float | None) -> dict[s
     return found
 
 
-def part(interval: Interval, ratio: float) -> Interval:
-    """So much of an interval, by every method; its seconds stay, because time is not divided."""
+def scale_interval(interval: Interval, ratio: float) -> Interval:
+    """The interval with its energy times `ratio`, by every method; its seconds stay the same."""
     if ratio == 1.0:
         return interval
     return interval._replace(

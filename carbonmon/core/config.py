@@ -30,7 +30,7 @@ _LABEL_KEY = re.compile(r"[^=\s]+")
 class Config:
     """The user's choices, checked. Units are in the names; None is "not chosen".
 
-    `pue` (a ratio) and `wue` (litres per kWh) may be words for figures of the tables, `PUE_WORDS` and
+    `pue` (a ratio) and `wue` (litres per kWh) may be keywords for figures of the tables, `PUE_WORDS` and
     `WUE_WORDS`.
     """
 

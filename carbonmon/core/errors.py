@@ -1,31 +1,31 @@
 """The exceptions of carbonmon, named by what the caller should do.
 
 CarbonmonError
-├── ConfigError          the user's own words are wrong: say so and stop before the job starts
-├── FetchError           a source on the network did not answer usefully: count it by reason, try another
+├── ConfigError          an option, a variable or a file is wrong: say so and stop before the job starts
+├── FetchError           a source on the network gave no usable answer: count it by reason, try another
 └── SensorError
-    ├── SensorUnavailable   this source cannot serve here: step down the ladder, show the remedy
-    ├── SensorReadError     this read failed: count it and ask again at the next tick
-    └── SensorGone          the source ended as expected (a replay's last line): ask no more
+    ├── SensorUnavailable   this source does not work here: use the next method, show the remedy
+    ├── SensorReadError     this read failed: count it and read again at the next tick
+    └── SensorGone          the source ended as expected (a replay's last line): read no more
 """
 
 from __future__ import annotations
 
 
 class CarbonmonError(Exception):
-    """Anything that carbonmon raises on purpose; its text is fit for a user's eyes."""
+    """Anything that carbonmon raises on purpose; its text can be shown to users."""
 
 
 class ConfigError(CarbonmonError):
-    """A mistake in an option, the environment or a file: says what, where and how to mend it."""
+    """A mistake in an option, the environment or a file: says what, where and how to fix it."""
 
 
 class FetchError(CarbonmonError):
-    """A source on the network did not answer usefully; the text holds neither keys nor what it said.
+    """A source on the network gave no usable answer; the text holds neither keys nor the answer.
 
     `reason` is a short, stable word for a label: timeout, connect, http_401, http_429, http_500, redirect,
-    too_large, not_json, garbage,
-    empty, key, tls, error_body, unsupported. `retry_after_s` is how long the source asked to be left alone.
+    too_large, not_json, garbage, empty, key, tls, error_body, unsupported. `retry_after_s` is how long to
+    wait before the next request, as the source asked.
     """
 
     def __init__(self, reason: str, detail: str, retry_after_s: float | None = None) -> None:
@@ -35,11 +35,11 @@ class FetchError(CarbonmonError):
 
 
 class SensorError(CarbonmonError):
-    """A source of readings that does not deliver."""
+    """A source of readings failed."""
 
 
 class SensorUnavailable(SensorError):
-    """Raised at opening by a source that cannot serve on this machine."""
+    """Raised at opening by a source that does not work on this machine."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(reason)
@@ -48,7 +48,7 @@ class SensorUnavailable(SensorError):
 
 
 class SensorReadError(SensorError):
-    """Raised by a read that failed as a whole; the next tick asks again."""
+    """Raised by a read that failed as a whole; the next tick reads again."""
 
 
 class SensorGone(SensorError):

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, a crash or a power loss never meets half of one, and reading them."""
+"""Writes files atomically, so that no reader and no crash sees half of one, and reads them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def read_file(path: Path, limit_bytes: int) -> bytes:
 def replace_file(path: Path, data: bytes, mode: int = MODE, *, for_others: bool = False) -> None:
     """Replace a file atomically and durably: a temporary file beside it, fsync, rename, fsync of the folder.
 
-    A stricter umask is respected, but not with `for_others`. The folder may be open to many users: what lies
-    in the way of the temporary file is not written into. Raises OSError and leaves the old file if it cannot.
+    A stricter umask is respected, but not with `for_others`. Many users may write into the folder: a file or
+    link of another user at the temporary file's path is not written into. Raises OSError and leaves the old
+    file if it cannot.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(FileNotFoundError):
@@ -69,7 +70,7 @@ def append_durably(descriptor: int, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder durable; file systems that cannot do that are excused."""
+    """Make a rename in the folder durable; on file systems that cannot do that it does nothing."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

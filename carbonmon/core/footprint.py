@@ -12,7 +12,7 @@ from carbonmon.core.timeline import Timeline
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """The price of a kWh from the grid: one figure, or a timeline of them; its holes are unknown.
+    """The price of a kWh from the grid: one figure, or a timeline of them; in its gaps it is unknown.
 
     `currency` is the ISO 4217 code. A price may be negative, as wholesale prices are at times.
     """
@@ -23,7 +23,7 @@ class Tariff:
     source: str = ""
 
     def at(self, wall_s: float) -> float | None:
-        """The price of a kWh at a Unix time, None where nobody knows it."""
+        """The price of a kWh at a Unix time, None where it is unknown."""
         if self.timeline is None:
             return self.per_kwh
         slot = self.timeline.at(wall_s)
@@ -39,7 +39,7 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True)
 class Overheads:
-    """What surrounds the joules of the devices, as the user chose it; each figure with its source.
+    """PUE, WUE and price as the user chose them; each with its source.
 
     `pue_ratio` is facility energy over device energy, 1 unless the user gave another. `wue_l_per_kwh` is
     the site's water per kWh of device energy, as The Green Grid defines WUE: no PUE comes on top.
@@ -56,7 +56,7 @@ class Rates(NamedTuple):
     """What one joule of a device costs: grams of CO2e (figure, low, high), litres of water, and money.
 
     `cost` is in the tariff's currency, None where the price is unknown. `intensity` and `pue_ratio` are what
-    the grams are reckoned with.
+    the grams are calculated with.
     """
 
     grams: float

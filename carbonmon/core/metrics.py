@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One family as it is documented. `name` is that of its samples, as a query spells it."""
+    """One family as it is documented. `name` is the name of its samples, as in a query."""
 
     kind: Literal["counter", "gauge", "info"]
     name: str

@@ -1,4 +1,4 @@
-"""The records that travel from the sensor to the scrape; every one is immutable.
+"""The records that pass from the sensor to the scrape; every one is immutable.
 
 Records that are made at every tick are named tuples, because they are built many times a second;
 those that are made once are frozen dataclasses. Units live in the names: `_j` joules, `_uj`
@@ -25,16 +25,16 @@ OTHER_PHASE = "other"
 
 IdlePolicy = Literal["proportional", "exclusive", "none"]
 IDLE_POLICIES: tuple[IdlePolicy, ...] = ("proportional", "exclusive", "none")
-"""Who pays for the idle part of CPUs and memory, see `sharing.py`."""
+"""Who is charged with the idle energy of CPUs and memory, see `attribution.py`."""
 
 JOULES_PER_KWH = 3_600_000.0
 
 
 class Uncertainty(NamedTuple):
-    """How far the truth may lie from a figure, as ratios of the figure, and who says so.
+    """How far the true value may lie from a figure, as ratios of the figure, and whose statement that is.
 
-    The truth lies in `[x × (1 − low_ratio), x × (1 + high_ratio)]`. It is systematic: over a run
-    these errors add up, they do not average out.
+    The true value lies in `[x × (1 − low_ratio), x × (1 + high_ratio)]`. The error is systematic: over a
+    run these errors add up, they do not average out.
     """
 
     low_ratio: float
@@ -61,7 +61,7 @@ class Device:
     `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are told apart), `dram-0`.
     `counter_range_uj` is the largest value of a counter that wraps, None for one that never wraps.
     `max_power_w` bounds what is plausible: no counter may grow faster for long.
-    `methods` are the rungs of the ladder that this device has, best first.
+    `methods` are the methods that this device supports, best first.
     `share_ratio` is the part of the device that the run owns (less than 1 for a MIG slice).
     """
 
@@ -79,10 +79,10 @@ class Device:
 
 
 class Reading(NamedTuple):
-    """What the hardware said about one device at one moment; None means that it did not say.
+    """What the hardware reported about one device at one moment; None means that it reported nothing.
 
     `trace` is a run of (driver time in s, W) samples from the driver's own buffer; its first sample
-    is the last one of the trace before, so that two traces join without a hole or an overlap.
+    is the last one of the trace before, so that two traces join without a gap or an overlap.
     `utilization_ratio` is the mean since the reading before. `shape` are (Unix time in s, W) samples of the
     last seconds that say when what the counter counted was drawn; they are never counted themselves.
     """
@@ -114,11 +114,11 @@ class Curve(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Energy of one device over one stretch of time, by the method that knew it.
+    """Energy of one device over one stretch of time, by the method that it is known by.
 
-    `start_s` and `end_s` are on the injected clock. `power_w` is the mean power that the best method
-    saw, None when it saw none. `unobserved_s` are seconds for which no energy could be known, and
-    none was invented. `resets` and `jumps` count what was rejected of a hardware counter. `curve` says when
+    `start_s` and `end_s` are on the injected clock. `power_w` is the mean power by the best method, None
+    when it had none. `unobserved_s` are seconds for which no energy could be known, and none was
+    invented. `resets` and `jumps` count rejected readings of a hardware counter. `curve` says when
     within the interval its energy was drawn; without one it is taken to be drawn evenly.
     """
 
@@ -140,11 +140,11 @@ class Interval(NamedTuple):
 
 
 class GpuClaim(NamedTuple):
-    """A run's hold on one GPU: it was allocated to the run, or the run's processes are on it.
+    """A run's claim to one GPU: it was allocated to the run, or the run's processes are on it.
 
     `fraction` is the part of the GPU that is allocated, less than 1 for MIG slices. `sm_ratio` is the
-    mean SM utilisation (0 to 1) of the run's processes since the reading before, None if nobody could
-    tell. `note` says for people how the hold is known.
+    mean SM utilisation (0 to 1) of the run's processes since the reading before, None if unknown.
+    `note` says for people how the claim is known.
     """
 
     fraction: float = 1.0
@@ -155,8 +155,8 @@ class GpuClaim(NamedTuple):
 class Usage(NamedTuple):
     """What one run used of the node since the reading before.
 
-    `cpu_s` are CPU seconds of its processes, the ended ones included, None if nobody could tell. `gpus`
-    are its holds by device id. `processes` is how many of its processes live now.
+    `cpu_s` are CPU seconds of its processes, the ended ones included, None if unknown. `gpus` are its
+    claims by device id. `processes` is how many of its processes are alive now.
     """
 
     cpu_s: float | None
@@ -167,9 +167,9 @@ class Usage(NamedTuple):
 class NodeUsage(NamedTuple):
     """Who used the node since the reading before.
 
-    `busy_s` are CPU seconds that all processes of the node used, None if nobody could tell; `capacity_s`
-    those that its CPUs had. `runs` holds what each run used. `others` holds the GPUs on which processes
-    of no run are, with their SM utilisation (0 to 1), None if nobody could tell.
+    `busy_s` are CPU seconds that all processes of the node used, None if unknown; `capacity_s` those that
+    its CPUs had. `runs` holds what each run used. `others` holds the GPUs on which processes of no run
+    are, with their SM utilisation (0 to 1), None if unknown.
     """
 
     busy_s: float | None
@@ -178,8 +178,8 @@ class NodeUsage(NamedTuple):
     others: Mapping[str, float | None] = {}
 
 
-class Followed(NamedTuple):
-    """What another monitor needs to go on following a run on the same boot; CPU seconds since then.
+class ResumePoint(NamedTuple):
+    """What another monitor needs to resume a run on the same boot; CPU seconds are those since boot.
 
     `busy_s` and `capacity_s` are the node's. `tree_s` is what the run's living processes used, and the
     children that they waited for; of cgroups, all that these ever used. `roots` are (pid, start in clock
@@ -195,12 +195,12 @@ class Followed(NamedTuple):
     gpus: tuple[tuple[str, float], ...] | None
 
 
-LivesBy = Literal["participants", "processes", "request", "job"]
+EndsWith = Literal["participants", "processes", "request", "job"]
 """What ends a run: the end of its last participant, of its processes, a request, or the monitor's own job."""
 
 
-class Shadow(NamedTuple):
-    """What the lower rungs observed and nobody was credited for yet.
+class FallbackMeter(NamedTuple):
+    """What the methods below the counter observed and is not credited yet.
 
     `last_s` is the time of their last good reading, None after a failure; `last_w` its power, None
     where only utilisation was known. `power_j` and `tdp_j` were observed in `observed_s` seconds.
@@ -217,14 +217,14 @@ class Meter(NamedTuple):
     """What the meter knows of one device after its last reading; times are seconds on the injected clock.
 
     `settled_s` is the time up to which energy was credited or given up. `base_uj` and `base_s` are
-    the counter's last good value, None before it spoke. `ahead_j` was credited by lower rungs since
-    then, and `open_s` seconds since then were seen by no rung and may still be bridged.
+    the counter's last good value, None before the first one. `ahead_j` was credited by the fallback since
+    then; `open_s` seconds since then were observed by no method and may still be covered by the counter.
     """
 
     settled_s: float
     base_uj: int | None
     base_s: float
-    shadow: Shadow
+    fallback: FallbackMeter
     ahead_j: float = 0.0
     open_s: float = 0.0
 
@@ -233,11 +233,11 @@ IntensityKind = Literal["fixed", "table", "live", "forecast", "stale"]
 
 
 class Intensity(NamedTuple):
-    """Carbon intensity of electricity in gCO2e/kWh, with where it came from.
+    """Carbon intensity of electricity in gCO2e/kWh, with its source.
 
-    `low_g_per_kwh` and `high_g_per_kwh` span what the figure may stand for; they equal the figure
-    where the user chose it. `basis` is lifecycle or direct, `accounting` production or consumption.
-    `timestamp_s` is when the figure was valid, as Unix time; None for a table.
+    The true value lies between `low_g_per_kwh` and `high_g_per_kwh`; they equal the figure where the user
+    chose it. `basis` is lifecycle or direct, `accounting` production or consumption. `timestamp_s` is when
+    the figure was valid, as Unix time; None for a table.
     """
 
     g_per_kwh: float
@@ -256,8 +256,8 @@ class Intensity(NamedTuple):
 class RunTotal(NamedTuple):
     """Running totals of one run in one phase, from one device, by one method.
 
-    The emissions include the PUE; their low and high hold the intensity's range alone, the method's
-    uncertainty comes on top.
+    The emissions include the PUE; their low and high are the intensity's range alone, without the
+    method's uncertainty.
     """
 
     phase: str
@@ -295,11 +295,11 @@ class Cost(NamedTuple):
 
 
 class DeviceState(NamedTuple):
-    """One device's running totals for the whole machine, and what it does now.
+    """One device's running totals for the whole machine, and its last power and utilisation.
 
     `utilization_mean_ratio` and `mean_power_w` are over the observed time. The last power and
-    utilisation are None when the last tick could not tell. The next three are what the means are made of:
-    seconds whose energy is known, utilisation × seconds, and seconds whose utilisation is known.
+    utilisation are None when they were unknown at the last tick. The means are computed from the next
+    three: seconds whose energy is known, utilisation × seconds, and seconds whose utilisation is known.
     `emissions_g` are those of all its energy, with PUE.
     """
 
@@ -327,7 +327,7 @@ class DeviceState(NamedTuple):
 
 
 class NodeTotal(NamedTuple):
-    """What a device drew in all while a run lasted, whoever caused it, and its emissions with PUE."""
+    """All energy of a device while a run lasted, whoever caused it, and its emissions with PUE."""
 
     device_id: str
     counter_j: float
@@ -340,7 +340,7 @@ SensorUse = Literal["used", "not used"]
 
 
 class SensorState(NamedTuple):
-    """One source: whether it is used, why not, what mends it, and how its last read went."""
+    """One source: whether it is used, why not, the command that fixes it, and the result of its last read."""
 
     name: str
     use: SensorUse
@@ -363,9 +363,9 @@ class Rank(NamedTuple):
 class RunInfo:
     """What a run is; times are Unix times in seconds.
 
-    `id` is the same on all nodes of a job, `key` what its processes on this node ask for. `idle_policy` says
-    who pays for idle CPUs and memory. `uid` owns the run: nobody else but root may write into it; None is the
-    monitor's own user.
+    `id` is the same on all nodes of a job, `key` is the id that its processes on this node ask for.
+    `idle_policy` says who is charged with idle CPUs and memory. `uid` owns the run: nobody else but root may
+    write into it; None is the monitor's own user.
     """
 
     id: str
@@ -379,20 +379,20 @@ class RunInfo:
     idle_policy: IdlePolicy = "exclusive"
     uid: int | None = None
     key: str | None = None
-    lives_by: LivesBy = "job"
+    ends_with: EndsWith = "job"
 
 
 class RunState(NamedTuple):
     """A run and its totals. `exit_code` and `signal` are known once the job has ended.
 
-    `recovered_j` is the part of the energy that was drawn while no monitor ran, and that a hardware
-    counter gave back exactly. `node` is what each device drew in all while the run lasted. `shares` says for
+    `recovered_j` is the part of the energy that was drawn while no monitor ran, known exactly from a
+    hardware counter. `node` is what each device drew in all while the run lasted. `shares` says for
     people, by device id, how the run's part was found. `cpu_s` are CPU seconds of its processes, None where
-    nobody counted them. `phase` is the one that it is in now (the heaviest of several). `progress` is
-    (steps done, steps in all), as the training code reports them. `followed` is for a monitor that goes on
-    with the run. `charges` split the energy by the intensity that it was charged with. `water_l` are litres,
-    None where nobody gave a WUE, of `watered_j` of the energy. `facility_j` is the energy with the PUE that
-    each joule was charged with, None where nobody noted it.
+    they were not counted. `phase` is the current one (the one with the largest weight of several).
+    `progress` is (steps done, steps in all), as the training code reports them. `resume_point` is for a
+    monitor that resumes the run. `charges` split the energy by the intensity that it was charged with.
+    `water_l` are litres, None without a WUE, for `watered_j` of the energy. `facility_j` is the energy with
+    the PUE that each joule was charged with, None where it was not recorded.
     """
 
     info: RunInfo
@@ -412,7 +412,7 @@ class RunState(NamedTuple):
     phase: str = MAIN_PHASE
     progress: tuple[float, float | None] | None = None
     ranks: tuple[Rank, ...] = ()
-    followed: Followed | None = None
+    resume_point: ResumePoint | None = None
     charges: tuple[Charge, ...] = ()
     costs: tuple[Cost, ...] = ()
     water_l: float | None = None
@@ -424,10 +424,10 @@ class Snapshot(NamedTuple):
     """Everything that an exporter may show, as of one moment; replaced as a whole, never changed.
 
     `at_s` is the Unix time of the last sample and `clock_s` the same moment on the injected clock.
-    `exporter_errors` pairs an exporter's name with how often it failed. `meters` are what the next
-    reading of each device will be compared with. `continued`: the totals began under another monitor. The
-    sources of PUE, WUE (litres per kWh of device energy) and price say who gave them. `fetch_errors` are
-    (source, reason, how often) of what could not be fetched.
+    `exporter_errors` are (exporter, how often it failed). `meters` are the state that the next reading of
+    each device will be compared with. `continued`: the totals began under another monitor. `pue_source`,
+    `wue_source` and `price_source` say who gave the PUE, the WUE (litres per kWh of device energy) and the
+    price. `fetch_errors` are (source, reason, how often) of failed fetches.
     """
 
     at_s: float

@@ -48,6 +48,6 @@ class Backoff:
         self._wait_s = min(2.0 * wait_s, self._longest_s)
         return wait_s
 
-    def later(self, now_s: float) -> None:
+    def schedule(self, now_s: float) -> None:
         """It failed now."""
         self.at_s = now_s + self.wait_s()

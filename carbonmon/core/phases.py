@@ -16,8 +16,8 @@ MAX_PHASES = 64
 """Names that a run may have beside `main`; each is a series of every metric by phase."""
 
 MAX_CHANGES = 4096
-"""How many changes are remembered; an interval that began before the oldest of them is taken to have
-begun in its phase. Intervals are seconds long, so nobody meets this."""
+"""How many changes are kept; an interval that began before the oldest of them is taken to have begun in
+its phase. Intervals are seconds long, so this does not happen in practice."""
 
 Weights = tuple[tuple[str, float], ...]
 
@@ -35,7 +35,7 @@ class Phases:
         self.overflowed = False
 
     def restore(self, seconds: Iterable[tuple[str, float]]) -> None:
-        """Go on from the durations (s) of an earlier monitor."""
+        """Add the durations (s) of an earlier monitor."""
         for name, duration_s in seconds:
             self._seconds[name] = self._seconds.get(name, 0.0) + duration_s
             self._names |= {name} - {MAIN_PHASE, OTHER_PHASE}
@@ -47,7 +47,7 @@ class Phases:
     def change(self, at_s: float, names: Iterable[str]) -> None:
         """From `at_s` on the run is in these phases, one for each participant; none means `main`.
 
-        Changes come in order: one that claims to be older than the last is taken to be as old as it.
+        Changes come in order: one with a time before the last one gets the time of the last one.
         """
         counts = Counter(self._allowed(name) for name in names) or Counter([MAIN_PHASE])
         total = sum(counts.values())
@@ -55,7 +55,7 @@ class Phases:
         if weights == self._weights[-1]:
             return
         at_s = max(at_s, self._changes_s[-1])
-        self._count(at_s)
+        self._add_seconds(at_s)
         self._changes_s.append(at_s)
         self._weights.append(weights)
         if len(self._changes_s) > MAX_CHANGES:
@@ -92,7 +92,7 @@ class Phases:
             durations[name] = durations.get(name, 0.0) + weight * elapsed_s
         return tuple(durations.items())
 
-    def _count(self, at_s: float) -> None:
+    def _add_seconds(self, at_s: float) -> None:
         for name, weight in self._weights[-1]:
             self._seconds[name] = self._seconds.get(name, 0.0) + weight * (at_s - self._changes_s[-1])
 

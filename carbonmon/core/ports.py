@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from carbonmon.core.model import (
     Device,
     Failure,
-    Followed,
     Intensity,
     NodeUsage,
     Reading,
+    ResumePoint,
     SensorState,
     Snapshot,
 )
@@ -36,10 +36,10 @@ class Clock(Protocol):
 class SensorSettings:
     """What a sensor may know when it opens.
 
-    `sysfs` and `procfs` are the roots of those file systems, elsewhere in containers and tests.
+    `sysfs` and `procfs` are the roots of those file systems, other paths in containers and tests.
     `gpus` is the user's choice of GPUs (indices or UUIDs), None without one: then the job's
-    CUDA_VISIBLE_DEVICES in `environ` decides. `known` holds the devices that sensors opened before
-    this one already serve, by id, so that a fallback fills gaps and counts nothing twice.
+    CUDA_VISIBLE_DEVICES in `environ` decides. `known` holds the devices of the sensors opened before
+    this one, by id, so that a fallback fills gaps and counts nothing twice.
     """
 
     sysfs: Path = Path("/sys")
@@ -65,13 +65,13 @@ class Sensor(Protocol):
         ...
 
     def sources(self) -> Sequence[SensorState]:
-        """What it found, for `doctor` and the summary: itself, and parts that it had to leave out."""
+        """What it found, for `doctor` and the summary: itself, and devices that it does not use."""
         ...
 
     def read(self, now_s: float, edge: bool = False) -> Iterable[Reading | Failure]:
-        """Yield what each device says now, one at a time: the caller stamps each as it comes.
+        """Yield the present reading of each device, one at a time: the caller notes the time of each.
 
-        `edge` marks the edge of a run, where a counter is read even if it was read a moment ago.
+        `edge` marks the start or end of a run, where a counter is read even if it was read a moment ago.
         One device's failure is a `Failure` among the readings; only a failure of the whole source
         raises (`SensorReadError`, `SensorGone`).
         """
@@ -82,7 +82,7 @@ class Sensor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Where a run's processes are to be found.
+    """Which processes, cgroup and GPUs belong to a run.
 
     `pids` are processes that belong to the run with all their descendants. `wrappers` are the same, but
     their own CPU time is not the run's: commands of ours that wrap a job. `cgroup` is a cgroup that holds
@@ -100,23 +100,23 @@ class Roots:
 class Workload(Protocol):
     """Who is using the hardware. Called by the sampling thread only."""
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
         """Follow a run from now on: what its processes used before is not its own.
 
-        `since` is where a monitor before this one stopped: what was used after that is in the next reading.
+        `since` is where the previous monitor stopped: what was used after that is in the next reading.
         """
         ...
 
-    def followed(self) -> Mapping[str, Followed]:
-        """Where each run stands, for a monitor that may have to go on with it."""
+    def resume_points(self) -> Mapping[str, ResumePoint]:
+        """The resume point of each run, for a monitor that may have to resume it."""
         ...
 
     def join(self, run_id: str, roots: Roots) -> None:
-        """More roots of a run that is followed already."""
+        """Add roots to a run that is followed already."""
         ...
 
     def remove(self, run_id: str) -> None:
-        """Follow a run no more; an unknown one is no error."""
+        """Stop following a run; an unknown one is no error."""
         ...
 
     def read(self, now_s: float) -> NodeUsage:
@@ -148,8 +148,8 @@ class IntensityProvider(Protocol):
 class IntensitySettings:
     """The user's choice of intensity: a place, a figure in gCO2e/kWh, a file of them over time, live sources.
 
-    Nothing of these means the world average. `region` also serves where the file or the live sources have
-    no word. `grid` are live sources, `NAME` or `NAME:ZONE`, best first. `environ` holds keys for them;
+    None of these means the world average. `region` is also used where the file or the live sources have
+    no figure. `grid` are live sources, `NAME` or `NAME:ZONE`, best first. `environ` holds keys for them;
     `load_source` gives the factory of one by its name.
     """
 
@@ -162,7 +162,7 @@ class IntensitySettings:
 
 
 class Http(Protocol):
-    """What a live source may do on the network."""
+    """The HTTP client that a live source gets."""
 
     def get_json(
         self,
@@ -181,10 +181,11 @@ class Http(Protocol):
 class GridSource(Protocol):
     """One source of intensity over time, for one zone. It knows no thread, no cache and no clock.
 
-    `basis` and `accounting` are those of its figures, as in `Intensity`. `is_marginal` ones are advice on
-    when to run and never a footprint. `lag_s` is how late it publishes in normal operation: until a slot has
-    ended for so long, its figure counts as live. Values of all slots are in gCO2e/kWh, and checked: finite,
-    0 to 5000. Each method raises FetchError; what a source does not offer has reason `unsupported`.
+    `basis` and `accounting` are those of its figures, as in `Intensity`. Figures of an `is_marginal` source
+    are used to choose a time and never for a footprint. `lag_s` is how late it publishes in normal
+    operation: until so long after the end of a slot, its figure counts as live. Values of all slots are in
+    gCO2e/kWh, and checked: finite, 0 to 5000. Each method raises FetchError, with reason `unsupported` for
+    what a source does not offer.
     """
 
     name: str
@@ -196,21 +197,21 @@ class GridSource(Protocol):
     lag_s: float
 
     def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
-        """The newest slots that it has, in order of time: the one in force, and what it tells besides."""
+        """The newest slots that it has, in order of time: the one in force, and others in the answer."""
         ...
 
     def history(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
-        """What the grid was, in order of time, for Unix times of the past; holes where it does not know."""
+        """Actual intensity of the past, in order of time, for Unix times; gaps where it is unknown."""
         ...
 
     def forecast(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
-        """What it expects the grid to be, in order of time."""
+        """Forecast intensity, in order of time."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class GridSettings:
-    """What a live source may know when it opens: the place that the user named, in its own words or ours.
+    """What a live source may know when it opens: the place that the user named, as its own zone or as ours.
 
     `zone` is what the user wrote behind the source's name (`electricitymaps:US-CAL-CISO`), "" without it;
     then `region` is the user's region, a zone of the bundled table, `em_zone` Electricity Maps' name of a
@@ -225,16 +226,16 @@ class GridSettings:
 
 
 class Exporter(Protocol):
-    """Shows snapshots to the world. It sees nothing but snapshots."""
+    """Publishes snapshots. It reads nothing but snapshots."""
 
     name: str
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
-        """Begin; returns where the result is to be found, for the user's first line."""
+        """Begin; returns the address or path of the result, for the user's first line."""
         ...
 
     def checkpoint(self, snapshot: Snapshot) -> None:
-        """Called every few seconds, in the thread that writes: a place for a running result.
+        """Called every few seconds, in the thread that writes: publish the running result.
 
         A run that has ended in it (`ended_at_s`) gets its final result now.
         """
@@ -252,10 +253,10 @@ class ExporterSettings:
     """What an exporter may know when it opens.
 
     `listen` is (host, port), port 0 for any free one. `run_folders` holds the folder of each run that the
-    monitor keeps, by the run's id; runs come and go in it while the exporter works. `web_config` is the
-    file with TLS and users for what listens. `argument` is what the user wrote behind the exporter's name
-    (`pushgateway:http://gateway:9091`), "" without it. `host` names this machine where it has another name
-    than its own.
+    monitor keeps, by the run's id; runs are added and removed while the exporter works. `web_config` is the
+    file with TLS and users for an exporter that listens. `argument` is what the user wrote after the
+    exporter's name (`pushgateway:http://gateway:9091`), "" without it. `host` is the host name to report
+    instead of the machine's own.
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 9877)

@@ -25,7 +25,7 @@ class Slot(NamedTuple):
 
 
 class Timeline:
-    """Slots in the order of time that do not overlap; there may be holes between them. Immutable."""
+    """Slots in the order of time that do not overlap; there may be gaps between them. Immutable."""
 
     __slots__ = ("_starts", "slots")
 
@@ -42,7 +42,7 @@ class Timeline:
             before_s = slot.end_s
 
     def at(self, wall_s: float) -> Slot | None:
-        """The slot in force at a Unix time, None in a hole."""
+        """The slot in force at a Unix time, None in a gap."""
         slot = self.before(wall_s)
         return slot if slot is not None and wall_s < slot.end_s else None
 
@@ -57,7 +57,7 @@ class Timeline:
         return self.slots[position] if position < len(self.slots) else None
 
     def pieces(self, start_s: float, end_s: float) -> Iterator[tuple[float, float, Slot | None]]:
-        """The stretch cut at the bounds of the slots: (start_s, end_s, slot), None as the slot of a hole."""
+        """The stretch cut at the bounds of the slots: (start_s, end_s, slot), None as the slot of a gap."""
         position = max(0, bisect_right(self._starts, start_s) - 1)
         at_s = start_s
         while at_s < end_s and position < len(self.slots):
@@ -76,12 +76,12 @@ class Timeline:
         if at_s < end_s:
             yield at_s, end_s, None
 
-    def holes(self, start_s: float, end_s: float) -> list[tuple[float, float]]:
+    def gaps(self, start_s: float, end_s: float) -> list[tuple[float, float]]:
         """The parts of the stretch that no slot covers, as (start_s, end_s)."""
         return [(from_s, to_s) for from_s, to_s, slot in self.pieces(start_s, end_s) if slot is None]
 
     def mean(self, start_s: float, end_s: float, otherwise: Callable[[float, float], float]) -> float:
-        """The mean over a stretch of time; `otherwise(start_s, end_s)` gives it for each hole."""
+        """The mean over a stretch of time; `otherwise(start_s, end_s)` gives it for each gap."""
         if end_s <= start_s:
             slot = self.at(start_s)
             return otherwise(start_s, start_s) if slot is None else slot.value
@@ -94,7 +94,7 @@ class Timeline:
         return total / (end_s - start_s)
 
     def merged(self, newer: Iterable[Slot], since_s: float = float("-inf")) -> Timeline:
-        """With newer slots in the place of what they overlap, without slots that ended before `since_s`.
+        """With newer slots instead of what they overlap, without slots that ended before `since_s`.
 
         Raises ValueError if the newer ones overlap one another.
         """
@@ -103,6 +103,6 @@ class Timeline:
         for slot in self.slots:
             kept += [
                 slot._replace(start_s=from_s, end_s=to_s)
-                for from_s, to_s in fresh.holes(slot.start_s, slot.end_s)
+                for from_s, to_s in fresh.gaps(slot.start_s, slot.end_s)
             ]
         return Timeline(slot for slot in sorted(kept) if slot.end_s > since_s)

@@ -16,7 +16,7 @@ from carbonmon.core.errors import ConfigError
 Record = TypeVar("Record")
 
 LARGEST = 1e30
-"""No number of a run comes near; with larger ones arithmetic could overflow."""
+"""Far above every number of a run; with larger ones arithmetic could overflow."""
 
 _WORDS = {str: "a text", bool: "true or false", dict: "an object", list: "a list", tuple: "a list"}
 _NO_BOUNDS: Mapping[str, float] = types.MappingProxyType({})
@@ -40,7 +40,9 @@ class Source(NamedTuple):
 
     def unlike(self, field: str, wanted: str, found: Any) -> Exception:
         """The exception for a value that is not what is wanted."""
-        return self.mistake(f"{field} must be {wanted}" + (f", and is {shown(found)}" if self.shows else ""))
+        return self.mistake(
+            f"{field} must be {wanted}" + (f", and is {short_text(found)}" if self.shows else "")
+        )
 
     def value(self, field: str, found: Any, hint: Any, highest: float = LARGEST) -> Any:
         """A value that fits its annotation, with numbers as that says."""
@@ -67,7 +69,7 @@ class Source(NamedTuple):
         return found
 
     def items(self, field: str, found: Any, each: str = "") -> list[Any]:
-        """A list, whatever is in it; with `each`, words such as `a pid, its start`, one value for each."""
+        """A list with items of any type; with `each` (`a pid, its start`) one value for each of these."""
         if not isinstance(found, list):
             raise self.unlike(field, "a list", found)
         if each and len(found) != each.count(",") + 1:
@@ -75,13 +77,13 @@ class Source(NamedTuple):
         return found
 
     def pair(self, field: str, found: Any) -> tuple[str, Any]:
-        """A name, and a value of any kind."""
+        """A name, and a value of any type."""
         if not isinstance(found, list) or len(found) != 2 or not isinstance(found[0], str):
             raise self.unlike(field, "a name and a value", found)
         return found[0], found[1]
 
-    def once(self, field: str, names: Sequence[Any]) -> None:
-        """Refuse names of which two are the same."""
+    def check_unique(self, field: str, names: Sequence[Any]) -> None:
+        """Raise if two names are the same."""
         if len(set(names)) < len(names):
             raise self.mistake(f"{field} holds the same twice")
 
@@ -130,7 +132,7 @@ class Entry(NamedTuple):
         return found
 
     def items(self, key: str) -> list[Any]:
-        """The list under a key, whatever is in it."""
+        """The list under a key, with items of any type."""
         return self.source.items(self.prefix + key, self.values.get(key))
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -160,10 +162,10 @@ class Entry(NamedTuple):
         """The names and values in the list under a key, each name once."""
         field = self.prefix + key
         pairs = [self.source.pair(f"{field}[{i}]", item) for i, item in enumerate(self.items(key))]
-        self.source.once(field, [name for name, _ in pairs])
+        self.source.check_unique(field, [name for name, _ in pairs])
         return pairs
 
-    def named(self, key: str, hint: Any) -> tuple[tuple[str, Any], ...]:
+    def pairs_of(self, key: str, hint: Any) -> tuple[tuple[str, Any], ...]:
         """The same with values that fit an annotation."""
         field = self.prefix + key
         return tuple(
@@ -172,7 +174,7 @@ class Entry(NamedTuple):
         )
 
 
-def shown(found: Any) -> str:
+def short_text(found: Any) -> str:
     """A value for an error message: short, however deep or long it is."""
     if isinstance(found, (dict, list)):
         return "an object" if isinstance(found, dict) else "a list"

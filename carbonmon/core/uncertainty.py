@@ -1,4 +1,4 @@
-"""How far each method's figures may lie from the truth, with the evidence for it.
+"""How far each method's figures may lie from the true value, with the evidence for it.
 
 Every constant is a pair of ratios of the figure (`Uncertainty`). An error within a method is
 systematic: the same sensor gain, the same wrong model of the same chip, at every sample. So it

@@ -60,7 +60,7 @@ class ElectricityMaps(LiveSource):
         except FetchError as error:
             if error.reason not in _NOT_OURS:
                 raise
-        if not Timeline(recent).holes(start_s, end_s):
+        if not Timeline(recent).gaps(start_s, end_s):
             return recent
         try:
             older = super().history(http, start_s, end_s)

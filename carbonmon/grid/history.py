@@ -20,10 +20,10 @@ def history(
     timeline = Timeline()
     remarks = []
     for place, source in enumerate(sources):
-        holes = timeline.holes(start_s, max(end_s, start_s + 1.0))
-        if not holes:
+        gaps = timeline.gaps(start_s, max(end_s, start_s + 1.0))
+        if not gaps:
             break
-        from_s, to_s = holes[0][0] - source.slot_s, min(holes[-1][1] + source.slot_s, now_s)
+        from_s, to_s = gaps[0][0] - source.slot_s, min(gaps[-1][1] + source.slot_s, now_s)
         try:
             told = [check_slot(slot) for slot in source.history(http, from_s, to_s)]
             older = Timeline(slot._replace(note=str(place)) for slot in told)

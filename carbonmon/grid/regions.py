@@ -93,7 +93,7 @@ def nearest(text: str, n: int = 5) -> tuple[str, ...]:
     wanted = folded(text[:LONGEST])
     matcher = difflib.SequenceMatcher(b=wanted)
 
-    def likeness(code: str, name: str) -> float:
+    def similarity(code: str, name: str) -> float:
         best = 0.0
         for word in (folded(code), folded(name)):
             matcher.set_seq1(word)
@@ -104,7 +104,7 @@ def nearest(text: str, n: int = 5) -> tuple[str, ...]:
 
     places = [(row["zone"], row["name"]) for row in preferred_rows()]
     places += [(cloud_code(row), row["location"]) for row in cloud_rows()]
-    hits = heapq.nlargest(n, places, key=lambda place: likeness(*place))
+    hits = heapq.nlargest(n, places, key=lambda place: similarity(*place))
     return tuple(f"{code} ({name})" for code, name in hits)
 
 

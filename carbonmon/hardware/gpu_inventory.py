@@ -1,4 +1,4 @@
-"""What GPUs NVML lists: identity, PCI order, MIG instances. For whoever has NVML initialised."""
+"""Lists the GPUs of NVML: identity, PCI order, MIG instances. The caller has NVML initialised."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Inventory(NamedTuple):
     unreadable: list[tuple[int, Any]]
 
 
-def take_inventory(nvml: Any) -> Inventory:
+def list_inventory(nvml: Any) -> Inventory:
     """Every GPU in the driver's order; raises NVML's error if the driver cannot count them."""
     found: list[FoundGpu] = []
     handles: dict[str, Any] = {}
@@ -33,7 +33,7 @@ def take_inventory(nvml: Any) -> Inventory:
 
 
 def ask(nvml: Any, function: str, *arguments: Any) -> Any:
-    """A value that NVML may be unable to give: None then."""
+    """The result of an NVML call, None if it fails."""
     try:
         return getattr(nvml, function)(*arguments)
     except nvml.NVMLError:

@@ -1,4 +1,4 @@
-"""Which GPUs a run uses: the user's `--gpus`, else what the job's environment says; pure.
+"""Selects the GPUs of a run: by the user's `--gpus`, else by the job's environment; pure.
 
 CUDA's rules (CUDA C Programming Guide, "CUDA Environment Variables"): the list is read up to its first
 invalid entry; entries are indices, GPU UUIDs or unique beginnings of one, or MIG UUIDs; indices follow
@@ -44,7 +44,7 @@ class Chosen(NamedTuple):
 def choose(
     found: Sequence[FoundGpu], gpus: tuple[str, ...] | None, environ: Mapping[str, str]
 ) -> tuple[list[Chosen], list[str]]:
-    """The GPUs to meter, each once, and notes on what could not be followed to the letter."""
+    """The GPUs to meter, each once, and notes on entries that could not be applied."""
     notes: list[str] = []
     if gpus is not None:
         ordered = sorted(found, key=lambda gpu: gpu.number)
@@ -84,11 +84,11 @@ def choose(
 def allocate(
     found: Sequence[FoundGpu], gpus: tuple[str, ...] | None, environ: Mapping[str, str]
 ) -> tuple[dict[str, float] | None, list[str]]:
-    """The GPUs that a job was given and the fraction of each by UUID, None if nothing says so; and notes.
+    """The GPUs allocated to a job with the fraction of each by UUID, None if unknown; and notes.
 
-    The user's choice goes first, then Slurm's lists (sbatch(1), srun(1): global numbers), the NVIDIA
+    The user's choice takes precedence, then Slurm's lists (sbatch(1), srun(1): global numbers), the NVIDIA
     container toolkit's, and CUDA's, whose empty list means no GPU. A list of Slurm or of a container that
-    names a GPU that is not here numbers the GPUs of another view of the node: it says nothing.
+    names a GPU that is not here uses other numbers than this view of the node: it is ignored.
     """
     if gpus is not None:
         chosen, notes = choose(found, gpus, {})
@@ -133,7 +133,7 @@ def parse_gpu_model(text: str) -> tuple[str, int]:
 
 
 class _Found(NamedTuple):
-    """What an entry names: `key` tells a GPU or a MIG instance from every other one."""
+    """The GPU or MIG instance of an entry: `key` is unique to it."""
 
     key: str
     chosen: Chosen
@@ -170,7 +170,7 @@ def _find(entry: str, ordered: Sequence[FoundGpu]) -> _Found | None:
 
 
 def _once(picks: Mapping[str, Chosen]) -> list[Chosen]:
-    """Each GPU once: MIG instances of one GPU add their shares, a whole GPU holds all of its own."""
+    """Each GPU once: the shares of MIG instances of one GPU are added; a whole GPU includes its instances."""
     chosen: dict[str, Chosen] = {}
     for pick in picks.values():
         before = chosen.get(pick.gpu.uuid)

@@ -1,7 +1,7 @@
-"""What the spec sheets say: the tables of CPU and GPU models, and watts per gigabyte of memory.
+"""Powers from spec sheets: the tables of CPU and GPU models, and watts per gigabyte of memory.
 
-The tables are scanned, not loaded, and only the row that fits is parsed, so that a look-up leaves
-nothing behind in the monitor's memory. Each look-up raises `ConfigError` for a table that cannot be used.
+The tables are scanned, not loaded, and only the matching row is parsed, so that a look-up keeps nothing
+in the monitor's memory. Each look-up raises `ConfigError` for a table that cannot be used.
 Sources: `data/SOURCES.md`.
 """
 
@@ -15,7 +15,7 @@ from carbonmon.core.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINT
 from carbonmon.data import CPUS, GPUS, Row, data_file, rows, using
 
 UNKNOWN_CPU_W_PER_CORE = 7.5
-"""TDP in W per physical core of a CPU that the table does not know.
+"""TDP in W per physical core of a CPU that is not in the table.
 
 The median of the table's server parts with 8 cores or more is 7.8, their 10th to 90th percentile
 the range below.
@@ -44,14 +44,14 @@ _CPU_RESPELLINGS = (
     (re.compile(r"(?<=\d)v(\d)$"), r" v\1"),  # "E5-2690v4"
 )
 _GENERIC_CPUS = frozenset(("armv8 rev 0 (v8l)",))
-"""Keys of the table that name a whole architecture: many different chips report them."""
+"""Keys of the table that name an architecture, reported by many different chips."""
 _ONE_THREAD_PER_CORE = re.compile(r"^(?:ampere|apple|aws|fujitsu|nvidia) |^xeon 6\d\d\de$")
 """ARM cores and Intel's Sierra Forest have no hardware threads beside the core."""
 _TRADE_MARKS = {ord(sign): None for sign in "®™\u200b"}
 
 _GPU_VENDOR = re.compile(r"^(?:nvidia|amd|intel|google) ")
 _VGPU = re.compile(r"-\d+(?:[ABCQ]|CME)$|-\d{1,2}$")
-"""NVIDIA's virtual GPUs, "NVIDIA A40-12Q", "NVIDIA L40-48": a share of a board that the guest cannot know."""
+"""NVIDIA's virtual GPUs, "NVIDIA A40-12Q", "NVIDIA L40-48": a share of a board, unknown to the guest."""
 _LAPTOP_SUPER = re.compile(r"\bSuper\b")
 """The drivers spell laptop parts "RTX 2080 Super" and desktop boards "RTX 2080 SUPER"."""
 
@@ -76,11 +76,11 @@ def is_known_cpu(model_name: str) -> bool:
 
 
 def cpu_spec(model_name: str, *, visible_threads: int, physical_cores: int, virtual: bool) -> Spec:
-    """TDP of one CPU package in W; a model that the table does not know is estimated from its cores.
+    """TDP of one CPU package in W; for a model that is not in the table an estimate from its cores.
 
-    Only exact keys count: nothing is taken for a model that resembles it. `visible_threads` and
-    `physical_cores` are those of this package. A virtual machine owns the share of the package that
-    it sees: its threads of the package's 2 × cores (1 × cores where a core has one).
+    Only exact keys match: no model is replaced by a similar one. `visible_threads` and `physical_cores` are
+    those of this package. A virtual machine has the share of the package that it sees: its threads of the
+    package's 2 × cores (1 × cores where a core has one).
     """
     found = _cpu_rows(cpu_keys(model_name))
     if not found:
@@ -105,13 +105,13 @@ def cpu_spec(model_name: str, *, visible_threads: int, physical_cores: int, virt
 
 
 def _spec_from_cores(reason: str, physical_cores: int, virtual: bool, limit_w: float | None = None) -> Spec:
-    """The estimate for want of a better: W per physical core, never above `limit_w`."""
+    """The estimate for an unknown model: W per physical core, never above `limit_w`."""
     physical_cores = max(1, physical_cores)
     w_per_core = UNKNOWN_CPU_W_PER_CORE
     low_w, high_w = UNKNOWN_CPU_W_PER_CORE_RANGE
     source = f"{reason}: {w_per_core:g} W × {physical_cores} physical cores"
     if virtual:
-        low_w /= 2  # what a hypervisor shows as a core is often one of a core's two threads
+        low_w /= 2  # a core of a virtual machine is often one of a physical core's two threads
         source += " (of a virtual machine: they may be hardware threads)"
     tdp_w = w_per_core * physical_cores
     per_core = Uncertainty(
@@ -128,7 +128,7 @@ def _cpu_rows(keys: tuple[str, ...]) -> list[list[str]]:
     hits: list[list[str]] = []
     if starts:
         with using(CPUS), data_file(CPUS).open("rb") as table:
-            next(table, b"")  # the names of the columns are no model's
+            next(table, b"")  # the header
             hits.extend(next(csv.reader([line.decode()])) for line in table if line.startswith(starts))
     first = next((key for key in keys if any(row[0] == key for row in hits)), None)
     return [row for row in hits if row[0] == first]
@@ -137,7 +137,7 @@ def _cpu_rows(keys: tuple[str, ...]) -> list[list[str]]:
 def gpu_spec(name: str) -> Spec | None:
     """TDP of one device in W, from the name that NVML reports or the table's own name of the model.
 
-    None for a model that the table does not know, for one whose TDP was never published or is set by a
+    None for a model that is not in the table, for one whose TDP was never published or is set by a
     laptop's maker, and for a virtual GPU.
     """
     with using(GPUS):
@@ -152,7 +152,7 @@ def gpu_spec(name: str) -> Spec | None:
 
 
 def _gpu_row(name: str) -> Row | None:
-    """The row of that very model, else the first whose regular expression is found in the name."""
+    """The row of exactly this model, else the first whose regular expression matches in the name."""
     model = _gpu_model(name)
     plain = " ".join(name.split())
     first: Row | None = None
@@ -168,7 +168,7 @@ def _gpu_model(name: str) -> str:
     return _GPU_VENDOR.sub("", " ".join(name.lower().split()))
 
 
-def nearest_gpus(name: str, n: int = 3) -> tuple[str, ...]:
+def similar_gpus(name: str, n: int = 3) -> tuple[str, ...]:
     """The models of the table whose names are most like this one, for an error message."""
     import difflib
 
@@ -176,7 +176,7 @@ def nearest_gpus(name: str, n: int = 3) -> tuple[str, ...]:
     return tuple(models[hit] for hit in difflib.get_close_matches(_gpu_model(name), models, n, cutoff=0.4))
 
 
-def nearest_cpus(model_name: str, n: int = 3) -> tuple[str, ...]:
+def similar_cpus(model_name: str, n: int = 3) -> tuple[str, ...]:
     """The models of the table whose names are most like this one, for an error message."""
     import difflib
 

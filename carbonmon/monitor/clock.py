@@ -20,7 +20,7 @@ class SystemClock:
 
 
 class Alarm:
-    """An event that one thread waits for, and a bell that wakes it before.
+    """An event that one thread waits for, and that can be woken before.
 
     `threading.Event` makes a lock and a queue at each wait, which a monitor that sleeps most of the time
     pays for with cold caches; here a wait is one system call.
@@ -34,15 +34,15 @@ class Alarm:
     def set(self) -> None:
         """Wake the waiting thread; it will not sleep again."""
         self._is_set = True
-        self.ring()
+        self.wake()
 
-    def ring(self) -> None:
-        """Wake the waiting thread once; rung before it sleeps, it will not sleep the next time."""
-        with suppress(RuntimeError):  # rung already
+    def wake(self) -> None:
+        """Wake the waiting thread once; woken before it sleeps, it will not sleep the next time."""
+        with suppress(RuntimeError):  # woken already
             self._lock.release()
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep for so long, or until the bell; whether the alarm is set."""
+        """Sleep for so long, or until somebody wakes it; whether the alarm is set."""
         if self._lock.acquire(timeout=max(0.0, timeout_s)) and self._is_set:
-            self.ring()
+            self.wake()
         return self._is_set

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from carbonmon.core.errors import CarbonmonError, SensorError, SensorGone
-from carbonmon.core.model import Failure, Followed, Intensity, NodeUsage, Reading, SensorState, Snapshot
+from carbonmon.core.model import Failure, Intensity, NodeUsage, Reading, ResumePoint, SensorState, Snapshot
 from carbonmon.core.ports import Clock, Exporter, IntensityProvider, Roots, Sensor, Workload
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ class GuardedWorkload(Guard):
         super().__init__("workload")
         self._workload = workload
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None) -> None:
         self.attempt("cannot follow a run", lambda: self._workload.add(run_id, roots, since))
 
     def remove(self, run_id: str) -> None:
@@ -165,10 +165,10 @@ class GuardedWorkload(Guard):
         self.attempt("cannot tell who uses the node", lambda: found.append(self._workload.read(now_s)))
         return found[0] if found else None
 
-    def followed(self) -> Mapping[str, Followed]:
+    def resume_points(self) -> Mapping[str, ResumePoint]:
         """Where each run stands, empty if that cannot be told."""
-        found: list[Mapping[str, Followed]] = []
-        self.attempt("cannot tell where runs stand", lambda: found.append(self._workload.followed()))
+        found: list[Mapping[str, ResumePoint]] = []
+        self.attempt("cannot tell where runs stand", lambda: found.append(self._workload.resume_points()))
         return found[0] if found else {}
 
 

@@ -16,6 +16,7 @@ from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Clock
 from carbonmon.monitor.clock import Alarm
 from carbonmon.monitor.guard import Guard, GuardedExporter
+from carbonmon.monitor.snapshots import Snapshots
 from carbonmon.runs.writer import RunFiles
 
 log = logging.getLogger(__name__)
@@ -44,17 +45,17 @@ class Recorder:
         self,
         clock: Clock,
         exporters: Sequence[GuardedExporter],
-        latest: Callable[[], Snapshot],
-        fresh: Callable[[float], Snapshot],
+        snapshots: Snapshots,
+        guard: Guard,
         period_s: float = 5.0,
         before: Snapshot | None = None,
     ) -> None:
-        """`before` is the checkpoint that a resumed run goes on from, shown until the next one is safe."""
+        """`guard` counts the failures to write. `before` is the checkpoint that a resumed run goes on from,
+        shown until the next one is safe."""
         self._clock = clock
         self._exporters = exporters
-        self.guard = Guard("journal")
-        self._latest = latest
-        self._fresh = fresh
+        self._snapshots = snapshots
+        self.guard = guard
         self._period_s = period_s
         self._files: dict[str, RunFiles] = {}
         self._ending: dict[str, tuple[Callable[[], object], float]] = {}
@@ -75,8 +76,9 @@ class Recorder:
             self._files[run_id] = files
 
     def hurry(self) -> None:
-        """Write soon what was never written; for any thread."""
-        self._stop.ring()
+        """Write soon what was never written; for any thread. Before `start` all is written at the start."""
+        if self._thread.ident is not None:
+            self._stop.wake()
 
     def end(self, run_id: str, done: Callable[[], object]) -> None:
         """Write a run that has ended for the last time, soon; then call `done`. For any thread.
@@ -85,7 +87,7 @@ class Recorder:
         """
         with self._lock:
             self._ending[run_id] = done, self._clock.now_s()
-        self._stop.ring()
+        self._stop.wake()
 
     def start(self) -> None:
         """Begin to write, and return when the first checkpoint is there or the disk is slow."""
@@ -104,7 +106,7 @@ class Recorder:
         Prometheus takes for a reset and counts a second time. If the disk fails for long, liveness wins.
         """
         is_safe = self._clock.now_s() - self._safe_s < max(STALE_S, STALE_PERIODS * self._period_s)
-        newest = self._safe if is_safe and self._safe is not None else self._latest()
+        newest = self._safe if is_safe and self._safe is not None else self._snapshots.latest
         if self._shown is not None and self._shown.samples > newest.samples:
             return self._shown
         self._shown = newest
@@ -138,7 +140,7 @@ class Recorder:
                 files.close()
 
     def _loop(self) -> None:
-        snapshot = self._final or self._latest()
+        snapshot = self._final or self._snapshots.latest
         due, due_s = True, self._clock.now_s()
         while not self._abandoned:
             self.guard.attempt("cannot write", partial(self.write, snapshot, due))
@@ -157,7 +159,11 @@ class Recorder:
             # A run whose end cannot be written is tried again, and no more often than the others.
             if not self._stop.wait(pause_s):
                 due = self._clock.now_s() >= due_s
-                snapshot = self._fresh(FRESH_TIMEOUT_S) if due or not self._ending else self._latest()
+                snapshot = (
+                    self._snapshots.fresh(FRESH_TIMEOUT_S)
+                    if due or not self._ending
+                    else self._snapshots.latest
+                )
             due = due or self._final is not None
             snapshot = self._final or snapshot
 

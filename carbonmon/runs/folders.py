@@ -1,4 +1,4 @@
-"""A run's folder OUTPUT/RUN_ID: made once, never shared by two runs, found again to go on."""
+"""A run's folder OUTPUT/RUN_ID: made once, never shared by two runs, found again to resume the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from carbonmon.runs.layout import SUMMARY_FILE
 def create(output: Path, run_id: str | None, default_id: str, suffix: str = "") -> Path:
     """Make the folder of a new run: `run_id` as the user gave it, else `default_id` made unique.
 
-    `suffix` tells the folders of several nodes apart whose runs have the same id. Raises `ConfigError` if
+    `suffix` distinguishes the folders of several nodes whose runs have the same id. Raises `ConfigError` if
     the output cannot be written or the given id has a folder already.
     """
     try:
@@ -26,7 +26,7 @@ def create(output: Path, run_id: str | None, default_id: str, suffix: str = "") 
         if run_id is None or not output.is_dir():
             raise ConfigError(f"--output: {output} is not a folder; give one: --output DIR") from None
         raise ConfigError(
-            f"--run-id: {run_id!r} {_state(folder)} in {output}; give another id, or go on with it: "
+            f"--run-id: {run_id!r} {_state(folder)} in {output}; give another id, or resume it: "
             f"--resume {run_id}"
         ) from None
     except OSError as error:
@@ -64,7 +64,7 @@ def named(run: str, output: Path, command: str, takes_files: bool = False) -> Pa
 
 
 def discard(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove the folder of a run that never began, with the files that we made in it."""
+    """Remove the folder of a run that never began, with the files that were made in it."""
     for name in names:
         with suppress(OSError):
             (folder / name).unlink()
@@ -79,7 +79,7 @@ def _state(folder: Path) -> str:
         finished = '"state": "final"' in (folder / SUMMARY_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return "exists already"
-    return "has already finished" if finished else "was begun already"
+    return "has already finished" if finished else "has already begun"
 
 
 def _make_unique(output: Path, default_id: str, suffix: str) -> Path:

@@ -26,10 +26,17 @@ SUMMARY_FILE = "summary.json"
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
 
+# Three keys have kept their first names, so that every release reads the files of every other one.
+ENDS_WITH_KEY = "lives_by"
+RESUME_POINT_KEY = "followed"
+METER_FIELDS = tuple("shadow" if field == "fallback" else field for field in Meter._fields)
+
 
 def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
     """run.json of a run."""
-    document = {"schema": RUN_SCHEMA, "run": asdict(info), "devices": [asdict(device) for device in devices]}
+    run = asdict(info)
+    run[ENDS_WITH_KEY] = run.pop("ends_with")
+    document = {"schema": RUN_SCHEMA, "run": run, "devices": [asdict(device) for device in devices]}
     return _line(document, indent=1)
 
 
@@ -54,7 +61,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "progress": run.progress,
         "ranks": run.ranks,
         "shares": run.shares,
-        "followed": run.followed,
+        RESUME_POINT_KEY: run.resume_point,
         "charges": run.charges,
         "costs": run.costs,
         "water_l": run.water_l,
@@ -73,20 +80,20 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "node": run.node,
         "device_fields": DEVICE_FIELDS,
         "devices": [(state.device.id, state[1:]) for state in snapshot.devices],
-        "meter_fields": Meter._fields,
+        "meter_fields": METER_FIELDS,
         "meters": snapshot.meters,
     }
     return _line(document, separators=(",", ":"))
 
 
 def series_header(devices: Sequence[Device]) -> str:
-    """The line that begins a monitor's part of series.jsonl: devices are numbered by their place in it."""
+    """The line that begins a monitor's part of series.jsonl: its devices, later named by their index."""
     ids = [device.id for device in devices]
     return _line({"schema": SERIES_SCHEMA, "devices": ids}, separators=(",", ":"))
 
 
 def series_line(snapshot: Snapshot, run: RunState, number: Mapping[str, int]) -> str:
-    """One moment of series.jsonl; `number` is each device's place in the header."""
+    """One moment of series.jsonl; `number` is each device's index in the header."""
     entry = {
         "at_s": round(snapshot.at_s, 3),
         "duration_s": round(run.duration_s, 3),

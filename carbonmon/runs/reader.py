@@ -1,7 +1,7 @@
-"""Reads what a run's monitor wrote last, after it was killed or by another command.
+"""Reads what a run's monitor wrote last: after it was killed, or in another command.
 
-Whatever is in the files, the outcome is a value or a `JournalError` that names file and field: never a
-guess and never a wrong number. An older version's files lack what came later: that takes its default.
+Whatever is in the files, the result is a value or a `RunFileError` that names file and field: never a
+guess and never a wrong number. A field that an older version's files lack takes its default.
 """
 
 from __future__ import annotations
@@ -16,21 +16,30 @@ from carbonmon.core.model import (
     Cost,
     Device,
     DeviceState,
-    Followed,
+    EndsWith,
     IdlePolicy,
     Intensity,
-    LivesBy,
     Meter,
     NodeTotal,
     Rank,
+    ResumePoint,
     RunInfo,
     RunState,
     RunTotal,
     Snapshot,
 )
-from carbonmon.core.typed import LARGEST, Entry, shown
+from carbonmon.core.typed import LARGEST, Entry, short_text
 from carbonmon.runs.checked import document
-from carbonmon.runs.layout import CHECKPOINT_FILE, CHECKPOINT_SCHEMA, DEVICE_FIELDS, RUN_FILE, RUN_SCHEMA
+from carbonmon.runs.layout import (
+    CHECKPOINT_FILE,
+    CHECKPOINT_SCHEMA,
+    DEVICE_FIELDS,
+    ENDS_WITH_KEY,
+    METER_FIELDS,
+    RESUME_POINT_KEY,
+    RUN_FILE,
+    RUN_SCHEMA,
+)
 
 _LATER: Mapping[str, Any] = {
     "node": [],
@@ -39,18 +48,18 @@ _LATER: Mapping[str, Any] = {
     "ranks": [],
     "costs": [],
 }
-"""Lists of a checkpoint that came after its schema's first version, as they are where they are missing."""
+"""Lists of a checkpoint that its schema's first version lacked, and their values where they are missing."""
 
 
 class Checkpoint(NamedTuple):
-    """A run as its last checkpoint left it; `boot_id` is the kernel's, for which its counters hold."""
+    """A run as in its last checkpoint; its counters are valid within the boot of the kernel's `boot_id`."""
 
     snapshot: Snapshot
     boot_id: str
 
 
 def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
-    """run.json of a folder; raises `JournalError`."""
+    """run.json of a folder; raises `RunFileError`."""
     kept = document(folder / RUN_FILE, RUN_SCHEMA)
     run = kept.entry("run")
     info = RunInfo(
@@ -67,21 +76,23 @@ def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
         idle_policy=run.value("idle_policy", IdlePolicy, "exclusive"),
         uid=run.value("uid", int | None),
         key=run.value("key", str | None),
-        lives_by=run.value("lives_by", LivesBy, "job"),
+        ends_with=run.value(ENDS_WITH_KEY, EndsWith, "job"),
     )
     devices = [_device(entry) for entry in kept.entries("devices")]
-    kept.source.once("devices", [device.id for device in devices])
+    kept.source.check_unique("devices", [device.id for device in devices])
     return info, devices
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """run.json and checkpoint.json of a folder as one snapshot; raises `JournalError`."""
+    """run.json and checkpoint.json of a folder as one snapshot; raises `RunFileError`."""
     info, devices = read_run(folder)
     kept = document(folder / CHECKPOINT_FILE, CHECKPOINT_SCHEMA)
     kept = kept._replace(values={**_LATER, **kept.values})
     run_id = kept.text("run")
     if run_id != info.id:
-        raise kept.source.mistake(f"belongs to run {shown(run_id)}, and {RUN_FILE} to {shown(info.id)}")
+        raise kept.source.mistake(
+            f"belongs to run {short_text(run_id)}, and {RUN_FILE} to {short_text(info.id)}"
+        )
     states = _states(kept, devices)
     snapshot = Snapshot(
         at_s=kept.number("at_s"),
@@ -108,9 +119,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunState:
     totals = kept.records("totals", RunTotal, _known(kept, "total_fields", RunTotal, RunTotal._fields))
-    kept.source.once("totals", [(row.phase, row.device_id, row.method) for row in totals])
+    kept.source.check_unique("totals", [(row.phase, row.device_id, row.method) for row in totals])
     node = kept.records("node", NodeTotal, _known(kept, "node_fields", NodeTotal, NodeTotal._fields))
-    kept.source.once("node", [row.device_id for row in node])
+    kept.source.check_unique("node", [row.device_id for row in node])
     energy_j = sum(row.energy_j for row in totals)
     water_l, watered_j = kept.value("water_l", float | None), kept.value("watered_j", float | None)
     facility_j = kept.value("facility_j", float | None)
@@ -121,18 +132,18 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         info,
         totals,
         tuple((state.device.id, None) for state in states),
-        kept.named("unobserved_s", float),
-        kept.named("phases_s", float),
+        kept.pairs_of("unobserved_s", float),
+        kept.pairs_of("phases_s", float),
         kept.number("duration_s"),
         kept.value("ended_at_s", float | None),
         recovered_j=kept.number("recovered_j"),
         node=node,
-        shares=kept.named("shares", str),
+        shares=kept.pairs_of("shares", str),
         cpu_s=kept.value("cpu_s", float | None),
         phase=kept.text("phase", MAIN_PHASE),
         progress=_progress(kept),
         ranks=kept.records("ranks", Rank),
-        followed=_followed(kept),
+        resume_point=_resume_point(kept),
         charges=_charges(kept, totals),
         costs=_costs(kept),
         water_l=water_l,
@@ -150,12 +161,12 @@ def _charges(kept: Entry, totals: tuple[RunTotal, ...]) -> tuple[Charge, ...]:
         origin = now.source, now.zone, now.kind, now.basis, now.accounting, now.year
         return (Charge(*origin, energy_j, grams),) if energy_j else ()
     charges = kept.records("charges", Charge)
-    kept.source.once("charges", [charge[:6] for charge in charges])
+    kept.source.check_unique("charges", [charge[:6] for charge in charges])
     return charges
 
 
 def _costs(kept: Entry) -> tuple[Cost, ...]:
-    """What was paid, by currency; alone among a run's sums it may be negative."""
+    """What was paid, by currency; the only sums of a run that may be negative."""
     source, costs = kept.source, []
     for i, row in enumerate(kept.items("costs")):
         field = f"costs[{i}]"
@@ -164,7 +175,7 @@ def _costs(kept: Entry) -> tuple[Cost, ...]:
             raise source.unlike(f"{field}.amount", "a possible number", amount)
         currency = source.value(f"{field}.currency", currency, str)
         costs.append(Cost(currency, float(amount), source.value(f"{field}.priced_j", priced_j, float)))
-    source.once("costs", [cost.currency for cost in costs])
+    source.check_unique("costs", [cost.currency for cost in costs])
     return tuple(costs)
 
 
@@ -182,7 +193,7 @@ def _states(kept: Entry, devices: list[Device]) -> tuple[DeviceState, ...]:
 
 
 def _meters(kept: Entry) -> tuple[tuple[str, Meter], ...]:
-    known = _known(kept, "meter_fields", Meter, Meter._fields)
+    known = _known(kept, "meter_fields", Meter, METER_FIELDS)
     return tuple(
         (device_id, kept.source.record(f"meters of {device_id!r:.60}", values, Meter, known))
         for device_id, values in kept.pairs("meters")
@@ -210,27 +221,28 @@ def _progress(kept: Entry) -> tuple[float, float | None] | None:
     return kept.source.value("progress", done, float), kept.source.value("progress", steps, float | None)
 
 
-def _followed(kept: Entry) -> Followed | None:
-    """Where the workload stood: sums, roots as (pid, start, wrapper), cgroups, GPUs with fractions."""
-    found, source = kept.values.get("followed"), kept.source
+def _resume_point(kept: Entry) -> ResumePoint | None:
+    """The workload at the checkpoint: sums, roots as (pid, start, wrapper), cgroups, GPUs with fractions."""
+    key = RESUME_POINT_KEY
+    found, source = kept.values.get(key), kept.source
     if found is None:
         return None
-    *sums, found_roots, cgroups, gpus = source.items("followed", found, ", ".join(Followed._fields))
+    *sums, found_roots, cgroups, gpus = source.items(key, found, ", ".join(ResumePoint._fields))
     busy_s, capacity_s, tree_s = (
-        source.value(f"followed.{key}", value, float)
-        for key, value in zip(Followed._fields, sums, strict=False)
+        source.value(f"{key}.{field}", value, float)
+        for field, value in zip(ResumePoint._fields, sums, strict=False)
     )
     roots = []
-    for i, root in enumerate(source.items("followed.roots", found_roots)):
-        field = f"followed.roots[{i}]"
+    for i, root in enumerate(source.items(f"{key}.roots", found_roots)):
+        field = f"{key}.roots[{i}]"
         pid, start, is_wrapper = source.items(field, root, "a pid, its start, whether it is a wrapper")
         numbers = source.value(field, pid, int), source.value(field, start, int)
         roots.append((*numbers, source.value(field, is_wrapper, bool)))
-    holder = Entry(source, {"cgroups": cgroups, "gpus": gpus}, "followed.")
-    return Followed(
+    holder = Entry(source, {"cgroups": cgroups, "gpus": gpus}, f"{key}.")
+    return ResumePoint(
         *(busy_s, capacity_s, tree_s, tuple(roots)),
         holder.texts("cgroups"),
-        None if gpus is None else holder.named("gpus", float),
+        None if gpus is None else holder.pairs_of("gpus", float),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads the series of a run's moments again, `series.jsonl`, of which a crash may have torn a line."""
+"""Reads `series.jsonl`, the time series of a run, in which a crash may have left an incomplete line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from carbonmon.core.documents import json_value
 from carbonmon.core.model import IntensityKind, Method
 from carbonmon.core.typed import Entry
-from carbonmon.runs.checked import JournalError, check_schema, content, entry_of
+from carbonmon.runs.checked import RunFileError, check_schema, entry_of, read_bytes
 from carbonmon.runs.layout import SERIES_FILE, SERIES_SCHEMA
 
 _LIMIT_BYTES = 256 << 20
-"""Years of a large node; a file beyond is not ours, and is not taken into memory."""
+"""Years of a large node; a longer file is not ours, and is not read into memory."""
 
 _MOMENT = {
     "at_s": float,
@@ -27,13 +27,13 @@ _MOMENT = {
 def read_series(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
     """The moments of series.jsonl with device ids filled in, and the numbers of damaged lines.
 
-    A torn last line, which a crash leaves, is dropped silently; a damaged one before it is reported.
+    An incomplete last line, which a crash leaves, is dropped silently; a damaged one before it is reported.
     """
     path = folder / SERIES_FILE
     moments: list[dict[str, Any]] = []
     damaged: list[int] = []
     ids: tuple[str, ...] = ()
-    lines = content(path, _LIMIT_BYTES).split(b"\n")
+    lines = read_bytes(path, _LIMIT_BYTES).split(b"\n")
     for position, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -42,17 +42,17 @@ def read_series(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
         except ValueError:
             found = None
         entry = entry_of(path, found if isinstance(found, dict) else {})
-        begins = entry.has("schema")
-        if begins:
+        is_header = entry.has("schema")
+        if is_header:
             check_schema(f"{path}: line {position}", entry.values, SERIES_SCHEMA)
         try:
-            if begins:
+            if is_header:
                 ids = entry.texts("devices")
             else:
                 moments.append(_moment(entry, ids))
-        except JournalError:
+        except RunFileError:
             if not line.startswith(b'{"at_s"'):
-                ids = ()  # it may have said which devices the numbers below mean
+                ids = ()  # it may have been the header of the device numbers below
             if position < len(lines):
                 damaged.append(position)
     return moments, damaged

@@ -1,4 +1,4 @@
-"""The summaries of runs as files hold them: found, read, and checked against the schema."""
+"""Finds the summaries of runs, reads them and checks them against the schema."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 from carbonmon.core.documents import json_object
 from carbonmon.runs import folders
-from carbonmon.runs.checked import JournalError, content
+from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.validation import fault_of
-from carbonmon.runs.writer import is_watched
+from carbonmon.runs.writer import has_monitor
 
 LONGEST_SUMMARY_BYTES = 16 << 20
 
 
 def find(run: str, output: Path) -> dict[str, Any]:
-    """The summary that a user's word means: of a run's folder, in a file, or of an id under the output.
+    """The summary that `run` names: a run's folder, a file, or an id under the output.
 
     Raises `ConfigError` where there is none, or a damaged one.
     """
@@ -29,54 +29,54 @@ def find(run: str, output: Path) -> dict[str, Any]:
 
 
 def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
-    """The summaries of all nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if the word means no single run."""
+    """The summaries of all nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if `run` names no single run."""
     found: list[Path] = []
     try:
         if not Path(run).exists() and not (output / run).exists() and "/" not in run:
             found = sorted(
                 path for path in output.iterdir() if path.name.startswith(f"{run}.") and path.is_dir()
             )
-    except (OSError, ValueError):  # what cannot be listed has no nodes: `find` says what is wrong
+    except (OSError, ValueError):  # a folder that cannot be listed has no nodes: `find` gives the error
         found = []
     nodes = [summary for folder in found if (summary := summary_of(folder))["run"]["id"] == run]
     return nodes or [find(run, output)]
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """The summary of a run's folder: the final one if it ended, else made from its last checkpoint."""
+    """The summary of a run's folder: the final one if the run ended, else made from its last checkpoint."""
     # os.path.exists is False for a folder that may not be entered, where Path.exists raises
     summary = _read(folder / SUMMARY_FILE) if os.path.exists(folder / SUMMARY_FILE) else None  # noqa: PTH110
-    if summary is not None and not _goes_on(summary):
+    if summary is not None and not _is_unfinished(summary):
         return _checked(folder / SUMMARY_FILE, summary)
     snapshot = read_checkpoint(folder).snapshot
-    rebuilt = summarize(snapshot, snapshot.runs[0], "running" if is_watched(folder) else "recovered")
+    rebuilt = summarize(snapshot, snapshot.runs[0], "running" if has_monitor(folder) else "recovered")
     before = summary or {}
     if before.get("settled") and before["carbon"]["emissions_g"] == rebuilt["carbon"]["emissions_g"]:
-        rebuilt["settled"] = before["settled"]  # after its monitor was killed, which no checkpoint knows
+        rebuilt["settled"] = before["settled"]  # settled after its monitor was killed: not in the checkpoint
     return rebuilt
 
 
 def ended_summary(path: Path) -> dict[str, Any]:
     """The summary in a file of any name, for instance one that was copied from another node."""
     summary = _read(path)
-    if _goes_on(summary) and "prometheus" not in summary:  # there is no folder that knows more
-        raise JournalError(f"{path}: of a run that had not ended: give the run's folder, which knows more")
+    if _is_unfinished(summary) and "prometheus" not in summary:  # from Prometheus: there is no folder
+        raise RunFileError(f"{path}: the run had not ended; give the run's folder, which has newer figures")
     return _checked(path, summary)
 
 
-def _goes_on(summary: dict[str, Any]) -> bool:
+def _is_unfinished(summary: dict[str, Any]) -> bool:
     return summary.get("state") in ("running", "recovered")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    summary = json_object(content(path, LONGEST_SUMMARY_BYTES), path, JournalError)
+    summary = json_object(read_bytes(path, LONGEST_SUMMARY_BYTES), path, RunFileError)
     if summary.get("schema") != SCHEMA:
-        raise JournalError(f"{path}: its schema is not {SCHEMA!r}: read it with the version that wrote it")
+        raise RunFileError(f"{path}: its schema is not {SCHEMA!r}: read it with the version that wrote it")
     return summary
 
 
 def _checked(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
     fault = fault_of(summary)
     if fault:
-        raise JournalError(f"{path}: damaged: {fault}")
+        raise RunFileError(f"{path}: damaged: {fault}")
     return summary

@@ -1,6 +1,6 @@
-"""One run's folder as its monitor writes it: the lock, checkpoints, and the series of moments.
+"""Writes one run's folder: the lock, checkpoints, and the time series.
 
-What each file holds: `journal.py`. A method that raises OSError has left the older state in place.
+What each file holds: `layout.py`. A method that raises OSError has left the older state in place.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 SERIES_PERIOD_S = 60.0
 
 LOCK_ATTEMPTS, LOCK_PAUSE_S = 5, 0.05
-"""A report asks for the lock for a moment, to see whether the run is watched: no other monitor is there."""
+"""A report takes the lock for a moment, to see whether a monitor writes the run: that is no other monitor."""
 
 SERIES_TAIL_BYTES = 1 << 16
-"""Where the last line of a series is looked for: many times one line of a large node."""
+"""The last line of a series is searched in so many last bytes: many times one line of a large node."""
 
 
 def boot_id(procfs: Path) -> str:
@@ -40,22 +40,22 @@ def boot_id(procfs: Path) -> str:
 
 
 class RunFiles:
-    """The files of one run, and the lock that says that it has a monitor.
+    """The files of one run, and the lock that shows that it has a monitor.
 
-    `gone` are devices of an earlier part of the run that are not here any more. Raises `ConfigError` if the
-    folder cannot be written, or another monitor writes it.
+    `former` are devices of an earlier part of the run that are no longer in the machine. Raises `ConfigError`
+    if the folder cannot be written, or another monitor writes it.
     """
 
-    def __init__(self, folder: Path, boot: str, gone: Sequence[Device] = ()) -> None:
+    def __init__(self, folder: Path, boot: str, former: Sequence[Device] = ()) -> None:
         self.folder = folder
         self._boot_id = boot
-        self._gone = gone
+        self._former = former
         self._numbers: dict[str, int] = {}
         self._series = -1
         self._series_due_s = 0.0
         self._series_at_s = 0.0
-        self._torn = b""
-        self._laid_out = False
+        self._line_end = b""
+        self._has_run_file = False
         try:
             self._open_series()
         except OSError as error:
@@ -66,7 +66,7 @@ class RunFiles:
     @property
     def is_new(self) -> bool:
         """Whether nothing was written yet."""
-        return not self._laid_out
+        return not self._has_run_file
 
     def close(self) -> None:
         """Release the lock; the kernel does the same if this process is killed."""
@@ -74,49 +74,49 @@ class RunFiles:
 
     def write(self, snapshot: Snapshot, run: RunState, now_s: float) -> None:
         """Write a checkpoint, and a line of the series if one is due or the run has ended. Raises OSError."""
-        if not self._laid_out or not self._is_in_place():
-            self._laid_out = False
-            self._lay_out(snapshot, run)
-            self._laid_out = True
+        if not self._has_run_file or not self._is_in_place():
+            self._has_run_file = False
+            self._write_run_file(snapshot, run)
+            self._has_run_file = True
         replace_file(
             self.folder / layout.CHECKPOINT_FILE,
             layout.checkpoint_text(snapshot, run, self._boot_id).encode(),
         )
         if now_s >= self._series_due_s or run.ended_at_s is not None:
-            # The wall clock may be set back; within the series time goes forwards.
+            # The wall clock may be set back; within the series time never decreases.
             at_s = max(snapshot.at_s, self._series_at_s)
             line = layout.series_line(snapshot._replace(at_s=at_s), run, self._numbers)
             append_durably(self._series, line.encode())
             self._series_at_s = at_s
             self._series_due_s = now_s + SERIES_PERIOD_S
 
-    def _lay_out(self, snapshot: Snapshot, run: RunState) -> None:
-        """Write what stands once in the folder; also anew, after somebody removed it."""
+    def _write_run_file(self, snapshot: Snapshot, run: RunState) -> None:
+        """Write run.json and the header of the series; again if the folder was removed."""
         devices = [state.device for state in snapshot.devices]
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._is_in_place():
             self._close_series()
             self._open_series()
         remove_leftovers(self.folder)
-        gone = [device for device in self._gone if device not in devices]
-        text = layout.run_text(run.info, [*devices, *gone])
+        former = [device for device in self._former if device not in devices]
+        text = layout.run_text(run.info, [*devices, *former])
         replace_file(self.folder / layout.RUN_FILE, text.encode())
         self._numbers = {device.id: number for number, device in enumerate(devices)}
-        append_durably(self._series, self._torn + layout.series_header(devices).encode())
-        self._torn = b""
+        append_durably(self._series, self._line_end + layout.series_header(devices).encode())
+        self._line_end = b""
 
     def _is_in_place(self) -> bool:
         """Whether the folder still holds the series that we write, and was not removed, moved or replaced."""
         if self._series < 0:
             return False
         try:
-            there = (self.folder / layout.SERIES_FILE).stat()
+            found = (self.folder / layout.SERIES_FILE).stat()
         except FileNotFoundError:
             return False
-        return os.path.samestat(there, os.fstat(self._series))
+        return os.path.samestat(found, os.fstat(self._series))
 
     def _lock_series(self) -> bool:
-        """Whether nobody else has the lock; a file system without locks is taken as it is."""
+        """Take the lock; False if another process has it. On a file system without locks always True."""
         for attempt in range(LOCK_ATTEMPTS):
             if attempt:
                 time.sleep(LOCK_PAUSE_S)
@@ -134,7 +134,7 @@ class RunFiles:
             self._series = -1
 
     def _open_series(self) -> None:
-        """Open series.jsonl, whose flock says that this run has a monitor."""
+        """Open series.jsonl, whose flock shows that this run has a monitor."""
         path = self.folder / layout.SERIES_FILE
         self._series = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         if not self._lock_series():
@@ -145,7 +145,8 @@ class RunFiles:
         size = os.fstat(self._series).st_size
         end = os.pread(self._series, SERIES_TAIL_BYTES, max(0, size - SERIES_TAIL_BYTES))
         self._series_at_s = max(self._series_at_s, _last_at_s(end))
-        self._torn = b"" if end.endswith(b"\n") or not end else b"\n"  # a line torn by a crash stays alone
+        # An incomplete line that a crash left is ended, so that the next one stands by itself.
+        self._line_end = b"" if end.endswith(b"\n") or not end else b"\n"
 
 
 def _last_at_s(end: bytes) -> float:
@@ -158,8 +159,8 @@ def _last_at_s(end: bytes) -> float:
     return 0.0
 
 
-def is_watched(folder: Path) -> bool:
-    """Whether a living monitor holds the run's lock."""
+def has_monitor(folder: Path) -> bool:
+    """Whether a running monitor holds the run's lock."""
     try:
         descriptor = os.open(folder / layout.SERIES_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

@@ -16,8 +16,7 @@ from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Clock
 from carbonmon.monitor.clock import SystemClock
-from carbonmon.monitor.loop import Sampling
-from carbonmon.monitor.node import Monitor, Tenancy
+from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.service import file_sd, wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
@@ -77,15 +76,15 @@ def serve(
         if config.targets is not None:
             closing.callback(file_sd.announce(config.targets, monitor.places))
         left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
-        sampling = Sampling(monitor.sampler, before=lambda: monitor.take_up(left))
-        if not sampling.start():
+        monitor.resume(left)
+        if not monitor.sampling.start():
             log.warning("the sensors do not answer; runs are taken all the same")
         monitor.recorder.start()
         server.start()
         closing.callback(server.close)
         ready(monitor, path)
         if left:
-            log.warning("taken up again: %s", ", ".join(tenancy.info.id for tenancy in left))
+            log.warning("taken up again: %s", ", ".join(plan.info.id for plan in left))
         began_s = clock.now_s()
         while True:
             received = signal.sigtimedwait({*ENDS, signal.SIGHUP}, TIDY_S)
@@ -101,29 +100,29 @@ def serve(
                 break
         server.close()  # who comes now comes too late: it finds no monitor, or the next one
         if once:
-            monitor.finish(sampling, None, None)
+            monitor.finish(None, None)
         else:
             going_on = [entry.run_id for entry in registry.entries if not entry.ending]
             if going_on:
                 log.warning("%d runs go on; the next daemon with this output takes them up", len(going_on))
-            monitor.leave(sampling)
+            monitor.leave()
     with suppress(OSError):
         if once and not os.path.getsize(f"{path}.log"):  # noqa: PTH202 (a suffix to the whole name)
             os.unlink(f"{path}.log")  # noqa: PTH108 (the same)
 
 
-def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Tenancy]:
+def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[RunPlan]:
     """The runs that a daemon before this one left, with their folders taken."""
     assert monitor.workload is not None
     taken = []
-    for tenancy in unfinished(config.output, monitor.boot_id, monitor.workload):
+    for plan in unfinished(config.output, monitor.boot_id, monitor.workload):
         try:
-            monitor.open_files(tenancy)
+            monitor.plan(plan)
         except ConfigError as error:
             log.warning("a run of before is not taken up: %s", error)
             continue
-        registry.adopt(tenancy)
-        taken.append(tenancy)
+        registry.adopt(plan)
+        taken.append(plan)
     return taken
 
 
@@ -150,11 +149,11 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     registry.idle_policy = new.idle
 
     def take() -> None:
-        monitor.sampler.charge_with(provider, overheads).close()
-        monitor.sampler.tenants.retain_s = new.retain_s
+        monitor.sampler.rates.replace(provider, overheads, monitor.clock.wall_s()).close()
+        monitor.sampler.runs.retain_s = new.retain_s
 
     # A sample first: what was drawn until now is charged as it was.
-    monitor.sampler.post(take, "edge")
+    monitor.requests.post(take, "edge")
     log.warning(
         "the config was read again: %s", ", ".join(sorted(set(changed) - set(waiting))) or "no change"
     )

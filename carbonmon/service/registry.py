@@ -11,13 +11,14 @@ import json
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client.launcher import safe_id
-from carbonmon.core.model import IdlePolicy, LivesBy, RunInfo
+from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo
 from carbonmon.core.ports import Roots
-from carbonmon.monitor.node import Monitor, Tenancy
+from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
 from carbonmon.service import naming
 
@@ -45,7 +46,7 @@ class Entry:
     `joined` have come. `seen`: it had a living process once.
     """
 
-    tenancy: Tenancy
+    plan: RunPlan
     uid: int
     phase: str | None = None
     participants: list[Participant] = field(default_factory=list)
@@ -58,16 +59,16 @@ class Entry:
 
     @property
     def run_id(self) -> str:
-        return self.tenancy.info.id
+        return self.plan.info.id
 
     @property
     def key(self) -> str | None:
         """What its participants ask for: the id that their launcher gave, or what else they share."""
-        return self.tenancy.info.key
+        return self.plan.info.key
 
     @property
-    def lives_by(self) -> LivesBy:
-        return self.tenancy.info.lives_by
+    def ends_with(self) -> EndsWith:
+        return self.plan.info.ends_with
 
 
 class NewRun(NamedTuple):
@@ -145,15 +146,15 @@ class Registry:
             for entry in self.entries
         )
 
-    def adopt(self, tenancy: Tenancy) -> None:
+    def adopt(self, plan: RunPlan) -> None:
         """A run that the monitor has from elsewhere: that of its own job, or of a monitor before it."""
-        uid = self.uid if tenancy.info.uid is None else tenancy.info.uid
-        entry = self._entries[tenancy.info.id] = Entry(tenancy, uid)
-        entry.seen = tenancy.before is not None
+        uid = self.uid if plan.info.uid is None else plan.info.uid
+        entry = self._entries[plan.info.id] = Entry(plan, uid)
+        entry.seen = plan.before is not None
         self.begun += 1
 
-    def begin(self, new: NewRun, uid: int, lives_by: LivesBy, welcome: Callable[[Entry], object]) -> Entry:
-        """Begin a run; `welcome` is called once it is metered. Raises `ConfigError` if it has no folder."""
+    def create(self, new: NewRun, uid: int, ends_with: EndsWith) -> Entry:
+        """Plan a run and take its folder; the monitor is to begin it. Raises `ConfigError`."""
         host = self._host
         name = new.name or naming.command_name(new.command)
         suffix = f".{safe_id(host)}" if new.nodes > 1 else ""
@@ -172,10 +173,10 @@ class Registry:
             idle_policy=new.idle_policy,
             uid=uid,
             key=new.run_id or new.key,
-            lives_by=lives_by,
+            ends_with=ends_with,
         )
-        entry = Entry(Tenancy(info, folder, new.roots), uid)
-        self.monitor.admit(entry.tenancy, lambda: welcome(entry))
+        entry = Entry(RunPlan(info, folder, new.roots), uid)
+        self.monitor.plan(entry.plan)
         self._entries[info.id] = entry
         self.begun += 1
         return entry
@@ -194,7 +195,7 @@ class Registry:
         # First, so that `tidy` in its thread does not take the run for lost before we end it.
         entry.linger_until_s = self.monitor.clock.now_s() + LINGER_S
         self.lose(entry, participant)
-        if entry.lives_by != "participants" or entry.participants or entry.ending:
+        if entry.ends_with != "participants" or entry.participants or entry.ending:
             entry.linger_until_s = None
             return False
         return entry.joined >= entry.expected
@@ -216,14 +217,14 @@ class Registry:
     ) -> None:
         """End a run; `tell` gets its summary when it is written."""
         entry.ending = True
+        self.monitor.end(entry.run_id, exit_code, signal, partial(self._ended, entry, tell))
 
-        def done() -> None:
-            if tell is not None:
-                tell(_summary(entry.tenancy.folder))
-            if self._entries.get(entry.run_id) is entry:
-                del self._entries[entry.run_id]
-
-        self.monitor.end(entry.run_id, exit_code, signal, done)
+    def _ended(self, entry: Entry, tell: Callable[[dict[str, Any] | None], object] | None) -> None:
+        """A run is written, in the thread that writes."""
+        if tell is not None:
+            tell(_summary(entry.plan.folder))
+        if self._entries.get(entry.run_id) is entry:
+            del self._entries[entry.run_id]
 
     def tidy(self) -> None:
         """End the runs that have lost what they lived by; called every second or so."""
@@ -234,10 +235,10 @@ class Registry:
                 continue
             processes = account.processes or 0
             # A process that was named may end before it is looked at; a cgroup may fill later.
-            entry.seen |= processes > 0 or (account.processes is not None and bool(entry.tenancy.roots.pids))
-            if entry.lives_by == "processes" and entry.seen and processes == 0:
+            entry.seen |= processes > 0 or (account.processes is not None and bool(entry.plan.roots.pids))
+            if entry.ends_with == "processes" and entry.seen and processes == 0:
                 self.end(entry)
-            elif entry.lives_by == "participants" and not entry.participants:
+            elif entry.ends_with == "participants" and not entry.participants:
                 if entry.linger_until_s is not None:
                     is_over = now_s >= entry.linger_until_s
                 else:  # nobody said goodbye: what was counted before the last one was lost proves nothing

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.workload import NodeWorkload
-from carbonmon.monitor.node import Tenancy
-from carbonmon.runs.checked import JournalError, content
+from carbonmon.monitor.node import RunPlan
+from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.reader import read_checkpoint
-from carbonmon.runs.writer import is_watched
+from carbonmon.runs.writer import has_monitor
 
 log = logging.getLogger(__name__)
 
 LONGEST_CHECKPOINT_BYTES = 16 << 20
 
 
-def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[Tenancy]:
+def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[RunPlan]:
     """The runs of this boot in a folder of runs that have not ended, have no monitor, and whose work goes on.
 
     After another boot nothing of them lives. A damaged one is said and left alone.
@@ -26,12 +26,12 @@ def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[Tenan
     found = []
     for folder in sorted(path for path in _folders(output) if boot_id and _may_go_on(path, boot_id)):
         try:
-            tenancy = _tenancy(folder, boot_id, workload)
-        except JournalError as error:
+            plan = _plan(folder, boot_id, workload)
+        except RunFileError as error:
             log.warning("a run of before cannot be taken up: %s", error)
             continue
-        if tenancy is not None and not is_watched(folder):
-            found.append(tenancy)
+        if plan is not None and not has_monitor(folder):
+            found.append(plan)
     return found
 
 
@@ -45,27 +45,27 @@ def _folders(output: Path) -> list[Path]:
 def _may_go_on(folder: Path, boot_id: str) -> bool:
     """A quick look before the whole checkpoint is read: there may be thousands of runs that have ended."""
     try:
-        text = content(folder / CHECKPOINT_FILE, LONGEST_CHECKPOINT_BYTES)
-    except JournalError:
+        text = read_bytes(folder / CHECKPOINT_FILE, LONGEST_CHECKPOINT_BYTES)
+    except RunFileError:
         return False
     return b'"ended_at_s":null' in text and boot_id.encode() in text
 
 
-def _tenancy(folder: Path, boot_id: str, workload: NodeWorkload) -> Tenancy | None:
+def _plan(folder: Path, boot_id: str, workload: NodeWorkload) -> RunPlan | None:
     before = read_checkpoint(folder)
     (run,) = before.snapshot.runs
-    followed = run.followed
-    if before.boot_id != boot_id or run.ended_at_s is not None or followed is None:
+    point = run.resume_point
+    if before.boot_id != boot_id or run.ended_at_s is not None or point is None:
         return None
-    alive = [root for root in followed.roots if workload.find_root(root[0], root[1])]
-    groups = [Path(path) for path in followed.cgroups if Path(path).is_dir()]
-    lives_by = run.info.lives_by
-    if lives_by == "job" or (lives_by != "request" and not alive and not groups):
+    alive = [root for root in point.roots if workload.has_process(root[0], root[1])]
+    groups = [Path(path) for path in point.cgroups if Path(path).is_dir()]
+    ends_with = run.info.ends_with
+    if ends_with == "job" or (ends_with != "request" and not alive and not groups):
         return None
     roots = Roots(
         pids=tuple(pid for pid, _, is_wrapper in alive if not is_wrapper),
         wrappers=tuple(pid for pid, _, is_wrapper in alive if is_wrapper),
         cgroup=groups[0] if groups else None,
-        gpus=None if followed.gpus is None else dict(followed.gpus),
+        gpus=None if point.gpus is None else dict(point.gpus),
     )
-    return Tenancy(run.info, folder, roots, before)
+    return RunPlan(run.info, folder, roots, before)

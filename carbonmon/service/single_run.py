@@ -17,7 +17,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import RunInfo, Snapshot
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.monitor.clock import SystemClock
-from carbonmon.monitor.node import Monitor, Tenancy
+from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
 from carbonmon.runs.layout import FILES
 from carbonmon.runs.reader import Checkpoint, read_checkpoint
@@ -59,40 +59,40 @@ def run(
             config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
         watching = config.idle != "exclusive"
         monitor = build(config, workload.environ, clock, closing, watching=watching, before=before)
-        tenancy = _tenancy(config, workload, monitor, before)
-        monitor.open_files(tenancy)
-        more = _open_control(config, monitor, tenancy, closing)
+        plan = _plan(config, workload, monitor, before)
+        monitor.plan(plan)
+        more = _open_control(config, monitor, plan, closing)
         monitor.show(closing.callback)
         if config.targets is not None:
             closing.callback(file_sd.announce(config.targets, monitor.places))
-        announce(monitor.sampler.latest, tenancy.info.id, monitor.places)
-        sampling = monitor.sampling(tenancy)
-        if not sampling.start() and not monitor.runs:
+        announce(monitor.sampler.latest, plan.info.id, monitor.places)
+        monitor.begin(plan)
+        if not monitor.sampling.start() and not monitor.runs:
             log.warning("the sensors do not answer: the job starts unobserved")
-            monitor.begin(tenancy)
+            monitor.begin_now(plan)
         monitor.recorder.start()
         try:
             workload.start(mask, more)
         except OSError as error:
             log.error("%s: %s", workload.command[0], error.strerror)
-            sampling.stop()
+            monitor.sampling.stop()
             monitor.recorder.abandon()
             if before is None:
-                folders.discard(tenancy.folder, (*FILES, "summary.json"))
+                folders.discard(plan.folder, (*FILES, "summary.json"))
             return Result(job.start_error_code(error), None)
         outcome = workload.wait()
-        return Result(outcome.shell_code, monitor.finish(sampling, outcome.exit_code, outcome.signal))
+        return Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal))
 
 
-def _tenancy(
+def _plan(
     config: Config, workload: job.Command | job.Attached, monitor: Monitor, before: Checkpoint | None
-) -> Tenancy:
+) -> RunPlan:
     """The run of a job of our own: its folder, and where its processes are."""
     roots = _roots(config, workload, monitor)
     if config.resume is not None and before is not None:
         folder = folders.find(config.output, config.resume)
         # Whatever it lived by before, it ends with this job.
-        return Tenancy(replace(before.snapshot.runs[0].info, lives_by="job"), folder, roots, before)
+        return RunPlan(replace(before.snapshot.runs[0].info, ends_with="job"), folder, roots, before)
     launch = read_launch(workload.environ)
     name = config.name or naming.command_name(workload.command)
     wall_s = monitor.clock.wall_s()
@@ -112,7 +112,7 @@ def _tenancy(
         scheduler_job_id=launch.scheduler_job_id or "",
         idle_policy=config.idle,
     )
-    return Tenancy(info, folder, roots)
+    return RunPlan(info, folder, roots)
 
 
 def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monitor) -> Roots:
@@ -125,10 +125,10 @@ def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monito
     return Roots(wrappers=(os.getpid(),), gpus=allocated)
 
 
-def _open_control(config: Config, monitor: Monitor, tenancy: Tenancy, closing: ExitStack) -> dict[str, str]:
+def _open_control(config: Config, monitor: Monitor, plan: RunPlan, closing: ExitStack) -> dict[str, str]:
     """Listen for the job's training code; returns what tells it where. Without a socket the job goes on."""
     registry = Registry(monitor, config.output, os.geteuid(), creates=False, host=config.host)
-    registry.adopt(tenancy)
+    registry.adopt(plan)
     try:
         path = config.socket or rendezvous.job_socket()
         server = ControlServer(path, Service(registry))
@@ -137,4 +137,4 @@ def _open_control(config: Config, monitor: Monitor, tenancy: Tenancy, closing: E
         log.warning("training code cannot name its phases: %s", error)
         return {}
     closing.callback(server.close)
-    return {SOCKET_VARIABLE: str(path), RUN_VARIABLE: tenancy.info.id}
+    return {SOCKET_VARIABLE: str(path), RUN_VARIABLE: plan.info.id}

@@ -14,9 +14,12 @@ from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Clock, Exporter, ExporterSettings
 from carbonmon.hardware.workload import NodeWorkload
-from carbonmon.monitor.guard import GuardedExporter
+from carbonmon.monitor.grid_rates import GridRates
+from carbonmon.monitor.guard import Guard, GuardedExporter
 from carbonmon.monitor.node import Monitor
 from carbonmon.monitor.recorder import Recorder
+from carbonmon.monitor.run_attribution import RunAttribution
+from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs.reader import Checkpoint
 from carbonmon.runs.writer import boot_id
@@ -49,9 +52,9 @@ def build(
     `environ` is that of the job whose GPUs are metered. `watching`: it looks whose processes use the node;
     else there is one run, which owns the node. Raises `ConfigError` for mistakes in the options.
     """
-    provider = open_provider(config)
-    closing.callback(provider.close)
     overheads = open_overheads(config)
+    rates = GridRates(open_provider(config), overheads, clock.wall_s())
+    closing.callback(rates.close)
     closing_sensors = closing.enter_context(ExitStack())
     sensors = open_sensors(config, environ, closing_sensors)
     run_folders: dict[str, Path] = {}
@@ -62,29 +65,27 @@ def build(
     workload = NodeWorkload(config.procfs, config.sysfs, sensors.devices) if watching else None
     if workload is not None:
         closing_sensors.callback(workload.close)
-    recorder = Recorder(
-        clock,
-        exporters,
-        latest=lambda: sampler.latest,
-        fresh=lambda timeout_s: sampler.fresh(timeout_s),
-        period_s=config.checkpoint_s,
-        before=None if before is None else before.snapshot,
-    )
-    closing.callback(recorder.close)
+    journal = Guard("journal")
     sampler = Sampler(
         sensors.sensors,
         sensors.devices,
         sensors.unused(),
-        provider,
+        rates,
+        RunLifetimes(RunAttribution(workload, clock.now_s()), run_folders, config.retain_s),
         clock,
         config.interval_s,
-        overheads,
         __version__,
-        lambda: tuple([(guard.name, guard.errors) for guard in (*exporters, recorder.guard)]),
-        workload,
-        config.retain_s,
+        guards=(*exporters, journal),
     )
-    closing.callback(sampler.close_provider)
+    recorder = Recorder(
+        clock,
+        exporters,
+        sampler.snapshots,
+        journal,
+        period_s=config.checkpoint_s,
+        before=None if before is None else before.snapshot,
+    )
+    closing.callback(recorder.close)
     for note in (*notes(config, sensors), sampler.interval_note):
         if note:
             log.warning("%s", note)
@@ -96,9 +97,7 @@ def build(
         workload,
         clock,
         boot_id(config.procfs),
-        run_folders,
-        # Closing a driver that hangs would hang as well.
-        leave_sensors=lambda: closing_sensors.pop_all(),
+        leave_sensors=closing_sensors.pop_all,
     )
 
 

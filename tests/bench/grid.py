@@ -177,6 +177,11 @@ def _lateness(seconds: float, grid: tuple[str, ...]) -> list[float]:
     from carbonmon.core.config import Config
     from carbonmon.core.footprint import Overheads
     from carbonmon.monitor.clock import Alarm, SystemClock
+    from carbonmon.monitor.grid_rates import GridRates
+    from carbonmon.monitor.loop import SamplingLoop
+    from carbonmon.monitor.requests import RequestQueue
+    from carbonmon.monitor.run_attribution import RunAttribution
+    from carbonmon.monitor.run_lifetimes import RunLifetimes
     from carbonmon.monitor.sampler import Sampler
     from carbonmon.service.open_grid import open_provider
 
@@ -189,8 +194,11 @@ def _lateness(seconds: float, grid: tuple[str, ...]) -> list[float]:
 
     clock, begun, stop = SystemClock(), [], Alarm()
     provider = open_provider(Config(grid=grid, region="GB"))
-    sampler = Noted([], {}, [], provider, clock, 0.05, Overheads(), "bench")
-    thread = threading.Thread(target=sampler.run_until, args=(stop,))
+    rates = GridRates(provider, Overheads(), clock.wall_s())
+    runs = RunLifetimes(RunAttribution(None, clock.now_s()))
+    sampler = Noted([], {}, [], rates, runs, clock, 0.05, "bench")
+    loop = SamplingLoop(sampler, RequestQueue(clock), clock)
+    thread = threading.Thread(target=loop.run_until, args=(stop,))
     thread.start()
     time.sleep(seconds)
     stop.set()

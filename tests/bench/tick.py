@@ -63,11 +63,10 @@ def _measure(sim: Any, gpus: int, rounds: int, sleep_s: float) -> dict[str, Any]
 def main(sysfs: Path, control_file: Path, rounds: int, sleep_s: float) -> None:
     """In the child: prints the times in seconds of `rounds` ticks and bare reads as JSON."""
     from carbonmon.core.config import Config
-    from carbonmon.monitor.run_totals import RunAccount
-    from carbonmon.monitor.sampler import Sampler
+    from carbonmon.monitor.run_account import RunAccount
     from carbonmon.service.open_grid import open_overheads, open_provider
     from carbonmon.service.open_sensors import open_sensors
-    from tests.harness import INFO
+    from tests.harness import INFO, make_sampler
     from tests.simulator.layout import Control
 
     with open(control_file, "r+b") as file:
@@ -84,7 +83,7 @@ def main(sysfs: Path, control_file: Path, rounds: int, sleep_s: float) -> None:
     config = Config(sysfs=sysfs)
     with ExitStack() as closing:
         sensors = open_sensors(config, {}, closing)
-        sampler = Sampler(
+        sampler = make_sampler(
             sensors.sensors,
             sensors.devices,
             sensors.unused(),

@@ -20,8 +20,9 @@ from unittest import mock
 
 from carbonmon.core.files import replace_file
 from carbonmon.monitor.clock import SystemClock
-from carbonmon.monitor.loop import Sampling
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.loop import SamplingLoop
+from carbonmon.monitor.requests import RequestQueue
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import read_series
 from tests.chaos.inprocess import (
@@ -151,10 +152,10 @@ def _hangs(trouble_s: float) -> Row:
 
     with Running() as run:
         with mock.patch("carbonmon.runs.writer.replace_file", hanging):
-            begin_at_s, begin_s = run.sampler.fresh(command.DEADLINE_S).at_s, time.monotonic()
+            begin_at_s, begin_s = run.sampler.snapshots.fresh(command.DEADLINE_S).at_s, time.monotonic()
             first = len(run.source.asked_s)
             time.sleep(trouble_s)
-            at_s = run.sampler.fresh(command.DEADLINE_S).at_s
+            at_s = run.sampler.snapshots.fresh(command.DEADLINE_S).at_s
             expected = (time.monotonic() - begin_s) / INTERVAL_S
             taken = len(run.source.asked_s) - first
             released.set()
@@ -203,7 +204,9 @@ class Running:
         self.recorder = recorder_of(self.folder, self.clock, self.sampler, CHECKPOINT_S)
         self._stack.callback(self.recorder.close)
         account = RunAccount(INFO, self.source.devices())
-        self._sampling = Sampling(self.sampler, after=lambda: self.sampler.begin(account))
+        requests = RequestQueue(self.clock)
+        requests.post(lambda: self.sampler.begin(account), "edge")
+        self._sampling = SamplingLoop(self.sampler, requests, self.clock)
         self._sampling.start()
         self._baseline_s = self.source.asked_s[0]
         self.recorder.start()

@@ -9,15 +9,16 @@ from pathlib import Path
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import Device, DeviceState, Failure, Reading, SensorState, Snapshot
 from carbonmon.core.ports import Clock, Workload
-from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.guard import Guard, GuardedSensor
 from carbonmon.monitor.recorder import Recorder
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.resume import Outage, resume_run
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.series import read_series
 from carbonmon.runs.writer import RunFiles, boot_id
-from tests.harness import INFO, FakeClock, FixedIntensity
+from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 GPU = Device("gpu-counter", "gpu", "GPU", methods=("counter",), max_power_w=400.0)
 POWER_ONLY = Device("gpu-power", "gpu", "GPU", methods=("power",), max_power_w=400.0)
@@ -62,7 +63,7 @@ class Source:
 
 def sampler_of(source: Source, clock: Clock, interval_s: float, workload: Workload | None = None) -> Sampler:
     devices = {device.id: device for device in source.devices()}
-    return Sampler(
+    return make_sampler(
         [GuardedSensor(source)],
         devices,
         [],
@@ -78,14 +79,7 @@ def sampler_of(source: Source, clock: Clock, interval_s: float, workload: Worklo
 def recorder_of(
     folder: Path, clock: Clock, sampler: Sampler, period_s: float = 5.0, before: Snapshot | None = None
 ) -> Recorder:
-    recorder = Recorder(
-        clock,
-        [],
-        latest=lambda: sampler.latest,
-        fresh=sampler.fresh,
-        period_s=period_s,
-        before=before,
-    )
+    recorder = Recorder(clock, [], sampler.snapshots, Guard("journal"), period_s=period_s, before=before)
     recorder.add(INFO.id, RunFiles(folder, boot_id(Path("/proc"))))
     return recorder
 
@@ -113,7 +107,8 @@ class Stepped:
         before = read_checkpoint(self.folder).snapshot
         self._begin(before)
         account = RunAccount(INFO, self.source.devices())
-        self.sampler.resume(account, before, self.clock.time_s - before.clock_s, same_boot=True)
+        outage = Outage(self.clock.time_s - before.clock_s, same_boot=True)
+        resume_run(self.sampler, account, before, outage)
         self.tick(0.0)
 
     def tick(self, seconds: float = 1.0) -> None:

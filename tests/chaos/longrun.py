@@ -13,12 +13,11 @@ from pathlib import Path
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import Device, Failure, Reading, SensorState, Snapshot
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
-from carbonmon.monitor.sampler import Sampler
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs import layout
 from carbonmon.runs.writer import SERIES_PERIOD_S
 from tests.chaos.table import Check, Row
-from tests.harness import INFO, FakeClock, FixedIntensity
+from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 GPUS, PACKAGES = 8, 2
 RANGE_UJ = 262_143_328_850
@@ -75,7 +74,9 @@ class LongRun:
         self.node = Node(self.clock.time_s)
         devices = {device.id: device for device in self.node.devices()}
         sensors = [GuardedSensor(self.node)]
-        self.sampler = Sampler(sensors, devices, [], FixedIntensity(), self.clock, 1.0, Overheads(), "test")
+        self.sampler = make_sampler(
+            sensors, devices, [], FixedIntensity(), self.clock, 1.0, Overheads(), "test"
+        )
         self.sampler.tick(edge=True)
         self.sampler.begin(RunAccount(INFO, self.node.devices()))
 

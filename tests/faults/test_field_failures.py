@@ -9,9 +9,9 @@ import pytest
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import Device, Failure, Intensity, Reading, SensorState
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
-from tests.harness import INFO, INTENSITY, FakeClock, FixedIntensity, Monitor
+from tests.harness import INFO, INTENSITY, FakeClock, FixedIntensity, Monitor, make_sampler
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square
 
 RANGE_UJ = 262_143_328_850
@@ -50,7 +50,7 @@ class Scripted:
 
 def sampler_of(sensor: Scripted, clock: FakeClock, provider: object = None) -> Sampler:
     devices = {device.id: device for device in sensor.devices()}
-    sampler = Sampler(
+    sampler = make_sampler(
         [GuardedSensor(sensor)],
         devices,
         [],
@@ -215,7 +215,7 @@ def test_one_failing_gpu_among_eight_costs_the_others_nothing():
             machine.gpus[3].clear()
             monitor.watch(60)
             lost = monitor.device(machine.gpus[3].uuid)
-            assert abs(monitor.error_ratio(machine.gpus[3].uuid)) < 0.002, "its counter bridged the hole"
+            assert abs(monitor.error_ratio(machine.gpus[3].uuid)) < 0.002, "its counter bridged the gap"
             assert lost.unobserved_s == 0.0
 
 

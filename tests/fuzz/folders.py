@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.testing import CliRunner, Result
 
-from carbonmon.core.model import Meter, Rank, Shadow, Snapshot
+from carbonmon.core.model import FallbackMeter, Meter, Rank, Snapshot
 from carbonmon.runs import layout
 from tests import records
 
@@ -50,7 +50,8 @@ def a_snapshot(gpus: int = 1) -> Snapshot:
         sensors=(),
         exporter_errors=(),
         meters=tuple(
-            (state.device.id, Meter(50.5, 123_456_789, 50.5, Shadow(50.5, 250.0))) for state in node.devices
+            (state.device.id, Meter(50.5, 123_456_789, 50.5, FallbackMeter(50.5, 250.0)))
+            for state in node.devices
         ),
         continued=True,
     )

@@ -19,9 +19,9 @@ from carbonmon.core.model import (
     Cost,
     Device,
     DeviceState,
-    Followed,
     Meter,
     NodeTotal,
+    ResumePoint,
     RunInfo,
     RunState,
     RunTotal,
@@ -100,7 +100,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     named_s = st.dictionaries(TEXT, AMOUNT, max_size=3).map(lambda seconds: tuple(seconds.items()))
     shares = st.dictionaries(TEXT, TEXT, max_size=3).map(lambda notes: tuple(notes.items()))
     gpus = st.one_of(st.none(), named_s)
-    followed = st.one_of(st.none(), record(Followed, gpus=gpus))
+    resume_point = st.one_of(st.none(), record(ResumePoint, gpus=gpus))
     run = record(
         RunState,
         info=record(RunInfo),
@@ -113,7 +113,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         node=node.map(tuple),
         shares=shares,
         processes=st.none(),
-        followed=followed,
+        resume_point=resume_point,
         charges=st.lists(record(Charge), max_size=3, unique_by=lambda row: row[:6]).map(tuple),
         costs=st.lists(record(Cost), max_size=2, unique_by=lambda cost: cost.currency).map(tuple),
     )

@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import Device, Failure, Reading, Snapshot
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.resume import Outage, resume_run
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs import layout
-from carbonmon.runs.checked import JournalError
+from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import read_series
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import a_snapshot, document, is_possible, scratch, series_bytes, write
 from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples, snapshots
-from tests.harness import INFO, FakeClock, FixedIntensity
+from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 NAMES = (layout.RUN_FILE, layout.CHECKPOINT_FILE)
 SCHEMAS = {layout.RUN_FILE: layout.RUN_SCHEMA, layout.CHECKPOINT_FILE: layout.CHECKPOINT_SCHEMA}
@@ -38,7 +39,7 @@ def read_or_refuse(folder: Path, *named: str) -> None:
     """Reading gives a checkpoint of possible numbers that can be shown, or names one of the files."""
     try:
         checkpoint = read_checkpoint(folder)
-    except JournalError as error:
+    except RunFileError as error:
         assert any(str(error).startswith(str(folder / name)) for name in named), error
         assert len(str(error)) < 600
         return
@@ -49,7 +50,7 @@ def read_or_refuse(folder: Path, *named: str) -> None:
 def read_series_or_refuse(folder: Path) -> None:
     try:
         moments, damaged = read_series(folder)
-    except JournalError as error:
+    except RunFileError as error:
         assert str(error).startswith(str(folder / layout.SERIES_FILE))
         return
     assert is_possible(moments)
@@ -113,7 +114,7 @@ def test_whatever_the_sensors_say_every_checkpoint_can_be_read_and_gone_on_from(
     devices = {device.id: device for device in sensor.devices()}
 
     def monitor() -> Sampler:
-        return Sampler(
+        return make_sampler(
             [GuardedSensor(sensor)],  # type: ignore[arg-type]
             devices, [], FixedIntensity(), clock, 1.0, Overheads(pue_ratio=1.2), "test",
         )  # fmt: skip
@@ -139,7 +140,7 @@ def test_whatever_the_sensors_say_every_checkpoint_can_be_read_and_gone_on_from(
     before = written_and_read(first.latest)
     clock.time_s += 3.0
     second = monitor()
-    second.resume(RunAccount(INFO, devices.values()), before, 3.0, same_boot)
+    resume_run(second, RunAccount(INFO, devices.values()), before, Outage(3.0, same_boot))
     play(second)
     assert is_possible(written_and_read(second.finish(0, None)))
 
@@ -173,7 +174,7 @@ def test_a_hostile_file_is_named(name: str, content: str):
     with scratch() as folder:
         write(folder, SNAPSHOT)
         (folder / name).write_bytes(HOSTILE_FILES[content](SCHEMAS[name]))
-        with pytest.raises(JournalError) as refused:
+        with pytest.raises(RunFileError) as refused:
             read_checkpoint(folder)
         assert str(refused.value).startswith(str(folder / name))
         assert len(str(refused.value)) < 600
@@ -193,7 +194,7 @@ def test_what_is_no_file_is_named_and_nobody_waits_for_it(name: str, instead: st
         elif instead != "nothing":
             target = {"endless": "/dev/zero", "loop": path, "unreadable": "/proc/self/mem"}[instead]
             path.symlink_to(target)
-        with pytest.raises(JournalError, match=f"{name}: cannot be read: "):
+        with pytest.raises(RunFileError, match=f"{name}: cannot be read: "):
             read_series(folder) if name == layout.SERIES_FILE else read_checkpoint(folder)
 
 
@@ -219,7 +220,7 @@ def test_a_moment_with_other_values_is_read_or_its_line_is_counted(line: bytes):
         (folder / layout.SERIES_FILE).write_bytes(b"\n".join([*LINES[:2], line, *LINES[2:], b""]))
         try:
             moments, damaged = read_series(folder)
-        except JournalError as error:
+        except RunFileError as error:
             assert "line 3: schema" in str(error)
             return
         assert is_possible(moments)

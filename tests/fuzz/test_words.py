@@ -16,7 +16,7 @@ from carbonmon.core.config import parse_list
 from carbonmon.core.errors import ConfigError
 from carbonmon.grid.regions import resolve
 from carbonmon.hardware.gpu_selection import FoundGpu, MigInstance, check_entries, choose, parse_gpu_model
-from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, nearest_cpus, nearest_gpus
+from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus, similar_gpus
 from tests.fuzz.strategies import TEXT, examples
 
 DATA = Path(carbonmon.__file__).parent / "data"
@@ -124,7 +124,7 @@ def test_any_cpu_has_a_possible_power(name: str, end: str, virtual: bool, cores:
     assert 0.0 < spec.tdp_w < math.inf
     assert 0.0 <= spec.uncertainty.low_ratio <= 1.0
     is_known_cpu(name + end)
-    assert len(nearest_cpus(name + end)) <= 3
+    assert len(similar_cpus(name + end)) <= 3
 
 
 @given(GPU_NAMES, st.sampled_from(["", "-12Q", " 80GB", "\n", "("]))
@@ -132,7 +132,7 @@ def test_any_cpu_has_a_possible_power(name: str, end: str, virtual: bool, cores:
 def test_any_gpu_has_a_possible_power_or_none(name: str, end: str):
     spec = gpu_spec(name + end)
     assert spec is None or 0.0 < spec.tdp_w < math.inf
-    assert len(nearest_gpus(name + end)) <= 3
+    assert len(similar_gpus(name + end)) <= 3
 
 
 @pytest.mark.parametrize("name", ["match_key", "Match_Key", "model", "vendor"])

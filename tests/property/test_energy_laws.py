@@ -124,7 +124,7 @@ def test_splitting_an_interval_changes_nothing(steps: list[tuple[float, float]],
         energy_j = 0.0
         for step_s, power_w in steps:
             meter = meter._replace(
-                shadow=meter.shadow._replace(last_w=power_w if method == "power" else None)
+                fallback=meter.fallback._replace(last_w=power_w if method == "power" else None)
             )
             for _ in range(pieces):
                 at_s += step_s / pieces

@@ -19,11 +19,11 @@ from carbonmon.core.model import (
     Component,
     Device,
     Failure,
-    Followed,
     GpuClaim,
     IdlePolicy,
     NodeUsage,
     Reading,
+    ResumePoint,
     RunInfo,
     RunState,
     SensorState,
@@ -33,9 +33,8 @@ from carbonmon.core.model import (
 from carbonmon.core.ports import Roots
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
-from carbonmon.monitor.sampler import Sampler
-from tests.harness import FakeClock, FixedIntensity
+from carbonmon.monitor.run_account import RunAccount
+from tests.harness import FakeClock, FixedIntensity, make_sampler
 
 RUNS = ("a", "b", "c")
 GPUS = ("gpu-0", "gpu-1")
@@ -138,10 +137,10 @@ class Processes:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
         self._node.followed.add(run_id)
 
-    def followed(self) -> dict[str, Followed]:
+    def resume_points(self) -> dict[str, ResumePoint]:
         return {}
 
     def join(self, run_id: str, roots: Roots) -> None:
@@ -176,7 +175,7 @@ def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
     happenings: list[Step], policies: dict[str, IdlePolicy]
 ):
     node = Node()
-    sampler = Sampler(
+    sampler = make_sampler(
         [GuardedSensor(node)],  # type: ignore[arg-type]  # its read is a list, not an iterator
         {each.id: each for each in DEVICES},
         [],
@@ -210,14 +209,15 @@ def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
         node.pass_time(named)
         for run, phases in step.phases.items():
             if run in alive:
-                sampler.tenants.runs[alive[run]].phases.change(node.clock.now_s() - 0.001, phases)
+                sampler.runs.living[alive[run]].phases.change(node.clock.now_s() - 0.001, phases)
         before = sampler.latest
         sampler.tick()
         check_monotone(before.runs, sampler.latest.runs)
         for run in step.ends:
             if run in alive:
-                state = sampler.end(alive.pop(run), 0, None)
-                assert state is not None
+                run_id = alive.pop(run)
+                sampler.end(run_id, 0, None)
+                (state,) = [state for state in sampler.latest.runs if state.info.id == run_id]
                 ended.append(state)
     final = sampler.finish(0, None)
     runs = {run.info.id: run for run in (*ended, *final.runs)}

@@ -1,4 +1,4 @@
-"""What holds of every timeline, wherever its slots and holes are."""
+"""What holds of every timeline, wherever its slots and gaps are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VALUES = st.floats(-500, 5000, allow_nan=False)
 
 @st.composite
 def slot_lists(draw: st.DrawFn) -> list[Slot]:
-    """Slots in order that do not overlap; where two bounds are far apart there may be a hole."""
+    """Slots in order that do not overlap; where two bounds are far apart there may be a gap."""
     bounds = sorted(draw(st.sets(TIMES, max_size=24)))
     kept = [pair for pair in pairwise(bounds) if draw(st.booleans())]
     return [Slot(start_s, end_s, draw(VALUES)) for start_s, end_s in kept]

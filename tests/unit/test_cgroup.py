@@ -12,7 +12,7 @@ import pytest
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
-from carbonmon.hardware.workload.nodecpu import TICK_S, NodeCpu
+from carbonmon.hardware.workload.node_cpu import TICK_S, NodeCpu
 
 
 def v2(folder: Path, usage_s: float, pids: tuple[int, ...] = ()) -> Path:

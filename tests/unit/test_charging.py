@@ -16,7 +16,7 @@ from carbonmon.core.footprint import Overheads, Tariff, rates
 from carbonmon.core.model import JOULES_PER_KWH, Device, Intensity, Reading, Snapshot
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs import layout
 from carbonmon.runs.reader import read_checkpoint
@@ -25,7 +25,7 @@ from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import SCHEMA_FILE
 from carbonmon.runs.summary.text import table_text
 from carbonmon.service.open_grid import open_overheads
-from tests.harness import INFO, FakeClock
+from tests.harness import INFO, FakeClock, make_sampler
 from tests.unit.test_sampler import Source
 
 HOUR_S = 3600.0
@@ -84,7 +84,7 @@ def sampler_with(
 
     source = Source([DEVICE], say)
     sensors, charged = [GuardedSensor(source)], overheads or Overheads()
-    sampler = Sampler(sensors, {"d": DEVICE}, [], provider, clock, interval_s, charged, "test")
+    sampler = make_sampler(sensors, {"d": DEVICE}, [], provider, clock, interval_s, charged, "test")
     sampler.tick(edge=True)
     sampler.begin(RunAccount(INFO, [DEVICE]))
     return sampler
@@ -169,7 +169,7 @@ def test_another_source_and_another_pue_are_taken_from_a_moment_on() -> None:
     old, new = Curve(hourly(100.0)), Curve(hourly(200.0))
     sampler = sampler_with(old, clock)
     watch(sampler, clock, 10)
-    sampler.charge_with(new, Overheads(pue_ratio=1.5)).close()
+    sampler.rates.replace(new, Overheads(pue_ratio=1.5), clock.wall_s()).close()
     assert (old.closed, new.closed) == (1, 0)
     watch(sampler, clock, 10)
     truth_g = 10 * POWER_W * (100.0 + 200.0 * 1.5) / JOULES_PER_KWH
@@ -206,7 +206,7 @@ def test_water_is_the_energy_of_the_devices_times_the_wue_without_pue() -> None:
 
 
 def change_overheads(sampler: Sampler, overheads: Overheads) -> None:
-    sampler.charge_with(Curve(hourly(100.0)), overheads).close()
+    sampler.rates.replace(Curve(hourly(100.0)), overheads, sampler.clock.wall_s()).close()
 
 
 def test_a_pue_that_changed_is_stated_as_its_mean_and_the_intensity_stays_the_grid_s() -> None:
@@ -262,7 +262,7 @@ def test_a_new_source_that_fails_at_once_leaves_the_old_one_in_force() -> None:
     new.fails = True
     sampler = sampler_with(old, clock)
     with pytest.raises(RuntimeError):
-        sampler.charge_with(new, Overheads(2.0))
+        sampler.rates.replace(new, Overheads(2.0), clock.wall_s())
     watch(sampler, clock, 10)
     final = sampler.finish(0, None)
     assert grams_of(final) == pytest.approx(10 * POWER_W * 100.0 / JOULES_PER_KWH)

@@ -10,7 +10,8 @@ import pytest
 
 from carbonmon.core.model import Device, Snapshot
 from carbonmon.monitor.recorder import STALE_S, Recorder
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.resume import Outage, resume_run
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, SERIES_FILE
 from carbonmon.runs.reader import read_checkpoint
@@ -64,7 +65,8 @@ def resumed(clock: FakeClock, devices: list[Device], folder: Path, same_boot: bo
     """A second monitor's sampler after its first sample."""
     before: Snapshot = read_checkpoint(folder).snapshot
     sampler = sampler_of(Source(devices), clock, 1.0)
-    sampler.resume(RunAccount(INFO, devices), before, clock.time_s - before.clock_s, same_boot)
+    outage = Outage(clock.time_s - before.clock_s, same_boot)
+    resume_run(sampler, RunAccount(INFO, devices), before, outage)
     sampler.tick(edge=True)
     return sampler
 
@@ -99,7 +101,7 @@ def test_a_resumed_run_shows_its_last_checkpoint_until_the_next_one_is_safe(
     second = sampler_of(Source(BOTH), clock, 1.0)  # it has not even resumed: all its totals are 0
     again = recorder_of(tmp_path, clock, second, before=before)
     assert again.shown() is before
-    second.resume(RunAccount(INFO, BOTH), before, 3.0, same_boot=True)
+    resume_run(second, RunAccount(INFO, BOTH), before, Outage(3.0, same_boot=True))
     watch(clock, second, 2)
     assert again.shown() is before
     again.write(second.latest)

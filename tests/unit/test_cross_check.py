@@ -17,7 +17,7 @@ def fed(check: CrossCheck, seconds: int, counter_w: float, sensor_w: float, star
 def test_a_counter_that_says_less_than_its_sensor_is_told_once(caplog: pytest.LogCaptureFixture):
     fed(CrossCheck("GPU 0"), 900, counter_w=250.0, sensor_w=300.0)
     assert [record.getMessage() for record in caplog.records] == [
-        "GPU 0: its energy counter says 250 W and its power sensor 300 W over 3 min: "
+        "GPU 0: its energy counter gives 250 W and its power sensor 300 W over 3 min: "
         "one of them is wrong; the counter is used"
     ]
 

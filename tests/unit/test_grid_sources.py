@@ -86,7 +86,7 @@ def values(slots: Sequence[Slot]) -> list[float]:
 
 
 def is_true(slots: Sequence[Slot]) -> bool:
-    """Whether the figures are those of the grid, without holes."""
+    """Whether the figures are those of the grid, without gaps."""
     assert all(before.end_s == after.start_s for before, after in pairwise(slots))
     return all(slot.value == pytest.approx(intensity(slot.start_s)) for slot in slots)
 
@@ -303,7 +303,7 @@ def test_unsorted_and_repeated_rows_are_put_in_order():
 def test_an_unknown_figure_is_a_hole_and_not_0():
     slots = opened("rte").latest(Told(rows_of(("19:15", 33), ("19:30", None), ("19:45", 31))), NOW_S)
     assert values(slots) == [33, 31]
-    assert len(Timeline(slots).holes(slots[0].start_s, slots[1].end_s)) == 1
+    assert len(Timeline(slots).gaps(slots[0].start_s, slots[1].end_s)) == 1
 
 
 @pytest.mark.parametrize(

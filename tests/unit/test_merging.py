@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from carbonmon.cli import report
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity, Rank, SensorState
+from carbonmon.runs.report.csv_table import csv_text
 from carbonmon.runs.report.markdown import markdown_text
-from carbonmon.runs.report.merging import merged, refuse_doubles
+from carbonmon.runs.report.merging import check_no_duplicates, merged
 from carbonmon.runs.report.modelcard import model_card_text
-from carbonmon.runs.report.rows import csv_text
 from carbonmon.runs.summary.document import MonitorCost, summarize
 from carbonmon.runs.summary.file import SCHEMA_FILE, write_summary
 from carbonmon.runs.summary.text import table_text
@@ -380,7 +380,7 @@ def test_the_same_summary_twice_is_refused() -> None:
         merged([on("a"), on("b"), on("a")])
     running = on("a", state="running", joules=50.0)
     with pytest.raises(ConfigError, match="given twice"):
-        refuse_doubles([running, on("a")])
+        check_no_duplicates([running, on("a")])
 
 
 def test_one_host_measured_twice_at_once_is_refused() -> None:

@@ -9,21 +9,21 @@ from pathlib import Path
 from carbonmon.core.config import Config
 from carbonmon.core.model import RunInfo
 from carbonmon.monitor.clock import SystemClock
-from carbonmon.monitor.node import Monitor, Tenancy
+from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
 from carbonmon.service import wiring
 
 DEADLINE_S = 20.0
 
 
-def tenancy(output: Path, run_id: str) -> Tenancy:
+def plan(output: Path, run_id: str) -> RunPlan:
     info = RunInfo(run_id, run_id, (), (), "node", 0.0, "", "", "none")
-    return Tenancy(info, folders.create(output, run_id, run_id))
+    return RunPlan(info, folders.create(output, run_id, run_id))
 
 
 def wait_until_shown(monitor: Monitor, run_ids: set[str]) -> None:
     deadline_s = time.monotonic() + DEADLINE_S
-    while {run.info.id for run in monitor.sampler.fresh(1.0).runs} != run_ids:
+    while {run.info.id for run in monitor.sampler.snapshots.fresh(1.0).runs} != run_ids:
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
@@ -33,16 +33,16 @@ def test_the_folders_of_runs_that_are_shown_no_more_are_not_remembered_for_ever(
     ended: list[str] = []
     with ExitStack() as closing:
         monitor = wiring.build(config, {}, SystemClock(), closing, watching=True)
-        sampling = monitor.sampling()
-        assert sampling.start()
+        assert monitor.sampling.start()
         monitor.recorder.start()
         for number in range(5):
-            run = tenancy(tmp_path, f"run-{number}")
-            monitor.admit(run, lambda: None)
+            run = plan(tmp_path, f"run-{number}")
+            monitor.plan(run)
+            monitor.begin(run)
             wait_until_shown(monitor, {run.info.id})
             monitor.end(run.info.id, 0, None, lambda run=run: ended.append(run.info.id))  # type: ignore[misc]
             wait_until_shown(monitor, set())
-        monitor.leave(sampling)
+        monitor.leave()
     assert len(ended) == 5
-    assert len(monitor.folders) <= 1
+    assert len(monitor.sampler.runs.folders) <= 1
     assert all((tmp_path / run_id / "summary.json").exists() for run_id in ended)

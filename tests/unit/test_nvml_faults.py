@@ -111,7 +111,7 @@ def test_a_lost_gpu_is_looked_for_ever_more_seldom_and_found_again():
             assert abs(monitor.error_ratio(gpu.uuid)) < 0.001
         lost.clear()
         monitor.watch(61)
-        assert abs(monitor.error_ratio(lost.uuid)) < 0.001, "its counter bridged the hole"
+        assert abs(monitor.error_ratio(lost.uuid)) < 0.001, "its counter bridged the gap"
 
 
 def test_a_gpu_that_can_be_found_but_never_answers_is_asked_ever_more_seldom_too():

@@ -37,7 +37,7 @@ def test_waits_double_up_to_the_longest_and_begin_anew_after_a_success():
     assert [backoff.wait_s() for _ in range(4)] == [1.0, 2.0, 4.0, 5.0]
     backoff.reset()
     assert backoff.at_s == float("-inf")
-    backoff.later(100.0)
+    backoff.schedule(100.0)
     assert backoff.at_s == 101.0
-    backoff.later(101.0)
+    backoff.schedule(101.0)
     assert backoff.at_s == 103.0

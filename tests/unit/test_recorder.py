@@ -25,11 +25,13 @@ from hypothesis import strategies as st
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import append_durably, read_file, replace_file
 from carbonmon.core.model import Snapshot
+from carbonmon.monitor.guard import Guard
 from carbonmon.monitor.recorder import FINISH_TIMEOUT_S, Recorder
+from carbonmon.monitor.snapshots import Snapshots
 from carbonmon.runs import layout, writer
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.series import read_series
-from carbonmon.runs.writer import RunFiles, boot_id, is_watched
+from carbonmon.runs.writer import RunFiles, boot_id, has_monitor
 from tests import records
 from tests.e2e.command import wait_for
 from tests.fuzz.folders import a_snapshot, series_bytes
@@ -57,7 +59,7 @@ class Run:
         self.folder = folder
         self.latest = at(1)
         self.clock = FakeClock()
-        self.recorder = Recorder(self.clock, [], lambda: self.latest, self.fresh)
+        self.recorder = Recorder(self.clock, [], self, Guard("journal"))
         self.recorder.add(RUN_ID, RunFiles(folder, boot_id(Path("/proc"))))
 
     def fresh(self, timeout_s: float) -> Snapshot:
@@ -93,9 +95,9 @@ def names(folder: Path) -> list[str]:
 def test_one_monitor_at_a_time_writes_a_run(run: Run):
     with pytest.raises(ConfigError, match="run run: another monitor is writing it"):
         Run(run.folder)
-    assert is_watched(run.folder)
+    assert has_monitor(run.folder)
     run.close()
-    assert not is_watched(run.folder)
+    assert not has_monitor(run.folder)
     Run(run.folder).close()
 
 
@@ -107,9 +109,9 @@ def test_the_lock_of_a_killed_monitor_is_free(tmp_path: Path):
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"locked\n"
-        assert is_watched(tmp_path)
+        assert has_monitor(tmp_path)
         process.kill()
-    assert not is_watched(tmp_path)
+    assert not has_monitor(tmp_path)
     Run(tmp_path).close()
 
 
@@ -125,7 +127,7 @@ def test_a_folder_without_a_series_is_not_watched(tmp_path: Path, what: str):
     path = tmp_path / layout.SERIES_FILE
     if what != "nothing":
         path.mkdir() if what == "folder" else os.mkfifo(path)
-    assert not is_watched(tmp_path)
+    assert not has_monitor(tmp_path)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
@@ -139,7 +141,7 @@ def test_closing_ends_the_thread_and_the_lock_also_before_the_run_is_finished(ru
     run.recorder.start()
     run.close()
     before = (run.folder / layout.CHECKPOINT_FILE).stat().st_mtime_ns
-    assert not is_watched(run.folder)
+    assert not has_monitor(run.folder)
     time.sleep(0.05)
     assert (run.folder / layout.CHECKPOINT_FILE).stat().st_mtime_ns == before
 
@@ -153,7 +155,7 @@ def test_where_no_thread_can_be_started_the_run_ends_as_ever(run: Run, monkeypat
     assert run.recorder.finish(final(2))
     run.recorder.abandon()
     run.close()
-    assert not is_watched(run.folder)
+    assert not has_monitor(run.folder)
 
 
 def test_a_boot_id_that_is_no_text_is_unknown(tmp_path: Path):
@@ -230,10 +232,13 @@ class Several:
         self.latest = of(1, *run_ids)
         self.folders = {run_id: base / run_id for run_id in run_ids}
         self.clock = FakeClock()
-        self.recorder = Recorder(self.clock, [], lambda: self.latest, lambda _: self.latest, 0.2)
+        self.recorder = Recorder(self.clock, [], self, Guard("journal"), 0.2)
         for run_id, folder in self.folders.items():
             folder.mkdir()
             self.recorder.add(run_id, RunFiles(folder, "a boot"))
+
+    def fresh(self, timeout_s: float) -> Snapshot:
+        return self.latest
 
     def saved(self) -> dict[str, int]:
         return {run_id: read_checkpoint(folder).snapshot.samples for run_id, folder in self.folders.items()}
@@ -248,8 +253,8 @@ def test_each_run_has_its_own_account_in_its_own_folder(tmp_path: Path):
         for run_id, folder in node.folders.items():
             (run,) = read_checkpoint(folder).snapshot.runs
             assert (run.info.id, run.recovered_j) == (run_id, 4.0)
-            assert is_watched(folder)
-    assert not any(map(is_watched, node.folders.values()))
+            assert has_monitor(folder)
+    assert not any(map(has_monitor, node.folders.values()))
 
 
 def test_a_run_whose_folder_cannot_be_written_keeps_no_other_run_from_being_written(tmp_path: Path):
@@ -273,7 +278,7 @@ def test_a_run_that_ends_is_written_once_more_and_let_go_while_the_others_go_on(
         assert done.wait(10.0)
         assert read_checkpoint(node.folders["one"]).snapshot.runs[0].ended_at_s == 300.0
         assert read_series(node.folders["one"])[0][-1]["at_s"] == 300.0
-        assert [is_watched(folder) for folder in node.folders.values()] == [False, True]
+        assert [has_monitor(folder) for folder in node.folders.values()] == [False, True]
         node.latest = of(6, "two")
         assert node.recorder.finish(of(7, "one", "two", ended=("one", "two")))
         assert node.saved() == {"one": 5, "two": 7}
@@ -368,7 +373,7 @@ def test_whichever_step_fails_the_last_checkpoint_stays_whole_and_nothing_is_lef
             assert not [name for name in names(run.folder) if name.endswith(".tmp")]
             if begun:
                 assert run.saved() in (2, 3)
-            assert is_watched(run.folder)
+            assert has_monitor(run.folder)
             run.write(4)
             assert run.saved() == 4
             moments, damaged = read_series(run.folder)
@@ -421,7 +426,7 @@ def test_a_folder_that_was_removed_is_made_anew_with_everything(run: Run):
     run.write(3)
     assert run.saved() == 3
     assert [moment["at_s"] for moment in read_series(run.folder)[0]] == [180.0]
-    assert is_watched(run.folder)
+    assert has_monitor(run.folder)
 
 
 def test_a_folder_that_was_moved_is_left_alone_and_made_anew(run: Run):
@@ -429,8 +434,8 @@ def test_a_folder_that_was_moved_is_left_alone_and_made_anew(run: Run):
     moved = run.folder.rename(run.folder.with_name("moved"))
     run.write(3)
     assert run.saved() == 3
-    assert is_watched(run.folder)
-    assert not is_watched(moved)
+    assert has_monitor(run.folder)
+    assert not has_monitor(moved)
     assert [moment["at_s"] for moment in read_series(moved)[0]] == [120.0]
 
 
@@ -439,7 +444,7 @@ def test_a_series_that_was_removed_alone_is_begun_anew_under_the_lock(run: Run):
     (run.folder / layout.SERIES_FILE).unlink()
     run.write(3)
     assert [moment["at_s"] for moment in read_series(run.folder)[0]] == [180.0]
-    assert is_watched(run.folder)
+    assert has_monitor(run.folder)
 
 
 def test_while_a_folder_cannot_be_made_anew_no_other_file_is_written(run: Run, tmp_path: Path):
@@ -470,23 +475,23 @@ def test_what_is_shown_never_steps_back(events: list[str], resumed: bool):
     """Safe and unsafe snapshots may alternate in any way; what was seen once stays the least to be seen."""
     with tempfile.TemporaryDirectory() as folder:
         samples = 10
-        latest = at(samples)
+        snapshots = Snapshots(FakeClock(), at(samples))
         clock = FakeClock()
         before = at(5) if resumed else None
         shown: list[int] = []
-        watch = Recorder(clock, [], lambda: latest, lambda _: latest, before=before)
+        watch = Recorder(clock, [], snapshots, Guard("journal"), before=before)
         watch.add(RUN_ID, RunFiles(Path(folder), "a boot"))
         with closing(watch):
             for event in events:
                 if event == "sample":
                     samples += 1
-                    latest = at(samples)
+                    snapshots.latest = at(samples)
                 elif event == "write":
-                    watch.write(latest)
+                    watch.write(snapshots.latest)
                 elif event == "fail":
                     full = OSError(errno.ENOSPC, "No space left on device")
                     with mock.patch.object(writer, "replace_file", side_effect=full), suppress(OSError):
-                        watch.write(latest)
+                        watch.write(snapshots.latest)
                 else:
                     clock.time_s += {"look": 0.0, "wait": 5.0, "long wait": 100.0}[event]
                 shown.append(watch.shown().samples)

@@ -12,15 +12,15 @@ import pytest
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import RunInfo, RunState
 from carbonmon.core.typed import LARGEST
-from carbonmon.monitor.run_totals import RunAccount
-from carbonmon.monitor.sampler import Sampler
+from carbonmon.monitor.resume import Outage, resume_run
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs import layout
-from carbonmon.runs.checked import JournalError
+from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import read_series
 from tests import records
 from tests.fuzz.folders import a_snapshot, series_bytes, write
-from tests.harness import FakeClock, FixedIntensity
+from tests.harness import FakeClock, FixedIntensity, make_sampler
 
 SNAPSHOT = a_snapshot()
 Edit = Callable[[dict[str, Any]], object]
@@ -40,7 +40,7 @@ def edit(path: Path, change: Edit) -> None:
 
 
 def refused(folder: Path) -> str:
-    with pytest.raises(JournalError) as error:
+    with pytest.raises(RunFileError) as error:
         read_checkpoint(folder)
     return str(error.value)
 
@@ -119,7 +119,7 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
             lambda d: d["meters"][0][1].__setitem__(1, "5"),
             ".base_uj must be a whole number of at least 0, and is '5'",
         ),
-        (lambda d: d["meters"][0][1].__setitem__(3, [[]]), "444'.shadow must have 5 values, and has 1"),
+        (lambda d: d["meters"][0][1].__setitem__(3, [[]]), "444'.fallback must have 5 values, and has 1"),
         (
             lambda d: d.update(phases_s=[["main", None]]),
             "phases_s of 'main' must be a number of at least 0, and is None",
@@ -234,7 +234,7 @@ def test_an_older_version_s_run_goes_on_with_its_totals(folder: Path):
     make_old(folder)
     before = read_checkpoint(folder).snapshot
     devices = [state.device for state in before.devices]
-    sampler = Sampler(
+    sampler = make_sampler(
         [],
         {device.id: device for device in devices},
         [],
@@ -244,7 +244,7 @@ def test_an_older_version_s_run_goes_on_with_its_totals(folder: Path):
         Overheads(),
         "test",
     )
-    sampler.resume(RunAccount(before.runs[0].info, devices), before, 1.0, same_boot=True)
+    resume_run(sampler, RunAccount(before.runs[0].info, devices), before, Outage(1.0, same_boot=True))
     (run,) = sampler.latest.runs
     assert sorted(run.totals) == sorted(SNAPSHOT.runs[0].totals)
     assert run.duration_s == SNAPSHOT.runs[0].duration_s + 1.0
@@ -332,5 +332,5 @@ def test_without_its_header_a_session_s_numbers_mean_nothing(folder: Path, lost:
 
 def test_a_newer_schema_in_a_series_is_an_error_with_its_line(folder: Path):
     series(folder, header("a"), moment(), header("a", schema="carbonmon.series/2"), moment())
-    with pytest.raises(JournalError, match=r"series\.jsonl: line 3: schema 'carbonmon\.series/2'"):
+    with pytest.raises(RunFileError, match=r"series\.jsonl: line 3: schema 'carbonmon\.series/2'"):
         read_series(folder)

@@ -19,9 +19,8 @@ from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
 from carbonmon.hardware.sensors import replay
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
-from carbonmon.monitor.sampler import Sampler
-from tests.harness import INFO, FakeClock, FixedIntensity
+from carbonmon.monitor.run_account import RunAccount
+from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 GPU = {"id": "GPU-1", "component": "gpu", "name": "A GPU", "max_power_w": 400, "index": 3}
 HEADER = {"carbonmon_replay": 1, "devices": [GPU]}
@@ -133,7 +132,7 @@ def test_blank_lines_and_separators_inside_texts_do_not_shift_the_line_numbers(w
         ([HEADER, {"at_s": 0}], "line 2: readings must be a list, and is None"),
         ([HEADER, {"readings": []}], "line 2: at_s must be a number"),
         ([HEADER, {**MOMENT, "at_s": True}], "line 2: at_s must be a number"),
-        ([HEADER, moment(5), moment(4)], "line 3: at_s must be a number that does not fall"),
+        ([HEADER, moment(5), moment(4)], "line 3: at_s must be a number that does not decrease"),
         ([HEADER, moment(0, energy_uj=-1)], "line 2: readings[0].energy_uj must be a number of at least 0"),
         ([HEADER, moment(0, energy_uj=10**400)], "line 2: readings[0].energy_uj must be a number"),
         ([HEADER, moment(0, power_w=float("nan"))], "line 2: not JSON: NaN is no number"),
@@ -215,7 +214,7 @@ def test_when_a_recording_ends_the_sampler_goes_on(write: Write, caplog: pytest.
     sensor = GuardedSensor(replay.open_sensor(settings))
     devices = {device.id: device for device in replay.open_sensor(settings).devices()}
     clock = FakeClock()
-    sampler = Sampler([sensor], devices, [], FixedIntensity(), clock, 1.0, Overheads(), "test")
+    sampler = make_sampler([sensor], devices, [], FixedIntensity(), clock, 1.0, Overheads(), "test")
     sampler.tick(edge=True)
     sampler.begin(RunAccount(INFO, devices.values()))
     with caplog.at_level(logging.WARNING):

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from carbonmon.cli import report
 from carbonmon.runs.report.condensing import condensed
+from carbonmon.runs.report.csv_table import COLUMNS, csv_text
 from carbonmon.runs.report.details import Section, details_text, section_text
 from carbonmon.runs.report.impact import statement
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.report.markup import escaped, yaml_number, yaml_text
 from carbonmon.runs.report.modelcard import model_card_text
-from carbonmon.runs.report.rows import COLUMNS, csv_text
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.summary.text import table_text
@@ -294,7 +294,7 @@ def test_the_statement_tells_how_each_part_was_known() -> None:
 
 
 def test_a_run_that_goes_on_or_was_lost_says_so() -> None:
-    assert "still going" in " ".join(statement(of(state="running")))
+    assert "still active" in " ".join(statement(of(state="running")))
     assert "last checkpoint" in " ".join(statement(of(state="recovered")))
     assert "without a measurement" in " ".join(statement(of(state="estimated")))
 

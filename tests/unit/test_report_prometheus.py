@@ -605,8 +605,8 @@ def test_holes_are_stated_and_bridged_by_the_counters(store: Tsdb, server: GridS
     found = ask(server)
     assert found.total_j == pytest.approx(1860 * WATTS)
     (part,) = found.found.parts
-    assert [end_s - begin_s for begin_s, end_s in part.holes] == [120.0, 870.0]
-    assert "Not scraped for 16 min 30 s in all, in 2 holes of node-7" in found.said
+    assert [end_s - begin_s for begin_s, end_s in part.gaps] == [120.0, 870.0]
+    assert "Not scraped for 16 min 30 s in all, in 2 gaps of node-7" in found.said
     assert found.found.document()["counts"][0]["unscraped_s"] == 990.0
 
 
@@ -614,7 +614,7 @@ def test_a_scrape_interval_that_was_changed_is_no_row_of_holes(store: Tsdb, serv
     monitor = Monitor()
     lapse(store, monitor, (0, 3600))
     lapse(store, monitor, (3660, 86400), step_s=60.0)
-    assert sum(map(len, (part.holes for part in ask(server).found.parts))) == 0
+    assert sum(map(len, (part.gaps for part in ask(server).found.parts))) == 0
 
 
 def test_the_state_tells_an_end_that_was_seen_from_one_that_was_not(store: Tsdb, server: GridServer):

@@ -13,9 +13,11 @@ from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.loop import SamplingLoop
+from carbonmon.monitor.requests import RequestQueue
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler, safe_interval_s
-from tests.harness import INFO, FakeClock, FixedIntensity
+from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 SPEC = Spec(400.0, TDP_UNCERTAINTY, "test")
 
@@ -76,7 +78,7 @@ def gpu(device_id: str = "d", share_ratio: float = 1.0) -> Device:
 
 def sampler_of(source: Source, clock: FakeClock, interval_s: float = 1.0) -> Sampler:
     devices = {device.id: device for device in source.devices()}
-    return Sampler(
+    return make_sampler(
         [GuardedSensor(source)], devices, [], FixedIntensity(), clock, interval_s, Overheads(), "test"
     )
 
@@ -86,6 +88,10 @@ def begun(source: Source, clock: FakeClock) -> Sampler:
     sampler.tick(edge=True)
     sampler.begin(RunAccount(INFO, source.devices()))
     return sampler
+
+
+def run_until(sampler: Sampler, clock: FakeClock, stop: Stop) -> None:
+    SamplingLoop(sampler, RequestQueue(clock), clock).run_until(stop)
 
 
 # ---- the grid ----
@@ -106,7 +112,7 @@ def test_ticks_sit_on_a_fixed_grid_and_late_ones_are_skipped_and_not_bunched(
     clock = FakeClock(1000.0)
     source = Source([gpu()], lambda now_s: [Reading("d", power_w=100.0)])
     stop = Stop(clock, late_s)
-    sampler_of(source, clock).run_until(stop)
+    run_until(sampler_of(source, clock), clock, stop)
     assert [now_s - 1000.0 for now_s, _ in source.asked] == at_s
     assert all(0.0 < wait_s <= 1.0 for wait_s in stop.waits)
 
@@ -115,7 +121,7 @@ def test_ticks_sit_on_a_fixed_grid_and_late_ones_are_skipped_and_not_bunched(
 def test_a_grid_that_floats_cannot_hold_exactly_is_not_bunched_either(interval_s: float):
     clock = FakeClock(1000.0)
     source = Source([gpu()], lambda now_s: [Reading("d", power_w=100.0)])
-    sampler_of(source, clock, interval_s).run_until(Stop(clock, [0.0] * 12))
+    run_until(sampler_of(source, clock, interval_s), clock, Stop(clock, [0.0] * 12))
     assert [now_s for now_s, _ in source.asked] == pytest.approx(
         [1000.0 + n * interval_s for n in range(1, 13)]
     )
@@ -129,14 +135,14 @@ def test_a_slow_sensor_delays_its_own_tick_and_not_the_grid():
         return [Reading("d", power_w=100.0)]
 
     source = Source([gpu()], say)
-    sampler_of(source, clock).run_until(Stop(clock, [0.0] * 6))
+    run_until(sampler_of(source, clock), clock, Stop(clock, [0.0] * 6))
     assert [now_s - 1000.0 for now_s, _ in source.asked] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_last_sample_is_taken_at_once_and_at_an_edge():
     clock = FakeClock(1000.0)
     source = Source([gpu()], lambda now_s: [Reading("d", power_w=100.0)])
-    sampler_of(source, clock).run_until(Stop(clock, [0.0, 0.0, -0.75]))
+    run_until(sampler_of(source, clock), clock, Stop(clock, [0.0, 0.0, -0.75]))
     assert source.asked == [(1001.0, False), (1002.0, False), (1002.25, True)]
 
 

@@ -10,11 +10,13 @@ from unittest import mock
 
 import pytest
 
-from carbonmon.core.model import Failure, Followed, GpuClaim, NodeUsage, Reading, Usage
+from carbonmon.core.model import Failure, GpuClaim, NodeUsage, Reading, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.monitor import loop
-from carbonmon.monitor.node import Monitor, Tenancy
-from carbonmon.monitor.run_totals import RunAccount
+from carbonmon.monitor.node import Monitor, RunPlan
+from carbonmon.monitor.requests import RequestQueue
+from carbonmon.monitor.resume import Outage, resume_run
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
 from tests.chaos.inprocess import GPU, PACKAGE, POWER_W, Source, recorder_of, sampler_of
 from tests.harness import INFO, FakeClock
@@ -46,13 +48,13 @@ class Node:
         self._runs: list[str] = []
         self.reads = 0
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
         self._runs.append(run_id)
         if since is not None:
             self._read_s = since.busy_s
 
-    def followed(self) -> Mapping[str, Followed]:
-        stands = Followed(self._read_s, 2 * self._read_s, 0.5 * self._read_s, (), (), None)
+    def resume_points(self) -> Mapping[str, ResumePoint]:
+        stands = ResumePoint(self._read_s, 2 * self._read_s, 0.5 * self._read_s, (), (), None)
         return dict.fromkeys(self._runs, stands) if self._knows else {}
 
     def join(self, run_id: str, roots: Roots) -> None:
@@ -74,7 +76,7 @@ class Node:
 def monitor_of(folder: Path, source: Source, sampler: Sampler, clock: FakeClock) -> Monitor:
     devices = {device.id: device for device in source.devices()}
     recorder = recorder_of(folder, clock, sampler)
-    return Monitor(sampler, recorder, [], devices, None, clock, "a boot", {}, lambda: None)
+    return Monitor(sampler, recorder, [], devices, None, clock, "a boot", lambda: None)
 
 
 def shared(clock: FakeClock, source: Source, knows: bool = False) -> tuple[Sampler, Node]:
@@ -107,15 +109,15 @@ def test_a_run_that_began_while_a_driver_hung_does_not_begin_again_when_it_answe
     source.hangs.set()
     sampler = sampler_of(source, clock, 0.05)
     monitor = monitor_of(tmp_path, source, sampler, clock)
-    tenancy = Tenancy(INFO, tmp_path)
-    thread = monitor.sampling(tenancy)
+    plan = RunPlan(INFO, tmp_path)
+    monitor.begin(plan)
     with mock.patch.object(loop, "ANSWER_TIMEOUT_S", 0.01):
-        assert not thread.start()
-    monitor.begin(tenancy)
+        assert not monitor.sampling.start()
+    monitor.begin_now(plan)
     run = monitor.runs[INFO.id]
     clock.time_s += 30.0
     source.free.set()
-    assert thread.stop()
+    assert monitor.sampling.stop()
     assert monitor.runs[INFO.id] is run
     assert sampler.finish(0, None).runs[0].duration_s == 30.0
     monitor.recorder.close()
@@ -171,7 +173,7 @@ def gone_on(clock: FakeClock, outage_s: float, knows: bool = False) -> Sampler:
     assert energy_j(first) == {GPU.id: 10 * POWER_W[GPU.id], PACKAGE.id: 5 * POWER_W[PACKAGE.id]}
     clock.time_s += outage_s
     second = sampler_of(Source([GPU, PACKAGE]), clock, 1.0, Node(clock, knows))
-    second.resume(RunAccount(SHARED, [GPU, PACKAGE]), first.latest, outage_s, same_boot=True)
+    resume_run(second, RunAccount(SHARED, [GPU, PACKAGE]), first.latest, Outage(outage_s, same_boot=True))
     second.tick(edge=True)
     return second
 
@@ -206,12 +208,12 @@ def test_where_the_cpu_time_was_noted_a_resumed_run_s_part_of_the_outage_is_reco
 # ---- requests ----
 
 
-def test_a_bell_that_rings_after_its_request_was_carried_out_makes_no_sample():
+def test_a_wake_up_after_its_request_was_carried_out_makes_no_sample():
     clock, source = FakeClock(), Source([GPU])
     sampler = sampler_of(source, clock, 1.0)
 
     class Early:
-        """Waits: the first is cut short by a bell, the last by the end."""
+        """Waits: the first is cut short by a wake-up, the last by the end."""
 
         def __init__(self) -> None:
             self._waits_s = [0.3, 0.7, 1.0, 1.0]
@@ -220,5 +222,5 @@ def test_a_bell_that_rings_after_its_request_was_carried_out_makes_no_sample():
             clock.time_s += min(timeout_s, self._waits_s.pop(0))
             return not self._waits_s
 
-    sampler.run_until(Early())
+    loop.SamplingLoop(sampler, RequestQueue(clock), clock).run_until(Early())
     assert [now_s - 1000.0 for now_s in source.asked_s] == [1.0, 2.0, 3.0]

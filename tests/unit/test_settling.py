@@ -22,7 +22,7 @@ from carbonmon.core.ports import GridSource
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid.history import history
 from carbonmon.runs import layout
-from carbonmon.runs.checked import JournalError
+from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.document import summarize
@@ -191,7 +191,7 @@ def test_over_a_day_it_is_within_a_fifth_of_a_percent_of_the_closed_form_in_all_
     assert grams_of(result, component="cpu") == pytest.approx(expected_g(seconds, cpu_j), rel=1e-4)
     assert grams_of(result, phase="warm-up") == pytest.approx(expected_g(2 * HOUR_S, gpu_j), rel=1e-4)
     assert result.energy_j == pytest.approx(gpu_j(seconds) + cpu_j(seconds), abs=1e-6)
-    assert (result.filled_j, result.holes) == (0.0, [])
+    assert (result.filled_j, result.gaps) == (0.0, [])
 
 
 def test_with_a_constant_intensity_it_gives_what_the_live_figure_gave(tmp_path: Path):
@@ -265,14 +265,14 @@ def test_moments_at_which_the_clock_stood_still_are_charged_with_that_moment():
     assert grams_of(settled(stretches, timeline, 1.0)) == 500
     stretches = [Stretch(20, 20, {("main", "gpu"): JOULES_PER_KWH}, 7.0)]
     result = settled(stretches, timeline, 1.0)
-    assert (grams_of(result), result.holes, result.filled_j) == (7.0, [(20, 20)], JOULES_PER_KWH)
+    assert (grams_of(result), result.gaps, result.filled_j) == (7.0, [(20, 20)], JOULES_PER_KWH)
 
 
 def test_a_stretch_over_slots_and_a_hole_is_split_by_time():
     timeline = Timeline([Slot(0, 10, 100), Slot(20, 30, 400, "forecast")])
     result = settled([Stretch(0, 40, {("a", "gpu"): 2 * JOULES_PER_KWH}, 1000.0)], timeline, 1.5)
     assert grams_of(result) == pytest.approx(2 * 1.5 * (100 + 400 + 2 * 1000) / 4)
-    assert result.holes == [(10, 20), (30, 40)]
+    assert result.gaps == [(10, 20), (30, 40)]
     assert result.filled_j == pytest.approx(JOULES_PER_KWH)
     assert result.origins == {("", "live"): JOULES_PER_KWH / 2, ("", "forecast"): JOULES_PER_KWH / 2}
 
@@ -280,17 +280,17 @@ def test_a_stretch_over_slots_and_a_hole_is_split_by_time():
 def test_a_hole_in_which_nothing_was_drawn_is_none():
     timeline = Timeline([Slot(0, 10, 100)])
     stretches = [Stretch(0, 10, {("a", "gpu"): 5.0}, 9.0), Stretch(10, 99, {("a", "gpu"): 0.0}, 9.0)]
-    assert settled(stretches, timeline, 1.0).holes == []
+    assert settled(stretches, timeline, 1.0).gaps == []
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path):
     folder = write_run(tmp_path / "run", 600.0)
     later = a_snapshot(300.0, ended=True)
-    with pytest.raises(JournalError, match=r"the series holds .* J more than the summary"):
+    with pytest.raises(RunFileError, match=r"the series holds .* J more than the summary"):
         read_stretches(folder, summarize(later, later.runs[0], "final"), START_S + 300)
     summary = summary_of(folder)
     summary["energy"]["devices"][0]["id"] = "GPU-other"
-    with pytest.raises(JournalError, match="the summary does not know it"):
+    with pytest.raises(RunFileError, match="the summary does not know it"):
         read_stretches(folder, summary, START_S + 600)
 
 
@@ -332,7 +332,7 @@ def test_a_source_is_asked_only_for_what_those_before_it_do_not_know():
     )
     assert remarks == []
     assert [(slot.value, slot.note) for slot in timeline.slots] == [(10, "0")] * 3 + [(20, "1")] * 3
-    assert second.asked == [NOON_S + 3 * HOUR_S - HOUR_S], "from one slot before the first hole"
+    assert second.asked == [NOON_S + 3 * HOUR_S - HOUR_S], "from one slot before the first gap"
     assert third.asked == []
 
 

@@ -158,7 +158,7 @@ def test_without_time_between_two_tallies_nobody_has_a_share_of_a_gpu():
 
 def test_a_part_of_an_interval_has_its_methods_power_and_all_of_its_seconds():
     whole = Interval("d", 1.0, 3.0, 8.0, 4.0, 2.0, 7.0, 0.5)
-    part = attribution.part(whole, 0.25)
+    part = attribution.scale_interval(whole, 0.25)
     assert (part.counter_j, part.power_j, part.tdp_j, part.power_w) == (2.0, 1.0, 0.5, 1.75)
     assert (part.start_s, part.end_s, part.unobserved_s) == (1.0, 3.0, 0.5)
-    assert attribution.part(whole, 1.0) is whole
+    assert attribution.scale_interval(whole, 1.0) is whole

@@ -21,7 +21,7 @@ from carbonmon.core.uncertainty import (
 from carbonmon.data import PACKAGE, data_file, user_folder
 from carbonmon.grid.overheads import pue_for
 from carbonmon.grid.regions import resolve
-from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, dram_spec, gpu_spec, nearest_cpus, nearest_gpus
+from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, dram_spec, gpu_spec, similar_cpus, similar_gpus
 
 
 @pytest.fixture(autouse=True)
@@ -185,17 +185,17 @@ def test_a_virtual_gpu_has_no_spec_because_its_share_of_the_board_is_unknown(nam
 
 
 def test_the_nearest_models_can_be_looked_up() -> None:
-    gpus = nearest_gpus("nvidia a100 sxm4 80 gb")
+    gpus = similar_gpus("nvidia a100 sxm4 80 gb")
     assert gpus[0] == "A100 SXM4 80GB"
     assert all(gpu_spec(name) is not None for name in gpus)
-    cpus = nearest_cpus("Intel Xeon Gold 6155")
+    cpus = similar_cpus("Intel Xeon Gold 6155")
     assert cpus
     assert all("unknown" not in bare_metal(name).source for name in cpus)
 
 
 def test_nothing_is_near_to_nonsense() -> None:
-    assert nearest_gpus("@@@@") == ()
-    assert nearest_cpus("@@@@") == ()
+    assert similar_gpus("@@@@") == ()
+    assert similar_cpus("@@@@") == ()
 
 
 def test_memory_power_goes_with_the_installed_capacity_whatever_the_load() -> None:

@@ -199,7 +199,7 @@ def test_dies_that_rapl_meters_share_the_package_s_tdp(machine: RecordedMachine)
         ("package-0-die-0", 75.0),
         ("package-0-die-1", 75.0),
     ]
-    assert "stands by for 2 metered" in sensor.sources()[0].reason
+    assert "fallback for 2 metered" in sensor.sources()[0].reason
 
 
 # ---- GPUs ----
@@ -228,6 +228,12 @@ def test_the_job_s_choice_of_gpus_is_honoured(machine: RecordedMachine, visible:
     sensor = opened(machine, environ={"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
     assert [device_id for device_id, _ in gpus(sensor)] == expected
     assert [device_id for device_id, _ in gpus(opened(machine, gpus=("0", "7")))] == [A100]
+
+
+def test_a_gpu_that_the_driver_names_twice_is_one_gpu(machine: RecordedMachine):
+    machine.gpu("0000:01:00.0", "Tesla T4", T4)
+    machine.gpu("0000:02:00.0", "Tesla T4", T4)
+    assert gpus(opened(machine)) == [(T4, "Tesla T4")]
 
 
 def test_a_gpu_that_nobody_knows_is_left_out_and_says_that_its_energy_is_unknown(machine: RecordedMachine):

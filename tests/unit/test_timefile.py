@@ -92,7 +92,7 @@ def test_without_ends_a_slot_lasts_until_the_next_and_the_last_as_long_as_the_on
 
 def test_with_ends_there_may_be_holes(path: Path):
     path.write_text("start,end,value\n1795262400,1795262500,1\n1795266000,1795269600,2\n")
-    assert read_timeline(path).holes(NOON_S, NOON_S + HOUR_S) == [(NOON_S + 100, NOON_S + HOUR_S)]
+    assert read_timeline(path).gaps(NOON_S, NOON_S + HOUR_S) == [(NOON_S + 100, NOON_S + HOUR_S)]
 
 
 def test_the_hour_that_comes_twice_when_summer_time_ends_is_two_hours(path: Path):

@@ -1,4 +1,4 @@
-"""Slots in time: what is in force, what is a hole, and the mean over a stretch."""
+"""Slots in time: what is in force, what is a gap, and the mean over a stretch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY = Timeline([Slot(0, HOUR_S, 100), Slot(HOUR_S, 2 * HOUR_S, 200), Slot(3 * HO
 
 
 def unused(start_s: float, end_s: float) -> float:
-    raise AssertionError(f"no hole from {start_s} to {end_s}")
+    raise AssertionError(f"no gap from {start_s} to {end_s}")
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_each_hole_is_asked_for_once_with_its_bounds():
         return 0.0
 
     mean = DAY.mean(-10, 5 * HOUR_S, otherwise)
-    assert asked == [(-10, 0), (7200, 10_800), (14_400, 18_000)] == DAY.holes(-10, 5 * HOUR_S)
+    assert asked == [(-10, 0), (7200, 10_800), (14_400, 18_000)] == DAY.gaps(-10, 5 * HOUR_S)
     assert mean == pytest.approx(700 * HOUR_S / (5 * HOUR_S + 10))
 
 
 def test_a_timeline_without_slots_is_one_hole():
     assert Timeline().mean(0, 10, lambda *_: 7.0) == 7.0
-    assert Timeline().holes(0, 10) == [(0, 10)]
-    assert Timeline().holes(10, 10) == []
+    assert Timeline().gaps(0, 10) == [(0, 10)]
+    assert Timeline().gaps(10, 10) == []
 
 
 @pytest.mark.parametrize(

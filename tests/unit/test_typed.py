@@ -60,7 +60,7 @@ def test_a_place_says_how_deep_a_value_stands():
     with pytest.raises(ConfigError, match=r"points\[0\]\.x_m must be a number"):
         entry(points=[["1", None]]).records("points", Point)
     with pytest.raises(ConfigError, match="names holds the same twice"):
-        entry(names=[["a", 1], ["a", 2]]).named("names", float)
+        entry(names=[["a", 1], ["a", 2]]).pairs_of("names", float)
 
 
 def test_an_older_version_s_record_takes_defaults_and_no_shorter_one_is_excused():

@@ -26,7 +26,7 @@ NOON_S = 1_795_262_400.0
 
 
 def hourly(*figures: float | None, start_s: float = NOON_S) -> Timeline:
-    """A figure for each hour from noon on, None for a hole."""
+    """A figure for each hour from noon on, None for a gap."""
     return Timeline(
         Slot(start_s + place * HOUR_S, start_s + (place + 1) * HOUR_S, figure, "forecast")
         for place, figure in enumerate(figures)
@@ -54,7 +54,7 @@ def test_the_best_start_is_where_the_mean_over_the_run_is_lowest():
     assert (advice.best.g_per_kwh, advice.worst.g_per_kwh) == (100, 400)
     assert advice.now is not None and advice.now.g_per_kwh == 250
     assert advice.saving_ratio == pytest.approx(0.6)
-    assert advice.holes == []
+    assert advice.gaps == []
 
 
 def test_a_run_may_best_end_where_a_slot_ends_and_start_inside_of_one():
@@ -83,7 +83,7 @@ def test_a_grid_without_emissions_saves_nothing():
 def test_a_run_that_would_lie_in_a_hole_is_not_compared():
     advice = advice_for(hourly(300, 200, None, 100, 150), NOON_S, 1, 4)
     assert in_hours(advice) == (3, 0)
-    assert advice.holes == [(NOON_S + 2 * HOUR_S, NOON_S + 3 * HOUR_S)]
+    assert advice.gaps == [(NOON_S + 2 * HOUR_S, NOON_S + 3 * HOUR_S)]
     before = advice_for(hourly(300, 200, None, 100, 150), NOON_S, 2, 4)
     assert in_hours(before)[0] == 3, "from 1 to 3 nothing is known of the second hour"
 
@@ -97,7 +97,7 @@ def test_a_start_now_that_is_not_known_is_none_and_saves_nobody_knows_what():
 def test_a_forecast_that_ends_too_early_leaves_the_starts_that_it_covers():
     advice = advice_for(hourly(300, 200, 100), NOON_S, 1, 24)
     assert in_hours(advice)[0] == 2
-    assert advice.holes == [(NOON_S + 3 * HOUR_S, NOON_S + 25 * HOUR_S)]
+    assert advice.gaps == [(NOON_S + 3 * HOUR_S, NOON_S + 25 * HOUR_S)]
     assert advise(hourly(300, 200, 100), NOON_S, 4 * HOUR_S, HOUR_S) is None
     assert advise(Timeline(), NOON_S, HOUR_S, HOUR_S) is None
 
@@ -118,15 +118,15 @@ def test_no_start_is_better_or_worse_than_those_that_are_told(
     timeline = hourly(*figures)
     now_s = NOON_S + late_s
     start_s = now_s + ratio * within_s
-    is_known = not timeline.holes(start_s, start_s + run_s)
+    is_known = not timeline.gaps(start_s, start_s + run_s)
     advice = advise(timeline, now_s, run_s, within_s)
     if advice is None:
         assert not is_known
         return
     for start in filter(None, (advice.best, advice.worst, advice.now)):
         assert now_s <= start.start_s <= now_s + within_s
-        holes = timeline.holes(start.start_s, start.start_s + run_s)
-        assert sum(end_s - from_s for from_s, end_s in holes) < 0.01
+        gaps = timeline.gaps(start.start_s, start.start_s + run_s)
+        assert sum(end_s - from_s for from_s, end_s in gaps) < 0.01
         mean = timeline.mean(start.start_s, start.start_s + run_s, lambda *_: 0.0)
         assert start.g_per_kwh == pytest.approx(mean, rel=1e-3, abs=1e-3)
     if is_known:

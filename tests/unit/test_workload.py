@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import Device, Followed, GpuClaim
+from carbonmon.core.model import Device, GpuClaim, ResumePoint
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.hardware.workload import NodeWorkload, namespaces
 from tests.simulator import Gpu, Mig, Process, Simulator, can_build
@@ -258,13 +258,13 @@ def test_a_later_monitor_tells_what_was_used_since_the_earlier_one_looked_last(c
         first.add("run", Roots(pids=(child.pid,)))
         burn(child)
         before = first.read(0.0).runs["run"].cpu_s
-        followed = first.followed()["run"]
-    assert followed.roots == ((child.pid, followed.roots[0][1], False),)
+        point = first.resume_points()["run"]
+    assert point.roots == ((child.pid, point.roots[0][1], False),)
     burn(child)
     with closing(NodeWorkload(PROC, SYS, {})) as second:
-        assert second.find_root(*followed.roots[0][:2])
-        assert not second.find_root(child.pid, followed.roots[0][1] + 1), "another process with its pid"
-        second.add("run", Roots(pids=(child.pid,)), followed)
+        assert second.has_process(*point.roots[0][:2])
+        assert not second.has_process(child.pid, point.roots[0][1] + 1), "another process with its pid"
+        second.add("run", Roots(pids=(child.pid,)), point)
         usage = second.read(0.0)
     assert before == pytest.approx(0.2, abs=0.1)
     assert usage.runs["run"].cpu_s == pytest.approx(0.2, abs=0.1)
@@ -274,6 +274,6 @@ def test_a_later_monitor_tells_what_was_used_since_the_earlier_one_looked_last(c
 
 def test_a_new_job_of_a_run_has_no_part_in_what_the_old_one_used(child: subprocess.Popen[str]):
     with closing(NodeWorkload(PROC, SYS, {})) as workload:
-        since = Followed(0.0, 0.0, 1000.0, (), (), None)
+        since = ResumePoint(0.0, 0.0, 1000.0, (), (), None)
         workload.add("run", Roots(pids=(child.pid,)), since)
         assert workload.read(0.0).runs["run"].cpu_s == pytest.approx(0.0, abs=0.05)

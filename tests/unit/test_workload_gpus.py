@@ -196,7 +196,7 @@ def test_lists_are_asked_every_five_seconds_and_utilisation_each_second(machine:
             assert claims["a"][first].sm_ratio is not None
         assert machine.calls(LISTS, 0) == 2 * lists
         assert machine.calls(UTILIZATION, 0) - busy <= 10 * busy
-        gpus.hurry()
+        gpus.invalidate()
         held(gpus, 9.95, a=None, b=None)
         assert machine.calls(LISTS, 0) == 3 * lists
 
@@ -232,7 +232,7 @@ def test_where_a_driver_lists_no_processes_its_gpu_is_held_by_all_and_named(mach
         machine.gpus[1].fault(lost=True)
         claims, _ = held(gpus, 10.0, a=None)
         assert set(claims["a"]) == {first, second}
-        assert gpus.notes()[1].startswith(f"GPU 1 {second}: NVML does not tell")
+        assert gpus.notes()[1].startswith(f"GPU 1 {second}: NVML cannot list")
 
 
 def test_a_machine_without_gpus_never_asks_nvml(machine: Simulator):

@@ -17,8 +17,8 @@ from carbonmon.hardware.spec_sheets import (
     cpu_spec,
     gpu_spec,
     is_known_cpu,
-    nearest_cpus,
-    nearest_gpus,
+    similar_cpus,
+    similar_gpus,
 )
 
 _BRANDS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE", "TESLA", "GEFORCE", "RADEON", "INSTINCT"))
@@ -56,7 +56,7 @@ def gpu_model(name: str, place: str) -> Model:
         raise ConfigError(f"{place}: {name!r:.80} may mean {listed}: name one, or {_give('gpu', place)}")
     spec = gpu_spec(known[0]["model"]) if known else None
     if spec is None:
-        raise _unknown(place, name, "gpu", _alike_gpus(name) or nearest_gpus(name, _MOST_CHOICES))
+        raise _unknown(place, name, "gpu", _alike_gpus(name) or similar_gpus(name, _MOST_CHOICES))
     if len(known) == 1:
         return Model(known[0]["model"], spec)
     models = " or ".join(row["model"] for row in known[:_MOST_CHOICES])
@@ -66,7 +66,7 @@ def gpu_model(name: str, place: str) -> Model:
 def cpu_model(name: str, place: str) -> Model:
     """The CPU that the words mean, one package of it; raises ConfigError with the nearest of the table."""
     if not is_known_cpu(name):
-        raise _unknown(place, name, "cpu", _alike_cpus(name) or nearest_cpus(name, _MOST_CHOICES))
+        raise _unknown(place, name, "cpu", _alike_cpus(name) or similar_cpus(name, _MOST_CHOICES))
     return Model(name, cpu_spec(name, visible_threads=1, physical_cores=1, virtual=False))
 
 

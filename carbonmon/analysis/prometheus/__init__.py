@@ -63,8 +63,8 @@ def find(
     for count, host in zip(counts, hosts, strict=True):
         named = count._replace(host=host)
         state = _state(count, alive)
-        holes = count.lineage.holes(count.ended_at_s)
-        parts.append(Part(named, state, summary(named, state), holes))
+        gaps = count.lineage.gaps(count.ended_at_s)
+        parts.append(Part(named, state, summary(named, state), gaps))
     return Found(api.host, parts, list(api.notes))
 
 

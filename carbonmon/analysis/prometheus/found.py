@@ -19,12 +19,12 @@ MOST_ROWS = 12
 
 
 class Part(NamedTuple):
-    """One count with its state, its summary and the holes in its scrapes, as Unix times in s."""
+    """One count with its state, its summary and the gaps in its scrapes, as Unix times in s."""
 
     known: Count
     state: State
     summary: Mapping[str, Any]
-    holes: Sequence[tuple[float, float]]
+    gaps: Sequence[tuple[float, float]]
 
     @property
     def host(self) -> str:
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
     @property
     def unscraped_s(self) -> float:
-        return sum((end_s - begin_s for begin_s, end_s in self.holes), 0.0)
+        return sum((end_s - begin_s for begin_s, end_s in self.gaps), 0.0)
 
     @property
     def is_only_zeros(self) -> bool:
@@ -65,7 +65,7 @@ class Found(NamedTuple):
                 _time(part.lineage.first_s),
                 _time(part.lineage.last_s),
                 f"{part.lineage.scrapes}",
-                duration_text(part.unscraped_s) if part.holes else "–",
+                duration_text(part.unscraped_s) if part.gaps else "–",
                 _end(part),
             )
             for part in odd[:MOST_ROWS]
@@ -107,13 +107,13 @@ class Found(NamedTuple):
     def notes(self) -> list[str]:
         """What a reader of the figures ought to know, in sentences."""
         notes = []
-        holed = [part for part in self.parts if part.holes]
-        if holed:
-            seconds = duration_text(sum(part.unscraped_s for part in holed))
-            holes = sum(len(part.holes) for part in holed)
-            where = listed([part.host for part in holed])
+        incomplete = [part for part in self.parts if part.gaps]
+        if incomplete:
+            seconds = duration_text(sum(part.unscraped_s for part in incomplete))
+            gaps = sum(len(part.gaps) for part in incomplete)
+            where = listed([part.host for part in incomplete])
             notes.append(
-                f"Not scraped for {seconds} in all, in {_some(holes, 'hole')} of {where}: the counters went "
+                f"Not scraped for {seconds} in all, in {_some(gaps, 'gap')} of {where}: the counters went "
                 "on, so none of that energy is missing."
             )
         for state, text in _OPEN.items():
@@ -150,7 +150,7 @@ _OPEN = {
 
 
 def _is_odd(part: Part) -> bool:
-    return bool(part.holes) or part.state == "recovered" or part.is_only_zeros
+    return bool(part.gaps) or part.state == "recovered" or part.is_only_zeros
 
 
 def _end(part: Part) -> str:

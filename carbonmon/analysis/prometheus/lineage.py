@@ -67,14 +67,14 @@ class Lineage:
         known = [stretch.interval_s for stretch in self.stretches if stretch.interval_s is not None]
         return max(known, default=None)
 
-    def holes(self, end_s: float | None) -> list[tuple[float, float]]:
+    def gaps(self, end_s: float | None) -> list[tuple[float, float]]:
         """The times between its first and its last scrape, or its end, in which nobody scraped it."""
         slack_s = HOLE_INTERVALS * (self.interval_s or 0.0)
         spans = joined((span for stretch in self.stretches for span in stretch.spans), slack_s)
-        holes = [(earlier[1], later[0]) for earlier, later in pairwise(spans)]
+        gaps = [(earlier[1], later[0]) for earlier, later in pairwise(spans)]
         if end_s is None:
-            return holes
-        return [(begin_s, min(until_s, end_s)) for begin_s, until_s in holes if begin_s < end_s]
+            return gaps
+        return [(begin_s, min(until_s, end_s)) for begin_s, until_s in gaps if begin_s < end_s]
 
 
 def lineages(stretches: Iterable[Stretch], is_same: Callable[[Stretch, Stretch], bool]) -> list[Lineage]:

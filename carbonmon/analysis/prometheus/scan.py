@@ -1,4 +1,4 @@
-"""When Prometheus saw a run: by whom, from when to when, and where holes are.
+"""When Prometheus saw a run: by whom, from when to when, and where gaps are.
 
 The start of a run, `carbonmon_run_start_time_seconds`, tells totals apart: a monitor that goes on with a run
 after a restart shows the old start, one that begins again from zero a new one. So this one series of each
@@ -28,7 +28,7 @@ MOST_SAMPLES = 250_000
 LOOKS = 120
 """So many equal parts of the whole time are looked at for any sample at all."""
 HOLE_INTERVALS = 3.0
-"""A hole is longer than so many scrape intervals."""
+"""A gap is longer than so many scrape intervals."""
 TAIL = 10
 """So many of the last scrapes are remembered."""
 
@@ -43,7 +43,7 @@ _SAFE_DELTAS = 8
 class Stretch:
     """The scrapes of one target that showed one start of the run; times are Unix times in s.
 
-    `spans` are without holes, `tail_s` are the last scrapes. `interval_s` is None before it is known.
+    `spans` are without gaps, `tail_s` are the last scrapes. `interval_s` is None before it is known.
     """
 
     target: Target
@@ -166,7 +166,7 @@ def is_same_start(one_s: float, other_s: float) -> bool:
 
 
 def joined(spans: Iterable[tuple[float, float]], slack_s: float) -> list[tuple[float, float]]:
-    """The union of spans, where holes of at most `slack_s` are none."""
+    """The union of spans, where gaps of at most `slack_s` are none."""
     union: list[tuple[float, float]] = []
     for begin_s, end_s in sorted(spans):
         if union and begin_s - union[-1][1] <= slack_s:

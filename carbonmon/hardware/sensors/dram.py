@@ -44,7 +44,7 @@ class DramSensor:
 
 
 def open_sensor(settings: SensorSettings) -> DramSensor:
-    """Open the estimate; raises `SensorUnavailable` where it is measured or unwanted."""
+    """Open the estimate; raises `SensorUnavailable` where memory is measured or the user turned this off."""
     if not settings.dram_estimate:
         raise SensorUnavailable("left out by --no-dram-estimate")
     if any(device.component == "dram" for device in settings.known.values()):

@@ -4,7 +4,7 @@ FILE holds JSON objects, one a line. The first describes the devices:
 `{"carbonmon_replay": 1, "devices": [{"id": "GPU-1", "component": "gpu", "name": "…", "methods": ["counter"],
 "counter_range_uj": null, "max_power_w": 400, "tdp_w": 400}]}`. Each further line is a moment:
 `{"at_s": 0.5, "readings": [{"device": "GPU-1", "energy_uj": 1, "power_w": 1.0, "utilization_ratio": 0.5},
-{"device": "GPU-2", "failure": "lost"}]}`, `at_s` counted from the first read and not falling.
+{"device": "GPU-2", "failure": "lost"}]}`, `at_s` counted from the first read and not decreasing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MEASURED_UNCERTAINTY = {
 
 
 class ReplaySensor:
-    """Gives, at each read, the latest recorded moment that has come; ends after the last one."""
+    """Gives, at each read, the last recorded moment whose time has passed; ends after the last one."""
 
     name = "replay"
 
@@ -95,7 +95,7 @@ def open_sensor(settings: SensorSettings) -> ReplaySensor:
     for entry in rest:
         at_s = entry.number("at_s")
         if moments and at_s < moments[-1][0]:
-            raise entry.source.mistake("at_s must be a number that does not fall")
+            raise entry.source.mistake("at_s must be a number that does not decrease")
         moments.append((at_s, [_reading(item, ids) for item in entry.entries("readings")]))
     return ReplaySensor(path, devices, moments)
 

@@ -1,8 +1,8 @@
 """The fallback for what has no sensor: spec-sheet TDP × utilisation, labelled an estimate.
 
-CPU packages by psutil's CPU times, and GPUs that NVML does not serve but that the driver's /proc or
-the user names. A package that another sensor meters gets its utilisation and its TDP from here, as the
-rung below its counter.
+CPU packages by psutil's CPU times, and GPUs that NVML does not list but that the driver's /proc or the user
+names. A package that another sensor meters gets its utilisation and its TDP from here, as the fallback for
+its counter.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.hardware.gpu_selection import FoundGpu, choose, parse_gpu_model
-from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, nearest_cpus, nearest_gpus
+from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus, similar_gpus
 
 GPU_ASSUMED_UTILIZATION = 1.0
-"""Where nothing can tell a GPU's utilisation it is taken as fully used, as Green Algorithms does
+"""A GPU whose utilisation is unknown is taken as fully used, as Green Algorithms does
 (Lannelongue et al. 2021, doi:10.1002/advs.202100707: usage factor 1 unless known)."""
 
 
-STAND_BY_PERIOD_S = 4.5
-"""Where every package has a counter, utilisation is read about every 5 s and held meanwhile: making
-/proc/stat costs the kernel more than all other reads of a tick together, the more so with many CPUs."""
+FALLBACK_PERIOD_S = 4.5
+"""Where every package has a counter, utilisation is read about every 5 s and kept meanwhile: /proc/stat costs
+the kernel more than all other reads of a tick together, the more so with many CPUs."""
 
 
 TIMES_STEP_S = 0.1
-"""CPU times come in steps of 10 ms: readings closer together may see none, which says nothing."""
+"""CPU times increase in steps of 10 ms: two readings closer together may show no increase at all."""
 
 
 class TdpSensor:
-    """Utilisation for every CPU package, and the estimated devices that no sensor serves."""
+    """Utilisation for every CPU package, and the estimated devices that no other sensor reads."""
 
     name = "tdp"
 
@@ -46,12 +46,12 @@ class TdpSensor:
         cpus: Sequence[Device],
         gpus: Sequence[Device],
         sources: Sequence[SensorState],
-        standing_by: bool = False,
+        is_fallback_only: bool = False,
     ) -> None:
         self._cpus = cpus
         self._gpus = gpus
         self._sources = sources
-        self._period_s = STAND_BY_PERIOD_S if standing_by else 0.0
+        self._period_s = FALLBACK_PERIOD_S if is_fallback_only else 0.0
         self._due_s = 0.0
         self._ratio: float | None = None
         self._ratio_s = 0.0
@@ -84,9 +84,9 @@ class TdpSensor:
         pass
 
     def _cpu_utilization_ratio(self, now_s: float) -> float | None:
-        """Busy share of the machine's CPU time since the call before; None if no time was accounted for long.
+        """Busy share of the machine's CPU time since the last call; None if no time was accounted for long.
 
-        Steal is another guest's time and idle or iowait is nobody's; guest is part of user (proc(5)).
+        Steal is another guest's time, idle and iowait are not busy; guest is part of user (proc(5)).
         """
         before, now = self._before, _cpu_times()
         idle_s = (now.idle - before.idle) + (now.iowait - before.iowait)
@@ -104,13 +104,13 @@ class TdpSensor:
         if not math.isfinite(total_s):
             raise ValueError(f"{now} are no times")
         self._before, self._ratio_s = now, now_s
-        if total_s < 0.0:  # the times fell back, as where a container's /proc was mounted anew
+        if total_s < 0.0:  # the times decreased, for example because a container's /proc was mounted again
             return None
         return min(1.0, max(0.0, busy_s / total_s))
 
 
 def open_sensor(settings: SensorSettings) -> TdpSensor:
-    """Open the fallback for what `settings.known` leaves open; raises `ConfigError` for an unknown model."""
+    """Open the fallback for devices not in `settings.known`; raises `ConfigError` for an unknown model."""
     stat = settings.procfs / "stat"
     psutil.PROCFS_PATH = str(settings.procfs)
     try:
@@ -118,7 +118,7 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
     except (OSError, ValueError, TypeError) as error:
         psutil.PROCFS_PATH = "/proc"
         raise SensorUnavailable(
-            f"{stat} does not tell the CPU's times: {error}", "carbonmon doctor --procfs /proc"
+            f"{stat} does not hold the CPU's times: {error}", "carbonmon doctor --procfs /proc"
         ) from None
     sources: list[SensorState] = []
     cpus = _cpus(settings, sources)
@@ -126,13 +126,13 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
     if not cpus and not gpus:
         raise SensorUnavailable("no CPU package and no GPU is left to estimate")
     estimated = [device for device in (*cpus, *gpus) if device.id not in settings.known]
-    shadowed = len(cpus) + len(gpus) - len(estimated)
+    metered = len(cpus) + len(gpus) - len(estimated)
     texts = [_describe(device) for device in estimated]
-    if shadowed:
-        texts.append(f"stands by for {shadowed} metered")
-    standing_by = all(device.id in settings.known for device in cpus)
+    if metered:
+        texts.append(f"fallback for {metered} metered")
+    is_fallback_only = all(device.id in settings.known for device in cpus)
     state = SensorState("tdp", "used", "; ".join(texts), "", True)
-    return TdpSensor(cpus, gpus, [state, *sources], standing_by)
+    return TdpSensor(cpus, gpus, [state, *sources], is_fallback_only)
 
 
 def _cpu_times() -> Any:
@@ -153,7 +153,7 @@ def _describe(device: Device) -> str:
 
 
 def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
-    """A device for every package, or a lower rung for each die that another sensor meters."""
+    """A device for every package, or a fallback for each die that another sensor meters."""
     threads = _package_threads(settings.sysfs)
     model, virtual, cores_per_package = _cpuinfo(settings.procfs, len(threads))
     if settings.cpu_model:
@@ -172,7 +172,7 @@ def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
             if settings.cpu_model and not is_known_cpu(settings.cpu_model):
                 raise ConfigError(
                     f"--cpu-model {model}: no such CPU in the spec table; "
-                    f"{_nearest(nearest_cpus(model))}give --cpu-tdp WATTS"
+                    f"{_nearest(similar_cpus(model))}give --cpu-tdp WATTS"
                 )
         device_id = f"package-{package}"
         dies = [known for known in settings.known if known.startswith(f"{device_id}-die-")]
@@ -185,7 +185,7 @@ def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
 
 
 def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
-    """GPUs that no sensor serves: those that the driver's /proc names, or that the user states."""
+    """GPUs that no other sensor reads: those that the driver's /proc lists, or that the user states."""
     if any(device.component == "gpu" for device in settings.known.values()):
         return []
     found = _proc_gpus(settings.procfs)
@@ -208,7 +208,7 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
             if stated:
                 raise ConfigError(
                     f"--gpu-model {stated}: no such GPU in the spec table; "
-                    f"{_nearest(nearest_gpus(stated))}give --gpu-tdp WATTS"
+                    f"{_nearest(similar_gpus(stated))}give --gpu-tdp WATTS"
                 )
             sources.append(
                 SensorState(
@@ -257,8 +257,8 @@ def _cpuinfo(procfs: Path, packages: int) -> tuple[str, bool, int]:
 
 
 def _proc_gpus(procfs: Path) -> list[FoundGpu]:
-    """GPUs that the NVIDIA driver names in /proc, also where NVML is absent."""
-    found = []
+    """GPUs that the NVIDIA driver names in /proc, also where NVML is absent; one UUID is one GPU."""
+    found: dict[str, FoundGpu] = {}
     for index, path in enumerate(sorted((procfs / "driver" / "nvidia" / "gpus").glob("*/information"))):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -267,5 +267,6 @@ def _proc_gpus(procfs: Path) -> list[FoundGpu]:
         model = re.search(r"^Model:[ \t]*(.*)$", text, re.MULTILINE)
         uuid = re.search(r"^GPU UUID:[ \t]*(GPU-[0-9a-fA-F-]{36})\s*$", text, re.MULTILINE)
         name = model[1].strip() if model else "NVIDIA GPU"
-        found.append(FoundGpu(uuid[1] if uuid else f"gpu-{index}", index, name, path.parent.name))
-    return found
+        device_id = uuid[1] if uuid else f"gpu-{index}"
+        found.setdefault(device_id, FoundGpu(device_id, index, name, path.parent.name))
+    return list(found.values())

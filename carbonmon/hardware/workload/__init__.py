@@ -1,4 +1,4 @@
-"""Who is using the hardware: CPU time and GPUs of the followed runs, and of the node as a whole."""
+"""Which run uses the hardware: CPU time and GPUs of the runs, and of the node as a whole."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from carbonmon.core.model import Device, Followed, NodeUsage, Usage
+from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.gpu_selection import FoundGpu, allocate
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
 from carbonmon.hardware.workload.gpus import list_gpus
 from carbonmon.hardware.workload.holders import GpuHolders
 from carbonmon.hardware.workload.namespaces import host_pid, shows_host_pids
-from carbonmon.hardware.workload.nodecpu import NodeCpu
+from carbonmon.hardware.workload.node_cpu import NodeCpu
 from carbonmon.hardware.workload.processes import ProcessTable
 
 
 class _Run:
-    """A run: the GPUs that it was given (None: not known), its cgroups, and CPU seconds still to be told."""
+    """A run: the GPUs allocated to it (None: unknown), its cgroups, and CPU seconds not reported yet."""
 
-    __slots__ = ("cgroups", "gpus", "owed_s")
+    __slots__ = ("cgroups", "gpus", "unreported_s")
 
     def __init__(self) -> None:
         self.gpus: dict[str, float] | None = None
         self.cgroups: list[Cgroup] = []
-        self.owed_s = 0.0
+        self.unreported_s = 0.0
 
 
 class NodeWorkload:
-    """The runs of one node. `procfs` may be the host's, mounted elsewhere; `devices` are those metered.
+    """The runs of one node. `procfs` may be the host's, mounted at another path. `devices` are metered.
 
-    Pids in `Roots` are those of our own PID namespace; one that is none there is taken for one of `procfs`.
-    Only `allocation`, `find_cgroup`, `user_of` and `notes` may be called outside the sampling thread.
+    Pids in `Roots` are those of our own PID namespace; one that does not exist there is taken as one of
+    `procfs`. Only `allocation`, `find_cgroup`, `user_of` and `notes` may be called outside the sampling
+    thread.
     """
 
     def __init__(self, procfs: Path, sysfs: Path, devices: Mapping[str, Device]) -> None:
@@ -46,23 +47,23 @@ class NodeWorkload:
         self._runs: dict[str, _Run] = {}
         self._allocation_notes: tuple[str, ...] = ()
 
-    def add(self, run_id: str, roots: Roots, since: Followed | None = None) -> None:
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
         self._runs[run_id] = _Run()
         self.join(run_id, roots)
         if since is not None:
             self._node.rewind(since.busy_s, since.capacity_s)
-            used_s = max(0.0, self.followed()[run_id].tree_s - since.tree_s)
-            self._runs[run_id].owed_s = used_s
+            used_s = max(0.0, self.resume_points()[run_id].tree_s - since.tree_s)
+            self._runs[run_id].unreported_s = used_s
 
-    def followed(self) -> dict[str, Followed]:
-        living = self._table.living()
+    def resume_points(self) -> dict[str, ResumePoint]:
+        totals = self._table.totals_and_roots()
         busy_s, capacity_s = self._node.sums_s
         found = {}
         for run_id, run in self._runs.items():
-            used_s, roots = living.get(run_id, (0.0, []))
+            used_s, roots = totals.get(run_id, (0.0, []))
             if run.cgroups:
                 used_s = sum(cpu_seconds(group.path) or 0.0 for group in run.cgroups)
-            found[run_id] = Followed(
+            found[run_id] = ResumePoint(
                 busy_s,
                 capacity_s,
                 used_s,
@@ -72,8 +73,8 @@ class NodeWorkload:
             )
         return found
 
-    def find_root(self, pid: int, start: int) -> bool:
-        """Whether this process, by its pid in `procfs` and its start, still lives."""
+    def has_process(self, pid: int, start: int) -> bool:
+        """Whether the process with this pid in `procfs` and this start is still alive."""
         stat = self._table.stat(pid)
         return stat is not None and stat.start == start and not stat.ended
 
@@ -86,7 +87,7 @@ class NodeWorkload:
         if roots.cgroup is not None and all(group.path != roots.cgroup for group in run.cgroups):
             run.cgroups.append(Cgroup(roots.cgroup))
         self._table.add(run_id, map(self._pid_here, roots.pids), map(self._pid_here, roots.wrappers))
-        self._holders.hurry()
+        self._holders.invalidate()
 
     def remove(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
@@ -103,7 +104,7 @@ class NodeWorkload:
         return NodeUsage(busy_s, capacity_s, runs, others)
 
     def alive(self, run_id: str) -> int:
-        """How many of its processes lived at the last read, wrappers aside; of a cgroup: all in it."""
+        """How many of its processes were alive at the last read, without wrappers; of a cgroup: all in it."""
         run = self._runs.get(run_id)
         if run is None:
             return 0
@@ -114,12 +115,12 @@ class NodeWorkload:
     def allocation(
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
     ) -> Mapping[str, float] | None:
-        """The metered GPUs that a job was given, and the fraction of each; None if nothing says so."""
+        """The metered GPUs allocated to a job, and the fraction of each; None if no allocation is known."""
         if not self._gpus:
             return None
         found = list_gpus() or [
-            FoundGpu(device.id, place, device.name, f"{place:08d}")
-            for place, device in enumerate(self._gpus.values())
+            FoundGpu(device.id, index, device.name, f"{index:08d}")
+            for index, device in enumerate(self._gpus.values())
         ]
         allocated, notes = allocate(found, gpus, environ)
         self._allocation_notes = tuple(notes)
@@ -136,7 +137,7 @@ class NodeWorkload:
         return (self._procfs / str(self._pid_here(pid))).stat().st_uid
 
     def notes(self) -> tuple[str, ...]:
-        """What could not be told and why, for people."""
+        """Notes for people on what is unknown, and why."""
         return (*self._holders.notes(), *self._allocation_notes)
 
     def close(self) -> None:
@@ -149,10 +150,10 @@ class NodeWorkload:
         return pid if here is None else here
 
     def _cpu_s(self, run: _Run, processes_s: float) -> float | None:
-        owed_s, run.owed_s = run.owed_s, 0.0
+        unreported_s, run.unreported_s = run.unreported_s, 0.0
         if not run.cgroups:
-            return processes_s + owed_s
-        total_s: float | None = owed_s
+            return processes_s + unreported_s
+        total_s: float | None = unreported_s
         for group in run.cgroups:
             used_s = group.read()
             total_s = None if used_s is None or total_s is None else total_s + used_s

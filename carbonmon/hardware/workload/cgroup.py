@@ -8,14 +8,14 @@ from pathlib import Path
 from carbonmon.core.errors import ConfigError
 
 V1_MOUNTS = ("cpu,cpuacct", "cpuacct,cpu", "cpuacct")
-"""Where version 1 accounts CPU time; which of these names is there is the distribution's choice."""
+"""Where version 1 accounts CPU time; which of these names exists depends on the distribution."""
 
 MOUNTS = ("", "unified", *V1_MOUNTS)
 """Under /sys/fs/cgroup: version 2 alone, version 2 beside version 1 (systemd's hybrid), version 1."""
 
 
 class Cgroup:
-    """A cgroup with everything below it. Once it is gone it has no processes and its CPU time stays."""
+    """A cgroup with everything below it. After its removal it has no processes and its CPU time stays."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -25,7 +25,7 @@ class Cgroup:
         self.refresh()
 
     def read(self) -> float | None:
-        """CPU seconds since the call before, None if they cannot be told; renews `pids` and `processes`."""
+        """CPU seconds since the last call, None if they are unknown; renews `pids` and `processes`."""
         before, now = self._before_s, self._cpu_s()
         self.refresh()
         if now is None:
@@ -56,7 +56,7 @@ class Cgroup:
 
 
 def cpu_seconds(path: Path) -> float | None:
-    """CPU seconds that the cgroup and those below it ever used, None if it does not tell."""
+    """CPU seconds that the cgroup and those below it ever used, None if they are unknown."""
     try:
         for line in (path / "cpu.stat").read_bytes().splitlines():
             key, _, value = line.partition(b" ")

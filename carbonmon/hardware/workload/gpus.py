@@ -1,6 +1,6 @@
-"""Which processes are on which GPU, and how busy each keeps it: NVML (nvml.h).
+"""Which processes are on which GPU, and their SM utilisation: NVML (nvml.h).
 
-NVML counts its users, so this initialises and shuts down for itself. Whatever NVML cannot say is None.
+NVML counts its users, so this initialises and shuts down for itself. A value that NVML cannot give is None.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-from carbonmon.hardware.gpu_inventory import take_inventory
+from carbonmon.hardware.gpu_inventory import list_inventory
 from carbonmon.hardware.gpu_selection import FoundGpu
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
@@ -32,16 +32,16 @@ class GpuProcesses:
         self._retry_at_s = float("-inf")
         self._retry_s = FIRST_RETRY_S
         self.unsupported: set[str] = set()
-        """Those whose driver lists no processes."""
+        """GPUs whose driver lists no processes."""
 
     def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]:
-        """The pids on each GPU, None where it cannot be told."""
+        """The pids on each GPU, None where they are unknown."""
         return {uuid: self._ask(uuid, now_s, self._pids) for uuid in self._uuids}
 
     def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None:
-        """Mean SM utilisation (0 to 1) of each pid since the call before; who is absent was not active.
+        """Mean SM utilisation (0 to 1) of each pid since the last call; an absent pid was not active.
 
-        None where it cannot be told, as under MIG.
+        None where it is unknown, as under MIG.
         """
         ratios: Mapping[int, float] | None = self._ask(uuid, now_s, self._utilization)
         return ratios
@@ -50,7 +50,7 @@ class GpuProcesses:
         nvml, self._nvml = self._nvml, None
         self._handles.clear()
         if nvml is not None:
-            with suppress(nvml.NVMLError):  # a driver that is gone cannot be shut down, and need not be
+            with suppress(nvml.NVMLError):  # a driver that was unloaded cannot be shut down, and need not be
                 nvml.nvmlShutdown()
 
     def _open(self, now_s: float) -> bool:
@@ -72,22 +72,22 @@ class GpuProcesses:
         self._retry_at_s = now_s + self._retry_s
         self._retry_s = min(LAST_RETRY_S, 2 * self._retry_s)
 
-    def _ask(self, uuid: str, now_s: float, question: Callable[[str, Any], Any]) -> Any:
+    def _ask(self, uuid: str, now_s: float, read: Callable[[str, Any], Any]) -> Any:
         if not self._open(now_s):
             return None
         nvml = self._nvml
         try:
             if uuid not in self._handles:
                 self._handles[uuid] = nvml.nvmlDeviceGetHandleByUUID(uuid)
-            answer = question(uuid, self._handles[uuid])
+            answer = read(uuid, self._handles[uuid])
         except nvml.NVMLError as error:
-            self._handles.pop(uuid, None)  # a lost GPU is looked for by its UUID: its handle may be void
-            self._failed(error, now_s)
+            self._handles.pop(uuid, None)  # the handle of a lost GPU may be invalid: get a new one by UUID
+            self._on_error(error, now_s)
             return None
         self._retry_s = FIRST_RETRY_S
         return answer
 
-    def _failed(self, error: Any, now_s: float) -> None:
+    def _on_error(self, error: Any, now_s: float) -> None:
         if error.value in DRIVER_ERRORS:
             self.close()
             self._back_off(now_s)
@@ -95,7 +95,7 @@ class GpuProcesses:
     def _pids(self, uuid: str, handle: Any) -> frozenset[int] | None:
         nvml = self._nvml
         try:
-            # By their versions: the plain name raises what is no NVMLError where the driver lacks the newest.
+            # With their versions: the name without one raises no NVMLError where the driver lacks the newest.
             try:
                 listed = nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)
             except nvml.NVMLError as error:
@@ -125,15 +125,15 @@ class GpuProcesses:
         self._seen_us[uuid] = max(seen_us, newest_us)
         percents: dict[int, list[int]] = {}
         for sample in samples:
-            # The first answer holds all that the driver remembers: only its newest is of now. Drivers were
-            # seen to report garbage for processes that end (utilisation far above 100 %).
+            # The first answer holds all samples that the driver keeps: only its newest is current. Drivers
+            # were seen to report garbage for processes that end (utilisation far above 100 %).
             if sample.smUtil <= 100 and (seen_us or sample.timeStamp == newest_us):
                 percents.setdefault(sample.pid, []).append(sample.smUtil)
         return {pid: sum(values) / len(values) / 100.0 for pid, values in percents.items()}
 
 
 def list_gpus() -> list[FoundGpu]:
-    """Every GPU that NVML lists, none if it cannot; from any thread."""
+    """Every GPU that NVML lists, none if NVML fails; from any thread."""
     import pynvml
 
     try:
@@ -141,7 +141,7 @@ def list_gpus() -> list[FoundGpu]:
     except pynvml.NVMLError:
         return []
     try:
-        return take_inventory(pynvml).found
+        return list_inventory(pynvml).found
     except pynvml.NVMLError:
         return []
     finally:

@@ -1,4 +1,4 @@
-"""Who holds which GPU: what was allocated, whose processes are there, and how busy each keeps it."""
+"""Which run holds which GPU: by allocation, by its processes there, and with which SM utilisation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from carbonmon.core.model import Device, GpuClaim
 from carbonmon.hardware.workload.gpus import GpuProcesses
 
 LISTS_PERIOD_S = 5.0
-"""How often NVML is asked for the processes on each GPU: jobs seldom move."""
+"""How often NVML is asked for the processes on each GPU: jobs rarely change GPUs."""
 
 UTILIZATION_PERIOD_S = 1.0
 PERIOD_JITTER_S = 0.05
@@ -25,9 +25,9 @@ Claims = dict[str, dict[str, GpuClaim]]
 
 
 class GpuHolders:
-    """The holds on `gpus` (by device id). NVML is asked only where it can make a difference.
+    """The claims to `gpus` (by device id). NVML is asked only where its answer can change a claim.
 
-    `visible`: NVML's pids, the host's, are those by which processes are known here.
+    `visible`: processes are known here by the host's pids, which are also NVML's.
     """
 
     def __init__(self, gpus: Mapping[str, Device], visible: bool) -> None:
@@ -38,17 +38,17 @@ class GpuHolders:
         self._lists_at_s = float("-inf")
         self._busy: dict[str, tuple[float, Mapping[int, float] | None]] = {}
         self._owners: dict[int, str] = {}
-        self._wanted = False
+        self._needs_lists = False
 
-    def hurry(self) -> None:
-        """Ask at the next poll: there are new processes."""
+    def invalidate(self) -> None:
+        """Read the lists again at the next poll: there are new processes."""
         self._lists_at_s = float("-inf")
 
     def poll(self, now_s: float, allocations: Allocations) -> None:
-        """List the processes if it is time. To be called before processes are assigned to runs, so that
-        those that are on a GPU by now are known then."""
-        self._wanted = bool(self._gpus) and _matters(allocations)
-        if not self._wanted or not self._visible:
+        """List the processes if that is due. To be called before processes are assigned to runs, so that all
+        processes on a GPU are assigned."""
+        self._needs_lists = bool(self._gpus) and _needs_process_lists(allocations)
+        if not self._needs_lists or not self._visible:
             self._lists = {}
             return
         if not 0.0 <= now_s - self._lists_at_s < LISTS_PERIOD_S - PERIOD_JITTER_S:
@@ -60,7 +60,7 @@ class GpuHolders:
     def claims(
         self, now_s: float, allocations: Allocations, owner_of: Callable[[int], str | None]
     ) -> tuple[Claims, dict[str, float | None]]:
-        """What each run holds, and the SM utilisation of nobody's processes by GPU, None where unknown."""
+        """The claims of each run, and by GPU the SM utilisation of processes of no run, None if unknown."""
         claims: Claims = {run_id: {} for run_id in allocations}
         for run_id, allocation in allocations.items():
             for device_id, device in self._gpus.items():
@@ -88,7 +88,7 @@ class GpuHolders:
                 if foreign:
                     others[device_id] = None
                 continue
-            sums: dict[str | None, float] = {}  # None: nobody's
+            sums: dict[str | None, float] = {}  # None: of no run
             for pid, ratio in busy.items():
                 owner = owner_of(pid) or self._owners.get(pid)
                 sums[owner] = sums.get(owner, 0.0) + ratio
@@ -100,8 +100,8 @@ class GpuHolders:
         return claims, others
 
     def notes(self) -> tuple[str, ...]:
-        """What cannot be told now, for people."""
-        if not self._wanted:
+        """Notes for people on GPUs whose processes are unknown now."""
+        if not self._needs_lists:
             return ()
         if not self._visible:
             return (IN_A_CONTAINER,)
@@ -109,7 +109,7 @@ class GpuHolders:
         return tuple(
             f"{names[device_id]}: its driver lists no processes"
             if device_id in self._nvml.unsupported
-            else f"{names[device_id]}: NVML does not tell its processes now"
+            else f"{names[device_id]}: NVML cannot list its processes now"
             for device_id, pids in self._lists.items()
             if pids is None
         )
@@ -125,7 +125,7 @@ class GpuHolders:
         return busy
 
 
-def _matters(allocations: Allocations) -> bool:
+def _needs_process_lists(allocations: Allocations) -> bool:
     """Whether a run's GPUs are not known, or two runs share one."""
     taken: set[str] = set()
     for allocation in allocations.values():

@@ -1,4 +1,4 @@
-"""Whose process numbers /proc shows: PID namespaces (pid_namespaces(7)) and our own pids in another one."""
+"""Which PID namespace /proc shows (pid_namespaces(7)), and our own pids in another one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def shows_host_pids(procfs: Path) -> bool:
 
 
 def host_pid(procfs: Path, pid: int) -> int | None:
-    """What `procfs` calls the process that is `pid` in our own namespace; None if that cannot be told."""
+    """The pid in `procfs` of the process that is `pid` in our own namespace; None if it is unknown."""
     if shows_our_pids(procfs):
         return pid
     own = _pids(procfs / "self" / "status")

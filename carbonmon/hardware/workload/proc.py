@@ -1,4 +1,4 @@
-"""What the kernel says of one process: /proc/PID/stat (proc(5)) and its CPU-time clock."""
+"""Reads one process: /proc/PID/stat (proc(5)) and its CPU-time clock."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Stat(NamedTuple):
 def parse_stat(text: bytes) -> Stat:
     """Raises ValueError or IndexError for what is no stat line.
 
-    The command's name stands in parentheses and may hold spaces and parentheses itself. A leader in state Z
-    whose other threads still run is no ended process.
+    The command's name is in parentheses and may hold spaces and parentheses itself. A leader in state Z
+    whose other threads still run has not ended.
     """
     fields = text[text.rindex(b")") + 2 :].split()
     return Stat(
@@ -48,30 +48,30 @@ def parse_stat(text: bytes) -> Stat:
 
 
 class Processes:
-    """The processes that `procfs` shows. A process that is gone is None, or OSError from a clock."""
+    """The processes that `procfs` shows. A vanished process is None, or OSError from a clock."""
 
     def __init__(self, procfs: Path) -> None:
         self._folder = f"{procfs}/"
-        self._ours = shows_our_pids(procfs) and _has_clocks()
-        self.own_pid = os.getpid() if self._ours else 0
+        self._has_our_pids = shows_our_pids(procfs) and _has_clocks()
+        self.own_pid = os.getpid() if self._has_our_pids else 0
         self._loadavg = -1
-        self.own_s: Callable[[int], float] = time.clock_gettime if self._ours else self._own_s_by_stat
+        self.own_s: Callable[[int], float] = time.clock_gettime if self._has_our_pids else self._own_s_by_stat
         """CPU time in s of the process with this `clock_of`, to the nanosecond, its ended threads included.
 
         It works for other users' processes and for those that ended but were not waited for. Raises
-        OSError when the process is gone. Where these are not our pids, it is in whole clock ticks.
+        OSError when the process has vanished. Where these are not our pids, it is in whole clock ticks.
         """
 
     def names(self) -> set[str]:
         """The names in /proc; those of processes are their pids. Raises OSError."""
         return set(os.listdir(self._folder))  # noqa: PTH208 - a Path for each of 5,000 costs 10 ms
 
-    def newest(self) -> bytes | None:
-        """Names the newest process or thread: while it is the same none was born. None: not known.
+    def newest_pid(self) -> bytes | None:
+        """The pid of the newest process or thread: while it is the same no other began. None: unknown.
 
         The last field of /proc/loadavg is the last pid given out in the *reader's* namespace.
         """
-        if not self._ours:
+        if not self._has_our_pids:
             return None
         try:
             if self._loadavg < 0:

@@ -1,7 +1,7 @@
 """CPU time of the process trees of all runs.
 
-A process's own clock tells what it used while it lives (`scan`); what it used after our last look, and all of
-those that lived and died between two looks, comes from the times of its parent (reaping.py).
+A process's own clock gives what it used while it is alive (`scan`). What it used after the last scan, and
+all CPU time of processes that began and ended between two scans, comes from its parent (child_cpu.py).
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from carbonmon.hardware.workload.child_cpu import ChildCpuAccounting
 from carbonmon.hardware.workload.proc import Processes, Stat
-from carbonmon.hardware.workload.reaping import Estates
 from carbonmon.hardware.workload.tree import Member, Run, Tree
 
 
 class ProcessTable:
-    """The processes of all runs. `exclude` are pids that are no members, nor what descends from them,
-    unless they are wrappers or roots stand below them: the monitor itself."""
+    """The processes of all runs. `exclude` are pids that are no members, nor are their descendants, unless
+    they are wrappers or a root is below them: the monitor itself."""
 
     def __init__(
         self,
@@ -28,27 +28,27 @@ class ProcessTable:
         self._tree = Tree(self._processes, exclude)
         self._exclude = exclude
         self._runs: dict[str, Run] = {}
-        self._newest: bytes | None = None
-        self._estates = Estates(self._tree, self._processes)
+        self._newest_pid: bytes | None = None
+        self._child_cpu = ChildCpuAccounting(self._tree, self._processes)
 
     def add(self, run_id: str, pids: Iterable[int], wrappers: Iterable[int] = ()) -> None:
-        """Follow these trees, as more of a run if it is known. What they used before is not the run's.
+        """Follow these trees, also as more trees of a known run. What they used before is not the run's.
 
         Members of another run become this run's, with their descendants.
         """
         run = self._runs.setdefault(run_id, Run(run_id))
-        self._tree.search()  # what was born in known trees since the last scan brings all its life with it
-        grown = [self._root(run, pid, True) for pid in wrappers]
-        grown += [self._root(run, pid, False) for pid in pids if pid not in self._exclude]
-        if any(grown):
-            self._tree.forget_foreign()
+        self._tree.search()  # all CPU time of processes that began in known trees since the last scan counts
+        are_new = [self._add_root(run, pid, True) for pid in wrappers]
+        are_new += [self._add_root(run, pid, False) for pid in pids if pid not in self._exclude]
+        if any(are_new):
+            self._tree.recheck_all()
             for member, stat in self._tree.search():
                 if member.run is run:
-                    self._begin(member, stat)
+                    self._set_baseline(member, stat)
 
     def remove(self, run_id: str) -> None:
-        """Follow a run no more. What is left of it inside another run's tree is that run's from now on:
-        its life so far will be in the times of a parent there, and must not be taken for new."""
+        """Stop following a run. Its processes inside another run's tree are that run's from now on: their CPU
+        time so far will be in the times of a parent there, and must not count as new."""
         run = self._runs.pop(run_id, None)
         if run is None:
             return
@@ -56,69 +56,69 @@ class ProcessTable:
             above = self._tree.ancestors(member)
             outside = next((parent for parent in above if parent.run is not run), None)
             if outside is None:
-                self._estates.forget(member)
+                self._child_cpu.remove(member)
             else:
-                self._begin(member)
-                self._tree.mark(member, outside.run, False, False)
+                self._set_baseline(member)
+                self._tree.assign(member, outside.run, False, False)
 
     def scan(self) -> dict[str, float]:
         """CPU seconds of each run since the scan before."""
-        newest = self._processes.newest()
-        born = newest is None or newest != self._newest
-        self._newest = newest
-        tree, unread = self._tree, self._estates.unread
-        tree.age()
-        if born:
+        newest_pid = self._processes.newest_pid()
+        has_new = newest_pid is None or newest_pid != self._newest_pid
+        self._newest_pid = newest_pid
+        tree, unread = self._tree, self._child_cpu.unread
+        tree.begin_scan()
+        if has_new:
             tree.search()
-        moved: list[tuple[Member, float]] = []
-        gone: list[Member] = []
+        active: list[tuple[Member, float]] = []
+        vanished: list[Member] = []
         clock_s = self._processes.own_s
         for member in tree.members.values():
             try:
                 now_s = clock_s(member.clock)
             except OSError:
-                gone.append(member)
+                vanished.append(member)
                 continue
             if now_s != member.own_s:
-                moved.append((member, now_s))
-        # A process that forks or waits uses CPU time. While nothing is born anywhere, every child is known
-        # and its end is seen, so stat need not be read. It is once, when the process has come to rest.
-        look = set(unread) if born else unread.difference([member for member, _ in moved])
-        unread.difference_update(look)
+                active.append((member, now_s))
+        # A process that forks or waits uses CPU time. While no process begins on the node, every child is
+        # known and its end is seen, so stat need not be read. It is read once, when the process is idle.
+        to_read = set(unread) if has_new else unread.difference([member for member, _ in active])
+        unread.difference_update(to_read)
         stat_of = self._processes.stat
-        for member, now_s in moved:
-            stat = stat_of(member.pid) if born else None
+        for member, now_s in active:
+            stat = stat_of(member.pid) if has_new else None
             if now_s < member.own_s or (stat is not None and stat.start != member.start):
-                gone.append(member)
-                self._newest = None  # another process has its pid: search again
+                vanished.append(member)
+                self._newest_pid = None  # another process has its pid: search again
                 continue
             if not member.wrapper:
-                member.run.credit_s += now_s - member.own_s
+                member.run.unreported_s += now_s - member.own_s
             member.own_s = now_s
-            if not born:
+            if not has_new:
                 unread.add(member)
-            elif stat is None or not self._estates.is_as_before(member, stat):
-                look.add(member)
+            elif stat is None or not self._child_cpu.is_unchanged(member, stat):
+                to_read.add(member)
             else:
-                look.discard(member)
-        for member in gone:
-            self._estates.bury(member)
-        self._estates.pending.update(look)
-        self._estates.settle()
+                to_read.discard(member)
+        for member in vanished:
+            self._child_cpu.on_vanished(member)
+        self._child_cpu.pending.update(to_read)
+        self._child_cpu.report_pending()
         used_s = {}
         for run in self._runs.values():
-            used_s[run.id] = run.credit_s
-            run.credit_s = 0.0
+            used_s[run.id] = run.unreported_s
+            run.unreported_s = 0.0
         return used_s
 
     def stat(self, pid: int) -> Stat | None:
-        """What the kernel says of any process; None if there is none."""
+        """/proc/PID/stat of any process; None if there is none."""
         return self._processes.stat(pid)
 
-    def living(self) -> dict[str, tuple[float, list[tuple[int, int, bool]]]]:
-        """Of each run: CPU seconds of what lives and of the children that it waited for, and its roots.
+    def totals_and_roots(self) -> dict[str, tuple[float, list[tuple[int, int, bool]]]]:
+        """Of each run: CPU seconds of its living processes and the children they waited for, and its roots.
 
-        What our own process waited for is left out: another monitor could not see it.
+        Children that our own process waited for are left out: another monitor could not see them.
         """
         found: dict[str, tuple[float, list[tuple[int, int, bool]]]] = {
             run_id: (0.0, []) for run_id in self._runs
@@ -142,48 +142,48 @@ class ProcessTable:
         return frozenset(pid for pid, member in self._tree.members.items() if member.run.id == run_id)
 
     def count(self, run_id: str) -> int:
-        """How many of its processes lived at the last scan; wrappers and zombies are not counted."""
+        """How many of its processes were alive at the last scan; wrappers and zombies are not counted."""
         run = self._runs.get(run_id)
         return 0 if run is None else run.alive
 
     def close(self) -> None:
         self._processes.close()
 
-    def _root(self, run: Run, pid: int, wrapper: bool) -> bool:
+    def _add_root(self, run: Run, pid: int, wrapper: bool) -> bool:
         """Make a process a root; whether its descendants are still to be found."""
         tree = self._tree
         stat = self._processes.stat(pid)
         member = tree.members.get(pid)
         if member is not None and (stat is None or stat.start != member.start):
-            self._estates.bury(member)
+            self._child_cpu.on_vanished(member)
             member = None
         if stat is None:
             return False
         if member is None:
-            member = tree.adopt(pid, stat, run)
+            member = tree.add(pid, stat, run)
             if member is None:
                 return False
-            self._begin(member)
-            tree.mark(member, run, True, wrapper)
+            self._set_baseline(member)
+            tree.assign(member, run, True, wrapper)
             return True
         if member.run is not run:
             for part in tree.subtree(member):
                 before_s = part.own_s
-                self._begin(part)
+                self._set_baseline(part)
                 if not part.wrapper:
-                    part.run.credit_s += part.own_s - before_s
-                tree.mark(part, run, part.root, part.wrapper)
-        tree.mark(member, run, True, wrapper or member.wrapper)
+                    part.run.unreported_s += part.own_s - before_s
+                tree.assign(part, run, part.root, part.wrapper)
+        tree.assign(member, run, True, wrapper or member.wrapper)
         return False
 
-    def _begin(self, member: Member, stat: Stat | None = None) -> None:
-        """What it used up to now, and what it waited for, is told to nobody."""
+    def _set_baseline(self, member: Member, stat: Stat | None = None) -> None:
+        """Count its CPU time, and that of children it waited for, from now on."""
         stat = stat or self._processes.stat(member.pid)
         if stat is None or stat.start != member.start:
             return
-        self._estates.unread.add(member)
+        self._child_cpu.unread.add(member)
         try:
             member.own_s = max(member.own_s, self._processes.own_s(member.clock))
             member.reaped_s = self._processes.reaped_s(member.pid, stat)
         except OSError:
-            pass  # it is gone: the next scan sees that
+            pass  # it has vanished: the next scan sees that

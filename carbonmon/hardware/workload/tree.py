@@ -1,8 +1,8 @@
-"""Whose processes they are: the trees of all runs, found with one look at /proc.
+"""Assigns processes to runs: the process trees of all runs, found with one listing of /proc.
 
-A process that was once found a member stays one until it vanishes, whatever its parent becomes. A new one
-belongs to its parent's run; an orphan to that of the leader of its process group or session, which a
-double fork keeps. So the nearest root above a process decides.
+A member stays a member until it vanishes, also if it gets another parent. A new process belongs to its
+parent's run; an orphan belongs to the run of the leader of its process group or session, which a double fork
+keeps. So the nearest root above a process decides.
 """
 
 from __future__ import annotations
@@ -18,31 +18,30 @@ MAX_PROCESSES = 20_000
 """Members of all runs together; further processes are left out."""
 
 FOREIGN_PARTS = 64
-"""Of the processes that belong to no run, one part is looked at again in each search: a pid that was used
-again is found within as many searches."""
+"""Of the processes that belong to no run, one part is read again in each search: a reused pid is found
+within as many searches."""
 
 
 class Run:
-    """A run: CPU time that it was not yet told, and how many of its processes live, wrappers aside."""
+    """A run: CPU time that is not reported yet, and how many of its processes are alive, without wrappers."""
 
-    __slots__ = ("alive", "credit_s", "id")
+    __slots__ = ("alive", "id", "unreported_s")
 
     def __init__(self, run_id: str) -> None:
         self.id = run_id
-        self.credit_s = 0.0
+        self.unreported_s = 0.0
         self.alive = 0
 
 
 class Member:
     """A process of a run. `own_s` and `reaped_s` are its CPU time and that of the children it waited for, as
-    last seen; the other times are explained in processes.py."""
+    last read. `vanished_s` is the CPU time of vanished descendants that was reported before, `uncertain_s`
+    the part of it that another ancestor may have received, `carry_s` what rounding left over."""
 
     __slots__ = (
-        "balance_s",
+        "carry_s",
         "clock",
-        "doubtful_s",
         "ended",
-        "lost_s",
         "own_s",
         "pid",
         "ppid",
@@ -50,6 +49,8 @@ class Member:
         "root",
         "run",
         "start",
+        "uncertain_s",
+        "vanished_s",
         "wrapper",
     )
 
@@ -62,7 +63,7 @@ class Member:
         self.run = run
         self.root = self.wrapper = False
         self.own_s = self.reaped_s = 0.0
-        self.lost_s = self.doubtful_s = self.balance_s = 0.0
+        self.vanished_s = self.uncertain_s = self.carry_s = 0.0
 
     @property
     def counts(self) -> bool:
@@ -82,10 +83,10 @@ class Tree:
         self._known: set[str] = set()
         self._foreign: list[set[str]] = [set() for _ in range(FOREIGN_PARTS)]
         self._part = 0
-        self._full = self._blind = False
+        self._has_warned_of_limit = self._has_warned_of_listing = False
 
-    def age(self) -> None:
-        """A new scan begins."""
+    def begin_scan(self) -> None:
+        """Keep those that vanished in the last scan, forget those before."""
         self._vanished_before, self.vanished = self.vanished, {}
 
     def search(self) -> list[tuple[Member, Stat]]:
@@ -93,11 +94,11 @@ class Tree:
         try:
             names = self._processes.names()
         except OSError as error:
-            if not self._blind:
+            if not self._has_warned_of_listing:
                 log.warning("new processes cannot be found: %s", error)
-            self._blind = True
+            self._has_warned_of_listing = True
             return []
-        self._blind = False
+        self._has_warned_of_listing = False
         known = self._known
         self._part = (self._part + 1) % FOREIGN_PARTS
         known -= self._foreign[self._part]
@@ -126,16 +127,16 @@ class Tree:
                     found.append((member, stat))
         return found
 
-    def forget_foreign(self) -> None:
-        """Look at every process again in the next search: there is a new root."""
+    def recheck_all(self) -> None:
+        """Read every process again in the next search: there is a new root."""
         self._known = {str(pid) for pid in self.members}
 
-    def adopt(self, pid: int, stat: Stat, run: Run) -> Member | None:
-        """A new member; None if there are too many."""
+    def add(self, pid: int, stat: Stat, run: Run) -> Member | None:
+        """Add a member; None if there are too many."""
         if len(self.members) >= MAX_PROCESSES:
-            if not self._full:
+            if not self._has_warned_of_limit:
                 log.warning("more than %d processes in all runs: the others are left out", MAX_PROCESSES)
-            self._full = True
+            self._has_warned_of_limit = True
             return None
         member = self.members[pid] = Member(pid, stat, run)
         self._known.add(str(pid))
@@ -143,8 +144,8 @@ class Tree:
         run.alive += member.counts
         return member
 
-    def drop(self, member: Member) -> set[int]:
-        """It is a member no more; returns the pids of its children."""
+    def remove(self, member: Member) -> set[int]:
+        """Remove a member; returns the pids of its children."""
         del self.members[member.pid]
         self._known.discard(str(member.pid))
         self._unlink(member)
@@ -152,7 +153,7 @@ class Tree:
         return self.children.pop(member.pid, set())
 
     def update(self, member: Member, stat: Stat) -> None:
-        """What may change in a process's life: it may get another parent, and end."""
+        """Note what may change for a process: its parent, and that it has ended."""
         if member.ended is not stat.ended:
             before = member.counts
             member.ended = stat.ended
@@ -162,7 +163,7 @@ class Tree:
             member.ppid = stat.ppid
             self.children.setdefault(stat.ppid, set()).add(member.pid)
 
-    def mark(self, member: Member, run: Run, root: bool, wrapper: bool) -> None:
+    def assign(self, member: Member, run: Run, root: bool, wrapper: bool) -> None:
         """Make it a process of `run`, with these roles."""
         member.run.alive -= member.counts
         member.run, member.root, member.wrapper = run, root, wrapper
@@ -181,15 +182,15 @@ class Tree:
 
     def ancestors(self, member: Member) -> Iterator[Member]:
         """Its parent and so on, up to the last one that is a member."""
-        for _ in range(len(self.members)):  # a parent's pid that was used again could close a circle
+        for _ in range(len(self.members)):  # a reused pid of a parent could make a cycle
             parent = self.members.get(member.ppid)
             if parent is None:
                 return
             yield parent
             member = parent
 
-    def heir(self, member: Member) -> tuple[Member | None, bool]:
-        """The nearest ancestor of a vanished member that is left, and whether others vanished between."""
+    def nearest_living_ancestor(self, member: Member) -> tuple[Member | None, bool]:
+        """The nearest ancestor of a vanished member that still lives, and whether others vanished between."""
         ppid = member.ppid
         for steps in range(len(self.vanished) + 1):
             if ppid in self.members:
@@ -210,19 +211,19 @@ class Tree:
         if pid in self._exclude:
             return None
         if stat.ppid not in self.members and str(stat.ppid) not in names:
-            again = self._processes.stat(pid)  # its parent ended meanwhile: see who took it
+            again = self._processes.stat(pid)  # its parent ended meanwhile: read its new parent
             if again is None or again.start != stat.start:
                 return None
             stat = again
         parent = self.members.get(stat.ppid)
-        run = parent.run if parent is not None else self._leader_s_run(stat)
-        return None if run is None else self.adopt(pid, stat, run)
+        run = parent.run if parent is not None else self._run_of_leader(stat)
+        return None if run is None else self.add(pid, stat, run)
 
-    def _leader_s_run(self, stat: Stat) -> Run | None:
+    def _run_of_leader(self, stat: Stat) -> Run | None:
         """The run of an orphan, by its process group or session.
 
-        A process whose parent is in its own session is no orphan: it is, say, the next one in the pipeline
-        whose first process is a root, and their common shell is nobody's.
+        A process whose parent is in its own session is no orphan: for example the next one in a pipeline
+        whose first process is a root, while their common shell belongs to no run.
         """
         for leader in (stat.pgrp, stat.session):
             for members in (self.members, self.vanished, self._vanished_before):

@@ -1,4 +1,4 @@
-"""A summary of many devices made short enough for a screen: those of one kind become one."""
+"""Shortens a summary of many devices for a terminal: those of one kind become one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from carbonmon.core.model import METHODS
 from carbonmon.runs.report.merging.sums import Part, each, listed, total
 
 MOST_DEVICES = 24
-"""More than these are listed by kind: the devices of many nodes."""
+"""If there are more, they are listed by kind: the devices of many nodes."""
 
 
 def condensed(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a report says below the table: how grams were reckoned, settled ones, what they are like."""
+"""The lines of a report below the table: basis of the intensity, settled and embodied emissions, and more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from carbonmon.runs.report.meaning import likenesses
+from carbonmon.runs.report.equivalents import equivalents
 from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.figures import (
     GRAMS,
@@ -21,11 +21,11 @@ from carbonmon.runs.summary.strings import one_line
 from carbonmon.runs.summary.text import WIDTH
 
 _LABEL = 13
-"""Columns of the labels in the table above, so that the texts stand below one another."""
+"""Columns of the labels in the table above, so that the texts are aligned."""
 
 
 class Section(NamedTuple):
-    """A table of plain texts, and what its reader ought to know; `numbers` are the columns of figures."""
+    """A table of plain texts, with notes below it; `numbers` are the columns of figures."""
 
     title: str
     head: Sequence[str]
@@ -56,8 +56,8 @@ def details_text(summary: Mapping[str, Any], embodied: str = "") -> str:
     if settled is not None:
         lines += labelled("settled", settled_text(settled))
     lines += labelled("embodied", embodied or embodied_of(summary))
-    for number, likeness in enumerate(likenesses(summary)):
-        lines += labelled("" if number else "like", f"{likeness.sentence}  [{likeness.source}]")
+    for number, equivalent in enumerate(equivalents(summary)):
+        lines += labelled("" if number else "like", f"{equivalent.sentence}  [{equivalent.source}]")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -70,8 +70,8 @@ def labelled(label: str, text: str) -> list[str]:
 
 
 def basis_text(intensity: Mapping[str, Any]) -> str:
-    """What an intensity counts and for when, in words, with what its reader ought to know."""
-    return "; ".join(filter(None, (", ".join(origin_words(intensity)), intensity.get("note"))))
+    """Basis, accounting, kind and year of an intensity in words, and its note."""
+    return "; ".join(filter(None, (", ".join(origin_parts(intensity)), intensity.get("note"))))
 
 
 KINDS = {
@@ -83,7 +83,7 @@ KINDS = {
 }
 
 
-def origin_words(intensity: Mapping[str, Any]) -> list[str]:
+def origin_parts(intensity: Mapping[str, Any]) -> list[str]:
     """Basis, accounting, kind and year of an intensity; what is unknown is left out."""
     basis, accounting, year = (intensity.get(key) for key in ("basis", "accounting", "year"))
     kind = KINDS.get(intensity.get("kind") or "", "")
@@ -96,18 +96,18 @@ def origin_words(intensity: Mapping[str, Any]) -> list[str]:
 
 
 def settled_text(settled: Mapping[str, Any]) -> str:
-    """The emissions as they were reckoned again with the intensity that the grid really had."""
-    amount, span, facts = settled_words(settled)
+    """The emissions as recalculated with the actual grid intensity."""
+    amount, span, facts = settled_parts(settled)
     return f"{amount} ({span}); {facts}"
 
 
-def settled_words(settled: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The same in parts: the amount, its range, and what it rests on."""
+def settled_parts(settled: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The same in parts: the amount, its range, and its sources."""
     grams, intensity = settled["emissions_g"], settled.get("intensity") or {}
     unit = unit_of(grams, MASS_UNITS)
     mean, covered = intensity.get("mean_g_per_kwh"), settled.get("covered_ratio")
     rate = "" if mean is None else f"{figure(mean)} g CO2e/kWh"
-    origin = [intensity.get("zone"), intensity.get("source"), *origin_words(intensity)]
+    origin = [intensity.get("zone"), intensity.get("source"), *origin_parts(intensity)]
     facts = [
         ": ".join(filter(None, (rate, ", ".join(filter(None, origin))))),
         "" if covered is None else f"known for {percent_text(covered)} of the energy",
@@ -122,7 +122,7 @@ def settled_words(settled: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def embodied_of(summary: Mapping[str, Any]) -> str:
-    """What a summary holds of making the hardware; "" where nobody asked for it."""
+    """Embodied emissions in a summary; "" where they were not asked for."""
     found = summary.get("embodied")
     if found is None:
         return ""
@@ -132,7 +132,7 @@ def embodied_of(summary: Mapping[str, Any]) -> str:
 def embodied_text(
     low_g: float | None, high_g: float | None, unknown: Sequence[str], sources: Sequence[str]
 ) -> str:
-    """The run's part of making the hardware; it is in no other figure."""
+    """The run's part of the embodied emissions; it is in no other figure."""
     text = "an unknown amount"
     if low_g is not None and high_g is not None:
         text = f"{mass_text(low_g)} to {mass_text(high_g)} CO2e"

@@ -1,4 +1,4 @@
-"""The impact statement of a run, in the manner of a life-cycle assessment: what was counted, and how well."""
+"""The impact statement of a run, as in a life-cycle assessment: result, scope, methods and sources."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def statement(summary: Mapping[str, Any]) -> list[str]:
     return [
         _result(summary),
         _scope(summary, embodied_of(summary)),
-        _knowledge(summary["energy"]),
+        _methods_and_range(summary["energy"]),
         _grid(summary),
-        _tool(summary["monitor"], summary["state"]),
+        _version_and_interval(summary["monitor"], summary["state"]),
     ]
 
 
@@ -76,7 +76,7 @@ def _result(summary: Mapping[str, Any]) -> str:
     )
     settled = summary.get("settled")
     if settled is not None:
-        text += f" Reckoned again with what the grid really was: {escaped(settled_text(settled), 400)}."
+        text += f" Recalculated with the actual grid intensity: {escaped(settled_text(settled), 400)}."
     return text
 
 
@@ -100,7 +100,7 @@ def _scope(summary: Mapping[str, Any], embodied: str) -> str:
     return f"{text} On top: {escaped(embodied, 2000)}." if embodied else text
 
 
-def _knowledge(energy: Mapping[str, Any]) -> str:
+def _methods_and_range(energy: Mapping[str, Any]) -> str:
     total_j = energy["total_j"]
     if not total_j:
         return "No energy was seen."
@@ -150,7 +150,7 @@ def _grid(summary: Mapping[str, Any]) -> str:
 
 
 def _origin(part: Mapping[str, Any]) -> str:
-    """Whose intensity it is, for where and when, and what it counts."""
+    """Zone, source, kind, year, basis and accounting of an intensity."""
     basis, accounting, year = part["basis"], part["accounting"], part["year"]
     facts = [
         f"for {escaped(part['zone'], 60)}" if part["zone"] else "",
@@ -162,13 +162,13 @@ def _origin(part: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, facts))
 
 
-def _tool(monitor: Mapping[str, Any], state: str) -> str:
+def _version_and_interval(monitor: Mapping[str, Any], state: str) -> str:
     made = f"Made with carbonmon {escaped(monitor['version'], 40)}"
     if state == "estimated":
         return f"{made}, without a measurement."
     text = f"{made}, a sample every {monitor['interval_s']:g} s."
     if state == "running":
-        text += " The run was still going: these are its figures so far."
+        text += " The run was still active: these are its figures so far."
     if state == "recovered":
         text += " The monitor was lost before the run's end: these are the figures of its last checkpoint."
     return text

@@ -1,4 +1,4 @@
-"""A run as a Markdown report for a wiki or an appendix: tables, an impact statement, what it is like."""
+"""A run as a Markdown report for a wiki or an appendix: tables, an impact statement, equivalents."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.model import MAIN_PHASE
-from carbonmon.runs.report.details import Section, basis_text, settled_words
+from carbonmon.runs.report.details import Section, basis_text, settled_parts
+from carbonmon.runs.report.equivalents import equivalents
 from carbonmon.runs.report.impact import statement
 from carbonmon.runs.report.markup import escaped, table
-from carbonmon.runs.report.meaning import likenesses
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
     GRAMS,
@@ -52,7 +52,7 @@ def markdown_text(summary: Mapping[str, Any], sections: Sequence[Section] = ()) 
         blocks += [["## Sensors"], table(("sensor", "state", "reason"), _sensors(summary["monitor"]))]
     blocks.append(["## Impact statement"])
     blocks += [[paragraph] for paragraph in statement(summary)]
-    like = [f"- {escaped(found.sentence)} ({escaped(found.source)})" for found in likenesses(summary)]
+    like = [f"- {escaped(found.sentence)} ({escaped(found.source)})" for found in equivalents(summary)]
     if like:
         blocks += [["## What it is like"], like]
     for section in sections:
@@ -110,13 +110,13 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     ends = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
     rows.append(("emissions", f"{mass_text(grams)} CO2e", ends, "energy × PUE × intensity"))
     if summary.get("settled") is not None:
-        amount, ends, facts = settled_words(summary["settled"])
+        amount, ends, facts = settled_parts(summary["settled"])
         rows.append(("emissions, settled", amount, ends, escaped(facts, 500)))
     made = summary.get("embodied")
     if made is not None:
         amount = "unknown" if made["low_g"] is None else "only a range is known"
         rows.append(("embodied carbon", amount, _range_g(made), escaped("; ".join(made["sources"]), 2000)))
-    return rows + _around(summary)
+    return rows + _cost_and_water_rows(summary)
 
 
 def _range_g(ends: Mapping[str, Any]) -> str:
@@ -124,25 +124,25 @@ def _range_g(ends: Mapping[str, Any]) -> str:
     return "" if low_g is None or high_g is None else f"{mass_text(low_g)} to {mass_text(high_g)} CO2e"
 
 
-def _around(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Money and water, where somebody gave a price and a WUE."""
+def _cost_and_water_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Cost and water, where a price and a WUE were given."""
     rows = []
     for cost in summary.get("costs") or ():
         ends = range_text(cost["low_amount"], cost["high_amount"], 1.0)
         amount = f"{cost['amount']:.4g} {escaped(cost['currency'], 10)}"
-        facts = [escaped(cost["source"] or ""), _lack("price", cost["priced_ratio"])]
+        facts = [escaped(cost["source"] or ""), _known_part_text("price", cost["priced_ratio"])]
         rows.append(("cost", amount, ends, "; ".join(filter(None, facts))))
     water = summary.get("water")
     if water is not None:
         ends = range_text(water["low_litres"], water["high_litres"], 1.0)
         wue = water["wue_l_per_kwh"]
         facts = ["" if wue is None else f"WUE {wue:g} l/kWh", escaped(water["source"] or "")]
-        facts.append(_lack("WUE", water.get("known_ratio")))
+        facts.append(_known_part_text("WUE", water.get("known_ratio")))
         rows.append(("water", f"{figure(water['litres'])} l", ends, ", ".join(filter(None, facts))))
     return rows
 
 
-def _lack(what: str, ratio: float | None) -> str:
+def _known_part_text(what: str, ratio: float | None) -> str:
     """Of how much of the energy a price or a WUE was known, if not of all."""
     return "" if ratio is None or ratio == 1 else f"{what} known for {percent_text(ratio)} of the energy"
 

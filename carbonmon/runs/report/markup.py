@@ -15,7 +15,7 @@ _BLOCK = re.compile(r"^(?:[-+]|\d{1,9}[.)])(?=\s|$)|^[-=](?=[-=\s]*$)")
 def escaped(text: str, width: int = 200) -> str:
     """Return the text so that Markdown (GitHub's) shows it as it is, in a table as well; in one line.
 
-    An underscore within a word means nothing and is left, so that names stay readable in the source.
+    An underscore within a word has no meaning in Markdown and stays, so that names are readable there too.
     """
     plain = one_line(" ".join(encodable(text).split()), width)
     marked = _SPECIAL.sub(

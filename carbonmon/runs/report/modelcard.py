@@ -1,7 +1,7 @@
 """A run as the carbon part of a Hugging Face model card: `co2_eq_emissions` and the impact statement.
 
-The keys are those of https://huggingface.co/docs/hub/model-cards-co2; emissions are in grams. What a run
-does not know is left out, with a comment that says what belongs there: a guess would look like a fact.
+The keys are those of https://huggingface.co/docs/hub/model-cards-co2; emissions are in grams. An unknown
+value is left out, with a comment that says how to give it: a guess would look like a fact.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from carbonmon.runs.report.equivalents import known_carbon
 from carbonmon.runs.report.impact import hardware, statement
 from carbonmon.runs.report.markup import yaml_number, yaml_text
-from carbonmon.runs.report.meaning import known_carbon
 from carbonmon.runs.summary.figures import percent_text
 
 TRAINING_TYPE_LABEL = "training_type"
@@ -21,7 +21,7 @@ TRAINING_TYPE_LABEL = "training_type"
 def model_card_text(summary: Mapping[str, Any], place: str = "") -> str:
     """Front matter in YAML and a section in Markdown, ending in a newline.
 
-    `place` names the zone for people, "" where nobody knows where the run was.
+    `place` names the zone for people, "" where it is unknown.
     """
     training_type = summary["run"]["labels"].get(TRAINING_TYPE_LABEL, "")
     used = hardware(summary["energy"]["devices"])
@@ -49,7 +49,7 @@ def _entry(key: str, value: str, hint: str) -> str:
 
 
 def _source(summary: Mapping[str, Any]) -> str:
-    """Who says so, and how well it is known."""
+    """The source of the figures, and how much of them was measured."""
     energy, carbon = summary["energy"], summary["carbon"]
     measured = energy["measured_ratio"]
     if measured is None:

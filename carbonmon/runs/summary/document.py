@@ -1,4 +1,4 @@
-"""The pure shape of summary.json: one run of one snapshot as plain JSON values."""
+"""Builds the document of summary.json: one run of one snapshot as plain JSON values; pure."""
 
 from __future__ import annotations
 
@@ -130,25 +130,25 @@ def _method(rows: list[Row]) -> dict[str, Any]:
 
 
 def _devices(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> list[dict[str, Any]]:
-    """The devices that the run touched, in the machine's order, then those that are gone."""
+    """The devices that the run used, in the machine's order, then those that are no longer in the machine."""
     by_device = grouped(rows, lambda total: total.device_id)
-    touched = {*by_device, *dict(run.unobserved_s), *dict(run.power_w)}
+    used = {*by_device, *dict(run.unobserved_s), *dict(run.power_w)}
     notes, unobserved_s = dict(run.shares), dict(run.unobserved_s)
     drawn = {total.device_id: drawn_j(total) for total in run.node}
     present = [
         _device(state, by_device.get(device_id, []), notes.get(device_id))
         for device_id, state in devices.items()
-        if device_id in touched
+        if device_id in used
     ]
-    gone = [
-        _gone_device(device_id, group, notes.get(device_id))
+    former = [
+        _former_device(device_id, group, notes.get(device_id))
         for device_id, group in by_device.items()
         if device_id not in devices
     ]
-    for device in present + gone:
+    for device in present + former:
         device["node_energy_j"] = drawn.get(device["id"])
         device["unobserved_s"] = unobserved_s.get(device["id"])
-    return present + gone
+    return present + former
 
 
 def _device(state: DeviceState, rows: list[Row], note: str | None) -> dict[str, Any]:
@@ -170,8 +170,8 @@ def _device(state: DeviceState, rows: list[Row], note: str | None) -> dict[str, 
     }
 
 
-def _gone_device(device_id: str, rows: list[Row], note: str | None) -> dict[str, Any]:
-    """A device that has totals, from before a restart, and is not in the machine any more."""
+def _former_device(device_id: str, rows: list[Row], note: str | None) -> dict[str, Any]:
+    """A device that has totals from before a restart and is no longer in the machine."""
     return {
         "id": device_id,
         "name": None,
@@ -194,7 +194,7 @@ def _joules_by_method(rows: list[Row]) -> dict[str, float]:
 
 
 def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
-    """What each phase caused; `main` first, then in order of first appearance."""
+    """Energy and emissions of each phase; `main` first, then in order of first appearance."""
     by_phase = grouped(rows, lambda total: total.phase)
     seconds = dict(run.phases_s)
     names = {**seconds, **by_phase}
@@ -253,7 +253,7 @@ def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any
 
 
 def _main_origin(now: Intensity, run: RunState) -> Intensity:
-    """The intensity in force, or where another was charged with most of the energy, that one's origin."""
+    """The intensity in force; if most of the energy was charged with another one, that one's origin."""
     most = max(run.charges, key=lambda charge: charge.energy_j, default=None)
     if most is None or not most.energy_j:
         return now
@@ -279,7 +279,7 @@ def _mean(last: float | None, amount: float | None, over: float | None) -> float
 
 
 def _origin(source: str, last: float | None, mean: float | None) -> str | None:
-    """Who gave a factor; where it changed while the run went on, that the figure is its mean."""
+    """The source of a factor; where it changed during the run, that the figure is its mean."""
     if mean == last:
         return source or None
     at_last = "none" if last is None else f"{last:g}"
@@ -287,14 +287,14 @@ def _origin(source: str, last: float | None, mean: float | None) -> str | None:
 
 
 def _part(known_j: float | None, total_j: float) -> float | None:
-    """The part of the energy of which something is known; all of it in spite of rounding."""
+    """The part of the energy for which a figure is known; exactly 1 in spite of rounding."""
     if known_j is None or not total_j:
         return None
     return 1.0 if known_j >= total_j * (1 - _ROUNDING) else known_j / total_j
 
 
 def _water(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any] | None:
-    """Litres with the range of the energy; None where nobody gave a WUE."""
+    """Litres with the range of the energy; None without a WUE."""
     if run.water_l is None:
         return None
     low, high = _scaled_range(run.water_l, rows)
@@ -311,7 +311,7 @@ def _water(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any]
 
 
 def _costs(snapshot: Snapshot, run: RunState, rows: list[Row]) -> list[dict[str, Any]]:
-    """Money with the range of the energy, and the part of the energy whose price was known."""
+    """Costs with the range of the energy, and the part of the energy whose price was known."""
     total_j = energy_j(rows)
     costs = []
     for cost in run.costs:
@@ -330,7 +330,7 @@ def _costs(snapshot: Snapshot, run: RunState, rows: list[Row]) -> list[dict[str,
 
 
 def _scaled_range(amount: float, rows: list[Row]) -> tuple[float | None, float | None]:
-    """The range of an amount that goes with the energy."""
+    """The range of an amount that is proportional to the energy."""
     total_j = energy_j(rows)
     low_j, high_j = energy_range_j(rows)
     if not total_j or low_j is None or high_j is None:
@@ -354,7 +354,7 @@ def _monitor(snapshot: Snapshot, cost: MonitorCost) -> dict[str, Any]:
 
 
 def _clean(value: Any) -> Any:
-    """Make everything fit for JSON: a number that is none is unknown, and all text is valid UTF-8."""
+    """Make every value valid for JSON: NaN and infinity become None, and all text is valid UTF-8."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Numbers as people read them: about three digits, in the unit that suits their size."""
+"""Formats numbers for people: about three digits, in a unit by their size."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ GRAMS = {"t": 1e6, "kg": 1e3, "g": 1.0, "mg": 1e-3}
 
 
 def energy_text(joules: float, unit: str = "") -> str:
-    """Joules in the unit that suits their size, or in the given one."""
+    """Joules in a unit by their size, or in the given one."""
     unit = unit or unit_of(joules, ENERGY_UNITS)
     return f"{figure(joules / JOULES[unit])} {unit}"
 
 
 def mass_text(grams: float) -> str:
-    """Grams in the unit that suits their size."""
+    """Grams in a unit by their size."""
     unit = unit_of(grams, MASS_UNITS)
     return f"{figure(grams / GRAMS[unit])} {unit}"
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as a person would say them."""
+    """Seconds as days, hours, minutes and seconds."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest_s = divmod(round(seconds), 60)

@@ -12,7 +12,7 @@ from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.summary.document import MonitorCost
 
 SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
-"""The JSON Schema (draft 2020-12) that every summary obeys."""
+"""The JSON Schema (draft 2020-12) of every summary."""
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:

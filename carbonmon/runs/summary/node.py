@@ -1,4 +1,4 @@
-"""What a node drew in all while a run lasted, whoever caused it: for the summary and the metrics."""
+"""All energy of a node while a run lasted, whoever caused it: for the summary and the metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from carbonmon.core.model import DeviceState, NodeTotal, RunState
 
 _ROUNDING = 1e-3
-"""A run's part and the whole are sums of their own, and the whole is a difference of two large ones."""
+"""A run's part and the whole are separate sums, and the whole is a difference of two large sums."""
 
 
 def drawn_j(total: NodeTotal) -> float:
@@ -17,13 +17,13 @@ def drawn_j(total: NodeTotal) -> float:
 
 
 def components_of(run: RunState, devices: Mapping[str, DeviceState]) -> dict[str, str]:
-    """The component of each device by its id; of one that is gone, what the run's own totals say."""
+    """The component of each device by its id; of one no longer in the machine, from the run's own totals."""
     of_totals: dict[str, str] = {total.device_id: total.component for total in run.totals}
     return of_totals | {device_id: state.device.component for device_id, state in devices.items()}
 
 
 def node_summary(run: RunState, devices: Mapping[str, DeviceState]) -> dict[str, Any] | None:
-    """`energy.node` of the summary; None where nobody noted what the node drew."""
+    """`energy.node` of the summary; None where the node's energy was not recorded."""
     if not run.node:
         return None
     components = components_of(run, devices)

@@ -1,7 +1,7 @@
-"""How far the truth may lie from a sum of a run's totals.
+"""How far the true value may lie from a sum of a run's totals.
 
 The errors of a method are systematic: a TDP that is 30 % too high is so in every second and on every
-device alike. So the bounds of the parts are summed as they are, and never shrink as root of n.
+device. So the bounds of the parts are summed linearly, and do not shrink as root of n.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Row(NamedTuple):
 
 
 def with_uncertainty(total: RunTotal, devices: dict[str, DeviceState]) -> Row:
-    """Pair a total with what its device says of the method: of its sensor, or of its specification."""
+    """Pair a total with the uncertainty of its method: that of the sensor, or of the specification."""
     state = devices.get(total.device_id)
     if state is None:
         return Row(total, None)

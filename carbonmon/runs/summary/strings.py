@@ -1,4 +1,4 @@
-"""Strings from outside (names, labels, command lines) made fit for a file, a label or a terminal."""
+"""Makes strings of users (names, labels, command lines) valid for a file, a label or a terminal."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ WIDTH = 100
 MAX_PHASES = 12
 
 _WHOLE_NODE_RATIO = 0.9995
-"""From here on the run has all of the node, and a line about the rest would say nothing."""
+"""From this share on the run counts as having all of the node, and no line about the rest is printed."""
 
 _SHARED = "shared: "
 _INEXACT = ("mig", "container")
@@ -52,7 +52,7 @@ def table_text(summary: dict[str, Any]) -> str:
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
     lines = [_title(run, summary["state"]), _energy_line(energy), *_node_lines(energy.get("node"), unit)]
     lines += _carbon_lines(summary["carbon"])
-    lines += _around_lines(summary)
+    lines += _cost_and_water_lines(summary)
     lines += _device_lines(energy["devices"], unit)
     lines += _phase_lines(energy["phases"], energy["total_j"], unit)
     lines += _remarks(energy["devices"])
@@ -82,7 +82,7 @@ def _energy_line(energy: dict[str, Any]) -> str:
 
 
 def _node_lines(node: dict[str, Any] | None, unit: str) -> list[str]:
-    """What the node drew beside the run; files of earlier versions do not know it."""
+    """The energy of the whole node; unknown in files of earlier versions."""
     if node is None or node["share_ratio"] is None or node["share_ratio"] >= _WHOLE_NODE_RATIO:
         return []
     whole, share = energy_text(node["total_j"], unit), percent_text(node["share_ratio"])
@@ -92,7 +92,7 @@ def _node_lines(node: dict[str, Any] | None, unit: str) -> list[str]:
 
 
 def _estimated_text(measured_ratio: float | None) -> str:
-    """How much of an energy is no measurement; "" for none of it, and where there is no energy."""
+    """How much of an energy is estimated; "" for none of it, and where there is no energy."""
     if measured_ratio is None or measured_ratio == 1:
         return ""
     part = "" if measured_ratio == 0 else f"{percent_text(1 - measured_ratio)} "
@@ -128,23 +128,23 @@ def _origin_lines(sources: list[dict[str, Any]]) -> list[str]:
     return [_listed("             charged with: ", parts)]
 
 
-def _around_lines(summary: dict[str, Any]) -> list[str]:
-    """Money and water, where somebody gave a price and a WUE."""
+def _cost_and_water_lines(summary: dict[str, Any]) -> list[str]:
+    """Cost and water, where a price and a WUE were given."""
     lines = []
     for cost in summary.get("costs") or ():
         span = _span(cost["low_amount"], cost["high_amount"])
-        lack = _lack("price", cost["priced_ratio"])
+        lack = _known_part_text("price", cost["priced_ratio"])
         lines.append(f"  cost       {cost['amount']:.4g} {cost['currency']}{span}{lack}, PUE included")
     water = summary.get("water")
     if water:
         span = _span(water["low_litres"], water["high_litres"])
         wue = "" if water["wue_l_per_kwh"] is None else f", WUE {water['wue_l_per_kwh']:g} l/kWh"
-        lack = _lack("WUE", water.get("known_ratio"))
+        lack = _known_part_text("WUE", water.get("known_ratio"))
         lines.append(f"  water      {water['litres']:.4g} l{span}{lack}{wue}")
     return [one_line(line, WIDTH) for line in lines]
 
 
-def _lack(what: str, ratio: float | None) -> str:
+def _known_part_text(what: str, ratio: float | None) -> str:
     """Of how much of the energy a price or a WUE was known, if not of all."""
     if ratio is None or ratio > _WHOLE_NODE_RATIO:
         return ""
@@ -202,7 +202,7 @@ def _short_id(device_id: str) -> str:
 
 
 def _methods_text(methods: dict[str, float]) -> str:
-    """How a device's energy was known; nothing estimated goes without the word."""
+    """The methods of a device's energy; what is estimated is called so."""
     used = {method: joules for method, joules in methods.items() if joules}
     total_j = sum(used.values())
     parts = []

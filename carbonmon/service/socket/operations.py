@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from carbonmon.core.errors import ConfigError
@@ -123,7 +124,7 @@ class Service:
 
     def _snapshot(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry, participant = self._part(peer)
-        self._monitor.look(entry.run_id, lambda run: answer(_totals(run, entry, participant)))
+        self._monitor.look(entry.run_id, partial(_tell_totals, entry, participant, answer))
 
     # ---- runs from elsewhere ----
 
@@ -140,12 +141,12 @@ class Service:
         if run_id is not None and registry.has(run_id, owner):
             raise RequestError(f"run {run_id!r} is registered already: unregister it, or give another id")
         roots = self._watched(peer, message)
-        lives_by: Any = "processes" if roots.pids or roots.cgroup is not None else "request"
-        self._begin(peer, self._new_run(message, roots), owner, lives_by, answer)
+        ends_with: Any = "processes" if roots.pids or roots.cgroup is not None else "request"
+        self._begin(peer, self._new_run(message, roots), owner, ends_with, answer)
 
     def _unregister(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry = self._named(peer, message)
-        if entry.lives_by == "job":
+        if entry.ends_with == "job":
             raise RequestError(f"run {entry.run_id!r} ends with its job")
         self._end(entry, message, answer)
 
@@ -153,10 +154,10 @@ class Service:
         seen = [
             {
                 "run_id": entry.run_id,
-                "name": entry.tenancy.info.name,
+                "name": entry.plan.info.name,
                 "uid": entry.uid,
                 "participants": len(entry.participants),
-                "folder": str(entry.tenancy.folder),
+                "folder": str(entry.plan.folder),
             }
             for entry in self._registry.entries
             if peer.uid in (0, self._registry.uid, entry.uid)
@@ -249,7 +250,7 @@ class Service:
             ),
         )
 
-    def _begin(self, peer: Peer, new: NewRun, uid: int, lives_by: Any, answer: Answer) -> Entry:
+    def _begin(self, peer: Peer, new: NewRun, uid: int, ends_with: Any, answer: Answer) -> Entry:
         if self._registry.is_full:
             raise RequestError(f"the limit of {MAX_RUNS} runs is reached: unregister one first")
         theirs = sum(entry.uid == uid for entry in self._registry.entries)
@@ -261,9 +262,11 @@ class Service:
                 "for now: wait, or measure without the daemon (carbonmon run --own-monitor)"
             )
         try:
-            return self._registry.begin(new, uid, lives_by, lambda entry: answer(self._welcome(entry)))
+            entry = self._registry.create(new, uid, ends_with)
         except ConfigError as error:
             raise RequestError(str(error)) from None
+        self._monitor.begin(entry.plan, partial(answer, self._welcome(entry)))
+        return entry
 
     def _may_begin(self, uid: int) -> bool:
         """Whether a user may begin one more run now. Root may always, as a scheduler's prolog does."""
@@ -276,18 +279,18 @@ class Service:
     def _welcome(self, entry: Entry) -> dict[str, Any]:
         return {
             "run_id": entry.run_id,
-            "folder": str(entry.tenancy.folder.absolute()),
+            "folder": str(entry.plan.folder.absolute()),
             "places": list(self._monitor.places),
         }
 
     def _end(self, entry: Entry, message: Message, answer: Answer) -> None:
         exit_code, signal = (fields.optional_count(message, key) for key in ("exit_code", "signal"))
+        self._registry.end(entry, exit_code, signal, partial(_tell_end, entry, answer))
 
-        def tell(summary: dict[str, Any] | None) -> None:
-            folder = str(entry.tenancy.folder.absolute())
-            answer({"last": True, "run_id": entry.run_id, "folder": folder, "summary": summary})
 
-        self._registry.end(entry, exit_code, signal, tell)
+def _tell_end(entry: Entry, answer: Answer, summary: dict[str, Any] | None) -> None:
+    folder = str(entry.plan.folder.absolute())
+    answer({"last": True, "run_id": entry.run_id, "folder": folder, "summary": summary})
 
 
 def _rank(message: Message) -> Rank | None:
@@ -295,16 +298,18 @@ def _rank(message: Message) -> Rank | None:
     return None if rank == Rank(None, None, None) else rank
 
 
-def _totals(run: RunState | None, entry: Entry, participant: Participant) -> dict[str, Any]:
+def _tell_totals(entry: Entry, participant: Participant, answer: Answer, run: RunState | None) -> None:
     """What training code may log of its run; None where it is unknown."""
-    if run is None:
-        return {"run_id": entry.run_id}
+    answer({"run_id": entry.run_id} if run is None else _totals(run, entry, participant))
+
+
+def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, Any]:
     watts = [power_w for _, power_w in run.power_w if power_w is not None]
     energy_j = sum(row.energy_j for row in run.totals)
     measured_j = sum(row.energy_j for row in run.totals if row.method != "tdp")
     return {
         "run_id": entry.run_id,
-        "folder": str(entry.tenancy.folder.absolute()),
+        "folder": str(entry.plan.folder.absolute()),
         "energy_j": energy_j,
         "measured_ratio": measured_j / energy_j if energy_j else None,
         "emissions_g": sum(row.emissions_g for row in run.totals),

@@ -1,8 +1,8 @@
-"""Holds a GPU's energy counter against its power sensor over minutes.
+"""Compares a GPU's energy counter with its power sensor over minutes.
 
 Some boards' counters under-report (13 % at a fast poll, 1.6 % at 1 s on two GeForce boards), and the two
-come from one sensor, so over minutes they must agree. Neither is corrected: which of them is wrong cannot
-be known here, so the disagreement is said in the log, once per change of state.
+come from one sensor, so over minutes they must agree. Neither is corrected: which of them is wrong is not
+known here, so the disagreement is logged, once per change of state.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CrossCheck:
         self.restart()
 
     def restart(self) -> None:
-        """Begin a new window, as after a reset or a silence."""
+        """Begin a new window, as after a reset or a gap."""
         self._begin(0.0, -1)
 
     def _begin(self, now_s: float, energy_uj: int) -> None:
@@ -58,7 +58,7 @@ class CrossCheck:
         if agree != self._agree:
             self._agree = agree
             log.warning(
-                "%s: its energy counter says %.0f W and its power sensor %.0f W over %.0f min: %s",
+                "%s: its energy counter gives %.0f W and its power sensor %.0f W over %.0f min: %s",
                 self._name,
                 counter_w,
                 sensor_w,

@@ -1,7 +1,7 @@
-"""One GPU as it is metered: its handle, what its driver can say, when to look for it again, its samples.
+"""The state of one metered GPU: its handle, its supported readings, when to try it again, its samples.
 
 A failed call is one of three things: not supported, then it is not made for a while; an error of one
-read; or, if nothing answered, a GPU or a whole driver that is lost and looked for ever more seldom.
+read; or, if all calls fail, a GPU or a driver that is lost: it is tried again at growing intervals.
 """
 
 from __future__ import annotations
@@ -21,92 +21,94 @@ from carbonmon.hardware.nvml_errors import (
 from carbonmon.hardware.sensors.nvml.cross_check import CrossCheck
 
 STALE_BUFFER_S = 2.0
-"""A buffer of samples that has had nothing new for so long is not waited for. Its samples bear wall time,
-so a clock that was set back makes them look old until it has caught up."""
+"""A buffer without new samples for so long is not waited for. Its samples have wall time, so after a clock
+was set back they seem old until it has passed their times."""
 
 READINGS = frozenset(("counter", "power", "samples", "utilization"))
-"""What a driver may be able to say of a GPU."""
+"""The readings that a driver may support for a GPU."""
 
-DRIVER_GONE = ("driver", "the NVIDIA driver is not there")
-"""Reason and detail of every GPU's failure while the driver is away."""
+DRIVER_LOST = ("driver", "the NVIDIA driver is not there")
+"""Reason and detail of every GPU's failure while the driver is not loaded."""
 
 _SAMPLE_FIELDS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 """nvmlValueType_t (nvml.h): which member of a sample's union holds the value."""
 
 
 class Gpu:
-    """One GPU: its handle, None while it is lost, and what its driver can say.
+    """One GPU: its handle, None while it is lost, and its supported readings.
 
-    `looked_at`: it was read since its counter was read last. `sample` is the last power sample of its trace,
-    (wall time in µs, W), None where the next trace starts anew. `trouble` is the reason and detail of its
-    failure from when it is lost until it speaks again.
+    `was_read_between`: it was read since its counter was read last. `sample` is the last power sample of its
+    trace, (wall time in µs, W), None where the next trace starts from the beginning. `failure` is the reason
+    and detail of its failure from when it is lost until it can be read again.
     """
 
     __slots__ = (
-        "can",
         "check",
         "counter_at_s",
         "device",
+        "failure",
         "handle",
-        "looked_at",
         "probe_at_s",
         "retry",
         "sample",
         "sample_at_s",
-        "trouble",
+        "supported",
+        "was_read_between",
     )
 
     def __init__(self, device: Device, handle: Any) -> None:
         self.device = device
         self.handle = handle
-        self.can = set(READINGS)
+        self.supported = set(READINGS)
         self.check = CrossCheck(f"GPU {device.index} {device.id}")
         self.counter_at_s = float("-inf")
         self.probe_at_s = 0.0
         self.sample: tuple[int, float] | None = None
         self.sample_at_s = 0.0
-        self.looked_at = False
+        self.was_read_between = False
         self.retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
-        self.trouble: tuple[str, ...] = ()
+        self.failure: tuple[str, ...] = ()
 
     @property
     def measured(self) -> bool:
         return self.device.methods[:1] in (("counter",), ("power",))
 
-    def note(self, reading: str, error: Any, errors: list[Any]) -> None:
-        """A call failed: what is not supported is asked no more, anything else is an error of this read."""
+    def note_error(self, reading: str, error: Any, errors: list[Any]) -> None:
+        """A call failed: an unsupported reading is read no more, any other error is one of this read."""
         if error.value in NOT_SUPPORTED_ERRORS:
-            self.can.discard(reading)
+            self.supported.discard(reading)
         else:
             errors.append(error)
 
-    def lose(self, errors: Sequence[Any], now_s: float) -> tuple[str, ...]:
-        """It says nothing at all: its trouble, `DRIVER_GONE` if the whole driver is lost."""
+    def set_lost(self, errors: Sequence[Any], now_s: float) -> tuple[str, ...]:
+        """All calls failed: returns its failure, `DRIVER_LOST` if the whole driver is lost."""
         self.handle = None
         self.sample = None
         self.check.restart()
-        self.retry.later(now_s)
-        gone = any(error.value in DRIVER_ERRORS for error in errors)
-        self.trouble = DRIVER_GONE if gone else (reason(errors[0]), str(errors[0]))
-        return self.trouble
+        self.retry.schedule(now_s)
+        is_driver_lost = any(error.value in DRIVER_ERRORS for error in errors)
+        self.failure = DRIVER_LOST if is_driver_lost else (reason(errors[0]), str(errors[0]))
+        return self.failure
 
-    def shape(self, nvml: Any, errors: list[Any]) -> tuple[tuple[float, float], ...] | None:
+    def read_shape(self, nvml: Any, errors: list[Any]) -> tuple[tuple[float, float], ...] | None:
         """The power samples that the driver keeps, some seconds of them, as (wall time in s, W)."""
         try:
             kind, samples = nvml.nvmlDeviceGetSamples(self.handle, nvml.NVML_TOTAL_POWER_SAMPLES, 0)
         except nvml.NVMLError as error:
             if error.value != nvml.NVML_ERROR_NOT_FOUND:
-                self.note("samples", error, errors)
+                self.note_error("samples", error, errors)
             return None
         value = _SAMPLE_FIELDS.get(kind, "uiVal")
         return tuple(
             [(sample.timeStamp / 1e6, getattr(sample.sampleValue, value) / 1000.0) for sample in samples]
         )
 
-    def trace(self, nvml: Any, now_s: float, errors: list[Any]) -> tuple[tuple[float, float], ...] | None:
+    def read_trace(
+        self, nvml: Any, now_s: float, errors: list[Any]
+    ) -> tuple[tuple[float, float], ...] | None:
         """The driver's power samples since the last one, that one included; None before there is one.
 
-        Points are (wall time in s, W). The last one alone says that there is nothing newer yet, and that
+        Points are (wall time in s, W). The last one alone means that there is no newer one yet, and that
         the next trace covers this time.
         """
         last = self.sample
@@ -117,7 +119,7 @@ class Gpu:
         except nvml.NVMLError as error:
             if error.value != nvml.NVML_ERROR_NOT_FOUND:
                 self.sample = None
-                self.note("samples", error, errors)
+                self.note_error("samples", error, errors)
                 return None
             kind, samples = 0, ()
         if not samples:

@@ -1,4 +1,4 @@
-"""CPU packages and their memory through RAPL's powercap counters, read by pyRAPL where it can serve."""
+"""CPU packages and their memory through RAPL's powercap counters, read by pyRAPL where it works."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RIGHTS_REMEDY = (
 
 
 class RaplSensor:
-    """Every package and dram zone that powercap offers; overlapping domains and mirrors are left out."""
+    """Every package and dram zone of powercap; overlapping domains and mirrors are left out."""
 
     name = "rapl"
 
@@ -59,7 +59,7 @@ class RaplSensor:
             except (OSError, ValueError) as error:
                 yield Failure(zone.device_id, _reason(error), str(error))
                 if not isinstance(reader, DirectReader):
-                    # pyRAPL keeps a file that may be dead for good; our own reader opens it anew.
+                    # pyRAPL keeps a file open that may never work again; our own reader opens it again.
                     reader.close()
                     self._readers[position] = (zone, DirectReader(zone))
                 continue
@@ -79,7 +79,7 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def open_sensor(settings: SensorSettings) -> RaplSensor:
-    """Open powercap below `settings.sysfs`; raises `SensorUnavailable` where it cannot serve."""
+    """Open powercap below `settings.sysfs`; raises `SensorUnavailable` where it cannot be used."""
     root = settings.sysfs / "class" / "powercap" / "intel-rapl"
     zones, left_out = discover(settings.sysfs)
     if not zones:

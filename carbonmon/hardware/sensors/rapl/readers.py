@@ -1,6 +1,6 @@
-"""Two ways to read a zone's counter behind one small interface: pyRAPL, and the file itself.
+"""Two ways to read a zone's counter with one interface: pyRAPL, and the file itself.
 
-pyRAPL reads the machine's own /sys and plain package names only; whatever it cannot serve, or reads
+pyRAPL reads the machine's own /sys and simple package names only; a zone that it cannot read, or reads
 differently from the file, is read directly.
 """
 
@@ -77,11 +77,11 @@ class PyRaplReader:
 
 
 def open_pyrapl(sysfs: Path, readers: Sequence[tuple[Zone, Reader]]) -> tuple[list[tuple[Zone, Reader]], str]:
-    """The readers with pyRAPL's in place wherever it can serve, and why it serves none of them."""
+    """The readers, replaced by pyRAPL's where it reads the same counter, and why it cannot read others."""
     if sysfs != Path("/sys"):
         return list(readers), f"pyRAPL reads /sys only, not {sysfs}"
     try:
-        with _quiet():
+        with _without_side_effects():
             import pyRAPL
     except Exception as error:  # whatever an unmaintained package may raise: we read the files ourselves
         log.debug("pyRAPL cannot be imported", exc_info=True)
@@ -95,7 +95,7 @@ def open_pyrapl(sysfs: Path, readers: Sequence[tuple[Zone, Reader]]) -> tuple[li
             continue
         make = pyRAPL.PkgAPI if plain[1] == "package" else pyRAPL.DramAPI
         try:
-            with _quiet():  # it leaves files of the CPU's topology to the garbage collector
+            with _without_side_effects():  # it leaves files of the CPU's topology to the garbage collector
                 reader = PyRaplReader(make([zone.package]), zone.package)
         except (pyRAPL.PyRAPLException, OSError, ValueError, IndexError) as error:
             why_not = f"pyRAPL refuses {zone.device_id}: {type(error).__name__} {error}".rstrip()
@@ -119,7 +119,7 @@ def open_pyrapl(sysfs: Path, readers: Sequence[tuple[Zone, Reader]]) -> tuple[li
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _without_side_effects() -> Iterator[None]:
     """Use pyRAPL without its side effects on the user's process.
 
     It warns through the root logger when pandas or pymongo is missing, which configures that logger;

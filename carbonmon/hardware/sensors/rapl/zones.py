@@ -1,4 +1,4 @@
-"""Which powercap zones are to be metered: packages and their memory, each once.
+"""Finds the powercap zones to meter: packages and their memory, each once.
 
 Layout: Linux, Documentation/power/powercap/powercap.rst. A package holds its core and uncore zones
 and psys holds the packages, so those are left out; the intel-rapl-mmio tree mirrors the packages.
@@ -35,7 +35,7 @@ _PAGE_BYTES = 4096
 
 
 MIRROR_ATTEMPTS = 3
-"""Two names of one counter may be refreshed a moment apart, and a comparison may fall into that moment."""
+"""Two names of one counter may be refreshed at slightly different times, which makes a comparison fail."""
 
 
 def discover(sysfs: Path) -> tuple[list[Zone], list[tuple[str, str]]]:
@@ -63,21 +63,21 @@ def discover(sysfs: Path) -> tuple[list[Zone], list[tuple[str, str]]]:
 
 
 def mirrors(readers: Sequence[tuple[Zone, Readable]]) -> list[tuple[Zone, Zone]]:
-    """Pairs (mirror, original) of zones of one kind whose counters are one and the same.
+    """Pairs (mirror, original) of zones of one component that show the same counter.
 
     Some AMD dies show one counter under two names. A value read between two readings of another
     counter lies between them only if it is that counter: by chance once in a hundred million.
     """
     found: list[tuple[Zone, Zone]] = []
-    gone: set[str] = set()
+    removed: set[str] = set()
     for position, (original, reader) in enumerate(readers):
         for other, other_reader in readers[position + 1 :]:
-            if other.component != original.component or {original.device_id, other.device_id} & gone:
+            if other.component != original.component or {original.device_id, other.device_id} & removed:
                 continue
             if any(
                 _same(reader, other_reader) and _same(other_reader, reader) for _ in range(MIRROR_ATTEMPTS)
             ):
-                gone.add(other.device_id)
+                removed.add(other.device_id)
                 found.append((other, original))
     return found
 
@@ -140,6 +140,6 @@ def _text(path: Path) -> str:
 
 
 def _range(folder: Path) -> int | None:
-    """The largest value of the counter in µJ; None if the kernel does not say, then no wrap is bridged."""
+    """The largest value of the counter in µJ; None if it is unknown: then no wrap can be calculated."""
     text = _text(folder / "max_energy_range_uj")
     return int(text) if re.fullmatch(r"0*[1-9][0-9]{0,18}", text) else None

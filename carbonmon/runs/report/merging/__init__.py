@@ -1,7 +1,7 @@
-"""The summaries of a run's nodes as one summary of the same shape.
+"""Merges the summaries of a run's nodes into one summary of the same schema.
 
-Amounts are added, with their lows and highs: the errors are systematic and do not even out. Ratios and means
-are made again from the amounts. What one part does not know, the whole does not know either.
+Amounts are added, with their lows and highs: the errors are systematic and do not average out. Ratios and
+means are computed again from the amounts. A value that is unknown in one part is unknown in the whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from carbonmon.runs.report.merging.carbon import carbon, costs, embodied, settle
 from carbonmon.runs.report.merging.energy import energy
 from carbonmon.runs.report.merging.monitor import monitor
 from carbonmon.runs.report.merging.run import merged_run
-from carbonmon.runs.report.merging.times import span_s, together
+from carbonmon.runs.report.merging.times import overlap, span_s
 
 Summary = Mapping[str, Any]
 
@@ -23,10 +23,10 @@ Summary = Mapping[str, Any]
 def merged(summaries: Sequence[Summary]) -> dict[str, Any]:
     """One summary of all, in the order of their starts.
 
-    Raises `ConfigError` where they are not parts of one run, or where something would count twice.
+    Raises `ConfigError` where they are not parts of one run, or where energy would count twice.
     """
-    refuse_doubles(summaries)
-    _refuse_strangers(summaries)
+    check_no_duplicates(summaries)
+    _check_is_one_run(summaries)
     if len(summaries) == 1:
         return dict(summaries[0])
     parts = sorted(summaries, key=lambda summary: summary["run"]["started_at"] or "")
@@ -49,8 +49,8 @@ def merged(summaries: Sequence[Summary]) -> dict[str, Any]:
     return document
 
 
-def refuse_doubles(summaries: Sequence[Summary]) -> None:
-    """Raise `ConfigError` if the same part of a run is there twice."""
+def check_no_duplicates(summaries: Sequence[Summary]) -> None:
+    """Raise `ConfigError` if the same part of a run is given twice."""
     seen = set()
     for summary in summaries:
         run = summary["run"]
@@ -61,14 +61,14 @@ def refuse_doubles(summaries: Sequence[Summary]) -> None:
         seen.add(key)
 
 
-def _refuse_strangers(summaries: Sequence[Summary]) -> None:
-    """Other ids are one run only if name and time agree; one host cannot have been measured twice at once."""
+def _check_is_one_run(summaries: Sequence[Summary]) -> None:
+    """Raise `ConfigError` unless all have one id, or one name and overlapping times on different hosts."""
     if len(summaries) > 1 and any(summary["state"] == "estimated" for summary in summaries):
         raise ConfigError("--merge: an estimate is no node of a run: report it by itself")
     runs = [summary["run"] for summary in summaries]
-    places = [(run, set(run["host"].split(",")), span_s(run)) for run in runs]
-    for (one, hosts, span), (other, other_hosts, other_span) in combinations(places, 2):
-        is_concurrent, is_same_host = together(span, other_span), bool(hosts & other_hosts)
+    parts = [(run, set(run["host"].split(",")), span_s(run)) for run in runs]
+    for (one, hosts, span), (other, other_hosts, other_span) in combinations(parts, 2):
+        is_concurrent, is_same_host = overlap(span, other_span), bool(hosts & other_hosts)
         if one["id"] == other["id"]:
             if is_concurrent and is_same_host:
                 raise ConfigError(

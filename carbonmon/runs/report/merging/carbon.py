@@ -1,4 +1,4 @@
-"""The emissions of a run from those of its nodes, and what goes with them: intensity, water, money."""
+"""Emissions, intensity, water and cost of a run from those of its nodes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _amounts(parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def _intensity(parts: Sequence[Part], sources: Sequence[Part]) -> dict[str, Any]:
-    """What all were charged with; of several origins, that of the most energy, and a note of the others."""
+    """The intensity of all; of several origins, that of the most energy, and a note of the others."""
     intensities = [part["intensity"] for part in parts]
     first = intensities[0]
     document = {**first, "mean_g_per_kwh": _mean(parts)}
@@ -75,7 +75,7 @@ def _intensity(parts: Sequence[Part], sources: Sequence[Part]) -> dict[str, Any]
 
 
 def _origin_text(source: Part) -> str:
-    """Whose figures an energy was charged with: `DE, Ember, table, 2024`."""
+    """Zone, source, kind and year of an intensity: `DE, Ember, table, 2024`."""
     facts = [source[key] for key in ("zone", "source", "kind", "year")]
     return ", ".join(str(fact) for fact in facts if fact)
 
@@ -106,7 +106,7 @@ def _sources(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 
 def water(summaries: Sequence[Part]) -> dict[str, Any] | None:
-    """Litres; unknown where one node does not know its own."""
+    """Litres; unknown where those of one node are unknown."""
     parts = [
         {"known_ratio": 1.0, **_with_energy(summary, summary["water"])}
         for summary in summaries
@@ -155,7 +155,7 @@ def _priced_ratio(group: Sequence[Part], total_j: float) -> float | None:
 
 
 def embodied(parts: Sequence[Part]) -> dict[str, Any]:
-    """What making the hardware emitted, of the devices of which something is known; the others are listed."""
+    """Embodied emissions of the devices whose figures are known; the others are listed."""
     lows, highs = (
         [amount for amount in each(parts, key) if amount is not None] for key in ("low_g", "high_g")
     )

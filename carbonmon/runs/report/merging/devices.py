@@ -20,17 +20,17 @@ def devices(summaries: Sequence[Part]) -> list[dict[str, Any]]:
         for device in summary["energy"]["devices"]:
             groups.setdefault((run["host"], device["id"]), []).append((run["duration_s"], device))
     names = _short_names([host for host, _ in groups])
-    holders: dict[str, int] = {}
+    hosts_with: dict[str, int] = {}
     for _, device_id in groups:
-        holders[device_id] = holders.get(device_id, 0) + 1
+        hosts_with[device_id] = hosts_with.get(device_id, 0) + 1
     return [
-        {**_added(group), "id": f"{names[host]}/{device_id}" if holders[device_id] > 1 else device_id}
+        {**_added(group), "id": f"{names[host]}/{device_id}" if hosts_with[device_id] > 1 else device_id}
         for (host, device_id), group in groups.items()
     ]
 
 
 def _short_names(hosts: Sequence[str]) -> Mapping[str, str]:
-    """The hosts by their names without the domain, where that tells them apart."""
+    """Host → its name without the domain, where those names differ."""
     short = {host: host.partition(".")[0] or host for host in hosts}
     return short if len(set(short.values())) == len(short) else {host: host for host in hosts}
 

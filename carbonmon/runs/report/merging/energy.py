@@ -12,7 +12,7 @@ from carbonmon.runs.report.merging.times import longest_s
 
 
 def energy(summaries: Sequence[Part]) -> dict[str, Any]:
-    """`energy` of the whole, from whole summaries: the names of hosts are needed."""
+    """`energy` of the whole, from whole summaries, because host names are needed."""
     parts = [summary["energy"] for summary in summaries]
     total_j = sum(part["total_j"] for part in parts)
     document = {
@@ -59,7 +59,7 @@ def _components(parts: Sequence[Part]) -> dict[str, Any]:
 
 
 def _node(parts: Sequence[Part]) -> dict[str, Any] | None:
-    """What all nodes drew; unknown where one did not note it."""
+    """The energy of all nodes; unknown where that of one was not recorded."""
     nodes = [node for node in each(parts, "node") if node is not None]
     if len(nodes) < len(parts):
         return None

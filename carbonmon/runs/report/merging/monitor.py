@@ -23,16 +23,16 @@ def monitor(summaries: Sequence[Part]) -> dict[str, Any]:
 
 
 def _sources(summaries: Sequence[Part]) -> list[dict[str, Any]]:
-    """Each source once; where not all nodes say the same of it, with the hosts that do."""
+    """Each source once; where its state differs between nodes, with the hosts of each state."""
     hosts: dict[tuple[str, str, str | None], list[str]] = {}
     for summary in summaries:
         for source in summary["monitor"]["sources"]:
-            said = hosts.setdefault((source["sensor"], source["state"], source["reason"]), [])
-            said.append(summary["run"]["host"])
-    everywhere = {summary["run"]["host"] for summary in summaries}
+            of_state = hosts.setdefault((source["sensor"], source["state"], source["reason"]), [])
+            of_state.append(summary["run"]["host"])
+    all_hosts = {summary["run"]["host"] for summary in summaries}
     sources = []
-    for (sensor, state, reason), said in hosts.items():
-        if set(said) != everywhere:
-            reason = ": ".join(filter(None, (f"on {listed(said)}", reason)))
+    for (sensor, state, reason), of_state in hosts.items():
+        if set(of_state) != all_hosts:
+            reason = ": ".join(filter(None, (f"on {listed(of_state)}", reason)))
         sources.append({"sensor": sensor, "state": state, "reason": reason})
     return sources

@@ -1,4 +1,4 @@
-"""What a run was, from what its nodes say it was."""
+"""`run` of the merged summary: id, name, times and exit code from those of its nodes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def _labels(runs: Sequence[Part]) -> dict[str, str]:
 
 
 def _progress(runs: Sequence[Part]) -> dict[str, Any] | None:
-    """The whole is as far as the part that is least far; None where nobody said."""
-    told = [run["progress"] for run in runs if run.get("progress")]
-    return min(told, key=lambda progress: progress["step"] or 0.0, default=None)
+    """The least progress of the parts; None where none reported any."""
+    reported = [run["progress"] for run in runs if run.get("progress")]
+    return min(reported, key=lambda progress: progress["step"] or 0.0, default=None)
 
 
 def _ending(runs: Sequence[Part]) -> dict[str, int | None]:

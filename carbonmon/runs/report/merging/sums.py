@@ -1,4 +1,4 @@
-"""Sums, means and lists of what several summaries say, where one of them may not know it."""
+"""Sums, means and lists of values of several summaries, some of which may be unknown."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LONGEST_LIST = 200
-"""Characters of a list of hosts, or of anything else of which each node has its own."""
+"""Characters of a list of hosts, or of other texts that each node has its own of."""
 
 Part = Mapping[str, Any]
 
 
 def each(parts: Iterable[Part], key: str) -> list[Any]:
-    """What each part has under a key, None where it lacks the key."""
+    """The value of each part under a key, None where it lacks the key."""
     return [part.get(key) for part in parts]
 
 
@@ -47,7 +47,7 @@ def measured(parts: Sequence[Part], weight: str = "energy_j") -> float | None:
 
 
 def listed(texts: Iterable[str | None], mark: str = ", ") -> str:
-    """The texts, each once, as far as there is room, and how many more there are."""
+    """The texts, each once, up to `LONGEST_LIST` characters, and how many more there are."""
     found = list(dict.fromkeys(text for text in texts if text))
     line = found[0] if found else ""
     for position, text in enumerate(found[1:], start=1):

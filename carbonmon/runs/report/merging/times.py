@@ -1,4 +1,4 @@
-"""When the parts of a run were at work.
+"""Start, end and duration of the parts of a run.
 
 Nodes work at the same time: a run lasted as long as at least one of them ran, and a phase as long as on the
 node that was longest in it. Parts of one node follow one another, so their times are added.
@@ -20,7 +20,7 @@ def span_s(run: Mapping[str, Any]) -> Span | None:
     return None if start_s is None or duration_s is None else (start_s, start_s + duration_s)
 
 
-def together(one: Span | None, other: Span | None) -> bool:
+def overlap(one: Span | None, other: Span | None) -> bool:
     """Whether two spans have a moment in common; unknown ones may have."""
     if one is None or other is None:
         return True

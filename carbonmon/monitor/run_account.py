@@ -19,7 +19,7 @@ from carbonmon.core.model import (
     RunTotal,
 )
 from carbonmon.core.phases import Phases
-from carbonmon.monitor.device_totals import DeviceAccount
+from carbonmon.monitor.device_account import DeviceAccount
 
 
 class _Amounts:
@@ -212,8 +212,8 @@ class RunAccount:
             now_s = self.end_s
         duration_s = now_s - self.start_s
         return RunState(
-            self.info,
-            tuple(
+            info=self.info,
+            totals=tuple(
                 [
                     RunTotal(
                         phase,
@@ -228,21 +228,21 @@ class RunAccount:
                     for (phase, device_id, method), amounts in self._rows.items()
                 ]
             ),
-            tuple(self._power_w.items()),
-            tuple(self._unobserved_s.items()),
-            self.phases.seconds(now_s),
-            duration_s,
-            self.ended_at_s,
-            self.exit_code,
-            self.signal,
-            self.recovered_j,
-            self._node(accounts) if self._node_at_end is None else self._node_at_end,
-            tuple(self._shares.items()),
-            self.cpu_s,
-            self.processes,
-            max(self.phases.now, key=_weight)[0],
-            self.progress,
-            self.ranks,
+            power_w=tuple(self._power_w.items()),
+            unobserved_s=tuple(self._unobserved_s.items()),
+            phases_s=self.phases.seconds(now_s),
+            duration_s=duration_s,
+            ended_at_s=self.ended_at_s,
+            exit_code=self.exit_code,
+            signal=self.signal,
+            recovered_j=self.recovered_j,
+            node=self._node(accounts) if self._node_at_end is None else self._node_at_end,
+            shares=tuple(self._shares.items()),
+            cpu_s=self.cpu_s,
+            processes=self.processes,
+            phase=max(self.phases.now, key=_weight)[0],
+            progress=self.progress,
+            ranks=self.ranks,
             charges=tuple(
                 [
                     key._replace(energy_j=energy_j, emissions_g=grams)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from carbonmon.core.attribution import Tally
 from carbonmon.core.model import Device, DeviceState, Interval, NodeTotal
 
 
@@ -16,7 +15,6 @@ class DeviceAccount:
         "device",
         "emissions_g",
         "jumps",
-        "mark",
         "observed_s",
         "peak_power_w",
         "power_j",
@@ -38,8 +36,6 @@ class DeviceAccount:
         self._utilized_s = self._utilization_s = 0.0
         self.resets = self.jumps = 0
         self.emissions_g = 0.0
-        self.mark: Tally | None = None
-        """Who had used what when the device's energy was last settled; None before it was shared."""
 
     def restore(self, state: DeviceState) -> None:
         """Go on from the totals of an earlier monitor."""
@@ -78,24 +74,25 @@ class DeviceAccount:
     def state(self) -> DeviceState:
         observed_s = self.observed_s
         utilization_s = self._utilization_s
+        energy_j = self.counter_j + self.power_j + self.tdp_j
         return DeviceState(
-            self.device,
-            self.counter_j,
-            self.power_j,
-            self.tdp_j,
-            self.unattributed_j,
-            self.power_w,
-            self.peak_power_w,
-            (self.counter_j + self.power_j + self.tdp_j) / observed_s if observed_s > 0.0 else None,
-            self.utilization_ratio,
-            self._utilized_s / utilization_s if utilization_s > 0.0 else None,
-            self.unobserved_s,
-            self.resets,
-            self.jumps,
-            observed_s,
-            self._utilized_s,
-            utilization_s,
-            self.emissions_g,
+            device=self.device,
+            counter_j=self.counter_j,
+            power_j=self.power_j,
+            tdp_j=self.tdp_j,
+            unattributed_j=self.unattributed_j,
+            power_w=self.power_w,
+            peak_power_w=self.peak_power_w,
+            mean_power_w=energy_j / observed_s if observed_s > 0.0 else None,
+            utilization_ratio=self.utilization_ratio,
+            utilization_mean_ratio=self._utilized_s / utilization_s if utilization_s > 0.0 else None,
+            unobserved_s=self.unobserved_s,
+            resets=self.resets,
+            jumps=self.jumps,
+            observed_s=observed_s,
+            utilized_s=self._utilized_s,
+            utilization_s=utilization_s,
+            emissions_g=self.emissions_g,
         )
 
     def total(self) -> NodeTotal:

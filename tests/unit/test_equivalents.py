@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.runs.report.details import details_text
-from carbonmon.runs.report.meaning import likenesses
+from carbonmon.runs.report.equivalents import equivalents
 from carbonmon.runs.summary.document import summarize
 from tests.records import node
 
@@ -18,7 +18,7 @@ from tests.records import node
 def run(
     grams: float, kwh: float, spread: tuple[float, float] | None = (1.0, 1.0), pue: float = 1.0
 ) -> dict[str, Any]:
-    """What a likeness looks at; the range as factors of the figure, None for an unknown one."""
+    """What a equivalent looks at; the range as factors of the figure, None for an unknown one."""
     low, high = spread or (None, None)
 
     def ends(amount: float) -> tuple[float | None, float | None]:
@@ -36,7 +36,7 @@ def run(
 
 
 def sentences(summary: dict[str, Any]) -> list[str]:
-    return [likeness.sentence for likeness in likenesses(summary)]
+    return [equivalent.sentence for equivalent in equivalents(summary)]
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_seedlings_are_counted_in_the_years_that_their_figure_is_of(grams: float
 
 
 def test_nothing_is_like_nothing() -> None:
-    assert likenesses(run(0.0, 0.0)) == []
+    assert equivalents(run(0.0, 0.0)) == []
 
 
 def test_a_crumb_is_like_nothing_that_anybody_knows() -> None:
-    assert likenesses(run(1e-9, 1e-12)) == []
+    assert equivalents(run(1e-9, 1e-12)) == []
 
 
 def test_a_range_is_said_where_it_is_wide_and_known() -> None:
@@ -99,7 +99,7 @@ def test_a_range_is_said_where_it_is_wide_and_known() -> None:
 
 
 def test_every_likeness_names_its_factor_and_whose_it_is() -> None:
-    sources = [likeness.source for likeness in likenesses(run(100.0, 1.0))]
+    sources = [equivalent.source for equivalent in equivalents(run(100.0, 1.0))]
     assert len(sources) == 3
     assert all(re.search(r"\d.*EPA.* 2024", source) for source in sources)
 

@@ -1,6 +1,6 @@
-"""From NVML's list of GPUs to the devices of a run: which ones, which share, which rungs of the ladder.
+"""Makes the devices of a run from NVML's list of GPUs: which ones, which share, which methods.
 
-The ladder is the energy counter, integrated power, and TDP × utilisation: a device has the rungs that its
+The methods are the energy counter, integrated power, and TDP × utilisation: a device has those that its
 driver supports. Its TDP is what the user gives, else the power limit in force, else its model's.
 """
 
@@ -14,7 +14,7 @@ from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Method, SensorState, Spec
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
-from carbonmon.hardware.gpu_inventory import ask, take_inventory
+from carbonmon.hardware.gpu_inventory import ask, list_inventory
 from carbonmon.hardware.gpu_selection import Chosen, choose, parse_gpu_model
 from carbonmon.hardware.nvml_errors import NOT_SUPPORTED_ERRORS, REMEDIES
 from carbonmon.hardware.sensors.nvml.gpu import Gpu
@@ -23,7 +23,7 @@ from carbonmon.hardware.spec_sheets import gpu_spec
 
 def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[SensorState]]:
     """The chosen GPUs and what was found; raises `SensorUnavailable` where there is none to meter."""
-    found, handles, unreadable = take_inventory(nvml)
+    found, handles, unreadable = list_inventory(nvml)
     notes = [f"GPU {index} cannot be read: {error}" for index, error in unreadable]
     remedy = "nvidia-smi -L"
     for _, error in unreadable:
@@ -83,7 +83,7 @@ def _spec(name: str, limit_w: float | None, settings: SensorSettings) -> Spec | 
 
 
 def _sources(devices: Sequence[Device], found: int, notes: Sequence[str]) -> list[SensorState]:
-    """What is metered by what, what could not be followed, and every GPU that has no counter."""
+    """How many GPUs are metered by which method, notes on the choice, and every GPU without a counter."""
     best = Counter(next(iter(device.methods), "nothing") for device in devices)
     text = ", ".join(f"{count} by {method}" for method, count in best.items())
     sources = [SensorState("nvml", "used", f"{len(devices)} of {found} GPUs: {text}", "", True)]
@@ -108,7 +108,7 @@ def _sources(devices: Sequence[Device], found: int, notes: Sequence[str]) -> lis
 
 
 def _supports(nvml: Any, function: str, handle: Any) -> bool:
-    """Whether the driver has this reading; one that fails only now may come later."""
+    """Whether the driver supports this reading; one that fails with another error may work later."""
     try:
         getattr(nvml, function)(handle)
     except nvml.NVMLError as error:

@@ -6,18 +6,18 @@ The column `scope` says what a row is about, `item` which one:
 |---|---|---|
 | run | | each run: the totals |
 | settled | | each run that was settled: its emissions again |
-| embodied | | each run of which it was asked: the range of its part of making the hardware |
+| embodied | | each run with embodied emissions: their range |
 | phase | its name | each phase |
 | component | gpu, cpu, dram | each component |
 | method | counter, power, tdp | each way in which energy was known |
 | device | its id | each device and method |
 | source | who states it | each intensity that the energy was charged with |
 | cost | the currency | each currency in which the energy has a price |
-| node | | what the whole node drew meanwhile, whoever caused it |
+| node | | the energy of the whole node meanwhile, whoever caused it |
 
 Each of phase, component, method, device and source adds up to run: **sum within one scope only**. Unknown is
 an empty cell, never 0. Power, utilisation and unobserved time are the device's: each of its methods' rows
-repeats them. A method's range comes from its relative uncertainty. `run_id` and `host` tell runs apart.
+repeats them. A method's range comes from its relative uncertainty. `run_id` and `host` identify the run.
 """
 
 from __future__ import annotations

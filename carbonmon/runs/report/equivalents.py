@@ -1,4 +1,4 @@
-"""What a run's carbon and electricity are like: sentences for people, each with the source of its factor.
+"""Everyday equivalents of a run's carbon and electricity: sentences, each with the source of its factor.
 
 The factors are those of EPA's greenhouse gas equivalencies calculator (edition of 2024): an average US
 petrol car, 0.393 kg CO2e a mile, is 0.244 kg a kilometre; an urban tree seedling takes up 60 kg in its first
@@ -26,25 +26,25 @@ _YEARS = {
     "minutes": 1 / 525_960,
     "seconds": 1 / 31_557_600,
 }
-_ALMOST = 0.9995
-"""What rounds to one of a unit is said in it: 1.00 km, not 1000 m."""
+_ROUNDS_TO_ONE = 0.9995
+"""From so much of a unit on a figure is given in it: 1.00 km, not 1000 m."""
 _PERCENT = {"times": 1.0, "%": 1e-2}
-_CRUMB = 0.01
-"""Of the smallest unit: what is less is like nothing that anybody knows."""
+_SMALLEST_SHOWN = 0.01
+"""In the smallest unit: no equivalent is given for less."""
 
 _WIDE_RATIO = 1.1
-"""A range is worth saying where its ends are further apart than this."""
+"""A range is given where high / low is larger than this."""
 
 
-class Likeness(NamedTuple):
-    """`sentence` goes on after "like" and has no full stop; `source` is the factor and whose it is."""
+class Equivalent(NamedTuple):
+    """`sentence` is written after the word "like" and has no full stop; `source` is the factor's source."""
 
     sentence: str
     source: str
 
 
-def likenesses(summary: Mapping[str, Any]) -> list[Likeness]:
-    """What the run is like; nothing is said of what is 0, or too little to be like anything."""
+def equivalents(summary: Mapping[str, Any]) -> list[Equivalent]:
+    """The equivalents of the run; none for an amount of 0 or one that is too small."""
     carbon, energy = known_carbon(summary), summary["energy"]
     grams = _Amount(carbon["emissions_g"], carbon["low_g"], carbon["high_g"])
     joules = _Amount(energy["total_j"], energy["low_j"], energy["high_j"])
@@ -55,11 +55,11 @@ def likenesses(summary: Mapping[str, Any]) -> list[Likeness]:
         _smartphone(charges),
         _seedling(grams.times(1 / SEEDLING_G_PER_YEAR)),
     ]
-    return [likeness for likeness in found if likeness is not None]
+    return [equivalent for equivalent in found if equivalent is not None]
 
 
 def known_carbon(summary: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The best that is known of a run's carbon: as it was settled, else as it was charged while it ran."""
+    """The settled carbon of a run if there is one, else the carbon as charged while it ran."""
     carbon: Mapping[str, Any] = summary["carbon"]
     settled: Mapping[str, Any] | None = summary.get("settled")
     return carbon if settled is None else {"pue": carbon["pue"], "low_g": None, "high_g": None, **settled}
@@ -74,51 +74,51 @@ class _Amount(NamedTuple):
         low, high = (None if end is None else end * factor for end in (self.low, self.high))
         return _Amount(self.value * factor, low, high)
 
-    def said(self, unit: str = "") -> str:
-        """The figure with its unit, and its range where that matters."""
-        text = f"{_grouped(self.value)} {unit}".rstrip()
+    def text(self, unit: str = "") -> str:
+        """The figure with its unit, and its range where it is wide."""
+        value = f"{_grouped(self.value)} {unit}".rstrip()
         if self.low is None or self.high is None or self.high <= self.low * _WIDE_RATIO:
-            return text
-        return f"{text} ({_grouped(self.low)} to {_grouped(self.high)})"
+            return value
+        return f"{value} ({_grouped(self.low)} to {_grouped(self.high)})"
 
 
-def _car(metres: _Amount) -> Likeness | None:
+def _car(metres: _Amount) -> Equivalent | None:
     unit = _unit(metres, _METRES)
     if not unit:
         return None
-    way = metres.times(1 / _METRES[unit]).said(unit)
-    return Likeness(f"driving {way} in a petrol car", "0.244 kg/km, US average: EPA 2024")
+    distance = metres.times(1 / _METRES[unit]).text(unit)
+    return Equivalent(f"driving {distance} in a petrol car", "0.244 kg/km, US average: EPA 2024")
 
 
-def _smartphone(charges: _Amount) -> Likeness | None:
+def _smartphone(charges: _Amount) -> Equivalent | None:
     unit = _unit(charges, _PERCENT)
     if not unit:
         return None
-    count = charges.times(1 / _PERCENT[unit]).said(unit)
+    count = charges.times(1 / _PERCENT[unit]).text(unit)
     sentence = f"charging a smartphone {count}" if unit == "times" else f"{count} of a smartphone's charge"
-    return Likeness(sentence, "0.012 kWh a charge: EPA, before 2024")
+    return Equivalent(sentence, "0.012 kWh a charge: EPA, before 2024")
 
 
-def _seedling(years: _Amount) -> Likeness | None:
+def _seedling(years: _Amount) -> Equivalent | None:
     unit = _unit(years, _YEARS)
     if not unit:
         return None
     if years.value >= _SEEDLING_YEARS:
-        sentence = f"what {years.times(1 / _SEEDLING_YEARS).said()} tree seedlings take up in ten years"
+        sentence = f"what {years.times(1 / _SEEDLING_YEARS).text()} tree seedlings take up in ten years"
     else:
-        sentence = f"what a tree seedling takes up in {years.times(1 / _YEARS[unit]).said(unit)}"
-    return Likeness(sentence, "6 kg a year: EPA 2024")
+        sentence = f"what a tree seedling takes up in {years.times(1 / _YEARS[unit]).text(unit)}"
+    return Equivalent(sentence, "6 kg a year: EPA 2024")
 
 
 def _unit(amount: _Amount, units: Mapping[str, float]) -> str:
-    """The largest unit of which there is one, else the smallest; "" for a crumb of it."""
+    """The largest unit in which the amount is at least 1, else the smallest; "" if it is too small."""
     smallest = list(units)[-1]
-    if amount.value < units[smallest] * _CRUMB:
+    if amount.value < units[smallest] * _SMALLEST_SHOWN:
         return ""
-    return next((unit for unit, size in units.items() if amount.value >= _ALMOST * size), smallest)
+    return next((unit for unit, size in units.items() if amount.value >= _ROUNDS_TO_ONE * size), smallest)
 
 
 def _grouped(number: float) -> str:
-    """About three significant digits, thousands apart."""
+    """About three significant digits, with separators of thousands."""
     rounded = float(f"{number:.3g}")
     return f"{rounded:,.0f}" if rounded >= 1000 else figure(rounded)

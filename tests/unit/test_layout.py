@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from carbonmon.core.model import DeviceState, Meter, NodeTotal, RunTotal, Shadow, Snapshot
+from carbonmon.core.model import DeviceState, FallbackMeter, Meter, NodeTotal, RunTotal, Snapshot
 from carbonmon.runs import layout
+from carbonmon.runs.reader import read_run
 from tests import records
 
 
 def monitored() -> Snapshot:
     node = records.node(1, 1, 0)
     return node._replace(
-        meters=tuple((state.device.id, Meter(1.5, 7, 1.5, Shadow())) for state in node.devices)
+        meters=tuple((state.device.id, Meter(1.5, 7, 1.5, FallbackMeter())) for state in node.devices)
     )
 
 
@@ -35,11 +38,21 @@ def test_a_checkpoint_names_its_schema_its_run_and_the_order_of_its_values():
     )
     assert document["total_fields"] == list(RunTotal._fields)
     assert document["device_fields"] == list(DeviceState._fields[1:])
-    assert document["meter_fields"] == list(Meter._fields)
+    assert document["meter_fields"] == list(layout.METER_FIELDS)
     assert document["node_fields"] == list(NodeTotal._fields)
     assert all(len(row) == len(RunTotal._fields) for row in document["totals"])
     assert all(len(row) == len(layout.DEVICE_FIELDS) for _, row in document["devices"])
     assert [len(row) for row in document["node"]] == [len(NodeTotal._fields)] * 2
+
+
+def test_the_keys_of_release_0_1_0_stay_so_that_all_releases_read_one_another(tmp_path: Path):
+    text = layout.run_text(replace(records.run_info(), ends_with="participants"), [])
+    assert json.loads(text)["run"]["lives_by"] == "participants"
+    (tmp_path / layout.RUN_FILE).write_text(text, encoding="utf-8")
+    assert read_run(tmp_path)[0].ends_with == "participants"
+    document = json.loads(written(monitored(), "a boot"))
+    assert document["meter_fields"] == ["settled_s", "base_uj", "base_s", "shadow", "ahead_j", "open_s"]
+    assert "followed" in document
 
 
 @pytest.mark.parametrize("text", [*records.HOSTILE_TEXTS, records.UNDECODABLE, "\ud800", 'a"\udcff\\'])

@@ -1,4 +1,4 @@
-"""How busy the whole node's CPUs were: CPU seconds from the first line of /proc/stat (proc(5))."""
+"""Busy CPU seconds of the whole node, from the first line of /proc/stat (proc(5))."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FIRST_LINE_BYTES = 512
 
 
 class NodeCpu:
-    """Busy CPU seconds and those that the CPUs had, since the call before.
+    """Busy CPU seconds and those that the CPUs had, since the last call.
 
-    The kernel shows clock ticks of 10 ms, so over short intervals the processes' own times may add up to a
-    little more. Where the line cannot be read both are unknown: (None, 0.0).
+    The kernel counts clock ticks of 10 ms, so over short intervals the sum of the processes' own times may be
+    a little larger. Where the line cannot be read both are unknown: (None, 0.0).
     """
 
     def __init__(self, procfs: Path) -> None:
@@ -27,9 +27,9 @@ class NodeCpu:
         if before is None or now is None:
             return None, 0.0
         busy, capacity = now[0] - before[0], now[1] - before[1]
-        if busy < 0:  # fell back, as where a container's /proc was mounted anew
+        if busy < 0:  # it decreased, for example because a container's /proc was mounted again
             return None, 0.0
-        # iowait may decrease (proc(5)), which must not make a busy node look busier than it can be.
+        # iowait may decrease (proc(5)); capacity must not become less than busy.
         return busy * TICK_S, max(busy, capacity) * TICK_S
 
     @property
@@ -39,7 +39,7 @@ class NodeCpu:
         return busy * TICK_S, capacity * TICK_S
 
     def rewind(self, busy_s: float, capacity_s: float) -> None:
-        """Let the next interval begin where these sums were told, if that is in the past."""
+        """Let the next interval begin at these sums, if they are from the past."""
         before = round(busy_s / TICK_S), round(capacity_s / TICK_S)
         if self._before is not None and before[0] <= self._before[0] and before[1] <= self._before[1]:
             self._before = before
@@ -50,7 +50,7 @@ class NodeCpu:
             self._fd = -1
 
     def _times(self) -> tuple[int, int] | None:
-        """(busy, capacity) in clock ticks since boot. Idle and iowait are nobody's; steal is another guest's
+        """(busy, capacity) in clock ticks since boot. Idle and iowait are not busy; steal is another guest's
         time and no capacity of ours; guest and guest_nice are part of user and nice."""
         try:
             if self._fd < 0:

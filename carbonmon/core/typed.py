@@ -6,6 +6,7 @@ named tuple (from the list of its values). Numbers are at least 0 and possible, 
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,8 @@ Record = TypeVar("Record")
 LARGEST = 1e30
 """Far above every number of a run; with larger ones arithmetic could overflow."""
 
-_WORDS = {str: "a text", bool: "true or false", dict: "an object", list: "a list", tuple: "a list"}
+_WORDS: Mapping[Any, str] = {str: "a text", bool: "true or false", dict: "an object", list: "a list"}
+
 _NO_BOUNDS: Mapping[str, float] = types.MappingProxyType({})
 
 
@@ -45,27 +47,29 @@ class Source(NamedTuple):
         )
 
     def value(self, field: str, found: Any, hint: Any, highest: float = LARGEST) -> Any:
-        """A value that fits its annotation, with numbers as that says."""
+        """A value that fits its annotation; a number is at most `highest`."""
+        if hint is float or hint is int:
+            return self._number(field, found, hint, highest)
+        if type(hint) is type:
+            if hasattr(hint, "_fields"):
+                return self.record(field, found, hint)
+            if not isinstance(found, hint):
+                raise self.unlike(field, _WORDS.get(hint, hint.__name__), found)
+            return found
         origin = get_origin(hint)
         if origin in (Union, types.UnionType):
             if found is None:
                 return None
             (hint,) = (option for option in get_args(hint) if option is not type(None))
             return self.value(field, found, hint, highest)
-        if hasattr(hint, "_fields"):
-            return self.record(field, found, hint)
         if origin is tuple:
             inner = get_args(hint)[0]
             return tuple(self.value(field, item, inner, highest) for item in self.items(field, found))
-        if origin is typing.Literal:
-            known = get_args(hint)
-            if found not in known:
-                raise self.unlike(field, f"one of {', '.join(known)}", found)
-            return found
-        if hint is float or hint is int:
-            return self._number(field, found, hint, highest)
-        if not isinstance(found, hint):
-            raise self.unlike(field, _WORDS.get(hint, hint.__name__), found)
+        if origin is not typing.Literal:
+            raise TypeError(f"{field}: no value is read as {hint}")
+        known = get_args(hint)
+        if found not in known:
+            raise self.unlike(field, f"one of {', '.join(known)}", found)
         return found
 
     def items(self, field: str, found: Any, each: str = "") -> list[Any]:
@@ -92,7 +96,7 @@ class Source(NamedTuple):
 
         `known` is how many of the fields the file's version knew; the others take their defaults.
         """
-        hints = get_type_hints(kind)
+        hints = _hints_of(kind)  # type: ignore[arg-type]  # a class is hashable
         known = len(hints) if known is None else known
         values = self.items(field, found)
         if len(values) != known:
@@ -101,7 +105,8 @@ class Source(NamedTuple):
         return kind(*(self.value(f"{field}.{key}", value, hint) for value, (key, hint) in pairs))
 
     def _number(self, field: str, found: Any, kind: type[float] | type[int], highest: float) -> float:
-        highest = min(highest, self.highest.get(field.rpartition(".")[2], LARGEST))
+        if self.highest:
+            highest = min(highest, self.highest.get(field.rpartition(".")[2], LARGEST))
         if type(found) in (int, kind) and 0 <= found <= highest:
             return kind(found)
         is_bounded = highest < LARGEST or (type(found) in (int, float) and found > LARGEST)
@@ -179,3 +184,8 @@ def short_text(found: Any) -> str:
     if isinstance(found, (dict, list)):
         return "an object" if isinstance(found, dict) else "a list"
     return f"{found!r:.40}"
+
+
+@functools.cache
+def _hints_of(kind: Any) -> Mapping[str, Any]:
+    return get_type_hints(kind)

@@ -22,34 +22,35 @@ _SENDER = Source("", RequestError)
 
 def optional_text(message: Mapping[str, Any], key: str, longest: int) -> str | None:
     """A text, None where there is none; what is too long is cut, so that no name stops anything."""
-    value: str | None = _SENDER.value(key, message.get(key), str | None)
-    return value[:longest] if value else None
+    value = message.get(key)
+    return None if value is None else str(_SENDER.value(key, value, str))[:longest] or None
 
 
 def optional_count(message: Mapping[str, Any], key: str) -> int | None:
     """A whole number from 0 to 2³², None where there is none."""
-    value: int | None = _SENDER.value(key, message.get(key), int | None, highest=2.0**32)
-    return value
+    value = message.get(key)
+    return None if value is None else int(_SENDER.value(key, value, int, highest=2.0**32))
 
 
 def optional_number(message: Mapping[str, Any], key: str) -> float | None:
     """A number from 0 to 10¹⁵, None where there is none."""
-    value: float | None = _SENDER.value(key, message.get(key), float | None, highest=1e15)
-    return value
+    value = message.get(key)
+    return None if value is None else float(_SENDER.value(key, value, float, highest=1e15))
 
 
 def optional_texts(message: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
     """A list of texts, None where there is none."""
-    value: tuple[str, ...] | None = _SENDER.value(key, message.get(key), tuple[str, ...] | None)
-    return None if value is None else value[:MAX_ENTRIES]
+    value = message.get(key)
+    return None if value is None else tuple(_SENDER.value(key, value, tuple[str, ...]))[:MAX_ENTRIES]
 
 
 def texts_by_name(message: Mapping[str, Any], key: str) -> dict[str, str]:
     """Texts by name, empty where there are none."""
-    value: dict[str, Any] | None = _SENDER.value(key, message.get(key), dict | None)
+    value = message.get(key)
+    texts = {} if value is None else _SENDER.value(key, value, dict)
     return {
         name[:MAX_NAME]: str(_SENDER.value(f"{key}.{name:.40}", text, str))[:MAX_LABEL]
-        for name, text in list((value or {}).items())[:MAX_LABELS]
+        for name, text in list(texts.items())[:MAX_LABELS]
     }
 
 

@@ -12,9 +12,13 @@ the interval of energy that the new reading settles. The rules:
 - **No joule twice.** What the fallback credited since the counter's last value (`ahead_j`) is subtracted
   from the counter's next difference; if the fallback was too high, from the following ones as well. The
   total therefore returns to the counter's value, and it never decreases.
-- **Wraps, resets, jumps.** A decrease of a counter that wraps is a wrap if the wrapped difference is
-  plausible; any other decrease is a reset. A difference above what the device can draw is a jump. Resets
-  and jumps are rejected and counted, and the fallback is credited where it observed something.
+- **Wraps, resets, jumps, glitches.** A decrease of a counter that wraps is a wrap if the wrapped difference
+  is plausible. Any other decrease, and a difference above what the device can draw, waits for the next
+  values (`OddValue`): if they are back on the old line it was a glitch, and the counter covers it exactly;
+  if they go on from the odd value it was a reset, or a jump: the fallback is credited until then, the
+  counter from then on. All of them are counted.
+- **Stuck.** A counter that stands still while the device certainly works gives no value. If it moves again,
+  what the fallback credited is subtracted from its first difference.
 - **Nothing is invented.** Time that no method observed is reported in seconds, without energy: at once
   where there is no counter; where there is one, when it is certain that it cannot cover the gap.
 """
@@ -23,13 +27,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from carbonmon.core.model import Curve, Device, Failure, FallbackMeter, Interval, Meter, Reading
+from carbonmon.core.model import Curve, Device, Failure, FallbackMeter, Interval, Meter, OddValue, Reading
+from carbonmon.core.plausibility import is_working
 
 UJ_PER_J = 1_000_000
-
-PLAUSIBLE_POWER_FACTOR = 2.0
-"""A counter may grow at twice the device's power limit: the counter of Grace Hopper holds the whole
-module, about 1.4 times the GPU's limit, and firmware lets short peaks pass."""
 
 PLAUSIBLE_SLACK_S = 1.0
 """Counters are refreshed in steps of up to 0.1 s (NVML; RAPL about 1 ms), so a short interval may hold
@@ -41,6 +42,13 @@ TRACE_TOLERANCE_S = 0.25
 
 SHAPE_TOLERANCE_S = 0.25
 """How much of an interval's ends its power samples may leave open: drivers take one every 20 to 100 ms."""
+
+STILL_S = 0.5
+"""A counter that did not change for so long stands still: the slowest are refreshed every 0.1 s (NVML)."""
+
+NEW_LINE_VALUES = 3
+"""After so many values below its line a counter was reset. Glitches of a second were seen: at a tick a second
+they are one value, or two."""
 
 NO_FALLBACK = FallbackMeter()
 
@@ -65,15 +73,15 @@ def start(device: Device, reading: Reading | Failure, at_s: float) -> Meter:
     """The meter of a device at its first reading: a baseline, no energy."""
     if isinstance(reading, Failure):
         return Meter(at_s, None, at_s, FallbackMeter())
-    return Meter(at_s, reading.energy_uj, at_s, _fallback_baseline(device, reading, at_s))
+    return Meter(at_s, reading.energy_uj, at_s, _fallback_baseline(device, reading, at_s), moved_s=at_s)
 
 
 def advance(
     meter: Meter, device: Device, reading: Reading | Failure, at_s: float, limits: Limits
 ) -> tuple[Meter, Interval | None]:
-    """The next meter, and the interval that this reading credits (None while a counter is waited for).
+    """The next meter, and the interval that this reading settles (None while a counter is held for).
 
-    `at_s` is the time of the reading. A `Failure` is a reading in which the device gave no value.
+    `at_s` is the time of the reading. A `Failure` is a reading in which the device said nothing.
     """
     if isinstance(reading, Failure):
         reading = Reading(reading.device_id)
@@ -84,39 +92,34 @@ def advance(
         elapsed_s = at_s - meter.base_s
         range_uj, max_power_w = device.counter_range_uj, device.max_power_w
         drawn_uj, anomaly = difference_uj(base_uj, energy_uj, elapsed_s, range_uj, max_power_w)
+        odd = meter.odd
+        if odd is not None and not anomaly and _is_on_new_line(meter, odd, energy_uj, drawn_uj, at_s):
+            anomaly = "jump" if odd.is_jump else "reset"
         if not anomaly:
-            drawn_j = drawn_uj / UJ_PER_J
-            credited_j = drawn_j - meter.ahead_j
-            ahead_j = 0.0
-            if credited_j < 0.0:
-                credited_j, ahead_j = 0.0, -credited_j
-            return (
-                Meter(at_s, energy_uj, at_s, _fallback_baseline(device, reading, at_s), ahead_j),
-                Interval(
-                    device.id,
-                    meter.settled_s,
-                    at_s,
-                    credited_j,
-                    0.0,
-                    0.0,
-                    drawn_j / elapsed_s if elapsed_s > 0.0 else None,
-                ),
-            )
+            if drawn_uj or at_s - meter.moved_s < STILL_S or not is_working(device, reading):
+                return _credit_counter(meter, device, reading, energy_uj, drawn_uj, at_s)
+            energy_uj = None
     fallback = _advance_fallback(meter.fallback, device, reading, at_s, meter.settled_s, limits.max_gap_s)
     if energy_uj is None:
+        stands_still = reading.energy_uj is not None
         waiting = base_uj is not None or not fallback.observed_s
         if waiting and at_s - meter.settled_s < limits.hold_s:
-            return meter._replace(fallback=fallback), None
-        return _step_down(meter, device, fallback, at_s)
-    return _set_new_baseline(meter, device, fallback, energy_uj, at_s, anomaly)
+            return meter._replace(fallback=fallback, stands_still=stands_still), None
+        return _step_down(meter, device, fallback, at_s, stands_still)
+    if anomaly in ("reset", "jump"):
+        return _doubt(meter, device, reading, fallback, energy_uj, at_s, anomaly == "jump", limits.hold_s)
+    return _set_new_baseline(meter, device, fallback, energy_uj, at_s)
 
 
 def finish(meter: Meter, device: Device, at_s: float) -> Interval | None:
-    """Credit, at the end of metering, the time held for a counter that gave no value again."""
+    """Settle, at the end of metering, what was held for a counter that did not return."""
     end_s = max(at_s, meter.settled_s)
-    interval = _fallback_interval(meter, device, meter.fallback, end_s)
+    if meter.stands_still and not meter.is_stuck and device.component == "gpu":
+        # It did not stand still for long enough to be doubted. A package that runs never stands still.
+        return Interval(device.id, meter.settled_s, end_s, power_w=0.0)
+    interval = _count_odd(_fallback_interval(meter, device, meter.fallback, end_s), meter.odd)
     lost_s = interval.unobserved_s + meter.open_s
-    if not (lost_s or interval.energy_j):
+    if not (lost_s or interval.energy_j or meter.odd):
         return None
     return interval._replace(unobserved_s=lost_s)
 
@@ -134,7 +137,7 @@ def difference_uj(
     if max_power_w is None:
         plausible_uj = None
     else:
-        plausible_uj = PLAUSIBLE_POWER_FACTOR * max_power_w * (elapsed_s + PLAUSIBLE_SLACK_S) * UJ_PER_J
+        plausible_uj = max_power_w * (elapsed_s + PLAUSIBLE_SLACK_S) * UJ_PER_J
         if range_uj is not None and max_power_w * elapsed_s * UJ_PER_J >= range_uj:
             return 0, "hidden wrap"
     if drawn_uj < 0:
@@ -259,33 +262,145 @@ def _fallback_interval(meter: Meter, device: Device, fallback: FallbackMeter, at
     )
 
 
-def _step_down(
-    meter: Meter, device: Device, fallback: FallbackMeter, at_s: float
+def _credit_counter(
+    meter: Meter, device: Device, reading: Reading, energy_uj: int, drawn_uj: int, at_s: float
+) -> tuple[Meter, Interval]:
+    """Credit a plausible difference of the counter, less what the fallback credited meanwhile."""
+    elapsed_s = at_s - meter.base_s
+    drawn_j = drawn_uj / UJ_PER_J
+    credited_j = drawn_j - meter.ahead_j
+    ahead_j = 0.0
+    if credited_j < 0.0:
+        # A counter that stood still may have lost that time for good: then its next joules are new ones.
+        credited_j, ahead_j = 0.0, 0.0 if meter.is_stuck else -credited_j
+    interval = Interval(
+        device.id,
+        meter.settled_s,
+        at_s,
+        credited_j,
+        0.0,
+        0.0,
+        drawn_j / elapsed_s if elapsed_s > 0.0 else None,
+    )
+    odd = meter.odd
+    if odd is not None:  # it is back on its line: a glitch, which it covers
+        interval = interval._replace(
+            step_backs=0 if odd.is_jump else odd.values + odd.others,
+            jumps=odd.values + odd.others if odd.is_jump else 0,
+        )
+    moved_s = at_s if drawn_uj else meter.moved_s
+    fallback = _fallback_baseline(device, reading, at_s)
+    return Meter(at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, interval.power_w), interval
+
+
+def _is_on_new_line(meter: Meter, odd: OddValue, energy_uj: int, drawn_uj: int, at_s: float) -> bool:
+    """Whether a value that fits the old line as well goes on from the odd value.
+
+    Time alone makes a difference plausible. After a step back the line counts whose power is nearer to that
+    of before.
+    """
+    if odd.is_jump:
+        return energy_uj >= odd.energy_uj
+    elapsed_s = at_s - odd.at_s
+    if meter.rate_w is None or elapsed_s <= 0.0:
+        return False
+    new_w = (energy_uj - odd.energy_uj) / UJ_PER_J / elapsed_s
+    old_w = drawn_uj / UJ_PER_J / (at_s - meter.base_s)
+    return abs(new_w - meter.rate_w) < abs(old_w - meter.rate_w)
+
+
+def _doubt(
+    meter: Meter,
+    device: Device,
+    reading: Reading,
+    fallback: FallbackMeter,
+    energy_uj: int,
+    at_s: float,
+    is_jump: bool,
+    hold_s: float,
 ) -> tuple[Meter, Interval | None]:
-    """Credit the fallback methods. A counter that may return still covers what they did not observe."""
+    """A value that does not fit the counter's line: wait for what comes next, or take it as a new line."""
+    odd = meter.odd
+    if odd is not None and odd.is_jump == is_jump:
+        elapsed_s = at_s - odd.at_s
+        range_uj, max_power_w = device.counter_range_uj, device.max_power_w
+        drawn_uj, anomaly = difference_uj(odd.energy_uj, energy_uj, elapsed_s, range_uj, max_power_w)
+        if not anomaly:
+            if is_jump or odd.values + 1 >= NEW_LINE_VALUES:
+                return _new_line(meter, device, reading, odd, energy_uj, drawn_uj, at_s)
+            waiting = odd._replace(values=odd.values + 1)
+            return meter._replace(fallback=fallback, odd=waiting), None
+    others = 0 if odd is None else odd.values + odd.others
+    since_s = at_s if odd is None else odd.since_s
+    if at_s - max(meter.settled_s, since_s) >= hold_s and fallback.observed_s:
+        return _step_down(meter, device, fallback, at_s, stands_still=False, rejected=others + 1)
+    waiting = OddValue(energy_uj, at_s, is_jump, 1, others, since_s, fallback)
+    return meter._replace(fallback=fallback, odd=waiting), None
+
+
+def _new_line(
+    meter: Meter, device: Device, reading: Reading, odd: OddValue, energy_uj: int, drawn_uj: int, at_s: float
+) -> tuple[Meter, Interval]:
+    """The counter was reset, or jumped: the fallback is credited until then, the counter from then on."""
+    interval = _count_odd(_fallback_interval(meter, device, odd.fallback, odd.at_s), odd)
+    elapsed_s = at_s - odd.at_s
+    counter_j = drawn_uj / UJ_PER_J
+    interval = interval._replace(
+        end_s=at_s,
+        counter_j=counter_j,
+        power_w=counter_j / elapsed_s if elapsed_s > 0.0 else None,
+        unobserved_s=interval.unobserved_s + meter.open_s,
+    )
+    return Meter(at_s, energy_uj, at_s, _fallback_baseline(device, reading, at_s), moved_s=at_s), interval
+
+
+def _count_odd(interval: Interval, odd: OddValue | None) -> Interval:
+    """Count an odd value that turned out to be the beginning of a new line, and those that were noise."""
+    if odd is None:
+        return interval
+    return interval._replace(
+        resets=int(not odd.is_jump),
+        jumps=int(odd.is_jump),
+        step_backs=odd.others,
+    )
+
+
+def _step_down(
+    meter: Meter,
+    device: Device,
+    fallback: FallbackMeter,
+    at_s: float,
+    stands_still: bool,
+    rejected: int = 0,
+) -> tuple[Meter, Interval | None]:
+    """Credit the fallback. A counter that may return still covers what it did not observe."""
     interval = _fallback_interval(meter, device, fallback, at_s)
     after = FallbackMeter(fallback.last_s, fallback.last_w)
     if meter.base_uj is None:
         return Meter(at_s, None, meter.base_s, after), interval
     if not fallback.observed_s:
         return meter._replace(fallback=fallback), None
+    if meter.odd is not None and not rejected:
+        rejected = meter.odd.values + meter.odd.others
     stepped = meter._replace(
         settled_s=at_s,
         fallback=after,
         ahead_j=meter.ahead_j + interval.energy_j,
         open_s=meter.open_s + interval.unobserved_s,
+        stands_still=stands_still,
+        is_stuck=meter.is_stuck or stands_still,
+        odd=None,
     )
-    return stepped, interval._replace(unobserved_s=0.0)
+    return stepped, interval._replace(
+        unobserved_s=0.0, stuck=int(stands_still and not meter.is_stuck), step_backs=rejected
+    )
 
 
 def _set_new_baseline(
-    meter: Meter, device: Device, fallback: FallbackMeter, energy_uj: int, at_s: float, anomaly: str
+    meter: Meter, device: Device, fallback: FallbackMeter, energy_uj: int, at_s: float
 ) -> tuple[Meter, Interval]:
-    """Take a counter's value as the new baseline and credit the time before it by the fallback methods."""
+    """Take a counter's value as the new baseline, and credit the fallback with the time before it."""
     interval = _fallback_interval(meter, device, fallback, at_s)
-    interval = interval._replace(
-        unobserved_s=interval.unobserved_s + meter.open_s,
-        resets=int(anomaly == "reset"),
-        jumps=int(anomaly == "jump"),
-    )
-    return Meter(at_s, energy_uj, at_s, FallbackMeter(fallback.last_s, fallback.last_w)), interval
+    interval = interval._replace(unobserved_s=interval.unobserved_s + meter.open_s)
+    after = FallbackMeter(fallback.last_s, fallback.last_w)
+    return Meter(at_s, energy_uj, at_s, after, moved_s=at_s), interval

@@ -127,7 +127,7 @@ UNCERTAINTY = Family(
 ANOMALIES = Family(
     "counter",
     "carbonmon_counter_anomalies_total",
-    "Readings of a hardware energy counter that were rejected: it was reset, or jumped implausibly.",
+    "Rejected readings: reset, jump, step_back and stuck of a hardware counter; implausible of any quantity.",
     ("device", "kind"),
 )
 GRID_INTENSITY = Family(

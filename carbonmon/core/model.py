@@ -60,7 +60,8 @@ class Device:
 
     `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are told apart), `dram-0`.
     `counter_range_uj` is the largest value of a counter that wraps, None for one that never wraps.
-    `max_power_w` bounds what is plausible: no counter may grow faster for long.
+    `max_power_w` bounds what is plausible: no reading above it is believed, and no counter that grows
+    faster over a second. `plausibility.bound_w` makes it where a sensor leaves it None.
     `methods` are the methods that this device supports, best first.
     `share_ratio` is the part of the device that the run owns (less than 1 for a MIG slice).
     """
@@ -118,8 +119,8 @@ class Interval(NamedTuple):
 
     `start_s` and `end_s` are on the injected clock. `power_w` is the mean power by the best method, None
     when it had none. `unobserved_s` are seconds for which no energy could be known, and none was
-    invented. `resets` and `jumps` count rejected readings of a hardware counter. `curve` says when
-    within the interval its energy was drawn; without one it is taken to be drawn evenly.
+    invented. `resets`, `jumps`, `step_backs` and `stuck` count rejected readings of a hardware counter.
+    `curve` says when within the interval its energy was drawn; without one it is taken to be drawn evenly.
     """
 
     device_id: str
@@ -133,6 +134,8 @@ class Interval(NamedTuple):
     resets: int = 0
     jumps: int = 0
     curve: Curve | None = None
+    step_backs: int = 0
+    stuck: int = 0
 
     @property
     def energy_j(self) -> float:
@@ -213,12 +216,32 @@ class FallbackMeter(NamedTuple):
     observed_s: float = 0.0
 
 
+class OddValue(NamedTuple):
+    """A counter's value that does not fit the one before: a glitch, or the beginning of a new line.
+
+    `fallback` is what the other methods had observed by then. `others` are odd values before it, the first
+    one at `since_s`, that fit neither line.
+    """
+
+    energy_uj: int
+    at_s: float
+    is_jump: bool
+    values: int
+    others: int
+    since_s: float
+    fallback: FallbackMeter
+
+
 class Meter(NamedTuple):
     """What the meter knows of one device after its last reading; times are seconds on the injected clock.
 
     `settled_s` is the time up to which energy was credited or given up. `base_uj` and `base_s` are
     the counter's last good value, None before the first one. `ahead_j` was credited by the fallback since
     then; `open_s` seconds since then were observed by no method and may still be covered by the counter.
+    `moved_s` is when the counter's value changed last, `rate_w` the mean power by its last difference.
+    `stands_still`: it gave the same value again while the
+    device worked; `is_stuck`: for so long that the fallback stepped in. `odd` is a value that is not
+    understood yet.
     """
 
     settled_s: float
@@ -227,6 +250,11 @@ class Meter(NamedTuple):
     fallback: FallbackMeter
     ahead_j: float = 0.0
     open_s: float = 0.0
+    moved_s: float = 0.0
+    rate_w: float | None = None
+    stands_still: bool = False
+    is_stuck: bool = False
+    odd: OddValue | None = None
 
 
 IntensityKind = Literal["fixed", "table", "live", "forecast", "stale"]
@@ -300,7 +328,8 @@ class DeviceState(NamedTuple):
     `utilization_mean_ratio` and `mean_power_w` are over the observed time. The last power and
     utilisation are None when they were unknown at the last tick. The means are computed from the next
     three: seconds whose energy is known, utilisation × seconds, and seconds whose utilisation is known.
-    `emissions_g` are those of all its energy, with PUE.
+    `emissions_g` are those of all its energy, with PUE. The counts are of rejected readings: resets, jumps
+    and steps back of its counter, how often that stood still, and implausible quantities.
     """
 
     device: Device
@@ -320,6 +349,9 @@ class DeviceState(NamedTuple):
     utilized_s: float = 0.0
     utilization_s: float = 0.0
     emissions_g: float = 0.0
+    step_backs: int = 0
+    stuck: int = 0
+    implausible: int = 0
 
     @property
     def energy_j(self) -> float:

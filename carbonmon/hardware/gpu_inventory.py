@@ -24,7 +24,7 @@ def list_inventory(nvml: Any) -> Inventory:
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             uuid = nvml.nvmlDeviceGetUUID(handle)
-        except nvml.NVMLError as error:
+        except (nvml.NVMLError, UnicodeDecodeError) as error:
             unreadable.append((index, error))
             continue
         handles[uuid] = handle
@@ -33,10 +33,10 @@ def list_inventory(nvml: Any) -> Inventory:
 
 
 def ask(nvml: Any, function: str, *arguments: Any) -> Any:
-    """The result of an NVML call, None if it fails."""
+    """The result of an NVML call, None if it fails, or if the driver gives a text that is not UTF-8."""
     try:
         return getattr(nvml, function)(*arguments)
-    except nvml.NVMLError:
+    except (nvml.NVMLError, UnicodeDecodeError):  # nvidia-ml-py decodes names; some drivers give other bytes
         return None
 
 

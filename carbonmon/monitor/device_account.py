@@ -14,12 +14,15 @@ class DeviceAccount:
         "counter_j",
         "device",
         "emissions_g",
+        "implausible",
         "jumps",
         "observed_s",
         "peak_power_w",
         "power_j",
         "power_w",
         "resets",
+        "step_backs",
+        "stuck",
         "tdp_j",
         "unattributed_j",
         "unobserved_s",
@@ -34,7 +37,7 @@ class DeviceAccount:
         self.peak_power_w: float | None = None
         self.utilization_ratio: float | None = None
         self._utilized_s = self._utilization_s = 0.0
-        self.resets = self.jumps = 0
+        self.resets = self.jumps = self.step_backs = self.stuck = self.implausible = 0
         self.emissions_g = 0.0
 
     def restore(self, state: DeviceState) -> None:
@@ -44,7 +47,8 @@ class DeviceAccount:
         self.observed_s, self.unobserved_s = state.observed_s, state.unobserved_s
         self.peak_power_w = state.peak_power_w
         self._utilized_s, self._utilization_s = state.utilized_s, state.utilization_s
-        self.resets, self.jumps = state.resets, state.jumps
+        self.resets, self.jumps, self.step_backs = state.resets, state.jumps, state.step_backs
+        self.stuck, self.implausible = state.stuck, state.implausible
         self.emissions_g = state.emissions_g
 
     def add(self, interval: Interval, attributed_j: float, g_per_j: float = 0.0) -> None:
@@ -60,6 +64,8 @@ class DeviceAccount:
         self.unobserved_s += interval.unobserved_s
         self.resets += interval.resets
         self.jumps += interval.jumps
+        self.step_backs += interval.step_backs
+        self.stuck += interval.stuck
         power_w = self.power_w = interval.power_w
         if power_w is not None and (self.peak_power_w is None or power_w > self.peak_power_w):
             self.peak_power_w = power_w
@@ -93,6 +99,9 @@ class DeviceAccount:
             utilized_s=self._utilized_s,
             utilization_s=utilization_s,
             emissions_g=self.emissions_g,
+            step_backs=self.step_backs,
+            stuck=self.stuck,
+            implausible=self.implausible,
         )
 
     def total(self) -> NodeTotal:

@@ -13,6 +13,7 @@ from carbonmon.core.footprint import Rates
 from carbonmon.core.model import Device, Failure, Interval, Meter, Reading, SensorState, Snapshot
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.monitor.device_account import DeviceAccount
+from carbonmon.monitor.gate import Gate
 from carbonmon.monitor.grid_rates import GridRates
 from carbonmon.monitor.guard import Guard, GuardedSensor
 from carbonmon.monitor.run_account import RunAccount
@@ -58,6 +59,7 @@ class Sampler:
         self._version = version
         self._guards = guards
         self.accounts = {device.id: DeviceAccount(device) for device in devices.values()}
+        self._gate = Gate()
         self._meters: dict[str, Meter] = {}
         self._read_s: dict[str, float] = {}
         self._samples = 0
@@ -105,7 +107,7 @@ class Sampler:
         rates = self.rates.look(wall_s)
         attribution = self.runs.attribution
         attribution.look(clock.now_s())
-        meters = self._meters
+        meters, gate = self._meters, self._gate
         for device_id, account in self.accounts.items():
             entry = said.get(device_id)
             if entry is None:
@@ -113,6 +115,8 @@ class Sampler:
                 at_s = clock.now_s()
             else:
                 reading, at_s = entry
+            if type(reading) is Reading:
+                reading = gate.passed(account, reading)
             meter = meters.get(device_id)
             if meter is None:
                 meters[device_id] = energy.start(account.device, reading, at_s)
@@ -176,10 +180,10 @@ class Sampler:
         if bridged:
             # The counter has spoken for the first time since the outage, perhaps after a silence of its own.
             self._bridging.remove(device_id)
+            bridged = not (interval.resets or interval.jumps)
         self.runs.attribution.charge(account, interval, rates, bridged)
-        if self.runs.living and (interval.resets or interval.jumps):
-            kind = "was reset" if interval.resets else "jumped"
-            log.warning("the counter of %s %s: its difference is not counted", device_id, kind)
+        if self.runs.living and (interval.resets or interval.jumps or interval.step_backs or interval.stuck):
+            log.warning("the counter of %s %s", device_id, _anomaly_text(interval))
 
     def _snapshot(self, wall_s: float, now_s: float) -> Snapshot:
         overheads = self.rates.overheads
@@ -206,6 +210,16 @@ class Sampler:
             currency="" if tariff is None else tariff.currency,
             fetch_errors=self.rates.fetch_errors(),
         )
+
+
+def _anomaly_text(interval: Interval) -> str:
+    if interval.resets:
+        return "was reset: its difference is not counted"
+    if interval.stuck:
+        return "stands still while the device works: the next method stands in"
+    if interval.step_backs:
+        return "stepped back for a moment: what it said then is not counted"
+    return "jumped: its difference is not counted"
 
 
 def safe_interval_s(interval_s: float, devices: Mapping[str, Device]) -> tuple[float, str]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Device, SensorState
+from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
@@ -76,17 +77,27 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         else:
             opened.append(guarded)
             sources.extend(guarded.sources)
-    return Sensors(tuple(opened), devices, tuple(sources))
+    bounded = {device.id: _bounded(device) for device in devices.values()}
+    return Sensors(tuple(opened), bounded, tuple(sources))
+
+
+def _bounded(device: Device) -> Device:
+    """The device with a bound of what is plausible, where no sensor states one."""
+    if device.max_power_w is not None:
+        return device
+    return replace(device, max_power_w=bound_w(device.component, None, None))
 
 
 def merge_devices(first: Device | None, second: Device) -> Device:
-    """Two sensors' records of one device: the first wins, the second adds the rungs below it."""
+    """Two sensors' records of one device: the first wins, the second adds the methods below it."""
     if first is None:
         return second
+    bounds_w = [each.max_power_w for each in (first, second) if each.max_power_w is not None]
     return replace(
         first,
         name=second.name if first.name == first.id else first.name,
         methods=first.methods + tuple(method for method in second.methods if method not in first.methods),
+        max_power_w=max(bounds_w, default=None),
         spec=first.spec or second.spec,
     )
 

@@ -84,6 +84,10 @@ def _devices(snapshot: Snapshot) -> Iterator[Metric]:
         if "counter" in device.methods:
             _put(anomalies, state.resets, device.id, "reset")
             _put(anomalies, state.jumps, device.id, "jump")
+        # Rare kinds are born when they happen, so that an idle node keeps its budget of series.
+        _put(anomalies, state.step_backs or None, device.id, "step_back")
+        _put(anomalies, state.stuck or None, device.id, "stuck")
+        _put(anomalies, state.implausible or None, device.id, "implausible")
         index = "" if device.index is None else str(device.index)
         values = (device.component, device.id, device.name, index)
         info.add_metric((), dict(zip(f.DEVICE_INFO.labels, map(encodable, values), strict=True)))

@@ -132,7 +132,7 @@ def test_a_healthy_gpu_is_metered_by_its_counter_with_power_and_utilisation_belo
             0,
             ("counter", "power", "tdp"),
         )
-        assert (first.max_power_w, first.spec and first.spec.tdp_w) == (400.0, 400.0)
+        assert (first.max_power_w, first.spec and first.spec.tdp_w) == (800.0, 400.0)
         assert sensor.sources()[0].reason == "2 of 2 GPUs: 2 by counter"
         before = said(sensor, 100.0)[first.id]
         machine.advance(10.0)
@@ -196,7 +196,7 @@ def test_a_gpu_that_says_nothing_and_has_no_known_tdp_asks_for_one(machine: Simu
             assert "--gpu-tdp" in sensor.sources()[1].reason
         with closing(opened(machine, gpu_tdp_w=250.0)) as sensor:
             assert sensor.devices()[0].methods == ("tdp",)
-            assert sensor.devices()[0].max_power_w == 250.0
+            assert sensor.devices()[0].max_power_w == 500.0
 
 
 def test_without_a_power_limit_the_table_s_tdp_is_the_bound(machine: Simulator):
@@ -205,7 +205,7 @@ def test_without_a_power_limit_the_table_s_tdp_is_the_bound(machine: Simulator):
     table = gpu_spec(machine.gpus[0].spec.name)
     assert table is not None
     with closing(opened(machine)) as sensor:
-        assert sensor.devices()[0].max_power_w == table.tdp_w
+        assert sensor.devices()[0].max_power_w == 2.0 * table.tdp_w
         assert sensor.devices()[0].spec == table
     with closing(opened(machine, gpu_model="H100 PCIe 80GB:2")) as sensor:
         stated = sensor.devices()[0].spec
@@ -216,7 +216,7 @@ def test_the_user_s_own_tdp_is_the_spec_but_the_driver_s_limit_stays_the_bound(m
     with closing(opened(machine, gpu_tdp_w=123.0)) as sensor:
         device = sensor.devices()[0]
         assert device.spec is not None
-        assert (device.spec.tdp_w, device.spec.source, device.max_power_w) == (123.0, "--gpu-tdp", 400.0)
+        assert (device.spec.tdp_w, device.spec.source, device.max_power_w) == (123.0, "--gpu-tdp", 800.0)
 
 
 def test_an_older_driver_that_lacks_functions_still_gives_power(machine: Simulator):

@@ -135,8 +135,8 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
         (lambda d: d.update(device_fields=d["device_fields"][:10]), "device_fields names other fields"),
         (lambda d: d["meter_fields"].append("colour"), "meter_fields names other fields"),
         (lambda d: d["node_fields"].pop(), "node_fields names other fields"),
-        (lambda d: d["devices"][0][1].pop(), "444' must have 17 values, and has 16"),
-        (lambda d: d["meters"][0][1].pop(), "444' must have 6 values, and has 5"),
+        (lambda d: d["devices"][0][1].pop(), "444' must have 20 values, and has 19"),
+        (lambda d: d["meters"][0][1].pop(), "444' must have 11 values, and has 10"),
         (
             lambda d: d["node"][0].__setitem__(1, -1.0),
             "node[0].counter_j must be a number of at least 0, and is -1.0",
@@ -192,9 +192,14 @@ def make_old(folder: Path) -> None:
     def checkpoint(document: dict[str, Any]) -> None:
         for key in document.keys() - set(OLD_CHECKPOINT):
             del document[key]
-        assert document["device_fields"].pop() == "emissions_g"
-        for _, values in document["devices"]:
-            values.pop()
+        for key, rows, first in (
+            ("device_fields", "devices", "emissions_g"),
+            ("meter_fields", "meters", "moved_s"),
+        ):
+            known = document[key].index(first)
+            del document[key][known:]
+            for _, values in document[rows]:
+                del values[known:]
 
     edit(folder / layout.RUN_FILE, run)
     edit(folder / layout.CHECKPOINT_FILE, checkpoint)

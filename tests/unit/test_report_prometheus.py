@@ -316,8 +316,8 @@ def test_all_that_the_metrics_tell_is_in_the_summary(store: Tsdb, server: GridSe
     ]
     assert energy["devices"][1]["unobserved_s"] == 2.5
     assert [device["anomalies"] for device in energy["devices"]] == [
-        {"reset": 0, "jump": 0},
-        {"reset": 1, "jump": 0},
+        {"reset": 0, "jump": 0, "step_back": 0, "stuck": 0, "implausible": 0},
+        {"reset": 1, "jump": 0, "step_back": 0, "stuck": 0, "implausible": 0},
         None,
     ]
     assert carbon["emissions_g"] == pytest.approx(590 * WATTS * 1e-4)

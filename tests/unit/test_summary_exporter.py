@@ -391,7 +391,7 @@ def test_a_device_shows_the_runs_own_joules_and_the_devices_own_power() -> None:
     assert (device["mean_power_w"], device["peak_power_w"]) == (240.0, 310.0)
     assert device["utilization_ratio"] == 0.8
     assert device["unobserved_s"] == 1.5
-    assert device["anomalies"] == {"reset": 0, "jump": 2}
+    assert device["anomalies"] == {"reset": 0, "jump": 2, "step_back": 0, "stuck": 0, "implausible": 0}
 
 
 def test_a_device_that_the_run_never_touched_is_not_listed() -> None:
@@ -812,7 +812,7 @@ def test_gaps_and_rejected_readings_have_a_line_only_when_there_are_any() -> Non
     text = table_text(of(shown._replace(runs=(run,), devices=states)))
     assert "not observed, and not counted: GPU-00000000 2.5 s; GPU-00000001 2.5 s" in text
     assert "; and 6 more" in text
-    assert "counter readings rejected: GPU-00000000 1 reset, 2 jumps" in text
+    assert "readings rejected: GPU-00000000 1 reset, 2 jumps" in text
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -201,6 +201,9 @@ def _devices(totals: Totals) -> list[DeviceState]:
                 unobserved_s=0.0,
                 resets=rejected.get((device_id, "reset"), 0),
                 jumps=rejected.get((device_id, "jump"), 0),
+                step_backs=rejected.get((device_id, "step_back"), 0),
+                stuck=rejected.get((device_id, "stuck"), 0),
+                implausible=rejected.get((device_id, "implausible"), 0),
             )
         )
     order = {component: place for place, component in enumerate(get_args(Component))}

@@ -17,6 +17,7 @@ import psutil
 
 from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
+from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.hardware.gpu_selection import FoundGpu, choose, parse_gpu_model
@@ -174,13 +175,16 @@ def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
                     f"--cpu-model {model}: no such CPU in the spec table; "
                     f"{_nearest(similar_cpus(model))}give --cpu-tdp WATTS"
                 )
+        # The share of a virtual machine, or an estimate from cores, bounds no package.
+        is_whole = not virtual and spec.uncertainty is TDP_UNCERTAINTY
+        most_w = bound_w("cpu", None, spec.tdp_w) if is_whole else None
         device_id = f"package-{package}"
         dies = [known for known in settings.known if known.startswith(f"{device_id}-die-")]
         for die in dies:
             part = spec._replace(tdp_w=spec.tdp_w / len(dies), source=f"{spec.source}, 1/{len(dies)} of it")
-            devices.append(Device(die, "cpu", model, package, ("tdp",), spec=part))
+            devices.append(Device(die, "cpu", model, package, ("tdp",), max_power_w=most_w, spec=part))
         if not dies:
-            devices.append(Device(device_id, "cpu", model, package, ("tdp",), spec=spec))
+            devices.append(Device(device_id, "cpu", model, package, ("tdp",), max_power_w=most_w, spec=spec))
     return devices
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.model import METHODS
-from carbonmon.runs.report.merging.sums import Part, each, listed, total
+from carbonmon.runs.report.merging.sums import Part, each, listed, sum_of_anomalies, total
 
 MOST_DEVICES = 24
 """If there are more, they are listed by kind: the devices of many nodes."""
@@ -38,5 +38,5 @@ def _kind(group: Sequence[Part]) -> dict[str, Any]:
         "mean_power_w": total(each(group, "mean_power_w")),
         "share_note": listed(each(group, "share_note"), "; ") or None,
         "unobserved_s": sum(seconds or 0.0 for seconds in each(group, "unobserved_s")),
-        "anomalies": {kind: sum(counts[kind] for counts in anomalies) for kind in ("reset", "jump")},
+        "anomalies": sum_of_anomalies(anomalies) or {"reset": 0, "jump": 0},
     }

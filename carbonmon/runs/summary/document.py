@@ -166,7 +166,13 @@ def _device(state: DeviceState, rows: list[Row], note: str | None) -> dict[str, 
         "mean_power_w": state.mean_power_w,
         "peak_power_w": state.peak_power_w,
         "utilization_ratio": state.utilization_mean_ratio,
-        "anomalies": {"reset": state.resets, "jump": state.jumps},
+        "anomalies": {
+            "reset": state.resets,
+            "jump": state.jumps,
+            "step_back": state.step_backs,
+            "stuck": state.stuck,
+            "implausible": state.implausible,
+        },
     }
 
 

@@ -25,6 +25,15 @@ from carbonmon.runs.summary.strings import one_line
 WIDTH = 100
 MAX_PHASES = 12
 
+ANOMALY_WORDS = {
+    "reset": "reset{s}",
+    "jump": "jump{s}",
+    "step_back": "step{s} back",
+    "stuck": "time{s} stuck",
+    "implausible": "implausible",
+}
+"""What was rejected of a device's readings, as a table says it."""
+
 _WHOLE_NODE_RATIO = 0.9995
 """From this share on the run counts as having all of the node, and no line about the rest is printed."""
 
@@ -224,9 +233,9 @@ def _remarks(devices: list[dict[str, Any]]) -> list[str]:
         if device["unobserved_s"] and device["unobserved_s"] >= 0.05  # less would read as 0.0 s
     ]
     odd = [
-        f"{_short_id(device['id'])} {_times(counts['reset'], 'reset')}, {_times(counts['jump'], 'jump')}"
+        f"{_short_id(device['id'])} {', '.join(texts)}"
         for device in devices
-        if (counts := device["anomalies"]) and (counts["reset"] or counts["jump"])
+        if (texts := [_times(n, ANOMALY_WORDS[kind]) for kind, n in (device["anomalies"] or {}).items() if n])
     ]
     shared = [
         one_line(f"{_short_id(device['id'])} {note.removeprefix(_SHARED)}", WIDTH - len("  shared: "))
@@ -240,12 +249,13 @@ def _remarks(devices: list[dict[str, Any]]) -> list[str]:
     if gaps:
         lines.append(_listed("  not observed, and not counted: ", gaps))
     if odd:
-        lines.append(_listed("  counter readings rejected: ", odd))
+        lines.append(_listed("  readings rejected: ", odd))
     return lines
 
 
 def _times(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    """`2 resets` of `reset{s}`."""
+    return f"{count} {what.format(s='' if count == 1 else 's')}"
 
 
 def _listed(start: str, items: list[str]) -> str:

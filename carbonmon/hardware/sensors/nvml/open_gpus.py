@@ -12,6 +12,7 @@ from typing import Any
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Method, SensorState, Spec
+from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.hardware.gpu_inventory import ask, list_inventory
@@ -43,12 +44,13 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[Sens
 
 
 def _device(nvml: Any, handle: Any, pick: Chosen, settings: SensorSettings) -> Device:
-    limit_mw = ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle) or ask(
-        nvml, "nvmlDeviceGetPowerManagementLimit", handle
-    )
-    limit_w = limit_mw / 1000.0 if limit_mw else None
-    spec = _spec(pick.gpu.name, limit_w, settings)
-    max_power_w = spec.tdp_w if limit_w is None and spec is not None else limit_w
+    table = gpu_spec(parse_gpu_model(settings.gpu_model)[0] if settings.gpu_model else pick.gpu.name)
+    table_w = None if table is None else table.tdp_w
+    limit_w = believed_limit_w(_limit_w(nvml, handle), table_w)
+    highest_w = believed_limit_w(_highest_limit_w(nvml, handle), table_w)
+    spec = _spec(table, limit_w, settings)
+    tdp_w = table_w if table_w is not None or spec is None else spec.tdp_w
+    max_power_w = bound_w("gpu", max(filter(None, (limit_w, highest_w)), default=None), tdp_w)
     methods: list[Method] = []
     if _supports(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle):
         methods.append("counter")
@@ -74,12 +76,25 @@ def _device(nvml: Any, handle: Any, pick: Chosen, settings: SensorSettings) -> D
     )
 
 
-def _spec(name: str, limit_w: float | None, settings: SensorSettings) -> Spec | None:
+def _limit_w(nvml: Any, handle: Any) -> float | None:
+    """The power limit in force in W, None where the driver does not say."""
+    limit_mw = ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle)
+    limit_mw = limit_mw or ask(nvml, "nvmlDeviceGetPowerManagementLimit", handle)
+    return limit_mw / 1000.0 if limit_mw else None
+
+
+def _highest_limit_w(nvml: Any, handle: Any) -> float | None:
+    """The highest limit that the board can be given in W: the one in force may just have been lowered."""
+    limits_mw = ask(nvml, "nvmlDeviceGetPowerManagementLimitConstraints", handle)
+    return limits_mw[1] / 1000.0 if limits_mw else None
+
+
+def _spec(table: Spec | None, limit_w: float | None, settings: SensorSettings) -> Spec | None:
     if settings.gpu_tdp_w is not None:
         return Spec(settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
     if limit_w is not None:
         return Spec(limit_w, TDP_UNCERTAINTY, "the enforced power limit that NVML reports")
-    return gpu_spec(parse_gpu_model(settings.gpu_model)[0] if settings.gpu_model else name)
+    return table
 
 
 def _sources(devices: Sequence[Device], found: int, notes: Sequence[str]) -> list[SensorState]:

@@ -6,16 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState
+from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
 from carbonmon.hardware.sensors.rapl.readers import DirectReader, Reader, open_pyrapl
 from carbonmon.hardware.sensors.rapl.zones import Zone, discover, mirrors
-
-PACKAGE_MAX_W = 1000.0
-"""Twice the largest package TDP on sale (500 W: EPYC 9965, Xeon 6980P data sheets)."""
-
-DRAM_MAX_W = 500.0
-"""Above what the memory of one socket draws: 24 modules of 256 GB at about 15 W are 360 W."""
 
 RIGHTS_REMEDY = (
     "sudo sh -c 'chgrp -R {group} {path}; chmod g+r {path}/*/energy_uj {path}/*/*/energy_uj'"
@@ -41,7 +36,7 @@ class RaplSensor:
                 index=zone.package,
                 methods=("counter",),
                 counter_range_uj=zone.range_uj,
-                max_power_w=PACKAGE_MAX_W if zone.component == "cpu" else DRAM_MAX_W,
+                max_power_w=None if zone.limit_w is None else bound_w(zone.component, zone.limit_w, None),
                 measured_uncertainty=(
                     RAPL_PACKAGE_UNCERTAINTY if zone.component == "cpu" else RAPL_DRAM_UNCERTAINTY
                 ),

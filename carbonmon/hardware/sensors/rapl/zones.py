@@ -13,7 +13,10 @@ from typing import Literal, NamedTuple, Protocol
 
 
 class Zone(NamedTuple):
-    """A powercap zone: its folder, its kernel name, and the device that it meters."""
+    """A powercap zone: its folder, its kernel name, and the device that it meters.
+
+    `limit_w` is the highest power limit that it states, None where it states none that limits.
+    """
 
     path: Path
     name: str
@@ -21,6 +24,7 @@ class Zone(NamedTuple):
     component: Literal["cpu", "dram"]
     package: int
     range_uj: int | None
+    limit_w: float | None = None
 
 
 class Readable(Protocol):
@@ -33,6 +37,9 @@ _SUB = re.compile(r"intel-rapl:[0-9]{1,9}:[0-9]{1,9}")
 _PAGE_BYTES = 4096
 """No attribute of sysfs is longer (Linux, Documentation/filesystems/sysfs.rst)."""
 
+
+LARGEST_LIMIT_W = 2000.0
+"""A higher limit is none: boards that do not limit a package write the register's largest number, 4095 W."""
 
 MIRROR_ATTEMPTS = 3
 """Two names of one counter may be refreshed at slightly different times, which makes a comparison fail."""
@@ -52,7 +59,8 @@ def discover(sysfs: Path) -> tuple[list[Zone], list[tuple[str, str]]]:
                 left_out.append((name, f"{top}: neither a package nor its memory"))
             continue
         package, die = int(match[1]), match[2] or ""
-        zones.append(Zone(top, name, _unused(f"package-{package}{die}", zones), "cpu", package, _range(top)))
+        device_id = _unused(f"package-{package}{die}", zones)
+        zones.append(Zone(top, name, device_id, "cpu", package, _range(top), _limit_w(top)))
         for sub in _subfolders(sysfs, top):
             if _text(sub / "name") == "dram":
                 device_id = _unused(f"dram-{package}{die}", zones)
@@ -143,3 +151,13 @@ def _range(folder: Path) -> int | None:
     """The largest value of the counter in µJ; None if it is unknown: then no wrap can be calculated."""
     text = _text(folder / "max_energy_range_uj")
     return int(text) if re.fullmatch(r"0*[1-9][0-9]{0,18}", text) else None
+
+
+def _limit_w(folder: Path) -> float | None:
+    """The highest of a zone's power limits in W (Linux, Documentation/power/powercap/powercap.rst)."""
+    limits = []
+    for path in folder.glob("constraint_[0-9]_*_uw"):
+        text = _text(path)
+        if path.name.endswith(("_power_limit_uw", "_max_power_uw")) and re.fullmatch(r"[0-9]{1,15}", text):
+            limits.append(int(text) / 1e6)
+    return max((limit_w for limit_w in limits if 0.0 < limit_w <= LARGEST_LIMIT_W), default=None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.model import METHODS
-from carbonmon.runs.report.merging.sums import Part, each, listed, same, total
+from carbonmon.runs.report.merging.sums import Part, each, listed, same, sum_of_anomalies, total
 
 
 def devices(summaries: Sequence[Part]) -> list[dict[str, Any]]:
@@ -57,9 +57,7 @@ def _added(group: Sequence[tuple[float | None, Part]]) -> dict[str, Any]:
         "peak_power_w": None if None in peaks else max(peaks),
         "utilization_ratio": _mean(group, "utilization_ratio"),
         "unobserved_s": total(each(parts, "unobserved_s")),
-        "anomalies": None
-        if None in anomalies
-        else {kind: sum(counts[kind] for counts in anomalies) for kind in ("reset", "jump")},
+        "anomalies": None if None in anomalies else sum_of_anomalies(anomalies),
     }
     if "node_energy_j" in device:
         device["node_energy_j"] = total(each(parts, "node_energy_j"))

@@ -16,6 +16,12 @@ def each(parts: Iterable[Part], key: str) -> list[Any]:
     return [part.get(key) for part in parts]
 
 
+def sum_of_anomalies(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Rejected readings by kind; a kind that an older version did not count yet is 0 there."""
+    kinds = dict.fromkeys(kind for each_one in counts for kind in each_one)
+    return {kind: sum(each_one.get(kind, 0) for each_one in counts) for kind in kinds}
+
+
 def total(amounts: Iterable[float | None]) -> float | None:
     """The sum; None where one is unknown."""
     amounts = list(amounts)

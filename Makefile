@@ -2,13 +2,14 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards help run run-simulated test check wheel-test bench fuzz chaos format clean
+.PHONY: dashboards help run run-simulated test check wheel-test bench gpu-check fuzz chaos format clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # TRAIN: options of the example, for instance TRAIN="--seconds 5"
 TRAIN ?=
+GPU_CHECK ?=
 SETUP := pyproject.toml carbonmon/version.py
 
 help: ## show the targets
@@ -35,6 +36,13 @@ wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use 
 
 bench: $(VENV)/.dev ## print the table of docs/accuracy.md for this machine
 	$(BIN)/python -m tests.bench
+
+# The Python that has PyTorch and nvidia-ml-py serves if it is there; else the demo's, which has no PyTorch.
+# GPU_CHECK: options, for instance GPU_CHECK="--minutes 10 --lower-power-limit"
+gpu-check: ## prove the meter on this machine's GPU in 3 minutes; without one on a simulated GPU
+	@if $(PYTHON) -c 'import pynvml, psutil, click, prometheus_client' 2>/dev/null; \
+	then PYTHONPATH=.:exporters $(PYTHON) -m tests.gpucheck $(GPU_CHECK); \
+	else $(MAKE) --no-print-directory $(VENV)/.demo && $(BIN)/python -m tests.gpucheck $(GPU_CHECK); fi
 
 chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/reliability.md
 	$(BIN)/python -m tests.chaos

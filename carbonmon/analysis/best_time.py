@@ -1,4 +1,4 @@
-"""When to start a run: the start with the lowest mean intensity, from figures that a timeline knows; pure."""
+"""Finds the start of a run with the lowest mean intensity in a timeline; pure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ class Start(NamedTuple):
     g_per_kwh: float
 
 
-class Advice(NamedTuple):
-    """The best and the worst start, the earliest where several are the same; and what is not known.
+class BestTime(NamedTuple):
+    """The best and the worst start, the earliest where several are the same; and the gaps.
 
-    `now` is None if the intensity of a run that begins now is not wholly known. `gaps` are the parts
-    (start_s, end_s), from now to the end of the latest run, of which nothing is known: a run that would lie
-    in one was not looked at.
+    `now` is None if the intensity of a run that begins now is not wholly known. `gaps` are the unknown parts
+    (start_s, end_s) from now to the end of the latest run: a run that would lie in one is left out.
     """
 
     best: Start
@@ -35,13 +34,13 @@ class Advice(NamedTuple):
 
     @property
     def saving_ratio(self) -> float | None:
-        """What the best start saves of the emissions of starting now; None where those are not known."""
+        """The part of the emissions of a start now that the best start saves; None if those are unknown."""
         if self.now is None:
             return None
         return 1 - self.best.g_per_kwh / self.now.g_per_kwh if self.now.g_per_kwh > 0 else 0.0
 
 
-def advise(timeline: Timeline, now_s: float, run_s: float, within_s: float) -> Advice | None:
+def find_best_time(timeline: Timeline, now_s: float, run_s: float, within_s: float) -> BestTime | None:
     """The best start from `now_s` to `within_s` later for a run of `run_s`; None if no run is wholly known.
 
     The mean over a run is a piecewise linear function of its start, with corners where the start or the end
@@ -63,7 +62,7 @@ def advise(timeline: Timeline, now_s: float, run_s: float, within_s: float) -> A
         if start.g_per_kwh > worst.g_per_kwh * (1 + _SAME):
             worst = start
     now = starts[0] if starts[0].start_s == now_s else None
-    return Advice(best, worst, now, timeline.gaps(now_s, now_s + within_s + run_s))
+    return BestTime(best, worst, now, timeline.gaps(now_s, now_s + within_s + run_s))
 
 
 class _Sums:
@@ -89,7 +88,7 @@ class _Sums:
         return (weighted_end - weighted_start) / (end_s - start_s)
 
     def _until(self, at_s: float) -> tuple[float, float]:
-        """(sum of figure × seconds, seconds that nothing is known of) from now until a time."""
+        """(sum of figure × seconds, seconds without a figure) from now until a time."""
         position = min(bisect_right(self.bounds_s, at_s) - 1, len(self._figures) - 1)
         figure = self._figures[position]
         seconds = at_s - self.bounds_s[position]

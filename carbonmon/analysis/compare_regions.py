@@ -1,4 +1,4 @@
-"""The same energy at the annual intensity of other places: a cloud provider's regions, or countries."""
+"""Compares a run's emissions in other regions, by annual intensity: of a cloud provider, or countries."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ COUNTRIES = "countries"
 BEST = 5
 """So many of the best countries are listed."""
 
-_MANYFOLD = 3.0
-"""From here on a multiple is easier to read than so many per cent more."""
+_MULTIPLE = 3.0
+"""From this ratio on a change is shown as a multiple and not in per cent."""
 _CLOUD_NOTE = re.compile(r"\b([a-z]+:[a-z0-9-]+) lies in ")
-"""How the table's intensity of a cloud region says in its note which region it is of."""
+"""The note of the table's intensity of a cloud region, with the region."""
 
 
 class Place(NamedTuple):
-    """A place and what the run's energy would have emitted there, at its annual mean and the run's PUE.
+    """A place and the emissions of the run's energy there, at its annual mean and the run's PUE.
 
-    `rank` is 1 for the least among places whose figures count the same; None where the place's counts
-    something else, so that it cannot be compared.
+    `rank` is 1 for the least among places whose figures have the same basis and accounting; None for a place
+    with another basis, which cannot be compared.
     """
 
     code: str
@@ -38,11 +38,11 @@ class Place(NamedTuple):
     is_own: bool
 
 
-class Elsewhere(NamedTuple):
+class Comparison(NamedTuple):
     """The places in order: the comparable ones from the least to the most, then the others.
 
     `compared` is how many comparable places there were, of which only some may be listed. `own_g` is the
-    run at the annual intensity of its own place, None where that is unknown or counts something else.
+    run at the annual intensity of its own place, None where that is unknown or has another basis.
     """
 
     places: tuple[Place, ...]
@@ -55,18 +55,18 @@ def providers() -> list[str]:
     return sorted({row["provider"] for row in rows(CLOUD_REGIONS)})
 
 
-def elsewhere(summary: Mapping[str, Any], where: str = "") -> Elsewhere:
+def compare_regions(summary: Mapping[str, Any], where: str = "") -> Comparison:
     """The run at other places: a provider's regions, or a short list of countries.
 
     `where` is a provider, `countries`, or "" for the provider of the run's own region, if it was in one.
     Raises `ConfigError` for anything else, and for tables that cannot be used.
     """
     with using(INTENSITIES, CLOUD_REGIONS):
-        return _elsewhere(summary, where)
+        return _compare(summary, where)
 
 
 def place_name(summary: Mapping[str, Any]) -> str:
-    """Where a run was, for people: `France (FR)`; "" where the table has no such place, and for the world."""
+    """The place of a run, for people: `France (FR)`; "" for the world and for a place not in the table."""
     zone = summary["carbon"]["intensity"]["zone"]
     with using(INTENSITIES):
         name = next((row["name"] for row in preferred_rows() if row["zone"] == zone != WORLD), "")
@@ -75,7 +75,7 @@ def place_name(summary: Mapping[str, Any]) -> str:
     return f"{where}, {cloud}" if where and cloud else where
 
 
-def _elsewhere(summary: Mapping[str, Any], where: str) -> Elsewhere:
+def _compare(summary: Mapping[str, Any], where: str) -> Comparison:
     zones = {row["zone"]: row for row in preferred_rows()}
     own_cloud = _own_cloud(summary)
     choice = where.lower() or (own_cloud.partition(":")[0] if own_cloud else COUNTRIES)
@@ -108,39 +108,39 @@ def _candidates(choice: str, zones: Mapping[str, Mapping[str, str]]) -> Iterator
             yield f"{choice}:{row['region']}", f"{row['location']} ({row['zone']})", row["zone"]
 
 
-def _ranked(places: list[Place], is_short: bool) -> Elsewhere:
-    """The places of the commonest basis by their emissions, those of another one behind them."""
-    counts = [_counts(place.intensity) for place in places]
-    basis = max(counts, key=counts.count, default=None)
-    alike = sorted(
-        (place for place in places if _counts(place.intensity) == basis),
+def _ranked(places: list[Place], is_short: bool) -> Comparison:
+    """The places of the most common basis by their emissions, then those of another one."""
+    bases = [_basis(place.intensity) for place in places]
+    basis = max(bases, key=bases.count, default=None)
+    comparable = sorted(
+        (place for place in places if _basis(place.intensity) == basis),
         key=lambda place: (place.intensity.g_per_kwh, place.code),
     )
-    alike = [place._replace(rank=rank) for rank, place in enumerate(alike, start=1)]
-    others = [place for place in places if _counts(place.intensity) != basis]
-    own_g = next((place.emissions_g for place in alike if place.is_own), None)
-    shown = alike
+    comparable = [place._replace(rank=rank) for rank, place in enumerate(comparable, start=1)]
+    others = [place for place in places if _basis(place.intensity) != basis]
+    own_g = next((place.emissions_g for place in comparable if place.is_own), None)
+    shown = comparable
     if is_short:
-        last = len(alike)
-        kept = {*range(1, BEST + 1), (last + 1) // 2, last}
-        shown = [place for place in alike if place.rank in kept or place.is_own]
+        last = len(comparable)
+        listed = {*range(1, BEST + 1), (last + 1) // 2, last}
+        shown = [place for place in comparable if place.rank in listed or place.is_own]
         others = [place for place in others if place.is_own]
-    return Elsewhere((*shown, *sorted(others, key=lambda place: place.code)), len(alike), own_g)
+    return Comparison((*shown, *sorted(others, key=lambda place: place.code)), len(comparable), own_g)
 
 
-def _counts(intensity: Intensity) -> tuple[str | None, str | None]:
-    """What an intensity counts: figures of which this differs are not comparable."""
+def _basis(intensity: Intensity) -> tuple[str | None, str | None]:
+    """Basis and accounting: figures with different ones cannot be compared."""
     return intensity.basis, intensity.accounting
 
 
 def _own_cloud(summary: Mapping[str, Any]) -> str:
-    """The cloud region of a run as `aws:us-east-1`; "" where it was in none."""
+    """The cloud region of a run as `aws:us-east-1`; "" without one."""
     found = _CLOUD_NOTE.search(summary["carbon"]["intensity"]["note"] or "")
     codes = {f"{row['provider']}:{row['region']}" for row in rows(CLOUD_REGIONS)} if found else set()
     return found[1] if found and found[1] in codes else ""
 
 
-def section(summary: Mapping[str, Any], found: Elsewhere) -> Section:
+def section(summary: Mapping[str, Any], found: Comparison) -> Section:
     """The comparison as a table for people."""
     energy, carbon = summary["energy"], summary["carbon"]
     unit = unit_of(carbon["emissions_g"], MASS_UNITS)
@@ -189,6 +189,6 @@ def _change(place: Place, own_g: float | None) -> str:
     if place.rank is None or not own_g:
         return ""
     ratio = place.emissions_g / own_g
-    if ratio >= _MANYFOLD:
+    if ratio >= _MULTIPLE:
         return f"{ratio:.3g} ×"
     return f"{100 * (ratio - 1):+.0f} %".replace("-", "−")

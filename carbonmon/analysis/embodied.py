@@ -1,10 +1,10 @@
-"""Embodied emissions: a run's part of what making its hardware emitted, always as a range with its sources.
+"""Embodied emissions: a run's part of the emissions of making its hardware, as a range with its sources.
 
     grams = Σ devices × emissions of making one × hours / (lifetime × utilisation over the lifetime)
 
-Published figures for one GPU lie up to 3.6-fold apart, by what they count: the low end is the least figure
-for the card alone, the high end the largest one with the card's eighth of a GPU server. Hardware of which
-nothing was published is named as unknown; it is never taken for 0.
+Published figures for one GPU differ by a factor of up to 3.6, by their scope: the low end is the least figure
+for the card alone, the high end the largest one with the card's eighth of a GPU server. Hardware without a
+published figure is listed as unknown; it is never taken as 0.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from carbonmon.data import GPUS, rows, using
 from carbonmon.runs.summary.strings import counted
 
 LIFETIME_YEARS = (3.0, 6.0)
-"""For how long hardware works: 3 years (NVIDIA's HGX H100 PCF, as EcoLogits takes it), 4 (Morrison et al.
-2025, arXiv:2503.05804), 6 (IDRIS, in Luccioni et al. 2023, arXiv:2211.02001). Less life, a larger part."""
+"""How long hardware is used: 3 years (NVIDIA's HGX H100 PCF, as EcoLogits takes it), 4 (Morrison et al.
+2025, arXiv:2503.05804), 6 (IDRIS, in Luccioni et al. 2023, arXiv:2211.02001). A run's part is larger with
+a shorter lifetime."""
 
 LIFETIME_UTILIZATION = 0.85
-"""The part of its life that hardware works, the rest being charged to those who use it: 85 % at IDRIS
+"""The part of its life in which hardware is used; the idle rest is charged to its users: 85 % at IDRIS
 (Luccioni et al. 2023, arXiv:2211.02001)."""
 
 HOURS_PER_YEAR = 8766.0
 
 
 class Figures(NamedTuple):
-    """The least and the most kg CO2e that making one device is said to have emitted, and who says so."""
+    """The least and the largest published figure of making one device, in kg CO2e, and their sources."""
 
     low_kg: float
     high_kg: float
@@ -70,9 +71,9 @@ _MEMORY = re.compile(r"([0-9.]+) Gi?B of memory")
 
 
 class Hardware(NamedTuple):
-    """Devices of one name that a run had for `hours`, None where nobody knows.
+    """Devices of one name that a run had for `hours`, None where that is unknown.
 
-    A part of a device counts as so many hours less. Those of the same `machine` stand in the same servers.
+    A part of a device counts as fewer hours. Those of the same `machine` are in the same servers.
     """
 
     component: Component
@@ -83,7 +84,7 @@ class Hardware(NamedTuple):
 
 
 class Embodied(NamedTuple):
-    """The range in grams of CO2e, None where nothing is known of any device; `unknown` are not in it."""
+    """The range in grams of CO2e, None where no device has a figure; `unknown` devices are not in it."""
 
     low_g: float | None
     high_g: float | None
@@ -161,13 +162,13 @@ def _hardware(summary: Mapping[str, Any]) -> Iterator[Hardware]:
             count, name = counted(name)
             mean_w = device["mean_power_w"]
             seconds = device["energy_j"] / mean_w if mean_w else duration_s
-            machine = f"{seconds or 0.0:.0f} s"  # a part of the job, as far as a summary tells them apart
+            machine = f"{seconds or 0.0:.0f} s"  # a part of the job: in a summary they differ by duration
         hours = None if seconds is None else seconds / 3600.0 * _run_ratio(device)
         yield Hardware(device["component"], name, count, hours, machine)
 
 
 def _run_ratio(device: Mapping[str, Any]) -> float:
-    """The run's part of a device: of what it drew while the run lasted, else of what was allocated."""
+    """The run's part of a device: of its energy while the run lasted, else the allocated part."""
     drawn_j = device.get("node_energy_j")
     if drawn_j:
         return min(1.0, float(device["energy_j"] / drawn_j))
@@ -200,7 +201,7 @@ def _gpu_figures(name: str) -> Figures | None:
 
 
 def _of_table(name: str) -> Iterable[tuple[float, str]]:
-    """What the table of GPUs says of this model, which may hold more figures than are known here."""
+    """The figures of this model in the table of GPUs, which may hold more than are listed here."""
     with using(GPUS):
         return [
             (float(row["embodied_kgco2eq"]), f"{row['embodied_source']}: {row['model']}")

@@ -1,8 +1,8 @@
-"""A run's carbon reckoned again: the energy of each minute with what the intensity really was then.
+"""Recalculates a run's emissions: the energy of each minute with the actual grid intensity of that minute.
 
-A run's series holds running totals at moments. What was drawn between two of them is taken as drawn evenly:
-over a minute that is closer than any grid's figures, over the outage of a monitor it is all that is known.
-The energy itself is not touched: it adds up to the run's summary.
+A run's series holds running totals at moments. The energy between two of them is taken as drawn evenly: over
+a minute that is more precise than any grid's figures, over an outage of the monitor nothing more is known.
+The energy itself is not changed: it adds up to the run's summary.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Key = tuple[str, str]
 """A phase and a component."""
 
 ROUNDING_J = 0.001
-"""A row of the series is rounded to so many joules; more of a difference is no rounding."""
+"""A row of the series is rounded to so many joules; a larger difference is no rounding."""
 
 
 class Stretch(NamedTuple):
-    """What was drawn between two moments (Unix seconds), and the figure that it was charged with live."""
+    """The energy between two moments (Unix seconds), and the intensity that it was charged with live."""
 
     start_s: float
     end_s: float
@@ -36,10 +36,10 @@ class Stretch(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """Grams by phase and component, with PUE; and what they rest on.
+    """Grams by phase and component, with PUE; and their sources.
 
     `origins` is the energy by the (note, kind) of the slots that it was charged with. `filled_j` was charged
-    with the live figure, `filled_g` in all, in `gaps` (start_s, end_s) of which the timeline knows nothing.
+    with the live figure, `filled_g` in all, in the `gaps` (start_s, end_s) of the timeline.
     """
 
     emissions_g: Mapping[Key, float]
@@ -51,7 +51,7 @@ class Settlement(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Whose figures they are, as in `Intensity`."""
+    """Zone, source, basis and accounting of figures, as in `Intensity`."""
 
     zone: str
     source: str
@@ -97,8 +97,8 @@ def read_stretches(
 ) -> tuple[list[Stretch], list[str]]:
     """The stretches of a run between its start, the moments of its series, and the totals of its summary.
 
-    `end_s` is when the totals were what the summary says. The remarks say what a reader of the result ought
-    to know. Raises RunFileError where the files do not belong together.
+    `end_s` is the time of the summary's totals. The remarks say what is missing. Raises RunFileError where
+    the files do not belong together.
     """
     moments, damaged = read_series(folder)
     remarks = []
@@ -125,17 +125,17 @@ def read_stretches(
                 )
             now[phase, of_device[device] if has_components else ""] += joules
         stated_g_per_kwh = moment["intensity_g_per_kwh"]
-        drawn = _less(now, before)
+        drawn = _difference(now, before)
         live_g_per_kwh = _live(drawn, moment["emissions_g"] - charged_g, carbon["pue"], stated_g_per_kwh)
         stretches.append(Stretch(start_s, at_s, drawn, live_g_per_kwh))
         start_s, before, charged_g = at_s, now, moment["emissions_g"]
-    rest = _less(final, before)
+    rest = _difference(final, before)
     rounding_j = ROUNDING_J * (len(moments[-1]["energy_j"]) if moments else 1)
     if any(joules < -rounding_j for joules in rest.values()):
         surplus_j = -sum(joules for joules in rest.values() if joules < 0)
         raise RunFileError(
             f"{folder}: the series holds {surplus_j:.3f} J more than the summary: they are not of the same "
-            "state; finish the run first, or give the folder as its monitor left it"
+            "time; finish the run first, or give the folder as its monitor left it"
         )
     if stretches and all(joules <= rounding_j for joules in rest.values()):
         last = stretches.pop()
@@ -159,7 +159,7 @@ def describe(
     remarks: Sequence[str],
     settled_at: str,
 ) -> dict[str, Any]:
-    """What summary.json holds as `settled`. `origins` says by the note of a slot whose figure it is."""
+    """`settled` of summary.json. `origins` has the origin of a slot by its note."""
     energy, live, pue = summary["energy"], summary["carbon"], summary["carbon"]["pue"]
     grams = max(0.0, sum(result.emissions_g.values()))
     drawn_j, filled_g = result.energy_j, min(grams, max(0.0, result.filled_g))
@@ -187,7 +187,7 @@ def describe(
 def _intensity(
     result: Settlement, origins: Mapping[str, Origin], remarks: Sequence[str]
 ) -> dict[str, str | None]:
-    """Where the figures are from: of most of the energy, and in the note what others there were."""
+    """The origin of the figures of most of the energy, and the others in the note."""
     sources: dict[str, float] = {}
     kinds: dict[str, float] = {}
     for (note, kind), joules in sorted(result.origins.items(), key=lambda item: -item[1]):
@@ -213,10 +213,10 @@ def _intensity(
 
 
 def _scaled(grams: float, end: float | None, whole: float) -> float | None:
-    """An end of the grams' range: as far from them as an end of a whole is from that whole.
+    """An end of the grams' range, in the same ratio as the end of another range to its whole.
 
-    For what is settled the range is that of the energy, because the intensity is taken as it was told; for
-    what keeps the live figure it is the live one.
+    For settled grams the range is that of the energy, because the intensity is taken as exact; for grams by
+    the live figure it is the live range.
     """
     if not grams or not whole:
         return grams
@@ -228,23 +228,23 @@ def _sum_known(first: float | None, second: float | None) -> float | None:
 
 
 def _final(summary: Mapping[str, Any]) -> Counter[Key]:
-    """Joules by phase and component; with "" for the component where an older summary does not tell it."""
+    """Joules by phase and component; with "" for the component where an older summary does not have it."""
     phases = summary["energy"]["phases"]
-    told = all("components" in phase for phase in phases.values())
+    has_components = all("components" in phase for phase in phases.values())
     final: Counter[Key] = Counter()
     for name, phase in phases.items():
-        parts = phase["components"] if told else {"": phase}
+        parts = phase["components"] if has_components else {"": phase}
         for component, part in parts.items():
             final[name, component] += part["energy_j"]
     return final
 
 
-def _less(now: Mapping[Key, float], before: Mapping[Key, float]) -> dict[Key, float]:
+def _difference(now: Mapping[Key, float], before: Mapping[Key, float]) -> dict[Key, float]:
     return {key: now.get(key, 0.0) - before.get(key, 0.0) for key in {**before, **now}}
 
 
 def _live(drawn: Mapping[Key, float], charged_g: float, pue_ratio: float, stated_g_per_kwh: float) -> float:
-    """The figure that a stretch was charged with; the stated one where there is too little energy to tell."""
+    """The figure that a stretch was charged with; the stated one where there is too little energy to know."""
     drawn_j = sum(drawn.values())
     if drawn_j < 1.0 or pue_ratio <= 0:
         return stated_g_per_kwh
@@ -252,7 +252,7 @@ def _live(drawn: Mapping[Key, float], charged_g: float, pue_ratio: float, stated
 
 
 def _joined(gaps: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Holes that touch one another as one."""
+    """Adjacent gaps as one."""
     joined: list[tuple[float, float]] = []
     for start_s, end_s in gaps:
         if joined and start_s <= joined[-1][1]:

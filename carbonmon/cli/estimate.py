@@ -146,13 +146,15 @@ def _text(summary: dict[str, Any], loads: Sequence[Load]) -> str:
 
 def _part_lines(part: str, loads: Sequence[Load]) -> list[str]:
     """The power, time and energy of a part, and below it what each model adds, with the source."""
-    from carbonmon.analysis.estimate.loads import exact
+    from carbonmon.analysis.estimate.loads import number_text
     from carbonmon.runs.report.details import labelled
 
     kw = sum(load.power_w for load in loads) / 1000.0
     kwh = sum(load.energy_j for load in loads) / JOULES_PER_KWH
     name = "" if part == MAIN_PHASE else f"{part}: "
-    lines = labelled("part", f"{name}{exact(kw)} kW × {exact(loads[0].hours)} h = {exact(kwh)} kWh")
+    lines = labelled(
+        "part", f"{name}{number_text(kw)} kW × {number_text(loads[0].hours)} h = {number_text(kwh)} kWh"
+    )
     for load in loads:
         lines += labelled("", f"{load.formula}: {load.name}; {load.spec.source}")
     return lines

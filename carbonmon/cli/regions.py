@@ -19,7 +19,7 @@ from carbonmon.grid.regions import (
     Region,
     cloud_code,
     cloud_rows,
-    folded,
+    fold_case,
     resolve,
     zone_rows,
 )
@@ -107,7 +107,7 @@ def _find(text: str, places: list[Hit]) -> list[Hit]:
     try:
         region = resolve(text)
     except ConfigError as error:
-        wanted = folded(text[:LONGEST]).split()
+        wanted = fold_case(text[:LONGEST]).split()
         found = [hit for hit in places if all(_has(hit, word) for word in wanted)]
         if not found:
             raise ConfigError(_without_option(str(error))) from None
@@ -127,9 +127,9 @@ def _has(hit: Hit, word: str) -> bool:
     if word in _GROUPS:
         return country in _GROUPS[word]
     if "-" in word or ":" in word:
-        return hit.code.lower().startswith(word) or folded(row["zone"]).startswith(word)
+        return hit.code.lower().startswith(word) or fold_case(row["zone"]).startswith(word)
     alpha3 = row.get("iso_alpha3", "") if hit.kind == "country" else ""
-    text = folded(f"{hit.code} {hit.name} {country} {alpha3} {row['zone']}")
+    text = fold_case(f"{hit.code} {hit.name} {country} {alpha3} {row['zone']}")
     tokens = re.split(r"[^a-z0-9]+", text)
     if len(word) < 3:
         return word in tokens
@@ -189,7 +189,7 @@ def _short_note(hit: Hit) -> str:
     """Why the figure of a list deserves a second look; the details say more."""
     used = hit.used
     if used is None:
-        return "no figure that may be used: a wider zone's stands in"
+        return "no figure that may be used: a wider zone's is used instead"
     if int(used["data_year"]) <= OLD_YEAR:
         return f"data of {used['data_year']}: the grid may have changed since"
     if used["zone_type"] == "bidding_zone" and float(used["note"].partition("%")[0]) < FULL_COVERAGE_PERCENT:

@@ -205,6 +205,6 @@ def _table(summary: Summary, sections: Sections) -> str:
 def _elsewhere(summary: Summary, place: str | None) -> Sections:
     if place is None:
         return []
-    from carbonmon.analysis.compare_regions import elsewhere, section
+    from carbonmon.analysis.compare_regions import compare_regions, section
 
-    return [section(summary, elsewhere(summary, place))]
+    return [section(summary, compare_regions(summary, place))]

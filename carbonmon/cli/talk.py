@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from carbonmon.client.link import ANSWER_S, Link, Refused
+from carbonmon.client.connection import ANSWER_S, MonitorConnection, Refused
 from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.rendezvous import connect, daemon_sockets
 
@@ -28,14 +28,14 @@ def ask_all(
     reasons = []
     for place in daemon_sockets() if path is None else [path]:
         try:
-            link = Link(place, connect(place, 2.0), {})
+            connection = MonitorConnection(place, connect(place, 2.0), {})
         except OSError as error:
             reasons.append(f"{place}: {error.strerror or error}")
             continue
         try:
-            return [link.ask(message, timeout_s) for message in known]
+            return [connection.request(message, timeout_s) for message in known]
         except (OSError, Refused, ProtocolError) as error:
             raise click.ClickException(str(error)) from None
         finally:
-            link.close()
+            connection.close()
     raise click.ClickException(f"no daemon answers ({'; '.join(reasons)}); start one: carbonmon daemon")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from carbonmon.analysis.best_time import Advice, Start, advise
+from carbonmon.analysis.best_time import BestTime, Start, find_best_time
 from carbonmon.cli import options, printing
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError, FetchError
@@ -89,7 +89,7 @@ def command(ctx: click.Context, /, run_h: float, within_h: float, form: str, **v
             figures = _of_grid(sources, now_s, now_s + within_s + run_s)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    advice = advise(figures.timeline, now_s, run_s, within_s)
+    advice = find_best_time(figures.timeline, now_s, run_s, within_s)
     if advice is None:
         raise click.ClickException(_too_short(figures, now_s, run_s))
     if form == "json":
@@ -177,7 +177,7 @@ def _label(figures: Figures) -> str:
     return f"{figures.source}:{figures.zone}" if figures.zone else figures.source
 
 
-def _notes(figures: Figures, advice: Advice, run_s: float, end_s: float) -> list[str]:
+def _notes(figures: Figures, advice: BestTime, run_s: float, end_s: float) -> list[str]:
     """What a reader ought to know. `end_s` is when the latest run would end."""
     notes = list(figures.remarks)
     if figures.is_marginal:
@@ -199,7 +199,7 @@ def _notes(figures: Figures, advice: Advice, run_s: float, end_s: float) -> list
     return notes
 
 
-def _text(figures: Figures, advice: Advice, now_s: float, run_s: float, within_s: float) -> str:
+def _text(figures: Figures, advice: BestTime, now_s: float, run_s: float, within_s: float) -> str:
     rows = [("best", advice.best)]
     if advice.now is not None:
         rows.append(("now", advice.now))
@@ -221,7 +221,7 @@ def _text(figures: Figures, advice: Advice, now_s: float, run_s: float, within_s
 
 
 def _document(
-    figures: Figures, advice: Advice, now_s: float, run_s: float, within_s: float
+    figures: Figures, advice: BestTime, now_s: float, run_s: float, within_s: float
 ) -> dict[str, Any]:
     return {
         "schema": "carbonmon.when/1",

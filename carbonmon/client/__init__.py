@@ -1,1 +1,1 @@
-"""What training code imports, and the socket's protocol: the standard library only."""
+"""What training code imports, and the protocol of the monitor's socket; standard library only."""

@@ -1,8 +1,8 @@
-"""What the launcher of a process says about it: which run, which rank, of how many; pure.
+"""Reads from the environment which run, rank and world size the launcher gave a process; pure.
 
-Imported by the training process: standard library only, and little of it. Launchers speak through the
-environment. Where two do, the inner one knows the ranks (torchrun or mpirun inside a Slurm job) and the batch
-system knows the job. Sources:
+Imported by the training process: standard library only, and little of it. Launchers set environment
+variables. With two launchers the inner one sets the ranks (torchrun or mpirun inside a Slurm job) and the
+batch system sets the job. Sources:
 
     Slurm             srun(1) and sbatch(1), "OUTPUT ENVIRONMENT VARIABLES"; Prolog and Epilog Guide
     PBS, LSF, Flux    qsub(1B); LSF reference, "Environment variables set for job execution"; flux-run(1)
@@ -28,7 +28,7 @@ _SCHEDULERS = (
     ("lsf", "LSB_JOBID"),
     ("flux", "FLUX_JOB_ID"),
 )
-"""Batch systems and the variable in which each tells a job its id."""
+"""Batch systems and the variable of each with the job's id."""
 
 _MPI_IDS = (
     ("openmpi", "PMIX_NAMESPACE"),
@@ -42,7 +42,7 @@ MAX_ID_LENGTH = 56
 
 
 class Launch(NamedTuple):
-    """What a launcher said; None is what it left open."""
+    """What a launcher set; None where it did not."""
 
     run_id: str | None = None
     """The same for all processes of a run on all of its nodes."""
@@ -65,13 +65,13 @@ class _Ranks(NamedTuple):
 
 
 def read_launch(environ: Mapping[str, str]) -> Launch:
-    """What the environment of a process tells of its launcher."""
+    """What the launcher set in the environment of a process."""
     scheduler, job_id = scheduler_job(environ)
     return Launch(_run_id(environ), scheduler or None, job_id or None, *_ranks(environ))
 
 
 def run_key(environ: Mapping[str, str]) -> str:
-    """What the processes of a run on this node have in common where no launcher gives the run an id.
+    """A key that the processes of a run on this node share where no launcher gives the run an id.
 
     Children of `multiprocessing` share their parent, and so do MPI ranks whose launcher names no job; any
     other process is a run of its own. `multiprocessing` is asked only if the program has imported it.
@@ -96,7 +96,7 @@ def scheduler_job(environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def safe_id(text: str) -> str:
-    """A text as an id that is fit for a folder: 1 to 56 of [A-Za-z0-9._-]; what is cut off still counts."""
+    """A text as an id that is valid as a folder: 1 to 56 of [A-Za-z0-9._-]; longer ones end in a checksum."""
     clean = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "run"
     if len(clean) <= MAX_ID_LENGTH:
         return clean
@@ -109,7 +109,7 @@ def _run_id(environ: Mapping[str, str]) -> str | None:
     if scheduler:
         return safe_id(f"{scheduler}-{job_id}{_restart(environ, scheduler)}")
     elastic = environ.get("TORCHELASTIC_RUN_ID", "")
-    if elastic and elastic != "none":  # "none" is torchrun's default: it says nothing
+    if elastic and elastic != "none":  # "none" is torchrun's default: it is not unique
         return safe_id(f"torchrun-{elastic}")
     address, port = environ.get("MASTER_ADDR"), environ.get("MASTER_PORT")
     if address and port and (elastic or _number(environ, "RANK") is not None):
@@ -123,26 +123,26 @@ def _run_id(environ: Mapping[str, str]) -> str | None:
 def _restart(environ: Mapping[str, str], scheduler: str) -> str:
     """`-2` for the second start of a job that was queued again: a run of its own, named alike on all nodes.
 
-    SLURM_RESTART_COUNT is what a job is told, SLURM_JOB_RESTART_COUNT its prolog.
+    SLURM_RESTART_COUNT is set for a job, SLURM_JOB_RESTART_COUNT for its prolog.
     """
     count = _number(environ, "SLURM_RESTART_COUNT", "SLURM_JOB_RESTART_COUNT")
     return f"-{count + 1}" if scheduler == "slurm" and count else ""
 
 
 def _ranks(environ: Mapping[str, str]) -> _Ranks:
-    """The ranks of the innermost launcher; an outer one that agrees with it fills what it left open."""
-    inner = (_torchrun(environ), _open_mpi(environ), _pmi(environ))
-    first, *others = [*(layer for layer in inner if layer.rank is not None), _slurm(environ)]
+    """The ranks of the innermost launcher; an outer one with the same rank and size fills missing values."""
+    launchers = (_torchrun(environ), _open_mpi(environ), _pmi(environ))
+    first, *others = [*(ranks for ranks in launchers if ranks.rank is not None), _slurm(environ)]
     for other in others:
         if (other.rank, other.world_size) == (first.rank, first.world_size):
             pairs = zip(first, other, strict=True)
-            first = _Ranks(*(mine if mine is not None else its for mine, its in pairs))
+            first = _Ranks(*(inner if inner is not None else outer for inner, outer in pairs))
     return first
 
 
 def _torchrun(environ: Mapping[str, str]) -> _Ranks:
     if "WORLD_SIZE" not in environ and "LOCAL_RANK" not in environ:
-        return _Ranks()  # a lone RANK may be anybody's
+        return _Ranks()  # RANK alone may be set by any program
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
     return _Ranks(*(_number(environ, name) for name in names))
 

@@ -1,21 +1,21 @@
-"""What training code and commands say to a monitor: one JSON object a line over a Unix socket.
+"""The messages of training code and commands to a monitor: one JSON object a line over a Unix socket.
 
 Imported by the training process: standard library only, and little of it.
 
 A request is `{"v": 1, "op": OP, …}`; with an `"id"` it is answered by a line with the same id and either
-`"ok": true` and what was asked for, or `"ok": false` and `"error"`, a text for people. A request without an
-id is answered only if it was wrong; an id is a whole number or a text. Times are seconds of CLOCK_BOOTTIME,
-which all processes of a node share. An answer with `"retry": true` says that the same request will soon be
-welcome: the run of before is about to end.
+`"ok": true` and the result, or `"ok": false` and `"error"`, a text for people. A request without an id is
+answered only if it was invalid; an id is a whole number or a text. Times are seconds of CLOCK_BOOTTIME, which
+all processes of a node share. An answer with `"retry": true` means that the same request will soon be
+accepted: the earlier run is about to end.
 
     join        take part in a run: `run_id` (None: the monitor's only one), `name`, `labels`, `command`,
                 `rank`, `local_rank`, `local_size`, `wrapper` (a command of ours that wraps a job), `environ`
                 (variables that allocate GPUs), `gpus`, `world_size`, `nodes`, `scheduler`,
-                `scheduler_job_id`, `named` (whether `run_id` is a name of the user's or the launcher's, or
-                only what processes of one run have in common: the monitor is free to call that run by
-                another id). Answer: `run_id`, `folder`, `places`
+                `scheduler_job_id`, `named` (whether `run_id` is a name of the user or the launcher, or only
+                a key that the processes of one run share: the monitor may give that run another id).
+                Answer: `run_id`, `folder`, `places`
     job         `pid` of the process that a wrapper has started
-    leave       take part no more: `exit_code`, `signal`. Answer: `last`, and for the last one `summary`
+    leave       leave the run: `exit_code`, `signal`. Answer: `last`, and for the last one `summary`
     phase       `name` of the innermost phase that this participant is in, None for none; `at_s`
     run_phase   `name` of the phase of a run whose participants are in none; `run_id`
     progress    `step`, `total`
@@ -44,20 +44,20 @@ SOCKET_VARIABLE = "CARBONMON_SOCKET"
 RUN_VARIABLE = "CARBONMON_RUN"
 """The id of the run that a process is part of."""
 
-STEADY_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """The clock of times in messages: it never jumps, and all processes of a node share it."""
 
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
-"""What tells which GPUs a process was given."""
+"""Variables with the GPUs that are allocated to a process."""
 
 
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class ProtocolError(Exception):
-    """A message that is not one; its text says what is wrong and is fit for the sender's eyes.
+    """An invalid message; the text says why and can be shown to the sender.
 
-    `request_id` is the id that the message had, as far as it could be read.
+    `request_id` is the id of the message, if it could be read.
     """
 
     def __init__(self, text: str, request_id: Any = None) -> None:
@@ -66,7 +66,7 @@ class ProtocolError(Exception):
 
 
 def encode(message: dict[str, Any], most_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
-    """A message as a line. Raises `ProtocolError` if it is too long or holds what JSON cannot."""
+    """A message as a line. Raises `ProtocolError` if it is too long or not valid in JSON."""
     try:
         line = json.dumps({"v": VERSION, **message}, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
@@ -80,7 +80,7 @@ def decode(line: bytes) -> dict[str, Any]:
     """The message of a line, whose texts can all be written as UTF-8; raises `ProtocolError`."""
     try:
         message = json.loads(line)
-        if _ESCAPED_SURROGATE.search(line):  # JSON can name half a character, which nothing else can write
+        if _ESCAPED_SURROGATE.search(line):  # JSON can hold half a character, which UTF-8 cannot encode
             message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         raise ProtocolError(f"not JSON: {line[:60]!r}") from None
@@ -88,6 +88,6 @@ def decode(line: bytes) -> dict[str, Any]:
         raise ProtocolError("a message must be a JSON object")
     if message.get("v") != VERSION:
         raise ProtocolError(
-            f"version {message.get('v')!r:.40} is unknown; this carbonmon speaks {VERSION}", message.get("id")
+            f"version {message.get('v')!r:.40} is unknown; this carbonmon uses {VERSION}", message.get("id")
         )
     return message

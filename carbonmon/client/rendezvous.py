@@ -1,4 +1,4 @@
-"""Where monitors listen on this node, and how the processes of a run get exactly one of them.
+"""The sockets of monitors on this node, and the lock by which the processes of a run start exactly one.
 
 Imported by the training process: standard library only.
 """
@@ -25,7 +25,7 @@ MAX_PATH_BYTES = 107
 """sun_path holds 108 bytes and ends with a zero (unix(7))."""
 
 NODE_SOCKET = Path("/run/carbonmon/daemon.sock")
-"""Where the daemon listens that root has started for everybody on the node."""
+"""The socket of a daemon that root has started for all users of the node."""
 
 POLL_S = 0.02
 
@@ -41,15 +41,15 @@ def credentials(connection: socket.socket) -> tuple[int, int, int]:
 
 
 def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of our user's sockets, made if missing: nobody else may look into it.
+    """The folder of this user's sockets, made if missing, which no other user may read.
 
-    Raises `ConfigError` if somebody else has a hand in it.
+    Raises `ConfigError` if another user owns it or may read or write it.
     """
     user = os.geteuid()
     folder = Path(environ.get("TMPDIR") or "/tmp") / f"carbonmon-{user}"
     if not folder.parent.is_dir() or len(os.fsencode(folder)) + _KEY_BYTES > MAX_PATH_BYTES:
         folder = Path("/tmp") / folder.name
-    given = environ.get("XDG_RUNTIME_DIR")  # missing on a compute node although the variable came along
+    given = environ.get("XDG_RUNTIME_DIR")  # may be missing on a compute node though the variable is set
     if given:
         with suppress(OSError):
             found = Path(given).stat()
@@ -62,7 +62,7 @@ def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
     except OSError as error:
         raise ConfigError(f"the folder of sockets {folder} cannot be made: {error.strerror}") from None
     if not stat.S_ISDIR(found.st_mode):
-        raise ConfigError(f"{folder} must be a folder for sockets and is none; remove it")
+        raise ConfigError(f"{folder} must be a folder for sockets and is not a folder; remove it")
     if found.st_uid != user or found.st_mode & 0o077:
         raise ConfigError(
             f"{folder} is open to other users (owner {found.st_uid}, mode {found.st_mode & 0o777:o}), so the "
@@ -72,7 +72,7 @@ def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def run_socket(key: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the monitor listens that the processes of one run have started for themselves."""
+    """The socket of the monitor that the processes of one run have started for themselves."""
     folder = runtime_folder(environ)
     path = folder / f"run-{key}.sock"
     if not key.isascii() or "/" in key or "\0" in key or len(os.fsencode(path)) > MAX_PATH_BYTES:
@@ -83,18 +83,18 @@ def run_socket(key: str, environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def job_socket(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the monitor of our own job listens; what killed ones have left there is removed."""
+    """The socket of the monitor of our own job; sockets that killed ones have left are removed."""
     path = run_socket(f"job-{os.getpid()}", environ)
-    # Elsewhere may be a network file system, on which the sockets of other machines look dead.
+    # Other folders may be on a network file system, where the sockets of other machines look unused.
     if path.parent.parent in (Path("/tmp"), Path(environ.get("XDG_RUNTIME_DIR") or "/tmp")):
         with suppress(OSError):
             for left in sorted(path.parent.iterdir()):
-                _sweep(left)
+                _remove_if_stale(left)
     return path
 
 
 def daemon_sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """Where a daemon of this node may listen, our user's own first."""
+    """The sockets of possible daemons of this node, that of our own user first."""
     paths = [NODE_SOCKET]
     with suppress(ConfigError):
         paths.insert(0, runtime_folder(environ) / "daemon.sock")
@@ -102,7 +102,7 @@ def daemon_sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
 
 
 def connect(path: Path, timeout_s: float) -> socket.socket:
-    """A connection to the monitor at `path`, which is our user's or root's; raises OSError."""
+    """A connection to the monitor at `path`, which must belong to our user or root; raises OSError."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout_s)
@@ -112,7 +112,7 @@ def connect(path: Path, timeout_s: float) -> socket.socket:
             raise OSError(str(error)) from None
         _, uid, _ = credentials(connection)
         if uid not in (os.geteuid(), 0):
-            raise PermissionError(f"the monitor at {path} is of user {uid}, not ours")
+            raise PermissionError(f"the monitor at {path} belongs to user {uid}, not to us")
     except BaseException:
         connection.close()
         raise
@@ -136,10 +136,10 @@ def connect_or_start(path: Path, start: Callable[[float], None], timeout_s: floa
 
 @contextmanager
 def locked(path: Path, timeout_s: float) -> Iterator[None]:
-    """Hold the lock beside `path` (flock(2) of `path`.lock); TimeoutError if another keeps it.
+    """Hold the lock beside `path` (flock(2) of `path`.lock); TimeoutError if another process keeps it.
 
-    The holder removes the file at the end: whoever has locked a file that is no longer the one in the folder
-    tries again.
+    The holder removes the file at the end: a process that has locked a file that is no longer the one in the
+    folder tries again.
     """
     lock = Path(f"{path}.lock")
     deadline_s = time.monotonic() + timeout_s
@@ -170,19 +170,19 @@ def start_monitor(
     """Start a monitor that ends with the last participant, and wait until it listens at `path`.
 
     The command goes to the background by itself and exits with 0 once the socket answers. Raises
-    `ConfigError` with its last words if it does not. `command` replaces the beginning of it in tests.
+    `ConfigError` with its last line of stderr if it fails. `command` replaces its beginning in tests.
     """
     import subprocess
 
     if not sys.executable and not command:
-        raise ConfigError("no monitor can be started: Python does not know its own path (sys.executable)")
+        raise ConfigError("no monitor can be started: the path of Python is unknown (sys.executable)")
     begin = list(command) or [sys.executable, "-m", "carbonmon"]
-    words = [*begin, "daemon", "--once", "--detach", "--socket", os.fspath(path), *arguments]
+    argv = [*begin, "daemon", "--once", "--detach", "--socket", os.fspath(path), *arguments]
     debug = bool(environ.get("CARBONMON_DEBUG"))
     log = os.memfd_create("carbonmon-start")  # a pipe would stay open as long as the monitor runs
     try:
         process = subprocess.Popen(
-            words,
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=None if debug else log,
@@ -193,14 +193,14 @@ def start_monitor(
             code = process.wait(timeout_s)
         except BaseException as error:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # a session of its own: also what it forked
+                os.killpg(process.pid, signal.SIGKILL)  # a session of its own: also its children
             process.wait()
             if isinstance(error, subprocess.TimeoutExpired):
                 raise ConfigError(f"the monitor did not start within {timeout_s:.0f} s") from None
             raise
         if code:
-            said = os.pread(log, 1 << 16, 0).decode("utf-8", "replace").strip().splitlines()
-            raise ConfigError(f"the monitor could not start: {said[-1] if said else f'exit code {code}'}")
+            lines = os.pread(log, 1 << 16, 0).decode("utf-8", "replace").strip().splitlines()
+            raise ConfigError(f"the monitor could not start: {lines[-1] if lines else f'exit code {code}'}")
     except (OSError, ValueError) as error:  # ValueError: a zero in an argument or a variable
         raise ConfigError(f"the monitor cannot be started: {error}") from None
     finally:
@@ -208,43 +208,43 @@ def start_monitor(
 
 
 def _monitor_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a monitor: it meters the node, so what a rank was given is not its business.
+    """The environment of a monitor: it measures the whole node, so variables for one rank are removed.
 
     The working folder of a training job may hold a select.py or a types.py: PYTHONSAFEPATH keeps it out of
-    the monitor's imports (Python 3.11). Where carbonmon was found that way, its place is named instead.
+    the monitor's imports (Python 3.11). If carbonmon itself is imported from there, PYTHONPATH names it.
     """
     dropped = {*GPU_VARIABLES, SOCKET_VARIABLE, RUN_VARIABLE}
     own = {key: value for key, value in environ.items() if key not in dropped}
-    place = Path(__file__).resolve().parent.parent
-    if sys.path and Path(sys.path[0] or ".").resolve() == place:
-        own["PYTHONPATH"] = os.pathsep.join(filter(None, (own.get("PYTHONPATH"), os.fspath(place))))
+    root = Path(__file__).resolve().parents[2]
+    if sys.path and Path(sys.path[0] or ".").resolve() == root:
+        own["PYTHONPATH"] = os.pathsep.join(filter(None, (own.get("PYTHONPATH"), os.fspath(root))))
     return own | {"PYTHONSAFEPATH": "1"}
 
 
-def _sweep(path: Path) -> None:
-    """Remove the socket of a job's monitor that is dead: one of ours whose process and listener are gone."""
+def _remove_if_stale(path: Path) -> None:
+    """Remove the socket of a job's monitor that has ended: one of ours without its process and listener."""
     match = _JOB_SOCKET.fullmatch(path.name)
     if match is None:
         return
-    with suppress(OSError):  # also: somebody is about to listen there, or has removed it
+    with suppress(OSError):  # also: another process is about to listen there, or has removed it
         try:
             os.kill(int(match[1]), 0)
         except ProcessLookupError:
-            # One in another pid namespace that shares the folder looks dead as well: its socket answers.
+            # A process in another pid namespace that shares the folder is not visible: its socket answers.
             with locked(Path(f"{path}.bind"), 0.0):
                 found = path.lstat()
-                if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() and _is_deaf(path):
+                if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() and _has_no_listener(path):
                     path.unlink()
 
 
-def _is_deaf(path: Path) -> bool:
+def _has_no_listener(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
             probe.connect(os.fspath(path))
         except ConnectionRefusedError:
             return True
-        except BlockingIOError:  # its queue is full: somebody has one
+        except BlockingIOError:  # its queue is full: it has a listener
             return False
     return False
 

@@ -1,7 +1,7 @@
-"""A process's part in a run: the object that `track` gives to training code.
+"""`Run`, the object that `track` gives to training code.
 
-It never raises for a reason of its own and never waits inside the training loop: without a monitor everything
-here does nothing, after one warning. Imported by the training process: standard library only.
+It raises no errors of its own and never waits inside the training loop: without a monitor all methods do
+nothing, after one warning. Imported by the training process: standard library only.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import threading
 import time
 from typing import Any
 
-from carbonmon.client.joining import Joined, NoMonitor, Wish, join, text_of
-from carbonmon.client.link import Refused, log, warn_once
-from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE, STEADY_CLOCK, ProtocolError
+from carbonmon.client.connection import Refused, log, warn_once
+from carbonmon.client.join_run import JoinedRun, NoMonitor, RunOptions, join_run, short_text
+from carbonmon.client.protocol import BOOT_CLOCK, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 
 SNAPSHOT_S, LEAVE_S = 2.0, 10.0
 PROGRESS_S = 0.1
-"""Progress is told no more often than this; the last one is always told."""
+"""Least time between two messages of progress; the last one is always sent."""
 
 SNAPSHOT_FIELDS = ("run_id", "folder", "phase", "duration_s", "energy_j", "emissions_g", "power_w")
 
-_UNKNOWN = object()
+_NOT_SENT = object()
 
 
 class Run:
@@ -35,11 +35,11 @@ class Run:
 
     def __init__(self) -> None:
         self.depth = 0
-        self._joined: Joined | None = None
+        self._joined: JoinedRun | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._phases: list[Phase] = []
-        self._told: object = None
+        self._sent_phase: object = None
         self._progress: dict[str, Any] | None = None
         self._progress_s = 0.0
         self._before: dict[str, str | None] = {}
@@ -56,21 +56,21 @@ class Run:
 
     @property
     def active(self) -> bool:
-        """Whether a monitor hears us at the moment."""
-        return self._joined is not None and self.is_ours() and self._joined.link.is_connected
+        """Whether there is a connection to a monitor now."""
+        return self._joined is not None and self.is_ours() and self._joined.connection.is_connected
 
     def phase(self, name: object) -> Phase:
-        """A context manager: what is used inside of it counts for the phase `name`. Phases may be nested."""
-        return Phase(self, text_of(name))
+        """A context manager: energy used inside of it counts for the phase `name`. Phases may be nested."""
+        return Phase(self, short_text(name))
 
     def progress(self, step: float, total: float | None = None) -> None:
-        """Tell how far the run is: `step` of `total`."""
+        """Report the progress of the run: `step` of `total`."""
         if self._joined is None or not self.is_ours():
             return
         try:
-            message = {"op": "progress", "step": _number(step)}
+            message = {"op": "progress", "step": _finite_number(step)}
             if total is not None:
-                message["total"] = _number(total)
+                message["total"] = _finite_number(total)
         except (TypeError, ValueError, OverflowError) as error:
             warn_once("progress", "progress(%r, %r): %s", step, total, error)
             return
@@ -79,7 +79,7 @@ class Run:
             now_s = time.monotonic()
             if now_s - self._progress_s >= PROGRESS_S or step == total:
                 self._progress_s = now_s
-                self._catch_up()
+                self._send_pending()
 
     def snapshot(self) -> dict[str, Any]:
         """The run's totals so far, `energy_j`, `emissions_g`, `power_w` and more; None without a monitor."""
@@ -87,8 +87,8 @@ class Run:
         if self._joined is None or not self.is_ours():
             return empty
         with self._lock:
-            self._catch_up()
-        answer = self._ask({"op": "snapshot"}, SNAPSHOT_S)
+            self._send_pending()
+        answer = self._request({"op": "snapshot"}, SNAPSHOT_S)
         if answer is None:
             return empty
         known = {"run_id": self.id, "folder": self.folder}
@@ -97,35 +97,35 @@ class Run:
     def is_ours(self) -> bool:
         return os.getpid() == self._pid
 
-    def begin(self, wish: Wish) -> None:
-        """Join the run, or say once why not."""
+    def begin(self, options: RunOptions) -> None:
+        """Join the run, or log once why not."""
         if os.environ.get("CARBONMON_DISABLE", "0") not in ("", "0"):
             return
         try:
-            joined = join(wish, os.environ)
+            joined = join_run(options, os.environ)
         except (NoMonitor, ProtocolError) as error:
             warn_once("none", "this run is not metered: %s", error)
             return
-        # A fault of ours must not end a training run.
+        # A bug of ours must not end a training run.
         except Exception as error:  # noqa: BLE001
-            warn_once("none", "this run is not metered, by a fault of carbonmon's own: %r", error)
+            warn_once("none", "this run is not metered, by a bug of carbonmon: %r", error)
             log.debug("the run could not be joined", exc_info=True)
             return
-        joined.link.resume = self._state
+        joined.connection.state_messages = self._state_messages
         self._joined = joined
-        ours = {SOCKET_VARIABLE: os.fspath(joined.link.path), RUN_VARIABLE: joined.run_id}
-        for name, value in ours.items():
+        variables = {SOCKET_VARIABLE: os.fspath(joined.connection.path), RUN_VARIABLE: joined.run_id}
+        for name, value in variables.items():
             self._before[name] = os.environ.get(name)
             _set(name, value)
 
     def end(self, error: BaseException | None) -> None:
-        """Leave the run; waits for the monitor to have written what it has to write."""
+        """Leave the run; waits until the monitor has written the summary."""
         if self._joined is None:
             return
         with self._lock:
-            self._catch_up()
-        self._ask({"op": "leave", **_outcome(error)}, LEAVE_S)
-        self._joined.link.close()
+            self._send_pending()
+        self._request({"op": "leave", **_outcome(error)}, LEAVE_S)
+        self._joined.connection.close()
 
     def restore(self) -> None:
         for name, value in self._before.items():
@@ -135,7 +135,7 @@ class Run:
         if self._joined is not None and self.is_ours():
             with self._lock:
                 self._phases.append(phase)
-                self._tell_phase()
+                self._send_phase()
 
     def exit(self, phase: Phase) -> None:
         if self._joined is not None and self.is_ours():
@@ -144,52 +144,52 @@ class Run:
                     if self._phases[index] is phase:
                         del self._phases[index]
                         break
-                self._tell_phase()
+                self._send_phase()
 
     def _phase_message(self) -> dict[str, Any]:
-        innermost = self._phases[-1:]  # in one step: a reconnecting thread reads it without the lock
+        innermost = self._phases[-1:]  # in one operation: a reconnecting thread reads it without the lock
         name = innermost[0].name if innermost else None
-        return {"op": "phase", "name": name, "at_s": time.clock_gettime(STEADY_CLOCK)}
+        return {"op": "phase", "name": name, "at_s": time.clock_gettime(BOOT_CLOCK)}
 
-    def _tell_phase(self) -> None:
+    def _send_phase(self) -> None:
         message = self._phase_message()
-        if message["name"] != self._told:
-            self._told = message["name"] if self._tell(message) else _UNKNOWN
+        if message["name"] != self._sent_phase:
+            self._sent_phase = message["name"] if self._send(message) else _NOT_SENT
 
-    def _catch_up(self) -> None:
-        """Tell the progress that was held back, and the phase if its message was dropped."""
-        if self._told is _UNKNOWN:
-            self._tell_phase()
+    def _send_pending(self) -> None:
+        """Send the progress that was held back, and the phase if its message was dropped."""
+        if self._sent_phase is _NOT_SENT:
+            self._send_phase()
         if self._progress is not None:
-            self._tell(self._progress)
+            self._send(self._progress)
             self._progress = None
 
-    def _state(self) -> list[dict[str, Any]]:
-        """What a monitor has to be told after the connection to it was lost."""
+    def _state_messages(self) -> list[dict[str, Any]]:
+        """The messages to send after a lost connection was made again."""
         return [self._phase_message()]
 
-    def _tell(self, message: dict[str, Any]) -> bool:
+    def _send(self, message: dict[str, Any]) -> bool:
         try:
-            return self._joined is not None and self._joined.link.tell(message)
-        # A fault of ours must not end a training run.
+            return self._joined is not None and self._joined.connection.send(message)
+        # A bug of ours must not end a training run.
         except Exception as error:  # noqa: BLE001
-            warn_once("fault", "a message to the monitor failed: %r", error)
+            warn_once("bug", "a message to the monitor failed: %r", error)
             return False
 
-    def _ask(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
+    def _request(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
         assert self._joined is not None
         try:
-            return self._joined.link.ask(message, timeout_s)
+            return self._joined.connection.request(message, timeout_s)
         except (OSError, Refused, ProtocolError) as error:
             warn_once(message["op"], "the monitor: %s: %s", message["op"], error)
-        # A fault of ours must not end a training run.
+        # A bug of ours must not end a training run.
         except Exception as error:  # noqa: BLE001
-            warn_once("fault", "a question to the monitor failed: %r", error)
+            warn_once("bug", "a request to the monitor failed: %r", error)
         return None
 
 
 class Phase:
-    """One phase of a run; may be entered again and again."""
+    """One phase of a run; may be entered several times."""
 
     __slots__ = ("_run", "name")
 
@@ -205,8 +205,8 @@ class Phase:
         self._run.exit(self)
 
 
-def _number(value: Any) -> int | float:
-    """A finite number of Python's own, also from NumPy and torch."""
+def _finite_number(value: Any) -> int | float:
+    """A finite int or float, also from numbers of NumPy and torch."""
     try:
         return operator.index(value)
     except TypeError:
@@ -224,7 +224,7 @@ def _set(name: str, value: str | None) -> None:
 
 
 def _outcome(error: BaseException | None) -> dict[str, int]:
-    """How the process will end if nobody catches what left the block."""
+    """The exit code or signal of the process if the exception that left the block is not caught."""
     if isinstance(error, KeyboardInterrupt):
         return {"signal": 2}
     if isinstance(error, SystemExit):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
-from carbonmon.client.joining import Wish, text_of
+from carbonmon.client.join_run import RunOptions, short_text
 from carbonmon.client.run import Run
 
 __all__ = ("Run", "track")
@@ -23,14 +23,14 @@ _COROUTINE = 0x80  # CO_COROUTINE of inspect, which is slow to import
 
 
 class Tracking:
-    """What `track` gives: a context manager and a decorator."""
+    """The result of `track`: a context manager and a decorator."""
 
-    def __init__(self, wish: Wish) -> None:
-        self._wish = wish
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
         self._runs: list[Run] = []
 
     def __enter__(self) -> Run:
-        run = _enter(self._wish)
+        run = _enter(self._options)
         self._runs.append(run)
         return run
 
@@ -45,14 +45,14 @@ class Tracking:
 
             @functools.wraps(function)
             async def run_async(*args: Any, **more: Any) -> Any:
-                with Tracking(self._wish):
+                with Tracking(self._options):
                     return await function(*args, **more)
 
             return cast(Function, run_async)
 
         @functools.wraps(function)
         def run(*args: Any, **more: Any) -> Any:
-            with Tracking(self._wish):
+            with Tracking(self._options):
                 return function(*args, **more)
 
         return cast(Function, run)
@@ -79,28 +79,28 @@ def track(
 ) -> Any:
     """Meter what happens inside: `with track("cifar") as run:`, `@track` or `@track(region="DE")`.
 
-    Inside a run that goes on already (nested, in another thread, in a child process, in `carbonmon run`) that
-    run is joined, and what is given here stays without effect. `region` is where the electricity
-    comes from, for a run that has to start its own monitor.
+    Inside a run that is already active (nested, in another thread, in a child process, in `carbonmon run`)
+    that run is joined, and the arguments have no effect. `region` is where the electricity comes from, for a
+    run that starts its own monitor.
     """
     if callable(name):
-        return Tracking(Wish())(name)
-    given = {text_of(key): text_of(value) for key, value in (labels or {}).items()}
-    texts = [None if value is None else text_of(value) for value in (name, region, run_id)]
-    return Tracking(Wish(texts[0], texts[1], texts[2], given or None))
+        return Tracking(RunOptions())(name)
+    given = {short_text(key): short_text(value) for key, value in (labels or {}).items()}
+    texts = [None if value is None else short_text(value) for value in (name, region, run_id)]
+    return Tracking(RunOptions(texts[0], texts[1], texts[2], given or None))
 
 
 _current: Run | None = None
 _entering = threading.RLock()
 
 
-def _enter(wish: Wish) -> Run:
-    """The run of this process: begun by the first who tracks, shared by the others."""
+def _enter(options: RunOptions) -> Run:
+    """The run of this process: begun by the first `track`, shared by the others."""
     global _current
     with _entering:
         if _current is None:
             run = Run()
-            run.begin(wish)
+            run.begin(options)
             _current = run
         _current.depth += 1
         return _current
@@ -120,7 +120,7 @@ def _leave(run: Run, error: BaseException | None) -> None:
 
 
 def _forget() -> None:
-    """A forked child begins anew: it joins as a participant of its own if it tracks."""
+    """A forked child has no run: if it tracks, it joins as a participant of its own."""
     global _current, _entering
     _current = None
     _entering = threading.RLock()

@@ -45,7 +45,7 @@ class Uncertainty(NamedTuple):
 class Spec(NamedTuple):
     """The power of one device at full load as a specification states it: the base of method `tdp`.
 
-    `assumed_utilization_ratio` is set where nothing on the machine can tell the utilisation.
+    `assumed_utilization_ratio` is set where the utilisation cannot be measured on the machine.
     """
 
     tdp_w: float
@@ -58,7 +58,7 @@ class Spec(NamedTuple):
 class Device:
     """One disjoint part of the machine that draws power: a GPU, a CPU package, a package's memory.
 
-    `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are told apart), `dram-0`.
+    `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are separate), `dram-0`.
     `counter_range_uj` is the largest value of a counter that wraps, None for one that never wraps.
     `max_power_w` bounds what is plausible: no reading above it is believed, and no counter that grows
     faster over a second. `plausibility.bound_w` makes it where a sensor leaves it None.

@@ -24,7 +24,7 @@ class Clock(Protocol):
     """Time, injected so that tests own it."""
 
     def now_s(self) -> float:
-        """Seconds on a clock that never jumps and goes on during suspend."""
+        """Seconds on a clock that never jumps and continues during suspend."""
         ...
 
     def wall_s(self) -> float:
@@ -56,12 +56,12 @@ class SensorSettings:
 
 
 class Sensor(Protocol):
-    """A source of readings. It knows no run, no carbon and no clock: it is told the time."""
+    """A source of readings. It knows no run, no carbon and no clock: the time is an argument."""
 
     name: str
 
     def devices(self) -> Sequence[Device]:
-        """The devices that it reads, with what it knows of each; asked once, after opening."""
+        """The devices that it reads, with their properties; called once, after opening."""
         ...
 
     def sources(self) -> Sequence[SensorState]:

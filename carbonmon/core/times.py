@@ -19,7 +19,7 @@ _TIME = re.compile(
 
 
 class NoTimeError(ValueError):
-    """A text that is no time, or one that no calendar has."""
+    """A text that is no time, or no valid date."""
 
 
 class NoZoneError(ValueError):
@@ -43,7 +43,7 @@ def parse_time(text: str, is_utc: bool = False) -> float:
         moment = datetime(year, month, day, hour, minute, second, microsecond, tzinfo=timezone.utc)
         moment += offset if match[9] == "-" else -offset
     except (ValueError, OverflowError):
-        raise NoTimeError("in no calendar") from None
+        raise NoTimeError("no valid date") from None
     return moment.timestamp()
 
 

@@ -1,7 +1,7 @@
-"""What live sources said, kept on disk for the next run and for others at the same time.
+"""Caches the figures of live sources on disk, for the next run and for others at the same time.
 
 One JSON file for each source, zone and kind of figure. Nothing depends on it: a file that is damaged, of
-another version or somebody else's, and a folder that cannot be written, cost a request and nothing more.
+another version or another user's, or a folder that cannot be written, causes one more request.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _CLOCK_SLACK_S = 60.0
 """Clocks of machines that share a home folder differ a little."""
 
 
-class Kept(NamedTuple):
-    """What a source said until `asked_s`, and when it is to be asked again; Unix times."""
+class CachedFigures(NamedTuple):
+    """A source's figures, when they were requested, and when to request them again; Unix times."""
 
     timeline: Timeline
     asked_s: float
@@ -39,39 +39,39 @@ class Kept(NamedTuple):
 
 
 class Cache:
-    """The files in one folder; without a folder nothing is kept."""
+    """The files in one folder; without a folder nothing is cached."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def load(self, source: GridSource, now_s: float) -> Kept | None:
-        """What is kept of a source, None where there is nothing that can be believed."""
+    def load(self, source: GridSource, now_s: float) -> CachedFigures | None:
+        """The cached figures of a source, None without valid ones."""
         if self._folder is None:
             return None
         path = self._folder / _file_name(source)
         try:
             if path.stat().st_uid not in (os.geteuid(), 0):
-                raise ValueError("it is another user's")
-            kept = _kept(json_value(read_file(path, LIMIT_BYTES)), source)
+                raise ValueError("it belongs to another user")
+            cached = _parse_cached(json_value(read_file(path, LIMIT_BYTES)), source)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
             log.debug("%s: not used: %s", path, error)
             return None
-        # A clock that was set back: the future knows nothing of when to ask.
-        return kept if kept.asked_s <= now_s + _CLOCK_SLACK_S else None
+        # After a clock was set back, figures of the future do not say when to request again.
+        return cached if cached.asked_s <= now_s + _CLOCK_SLACK_S else None
 
-    def save(self, source: GridSource, kept: Kept) -> None:
-        """Keep what a source said; if that fails it is asked again, and nothing else happens."""
+    def save(self, source: GridSource, cached: CachedFigures) -> None:
+        """Write the figures of a source; if that fails they are requested again, and nothing else happens."""
         if self._folder is None:
             return
         path = self._folder / _file_name(source)
         document = {
             "schema": SCHEMA,
             **_identity(source),
-            "asked_s": kept.asked_s,
-            "due_s": kept.due_s,
-            "slots": kept.timeline.slots,
+            "asked_s": cached.asked_s,
+            "due_s": cached.due_s,
+            "slots": cached.timeline.slots,
         }
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,9 +81,9 @@ class Cache:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path | None:
-    """Where a user's caches are by the XDG Base Directory Specification; None where nobody can tell.
+    """A user's cache folder by the XDG Base Directory Specification; None if it is unknown.
 
-    What mirrors of one's own say is kept apart: another server may say something else.
+    Figures of other servers (CARBONMON_*_URL) have a folder of their own, because they may differ.
     """
     base, home = environ.get("XDG_CACHE_HOME", ""), environ.get("HOME", "")
     if not base.startswith("/"):  # the specification has relative paths ignored
@@ -98,7 +98,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path | None:
 
 
 def check_slot(slot: Any) -> Slot:
-    """A slot whose parts are what they should be; raises ValueError or TypeError for others."""
+    """A slot with valid values; raises ValueError or TypeError for others."""
     start_s, end_s, value, kind, note = slot
     numbers = float(start_s), float(end_s), float(value)
     if (
@@ -112,7 +112,7 @@ def check_slot(slot: Any) -> Slot:
     return Slot(*numbers, kind, note[:200])
 
 
-def _kept(found: Any, source: GridSource) -> Kept:
+def _parse_cached(found: Any, source: GridSource) -> CachedFigures:
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise ValueError("it is of another version")
     if any(found.get(key) != value for key, value in _identity(source).items()):
@@ -120,7 +120,7 @@ def _kept(found: Any, source: GridSource) -> Kept:
     asked_s, due_s = float(found["asked_s"]), float(found["due_s"])
     if not (isfinite(asked_s) and isfinite(due_s)):
         raise ValueError("it holds impossible times")
-    return Kept(Timeline(check_slot(slot) for slot in found["slots"]), asked_s, due_s)
+    return CachedFigures(Timeline(check_slot(slot) for slot in found["slots"]), asked_s, due_s)
 
 
 def _identity(source: GridSource) -> dict[str, str | None]:
@@ -133,7 +133,7 @@ def _identity(source: GridSource) -> dict[str, str | None]:
 
 
 def _file_name(source: GridSource) -> str:
-    """A name for people, with a sum that tells apart what looks the same in it."""
+    """A readable name, with a checksum that makes it unique."""
     whole = "\n".join(str(value) for value in _identity(source).values())
     shown = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{source.name}-{source.zone}")[:60]
     return f"{shown}-{zlib.crc32(whole.encode('utf-8', 'replace')):08x}.json"

@@ -1,10 +1,10 @@
-"""Which figure is in force when there are several sources over time, and the mean of it over a stretch; pure.
+"""Which figure of several sources is in force at a time, and the mean over a stretch of time; pure.
 
-The sources are gone through in the order of the user's preference: the figure in force, then the last figure
-while it is at most 2 h old (`stale`), and only then the next source; at last the annual figure. A source that
-is silent for a while keeps its place on purpose: another one may speak of another area, of lifecycle or of
-direct emissions, of production or of consumption. What differs between two sources is often more than what a
-grid changes in an hour, and each change of source would be a step in the run's intensity that no grid made.
+The sources are tried in the user's order: the figure in force, then the last figure while it is at most 2 h
+old (`stale`), and only then the next source; at the end the annual figure. A source without new figures is
+used so long on purpose: another one may cover another area, lifecycle or direct emissions, production or
+consumption. Two sources often differ by more than a grid changes in an hour, and each change of source would
+be a step in the run's intensity that the grid did not make.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from carbonmon.core.model import Intensity, IntensityKind
 from carbonmon.core.timeline import Slot, Timeline
 
 STALE_S = 7200.0
-"""How long after its slot has ended a figure may stand for what nobody tells."""
+"""How long after its slot a figure may be used where no newer one is known."""
 
 
-class Link(NamedTuple):
-    """A source's figures over time in gCO2e/kWh, and what they are called.
+class SourceFigures(NamedTuple):
+    """A source's figures over time in gCO2e/kWh, with its name, zone, basis and accounting.
 
-    Until a slot has ended for `lag_s` its figure counts as in force, if no later one is known.
+    Until `lag_s` after the end of a slot its figure counts as in force, if no later one is known.
     """
 
     timeline: Timeline
@@ -35,34 +35,34 @@ class Link(NamedTuple):
 
     @property
     def stale_s(self) -> float:
-        """For how many seconds after its slot a figure serves at all."""
+        """For how many seconds after its slot a figure may be used."""
         return max(STALE_S, self.lag_s)
 
 
-class Choice(NamedTuple):
-    """What is in force from `since_s` to `until_s`; `place` is the source's, behind them all the table's."""
+class FigureInForce(NamedTuple):
+    """The figure from `since_s` to `until_s`; `source_index` of the annual one is the number of sources."""
 
     intensity: Intensity
-    place: int
+    source_index: int
     since_s: float
     until_s: float
 
 
-class Chain:
-    """Sources, best first, over the annual figure `last`. Immutable but for a memory of its last answer.
+class SourceChain:
+    """Sources, best first, and the annual figure `default`. Immutable, apart from a cache of the last answer.
 
-    `why_last` is noted where nothing but the annual figure is left.
+    `why_default` is the note where the annual figure is used.
     """
 
-    __slots__ = ("_latest", "_why_last", "last", "links")
+    __slots__ = ("_latest", "_why_default", "default", "sources")
 
-    def __init__(self, links: Sequence[Link], last: Intensity, why_last: str) -> None:
-        self.links = tuple(links)
-        self.last = last
-        self._why_last = why_last
-        self._latest: Choice | None = None
+    def __init__(self, sources: Sequence[SourceFigures], default: Intensity, why_default: str) -> None:
+        self.sources = tuple(sources)
+        self.default = default
+        self._why_default = why_default
+        self._latest: FigureInForce | None = None
 
-    def at(self, wall_s: float) -> Choice:
+    def at(self, wall_s: float) -> FigureInForce:
         """What is in force at a Unix time."""
         latest = self._latest
         if latest is None or not latest.since_s <= wall_s < latest.until_s:
@@ -70,10 +70,9 @@ class Chain:
         return latest
 
     def mean(self, start_s: float, end_s: float) -> Intensity:
-        """The mean over a stretch of Unix time, named after what was in force for most of it.
+        """The mean over a stretch of Unix time, with the origin that was in force for most of it.
 
-        So a long silence that was charged with the annual figure does not count as live for what was live
-        at its end.
+        So a long gap that was charged with the annual figure does not count as live because its end was live.
         """
         choice = self.at(start_s)
         if end_s <= choice.until_s:
@@ -107,27 +106,27 @@ class Chain:
             note="; ".join(filter(None, notes)),
         )
 
-    def fresh_until(self, place: int, wall_s: float) -> float:
-        """Until when a source's figure is in force if no other comes; not later than `wall_s` if none is."""
-        link = self.links[place]
-        slot = link.timeline.before(wall_s)
+    def fresh_until(self, index: int, wall_s: float) -> float:
+        """Until when a source's figure is in force without newer ones; not after `wall_s` if none is."""
+        figures = self.sources[index]
+        slot = figures.timeline.before(wall_s)
         if slot is None:
             return -inf
         while True:
-            until_s = slot.end_s + link.lag_s
-            later = link.timeline.after(slot.start_s)
+            until_s = slot.end_s + figures.lag_s
+            later = figures.timeline.after(slot.start_s)
             if later is None or later.start_s > until_s:
                 return until_s
             slot = later
 
-    def _choose(self, wall_s: float) -> Choice:
+    def _choose(self, wall_s: float) -> FigureInForce:
         since_s, until_s = -inf, inf
         chosen: tuple[int, Slot, bool] | None = None
-        for place, link in enumerate(self.links):
-            slot, later = link.timeline.before(wall_s), link.timeline.after(wall_s)
-            bounds = (
-                [] if slot is None else [slot.start_s, slot.end_s + link.lag_s, slot.end_s + link.stale_s]
-            )
+        for index, figures in enumerate(self.sources):
+            slot, later = figures.timeline.before(wall_s), figures.timeline.after(wall_s)
+            bounds = []
+            if slot is not None:
+                bounds = [slot.start_s, slot.end_s + figures.lag_s, slot.end_s + figures.stale_s]
             if later is not None:
                 bounds.append(later.start_s)
             for bound_s in bounds:
@@ -135,31 +134,31 @@ class Chain:
                     since_s = max(since_s, bound_s)
                 else:
                     until_s = min(until_s, bound_s)
-            if slot is not None and wall_s < slot.end_s + link.stale_s:
-                chosen = place, slot, wall_s >= slot.end_s + link.lag_s
+            if slot is not None and wall_s < slot.end_s + figures.stale_s:
+                chosen = index, slot, wall_s >= slot.end_s + figures.lag_s
                 break
         if chosen is None:
-            note = "; ".join(filter(None, (self._why_last, self.last.note)))
-            return Choice(self.last._replace(note=note), len(self.links), since_s, until_s)
-        return Choice(self._intensity(*chosen), chosen[0], since_s, until_s)
+            note = "; ".join(filter(None, (self._why_default, self.default.note)))
+            return FigureInForce(self.default._replace(note=note), len(self.sources), since_s, until_s)
+        return FigureInForce(self._intensity(*chosen), chosen[0], since_s, until_s)
 
-    def _intensity(self, place: int, slot: Slot, is_stale: bool) -> Intensity:
-        link = self.links[place]
-        silent = [other.source for other in self.links[:place]]
+    def _intensity(self, index: int, slot: Slot, is_stale: bool) -> Intensity:
+        figures = self.sources[index]
+        without = [other.source for other in self.sources[:index]]
         notes = [
             slot.note,
-            "its last figure: no newer one is known" if is_stale else "",
-            f"{' and '.join(silent)} had no figure" if silent else "",
+            "its default figure: no newer one is known" if is_stale else "",
+            f"{' and '.join(without)} had no figure" if without else "",
         ]
         return Intensity(
             slot.value,
             slot.value,
             slot.value,
-            link.zone,
-            link.source,
+            figures.zone,
+            figures.source,
             "stale" if is_stale else _KINDS.get(slot.kind, "live"),
-            link.basis,
-            link.accounting,
+            figures.basis,
+            figures.accounting,
             timestamp_s=slot.start_s,
             note="; ".join(filter(None, notes)),
         )

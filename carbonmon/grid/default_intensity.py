@@ -1,4 +1,4 @@
-"""The annual figure that stands where nothing tells the moment's: of the user's region, or of the world."""
+"""The annual figure that is used where no current one is known: of the user's region, or of the world."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _LOW_QUANTILE = 0.05
 _HIGH_QUANTILE = 0.95
 
 
-def standing(region: str | None) -> Region:
-    """The region of a user's words, the world without any; raises ConfigError if there is no such place."""
+def region_or_world(region: str | None) -> Region:
+    """The region that a user named, the world without one; raises ConfigError if there is no such place."""
     if region is not None:
         return resolve(region)
     intensity = world_default()

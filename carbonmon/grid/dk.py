@@ -21,11 +21,11 @@ from carbonmon.grid.livesource import LiveSource
 AREAS = ("DK1", "DK2")
 _DATASETS = {"live": "CO2Emis", "forecast": "CO2EmisProg"}
 _DANISH_S = 7200.0
-"""`start` and `end` are Danish time, an hour or two after UTC: more is asked for than is needed."""
+"""`start` and `end` are Danish time, an hour or two after UTC: more is requested than is needed."""
 
 
 class Dk(LiveSource):
-    """What `GridSource` says, for one price area of Denmark."""
+    """`GridSource` for one price area of Denmark."""
 
     name = "dk"
     slot_s = 300.0
@@ -61,7 +61,7 @@ class Dk(LiveSource):
 
 def open_source(settings: GridSettings) -> GridSource:
     """The source of the price area that the user named; raises ConfigError for Denmark as a whole."""
-    # A cloud region in Denmark lies in one area, which Electricity Maps' name of its grid tells.
+    # A cloud region in Denmark lies in one area, which is in Electricity Maps' name of its grid.
     named = settings.zone or next(
         (zone for zone in (settings.em_zone, settings.region) if zone and zone.startswith("DK-")), ""
     )
@@ -73,7 +73,7 @@ def open_source(settings: GridSettings) -> GridSource:
     elif settings.region in (None, "DK"):
         problem = "Denmark has two grids"
     else:
-        problem = f"dk tells of Denmark, and the region is {settings.region}"
+        problem = f"dk covers Denmark only, and the region is {settings.region}"
     raise ConfigError(
         f"--grid: {problem}; give dk:DK1 for Jutland and Funen, or dk:DK2 for Zealand and the east"
     )

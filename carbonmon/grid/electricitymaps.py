@@ -1,8 +1,8 @@
 """Electricity Maps, API v3: average intensity of most grids of the world; lifecycle, consumption.
 
-Hourly, in some zones by 5 or 15 minutes. The figure of the current hour is mostly an estimate, which the
-slot's note says. A free key may ask `latest` and `history` (the last 24 hours) for one zone; the past beyond
-that and forecasts belong to other plans. Source of the format: the provider's API reference.
+Hourly, in some zones by 5 or 15 minutes. The figure of the current hour is mostly an estimate, as the slot's
+note says. A free key may request `latest` and `history` (the last 24 hours) for one zone; the past beyond
+that and forecasts need other plans. Source of the format: the provider's API reference.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from carbonmon.grid.livesource import LiveSource
 
 _HORIZONS_H = (24, 48, 72)
 _SLOT_S = {"hourly": 3600.0, "15_minutes": 900.0, "5_minutes": 300.0}
-_NOT_OURS = frozenset(("http_401", "http_403", "http_404", "empty"))
-"""Why a key does not get an answer of another endpoint."""
+_NOT_IN_PLAN = frozenset(("http_401", "http_403", "http_404", "empty"))
+"""Reasons of errors where the key's plan does not include an endpoint."""
 
 _ZONE = re.compile(r"[A-Z]{2,3}(-[A-Z0-9]{1,6}){0,3}")
-_SAME = re.compile(
+_SHARED_ZONES = re.compile(
     r"[A-Z]{2}|SE-SE[1-4]|NO-NO[1-5]|DK-DK[12]|CA-(AB|BC|MB|NB|NS|NT|NU|ON|PE|QC|SK|YT)"
     r"|AU-(NSW|NT|QLD|SA|TAS|VIC)"
 )
-"""Zones of our table that are Electricity Maps' as well."""
+"""Zones of our table that Electricity Maps has under the same name."""
 _METHOD = re.compile(r"[A-Za-z0-9_ -]{1,60}")
 
 
 class ElectricityMaps(LiveSource):
-    """What `GridSource` says, for one zone of Electricity Maps."""
+    """`GridSource` for one zone of Electricity Maps."""
 
     name = "electricitymaps"
     basis: str | None = "lifecycle"
     slot_s = 3600.0
     lag_s = 1800.0
-    """An hour's first figure may come some minutes late; after half an hour the last one is a stale one."""
+    """An hour's first figure may come some minutes late; after half an hour the last figure is stale."""
     url = "https://api.electricitymaps.com/v3"
     longest_span_s = 10 * 86_400.0
 
@@ -58,14 +58,14 @@ class ElectricityMaps(LiveSource):
             found = self._ask(http, "history")
             recent = payload.within(self._slots(found.entries("history"), found), start_s, end_s)
         except FetchError as error:
-            if error.reason not in _NOT_OURS:
+            if error.reason not in _NOT_IN_PLAN:
                 raise
         if not Timeline(recent).gaps(start_s, end_s):
             return recent
         try:
             older = super().history(http, start_s, end_s)
         except FetchError as error:
-            if not recent or error.reason not in _NOT_OURS:
+            if not recent or error.reason not in _NOT_IN_PLAN:
                 raise
             return recent
         return Timeline(recent).merged(older).slots
@@ -90,7 +90,7 @@ class ElectricityMaps(LiveSource):
         url = f"{self._url}/carbon-intensity/{what}"
         found = payload.answer(http.get_json(url, {**params, **(more or {})}, headers))
         if "sandbox" in str(found.values.get("_disclaimer", ""))[:1000].lower():
-            raise FetchError("sandbox", "the key is a sandbox's: its figures are disturbed on purpose")
+            raise FetchError("sandbox", "it is a sandbox key: its figures are changed on purpose")
         payload.expect(found, "zone", self.zone)
         return found
 
@@ -113,7 +113,7 @@ class ElectricityMaps(LiveSource):
 
 def open_source(settings: GridSettings) -> GridSource:
     """The source of the user's zone; raises ConfigError without a zone that it knows, and without a key."""
-    zone = settings.zone.upper() or settings.em_zone or _same(settings.region)
+    zone = settings.zone.upper() or settings.em_zone or _zone_of(settings.region)
     if _ZONE.fullmatch(zone) is None:
         raise ConfigError(
             f"--grid: {settings.zone!r:.60} is no zone of Electricity Maps; give one like "
@@ -122,22 +122,22 @@ def open_source(settings: GridSettings) -> GridSource:
     return ElectricityMaps(zone, settings.environ)
 
 
-def _same(region: str | None) -> str:
-    """The zone that is called as the region of our table; raises ConfigError if there is none."""
+def _zone_of(region: str | None) -> str:
+    """The zone with the name of the region of our table; raises ConfigError if there is none."""
     if region is None:
         raise ConfigError(
             "--grid: electricitymaps needs a place; give --region FR, or a zone: --grid electricitymaps:FR"
         )
-    if _SAME.fullmatch(region) is None or region == "EU":
+    if _SHARED_ZONES.fullmatch(region) is None or region == "EU":
         raise ConfigError(
-            f"--grid: Electricity Maps has no zone for the region {region}; name one in its own words, "
+            f"--grid: Electricity Maps has no zone for the region {region}; give one by its own name, "
             "country, area and grid operator: --grid electricitymaps:US-CAL-CISO"
         )
     return region
 
 
 def _note(row: Mapping[str, Any]) -> str:
-    """What the provider says of how it knows a figure."""
+    """The provider's note on how a figure was estimated."""
     if row.get("isEstimated") is not True:
         return ""
     method = row.get("estimationMethod")

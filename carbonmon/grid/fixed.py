@@ -11,7 +11,7 @@ from carbonmon.core.ports import IntensityProvider, IntensitySettings
 
 
 class FixedProvider:
-    """The user's own figure in gCO2e/kWh, whatever the time; raises ConfigError for an impossible one."""
+    """The user's own figure in gCO2e/kWh, at any time; raises ConfigError for an impossible one."""
 
     def __init__(self, g_per_kwh: float) -> None:
         if not isfinite(g_per_kwh) or g_per_kwh < 0:

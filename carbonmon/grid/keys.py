@@ -1,4 +1,4 @@
-"""Keys of live sources: from the environment, or from a file that nobody else can read."""
+"""Keys of live sources: from the environment, or from a file that no other user can read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 
 
 class Key:
-    """A secret that no log, message or traceback shows: only `reveal` gives it."""
+    """A secret that no log, message or traceback shows: only `reveal` returns it."""
 
     __slots__ = ("_secret",)
 
@@ -41,10 +41,10 @@ class Key:
         raise TypeError("a key is not written anywhere")
 
 
-def find_key(name: str, environ: Mapping[str, str], whose: str) -> Key:
+def find_key(name: str, environ: Mapping[str, str], source: str) -> Key:
     """The key with a name; raises ConfigError if there is none, or for a file that others could read.
 
-    `whose` is the source that needs it, for the error.
+    `source` is the grid source that needs it, for the error.
     """
     secret = environ.get(name, "").strip()
     where = name
@@ -54,16 +54,16 @@ def find_key(name: str, environ: Mapping[str, str], whose: str) -> Key:
         where = f"{path}: {name}"
         if not secret:
             raise ConfigError(
-                f"{whose} needs a key: set {name}, or write {name}=… into {path}, which only you may read: "
+                f"{source} needs a key: set {name}, or write {name}=… into {path}, which only you may read: "
                 f"chmod 600 {path}"
             )
     if not secret.isprintable():
-        raise ConfigError(f"{where}: it holds characters that no key holds; copy it anew")
+        raise ConfigError(f"{where}: it holds characters that no key holds; copy it again")
     return Key(secret)
 
 
 def _path(environ: Mapping[str, str]) -> Path:
-    """Where click's `get_app_dir` puts the config folder: the files of a user lie together."""
+    """The key file, in the config folder of click's `get_app_dir`, where the user's other files are."""
     named = environ.get(KEYS_FILE)
     if named:
         return Path(named)
@@ -72,7 +72,7 @@ def _path(environ: Mapping[str, str]) -> Path:
 
 
 def _read(path: Path, is_named: bool) -> dict[str, str]:
-    """The keys in a file by name; none where there is no file and nobody named one."""
+    """The keys in a file by name; none without a file, if none was named."""
     try:
         content = _content(path)
     except FileNotFoundError:
@@ -89,8 +89,8 @@ def _read(path: Path, is_named: bool) -> dict[str, str]:
         if not text or text.startswith("#"):
             continue
         match = _LINE.fullmatch(text)
-        if match is None:  # the line itself is not shown: a key may stand in it
-            raise ConfigError(f"{path}: line {number} is not NAME=key; mend it, or put # before it")
+        if match is None:  # the line itself is not shown: it may hold a key
+            raise ConfigError(f"{path}: line {number} is not NAME=key; correct it, or put # before it")
         value = match[2]
         if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
@@ -99,7 +99,7 @@ def _read(path: Path, is_named: bool) -> dict[str, str]:
 
 
 def _content(path: Path) -> str:
-    """The text of a file; what its permissions are is asked of the open file, which nobody can exchange."""
+    """The text of a file; the permissions are those of the open file, which cannot be replaced meanwhile."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):

@@ -9,14 +9,14 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import GridSource, Http, IntensityProvider, IntensitySettings
 from carbonmon.grid.cache import Cache, cache_folder
-from carbonmon.grid.default_intensity import standing
+from carbonmon.grid.default_intensity import region_or_world
 from carbonmon.grid.refresh import Refresher
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import open_sources, without_table
 
 
 class LiveProvider:
-    """What the refresher knows at the moment; the first question starts it. No answer waits for anything."""
+    """The newest figures of the refresher, which the first call starts. No call waits."""
 
     def __init__(self, refresher: Refresher) -> None:
         self._refresher = refresher
@@ -45,9 +45,9 @@ class LiveProvider:
 def open_provider(
     settings: IntensitySettings, http: Http | None = None, wall_s: Callable[[], float] = time.time
 ) -> IntensityProvider:
-    """The provider of the settings' live sources; raises ConfigError for what is wrong with them.
+    """The provider of the settings' live sources; raises ConfigError for invalid ones.
 
-    What an earlier run left on disk is read now; the network is asked later, by a thread of its own.
+    The cache of earlier runs is read now; requests are made later, in a thread of their own.
     """
     names = without_table(settings.grid)
     if settings.load_source is None or not settings.grid:
@@ -58,12 +58,12 @@ def open_provider(
 
         http = LiveHttp()
     cache = Cache(cache_folder(settings.environ))
-    region = _place(sources) if settings.region is None else settings.region
-    return LiveProvider(Refresher(sources, http, cache, wall_s, standing(region).intensity))
+    region = _region_of(sources) if settings.region is None else settings.region
+    return LiveProvider(Refresher(sources, http, cache, wall_s, region_or_world(region).intensity))
 
 
-def _place(sources: Sequence[GridSource]) -> str | None:
-    """The place that the user named with a source, `uk` or `electricitymaps:FR`, if the table calls it so."""
+def _region_of(sources: Sequence[GridSource]) -> str | None:
+    """The zone that the user named with a source, `uk` or `electricitymaps:FR`, if the table has it."""
     for source in sources:
         try:
             if source.zone and resolve(source.zone).zone in (source.zone, f"DK-{source.zone}"):

@@ -1,6 +1,6 @@
-"""What surrounds the joules, from the tables: PUE (facility over device energy), WUE (litres per kWh).
+"""PUE (facility over device energy) and WUE (litres per kWh) from the tables.
 
-Nothing applies these by itself: the user asks with a word, and each figure comes with who states it.
+They are applied only if the user asks for them with a keyword, and each figure comes with its source.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PUE, _WUE = "pue_ratio", "wue_l_per_kwh"
 
 
 def pue_for(region: Region | None, word: str) -> tuple[float, str]:
-    """The PUE that a word means, and who states it: of the cloud `region`, its `provider`, or the `world`.
+    """The PUE of a keyword, and its source: of the cloud `region`, its `provider`, or the `world`.
 
     The world's is the mean that operators report for all kinds of data centres. Raises ConfigError where
     there is no such figure.
@@ -28,10 +28,9 @@ def pue_for(region: Region | None, word: str) -> tuple[float, str]:
 
 
 def wue_for(region: Region | None, word: str) -> tuple[float, str]:
-    """The WUE (litres per kWh) that a word means, and who states it: the cloud's `provider`, the `world`.
+    """The WUE (litres per kWh) of a keyword, and its source: the cloud's `provider`, or the `world`.
 
-    Water on site alone; that of power stations is not in it. Raises ConfigError where there is no such
-    figure.
+    Water on site only, without that of power stations. Raises ConfigError where there is no such figure.
     """
     _check("--wue", word, WUE_WORDS)
     with using(OVERHEADS, CLOUD_REGIONS):
@@ -52,7 +51,7 @@ def _cloud(option: str, region: Region | None, word: str) -> Row:
             f"{region.zone} is a place, not a cloud region" if region is not None else "no region is given"
         )
         raise ConfigError(
-            f"{option} {word}: {place}, so nobody states it; give --region PROVIDER:REGION "
+            f"{option} {word}: {place}, so it is unknown; give --region PROVIDER:REGION "
             f"(aws:us-east-1), {option} world or a number"
         )
     return next(row for row in rows(CLOUD_REGIONS) if (row["provider"], row["region"]) == region.cloud)
@@ -68,7 +67,7 @@ def _of_region(cloud: Row) -> tuple[float, str]:
 
 
 def _fleet(option: str, cloud: Row, column: str) -> tuple[float, str]:
-    """The figure of a provider's whole fleet; a single site's is none."""
+    """The figure of a provider's whole fleet, not of a single site."""
     provider = cloud["provider"]
     found = [row for row in _stating(provider, column) if row["scope"] == "fleet"]
     if found:
@@ -98,7 +97,7 @@ def _best(found: list[Row]) -> Row:
 
 
 def _stated(row: Row, column: str) -> tuple[float, str]:
-    """The figure and its source: whose it is, of what, when, and how firm it is."""
+    """The figure and its source: provider, scope, year, and a note."""
     whose = "average data centre" if row["provider"] == "world" else f"{row['provider']} {row['scope']}"
     note = f" ({row['note']})" if row["note"] else ""
     return float(row[column]), f"{whose}, {row['data_year']}: {row['source']}{note}"

@@ -1,7 +1,7 @@
 """Finds a place by code, name or cloud region in the tables of annual carbon intensity.
 
-Both tables are streamed at each question and nothing of them is kept. Whatever asks raises ConfigError for
-a table that cannot be used. Sources: `data/SOURCES.md`.
+Both tables are read line by line at each look-up and nothing of them is kept. Each look-up raises ConfigError
+for a table that cannot be used. Sources: `data/SOURCES.md`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _OTHER_CODES = {
     **{"UK": "GB", "EL": "GR"},
     **{"IN-CG": "IN-CT", "IN-OD": "IN-OR", "IN-TS": "IN-TG", "IN-UK": "IN-UT"},
 }
-"""Codes in everyday use that ISO 3166 spells otherwise, and newer ones of ISO 3166-2 than the table's."""
-_STANDS_IN = {"CN-HK": "HK"}
-"""Zones without a usable row whose stand-in is nearer than their country."""
+"""Common codes that differ from ISO 3166, and newer ones of ISO 3166-2 than the table's."""
+_REPLACEMENT_ZONES = {"CN-HK": "HK"}
+"""Zones without a usable row, and a zone whose figure fits better than their country's."""
 _NOT_IN_TABLE = {
     "DK-DK1": ("Denmark Bidding Zone 1 (western Denmark)", "DK"),
     "DK-DK2": ("Denmark Bidding Zone 2 (eastern Denmark)", "DK"),
 }
-"""Zones that live sources know and the table does not: their names, and what stands in for them."""
+"""Zones of live sources that are not in the table: their names, and the zone whose figure is used."""
 _OTHER_PROVIDERS = {"amazon": "aws", "google": "gcp", "microsoft": "azure"}
 _CLOUD = re.compile(r"([A-Za-z]+)(?:\s*:\s*|\s*/\s*|[\s_-]+)(\S.*)")
 """A provider and a region as people write them: `aws:us-east-1`, `aws/us-east-1`, `AWS us-east-1`."""
 _CLOUD_ZONE = {"aws": re.compile(r"(?<=\d)[a-f]$"), "gcp": re.compile(r"-[a-f]$")}
-"""What makes an availability zone of a region: `us-east-1a`, `us-central1-a`."""
+"""The suffix of an availability zone of a region: `us-east-1a`, `us-central1-a`."""
 LONGEST = 100
-"""Characters of a user's words that are compared and shown; no place has a longer name."""
+"""Characters of a user's text that are compared and shown; no place has a longer name."""
 OLD_YEAR = 2019
 """Of data so old or older it is said that the grid may have changed since."""
 FULL_COVERAGE_PERCENT = 90.0
@@ -46,8 +46,8 @@ class Region:
 
     `cloud` is (provider, region) if the place was given as a cloud region; then `em_zone` is Electricity
     Maps' name of its grid, "" otherwise. The PUEs are those that the provider states for the region and
-    for its whole fleet; they are for showing, nothing applies them. `note` says what a reader of the figure
-    ought to know, among it every fallback.
+    for its whole fleet; they are only shown, not applied. `note` holds remarks on the figure, among them
+    every replacement by another zone.
     """
 
     zone: str
@@ -62,7 +62,7 @@ class Region:
 
 
 def resolve(text: str) -> Region:
-    """The region that a user's words mean: `FR`, `FRA`, `US-CA`, `CAMX`, `SE4`, `France`, `aws:us-east-1`.
+    """The region that a text names: `FR`, `FRA`, `US-CA`, `CAMX`, `SE4`, `France`, `aws:us-east-1`.
 
     Raises ConfigError, with the nearest matches, if no region or more than one is meant.
     """
@@ -86,16 +86,16 @@ def _resolve(wanted: str) -> Region:
 
 
 def nearest(text: str, n: int = 5) -> tuple[str, ...]:
-    """The n regions most like the text, best first, as `FR (France)`; cloud regions among them."""
+    """The n regions most similar to the text, best first, as `FR (France)`; cloud regions included."""
     import difflib
     import heapq
 
-    wanted = folded(text[:LONGEST])
+    wanted = fold_case(text[:LONGEST])
     matcher = difflib.SequenceMatcher(b=wanted)
 
     def similarity(code: str, name: str) -> float:
         best = 0.0
-        for word in (folded(code), folded(name)):
+        for word in (fold_case(code), fold_case(name)):
             matcher.set_seq1(word)
             contained = len(wanted) > 2 and wanted in word
             begun = wanted.startswith(f"{word}-")  # FR for FR-IDF
@@ -114,7 +114,7 @@ def preferred_rows() -> Iterator[Row]:
 
 
 def zone_rows() -> Iterator[Row]:
-    """All rows of the intensity table, those of another basis or without a usable figure among them."""
+    """All rows of the intensity table, including those of another basis or without a usable figure."""
     return rows(INTENSITIES)
 
 
@@ -140,7 +140,7 @@ def table_intensity(row: Row) -> Intensity:
     )
 
 
-def folded(text: str) -> str:
+def fold_case(text: str) -> str:
     """Lower case without accents, so that `Québec` is Quebec."""
     if not text.isascii():
         import unicodedata
@@ -150,9 +150,9 @@ def folded(text: str) -> str:
 
 
 def _zones(wanted: str) -> dict[str, str]:
-    """Zone → name of what the text may mean: a zone's code before a country's alpha-3 before names."""
+    """Zone → name of the matches of a text: a zone's code before a country's alpha-3 before names."""
     code, *others = _codes(wanted)
-    name = folded(wanted)
+    name = fold_case(wanted)
     by_zone: dict[str, str] = {}
     by_alpha3: dict[str, str] = {}
     by_name: dict[str, str] = {}
@@ -173,7 +173,7 @@ def _zones(wanted: str) -> dict[str, str]:
 
 
 def _codes(wanted: str) -> list[str]:
-    """The codes that the words may be, best first: `us ca` is US-CA, `CAMX` EGRID-CAMX, `SE4` SE-SE4."""
+    """The codes that a text may be, best first: `us ca` is US-CA, `CAMX` EGRID-CAMX, `SE4` SE-SE4."""
     code = wanted.upper()
     dashed = re.sub(r"[\s_/.-]+", "-", code)
     codes = [code, dashed, f"EGRID-{code}"]
@@ -183,10 +183,10 @@ def _codes(wanted: str) -> list[str]:
 
 
 def _region(zone: str) -> Region:
-    """The region of a zone of the table; the next wider place if its own row may not be used."""
+    """The region of a zone of the table; with the figure of a wider zone if its own may not be used."""
     if zone in _NOT_IN_TABLE:
-        name, stand_in = _NOT_IN_TABLE[zone]
-        return _stand_in(zone, name, stand_in, f"the table has no figure for {name} ({zone})")
+        name, replacement = _NOT_IN_TABLE[zone]
+        return _with_figure_of(zone, name, replacement, f"the table has no figure for {name} ({zone})")
     found = [row for row in rows(INTENSITIES) if row["zone"] == zone]
     usable = next((row for row in found if row["preferred"] == "1"), None)
     if usable is not None:
@@ -194,24 +194,24 @@ def _region(zone: str) -> Region:
         return Region(zone, usable["name"], intensity, note=intensity.note)
     unusable = found[0]
     name, country = unusable["name"], unusable["iso_alpha2"]
-    stand_in = _STANDS_IN.get(zone) or (country if country and country != zone else WORLD)
-    if stand_in == zone:
+    replacement = _REPLACEMENT_ZONES.get(zone) or (country if country and country != zone else WORLD)
+    if replacement == zone:
         raise ValueError(f"{zone} has no figure that may be used")
     why = f"the table's figure for {name} ({zone}) is unusable ({unusable['note'].partition(';')[0]})"
-    return _stand_in(zone, name, stand_in, why)
+    return _with_figure_of(zone, name, replacement, why)
 
 
-def _stand_in(zone: str, name: str, stand_in: str, why: str) -> Region:
-    """The region of a zone that has to do with the figure of another."""
-    wider = _region(stand_in)
-    note = f"{why}: that of {wider.name} ({wider.zone}) stands in"
+def _with_figure_of(zone: str, name: str, replacement: str, why: str) -> Region:
+    """The region of a zone with the figure of another zone."""
+    wider = _region(replacement)
+    note = f"{why}: that of {wider.name} ({wider.zone}) is used instead"
     if wider.note:
         note += f"; {wider.note}"
     return replace(wider, zone=zone, name=name, intensity=wider.intensity._replace(note=note), note=note)
 
 
 def _note(row: Row) -> str:
-    """What a reader ought to know about a row: old data, and generation that it leaves out."""
+    """Remarks on a row: old data, and generation that it leaves out."""
     notes: list[str] = []
     if int(row["data_year"]) <= OLD_YEAR:
         notes.append(f"data of {row['data_year']}: the grid may have changed since")
@@ -223,12 +223,12 @@ def _note(row: Row) -> str:
 
 
 def cloud_code(row: Row) -> str:
-    """How a cloud region is written: `aws:us-east-1`."""
+    """The code of a cloud region: `aws:us-east-1`."""
     return f"{row['provider']}:{row['region']}"
 
 
 def _cloud_row(wanted: str) -> Row | None:
-    """The cloud region that the words mean, by its code or by that of an availability zone in it."""
+    """The cloud region that a text names, by its code or by that of an availability zone in it."""
     match = _CLOUD.fullmatch(wanted[:LONGEST])
     if match is None:
         return None
@@ -240,7 +240,7 @@ def _cloud_row(wanted: str) -> Row | None:
 
 
 def _joined(region: str) -> str:
-    """A region's code without what people put between its parts: `west europe`, `us_east_1`."""
+    """A region's code without separators between its parts: `west europe`, `us_east_1`."""
     return re.sub(r"[\s_-]+", "", region.lower())
 
 

@@ -1,8 +1,8 @@
 """RTE's éCO2mix: average intensity of metropolitan France by quarter-hours; direct, production, no key.
 
 RTE counts the fuel burnt by power stations in France, without Corsica, per kWh that is generated there; it
-publishes about an hour late, and no forecast. Asked on the portal ODRÉ (Opendatasoft, API v2.1), whose newest
-rows have no value yet. The real-time data set holds the last weeks; older ones are in other data sets.
+publishes about an hour late, and no forecast. The portal is ODRÉ (Opendatasoft, API v2.1), whose newest rows
+have no value yet. The real-time data set holds the last weeks; older ones are in other data sets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PAGE = 100
 
 
 class Rte(LiveSource):
-    """What `GridSource` says, for France."""
+    """`GridSource` for France."""
 
     name = "rte"
     accounting: str | None = "production"
@@ -59,11 +59,11 @@ class Rte(LiveSource):
 
 
 def open_source(settings: GridSettings) -> GridSource:
-    """The source of France; raises ConfigError for a user who is elsewhere."""
+    """The source of France; raises ConfigError for any other region."""
     if settings.zone.upper() not in ("", "FR"):
-        raise ConfigError(f"--grid: rte knows France only, and not {settings.zone!r:.60}; give --grid rte")
+        raise ConfigError(f"--grid: rte covers France only, not {settings.zone!r:.60}; give --grid rte")
     if not settings.zone and settings.region not in (None, "FR"):
         raise ConfigError(
-            f"--grid: rte tells of France, and the region is {settings.region}; leave one of them out"
+            f"--grid: rte covers France only, and the region is {settings.region}; leave one of them out"
         )
     return Rte("FR", settings.environ)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider, IntensitySettings
-from carbonmon.grid.default_intensity import standing
+from carbonmon.grid.default_intensity import region_or_world
 from carbonmon.grid.regions import Region
 
 
 class TableProvider:
-    """The annual mean of one region, whatever the time."""
+    """The annual mean of one region, at any time."""
 
     def __init__(self, region: Region) -> None:
         self.region = region
@@ -31,4 +31,4 @@ class TableProvider:
 
 def open_provider(settings: IntensitySettings) -> IntensityProvider:
     """The provider of the settings' region; raises ConfigError if there is no such place."""
-    return TableProvider(standing(settings.region))
+    return TableProvider(region_or_world(settings.region))

@@ -1,8 +1,8 @@
 """Reads a file of a quantity over time, CSV or JSON: carbon intensities, or prices of a kWh.
 
-A CSV has a header; the columns are known by name (`time`, `end`, `carbon_intensity`, …), also those of
+A CSV has a header; the columns are found by name (`time`, `end`, `carbon_intensity`, …), also those of
 Electricity Maps' exports. JSON is a list of objects, one object that holds such a list, or one object a line.
-Every time carries its zone. Without ends a slot lasts until the next one begins, and the last one as long as
+Every time has its time zone. Without ends a slot lasts until the next one begins, and the last one as long as
 the one before it.
 """
 
@@ -44,16 +44,16 @@ _ZONES = ("zone_id", "zone", "zoneid")
 _EXPORTED = re.compile(r"carbon_intensity_gco.?2?(?:eq)?/kwh_\((direct|life.*|lca)\)")
 """The figures of Electricity Maps' CSV files: `Carbon intensity gCO₂eq/kWh (Life cycle)` and `(direct)`."""
 _UTC = re.compile(r"_?\(?utc\)?$")
-"""A column may say for all its times that they are in UTC, as `Datetime (UTC)` does."""
+"""The end of a column's name whose times are all in UTC, as in `Datetime (UTC)`."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 _Row = tuple[str, Mapping[str, Any]]
-"""Where a row stands, for errors (`line 7`), and its cells by column."""
+"""The position of a row, for errors (`line 7`), and its cells by column."""
 
 
 class TimeFile(NamedTuple):
-    """What a file holds: the timeline, and the zone and the basis of its figures where it tells them."""
+    """The content of a file: the timeline, and the zone and the basis of its figures where they are known."""
 
     timeline: Timeline
     zone: str = ""
@@ -69,8 +69,8 @@ class _Columns(NamedTuple):
     basis: str | None
 
 
-class _Mistake(Exception):
-    """What is wrong with a row and how to mend it; `where` is known where it is caught, or given."""
+class _FileError(Exception):
+    """An invalid file or row, and the remedy; `where` is given, or known where this is caught."""
 
     def __init__(self, problem: str, remedy: str, where: str = "") -> None:
         super().__init__(f"{problem}: {remedy}")
@@ -82,7 +82,7 @@ def read_timeline(
 ) -> Timeline:
     """The timeline in a file of values in `unit` from `lowest` (None: no bound) to `highest`.
 
-    Raises ConfigError, with the line, for anything that is not plainly right.
+    Raises ConfigError, with the line, for anything that is not valid.
     """
     return read_timefile(path, unit, lowest, highest).timeline
 
@@ -90,7 +90,7 @@ def read_timeline(
 def read_timefile(
     path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = HIGHEST_G_PER_KWH
 ) -> TimeFile:
-    """The same with what the file says of its zone, and whether its figures are lifecycle or direct."""
+    """The same with the zone and the basis (lifecycle or direct) that the file states."""
     content = read_bytes(path, LIMIT_BYTES)
     slots: list[Slot] = []
     zones: dict[str, str] = {}
@@ -106,12 +106,12 @@ def read_timefile(
                 zones.setdefault(str(row.get(columns.zone, "")).strip(), where)
                 if len(zones) > 1:
                     found = " and ".join(f"{zone!r:.40}" for zone in zones)
-                    raise _Mistake(f"figures of several zones, {found}", "keep the lines of one")
+                    raise _FileError(f"figures of several zones, {found}", "keep the lines of one")
             slots.append(slot)
             before = where
-    except _Mistake as mistake:
-        place = mistake.where or where
-        raise ConfigError(f"{path}: {place}: {mistake}" if place else f"{path}: {mistake}") from None
+    except _FileError as error:
+        position = error.where or where
+        raise ConfigError(f"{path}: {position}: {error}" if position else f"{path}: {error}") from None
     if not slots:
         raise ConfigError(f"{path}: no line with a time and a value; give at least one")
     if columns.end is None:
@@ -124,18 +124,18 @@ def _text(content: bytes) -> str:
         return content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise _Mistake("it is not UTF-8", "save the file as UTF-8", f"line {line}") from None
+        raise _FileError("it is not UTF-8", "save the file as UTF-8", f"line {line}") from None
 
 
 def _rows(text: str) -> tuple[Sequence[str], Iterator[_Row]]:
-    """The names of the columns, made alike, and the rows."""
+    """The normalized names of the columns, and the rows."""
     if text.lstrip()[:1] in ("[", "{"):
         entries = _json_rows(text)
         return list(entries[0][1]) if entries else [], iter(entries)
     head = text.lstrip().partition("\n")[0]
     delimiter = ";" if head.count(";") > head.count(",") else ","
     lines = _csv_lines(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    names = [_alike(name) for _, cells in [next(lines, ("", []))] for name in cells]
+    names = [_normalized(name) for _, cells in [next(lines, ("", []))] for name in cells]
     return names, ((where, _cells(where, names, cells)) for where, cells in lines)
 
 
@@ -144,7 +144,7 @@ def _csv_lines(reader: Any) -> Iterator[tuple[str, list[str]]]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise _Mistake(f"no CSV: {error}", "mend the quotes", f"line {reader.line_num}") from None
+            raise _FileError(f"no CSV: {error}", "correct the quotes", f"line {reader.line_num}") from None
         if cells is None:
             return
         if any(cell.strip() for cell in cells):
@@ -154,7 +154,7 @@ def _csv_lines(reader: Any) -> Iterator[tuple[str, list[str]]]:
 def _cells(where: str, names: Sequence[str], cells: list[str]) -> dict[str, str]:
     if any(cell.strip() for cell in cells[len(names) :]):
         problem = f"{len(cells)} cells under {len(names)} columns"
-        raise _Mistake(problem, "quote texts that hold the delimiter, write numbers with a point", where)
+        raise _FileError(problem, "quote texts that hold the delimiter, write numbers with a point", where)
     return dict(zip(names, cells, strict=False))
 
 
@@ -177,19 +177,19 @@ def _json_rows(text: str) -> list[_Row]:
                 found = lists[0] if len(lists) == 1 else [found]
             pairs = [(f"entry {number}", entry) for number, entry in enumerate(found, 1)]
     except json.JSONDecodeError as error:
-        raise _Mistake(f"no JSON: {error.msg}", "mend it", where or f"line {error.lineno}") from None
+        raise _FileError(f"no JSON: {error.msg}", "correct it", where or f"line {error.lineno}") from None
     except ValueError as error:
-        raise _Mistake(f"no JSON: {error}", "mend it", where) from None
+        raise _FileError(f"no JSON: {error}", "correct it", where) from None
     rows: list[_Row] = []
     for where, entry in pairs:
         if not isinstance(entry, dict):
-            raise _Mistake("it is no object", 'give {"time": …, "intensity": …}', where)
-        rows.append((where, {_alike(name): member for name, member in entry.items()}))
+            raise _FileError("it is no object", 'give {"time": …, "intensity": …}', where)
+        rows.append((where, {_normalized(name): member for name, member in entry.items()}))
     return rows
 
 
-def _alike(name: str) -> str:
-    """A column's name without the differences that mean nothing."""
+def _normalized(name: str) -> str:
+    """A column's name in lower case, with underscores between words."""
     return re.sub(r"[\s-]+", "_", name.strip().casefold())
 
 
@@ -208,10 +208,10 @@ def _columns(names: Sequence[str], unit: str) -> _Columns:
     if start is None or value is None:
         lacks, known = ("the time", _STARTS) if start is None else (f"the value in {unit}", words)
         have = f"there are {', '.join(names)!r:.200}" if names else "there are none"
-        raise _Mistake(f"there is no column for {lacks}, {have}", f"name one {' or '.join(known[:3])}")
+        raise _FileError(f"there is no column for {lacks}, {have}", f"name one {' or '.join(known[:3])}")
     for name in (start, end, value):
         if name is not None and names.count(name) > 1:
-            raise _Mistake(f"there are several columns {name!r:.60}", "keep one")
+            raise _FileError(f"there are several columns {name!r:.60}", "keep one")
     zone = next((name for name in _ZONES if name in names), None)
     is_utc = all(_UTC.search(name) for name in (start, end) if name is not None)
     return _Columns(start, end, value, zone, is_utc, basis)
@@ -223,17 +223,17 @@ def _slot(columns: _Columns, row: Mapping[str, Any], unit: str, lowest: float | 
     if columns.end is not None:
         end_s = _time(columns.end, row.get(columns.end), columns.is_utc)
         if end_s <= start_s:
-            raise _Mistake(f"it ends at {_shown_time(end_s)}, not after its start", "mend its times")
+            raise _FileError(f"it ends at {_shown_time(end_s)}, not after its start", "correct its times")
     return Slot(start_s, end_s, _value(columns.value, row.get(columns.value), unit, lowest, highest), "fixed")
 
 
 def _check_order(last: Slot, before: str, slot: Slot, has_ends: bool) -> None:
     if slot.start_s <= last.start_s:
         problem = "has the same time as" if slot.start_s == last.start_s else "is earlier than"
-        raise _Mistake(f"{_shown_time(slot.start_s)} {problem} {before}", "sort the file, each time once")
+        raise _FileError(f"{_shown_time(slot.start_s)} {problem} {before}", "sort the file, each time once")
     if has_ends and slot.start_s < last.end_s:
         problem = f"it begins at {_shown_time(slot.start_s)}, and {before} ends at {_shown_time(last.end_s)}"
-        raise _Mistake(problem, "slots must not overlap")
+        raise _FileError(problem, "slots must not overlap")
 
 
 def _with_ends(path: Path, slots: list[Slot]) -> list[Slot]:
@@ -248,24 +248,24 @@ def _time(column: str, found: Any, is_utc: bool) -> float:
     """Unix seconds of a time with its zone."""
     text = str(found).strip() if isinstance(found, (str, int, float)) and not isinstance(found, bool) else ""
     if not text:
-        raise _Mistake(f"no time in {column!r:.60}", "give each line its time")
+        raise _FileError(f"no time in {column!r:.60}", "give each line its time")
     if _NUMBER.fullmatch(text):
         unix_s = float(text)
         if not EARLIEST_S <= unix_s < LATEST_S:
-            raise _Mistake(f"{text:.40} is no Unix time in seconds", "give seconds, or 2026-11-21T20:00Z")
+            raise _FileError(f"{text:.40} is no Unix time in seconds", "give seconds, or 2026-11-21T20:00Z")
         return unix_s
     try:
         return parse_time(text, is_utc)
     except NoZoneError:
         problem, remedy = "has no zone", "write 2026-11-21T20:00Z, or +01:00 instead of Z"
-        raise _Mistake(f"{text!r:.40} {problem}", remedy) from None
+        raise _FileError(f"{text!r:.40} {problem}", remedy) from None
     except NoTimeError as error:
-        raise _Mistake(f"{text!r:.40} is {error}", "give 2026-11-21T20:00Z, or Unix seconds") from None
+        raise _FileError(f"{text!r:.40} is {error}", "give 2026-11-21T20:00Z, or Unix seconds") from None
 
 
 def _value(column: str, found: Any, unit: str, lowest: float | None, highest: float) -> float:
     if found is None or (isinstance(found, str) and not found.strip()):
-        raise _Mistake(f"no value in {column!r:.60}", "give each line its value")
+        raise _FileError(f"no value in {column!r:.60}", "give each line its value")
     value = nan
     if isinstance(found, str):
         value = float(found) if _NUMBER.fullmatch(found.strip()) else nan
@@ -275,10 +275,10 @@ def _value(column: str, found: Any, unit: str, lowest: float | None, highest: fl
     if not isfinite(value):
         hint = "write a point and no comma" if isinstance(found, str) and "," in found else "give a number"
         shown = f"{found!r:.40}" if isinstance(found, (str, int, float)) else f"a {type(found).__name__}"
-        raise _Mistake(f"{shown} is no number of {unit}", hint)
+        raise _FileError(f"{shown} is no number of {unit}", hint)
     if (lowest is not None and value < lowest) or value > highest:
         bounds = f"at most {highest:g}" if lowest is None else f"from {lowest:g} to {highest:g}"
-        raise _Mistake(f"{value:g} {unit} is impossible", f"give {bounds}")
+        raise _FileError(f"{value:g} {unit} is impossible", f"give {bounds}")
     return value
 
 

@@ -1,8 +1,8 @@
 """The UK Carbon Intensity API of the system operator: average intensity by half-hours; direct, no key.
 
 Great Britain only, without Northern Ireland. The national figure is an estimate from metered generation with
-the imports of interconnectors; where it is not known yet (`actual` is null), and for regions always, what
-stands is the forecast. Source of the format: carbon-intensity.github.io/api-definitions.
+the imports of interconnectors; where it is not known yet (`actual` is null), and for regions always, the
+forecast is used. Source of the format: carbon-intensity.github.io/api-definitions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _POSTCODE = re.compile(r"[A-Z]{1,2}[0-9][A-Z0-9]?")
 
 
 class Uk(LiveSource):
-    """What `GridSource` says, for Great Britain (`GB`), one of its regions (`13`) or a postcode (`RG10`)."""
+    """`GridSource` for Great Britain (`GB`), one of its regions (`13`) or a postcode (`RG10`)."""
 
     name = "uk"
     slot_s = 1800.0
@@ -35,25 +35,25 @@ class Uk(LiveSource):
 
     def __init__(self, zone: str, environ: Mapping[str, str]) -> None:
         super().__init__(zone, environ)
-        self._place = ""
+        self._region_path = ""
         if zone != "GB":
-            self._place = f"/regionid/{zone}" if zone.isdecimal() else f"/postcode/{zone}"
+            self._region_path = f"/regionid/{zone}" if zone.isdecimal() else f"/postcode/{zone}"
 
     def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
-        path = f"/regional{self._place}" if self._place else "/intensity"
+        path = f"/regional{self._region_path}" if self._region_path else "/intensity"
         return payload.in_order(self._slots(http.get_json(self._url + path)))
 
     def forecast(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
         return self.history(http, start_s, end_s)
 
     def _between(self, http: Http, from_s: float, to_s: float, kind: str) -> Iterator[Slot]:
-        base = f"{self._url}/regional" if self._place else self._url
+        base = f"{self._url}/regional" if self._region_path else self._url
         span = f"{utc_text(from_s, MINUTES)}/{utc_text(to_s, MINUTES)}"
-        yield from self._slots(http.get_json(f"{base}/intensity/{span}{self._place}"))
+        yield from self._slots(http.get_json(f"{base}/intensity/{span}{self._region_path}"))
 
     def _slots(self, found: Any) -> Iterator[Slot]:
         container = payload.answer(found)
-        if self._place:
+        if self._region_path:
             container = self._region(container)
         for row in container.entries("data"):
             intensity = row.entry("intensity")
@@ -66,7 +66,7 @@ class Uk(LiveSource):
                 yield Slot(start_s, end_s, value, kind, NOTE)
 
     def _region(self, found: Entry) -> Entry:
-        """The one region of an answer: in a list, or, when it was asked for a span, by itself."""
+        """The one region of an answer: in a list, or, if a span was requested, by itself."""
         if isinstance(found.values.get("data"), list):
             regions = found.entries("data")
             if len(regions) != 1:
@@ -86,17 +86,18 @@ def open_source(settings: GridSettings) -> GridSource:
     zone = settings.zone.upper()
     if not zone and settings.region not in (None, "GB"):
         raise ConfigError(
-            f"--grid: uk tells of Great Britain, and the region is {settings.region}; leave one of them out"
+            f"--grid: uk covers Great Britain only, and the region is {settings.region}; "
+            "leave one of them out"
         )
     if _POSTCODE.fullmatch(zone) and zone.startswith("BT"):
         raise ConfigError(
-            "--grid: uk knows Great Britain only, and BT is in Northern Ireland; use --region GB"
+            "--grid: uk covers Great Britain only, and BT is in Northern Ireland; use --region GB"
         )
     is_region = zone.isascii() and zone.isdecimal() and len(zone) < 4 and int(zone) in _REGIONS
     if zone not in ("", "GB") and not is_region and _POSTCODE.fullmatch(zone) is None:
         raise ConfigError(
-            f"--grid: {settings.zone!r:.60} is no place that uk knows; give uk, a region's number uk:1 to "
-            "uk:17, or the first half of a postcode, uk:RG10"
+            f"--grid: {settings.zone!r:.60} is no place in uk; give uk, a region's number uk:1 to uk:17, "
+            "or the first half of a postcode, uk:RG10"
         )
     zone = str(int(zone)) if is_region else zone or "GB"
     return Uk(zone, settings.environ)

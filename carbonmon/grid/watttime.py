@@ -1,8 +1,8 @@
-"""WattTime, API v3: marginal intensity by 5 minutes. Advice on when to run, never a footprint.
+"""WattTime, API v3: marginal intensity by 5 minutes. It is used to choose a time, never for a footprint.
 
-What one more kWh would cause now (co2_moer), in pounds per MWh. A login gives a token for half an hour. The
-regions have WattTime's own names; without a subscription CAISO_NORTH can be asked. Source of the format: the
-provider's API documentation.
+The emissions of one more kWh now (co2_moer), in pounds per MWh. A login gives a token for half an hour. The
+regions have WattTime's own names; without a subscription CAISO_NORTH can be requested. Source of the format:
+the provider's API documentation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 
 
 class WattTime(LiveSource):
-    """What `GridSource` says, for one of WattTime's regions."""
+    """`GridSource` for one of WattTime's regions."""
 
     name = "watttime"
     basis: str | None = None
@@ -74,7 +74,7 @@ class WattTime(LiveSource):
                 yield Slot(start_s, start_s + self.slot_s, value, kind, "marginal")
 
     def _ask(self, http: Http, url: str, params: Mapping[str, str]) -> Any:
-        """An answer with the token at hand; when that has run out, with a new one."""
+        """An answer with the present token; when that has expired, with a new one."""
         if self._token is not None:
             try:
                 return http.get_json(url, params, self._bearer(self._token))

@@ -75,7 +75,7 @@ def choose(
     mixed = len({gpu.name for gpu in found}) > 1
     if by_index and mixed and environ.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST") != "PCI_BUS_ID":
         notes.append(
-            "CUDA numbers GPUs of different models by speed, which NVML cannot tell: set "
+            "CUDA numbers GPUs of different models by speed, which NVML does not know: set "
             "CUDA_DEVICE_ORDER=PCI_BUS_ID or give --gpus with UUIDs to be sure of the right ones"
         )
     return _once(picks), notes

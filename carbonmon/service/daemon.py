@@ -21,7 +21,7 @@ from carbonmon.service import file_sd, wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
 from carbonmon.service.resumption import unfinished
-from carbonmon.service.socket.operations import Service
+from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def serve(
         path = config.socket or default_socket()
         # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.
         for_all = os.geteuid() == 0 and not once
-        server = ControlServer(path, Service(registry), 0o666 if for_all else 0o600, everyone=for_all)
+        server = ControlServer(path, Operations(registry), 0o666 if for_all else 0o600, everyone=for_all)
         monitor.show(closing.callback)
         if config.targets is not None:
             closing.callback(file_sd.announce(config.targets, monitor.places))

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from carbonmon.client.connection import MonitorConnection, Refused
 from carbonmon.client.launcher import read_launch, run_key
-from carbonmon.client.link import Link, Refused
 from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 from carbonmon.client.rendezvous import (
     connect,
@@ -39,7 +39,7 @@ LEAVE_S = 10.0
 class Part(NamedTuple):
     """Our part in a run of another process's monitor. `is_ours`: the summary is where we asked for it."""
 
-    link: Link
+    connection: MonitorConnection
     run_id: str
     folder: Path
     places: tuple[str, ...]
@@ -122,7 +122,7 @@ def run(
     A daemon keeps the run's folder where only it may write: then the summary is copied to `output`.
     """
     mask = job.block_signals()
-    more = {SOCKET_VARIABLE: os.fspath(part.link.path), RUN_VARIABLE: part.run_id}
+    more = {SOCKET_VARIABLE: os.fspath(part.connection.path), RUN_VARIABLE: part.run_id}
     try:
         command.start(mask, more)
     except OSError as error:
@@ -144,26 +144,26 @@ def run(
 
 def _join(path: Path, message: Mapping[str, Any], is_ours: bool) -> Part | None:
     try:
-        link = Link(path, connect(path, CONNECT_S), dict(message))
+        connection = MonitorConnection(path, connect(path, CONNECT_S), dict(message))
     except OSError as error:
         log.debug("no monitor at %s: %s", path, error)
         return None
     try:
-        answer = link.ask(dict(message), JOIN_S)
+        answer = connection.request(dict(message), JOIN_S)
     except (OSError, Refused, ProtocolError) as error:
         log.warning("the monitor at %s does not take this run: %s", path, error)
-        link.close()
+        connection.close()
         return None
     run_id = str(answer.get("run_id"))
-    link.join = {**message, "run_id": run_id}
+    connection.join_message = {**message, "run_id": run_id}
     places = tuple(str(place) for place in answer.get("places") or ())
-    return Part(link, run_id, Path(str(answer.get("folder"))), places, is_ours)
+    return Part(connection, run_id, Path(str(answer.get("folder"))), places, is_ours)
 
 
 def _tell_job(part: Part, pid: int) -> None:
     """Its processes are followed from its own pid as well: this process may be killed before any sample."""
     try:
-        part.link.tell({"op": "job", "pid": pid})
+        part.connection.send({"op": "job", "pid": pid})
     except ProtocolError as error:
         log.debug("the monitor was not told of process %d: %s", pid, error)
 
@@ -173,9 +173,9 @@ def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
     known = {key: value for key, value in how.items() if value is not None}
     try:
         try:
-            return part.link.ask({"op": "leave", **known}, LEAVE_S)
-        except ConnectionError:  # the daemon may have been started anew: the link joins again
-            return part.link.ask({"op": "leave", **known}, LEAVE_S)
+            return part.connection.request({"op": "leave", **known}, LEAVE_S)
+        except ConnectionError:  # the daemon may have been started anew: the connection joins again
+            return part.connection.request({"op": "leave", **known}, LEAVE_S)
     except (OSError, Refused, ProtocolError) as error:
         log.warning(
             "the monitor of run %s is lost (%s); what is known of it: carbonmon report %s",
@@ -187,7 +187,7 @@ def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
     except KeyboardInterrupt:
         return {}
     finally:
-        part.link.close()
+        part.connection.close()
 
 
 def _keep(summary: dict[str, Any], output: Path, name: str) -> None:

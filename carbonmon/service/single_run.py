@@ -23,7 +23,7 @@ from carbonmon.runs.layout import FILES
 from carbonmon.runs.reader import Checkpoint, read_checkpoint
 from carbonmon.service import file_sd, job, naming
 from carbonmon.service.registry import Registry
-from carbonmon.service.socket.operations import Service
+from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
 from carbonmon.service.wiring import build
 
@@ -131,7 +131,7 @@ def _open_control(config: Config, monitor: Monitor, plan: RunPlan, closing: Exit
     registry.adopt(plan)
     try:
         path = config.socket or rendezvous.job_socket()
-        server = ControlServer(path, Service(registry))
+        server = ControlServer(path, Operations(registry))
         server.start()
     except (ConfigError, OSError) as error:
         log.warning("training code cannot name its phases: %s", error)

@@ -14,7 +14,7 @@ from carbonmon.core.errors import CarbonmonError
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
-from carbonmon_exporters.endpoint.access import Door
+from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
 from carbonmon_exporters.endpoint.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
 
@@ -42,7 +42,7 @@ class PrometheusExporter:
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._settings = settings
-        self._door = Door(settings.web_config)
+        self._policy = AccessPolicy(settings.web_config)
         self._read_timeout_s = read_timeout_s
         self._max_connections = max_connections
         self._server: MetricsServer | None = None
@@ -75,7 +75,7 @@ class PrometheusExporter:
         where = _join(server.server_name, server.server_port)
         if not _is_loopback(server.server_name):
             self._warn_of(where)
-        return f"{'https' if self._door.is_tls else 'http'}://{where}{METRICS_PATH}{remark}"
+        return f"{'https' if self._policy.is_tls else 'http'}://{where}{METRICS_PATH}{remark}"
 
     def checkpoint(self, snapshot: Snapshot) -> None:
         """Nothing to do: each scrape asks for the newest snapshot itself."""
@@ -90,13 +90,13 @@ class PrometheusExporter:
 
     def _warn_of(self, where: str) -> None:
         """Say what strangers can do at an address that other machines reach."""
-        if not self._door.authenticates:
+        if not self._policy.authenticates:
             _log.warning(
                 "the metrics at %s have no authentication: whoever reaches that address can read them; "
                 "name users or a client_ca_file with --web-config FILE, or listen on 127.0.0.1",
                 where,
             )
-        elif not self._door.is_tls:
+        elif not self._policy.is_tls:
             _log.warning(
                 "passwords for the metrics at %s cross the network in clear text: "
                 "add tls_server_config to the file of --web-config",
@@ -107,7 +107,7 @@ class PrometheusExporter:
         return MetricsServer(
             (host, port),
             app,
-            self._door,
+            self._policy,
             read_timeout_s=self._read_timeout_s,
             max_connections=self._max_connections,
         )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tests.bench import (
     cpu,
     daemon,
-    door,
+    endpoint,
     energy,
     faults,
     grid,
@@ -38,7 +38,7 @@ PARTS = {
     "daemon": daemon.rows,
     "sharing": sharing.rows,
     "grid": grid.rows,
-    "door": door.rows,
+    "endpoint": endpoint.rows,
     "scale": scale.rows,
 }
 

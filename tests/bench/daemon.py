@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from carbonmon.client.link import Link
+from carbonmon.client.connection import MonitorConnection
 from carbonmon.client.rendezvous import connect
 from tests.bench import node
 from tests.bench.table import Row, megabytes
@@ -92,11 +92,11 @@ def _rows(sim: Simulator, folder: Path, seconds: float) -> Iterator[Row]:
 
 
 def _ask(path: Path, message: dict[str, Any]) -> None:
-    link = Link(path, connect(path, 5.0), {})
+    connection = MonitorConnection(path, connect(path, 5.0), {})
     try:
-        link.ask(message, 30.0)
+        connection.request(message, 30.0)
     finally:
-        link.close()
+        connection.close()
 
 
 def _followed(url: str) -> int:

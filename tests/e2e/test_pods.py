@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from carbonmon.client.link import Link
+from carbonmon.client.connection import MonitorConnection
 from carbonmon.client.rendezvous import connect
 from tests import apiserver
 from tests.apiserver import TOKEN, UID, ApiServer, pod
@@ -86,11 +86,11 @@ def pods(node: Daemon, server: ApiServer, sim: Simulator, *options: str) -> Iter
 
 
 def runs(node: Daemon) -> dict[str, dict[str, Any]]:
-    link = Link(node.socket, connect(node.socket, 2.0), {})
+    connection = MonitorConnection(node.socket, connect(node.socket, 2.0), {})
     try:
-        return {run["run_id"]: run for run in link.ask({"op": "status"}, 10.0)["runs"]}
+        return {run["run_id"]: run for run in connection.request({"op": "status"}, 10.0)["runs"]}
     finally:
-        link.close()
+        connection.close()
 
 
 def wait_for_runs(node: Daemon, *expected: str) -> None:

@@ -191,7 +191,7 @@ def test_the_sum_over_nodes_restarts_and_ports_is_that_of_the_summaries_and_of_t
     assert scraped["run"]["started_at"] == merged["run"]["started_at"]
     assert (running["state"], scraped["state"]) == ("running", "recovered")
     reason = scraped["monitor"]["sources"][0]["reason"]
-    assert "Begun anew from zero" in reason
+    assert "Restarted from zero" in reason
     assert "Not scraped for" in reason
     assert "after the last scrape is not in the sum" in " ".join(text.split())
 

@@ -21,10 +21,13 @@ FAULTS = (
     "hang",  # every call and lookup waits until this is cleared
     "no_counter",  # energy counter: NOT_SUPPORTED
     "counter_error",  # energy counter: this code
+    "counter_lag_s",  # energy counter: what it said so long ago
     "fail_next_counter_reads",  # energy counter: UNKNOWN, that many times
     "no_power",  # power, its samples and fields: NOT_SUPPORTED
     "power_error",  # power, its samples and fields: this code
+    "power_loss_ratio",  # power, its samples and fields: this part of it is missing
     "no_power_limit",  # NOT_SUPPORTED
+    "limit_locked",  # setting the power limit: NO_PERMISSION
     "no_utilization",  # of the GPU and of processes, and its samples: NOT_SUPPORTED
     "no_processes",  # lists of processes: NOT_SUPPORTED
     "counter_offset_mj",  # added to the counter: steps it back or makes it jump
@@ -75,6 +78,8 @@ class Gpu:
     utilization: Profile = HUNDRED
     uuid: str | None = None
     power_limit_w: float = 400.0
+    power_limit_min_w: float = 100.0
+    persistence: bool = True
     counter_start_mj: int = 1_234_567
     counter_refresh_s: float = 0.02
     sample_period_s: float = 0.02
@@ -118,7 +123,9 @@ class LiveGpu:
         record.pci_device_id = 0x20B210DE
         record.architecture, record.virtualization = spec.architecture, spec.virtualization
         record.power_averaged = spec.power_averaged
-        record.power_limit_mw = round(spec.power_limit_w * 1e3)
+        record.power_limit_mw = record.power_limit_default_mw = round(spec.power_limit_w * 1e3)
+        record.power_limit_min_mw = round(spec.power_limit_min_w * 1e3)
+        record.persistence = spec.persistence
         record.mig_mode = -1 if spec.mig is None else int(bool(spec.mig))
         if len(spec.mig or ()) > MAX_MIG:
             raise ValueError(f"a GPU has at most {MAX_MIG} MIG instances")
@@ -176,6 +183,11 @@ class LiveGpu:
     def clear(self, *names: str) -> None:
         """End these faults; without names all but `LASTING`, whose end would be another jump."""
         self.fault(**dict.fromkeys(names or [name for name in FAULTS if name not in LASTING], 0))
+
+    @property
+    def power_limit_w(self) -> float:
+        """The power limit in force, which NVML can change; what it draws is its profile's all the same."""
+        return self._record.power_limit_mw / 1e3
 
     @property
     def failures_left(self) -> int:

@@ -121,12 +121,16 @@ class GpuRecord(ctypes.Structure):
     mig_mode: I32
     power_averaged: U32
     power_limit_mw: U32
-    reserved: U32
+    power_limit_default_mw: U32
+    power_limit_min_mw: U32
+    persistence: U32
     mig: Annotated[ctypes.Array[MigRecord], MigRecord * MAX_MIG]
     process: Annotated[ctypes.Array[ProcessRecord], ProcessRecord * MAX_PROCESSES]
     counter_offset_mj: I64
     counter_reset_at: F64
     slow_s: F64
+    counter_lag_s: F64
+    power_loss_ratio: F64
     lost: U32
     no_counter: U32
     no_power: U32
@@ -139,6 +143,8 @@ class GpuRecord(ctypes.Structure):
     counter_error: U32
     power_error: U32
     fail_next_counter_reads: U32
+    limit_locked: U32
+    reserved: U32
     counter_reads: U64
 
 

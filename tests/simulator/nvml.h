@@ -1,5 +1,7 @@
 /* The part of NVML's binary interface that the simulated library serves, and what its files share.
- * Codes, names and struct layouts are those of NVIDIA's documented API as the pynvml binding declares them. */
+ * Codes, names and struct layouts are those of NVIDIA's documented API as the pynvml binding declares them.
+ * With VENDOR_NVML_H, a path, the types and prototypes are those of the vendor's own header instead: a compiler
+ * then finds every function here that differs from its declaration there. */
 #ifndef NVML_H
 #define NVML_H
 
@@ -8,104 +10,22 @@
 
 #include "sim.h"
 
+#ifdef VENDOR_NVML_H
+#define NVML_NO_UNVERSIONED_FUNC_DEFS /* else nvmlInit is a macro for nvmlInit_v2 */
+#include VENDOR_NVML_H
+#else
+#include "nvml_types.h"
+#endif
+
+#include "nvml_codes.h"
+
 #define EXPORT __attribute__((visibility("default")))
 
-typedef unsigned int nvmlReturn_t;
-enum {
-    OK = 0,
-    UNINITIALIZED = 1,
-    INVALID_ARGUMENT = 2,
-    NOT_SUPPORTED = 3,
-    NO_PERMISSION = 4,
-    NOT_FOUND = 6,
-    INSUFFICIENT_SIZE = 7,
-    DRIVER_NOT_LOADED = 9,
-    FUNCTION_NOT_FOUND = 13,
-    GPU_IS_LOST = 15,
-    LIB_RM_VERSION_MISMATCH = 18,
-    UNKNOWN = 999,
-};
-
-typedef struct nvmlDevice_st *nvmlDevice_t;
-
-typedef union {
-    double d;
-    unsigned int ui;
-    unsigned long long ull;
-} nvmlValue_t;
-
-enum { VALUE_UNSIGNED_INT = 1, VALUE_UNSIGNED_LONG_LONG = 3 };
-enum { FIELD_TOTAL_ENERGY = 83, FIELD_POWER_AVERAGE = 185, FIELD_POWER_INSTANT = 186 };
-enum { TOTAL_POWER_SAMPLES = 0, GPU_UTILIZATION_SAMPLES = 1 };
-
-typedef struct {
-    unsigned int fieldId;
-    unsigned int scopeId;
-    long long timestamp; /* Unix time, us */
-    long long latencyUsec;
-    unsigned int valueType;
-    nvmlReturn_t nvmlReturn;
-    nvmlValue_t value;
-} nvmlFieldValue_t;
 _Static_assert(sizeof(nvmlFieldValue_t) == 40, "layout");
-
-typedef struct {
-    unsigned long long timeStamp; /* Unix time, us */
-    nvmlValue_t value;
-} nvmlSample_t;
 _Static_assert(sizeof(nvmlSample_t) == 16, "layout");
-
-typedef struct {
-    unsigned int pid;
-    unsigned long long usedGpuMemory;
-    unsigned int gpuInstanceId;
-    unsigned int computeInstanceId;
-} nvmlProcessInfo_t;
 _Static_assert(sizeof(nvmlProcessInfo_t) == 24, "layout");
-
-typedef struct {
-    unsigned int pid;
-    unsigned long long timeStamp; /* Unix time, us */
-    unsigned int smUtil;
-    unsigned int memUtil;
-    unsigned int encUtil;
-    unsigned int decUtil;
-} nvmlProcessUtilizationSample_t;
 _Static_assert(sizeof(nvmlProcessUtilizationSample_t) == 32, "layout");
-
-typedef struct {
-    unsigned int gpu;
-    unsigned int memory;
-} nvmlUtilization_t;
-
-typedef struct {
-    unsigned long long total;
-    unsigned long long free;
-    unsigned long long used;
-} nvmlMemory_t;
-
-typedef struct {
-    char busIdLegacy[16];
-    unsigned int domain;
-    unsigned int bus;
-    unsigned int device;
-    unsigned int pciDeviceId;
-    unsigned int pciSubSystemId;
-    char busId[32];
-} nvmlPciInfo_t;
 _Static_assert(sizeof(nvmlPciInfo_t) == 68, "layout");
-
-typedef struct {
-    unsigned int multiprocessorCount;
-    unsigned int sharedCopyEngineCount;
-    unsigned int sharedDecoderCount;
-    unsigned int sharedEncoderCount;
-    unsigned int sharedJpegCount;
-    unsigned int sharedOfaCount;
-    unsigned int gpuInstanceSliceCount;
-    unsigned int computeInstanceSliceCount;
-    unsigned long long memorySizeMB;
-} nvmlDeviceAttributes_t;
 _Static_assert(sizeof(nvmlDeviceAttributes_t) == 40, "layout");
 
 /* ---- what the library's own files share ---- */

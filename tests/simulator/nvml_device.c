@@ -121,6 +121,15 @@ EXPORT nvmlReturn_t nvmlDeviceGetVirtualizationMode(nvmlDevice_t handle, unsigne
     return result;
 }
 
+EXPORT nvmlReturn_t nvmlDeviceGetPersistenceMode(nvmlDevice_t handle, unsigned int *mode)
+{
+    struct target target;
+    nvmlReturn_t result = enter_device(FN_nvmlDeviceGetPersistenceMode, handle, &target);
+    if (result == OK)
+        *mode = target.gpu->persistence;
+    return result;
+}
+
 EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t handle, nvmlMemory_t *memory)
 {
     struct target target;
@@ -275,9 +284,10 @@ EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t handle,
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t handle, unsigned int *count,
-                                                            nvmlProcessInfo_t *infos)
+                                                            nvmlProcessInfo_v2_t *infos)
 {
-    return running_processes(FN_nvmlDeviceGetComputeRunningProcesses_v2, handle, 0, count, infos);
+    return running_processes(FN_nvmlDeviceGetComputeRunningProcesses_v2, handle, 0, count,
+                             (nvmlProcessInfo_t *)infos);
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t handle, unsigned int *count,

@@ -45,7 +45,7 @@ static nvmlReturn_t read_counter(const struct target *target, unsigned long long
         zero_s = reset_s;
         start_mj = 0;
     }
-    double end_s = fmax(last_tick_s(target, gpu->counter_refresh_s), zero_s);
+    double end_s = fmax(last_tick_s(target, gpu->counter_refresh_s) - gpu->counter_lag_s, zero_s);
     double drawn_j = source_integral(&gpu->power, end_s) - source_integral(&gpu->power, zero_s);
     double counter_mj = start_mj + drawn_j * 1e3 + (double)gpu->counter_offset_mj;
     *energy_mj = counter_mj > 0 ? (unsigned long long)counter_mj : 0;
@@ -60,7 +60,8 @@ static nvmlReturn_t read_power(const struct target *target, int averaged, unsign
     if (gpu->power_error)
         return gpu->power_error;
     double start_s = averaged ? target->now_s - AVERAGE_S : target->now_s;
-    *power_mw = (unsigned int)(source_mean(&gpu->power, start_s, target->now_s) * 1e3 + 0.5);
+    double mean_w = source_mean(&gpu->power, start_s, target->now_s) * (1 - gpu->power_loss_ratio);
+    *power_mw = (unsigned int)(mean_w * 1e3 + 0.5);
     return OK;
 }
 
@@ -78,26 +79,65 @@ EXPORT nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t handle, unsigned int *p
     return result != OK ? result : read_power(&target, target.gpu->power_averaged != 0, power_mw);
 }
 
-static nvmlReturn_t power_limit(enum sim_function function, nvmlDevice_t handle, unsigned int *limit_mw)
+/* Entry of what concerns limits; a board without them supports none of it. */
+static nvmlReturn_t enter_limit(enum sim_function function, nvmlDevice_t handle, struct target *target)
 {
-    struct target target;
-    nvmlReturn_t result = enter_device(function, handle, &target);
-    if (result != OK)
-        return result;
-    if (target.gpu->no_power_limit)
-        return NOT_SUPPORTED;
-    *limit_mw = target.gpu->power_limit_mw;
-    return OK;
+    nvmlReturn_t result = enter_device(function, handle, target);
+    return result == OK && target->gpu->no_power_limit ? NOT_SUPPORTED : result;
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t handle, unsigned int *limit_mw)
 {
-    return power_limit(FN_nvmlDeviceGetEnforcedPowerLimit, handle, limit_mw);
+    struct target target;
+    nvmlReturn_t result = enter_limit(FN_nvmlDeviceGetEnforcedPowerLimit, handle, &target);
+    if (result == OK)
+        *limit_mw = target.gpu->power_limit_mw;
+    return result;
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetPowerManagementLimit(nvmlDevice_t handle, unsigned int *limit_mw)
 {
-    return power_limit(FN_nvmlDeviceGetPowerManagementLimit, handle, limit_mw);
+    struct target target;
+    nvmlReturn_t result = enter_limit(FN_nvmlDeviceGetPowerManagementLimit, handle, &target);
+    if (result == OK)
+        *limit_mw = target.gpu->power_limit_mw;
+    return result;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetPowerManagementDefaultLimit(nvmlDevice_t handle, unsigned int *limit_mw)
+{
+    struct target target;
+    nvmlReturn_t result = enter_limit(FN_nvmlDeviceGetPowerManagementDefaultLimit, handle, &target);
+    if (result == OK)
+        *limit_mw = target.gpu->power_limit_default_mw;
+    return result;
+}
+
+EXPORT nvmlReturn_t nvmlDeviceGetPowerManagementLimitConstraints(nvmlDevice_t handle, unsigned int *min_mw,
+                                                                 unsigned int *max_mw)
+{
+    struct target target;
+    nvmlReturn_t result = enter_limit(FN_nvmlDeviceGetPowerManagementLimitConstraints, handle, &target);
+    if (result == OK) {
+        *min_mw = target.gpu->power_limit_min_mw;
+        *max_mw = target.gpu->power_limit_default_mw;
+    }
+    return result;
+}
+
+/* Changes what the limits say, never what the GPU draws: that is its profile's. */
+EXPORT nvmlReturn_t nvmlDeviceSetPowerManagementLimit(nvmlDevice_t handle, unsigned int limit_mw)
+{
+    struct target target;
+    nvmlReturn_t result = enter_limit(FN_nvmlDeviceSetPowerManagementLimit, handle, &target);
+    if (result != OK)
+        return result;
+    if (target.gpu->limit_locked)
+        return NO_PERMISSION;
+    if (limit_mw < target.gpu->power_limit_min_mw || limit_mw > target.gpu->power_limit_default_mw)
+        return INVALID_ARGUMENT;
+    target.gpu->power_limit_mw = limit_mw;
+    return OK;
 }
 
 /* Each entry has its own result; the call itself succeeds. */
@@ -112,16 +152,16 @@ EXPORT nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t handle, int count, nvm
     for (nvmlFieldValue_t *entry = values; entry < values + count; entry++) {
         entry->timestamp = (long long)wall_us(target.machine, target.now_s);
         entry->latencyUsec = 0;
-        entry->value.ull = 0;
+        entry->value.ullVal = 0;
         entry->valueType = VALUE_UNSIGNED_INT;
         entry->nvmlReturn = NOT_SUPPORTED;
         if (entry->scopeId != 0)
             continue; /* neither module nor memory power here */
         if (entry->fieldId == FIELD_TOTAL_ENERGY) {
             entry->valueType = VALUE_UNSIGNED_LONG_LONG;
-            entry->nvmlReturn = read_counter(&target, &entry->value.ull);
+            entry->nvmlReturn = read_counter(&target, &entry->value.ullVal);
         } else if (entry->fieldId == FIELD_POWER_AVERAGE || entry->fieldId == FIELD_POWER_INSTANT) {
-            entry->nvmlReturn = read_power(&target, entry->fieldId == FIELD_POWER_AVERAGE, &entry->value.ui);
+            entry->nvmlReturn = read_power(&target, entry->fieldId == FIELD_POWER_AVERAGE, &entry->value.uiVal);
         }
     }
     return OK;
@@ -158,10 +198,11 @@ EXPORT nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t handle, unsigned int type,
         if (time_us <= last_seen_us || time_s <= target.loaded_s)
             continue;
         double value = type == TOTAL_POWER_SAMPLES
-                           ? source_mean(&gpu->power, time_s - gpu->sensor_window_s, time_s) * 1e3
+                           ? source_mean(&gpu->power, time_s - gpu->sensor_window_s, time_s) * 1e3 *
+                                 (1 - gpu->power_loss_ratio)
                            : source_value(&gpu->utilization, time_s);
         samples[found].timeStamp = time_us;
-        samples[found].value.ull = (unsigned long long)(value + 0.5);
+        samples[found].sampleValue.ullVal = (unsigned long long)(value + 0.5);
         found++;
     }
     *count = found;

@@ -86,7 +86,9 @@ struct sim_gpu {
     int32_t mig_mode;           /* -1: the GPU knows no MIG; 0: off; 1: on */
     uint32_t power_averaged;    /* nvmlDeviceGetPowerUsage is a 1 s average, as from Ampere on except on GA100 */
     uint32_t power_limit_mw;
-    uint32_t reserved;
+    uint32_t power_limit_default_mw; /* the largest, too */
+    uint32_t power_limit_min_mw;
+    uint32_t persistence;
     struct sim_mig mig[SIM_MAX_MIG];
     struct sim_process process[SIM_MAX_PROCESSES];
 
@@ -94,6 +96,8 @@ struct sim_gpu {
     int64_t counter_offset_mj;
     double counter_reset_at;
     double slow_s;
+    double counter_lag_s;    /* the counter is so far behind */
+    double power_loss_ratio; /* power, its samples and fields miss this part of it */
     uint32_t lost;
     uint32_t no_counter;
     uint32_t no_power;
@@ -106,6 +110,8 @@ struct sim_gpu {
     uint32_t counter_error;
     uint32_t power_error;
     uint32_t fail_next_counter_reads; /* the library counts it down */
+    uint32_t limit_locked;
+    uint32_t reserved;
 
     uint64_t counter_reads; /* by any function: the library counts it up */
 };

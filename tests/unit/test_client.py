@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import carbonmon
-from carbonmon.client import joining, link, rendezvous, track
+from carbonmon.client import connection, join_run, rendezvous, track
 from carbonmon.client import run as handle
 from carbonmon.core.errors import ConfigError
 from carbonmon.service.socket.peer import Peer
@@ -52,7 +52,7 @@ class Fake:
         elif message["op"] == "leave":
             answer({"last": True})
 
-    def gone(self, peer: Peer) -> None:
+    def on_disconnect(self, peer: Peer) -> None:
         self.left.append(peer)
 
     def of(self, op: str) -> list[dict[str, Any]]:
@@ -81,14 +81,14 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_RUNTIME_DIR", os.fspath(tmp_path))
     monkeypatch.setattr(rendezvous, "NODE_SOCKET", tmp_path / "node.sock")
-    monkeypatch.setattr(joining, "_start_failed", False)
+    monkeypatch.setattr(join_run, "_start_failed", False)
     monkeypatch.chdir(tmp_path)
 
     def start_monitor(*_: object) -> None:
         raise ConfigError("not here")
 
-    monkeypatch.setattr(joining, "start_monitor", start_monitor)
-    link._warned.clear()
+    monkeypatch.setattr(join_run, "start_monitor", start_monitor)
+    connection._warned.clear()
     yield
     assert track._current is None
 
@@ -373,7 +373,7 @@ def test_without_a_daemon_a_monitor_is_started_for_the_run(fake: Fake, monkeypat
         servers.append(ControlServer(socket_path, fake))
         servers[-1].start()
 
-    monkeypatch.setattr(joining, "start_monitor", start)
+    monkeypatch.setattr(join_run, "start_monitor", start)
     fake.refuse_join = [RequestError("the run of before ends", retry=True)]
     with carbonmon.track("cifar", region="DE") as run:
         assert run.id == "made-up"
@@ -415,7 +415,7 @@ def test_a_monitor_that_could_not_start_is_not_started_at_every_call(monkeypatch
         starts.append(1)
         raise ConfigError("no")
 
-    monkeypatch.setattr(joining, "start_monitor", start)
+    monkeypatch.setattr(join_run, "start_monitor", start)
     for _ in range(3):
         with carbonmon.track():
             pass
@@ -431,8 +431,8 @@ def test_a_monitor_that_dies_at_every_join_is_not_started_for_ever(
         start(timeout_s)
         raise ConnectionResetError("it is gone")
 
-    monkeypatch.setattr(joining, "start_monitor", lambda *_: starts.append(1))
-    monkeypatch.setattr(joining, "connect_or_start", connect_or_start)
+    monkeypatch.setattr(join_run, "start_monitor", lambda *_: starts.append(1))
+    monkeypatch.setattr(join_run, "connect_or_start", connect_or_start)
     with carbonmon.track():
         pass
     assert len(starts) == 3
@@ -451,10 +451,10 @@ def test_a_monitor_that_refuses_is_named_as_the_reason(
 def test_a_bug_of_ours_while_joining_ends_no_training(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(handle, "join", lambda *_: 1 / 0)
+    monkeypatch.setattr(handle, "join_run", lambda *_: 1 / 0)
     with carbonmon.track() as run:
         assert not run.active
-    assert "a fault of carbonmon's own" in warned(caplog)[0]
+    assert "a bug of carbonmon" in warned(caplog)[0]
 
 
 def test_disabled_means_silent(
@@ -488,7 +488,7 @@ def test_a_monitor_that_ends_is_warned_of_once_and_training_goes_on(
 def test_a_monitor_that_comes_back_is_joined_again_and_told_the_phase(
     server: ControlServer, path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(link, "RETRY_S", 0.0)
+    monkeypatch.setattr(connection, "RETRY_S", 0.0)
     again = Fake()
     with carbonmon.track(name="cifar") as run:
         with run.phase("train"):
@@ -517,11 +517,11 @@ def test_a_lost_monitor_is_looked_for_once_in_ten_seconds(
 
     with carbonmon.track() as run:
         server.close()
-        monkeypatch.setattr(link, "connect", connect)
+        monkeypatch.setattr(connection, "connect", connect)
         for _ in range(1000):
             with run.phase("train"):
                 pass
-    assert tries == [link.RECONNECT_S]
+    assert tries == [connection.RECONNECT_S]
 
 
 def test_a_monitor_that_no_longer_knows_the_run_is_left_alone(
@@ -531,12 +531,12 @@ def test_a_monitor_that_no_longer_knows_the_run_is_left_alone(
     again.refuse_join = [RequestError("unknown run")] * 100
     with carbonmon.track() as run:
         server.close()
-        monkeypatch.setattr(link, "RETRY_S", 0.0)
+        monkeypatch.setattr(connection, "RETRY_S", 0.0)
         with serving(path, again):
             with run.phase("train"):
                 pass
             until(lambda: again.of("join"), "the second join")
-            monkeypatch.setattr(link, "RETRY_S", 1000.0)
+            monkeypatch.setattr(connection, "RETRY_S", 1000.0)
 
             def is_lost() -> bool:
                 with run.phase("again"):

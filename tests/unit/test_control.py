@@ -57,7 +57,7 @@ class Echo:
         else:
             raise RequestError(f"op {message['op']!r} is unknown", hint="echo")
 
-    def gone(self, peer: Peer) -> None:
+    def on_disconnect(self, peer: Peer) -> None:
         self.left.append(peer)
 
 
@@ -215,8 +215,8 @@ def test_an_answer_may_be_longer_than_a_message(caller: Caller):
         (b'{"v": 1, "op": "echo", "id": NaN}\n', "whole number or a text"),
         (b'{"v": 1, "op": "echo", "text": "' + b"x" * MAX_MESSAGE_BYTES + b'"}\n', "too long"),
         (b"x" * (5 * MAX_MESSAGE_BYTES) + b"\n", "too long"),
-        (b'{"v": 1, "op": "bug", "id": 3}\n', "a fault of carbonmon's own"),
-        (b'{"v": 1, "op": "unfit", "id": 3}\n', "a fault of carbonmon's own"),
+        (b'{"v": 1, "op": "bug", "id": 3}\n', "an internal error of carbonmon"),
+        (b'{"v": 1, "op": "unfit", "id": 3}\n', "an internal error of carbonmon"),
     ],
 )
 def test_what_is_wrong_is_said_once_and_the_next_message_is_heard(caller: Caller, line: bytes, says: str):
@@ -250,7 +250,7 @@ def test_a_fault_of_the_handler_is_logged_with_its_traceback_once(
     caller: Caller, caplog: pytest.LogCaptureFixture
 ):
     for _ in range(3):
-        assert "fault" in caller.ask(op="bug")["error"]
+        assert "internal error" in caller.ask(op="bug")["error"]
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert errors[0].exc_info

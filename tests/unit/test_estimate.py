@@ -1,4 +1,4 @@
-"""Energy and carbon from spec sheets: exact where the inputs are, lenient with names, never guessed."""
+"""Energy and carbon from spec sheets: number_text where the inputs are, lenient with names, never guessed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carbonmon.analysis.estimate.fit import fit_of
-from carbonmon.analysis.estimate.loads import Load, exact, loads_of
-from carbonmon.analysis.estimate.modelnames import cpu_model, gpu_model, gpu_rows
+from carbonmon.analysis.estimate.loads import Load, loads_of, number_text
+from carbonmon.analysis.estimate.model_names import cpu_model, gpu_model, gpu_rows
 from carbonmon.analysis.estimate.parts import Counted, Part, part_of, read_parts
 from carbonmon.analysis.estimate.records import snapshot_of
 from carbonmon.cli import main
@@ -177,7 +177,7 @@ def test_a_power_of_the_user_s_own_needs_no_table() -> None:
     ],
 )
 def test_figures_are_exact_without_noise(number: float, text: str) -> None:
-    assert exact(number) == text
+    assert number_text(number) == text
 
 
 # Names
@@ -312,7 +312,7 @@ def test_a_model_that_is_given_twice_is_counted_together() -> None:
         ("gpu-utilization", "180", "give a number from 0 to 1"),
         ("gpu-utilization", "nan", "give a number from 0 to 1"),
         ("hours", "0", "a number above 0"),
-        ("hours", None, "say for how many hours"),
+        ("hours", None, "give for how many hours"),
         ("hours", "-1", "--hours"),
         ("hours", "inf", "--hours"),
         ("hours", "1e9", "give a number from 0 to 100000"),
@@ -332,7 +332,7 @@ def test_what_a_part_cannot_be_is_refused_with_the_key(key: str, value: Any, mes
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (Part("main", 1.0), "no hardware is named"),
+        (Part("main", 1.0), "no hardware is given"),
         (Part("main", 1.0, memory_gb=1.0, gpu_utilization=0.5), "--gpu-utilization: no GPU is named"),
         (Part("main", 1.0, (Counted("T4", 1),), cpu_tdp_w=100.0), "--cpu-tdp: no CPU is named"),
     ],
@@ -351,7 +351,7 @@ def test_a_figure_without_its_hardware_is_refused(part: Part, message: str) -> N
         ("[part]\nhours = 1", r"parts are \[\[part\]\] tables"),
         ("part = [1]", "part 1: not a table"),
         ("[[part]]\nhour = 1", "part 1: 'hour' is unknown; did you mean 'hours'"),
-        ("[[part]]\ngpu = 'T4'", "part 1: 'hours': say for how many hours"),
+        ("[[part]]\ngpu = 'T4'", "part 1: 'hours': give for how many hours"),
         ("[[part]]\nhours = 1\ngpu = 4", "part 1: 'gpu' must be a text or a list of texts"),
         ("[[part]]\nhours = 1\nname = ''", "part 1: 'name' must be a text"),
         ("[[part]]\nmemory-gb = 1\nmemory_gb = 2", "given twice"),
@@ -446,7 +446,7 @@ def test_hardware_that_the_run_did_not_have_is_taken_from_its_spec_sheet_or_refu
     fit = fit_of(summary)
     _, cpu = loads_of(Part("main", 1.0, cpus=(Counted("EPYC 7742", 1),), cpu_utilization=0.5), fit)
     assert cpu.power_w == 112.5
-    with pytest.raises(ConfigError, match="had NVIDIA A100-SXM4-80GB, which says nothing of 'H100'"):
+    with pytest.raises(ConfigError, match="had NVIDIA A100-SXM4-80GB, which gives no power of 'H100'"):
         loads_of(Part("main", 1.0, (Counted("H100", 1),)), fit)
     with pytest.raises(ConfigError, match="--gpu-utilization: --fit takes what the GPUs of that run drew"):
         loads_of(Part("main", 1.0, gpu_utilization=0.5), fit)
@@ -458,7 +458,7 @@ def test_a_run_that_tells_no_power_is_no_fit() -> None:
         fit_of(estimate)
     timeless = measured_run()
     timeless["run"]["duration_s"] = None
-    with pytest.raises(ConfigError, match="for how long"):
+    with pytest.raises(ConfigError, match="how long"):
         fit_of(timeless)
     idle = measured_run()
     idle["energy"]["devices"] = []
@@ -539,8 +539,8 @@ def test_the_command_fits_to_a_run_s_folder_or_its_summary(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--hours: say for how many hours"),
-        (("--hours", "1"), "--gpu: no hardware is named"),
+        ((), "--hours: give for how many hours"),
+        (("--hours", "1"), "--gpu: no hardware is given"),
         (("--gpu", "T4", "--hours", "1", "--gpu-utilization", "80"), "write 0.8 for 80 %"),
         (("--gpu", "V100", "--hours", "1"), "may mean"),
         (("--gpu", "T4", "--hours", "1", "--region", "nowhere"), "region 'nowhere' is unknown"),

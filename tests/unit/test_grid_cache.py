@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from carbonmon.core.timeline import Slot, Timeline
-from carbonmon.grid.cache import SCHEMA, Cache, Kept, cache_folder
+from carbonmon.grid.cache import SCHEMA, Cache, CachedFigures, cache_folder
 from tests.gridsources import HOUR_S, NOON_S, ScriptedSource
 
-KEPT = Kept(
+CACHED = CachedFigures(
     Timeline(
         [Slot(NOON_S, NOON_S + HOUR_S, 100.5, "live", "estimated"), Slot(NOON_S + HOUR_S, NOON_S + 9e3, 0.0)]
     ),
@@ -27,16 +27,16 @@ def the_file(folder: Path) -> Path:
     return path
 
 
-def same(kept: Kept | None) -> bool:
-    return kept is not None and (tuple(kept.timeline.slots), kept[1:]) == (
-        tuple(KEPT.timeline.slots),
-        KEPT[1:],
+def same(cached: CachedFigures | None) -> bool:
+    return cached is not None and (tuple(cached.timeline.slots), cached[1:]) == (
+        tuple(CACHED.timeline.slots),
+        CACHED[1:],
     )
 
 
 def test_what_was_saved_comes_back_for_the_same_source_alone(tmp_path: Path):
     cache = Cache(tmp_path)
-    cache.save(ScriptedSource("uk", "13"), KEPT)
+    cache.save(ScriptedSource("uk", "13"), CACHED)
     assert same(cache.load(ScriptedSource("uk", "13"), NOON_S + 10))
     assert cache.load(ScriptedSource("uk", "1"), NOON_S + 10) is None
     assert cache.load(ScriptedSource("dk", "13"), NOON_S + 10) is None
@@ -47,7 +47,7 @@ def test_what_was_saved_comes_back_for_the_same_source_alone(tmp_path: Path):
 
 def test_the_folder_is_made_and_only_the_user_can_read_the_file(tmp_path: Path):
     folder = tmp_path / "a" / "carbonmon"
-    Cache(folder).save(ScriptedSource(), KEPT)
+    Cache(folder).save(ScriptedSource(), CACHED)
     assert stat.S_IMODE(the_file(folder).stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -56,7 +56,7 @@ def test_the_folder_is_made_and_only_the_user_can_read_the_file(tmp_path: Path):
 def test_a_zone_cannot_lead_out_of_the_folder(tmp_path: Path, zone: str):
     source = ScriptedSource("third party", zone)
     cache = Cache(tmp_path / "cache")
-    cache.save(source, KEPT)
+    cache.save(source, CACHED)
     assert the_file(tmp_path / "cache").is_file()
     assert list(tmp_path.iterdir()) == [tmp_path / "cache"]
     assert same(cache.load(source, NOON_S + 10))
@@ -64,7 +64,7 @@ def test_a_zone_cannot_lead_out_of_the_folder(tmp_path: Path, zone: str):
 
 def test_zones_that_look_alike_have_files_of_their_own(tmp_path: Path):
     for zone in ("a/b", "a_b", "a b"):
-        Cache(tmp_path).save(ScriptedSource("x", zone), KEPT)
+        Cache(tmp_path).save(ScriptedSource("x", zone), CACHED)
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -82,10 +82,10 @@ def test_zones_that_look_alike_have_files_of_their_own(tmp_path: Path):
 )
 def test_a_damaged_file_is_as_good_as_none_and_is_replaced(tmp_path: Path, content: bytes):
     cache, source = Cache(tmp_path), ScriptedSource()
-    cache.save(source, KEPT)
+    cache.save(source, CACHED)
     the_file(tmp_path).write_bytes(content)
     assert cache.load(source, NOON_S + 10) is None
-    cache.save(source, KEPT)
+    cache.save(source, CACHED)
     assert same(cache.load(source, NOON_S + 10))
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_file_is_as_good_as_none_and_is_replaced(tmp_path: Path, conte
 )
 def test_a_file_with_anything_impossible_in_it_is_not_believed(tmp_path: Path, change: dict[str, object]):
     cache, source = Cache(tmp_path), ScriptedSource()
-    cache.save(source, KEPT)
+    cache.save(source, CACHED)
     path = the_file(tmp_path)
     document = json.loads(path.read_bytes())
     assert document["schema"] == SCHEMA
@@ -122,14 +122,14 @@ def test_a_file_with_anything_impossible_in_it_is_not_believed(tmp_path: Path, c
 
 def test_a_file_from_the_future_says_nothing_after_the_clock_was_set_back(tmp_path: Path):
     cache = Cache(tmp_path)
-    cache.save(ScriptedSource(), KEPT)
+    cache.save(ScriptedSource(), CACHED)
     assert cache.load(ScriptedSource(), NOON_S - 3600) is None
     assert same(cache.load(ScriptedSource(), NOON_S - 10)), "clocks that share a folder differ a little"
 
 
 def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path):
     cache = Cache(tmp_path)
-    cache.save(ScriptedSource(), KEPT)
+    cache.save(ScriptedSource(), CACHED)
     path = the_file(tmp_path)
     path.unlink()
     os.mkfifo(path)
@@ -141,14 +141,14 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_the_file(
 ):
     (tmp_path / "file").write_text("")
     cache = Cache(tmp_path / "file" / "carbonmon")
-    cache.save(ScriptedSource(), KEPT)
+    cache.save(ScriptedSource(), CACHED)
     assert cache.load(ScriptedSource(), NOON_S + 10) is None
     assert not caplog.records, "it is said at the level debug alone"
 
 
 def test_without_a_folder_nothing_is_kept():
     cache = Cache(None)
-    cache.save(ScriptedSource(), KEPT)
+    cache.save(ScriptedSource(), CACHED)
     assert cache.load(ScriptedSource(), NOON_S + 10) is None
 
 

@@ -17,7 +17,7 @@ from carbonmon_exporters.endpoint.server import MAX_HEAD_BYTES
 from prometheus_client import parser
 
 from carbonmon.core.model import Snapshot
-from tests.doors import DEADLINE_S, Authority, Endpoint, basic, hashed, read_to_end, serving
+from tests.metrics_endpoint import DEADLINE_S, Authority, Endpoint, basic, hashed, read_to_end, serving
 from tests.records import crowd
 
 MEGABYTE = 1 << 20

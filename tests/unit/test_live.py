@@ -19,12 +19,12 @@ from carbonmon.core.ports import GridSource, IntensitySettings
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid import live, refresh
 from carbonmon.grid.cache import Cache
-from carbonmon.grid.chain import Chain, Link
-from carbonmon.grid.default_intensity import standing
+from carbonmon.grid.chain import SourceChain, SourceFigures
+from carbonmon.grid.default_intensity import region_or_world
 from carbonmon.grid.refresh import Refresher
 from tests.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, WallClock, hour_of, loader
 
-TABLE = standing("FR").intensity
+TABLE = region_or_world("FR").intensity
 MINUTE_S = 60.0
 
 
@@ -118,7 +118,7 @@ def test_without_any_figure_the_annual_one_of_the_region_stands_in_and_says_why(
 
 def test_before_a_source_was_asked_it_is_not_said_to_have_had_no_figure():
     refresher = a_refresher(ScriptedSource("first", "A", timeout))
-    assert refresher.chain.at(NOON_S).intensity.note.startswith("first:A not heard yet")
+    assert refresher.chain.at(NOON_S).intensity.note.startswith("first:A not requested yet")
 
 
 def test_a_figure_older_than_two_hours_never_speaks():
@@ -141,9 +141,9 @@ def test_a_source_that_publishes_late_is_live_for_as_long_as_it_uses_to_be_late(
 # The mean over a stretch.
 
 
-def a_chain() -> Chain:
+def a_chain() -> SourceChain:
     slots = [Slot(NOON_S, NOON_S + HOUR_S, 100), Slot(NOON_S + HOUR_S, NOON_S + 2 * HOUR_S, 300)]
-    return Chain([Link(Timeline(slots), "first", "A")], TABLE, "first had no figure")
+    return SourceChain([SourceFigures(Timeline(slots), "first", "A")], TABLE, "first had no figure")
 
 
 def test_the_mean_is_exact_over_slots_a_stale_part_and_the_annual_figure():
@@ -182,7 +182,7 @@ def test_past_slots_are_kept_for_two_days_so_that_a_long_silence_is_charged_exac
     chain = refresher.chain
     mean = chain.mean(NOON_S + 30 * HOUR_S, NOON_S + 60 * HOUR_S)
     assert mean.g_per_kwh == pytest.approx(sum(100 + hour for hour in range(30, 60)) / 30)
-    assert len(chain.links[0].timeline.slots) <= 50
+    assert len(chain.sources[0].timeline.slots) <= 50
 
 
 # When a source is asked.
@@ -345,9 +345,9 @@ def test_an_error_is_logged_once_while_it_lasts_and_so_is_its_end(caplog: pytest
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [
         "grid: uk:13: no answer within 10 s (timeout); asking again in 30 s",
-        "grid: no live figure: the annual one of FR stands in",
+        "grid: no live figure: the annual one of FR is used",
         "grid: uk:13 answers again",
-        "grid: the figures are those of uk:13 now",
+        "grid: the figures are now those of uk:13",
     ]
 
 
@@ -486,7 +486,7 @@ def test_many_threads_may_ask_at_once_and_one_refreshes():
 def test_a_fault_of_ours_does_not_end_the_refreshing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(refresh, "LONGEST_SLEEP_S", 0.01)
+    monkeypatch.setattr(refresh, "MAX_SLEEP_S", 0.01)
     faults = iter([True])
     real = Refresher.step
 
@@ -498,7 +498,7 @@ def test_a_fault_of_ours_does_not_end_the_refreshing(
     monkeypatch.setattr(Refresher, "step", step)
     with opened(ScriptedSource(), region="FR") as provider:
         wait_for(lambda: provider.intensity_at(time.time()).kind == "live")
-    assert "could not be looked at" in caplog.text
+    assert "could not be refreshed" in caplog.text
     wait_for(lambda: not grid_threads())
 
 
@@ -535,11 +535,11 @@ def open_chain(*grid: str, region: str | None = "FR") -> None:
     [
         (
             ("watttime",),
-            "'watttime' tells the marginal intensity: that is advice on when to run, never a footprint",
+            "'watttime' gives the marginal intensity, to choose a time to run, and is never a footprint",
         ),
-        (("uk", "watttime:CAISO_NORTH"), "tells the marginal intensity"),
-        (("table", "uk"), "'table' always has a figure, so nothing after it is asked; put it last"),
-        (("uk", "dk", "uk"), "'uk' is there twice"),
+        (("uk", "watttime:CAISO_NORTH"), "gives the marginal intensity"),
+        (("table", "uk"), "'table' always has a figure, so no later source is used; put it last"),
+        (("uk", "dk", "uk"), "'uk' is given twice"),
         (("ku",), "grid: there is no 'ku'"),
         (("broken",), "'broken' cannot be opened: ZeroDivisionError"),
         (("odd",), "'odd' cannot be opened: its name or its times are impossible"),

@@ -9,11 +9,11 @@ from itertools import count
 
 import bcrypt
 import pytest
-from carbonmon_exporters.endpoint.limits import Buckets, origin
-from carbonmon_exporters.endpoint.passwords import CPU, FAILURES, Passwords, TooManyAttemptsError
-from carbonmon_exporters.endpoint.terms import Rate
+from carbonmon_exporters.endpoint.passwords import CPU_RATE, FAILURE_RATE, Passwords, TooManyAttemptsError
+from carbonmon_exporters.endpoint.rate_limits import TokenBuckets, client_key
+from carbonmon_exporters.endpoint.settings import Rate
 
-from tests.doors import PASSWORD, hashed
+from tests.metrics_endpoint import PASSWORD, hashed
 
 USERS = {b"anna": hashed().encode()}
 
@@ -23,7 +23,7 @@ def header(user: str, password: str = PASSWORD) -> str:
 
 
 class Checks:
-    """Counts the checks that bcrypt makes, with the cost of each, by the CPU time that is asked for."""
+    """Counts the checks that bcrypt makes, with the cost of each, by the CPU_RATE time that is asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.costs: list[int] = []
@@ -63,7 +63,7 @@ def test_what_is_remembered_ends_with_the_hash_that_it_was_checked_against(check
 
 def test_the_memory_of_right_passwords_is_bounded(checks: Checks) -> None:
     users = {f"user-{number}".encode(): hashed().encode() for number in range(5)}
-    passwords = Passwords(max_remembered=3)
+    passwords = Passwords(max_cached=3)
     for number in (0, 1, 2, 0, 3, 0, 4, 0):
         assert passwords.check(users, header(f"user-{number}"), "a")
     assert len(checks.costs) == 5  # user-0, used all the time, was never forgotten
@@ -108,11 +108,11 @@ def test_a_long_password_is_checked_by_what_bcrypt_knows_of_it() -> None:
 def test_each_address_has_its_own_failures() -> None:
     now_s = 0.0
     passwords = Passwords(clock=lambda: now_s, cpu_clock=lambda: 0.0)
-    for _ in range(int(FAILURES.burst)):
+    for _ in range(int(FAILURE_RATE.burst)):
         assert not passwords.check(USERS, header("anna", "wrong"), "10.0.0.1")
     with pytest.raises(TooManyAttemptsError) as error:
         passwords.check(USERS, header("anna", "wrong"), "10.0.0.1")
-    assert error.value.wait_s == pytest.approx(1 / FAILURES.per_s)
+    assert error.value.wait_s == pytest.approx(1 / FAILURE_RATE.per_s)
     with pytest.raises(TooManyAttemptsError):
         passwords.check(USERS, header("anna"), "10.0.0.1")  # also the right one, if it is new here
     assert passwords.check(USERS, header("anna"), "10.0.0.2")
@@ -133,12 +133,12 @@ def test_wrong_passwords_of_everybody_cost_a_bounded_time() -> None:
     with pytest.raises(TooManyAttemptsError) as error:
         for host in range(1000):
             passwords.check(USERS, header("anna", "wrong"), f"10.0.0.{host}")
-    assert host * 0.25 == CPU.burst + 0.25  # one more than there was time for
+    assert host * 0.25 == CPU_RATE.burst + 0.25  # one more than there was time for
     now_s += error.value.wait_s
     assert not passwords.check(USERS, header("anna", "wrong"), "10.0.1.1")
     with pytest.raises(TooManyAttemptsError) as error:
         passwords.check(USERS, header("anna", "wrong"), "10.0.1.2")
-    assert error.value.wait_s == pytest.approx(0.25 / CPU.per_s, rel=0.01)
+    assert error.value.wait_s == pytest.approx(0.25 / CPU_RATE.per_s, rel=0.01)
 
 
 def test_many_at_once_with_a_new_right_password_are_let_in_by_one_check(checks: Checks) -> None:
@@ -193,12 +193,12 @@ def test_other_threads_run_while_a_password_is_checked() -> None:
     ],
 )
 def test_addresses_of_one_network_of_64_bits_are_one_client(one: str, other: str, is_same: bool) -> None:
-    assert (origin(one) == origin(other)) is is_same
+    assert (client_key(one) == client_key(other)) is is_same
 
 
 def test_a_bucket_fills_up_at_its_rate_and_no_further_than_its_burst() -> None:
     now_s = 0.0
-    buckets, rate = Buckets(lambda: now_s), Rate(2.0, 3.0)
+    buckets, rate = TokenBuckets(lambda: now_s), Rate(2.0, 3.0)
     assert [buckets.take("a", rate) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
     now_s = 0.5
     assert buckets.take("a", rate) == 0.0
@@ -209,7 +209,7 @@ def test_a_bucket_fills_up_at_its_rate_and_no_further_than_its_burst() -> None:
 
 def test_a_debt_is_waited_for() -> None:
     now_s = 0.0
-    buckets, rate = Buckets(lambda: now_s), Rate(0.1, 2.0)
+    buckets, rate = TokenBuckets(lambda: now_s), Rate(0.1, 2.0)
     buckets.spend("", rate, 3.0)
     assert buckets.wait_s("", rate, 0.0) == pytest.approx(10.0)
     now_s = 10.0
@@ -217,7 +217,7 @@ def test_a_debt_is_waited_for() -> None:
 
 
 def test_the_number_of_buckets_is_bounded_and_the_busy_ones_stay() -> None:
-    buckets, rate = Buckets(lambda: 0.0, max_keys=10), Rate(1.0, 1.0)
+    buckets, rate = TokenBuckets(lambda: 0.0, max_keys=10), Rate(1.0, 1.0)
     assert buckets.take("busy", rate) == 0.0
     for key in range(1000):
         assert buckets.take(key, rate) == 0.0

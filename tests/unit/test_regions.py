@@ -108,14 +108,14 @@ def test_a_place_without_a_usable_figure_falls_back_to_the_world_and_says_so(tex
     assert region.intensity.zone == "WORLD"
     assert region.zone != "WORLD"
     assert "is unusable" in region.note
-    assert "World (WORLD) stands in" in region.note
+    assert "World (WORLD) is used instead" in region.note
     assert region.note == region.intensity.note
 
 
 def test_an_unusable_part_of_a_country_falls_back_to_the_country_that_it_belongs_to() -> None:
     region = resolve("CN-HK")
     assert region.intensity.zone == "HK"
-    assert "Hong Kong (HK) stands in" in region.note
+    assert "Hong Kong (HK) is used instead" in region.note
 
 
 def test_an_unknown_region_is_named_with_its_nearest_matches_and_the_mend() -> None:
@@ -269,7 +269,7 @@ def test_a_danish_bidding_zone_takes_the_countrys_figure_and_says_so(text: str, 
     assert region.intensity.zone == "DK"
     assert region.intensity.g_per_kwh == resolve("DK").intensity.g_per_kwh
     assert "has no figure" in region.note
-    assert "Denmark (DK) stands in" in region.note
+    assert "Denmark (DK) is used instead" in region.note
     assert region.note == region.intensity.note
 
 

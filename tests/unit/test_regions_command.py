@@ -101,9 +101,9 @@ def test_a_cloud_region_without_a_pue_says_so() -> None:
     [
         ("CA-ON", "data of 2019"),
         ("SE4", "a lower bound"),
-        ("CF", "World (WORLD) stands in"),
-        ("DK1", "Denmark (DK) stands in"),
-        ("CN-HK", "Hong Kong (HK) stands in"),
+        ("CF", "World (WORLD) is used instead"),
+        ("DK1", "Denmark (DK) is used instead"),
+        ("CN-HK", "Hong Kong (HK) is used instead"),
     ],
 )
 def test_what_a_reader_ought_to_know_is_noted(words: str, note: str) -> None:
@@ -178,7 +178,7 @@ def test_a_place_without_a_usable_figure_shows_none_in_a_table() -> None:
     row = next(line for line in lines if line.startswith("CN-HK"))
     assert "–" in row
     assert "710" not in row
-    assert "  CN-HK: no figure that may be used: a wider zone's stands in" in lines
+    assert "  CN-HK: no figure that may be used: a wider zone's is used instead" in lines
 
 
 @pytest.mark.parametrize("word", ["xyzzy", "Frence", "aws:us-est-1", "@@@"])

@@ -317,3 +317,11 @@ def test_a_start_that_fails_lets_the_next_one_try_at_once(tmp_path: Path):
             connect_or_start(tmp_path / "m.sock", start, 20.0)
     assert time.monotonic() - begin_s < 10.0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_monitor_finds_carbonmon_where_the_training_process_found_it(monkeypatch: pytest.MonkeyPatch):
+    root = Path(rendezvous.__file__).resolve().parents[2]
+    monkeypatch.setattr(sys, "path", [str(root), *sys.path])
+    assert rendezvous._monitor_environ({})["PYTHONPATH"] == str(root)
+    monkeypatch.setattr(sys, "path", ["/somewhere", *sys.path])
+    assert "PYTHONPATH" not in rendezvous._monitor_environ({})

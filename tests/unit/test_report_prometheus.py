@@ -265,7 +265,7 @@ class Report(NamedTuple):
     """What `find` makes of the store, as `carbonmon report` adds it up."""
 
     summary: dict[str, Any]
-    found: prometheus.Found
+    found: prometheus.PrometheusRun
 
     @property
     def total_j(self) -> float:
@@ -426,7 +426,7 @@ def test_a_run_begun_anew_is_added_also_where_it_had_overtaken_the_old_total(sto
     store.now_s = START_S + 1000
     found = ask(server)
     assert found.total_j == pytest.approx((300 + 690) * WATTS)
-    assert "Begun anew from zero, and added: node-7 (1 time)." in found.said
+    assert "Restarted from zero, and added: node-7 (1 time)." in found.said
     assert len(found.summary["energy"]["devices"]) == 3
 
 
@@ -623,8 +623,8 @@ def test_the_state_tells_an_end_that_was_seen_from_one_that_was_not(store: Tsdb,
     store.down({"instance": "node-7:9877"}, START_S + 315)
     lost = ask(server)
     assert (running.summary["state"], lost.summary["state"]) == ("running", "recovered")
-    assert "Still going, counted up to the last scrape: node-7." in running.said
-    assert "what they drew after the last scrape is not in the sum: node-7." in lost.said
+    assert "Still active, counted up to the last scrape: node-7." in running.said
+    assert "their energy after the last scrape is not in the sum: node-7." in lost.said
     assert lost.total_j == pytest.approx(300 * WATTS)
 
 
@@ -660,7 +660,7 @@ def test_where_the_server_finds_a_piece_too_large_it_is_asked_for_halves(store: 
     lapse(store, Monitor(), (0, 7200))
     found = ask(server)
     assert found.total_j == pytest.approx(7200 * WATTS)
-    assert found.found.parts[0].lineage.scrapes == 481
+    assert found.found.parts[0].history.scrapes == 481
 
 
 @pytest.mark.parametrize("text", [*HOSTILE_TEXTS, "a\\.b|c", "\x00\x1b[2J", "{{ template }}"])
@@ -926,7 +926,7 @@ def test_every_form_of_the_report_can_be_had(store: Tsdb, server: GridServer, tm
     assert document["monitor"]["sources"][0]["reason"].startswith(f"{host}: 61 scrapes of 2 hosts.")
     for form in ("text", "markdown"):
         assert "5 min 10 s" in said[form].stdout
-        assert "the counters went on" in " ".join(said[form].stdout.split())
+        assert "the counters continued" in " ".join(said[form].stdout.split())
     assert said["csv"].stdout.startswith("run_id,")
     for form in ("csv", "model-card"):
         assert "carbonmon: Not scraped for 5 min 10 s" in said[form].stderr

@@ -339,9 +339,12 @@ def test_a_source_is_asked_only_for_what_those_before_it_do_not_know():
 @pytest.mark.parametrize(
     ("answer", "remark"),
     [
-        (FetchError("http_401", "the key was refused"), "bad did not tell: the key was refused (http_401)"),
-        (ValueError("secret"), "bad told impossible figures (garbage)"),
-        (KeyError("secret"), "bad did not tell: KeyError in its own code (bug)"),
+        (
+            FetchError("http_401", "the key was refused"),
+            "bad gave no figures: the key was refused (http_401)",
+        ),
+        (ValueError("secret"), "bad gave impossible figures (garbage)"),
+        (KeyError("secret"), "bad gave no figures: KeyError in its own code (bug)"),
     ],
 )
 def test_a_source_that_fails_is_remarked_and_the_next_is_asked(answer: BaseException, remark: str):
@@ -558,7 +561,7 @@ def test_what_is_only_predicted_is_called_so(run_folder: Path):
 
 def test_when_no_source_tells_anything_it_is_no_mistake_of_the_user(run_folder: Path):
     bad = ScriptedSource("bad", says=lambda now_s: FetchError("timeout", "no answer"))
-    with pytest.raises(settle.Unreachable, match="bad did not tell: no answer") as error:
+    with pytest.raises(settle.Unreachable, match="bad gave no figures: no answer") as error:
         settle.settle_run(run_folder, figures_of(bad), fill=False)
     assert error.value.exit_code == 1
     assert "settled" not in summary_in(run_folder)

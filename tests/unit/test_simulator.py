@@ -33,6 +33,7 @@ from tests.simulator import (
     can_build,
     can_wrap,
     layout,
+    nvidia_smi,
 )
 from tests.simulator.__main__ import main
 from tests.simulator.powercap import FILE_FAULTS
@@ -220,6 +221,24 @@ def test_power_limit_name_memory_and_the_rest(make: Make) -> None:
     assert pynvml.nvmlErrorString(15) == "GPU is lost"
 
 
+def test_the_power_limit_can_be_set_between_its_bounds_and_what_is_drawn_stays_the_profiles(
+    make: Make,
+) -> None:
+    machine = make(Gpu(power_limit_w=400, power_limit_min_w=150, persistence=False))
+    handle, set_limit = pynvml.nvmlDeviceGetHandleByIndex(0), pynvml.nvmlDeviceSetPowerManagementLimit
+    assert pynvml.nvmlDeviceGetPowerManagementLimitConstraints(handle) == [150_000, 400_000]
+    set_limit(handle, 200_000)
+    assert machine.gpus[0].power_limit_w == 200.0
+    assert pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) == 200_000
+    assert pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) == 400_000
+    assert pynvml.nvmlDeviceGetPersistenceMode(handle) == pynvml.NVML_FEATURE_DISABLED
+    assert pynvml.nvmlDeviceGetPowerUsage(handle) == 100_000
+    assert [code_of(set_limit, handle, limit_mw) for limit_mw in (149_999, 400_001)] == [2, 2]
+    machine.gpus[0].fault(limit_locked=True)
+    assert code_of(set_limit, handle, 300_000) == 4
+    assert pynvml.nvmlDeviceGetPowerManagementLimit(handle) == 200_000
+
+
 # ---- NVML: processes and MIG ----
 
 
@@ -343,6 +362,29 @@ def test_a_counter_can_jump_step_back_and_reset(make: Make) -> None:
     assert energy_mj() == pytest.approx(200_000, abs=2001)
     machine.gpus[0].clear()
     assert energy_mj() == pytest.approx(200_000, abs=2001)
+
+
+def test_a_counter_can_lag_behind_what_is_drawn(make: Make) -> None:
+    machine = make(Gpu(counter_refresh_s=0))
+    machine.advance(10)
+    before_mj = energy_mj()
+    machine.gpus[0].fault(counter_lag_s=0.4)
+    assert energy_mj() == pytest.approx(before_mj - 40_000, abs=2)
+    machine.gpus[0].clear()
+    assert energy_mj() == before_mj
+
+
+def test_a_power_sensor_can_miss_a_part_of_the_power_and_the_counter_not(make: Make) -> None:
+    machine = make(Gpu(counter_refresh_s=0))
+    before_mj = energy_mj()
+    machine.gpus[0].fault(power_loss_ratio=0.25)
+    machine.advance(3)
+    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    _, samples = pynvml.nvmlDeviceGetSamples(handle, pynvml.NVML_TOTAL_POWER_SAMPLES, 0)
+    fields = pynvml.nvmlDeviceGetFieldValues(handle, [185, 186])
+    assert {sample.sampleValue.uiVal for sample in samples} == {75_000}
+    assert [pynvml.nvmlDeviceGetPowerUsage(handle), *(field.value.uiVal for field in fields)] == [75_000] * 3
+    assert energy_mj() - before_mj == pytest.approx(300_000, abs=2)
 
 
 def test_a_slow_gpu_takes_its_time_and_a_hanging_one_waits_for_ever(make: Make) -> None:
@@ -599,3 +641,18 @@ def test_the_command_line_runs_a_command_and_tells_the_truth(capfd: pytest.Captu
     joules = {line.split()[0]: float(line.split()[1]) for line in lines[1:]}
     assert list(joules)[2:] == ["package-0", "dram-0", "package-1", "dram-1", "psys"]
     assert next(iter(joules.values())) == pytest.approx(100 * duration_s, abs=0.06)
+
+
+def test_the_stand_in_for_nvidia_smi_tells_the_power_of_the_gpu_that_is_asked_for(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = make(Gpu(), Gpu(profile=Constant(250.0)))
+    query = ["--query-gpu=timestamp,power.draw", "--format=csv,noheader,nounits", "-i"]
+    assert nvidia_smi.main([*query, machine.gpus[1].uuid]) == 0
+    machine.gpus[0].fault(no_power=True)
+    nvidia_smi.main([*query, "0"])
+    pynvml.nvmlShutdown()
+    pynvml.nvmlShutdown()
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith(", 250.00")
+    assert second.endswith(", [N/A]")

@@ -1,4 +1,4 @@
-"""The file of --web-config: the exporter-toolkit's format, what cannot be had of it, who may read what."""
+"""The file of --web-config: the exporter-toolkit's format, what of it is not supported, who may read what."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from carbonmon_exporters.endpoint.access import Door
+from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.certificates import make_context
-from carbonmon_exporters.endpoint.terms import Rate, Tls, WebConfig
-from carbonmon_exporters.endpoint.webconfig import read_web_config
+from carbonmon_exporters.endpoint.settings import Rate, Tls, WebConfig
+from carbonmon_exporters.endpoint.web_config import read_web_config
 from carbonmon_exporters.prometheus import open_exporter
 from cryptography.hazmat.primitives import serialization
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import ExporterSettings
-from tests.doors import Authority, hashed
+from tests.metrics_endpoint import Authority, hashed
 
 HASH = hashed()
 TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
@@ -138,14 +138,14 @@ def test_a_rate_is_the_time_between_two_requests(tmp_path: Path, interval: str, 
         (f"{TLS}  client_auth_type: VerifyClientCertIfGiven\n", 4, "needs a client_ca_file"),
         (f"{TLS}  client_ca_file: ca.pem\n", 4, "of no use without a client_auth_type"),
         (f"{TLS}  client_allowed_sans: [a]\n", 4, "needs client_auth_type: RequireAndVerifyClientCert"),
-        (f"{TLS}  client_allowed_sans: []\n", 4, "client_allowed_sans: names nobody"),
+        (f"{TLS}  client_allowed_sans: []\n", 4, "client_allowed_sans: is empty"),
         (f"{TLS}  client_allowed_sans: a\n", 4, "client_allowed_sans must be a list"),
-        (f"{TLS}  min_version: TLS10\n", 4, "'TLS10' cannot be had here: give TLS12 or TLS13"),
-        (f"{TLS}  max_version: SSL30\n", 4, "max_version: 'SSL30' cannot be had here"),
+        (f"{TLS}  min_version: TLS10\n", 4, "'TLS10' is not supported: give TLS12 or TLS13"),
+        (f"{TLS}  max_version: SSL30\n", 4, "max_version: 'SSL30' is not supported"),
         (f"{TLS}  min_version: TLS13\n  max_version: TLS12\n", 4, "TLS13 is above max_version, TLS12"),
         (f"{TLS}  curve_preferences: [CurveP256, X25519]\n", 4, "give one of CurveP256"),
         (f"{TLS}  prefer_server_cipher_suites: maybe\n", 4, "must be true or false"),
-        ("http_server_config:\n  http2: true\n", 2, "this server speaks HTTP/1 only"),
+        ("http_server_config:\n  http2: true\n", 2, "this server supports HTTP/1 only"),
         ("http_server_config:\n  headers:\n    Server: x\n", 3, "unknown key 'Server' in headers"),
         ("http_server_config:\n  headers:\n    X-Frame-Options: allow\n", 3, "must be deny or sameorigin"),
         ('http_server_config:\n  headers:\n    X-XSS-Protection: "1\\r\\nA: b"\n', 3, "cannot be printed"),
@@ -154,7 +154,7 @@ def test_a_rate_is_the_time_between_two_requests(tmp_path: Path, interval: str, 
         (f"basic_auth_users:\n  anna: {HASH[:-1]}\n", 2, "user 'anna' needs a bcrypt hash"),
         (f"basic_auth_users:\n  anna: $2b$16{HASH[6:]}\n", 2, "a bcrypt cost of 16 is not between 04 and 15"),
         (f"basic_auth_users:\n  an:na: {HASH}\n", 2, "holds no colon"),
-        ("basic_auth_users: {}\n", 1, "names nobody"),
+        ("basic_auth_users: {}\n", 1, "is empty"),
         ("basic_auth_users: [anna]\n", 1, "basic_auth_users must have keys and values"),
         ("basic_auth_users:\n  anna: [a]\n", 2, "must be a text"),
         ("rate_limit:\n  interval: often\n", 2, "interval: give a time"),
@@ -182,8 +182,8 @@ def test_a_mistake_is_an_error_with_file_line_and_key(
     [
         (b"", "is empty"),
         (b"# only a comment\n", "is empty"),
-        (b"{}\n", "asks for nothing"),
-        (b"http_server_config: {http2: false}\n", "asks for nothing"),
+        (b"{}\n", "is without effect"),
+        (b"http_server_config: {http2: false}\n", "is without effect"),
         (b"\xff\xfe", "not UTF-8"),
         (b"a: \x07\n", "not valid YAML"),
         (b"[" * 5000, "nested too deeply"),
@@ -235,7 +235,7 @@ def test_tls_alone_needs_no_bcrypt(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "bcrypt", None)
-    assert Door(written(tmp_path, TLS)).is_tls
+    assert AccessPolicy(written(tmp_path, TLS)).is_tls
 
 
 def test_a_bad_web_config_keeps_the_exporter_from_being_made(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked(tmp_path: Path, authori
     ("suites", "min_version", "words"),
     [
         (("TLS_INVENTED",), "TLS12", "'TLS_INVENTED' is unknown; there are TLS_RSA"),
-        (("TLS_AES_128_GCM_SHA256",), "TLS12", "names suites of TLS 1.3 only: say min_version: TLS13 too"),
+        (("TLS_AES_128_GCM_SHA256",), "TLS12", "has suites of TLS 1.3 only: add min_version: TLS13"),
     ],
 )
 def test_suites_that_cannot_be_had_are_refused(
@@ -327,6 +327,6 @@ def test_a_key_that_everybody_can_read_is_warned_of(
 ) -> None:
     (tmp_path / "server.key").chmod(mode)
     with caplog.at_level(logging.WARNING):
-        Door(written(tmp_path, TLS))
+        AccessPolicy(written(tmp_path, TLS))
     assert len(caplog.records) == warnings
-    assert all("server.key: chmod o=" in record.getMessage() for record in caplog.records)
+    assert all("chmod o= " in record.getMessage() for record in caplog.records)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.analysis.best_time import Advice, advise
+from carbonmon.analysis.best_time import BestTime, find_best_time
 from carbonmon.cli import main
 from carbonmon.core.timeline import Slot, Timeline
 from tests import gridproviders
@@ -34,13 +34,13 @@ def hourly(*figures: float | None, start_s: float = NOON_S) -> Timeline:
     )
 
 
-def advice_for(timeline: Timeline, now_s: float, run_h: float, within_h: float) -> Advice:
-    advice = advise(timeline, now_s, run_h * HOUR_S, within_h * HOUR_S)
+def advice_for(timeline: Timeline, now_s: float, run_h: float, within_h: float) -> BestTime:
+    advice = find_best_time(timeline, now_s, run_h * HOUR_S, within_h * HOUR_S)
     assert advice is not None
     return advice
 
 
-def in_hours(advice: Advice) -> tuple[float, float]:
+def in_hours(advice: BestTime) -> tuple[float, float]:
     """The best and the worst start, in hours since noon."""
     return (advice.best.start_s - NOON_S) / HOUR_S, (advice.worst.start_s - NOON_S) / HOUR_S
 
@@ -98,8 +98,8 @@ def test_a_forecast_that_ends_too_early_leaves_the_starts_that_it_covers():
     advice = advice_for(hourly(300, 200, 100), NOON_S, 1, 24)
     assert in_hours(advice)[0] == 2
     assert advice.gaps == [(NOON_S + 3 * HOUR_S, NOON_S + 25 * HOUR_S)]
-    assert advise(hourly(300, 200, 100), NOON_S, 4 * HOUR_S, HOUR_S) is None
-    assert advise(Timeline(), NOON_S, HOUR_S, HOUR_S) is None
+    assert find_best_time(hourly(300, 200, 100), NOON_S, 4 * HOUR_S, HOUR_S) is None
+    assert find_best_time(Timeline(), NOON_S, HOUR_S, HOUR_S) is None
 
 
 FIGURES = st.lists(st.one_of(st.none(), st.integers(0, 5000)), min_size=1, max_size=12)
@@ -119,7 +119,7 @@ def test_no_start_is_better_or_worse_than_those_that_are_told(
     now_s = NOON_S + late_s
     start_s = now_s + ratio * within_s
     is_known = not timeline.gaps(start_s, start_s + run_s)
-    advice = advise(timeline, now_s, run_s, within_s)
+    advice = find_best_time(timeline, now_s, run_s, within_s)
     if advice is None:
         assert not is_known
         return
@@ -331,7 +331,7 @@ def test_where_no_source_has_a_forecast_all_reasons_are_told(grid: GridServer):
         (("--for", "1", "--within", "1e9", "--grid", "uk"), "--within: '1e9' is not a time in hours"),
         (("--for", "1", "--within", "2"), "give --grid SOURCE"),
         (("--for", "1", "--within", "2", "--grid", "table"), "give --grid SOURCE"),
-        (("--for", "1", "--within", "2", "--grid", "uk", "--region", "FR"), "uk tells of Great Britain"),
+        (("--for", "1", "--within", "2", "--grid", "uk", "--region", "FR"), "uk covers Great Britain only"),
         (("--for", "1", "--within", "2", "--grid", "nosuch"), "there is no 'nosuch'"),
         (("--for", "1", "--within", "2", "--grid", "electricitymaps"), "electricitymaps needs a place"),
         (("--for", "1", "--within", "2", "--grid", "electricitymaps:DE"), "CARBONMON_ELECTRICITYMAPS_TOKEN"),

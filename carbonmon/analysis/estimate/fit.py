@@ -1,4 +1,4 @@
-"""The mean powers of an earlier run, which an estimate may take in place of the spec sheets'."""
+"""The mean powers of an earlier run, which an estimate may use instead of the spec sheets'."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from carbonmon.runs.summary.figures import figure, percent_text
 
 
 class Group(NamedTuple):
-    """Devices of one name in an earlier run: what each drew in the mean, W, and how that was known."""
+    """Devices of one name in an earlier run: the mean power of each, W, with its source."""
 
     component: Component
     name: str
@@ -22,14 +22,14 @@ class Group(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """The mean powers of an earlier run, to be taken in place of the spec sheets'."""
+    """The mean powers of an earlier run, to be used instead of the spec sheets'."""
 
     run_id: str
     groups: tuple[Group, ...]
 
 
 def fit_of(summary: Mapping[str, Any]) -> Fit:
-    """The mean power of each kind of device of a run; raises ConfigError where its summary tells none.
+    """The mean power of each kind of device of a run; raises ConfigError where its summary has none.
 
     W = energy / observed time of the devices; the range is that of the run's methods.
     """
@@ -37,7 +37,7 @@ def fit_of(summary: Mapping[str, Any]) -> Fit:
     if summary["state"] == "estimated":
         raise ConfigError(f"{run['id']} is an estimate itself; give the summary of a run that was monitored")
     if not run["duration_s"]:
-        raise ConfigError(f"it is unknown for how long the run {run['id']} went on")
+        raise ConfigError(f"it is unknown how long the run {run['id']} lasted")
     kinds: dict[tuple[Component, str], list[Mapping[str, Any]]] = {}
     for device in energy["devices"]:
         kinds.setdefault((device["component"], device["name"] or device["id"]), []).append(device)

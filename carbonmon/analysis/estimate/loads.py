@@ -1,4 +1,4 @@
-"""What the hardware of a part draws: count × TDP × utilisation, each figure with its source."""
+"""The power of the hardware of a part: count × TDP × utilisation, each figure with its source."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from carbonmon.analysis.estimate.fit import Fit, Group
-from carbonmon.analysis.estimate.modelnames import Model, cpu_model, gpu_model, same_cpu, same_gpu
+from carbonmon.analysis.estimate.model_names import Model, cpu_model, gpu_model, same_cpu, same_gpu
 from carbonmon.analysis.estimate.parts import Counted, Part
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Component, Spec
@@ -14,15 +14,15 @@ from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.hardware.spec_sheets import GIB, dram_spec
 
 ASSUMED_UTILIZATION = 1.0
-"""Where nobody says how busy GPUs or CPUs are they are taken as fully used, as Green Algorithms does
+"""GPUs and CPUs without a given utilisation are taken as fully used, as Green Algorithms does
 (Lannelongue et al. 2021, doi:10.1002/advs.202100707: usage factor 1 unless known); the output says so."""
 
 
 class Load(NamedTuple):
     """Devices of one model that work for `hours` in a part of the job.
 
-    Each draws `spec.tdp_w` × `utilization`; that is None where the power holds at any utilisation, and
-    `is_assumed` where nobody stated it. `seen_utilization` is that of the run which the power was fitted to.
+    Each draws `spec.tdp_w` × `utilization`; that is None where the power does not depend on utilisation, and
+    `is_assumed` where it was not given. `seen_utilization` is that of the run which the power was fitted to.
     """
 
     part: str
@@ -47,33 +47,33 @@ class Load(NamedTuple):
     @property
     def formula(self) -> str:
         """The inputs and their product in words: `10 × 300 W × 0.8 = 2400 W`."""
-        factors = [f"{self.number}", f"{exact(self.spec.tdp_w)} W"]
+        factors = [f"{self.number}", f"{number_text(self.spec.tdp_w)} W"]
         if self.utilization is not None:
-            factors.append(f"{exact(self.utilization)}{' (assumed)' if self.is_assumed else ''}")
-        return f"{' × '.join(factors)} = {exact(self.power_w)} W"
+            factors.append(f"{number_text(self.utilization)}{' (assumed)' if self.is_assumed else ''}")
+        return f"{' × '.join(factors)} = {number_text(self.power_w)} W"
 
 
-def exact(number: float) -> str:
-    """Six significant digits at most, without noise and never in powers of ten."""
+def number_text(number: float) -> str:
+    """Six significant digits at most, without trailing zeros and never in powers of ten."""
     return f"{float(f'{number:.6g}'):f}".rstrip("0").rstrip(".")
 
 
 def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
-    """What a part's hardware draws, device model by device model.
+    """The loads of a part's hardware, one for each device model.
 
     With a fit, a component that the part does not name is that of the run, in the run's number. Raises
-    ConfigError for a model that the tables do not know, and for hardware that the fit says nothing of.
+    ConfigError for a model that is not in the tables, and for hardware that is not in the fit.
     """
     loads = [*_of_component("gpu", part, fit), *_of_component("cpu", part, fit)]
     if part.memory_gb is not None:
         spec = dram_spec(round(part.memory_gb * GIB))
-        name = f"{exact(part.memory_gb)} GB of memory"
+        name = f"{number_text(part.memory_gb)} GB of memory"
         loads.append(Load(part.name, "dram", name, 1, spec, None, False, part.hours))
     elif fit is not None:
         loads += [_fitted(part, group, group.number) for group in _groups(fit, "dram")]
     if not loads:
         raise ConfigError(
-            f"{part.key('gpu')}: no hardware is named: give for example --gpu V100-SXM2:10, "
+            f"{part.key('gpu')}: no hardware is given: give for example --gpu V100-SXM2:10, "
             '--cpu "Xeon Gold 6154:2" or --memory-gb 512'
         )
     return loads
@@ -109,7 +109,7 @@ def _of_component(component: Component, part: Part, fit: Fit | None) -> list[Loa
 
 def _model(component: Component, name: str, tdp_w: float | None, place: str) -> Model:
     if tdp_w is not None:
-        return Model(name, Spec(tdp_w, TDP_UNCERTAINTY, f"TDP {exact(tdp_w)} W, as given"))
+        return Model(name, Spec(tdp_w, TDP_UNCERTAINTY, f"TDP {number_text(tdp_w)} W, as given"))
     return gpu_model(name, place) if component == "gpu" else cpu_model(name, place)
 
 
@@ -126,7 +126,7 @@ def _chosen(groups: Sequence[Group], wanted: Iterable[Counted], place: str) -> l
         if len(hits) != 1:
             names = ", ".join(group.name for group in (hits or groups))
             raise ConfigError(
-                f"{place}: the run of --fit had {names}, which says nothing of {name!r:.80}: "
+                f"{place}: the run of --fit had {names}, which gives no power of {name!r:.80}: "
                 "name what it had, or leave the fit out"
             )
         chosen.append((hits[0], count))

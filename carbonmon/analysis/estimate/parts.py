@@ -1,4 +1,4 @@
-"""The parts of a job that is estimated: what hardware works for how long, from words or from a TOML file."""
+"""The parts of a job that is estimated: its hardware and hours, from options or from a TOML file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS = (
     *("gpu", "gpu-utilization", "gpu-tdp", "cpu", "cpu-utilization", "cpu-tdp", "memory-gb"),
     *("hours", "name"),
 )
-"""What a part of a TOML file may hold; the options of the command line have the same names."""
+"""The keys of a part of a TOML file; the options of the command line have the same names."""
 MAX_COUNT = 1_000_000
 MAX_HOURS = 100_000.0
 MAX_MEMORY_GB = 1e9
@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"[-+]?[0-9][0-9.,_e+-]*")
 
 
 class Counted(NamedTuple):
-    """A model in the user's words, and how many devices of it."""
+    """A model as the user wrote it, and how many devices of it."""
 
     name: str
     number: int
@@ -38,10 +38,10 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Hardware that works for `hours`; utilisations are ratios from 0 to 1, None where nobody said.
+    """Hardware that works for `hours`; utilisations are ratios from 0 to 1, None where not given.
 
-    `gpu_tdp_w` and `cpu_tdp_w` are the user's own figures, in W for one device, in place of the tables'.
-    `where` is the part's place in a file, "" for that of the command line.
+    `gpu_tdp_w` and `cpu_tdp_w` are the user's own figures, in W for one device, instead of the tables'.
+    `where` is the part's position in a file, "" for that of the command line.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Part:
     where: str = ""
 
     def key(self, word: str) -> str:
-        """How messages call a key of the part: `--hours`, or the place in the file and the key."""
+        """A key of the part for messages: `--hours`, or the position in the file and the key."""
         return _key(self.where, word)
 
 
@@ -65,7 +65,7 @@ def part_of(values: Mapping[str, Any], name: str = MAIN_PHASE, where: str = "") 
     hours = _number(values, "hours", where, "a time in hours", 0.0, MAX_HOURS)
     if not hours:
         raise ConfigError(
-            f"{_key(where, 'hours')}: say for how many hours the hardware works: a number above 0"
+            f"{_key(where, 'hours')}: give for how many hours the hardware works: a number above 0"
         )
     return Part(
         name,
@@ -130,7 +130,7 @@ def _counted(values: Mapping[str, Any], key: str, where: str) -> tuple[Counted, 
 
 
 def _counted_one(text: str, place: str) -> Counted:
-    """`NAME` or `NAME:COUNT`; a name may hold colons itself, only a number behind the last one is a count."""
+    """`NAME` or `NAME:COUNT`; a name may hold colons itself, only a number after the last one is a count."""
     name, colon, tail = text.rpartition(":")
     if not colon or not (_NUMBER.fullmatch(tail.strip()) or not tail.strip()):
         name, tail = text, "1"

@@ -1,4 +1,4 @@
-"""An estimate as the records of a run that nothing measured, so that its summary has every run's shape."""
+"""An estimate as the records of a run that was not measured, so that its summary has the same schema."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from carbonmon.analysis.estimate.loads import Load, exact
+from carbonmon.analysis.estimate.loads import Load, number_text
 from carbonmon.core.footprint import Overheads, rates
 from carbonmon.core.model import (
     Charge,
@@ -27,7 +27,7 @@ RUN_ID = "estimate"
 def snapshot_of(
     loads: Sequence[Load], intensity: Intensity, overheads: Overheads, version: str, name: str = ""
 ) -> Snapshot:
-    """The job as the records of a run that nothing measured: its parts are phases, a model one device."""
+    """The job as the records of a run that was not measured: its parts are phases, a model one device."""
     tariff = overheads.tariff
     price = None if tariff is None else tariff.per_kwh
     cost = rates(intensity, overheads, price)
@@ -51,7 +51,7 @@ def snapshot_of(
         power_w=(),
         unobserved_s=(),
         phases_s=tuple((part, each * 3600.0) for part, each in hours.items()),
-        # Nobody knows whether several parts come one after another or work at once.
+        # It is unknown whether several parts run one after another or at the same time.
         duration_s=loads[0].hours * 3600.0 if len(hours) == 1 else math.nan,
         charges=(charge,),
         costs=() if cost.cost is None else (Cost(cost.currency, energy_j * cost.cost, energy_j),),
@@ -79,7 +79,7 @@ def snapshot_of(
 
 def sentence(load: Load) -> str:
     """A load in words, with the source of its power."""
-    return f"{load.part}: {load.name}: {load.formula} for {exact(load.hours)} h; {load.spec.source}"
+    return f"{load.part}: {load.name}: {load.formula} for {number_text(load.hours)} h; {load.spec.source}"
 
 
 def _ids(loads: Iterable[Load]) -> list[str]:

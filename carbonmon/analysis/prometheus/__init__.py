@@ -1,9 +1,9 @@
 """A run's summary from a Prometheus that scraped its monitors, over all nodes.
 
-    start times, sample by sample  →  stretches  →  lineages  →  their last totals  →  summaries
+    samples of start times  →  scrapes by target  →  counter histories  →  their last totals  →  summaries
 
-Counters are not summed by `increase()`: that extrapolates, and whatever steps back is a reset to it. Here the
-run's start says which totals are one count, however often its monitor, its port or its scraper changed.
+Counters are not summed by `increase()`: that extrapolates, and treats every decrease as a reset. Here the
+run's start time says which totals are one counter, however often its monitor, port or scraper changed.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from carbonmon.analysis.prometheus.charges import charged
+from carbonmon.analysis.prometheus.charged_intensity import charged_intensities
 from carbonmon.analysis.prometheus.client import TIME_LIMIT_S, Api
-from carbonmon.analysis.prometheus.found import Found, Part
-from carbonmon.analysis.prometheus.lineage import Comparison, Lineage, lineages
+from carbonmon.analysis.prometheus.counter_history import CounterHistory, SameMonitorCheck, counter_histories
 from carbonmon.analysis.prometheus.part import State, summary
-from carbonmon.analysis.prometheus.records import Count
-from carbonmon.analysis.prometheus.scan import is_same_start, stretches
+from carbonmon.analysis.prometheus.records import RunCounters
+from carbonmon.analysis.prometheus.result import Part, PrometheusRun
+from carbonmon.analysis.prometheus.scan import is_same_start, target_scrapes
 from carbonmon.analysis.prometheus.selectors import Target, host_of, of_run, target_of
 from carbonmon.analysis.prometheus.times import Moment
 from carbonmon.analysis.prometheus.totals import totals
@@ -26,9 +26,9 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import nearest_runs
 
 LOOK_BACK_S = 30 * 86400.0
-"""How far back a run is looked for if nobody says since when."""
+"""How far back a run is searched without --since."""
 _RECENT_S = 300.0
-"""So old may the last sample be of a run that goes on."""
+"""The largest age of the last sample of an active run."""
 
 
 def find(
@@ -38,11 +38,11 @@ def find(
     until: Moment | None = None,
     environ: Mapping[str, str] = os.environ,
     time_limit_s: float = TIME_LIMIT_S,
-) -> Found:
-    """What the Prometheus at a URL knows of a run between two moments; a run that began before counts whole.
+) -> PrometheusRun:
+    """A run between two moments in the Prometheus at a URL; the whole run, if it began before.
 
-    Raises ConfigError for a URL, a login or times that cannot be, and where there is no such run; FetchError
-    where the server does not answer as it should.
+    Raises ConfigError for an invalid URL, login or time, and where there is no such run; FetchError for an
+    invalid answer of the server.
     """
     api = Api(url, environ, time_limit_s)
     now_s = api.now_s()
@@ -50,63 +50,63 @@ def find(
     since_s = round(until_s - LOOK_BACK_S if since is None else since.unix_s(now_s), 3)
     if since_s >= until_s:
         raise ConfigError("--since: it is not before --until, or not in the past")
-    found = lineages(stretches(api, run_id, since_s, until_s), Comparison(api, run_id))
+    found = counter_histories(target_scrapes(api, run_id, since_s, until_s), SameMonitorCheck(api, run_id))
     if not found:
         raise _unknown(api, run_id, since_s, until_s, is_default=since is None)
-    counts = [_count(api, run_id, lineage) for lineage in found]
-    hosts = _hosts(counts)
+    all_counters = [_counters_of(api, run_id, history) for history in found]
+    hosts = _hosts(all_counters)
     alive = {
         target_of(series.labels): series.values[-1]
         for series in api.at(of_run(f.RUN_START.name, run_id), until_s)
     }
     parts = []
-    for count, host in zip(counts, hosts, strict=True):
-        named = count._replace(host=host)
-        state = _state(count, alive)
-        gaps = count.lineage.gaps(count.ended_at_s)
+    for counters, host in zip(all_counters, hosts, strict=True):
+        named = counters._replace(host=host)
+        state = _state(counters, alive)
+        gaps = counters.history.gaps(counters.ended_at_s)
         parts.append(Part(named, state, summary(named, state), gaps))
-    return Found(api.host, parts, list(api.notes))
+    return PrometheusRun(api.host, parts, list(api.notes))
 
 
-def _count(api: Api, run_id: str, lineage: Lineage) -> Count:
-    last = totals(api, run_id, lineage.last)
+def _counters_of(api: Api, run_id: str, history: CounterHistory) -> RunCounters:
+    last = totals(api, run_id, history.last)
     end_s = last.one(f.RUN_END)
-    intensities = charged(api, run_id, lineage, end_s)
-    return Count(run_id, host_of(lineage.instance), end_s, lineage, last, intensities)
+    intensities = charged_intensities(api, run_id, history, end_s)
+    return RunCounters(run_id, host_of(history.instance), end_s, history, last, intensities)
 
 
-def _state(count: Count, alive: Mapping[Target, float]) -> State:
-    """A run goes on while its series do: Prometheus ends those of a monitor that does not answer any more.
+def _state(counters: RunCounters, alive: Mapping[Target, float]) -> State:
+    """A run is active while its series are: Prometheus ends those of a monitor that no longer answers.
 
-    A gateway shows them for ever, but with an old last sample.
+    A gateway shows them without end, but with an old last sample.
     """
-    if count.ended_at_s is not None:
+    if counters.ended_at_s is not None:
         return "final"
-    last = count.lineage.last
+    last = counters.history.last
     is_alive = is_same_start(alive.get(last.target, 0.0), last.start_s)
-    return "running" if is_alive and last.last_s - count.until_s <= _RECENT_S else "recovered"
+    return "running" if is_alive and last.last_s - counters.until_s <= _RECENT_S else "recovered"
 
 
-def _hosts(counts: Sequence[Count]) -> list[str]:
-    """A name for each count's host: with the port where one host had several counts at the same time."""
-    names = [count.host for count in counts]
-    for number, count in enumerate(counts):
-        rivals = [other for other in counts if other.host == count.host and other is not count]
-        if any(_together(count, other) for other in rivals):
-            names[number] = count.lineage.instance
-    for number, count in enumerate(counts):
+def _hosts(all_counters: Sequence[RunCounters]) -> list[str]:
+    """The host of each, with the port where one host had several counters at the same time."""
+    names = [counters.host for counters in all_counters]
+    for number, counters in enumerate(all_counters):
+        others = [other for other in all_counters if other.host == counters.host and other is not counters]
+        if any(_overlap(counters, other) for other in others):
+            names[number] = counters.history.instance
+    for number, counters in enumerate(all_counters):
         name, copy = names[number], 1
         while any(
-            names[place] == names[number] and _together(count, other)
-            for place, other in enumerate(counts[:number])
+            names[index] == names[number] and _overlap(counters, other)
+            for index, other in enumerate(all_counters[:number])
         ):
             copy += 1
             names[number] = f"{name} ({copy})"
     return names
 
 
-def _together(one: Count, other: Count) -> bool:
-    begin_s = max(one.lineage.start_s, other.lineage.start_s)
+def _overlap(one: RunCounters, other: RunCounters) -> bool:
+    begin_s = max(one.history.start_s, other.history.start_s)
     return begin_s < min(one.until_s, other.until_s)
 
 

@@ -1,4 +1,4 @@
-"""Where a Prometheus is and who asks it: the user's address, and a login from the environment."""
+"""The address of a Prometheus server as the user gave it, and a login from the environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 def checked_url(text: str) -> tuple[str, str]:
     """The user's address of a server without a slash at its end, and its host for people to read.
 
-    Raises ConfigError for what is no address, and for one that holds a password, which is never shown.
+    Raises ConfigError for an invalid address, and for one that holds a password, which is never shown.
     """
     try:
         parts = urlsplit(text.strip())
@@ -44,7 +44,7 @@ def checked_url(text: str) -> tuple[str, str]:
 
 
 def login(environ: Mapping[str, str], base: str) -> dict[str, str]:
-    """The headers that say who asks; raises ConfigError for half of a login, or for one in clear text."""
+    """The headers of the login; raises ConfigError for half of a login, or for one in clear text."""
     token, username = environ.get(TOKEN, "").strip(), environ.get(USERNAME, "").strip()
     password = environ.get(PASSWORD, "")
     sent = {}

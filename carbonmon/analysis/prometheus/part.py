@@ -1,10 +1,10 @@
-"""The summary of one count, in the shape of summary.json; what the metrics do not tell is null."""
+"""The summary of one part of a run, with the schema of summary.json; what is not in the metrics is null."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from carbonmon.analysis.prometheus.records import Count, snapshot
+from carbonmon.analysis.prometheus.records import RunCounters, snapshot
 from carbonmon.core import metrics as f
 from carbonmon.core.model import IDLE_POLICIES, Component
 from carbonmon.runs.summary.document import summarize
@@ -12,39 +12,40 @@ from carbonmon.runs.summary.document import summarize
 State = Literal["running", "final", "recovered"]
 
 _ROUNDING = 1e-3
-"""Sums of a run and of its node are sums of their own."""
+"""The sums of a run and of its node are separate sums."""
 
 
-def summary(count: Count, state: State) -> dict[str, Any]:
-    """The document; raises ConfigError for labels that this version of carbonmon does not know."""
-    node = snapshot(count)
+def summary(counters: RunCounters, state: State) -> dict[str, Any]:
+    """The document; raises ConfigError for labels that are unknown to this version of carbonmon."""
+    node = snapshot(counters)
     (run,) = node.runs
     document = summarize(node, run, state)
     document["run"].pop("ranks")
-    if count.totals.info(f.RUN_INFO).get("idle_policy") not in IDLE_POLICIES:
+    if counters.totals.info(f.RUN_INFO).get("idle_policy") not in IDLE_POLICIES:
         document["run"].pop("idle_policy")
     energy, carbon = document["energy"], document["carbon"]
     energy["recovered_j"] = None
     document["monitor"]["samples"] = None
-    energy["node"] = _node(count, energy["total_j"], carbon["emissions_g"])
-    counted = {labels.get("device") for labels, _ in count.totals.of(f.ANOMALIES)}
+    energy["node"] = _node(counters, energy["total_j"], carbon["emissions_g"])
+    counted = {labels.get("device") for labels, _ in counters.totals.of(f.ANOMALIES)}
     for device in energy["devices"]:
         device["name"] = device["name"] or None
         device["share_ratio"] = None
         if device["id"] not in counted:
             device["anomalies"] = None
-    if not count.charged:
+    charged = counters.charged_intensities
+    if not charged:
         carbon["intensity"]["mean_g_per_kwh"] = carbon["intensity"]["mean_g_per_kwh"] or None
-    if not count.charged or not all(part.has_range for part in count.charged if part.emissions_ratio):
+    if not charged or not all(part.has_range for part in charged if part.emissions_ratio):
         carbon["low_g"] = carbon["high_g"] = None
     for cost in document["costs"]:
         cost["priced_ratio"] = None
     return document
 
 
-def _node(count: Count, run_j: float, grams: float) -> dict[str, Any] | None:
-    """What the node drew meanwhile; its emissions are reckoned with the mean intensity of the run."""
-    drawn = {labels.get("component", ""): value for labels, value in count.totals.of(f.RUN_NODE_ENERGY)}
+def _node(counters: RunCounters, run_j: float, grams: float) -> dict[str, Any] | None:
+    """The node's energy meanwhile; its emissions are calculated with the mean intensity of the run."""
+    drawn = {labels.get("component", ""): value for labels, value in counters.totals.of(f.RUN_NODE_ENERGY)}
     total_j = sum(drawn.values())
     if not drawn or not run_j:
         return None

@@ -1,12 +1,12 @@
-"""The records of a run, as a node has them, from what the last scrapes of a count showed."""
+"""Makes the records of a run, as a node has them, from the last scrapes of its counters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar, get_args
 
-from carbonmon.analysis.prometheus.charges import Charged
-from carbonmon.analysis.prometheus.lineage import Lineage
+from carbonmon.analysis.prometheus.charged_intensity import ChargedIntensity
+from carbonmon.analysis.prometheus.counter_history import CounterHistory
 from carbonmon.analysis.prometheus.totals import Totals
 from carbonmon.core import metrics as f
 from carbonmon.core.errors import ConfigError
@@ -30,7 +30,7 @@ from carbonmon.core.model import (
 )
 
 STATED = f"the nodes' own {f.UNCERTAINTY.name}"
-"""Who states an uncertainty."""
+"""The source of an uncertainty."""
 
 _LONGEST_INDEX = 10
 
@@ -38,15 +38,15 @@ Word = TypeVar("Word", bound=str)
 _Key = tuple[str, str]
 
 
-class Count(NamedTuple):
-    """All that is known of one count; `ended_at_s` is None where no scrape showed the run's end."""
+class RunCounters(NamedTuple):
+    """The counters of a run from one monitor; `ended_at_s` is None where no scrape showed the run's end."""
 
     run_id: str
     host: str
     ended_at_s: float | None
-    lineage: Lineage
+    history: CounterHistory
     totals: Totals
-    charged: Sequence[Charged]
+    charged_intensities: Sequence[ChargedIntensity]
 
     @property
     def until_s(self) -> float:
@@ -54,26 +54,26 @@ class Count(NamedTuple):
         if self.ended_at_s is not None:
             return self.ended_at_s
         sampled_s = self.totals.one(f.LAST_SAMPLE)
-        return self.lineage.last_s if sampled_s is None else min(sampled_s, self.lineage.last_s)
+        return self.history.last_s if sampled_s is None else min(sampled_s, self.history.last_s)
 
 
-def snapshot(count: Count) -> Snapshot:
-    """The node with this one run; what the metrics do not tell is None where a record may say so.
+def snapshot(counters: RunCounters) -> Snapshot:
+    """The node with this one run; what is not in the metrics is None where a record allows it.
 
-    Raises ConfigError for a component or a method that this version does not know.
+    Raises ConfigError for a component or a method that is unknown to this version.
     """
-    totals = count.totals
+    totals = counters.totals
     interval_s = totals.one(f.SAMPLE_INTERVAL)
     pue = totals.one(f.PUE) or None  # no site has less than 1
     return Snapshot(
-        at_s=count.lineage.last_s,
+        at_s=counters.history.last_s,
         version=totals.info(f.BUILD_INFO).get("version", "") or "unknown",
-        interval_s=(count.lineage.interval_s or 0.0) if interval_s is None else interval_s,
-        samples=count.lineage.scrapes,
-        runs=(_run(count),),
+        interval_s=(counters.history.interval_s or 0.0) if interval_s is None else interval_s,
+        samples=counters.history.scrapes,
+        runs=(_run(counters),),
         devices=tuple(_devices(totals)),
         sensors=(),
-        intensity=_intensity(count),
+        intensity=_intensity(counters),
         pue_ratio=1.0 if pue is None else pue,
         pue_source="" if pue is not None else "unknown to Prometheus: the intensity includes it",
         exporter_errors=(),
@@ -81,20 +81,20 @@ def snapshot(count: Count) -> Snapshot:
     )
 
 
-def _run(count: Count) -> RunState:
-    totals, start_s = count.totals, count.lineage.start_s
+def _run(counters: RunCounters) -> RunState:
+    totals, start_s = counters.totals, counters.history.start_s
     info = dict(totals.info(f.RUN_INFO))
     own = {key: info.pop(key, "") for key in f.RUN_INFO.labels}
-    rows = tuple(_rows(count))
+    rows = tuple(_rows(counters))
     energy_j = sum(row.energy_j for row in rows)
     grams = sum(row.emissions_g for row in rows)
     return RunState(
         info=RunInfo(
-            id=count.run_id,
+            id=counters.run_id,
             name=own["name"],
             command=(),
             labels=tuple(info.items()),
-            host=count.host,
+            host=counters.host,
             started_at_s=start_s,
             scheduler=own["scheduler"],
             scheduler_job_id=own["scheduler_job_id"],
@@ -106,33 +106,33 @@ def _run(count: Count) -> RunState:
             (labels.get("device", ""), value) for labels, value in totals.of(f.RUN_UNOBSERVED)
         ),
         phases_s=(),
-        duration_s=max(0.0, count.until_s - start_s),
-        ended_at_s=count.ended_at_s,
+        duration_s=max(0.0, counters.until_s - start_s),
+        ended_at_s=counters.ended_at_s,
         cpu_s=totals.one(f.RUN_CPU),
-        charges=tuple(_charge(part, energy_j, grams) for part in count.charged),
+        charges=tuple(_charge(part, energy_j, grams) for part in counters.charged_intensities),
         costs=tuple(Cost(labels.get("currency", ""), value, 0.0) for labels, value in totals.of(f.RUN_COST)),
         water_l=totals.one(f.RUN_WATER),
     )
 
 
-def _charge(part: Charged, energy_j: float, grams: float) -> Charge:
+def _charge(part: ChargedIntensity, energy_j: float, grams: float) -> Charge:
     now = part.intensity
     origin = now.source, now.zone, now.kind, now.basis, now.accounting, now.year
     return Charge(*origin, energy_j * part.energy_ratio, grams * part.emissions_ratio)
 
 
-def _rows(count: Count) -> list[RunTotal]:
-    """The run's energy row by row; the emissions of a phase and component go with its energy."""
+def _rows(counters: RunCounters) -> list[RunTotal]:
+    """The run's energy row by row; the emissions of a phase and component are split like its energy."""
     grams: dict[_Key, float] = {}
-    for labels, value in count.totals.of(f.RUN_EMISSIONS):
+    for labels, value in counters.totals.of(f.RUN_EMISSIONS):
         key = labels.get("phase", MAIN_PHASE), labels.get("component", "")
         grams[key] = grams.get(key, 0.0) + value
     groups: dict[_Key, list[tuple[str, Method, float]]] = {}
-    for labels, joules in count.totals.of(f.RUN_ENERGY):
+    for labels, joules in counters.totals.of(f.RUN_ENERGY):
         key = labels.get("phase", MAIN_PHASE), labels.get("component", "")
         method = _known("method", labels, METHODS)
         groups.setdefault(key, []).append((labels.get("device", ""), method, joules))
-    low, high = _intensity_range(count.charged)
+    low, high = _intensity_range(counters.charged_intensities)
     rows = []
     for (phase, name), group in groups.items():
         component = _known("component", {"component": name}, get_args(Component))
@@ -155,10 +155,10 @@ def _known(key: str, labels: Mapping[str, str], known: Sequence[Word]) -> Word:
     )
 
 
-def _intensity_range(charged: Sequence[Charged]) -> tuple[float, float]:
-    """The least and the most that the intensity may be, as ratios of what it was taken for."""
+def _intensity_range(charged_intensities: Sequence[ChargedIntensity]) -> tuple[float, float]:
+    """The bounds of the intensity, as ratios of the intensity that was used."""
     low = high = 0.0
-    for part in charged:
+    for part in charged_intensities:
         now = part.intensity
         low += part.emissions_ratio * (now.low_g_per_kwh / now.g_per_kwh if now.g_per_kwh else 1.0)
         high += part.emissions_ratio * (now.high_g_per_kwh / now.g_per_kwh if now.g_per_kwh else 1.0)
@@ -206,13 +206,13 @@ def _devices(totals: Totals) -> list[DeviceState]:
                 implausible=rejected.get((device_id, "implausible"), 0),
             )
         )
-    order = {component: place for place, component in enumerate(get_args(Component))}
+    order = {component: index for index, component in enumerate(get_args(Component))}
     return sorted(devices, key=lambda state: (order[state.device.component], state.device.index or 0))
 
 
-def _intensity(count: Count) -> Intensity:
-    """What was in force last. Without any, its place; the mean intensity then is that of the totals."""
-    if count.charged:
-        return count.charged[-1].intensity
-    zone = count.totals.info(f.RUN_INFO).get("zone", "")
+def _intensity(counters: RunCounters) -> Intensity:
+    """The last intensity in force. Without any, its zone alone; the mean then is that of the totals."""
+    if counters.charged_intensities:
+        return counters.charged_intensities[-1].intensity
+    zone = counters.totals.info(f.RUN_INFO).get("zone", "")
     return Intensity(0.0, 0.0, 0.0, zone, "", "stale", note="Prometheus does not hold what the intensity was")

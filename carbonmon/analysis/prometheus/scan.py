@@ -1,9 +1,9 @@
-"""When Prometheus saw a run: by whom, from when to when, and where gaps are.
+"""When Prometheus scraped a run: from which targets, from when to when, and with which gaps.
 
-The start of a run, `carbonmon_run_start_time_seconds`, tells totals apart: a monitor that goes on with a run
-after a restart shows the old start, one that begins again from zero a new one. So this one series of each
-target is read sample by sample, in pieces of time that keep answers small, and nothing of it is kept but
-where it goes on and where it does not.
+The start time of a run, `carbonmon_run_start_time_seconds`, identifies its counters: a monitor that resumes a
+run after a restart shows the old start time, one that begins again from zero a new one. So this one series of
+each target is read sample by sample, in pieces of time that keep answers small, and only the spans with
+samples are kept.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _log = logging.getLogger(__name__)
 
 MOST_SAMPLES = 250_000
 """Of one answer: about 10 MB."""
-LOOKS = 120
-"""So many equal parts of the whole time are looked at for any sample at all."""
-HOLE_INTERVALS = 3.0
+SEARCH_STEPS = 120
+"""The whole time is searched for samples in so many equal parts."""
+GAP_INTERVALS = 3.0
 """A gap is longer than so many scrape intervals."""
-TAIL = 10
-"""So many of the last scrapes are remembered."""
+LAST_SCRAPES = 10
+"""So many of the last scrapes are kept."""
 
 _SAME_START_S = 1e-3
-"""Of one target: databases may round, and nobody starts a run twice within a millisecond."""
+"""Of one target: databases may round, and no run starts twice within a millisecond."""
 _SHORTEST_S = 1.0
 _SAFE_DELTAS = 8
-"""From so many differences of times on, their median is the interval."""
+"""With so many differences of times or more, their median is the interval."""
 
 
 @dataclass
-class Stretch:
-    """The scrapes of one target that showed one start of the run; times are Unix times in s.
+class TargetScrapes:
+    """The scrapes of one target with one start time of the run; times are Unix times in s.
 
     `spans` are without gaps, `tail_s` are the last scrapes. `interval_s` is None before it is known.
     """
@@ -51,7 +51,7 @@ class Stretch:
     scrapes: int = 0
     interval_s: float | None = None
     spans: list[tuple[float, float]] = field(default_factory=list)
-    tail_s: deque[float] = field(default_factory=lambda: deque(maxlen=TAIL))
+    tail_s: deque[float] = field(default_factory=lambda: deque(maxlen=LAST_SCRAPES))
 
     @property
     def first_s(self) -> float:
@@ -62,7 +62,7 @@ class Stretch:
         return self.spans[-1][1]
 
     def add(self, times_s: Sequence[float]) -> None:
-        """Scrapes in order, all after those before."""
+        """Add scrapes in order, all after the earlier ones."""
         known = [self.last_s] if self.spans else []
         points = [*known, *times_s]
         deltas = [later - earlier for earlier, later in pairwise(points)]
@@ -72,7 +72,7 @@ class Stretch:
             self.interval_s = min(deltas)
         if not self.spans:
             self.spans.append((points[0], points[0]))
-        longest_s = inf if self.interval_s is None else HOLE_INTERVALS * self.interval_s
+        longest_s = inf if self.interval_s is None else GAP_INTERVALS * self.interval_s
         for earlier, later in pairwise(points):
             if later - earlier > longest_s:
                 self.spans.append((later, later))
@@ -82,24 +82,24 @@ class Stretch:
         self.tail_s.extend(times_s)
 
 
-def stretches(api: Api, run_id: str, since_s: float, until_s: float) -> list[Stretch]:
-    """What each target showed of a run between two Unix times, in order of appearance.
+def target_scrapes(api: Api, run_id: str, since_s: float, until_s: float) -> list[TargetScrapes]:
+    """The scrapes of a run by target and start time between two Unix times, in order of appearance.
 
     Raises FetchError where the server does not answer.
     """
-    found: dict[Target, list[Stretch]] = {}
+    found: dict[Target, list[TargetScrapes]] = {}
     seen_s: dict[Target, float] = {}
     starts = of_run(RUN_START.name, run_id)
     for begin_s, end_s, parts in _pieces(api, starts, since_s, until_s):
         step_s = (end_s - begin_s) / parts
         for part in range(parts):
             _read(api, starts, begin_s + part * step_s, begin_s + (part + 1) * step_s, found, seen_s)
-    return [stretch for of_target in found.values() for stretch in of_target]
+    return [scraped for of_target in found.values() for scraped in of_target]
 
 
 def _pieces(api: Api, starts: str, since_s: float, until_s: float) -> Iterator[tuple[float, float, int]]:
-    """(begin, end, into how many parts to cut it) of the times in which there are samples."""
-    step_s = max(_SHORTEST_S, ceil((until_s - since_s) / LOOKS))
+    """(begin, end, number of parts to split it into) of the times in which there are samples."""
+    step_s = max(_SHORTEST_S, ceil((until_s - since_s) / SEARCH_STEPS))
     query = f"sum(count_over_time({starts}[{span(step_s)}]))"
     counts = {
         at_s: value
@@ -122,7 +122,7 @@ def _read(
     starts: str,
     begin_s: float,
     end_s: float,
-    found: dict[Target, list[Stretch]],
+    found: dict[Target, list[TargetScrapes]],
     seen_s: dict[Target, float],
 ) -> None:
     """Add the samples of a time; where there are too many for the server, half of it after half."""
@@ -146,27 +146,27 @@ def _read(
         of_target = found.setdefault(target, [])
         for start_s, group in groupby(samples, key=lambda sample: sample[1]):
             if 0.0 < start_s < LATEST_S:  # NaN is not
-                _stretch(of_target, target, start_s).add([at_s for at_s, _ in group])
+                _scrapes_with_start(of_target, target, start_s).add([at_s for at_s, _ in group])
         seen_s[target] = max([after_s, *series.times_s[-1:]])
     for target in [target for target, of_target in found.items() if not of_target]:
         del found[target]
 
 
-def _stretch(of_target: list[Stretch], target: Target, start_s: float) -> Stretch:
-    for stretch in of_target:
-        if is_same_start(stretch.start_s, start_s):
-            return stretch
-    of_target.append(Stretch(target, start_s))
+def _scrapes_with_start(of_target: list[TargetScrapes], target: Target, start_s: float) -> TargetScrapes:
+    for scraped in of_target:
+        if is_same_start(scraped.start_s, start_s):
+            return scraped
+    of_target.append(TargetScrapes(target, start_s))
     return of_target[-1]
 
 
 def is_same_start(one_s: float, other_s: float) -> bool:
-    """Whether two starts that one target showed are the same."""
+    """Whether two start times of one target are the same."""
     return abs(one_s - other_s) <= _SAME_START_S
 
 
 def joined(spans: Iterable[tuple[float, float]], slack_s: float) -> list[tuple[float, float]]:
-    """The union of spans, where gaps of at most `slack_s` are none."""
+    """The union of spans, where gaps of at most `slack_s` are closed."""
     union: list[tuple[float, float]] = []
     for begin_s, end_s in sorted(spans):
         if union and begin_s - union[-1][1] <= slack_s:

@@ -1,4 +1,4 @@
-"""Writes selectors of PromQL, and takes the labels of series apart: ours, and those of the scrape."""
+"""Writes selectors of PromQL, and separates the labels of series: ours, and those of the scrape."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ RUN_ID = "run_id"
 NAME = "__name__"
 
 Target = tuple[tuple[str, str], ...]
-"""The labels that a scrape put on all its samples, for instance job and instance: who was asked."""
+"""The labels that a scrape added to all its samples, for instance job and instance."""
 
 _OF_NODES = ("node", "nodename", "host", "hostname", "kubernetes_node")
-"""Labels by which people tell nodes apart that are all scraped as localhost."""
+"""Labels that name the node where all nodes are scraped as localhost."""
 
 _PLAIN = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -25,9 +25,9 @@ def of_run(name: str, run_id: str, target: Target = ()) -> str:
 
 
 def of_node(names: Sequence[str], run_id: str, target: Target) -> str:
-    """The series of metrics that are of a run, and those of no run, which tell of the node.
+    """The series of metrics that are of a run, and those of no run, which are the node's.
 
-    A daemon tells of its node without a run's id; a gateway and a file hold all of it for each run.
+    A daemon exports its node without a run's id; a gateway and a file hold the node's series for each run.
     """
     matchers = [f"{NAME}=~{_text('|'.join(names))}", f"{RUN_ID}=~{_text(f'{re.escape(run_id)}|')}"]
     return f"{{{','.join([*matchers, *_matchers(target)])}}}"
@@ -38,19 +38,19 @@ def _matchers(target: Target) -> list[str]:
 
 
 def span(seconds: float) -> str:
-    """A duration as PromQL spells it, at least a millisecond."""
+    """A duration in PromQL, at least a millisecond."""
     return f"{max(1, round(seconds * 1000))}ms"
 
 
 def target_of(labels: Mapping[str, str]) -> Target:
-    """Who was asked, from the labels of a metric that has none but the run's id itself."""
+    """The target, from the labels of a metric whose only own label is the run's id."""
     return tuple(sorted(item for item in labels.items() if item[0] not in (NAME, RUN_ID)))
 
 
 def own_labels(labels: Mapping[str, str], target: Target) -> dict[str, str]:
-    """The labels that carbonmon gave a sample, under the names that it gave them.
+    """The labels that carbonmon gave a sample, under their original names.
 
-    A label that the target has as well comes back as `exported_zone`.
+    Prometheus renames a label that the target has as well, for example to `exported_zone`.
     """
     of_target = dict(target)
     rest = {key: value for key, value in labels.items() if key not in of_target and key != NAME}
@@ -61,7 +61,7 @@ def own_labels(labels: Mapping[str, str], target: Target) -> dict[str, str]:
 
 
 def instance_of(target: Target) -> str:
-    """The instance of a target: the node's own where a gateway or an agent on the node stands for it."""
+    """The instance of a target: the node's own where a gateway or an agent on the node was scraped."""
     labels = dict(target)
     instance = labels.get("exported_instance") or labels.get("instance", "")
     if not instance or is_loopback(host_of(instance)):

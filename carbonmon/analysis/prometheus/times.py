@@ -25,7 +25,7 @@ class Moment(NamedTuple):
 
 
 def parse_moment(text: str, option: str) -> Moment:
-    """The moment that a text means; a day alone begins at midnight in UTC. Raises ConfigError."""
+    """The moment that a text gives; a day alone begins at midnight in UTC. Raises ConfigError."""
     word = text.strip()
     ago = _AGO.fullmatch(word)
     if ago is not None:
@@ -37,13 +37,13 @@ def parse_moment(text: str, option: str) -> Moment:
     except NoZoneError:
         raise ConfigError(f"{option}: {text!r:.40} has no zone; give for example 2026-11-21T20:00Z") from None
     except NoTimeError:
-        raise _mistake(text, option) from None
+        raise _invalid(text, option) from None
     if unix_s < EARLIEST_S:
-        raise _mistake(text, option)
+        raise _invalid(text, option)
     return Moment(unix_s, is_ago=False)
 
 
-def _mistake(text: str, option: str) -> ConfigError:
+def _invalid(text: str, option: str) -> ConfigError:
     return ConfigError(
         f"{option}: {text!r:.40} is no time; give 2026-11-21T20:00Z, Unix seconds, or 12h or 30d"
     )

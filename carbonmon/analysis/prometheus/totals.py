@@ -1,4 +1,4 @@
-"""What the last scrapes of a count showed: its totals, and what went with them."""
+"""Reads the totals of counters, and the other metrics, from their last scrapes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from carbonmon.analysis.prometheus.client import Api
-from carbonmon.analysis.prometheus.scan import Stretch
+from carbonmon.analysis.prometheus.scan import TargetScrapes
 from carbonmon.analysis.prometheus.selectors import of_node, own_labels, span
 from carbonmon.core import metrics as f
 from carbonmon.core.typed import LARGEST
@@ -43,21 +43,21 @@ class Totals(NamedTuple):
         return next((sample.labels for sample in self.of(family)), {})
 
 
-def totals(api: Api, run_id: str, stretch: Stretch) -> Totals:
-    """Of each counter the largest value of the last scrapes, of everything else what was there last.
+def totals(api: Api, run_id: str, scraped: TargetScrapes) -> Totals:
+    """Of each counter the largest value of the last scrapes, of all other metrics the last value.
 
-    The largest, because a scraper that is new to a monitor is shown each counter at 0 once: within one
-    count that is no reset. Samples of scrapes that showed another start are left out.
+    The largest, because a new scraper of a monitor gets each counter at 0 once: that is no reset. Samples of
+    scrapes with another start time are left out.
     """
-    tail_ms = {_ms(at_s) for at_s in stretch.tail_s}
-    end_s = stretch.last_s
-    query = of_node([family.name for family in _FAMILIES], run_id, stretch.target)
-    answer = api.at(f"{query}[{span(end_s - stretch.tail_s[0] + _SLACK_S)}]", end_s)
+    tail_ms = {_ms(at_s) for at_s in scraped.tail_s}
+    end_s = scraped.last_s
+    query = of_node([family.name for family in _FAMILIES], run_id, scraped.target)
+    answer = api.at(f"{query}[{span(end_s - scraped.tail_s[0] + _SLACK_S)}]", end_s)
     samples: dict[str, list[Sample]] = {}
     gauges: dict[str, list[tuple[int, Sample]]] = {}
     for series in answer:
         name = series.labels.get("__name__", "")
-        labels = own_labels(series.labels, stretch.target)
+        labels = own_labels(series.labels, scraped.target)
         known = [
             (_ms(at_s), value)
             for at_s, value in zip(series.times_s, series.values, strict=True)
@@ -72,7 +72,7 @@ def totals(api: Api, run_id: str, stretch: Stretch) -> Totals:
             gauges.setdefault(name, []).append((at_ms, Sample(labels, value)))
     newest_ms = {name: max(at_ms for at_ms, _ in found) for name, found in gauges.items()}
     if newest_ms.get(f.RUN_END.name, 0) < newest_ms.get(f.RUN_INFO.name, 0):
-        gauges.pop(f.RUN_END.name, None)  # it had ended, and went on
+        gauges.pop(f.RUN_END.name, None)  # it had ended, and was resumed
     for name, found in gauges.items():
         samples[name] = [sample for at_ms, sample in found if at_ms == newest_ms[name]]
     return Totals(samples)

@@ -36,7 +36,7 @@ class Cgroup:
         return max(0.0, now - before)  # less than before: another cgroup of the same name
 
     def refresh(self) -> None:
-        """Read the processes anew. `processes` counts those too that have no pid in our namespace
+        """Read the processes again. `processes` counts those too that have no pid in our namespace
         (shown as 0)."""
         pids: set[int] = set()
         hidden = 0

@@ -15,7 +15,7 @@ from carbonmon.hardware.gpu_selection import FoundGpu
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 
 DRIVER_ERRORS = (1, 9, 18)
-"""nvmlReturn_t: uninitialized (the driver was loaded anew), driver not loaded, versions differ."""
+"""nvmlReturn_t: uninitialized (the driver was reloaded), driver not loaded, versions differ."""
 
 FUNCTION_NOT_FOUND = 13
 NOT_SUPPORTED_ERRORS = (3, FUNCTION_NOT_FOUND)

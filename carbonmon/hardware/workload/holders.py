@@ -14,8 +14,8 @@ UTILIZATION_PERIOD_S = 1.0
 PERIOD_JITTER_S = 0.05
 """A tick of a 1 s grid may come a little early; it is still one read a second."""
 
-IN_A_CONTAINER = "GPU processes cannot be told apart in a container: mount the host's /proc and give --procfs"
-UNKNOWN = "held by every run: its processes cannot be told"
+IN_A_CONTAINER = "GPU processes are not visible in a container: mount the host's /proc and give --procfs"
+UNKNOWN = "held by every run: its processes are unknown"
 
 Allocations = Mapping[str, Mapping[str, float] | None]
 """The GPUs that each run was given, with fractions; None: those that its processes are on."""

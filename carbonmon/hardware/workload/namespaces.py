@@ -51,12 +51,10 @@ def host_pid(procfs: Path, pid: int) -> int | None:
             pids = _pids(entry / "status")
             if len(pids) > depth and pids[depth] == pid:
                 candidates.append((pids, entry / "ns" / "pid"))
-    if (
-        len(candidates) > 1
-    ):  # the same number in a sibling namespace; its link tells them apart if we may look
-        ours = _inode(procfs / "self" / "ns" / "pid")
+    if len(candidates) > 1:  # the same number in a sibling namespace: compare the namespaces' inodes
+        own_inode = _inode(procfs / "self" / "ns" / "pid")
         candidates = [
-            (pids, link) for pids, link in candidates if len(pids) == depth + 1 and _inode(link) == ours
+            (pids, link) for pids, link in candidates if len(pids) == depth + 1 and _inode(link) == own_inode
         ]
     return candidates[0][0][0] if len(candidates) == 1 else None
 

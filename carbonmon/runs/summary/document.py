@@ -37,7 +37,7 @@ State = Literal["running", "final", "recovered", "estimated"]
 
 
 class MonitorCost(NamedTuple):
-    """What the monitor itself used; None where the system does not tell."""
+    """What the monitor itself used; None where it is unknown."""
 
     cpu_s: float | None = None
     peak_rss_bytes: int | None = None

@@ -13,7 +13,7 @@ from carbonmon.core.model import MEASURED_METHODS, DeviceState, RunTotal, Uncert
 
 
 class Row(NamedTuple):
-    """One of a run's totals with the uncertainty of its device and method, None if nobody stated one."""
+    """One of a run's totals with the uncertainty of its device and method, None if it is unknown."""
 
     total: RunTotal
     uncertainty: Uncertainty | None

@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from carbonmon.client.connection import ANSWER_S, MonitorConnection, Refused
 from carbonmon.client.launcher import safe_id
-from carbonmon.client.link import ANSWER_S, Link, Refused
 from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.rendezvous import connect
 from carbonmon.core.errors import FetchError
@@ -60,7 +60,7 @@ class Follower:
         self._runs: dict[str, str] = {}
         self._done: set[str] = set()
         self._told: set[str] = set()
-        self._link: Link | None = None
+        self._link: MonitorConnection | None = None
         self._listed = False
 
     def run(self) -> None:
@@ -143,7 +143,7 @@ class Follower:
         self._told &= self._pods.keys() | {"api", "daemon"}
         return any(group is None for _, group in groups)
 
-    def _known(self) -> tuple[Link, set[str]]:
+    def _known(self) -> tuple[MonitorConnection, set[str]]:
         """The ids of the daemon's runs. A new connection takes up those that are pods' already."""
         link = self._link
         if link is None:
@@ -163,7 +163,7 @@ class Follower:
                 self._done.add(uid)  # somebody has ended it by hand, and means it
         return link, living
 
-    def _begin(self, link: Link, pod: Pod, group: str, known: set[str]) -> None:
+    def _begin(self, link: MonitorConnection, pod: Pod, group: str, known: set[str]) -> None:
         """Register a pod; one that is refused is tried again in the next turn."""
         labels = {
             "k8s.node.name": self._api.node,
@@ -199,7 +199,7 @@ class Follower:
             return
         self._say_once(pod.uid, f"pod {pod.title} cannot be followed: {reason}")
 
-    def _end(self, link: Link, uid: str, exit_code: int | None) -> None:
+    def _end(self, link: MonitorConnection, uid: str, exit_code: int | None) -> None:
         run_id = self._runs[uid]
         try:
             _ask(link, "unregister", run_id=run_id, exit_code=exit_code)
@@ -218,7 +218,7 @@ class Follower:
             log.warning("%s", trouble)
 
 
-def connected(sockets: Sequence[Path]) -> Link:
+def connected(sockets: Sequence[Path]) -> MonitorConnection:
     """A connection to the daemon at the first of these places that answers; raises OSError."""
     reasons = []
     for path in sockets:
@@ -227,7 +227,7 @@ def connected(sockets: Sequence[Path]) -> Link:
         except OSError as error:
             reasons.append(f"{path}: {error.strerror or error}")
             continue
-        return Link(path, connection, {})
+        return MonitorConnection(path, connection, {})
     raise ConnectionError("; ".join(reasons))
 
 
@@ -244,9 +244,9 @@ def _owner(pod: Pod) -> int:
     return pod.owner if user == 0 else user
 
 
-def _ask(link: Link, op: str, **message: Any) -> dict[str, Any]:
+def _ask(link: MonitorConnection, op: str, **message: Any) -> dict[str, Any]:
     known = {key: value for key, value in message.items() if value is not None}
-    return link.ask({"op": op, **known}, ANSWER_S)
+    return link.request({"op": op, **known}, ANSWER_S)
 
 
 def _pause(seconds: float) -> None:

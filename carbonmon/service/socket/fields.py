@@ -1,4 +1,4 @@
-"""The fields of a message on the socket, each checked: what is wrong is said to its sender."""
+"""Reads and checks the fields of a message on the socket; each raises `RequestError` with the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SENDER = Source("", RequestError)
 
 
 def optional_text(message: Mapping[str, Any], key: str, longest: int) -> str | None:
-    """A text, None where there is none; what is too long is cut, so that no name stops anything."""
+    """A text, None where there is none; a longer one is cut, so that a long name is no error."""
     value = message.get(key)
     return None if value is None else str(_SENDER.value(key, value, str))[:longest] or None
 
@@ -55,7 +55,7 @@ def texts_by_name(message: Mapping[str, Any], key: str) -> dict[str, str]:
 
 
 def choice(message: Mapping[str, Any], key: str, words: Sequence[Word], default: Word) -> Word:
-    """One of some words."""
+    """One of several keywords."""
     value = message.get(key)
     if value is None:
         return default

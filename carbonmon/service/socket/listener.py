@@ -1,4 +1,4 @@
-"""A Unix socket in the file system: taken only if nobody listens there, never open to more than was meant."""
+"""A Unix socket in the file system: made only if no process listens there, never with wider permissions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from carbonmon.core.errors import ConfigError
 
 MAX_CONNECTIONS = 1024
 _SPARE_FILES = 256
-"""Files that connections leave for sensors, journals and scrapes, of those that the process may open."""
+"""Open files that are reserved for sensors, run files and scrapes."""
 _LOCK_S = 5.0
 _BACKLOG = 1024
-"""Ranks come all at once; the kernel cuts this to net.core.somaxconn."""
+"""All ranks connect at the same time; the kernel limits this to net.core.somaxconn."""
 
 
 class Listener:
-    """A listening socket at a path of its own. Raises `ConfigError` if it cannot be had."""
+    """A listening socket at a path of its own. Raises `ConfigError` if it cannot be made."""
 
     def __init__(self, path: Path, mode: int, folder_mode: int) -> None:
         self.path = path
@@ -34,8 +34,8 @@ class Listener:
         try:
             if not path.parent.is_dir():
                 path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
-            with _alone(path):
-                _clear(path)
+            with _locked(path):
+                _remove_stale(path)
                 self.socket = _bind(path, mode)
             self._file = path.lstat()
         except OSError as error:
@@ -45,15 +45,15 @@ class Listener:
             ) from None
 
     def close(self) -> None:
-        """Stop listening; the file goes if it is still ours."""
-        with suppress(OSError, ConfigError), _alone(self.path):
+        """Stop listening; the file is removed if it is still ours."""
+        with suppress(OSError, ConfigError), _locked(self.path):
             if os.path.samestat(self.path.lstat(), self._file):
                 self.path.unlink()
         self.socket.close()
 
 
-def _clear(path: Path) -> None:
-    """Remove a socket on which nobody listens any more."""
+def _remove_stale(path: Path) -> None:
+    """Remove a socket on which no process listens any more."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def _clear(path: Path) -> None:
             path.unlink()
             return
         except BlockingIOError:
-            pass  # its queue is full: somebody has one
+            pass  # its queue is full: it has a listener
     raise ConfigError(f"another monitor listens at {path}; end it, or give another path: --socket PATH")
 
 
@@ -94,16 +94,16 @@ def _bind(path: Path, mode: int) -> socket.socket:
     return listening
 
 
-def _alone(path: Path) -> AbstractContextManager[None]:
-    """No two monitors look for a stale socket at once.
+def _locked(path: Path) -> AbstractContextManager[None]:
+    """Hold the lock that keeps two monitors from checking for a stale socket at once.
 
-    A lock of the folder itself could be held by everybody who may read it.
+    A lock of the folder itself could be held by any user who may read it.
     """
     return locked(Path(f"{path}.bind"), _LOCK_S)
 
 
 def connection_limit() -> int:
-    """How many connections leave the monitor files for its work: each needs two, the socket and a pidfd."""
+    """How many connections leave enough open files for the rest: each needs two, the socket and a pidfd."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS

@@ -1,4 +1,4 @@
-"""What each request on a monitor's socket means, and who may ask for it. The words: `protocol.py`."""
+"""Does each request on a monitor's socket, and checks who may ask for it. The format: `protocol.py`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Answer = Callable[[dict[str, Any]], None]
 Message = Mapping[str, Any]
 
 RUNS_A_MINUTE = 60.0
-"""So many runs a user may begin in a minute, and so many at once: each has a folder, which stays, and series,
-which push the ended runs of others out of sight."""
+"""So many runs a user may begin in a minute, and so many at once: each has a folder, which stays, and series
+in /metrics, which replace those of the ended runs of others."""
 
 
-class Service:
+class Operations:
     """The handler of the socket. A run is its owner's: nobody else but root may write into it."""
 
     def __init__(self, registry: Registry) -> None:
@@ -51,19 +51,19 @@ class Service:
             raise RequestError(f"op {op!r:.40} is unknown; there are {', '.join(self._ops)}")
         action(peer, message, answer)
 
-    def gone(self, peer: Peer) -> None:
+    def on_disconnect(self, peer: Peer) -> None:
         part, peer.state = peer.state, None
         if part is not None:
             self._registry.lose(*part)
 
-    # ---- taking part ----
+    # ---- participants ----
 
     def _join(self, peer: Peer, message: Message, answer: Answer) -> None:
         if peer.state is not None:
             raise RequestError("this connection takes part in a run already; leave it first")
         registry = self._registry
         asked = fields.optional_text(message, "run_id", 64)
-        # An id that another user has taken is no reason to be without a run: ours gets a number.
+        # If another user has a run with this id, the new run gets a number added.
         entry = registry.find(asked, peer.uid)
         own = Roots(wrappers=(peer.pid,)) if message.get("wrapper") is True else Roots(pids=(peer.pid,))
         rank = _rank(message)
@@ -73,20 +73,20 @@ class Service:
             if registry.is_over:
                 raise RequestError("the run of this monitor is about to end", retry=True)
             if not registry.creates:
-                self._named(peer, message)  # says why not
-                raise self._missing(peer, message)
+                self._find_run(peer, message)  # raises the error with the reason
+                raise self._unknown_run(peer, message)
             new = self._new_run(message, own)
             entry = self._begin(peer, new, peer.uid, "participants", answer)
         participant = registry.take_part(entry, local_size)
         peer.state = (entry, participant)
         if is_known:
             self._monitor.join(entry.run_id, own, rank)
-            answer(self._welcome(entry))
+            answer(self._run_fields(entry))
         elif rank is not None:
             self._monitor.join(entry.run_id, Roots(), rank)
 
     def _leave(self, peer: Peer, message: Message, answer: Answer) -> None:
-        entry, participant = self._part(peer)
+        entry, participant = self._participation(peer)
         peer.state = None
         if self._registry.leave(entry, participant):
             self._end(entry, message, answer)
@@ -94,8 +94,8 @@ class Service:
             answer({"last": False})
 
     def _job(self, peer: Peer, message: Message, answer: Answer) -> None:
-        """The process that a wrapper has started: it is the run's even if the wrapper is killed at once."""
-        entry, _ = self._part(peer)
+        """The process that a wrapper has started: it belongs to the run even if the wrapper is killed."""
+        entry, _ = self._participation(peer)
         pid = fields.optional_count(message, "pid")
         workload = self._monitor.workload
         if pid is not None and workload is not None:
@@ -103,19 +103,19 @@ class Service:
         answer({})
 
     def _phase(self, peer: Peer, message: Message, answer: Answer) -> None:
-        entry, participant = self._part(peer)
+        entry, participant = self._participation(peer)
         participant.phase = fields.optional_text(message, "name", fields.MAX_NAME)
         self._registry.tell_phases(entry, fields.optional_number(message, "at_s"))
         answer({})
 
     def _run_phase(self, peer: Peer, message: Message, answer: Answer) -> None:
-        entry = self._named(peer, message)
+        entry = self._find_run(peer, message)
         entry.phase = fields.optional_text(message, "name", fields.MAX_NAME)
         self._registry.tell_phases(entry, fields.optional_number(message, "at_s"))
         answer({"run_id": entry.run_id})
 
     def _progress(self, peer: Peer, message: Message, answer: Answer) -> None:
-        entry, _ = self._part(peer)
+        entry, _ = self._participation(peer)
         step, total = (fields.optional_number(message, key) for key in ("step", "total"))
         if step is None:
             raise RequestError("progress needs a step")
@@ -123,35 +123,35 @@ class Service:
         answer({})
 
     def _snapshot(self, peer: Peer, message: Message, answer: Answer) -> None:
-        entry, participant = self._part(peer)
+        entry, participant = self._participation(peer)
         self._monitor.look(entry.run_id, partial(_tell_totals, entry, participant, answer))
 
-    # ---- runs from elsewhere ----
+    # ---- registered runs ----
 
     def _register(self, peer: Peer, message: Message, answer: Answer) -> None:
         registry = self._registry
         if not registry.creates:
-            raise RequestError("this monitor has one run, and takes no others")
+            raise RequestError("this monitor has one run and accepts no others")
         run_id = fields.optional_text(message, "run_id", 64)
         uid = fields.optional_count(message, "uid")
         if uid is not None and uid != peer.uid and peer.uid != 0:
             raise RequestError(f"only root may register a run of user {uid}")
         owner = peer.uid if uid is None else uid
-        # Ids of schedulers can be guessed: another user's run of that id must not keep this one out.
+        # Ids of schedulers can be guessed: another user's run with that id must not prevent this one.
         if run_id is not None and registry.has(run_id, owner):
             raise RequestError(f"run {run_id!r} is registered already: unregister it, or give another id")
-        roots = self._watched(peer, message)
+        roots = self._registered_roots(peer, message)
         ends_with: Any = "processes" if roots.pids or roots.cgroup is not None else "request"
         self._begin(peer, self._new_run(message, roots), owner, ends_with, answer)
 
     def _unregister(self, peer: Peer, message: Message, answer: Answer) -> None:
-        entry = self._named(peer, message)
+        entry = self._find_run(peer, message)
         if entry.ends_with == "job":
             raise RequestError(f"run {entry.run_id!r} ends with its job")
         self._end(entry, message, answer)
 
     def _status(self, peer: Peer, message: Message, answer: Answer) -> None:
-        seen = [
+        runs = [
             {
                 "run_id": entry.run_id,
                 "name": entry.plan.info.name,
@@ -162,44 +162,45 @@ class Service:
             for entry in self._registry.entries
             if peer.uid in (0, self._registry.uid, entry.uid)
         ]
-        answer({"runs": seen, "places": list(self._monitor.places)})
+        answer({"runs": runs, "places": list(self._monitor.places)})
 
-    # ---- who, where, which ----
+    # ---- looking up and checking ----
 
-    def _part(self, peer: Peer) -> tuple[Entry, Participant]:
+    def _participation(self, peer: Peer) -> tuple[Entry, Participant]:
         if peer.state is None:
             raise RequestError("this connection takes part in no run: join first")
         part: tuple[Entry, Participant] = peer.state
         return part
 
-    def _named(self, peer: Peer, message: Message) -> Entry:
+    def _find_run(self, peer: Peer, message: Message) -> Entry:
         asked = fields.optional_text(message, "run_id", 64)
         entry = self._registry.find(asked, peer.uid)
         if entry is None:
             entry = self._registry.find(asked)
             if entry is None:
-                raise self._missing(peer, message)
+                raise self._unknown_run(peer, message)
             self._check_owner(peer, entry)
         return entry
 
-    def _missing(self, peer: Peer, message: Message) -> RequestError:
-        living = [entry for entry in self._registry.entries if not entry.ending]
-        there = ", ".join(entry.run_id for entry in living if peer.uid in (0, entry.uid)) or "none of yours"
-        return RequestError(f"run {message.get('run_id')!r:.70} is not here; there are: {there:.400}")
+    def _unknown_run(self, peer: Peer, message: Message) -> RequestError:
+        active = [entry for entry in self._registry.entries if not entry.ending]
+        own = ", ".join(entry.run_id for entry in active if peer.uid in (0, entry.uid))
+        known = f"there are: {own:.400}" if own else "you have no active runs"
+        return RequestError(f"run {message.get('run_id')!r:.70} is not here; {known}")
 
     def _check_owner(self, peer: Peer, entry: Entry) -> None:
         if peer.uid not in (0, entry.uid):
             raise RequestError(f"run {entry.run_id!r} belongs to user {entry.uid}, and you are {peer.uid}")
 
-    def _watched(self, peer: Peer, message: Message) -> Roots:
-        """The processes that a user wants to have watched: only their own, unless they are root."""
+    def _registered_roots(self, peer: Peer, message: Message) -> Roots:
+        """The processes or cgroup that a user registers: only their own, unless the user is root."""
         pid = fields.optional_count(message, "pid")
         cgroup = fields.optional_text(message, "cgroup", 4096)
         workload = self._monitor.workload
         if pid is not None and cgroup is not None:
             raise RequestError("give a pid or a cgroup, not both")
         if workload is None:
-            raise RequestError("this monitor watches no processes")
+            raise RequestError("this monitor follows no processes")
         if pid is not None:
             return self._process(peer, pid)
         try:
@@ -255,17 +256,17 @@ class Service:
             raise RequestError(f"the limit of {MAX_RUNS} runs is reached: unregister one first")
         theirs = sum(entry.uid == uid for entry in self._registry.entries)
         if uid not in (0, self._registry.uid) and theirs >= MAX_RUNS // 2:
-            raise RequestError(f"user {uid} has {theirs} runs, and can have no more: unregister one first")
+            raise RequestError(f"user {uid} has {theirs} runs and can have no more: unregister one first")
         if not self._may_begin(peer.uid):
             raise RequestError(
-                f"user {peer.uid} begins more than {RUNS_A_MINUTE:.0f} runs a minute, and can begin no more "
-                "for now: wait, or measure without the daemon (carbonmon run --own-monitor)"
+                f"user {peer.uid} begins more than {RUNS_A_MINUTE:.0f} runs a minute: wait, or measure "
+                "without the daemon (carbonmon run --own-monitor)"
             )
         try:
             entry = self._registry.create(new, uid, ends_with)
         except ConfigError as error:
             raise RequestError(str(error)) from None
-        self._monitor.begin(entry.plan, partial(answer, self._welcome(entry)))
+        self._monitor.begin(entry.plan, partial(answer, self._run_fields(entry)))
         return entry
 
     def _may_begin(self, uid: int) -> bool:
@@ -276,7 +277,7 @@ class Service:
         full = TokenBucket(RUNS_A_MINUTE / 60.0, RUNS_A_MINUTE, now_s)
         return not self._begun.setdefault(uid, full).take(now_s)
 
-    def _welcome(self, entry: Entry) -> dict[str, Any]:
+    def _run_fields(self, entry: Entry) -> dict[str, Any]:
         return {
             "run_id": entry.run_id,
             "folder": str(entry.plan.folder.absolute()),

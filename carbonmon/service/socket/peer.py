@@ -1,4 +1,4 @@
-"""One who talks to the monitor: its credentials, its half-read messages and its unsent answers."""
+"""One connection to the monitor's socket: credentials, received bytes and unsent answers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RATE_HZ, BURST = 1000.0, 2000.0
 _CHUNK_BYTES = 1 << 16
 
 
-class TooFast(Exception):
-    """The peer says more than its bucket allows; what it has said already is kept for later."""
+class RateExceeded(Exception):
+    """The peer sends more than its bucket allows; what was received is kept for later."""
 
 
 class Peer:
@@ -32,7 +32,7 @@ class Peer:
         connection: socket.socket,
         credentials: tuple[int, int, int],
         shared: TokenBucket,
-        wake: Callable[[Peer], None],
+        on_output: Callable[[Peer], None],
     ) -> None:
         self.pid, self.uid, self.gid = credentials
         self.state: Any = None
@@ -41,63 +41,63 @@ class Peer:
         self.events = 0
         self.paused = False
         self.closed = False
-        self._wake = wake
+        self._on_output = on_output
         self._lock = threading.Lock()
-        self._heard = bytearray()
+        self._received = bytearray()
         self._skipping = False
         self._own, self._shared = TokenBucket(RATE_HZ, BURST, time.monotonic()), shared
         self._unsent = bytearray()
         self._overrun = False
-        self._deaf = False
+        self._cannot_send = False
 
     def send(self, message: dict[str, Any]) -> None:
         """Queue a message; nothing happens once the connection is closed. Raises `ProtocolError`."""
         line = encode(message, MAX_ANSWER_BYTES)
         with self._lock:
-            if self.closed or self._deaf:
+            if self.closed or self._cannot_send:
                 return
             if len(self._unsent) + len(line) > MAX_QUEUE_BYTES:
                 self._overrun = True
             else:
                 self._unsent += line
-        self._wake(self)
+        self._on_output(self)
 
     def receive(self) -> int | None:
-        """Hear what there is: its bytes, 0 at the end, None if nothing is there; `next_line` gives it out."""
+        """Receive: the number of bytes, 0 at the end, None if there are none; `next_line` returns them."""
         try:
             data = self.connection.recv(_CHUNK_BYTES)
         except BlockingIOError:
             return None
-        except OSError:  # reset: it went without reading our answers
+        except OSError:  # reset: it closed without reading our answers
             return 0
-        self._heard += data
+        self._received += data
         return len(data)
 
     def next_line(self) -> bytes | None:
-        """The next whole message, None if there is none yet; raises `TooFast`.
+        """The next whole message, None if there is none yet; raises `RateExceeded`.
 
-        Of one that is too long comes more than MAX_MESSAGE_BYTES, once; the rest of it is skipped.
+        Of a message that is too long more than MAX_MESSAGE_BYTES are returned, once; the rest is skipped.
         """
-        end = self._heard.find(b"\n")
-        size = len(self._heard) if end < 0 else end + 1
+        end = self._received.find(b"\n")
+        size = len(self._received) if end < 0 else end + 1
         too_long = size > MAX_MESSAGE_BYTES
         if size == 0 or (end < 0 and not too_long and not self._skipping):
             return None
         cost = max(1.0, size / 1024)  # a token is a message, or a KiB of a long one
         now_s = time.monotonic()
         if self._own.take(now_s, cost) or self._shared.take(now_s, cost):
-            raise TooFast
-        line = bytes(self._heard[:size])
-        del self._heard[:size]
+            raise RateExceeded
+        line = bytes(self._received[:size])
+        del self._received[:size]
         skipped, self._skipping = self._skipping, end < 0
         if skipped:
             return None if end < 0 else self.next_line()
         return line
 
     @property
-    def torn_bytes(self) -> int:
-        """How much of a message was heard whose end is missing."""
-        return 0 if self._skipping else len(self._heard)
+    def incomplete_bytes(self) -> int:
+        """The bytes of a received message without its end."""
+        return 0 if self._skipping else len(self._received)
 
     @property
     def is_behind(self) -> bool:
@@ -105,15 +105,15 @@ class Peer:
         return bool(self._unsent)
 
     def flush(self) -> bool:
-        """Send what can be sent without waiting; False if the peer let too much pile up."""
+        """Send what can be sent without waiting; False if the peer has not read for too long."""
         with self._lock:
             try:
                 while self._unsent and not self.closed:
                     del self._unsent[: self.connection.send(self._unsent[:_CHUNK_BYTES])]
             except BlockingIOError:
                 pass
-            except OSError:  # it reads no more, but what it said before is still to be heard
-                self._deaf = True
+            except OSError:  # it no longer reads, but its earlier messages are still to be handled
+                self._cannot_send = True
                 self._unsent.clear()
             return not self._overrun
 

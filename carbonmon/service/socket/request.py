@@ -1,4 +1,4 @@
-"""One request to the monitor: checked, handled, and answered once."""
+"""Checks one request to the monitor, lets the handler do it, and answers once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from carbonmon.service.socket.peer import Peer
 
 log = logging.getLogger(__name__)
 
-OWN_FAULT = "a fault of carbonmon's own; the monitor's log has the details"
+INTERNAL_ERROR = "an internal error of carbonmon; the monitor's log has the details"
 
 
 class RequestError(Exception):
-    """What a handler will not do; the text is fit for the sender's eyes, `more` is added to the answer."""
+    """A handler refuses a request; the text can be shown to the sender, `more` is added to the answer."""
 
     def __init__(self, text: str, **more: Any) -> None:
         super().__init__(text)
@@ -24,7 +24,7 @@ class RequestError(Exception):
 
 
 class Handler(Protocol):
-    """What the requests mean. Both are called on the control thread, which serves nobody meanwhile."""
+    """Does what requests ask for. Both methods are called on the control thread, which waits for them."""
 
     def handle(self, peer: Peer, message: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
         """Do what `message["op"]` asks for. `answer` may be called once, now or later, from any thread.
@@ -32,30 +32,30 @@ class Handler(Protocol):
         May raise `RequestError`, which becomes the answer.
         """
 
-    def gone(self, peer: Peer) -> None:
+    def on_disconnect(self, peer: Peer) -> None:
         """The connection is closed, or the process at its other end has ended. Called once for each peer."""
 
 
-class Faults:
-    """Logs a fault of our own with its traceback the first time, and quietly from then on."""
+class FaultLog:
+    """Logs an internal error with its traceback: the first of each type as an error, others for debugging."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
 
-    def note(self, error: Exception) -> None:
+    def log_error(self, error: Exception) -> None:
         name = type(error).__name__
         level = logging.DEBUG if name in self._known else logging.ERROR
         self._known.add(name)
-        log.log(level, "the control socket met a fault of carbonmon's own", exc_info=error)
+        log.log(level, "an internal error of carbonmon at the control socket", exc_info=error)
 
 
 class _Answer:
-    """The way back to one request: the first answer counts."""
+    """Sends the answer to one request: only the first call has an effect."""
 
-    def __init__(self, peer: Peer, request_id: Any, faults: Faults) -> None:
+    def __init__(self, peer: Peer, request_id: Any, fault_log: FaultLog) -> None:
         self._peer = peer
         self._request_id = request_id
-        self._faults = faults
+        self._fault_log = fault_log
         self._unanswered = threading.Lock()
 
     def __call__(self, message: dict[str, Any]) -> None:
@@ -64,41 +64,41 @@ class _Answer:
         try:
             self._peer.send({"id": self._request_id, "ok": True, **message})
         except ProtocolError as error:  # the handler's answer is too long or no JSON
-            self._faults.note(error)
-            complain(self._peer, OWN_FAULT, self._request_id)
+            self._fault_log.log_error(error)
+            send_error(self._peer, INTERNAL_ERROR, self._request_id)
 
     def fail(self, text: str, **more: Any) -> None:
         if self._unanswered.acquire(blocking=False):
-            complain(self._peer, text, self._request_id, **more)
+            send_error(self._peer, text, self._request_id, **more)
 
 
-def serve(handler: Handler, peer: Peer, line: bytes, faults: Faults) -> None:
-    """Check a line, let the handler do what it asks for, and answer what went wrong."""
+def handle_line(handler: Handler, peer: Peer, line: bytes, fault_log: FaultLog) -> None:
+    """Check a line, let the handler do what it asks for, and answer with an error if that fails."""
     try:
         message = decode(line)
     except ProtocolError as error:
-        complain(peer, str(error), error.request_id)
+        send_error(peer, str(error), error.request_id)
         return
     request_id = message.get("id")
     if request_id is not None and not _is_id(request_id):
-        complain(peer, "the id of a message must be a whole number or a text")
+        send_error(peer, "the id of a message must be a whole number or a text")
         return
     if not isinstance(message.get("op"), str):
-        complain(peer, "the message does not say what it wants: no op", request_id)
+        send_error(peer, "the message has no op", request_id)
         return
-    answer = _Answer(peer, request_id, faults)
+    answer = _Answer(peer, request_id, fault_log)
     try:
         handler.handle(peer, message, answer)
     except RequestError as error:
         answer.fail(str(error), **error.more)
-    # The handler's own bug must end neither the service nor the sampling.
+    # A bug in the handler must end neither the service nor the sampling.
     except Exception as error:  # noqa: BLE001
-        faults.note(error)
-        answer.fail(OWN_FAULT)
+        fault_log.log_error(error)
+        answer.fail(INTERNAL_ERROR)
 
 
-def complain(peer: Peer, text: str, request_id: Any = None, **more: Any) -> None:
-    """Tell a peer what was wrong, also where it asked for no answer."""
+def send_error(peer: Peer, text: str, request_id: Any = None, **more: Any) -> None:
+    """Send a peer an error, also if it asked for no answer."""
     known = {"id": request_id} if _is_id(request_id) else {}
     peer.send({**known, "ok": False, "error": text, **more})
 

@@ -1,1 +1,1 @@
-"""How /metrics is reached: a server with deadlines and limits, TLS, certificates, passwords."""
+"""The HTTP server of /metrics: deadlines and limits, TLS, client certificates, passwords."""

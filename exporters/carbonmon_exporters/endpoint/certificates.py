@@ -1,4 +1,4 @@
-"""From `tls_server_config` to OpenSSL: certificates, versions, cipher suites, and which clients get in."""
+"""Makes OpenSSL's context from `tls_server_config`: certificates, versions, cipher suites, client checks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carbonmon.core.errors import ConfigError
-from carbonmon_exporters.endpoint.terms import NotAllowedError, Tls
+from carbonmon_exporters.endpoint.settings import NotAllowedError, Tls
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _VERIFY = {"none": ssl.CERT_NONE, "if given": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -36,14 +36,14 @@ _SUITES_OF_TLS13 = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHA
 
 
 def make_context(tls: Tls, where: Path | None) -> ssl.SSLContext:
-    """The TLS of a server whose web config is at `where`; raises ConfigError for what cannot be had."""
+    """The TLS context of a server whose web config is at `where`; raises ConfigError for unusable values."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.min_version]
     context.maximum_version = _VERSIONS[tls.max_version]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     if not tls.prefers_own_order:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    # Scrapes are minutes apart and Prometheus resumes no session: tickets would only cost.
+    # Scrapes are minutes apart and Prometheus resumes no session: tickets would be of no use.
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     _choose_suites(context, tls, where)
@@ -52,9 +52,9 @@ def make_context(tls: Tls, where: Path | None) -> ssl.SSLContext:
             context.set_ecdh_curve(tls.curve)
         except (ValueError, ssl.SSLError):
             raise ConfigError(f"{where}: curve_preferences: this OpenSSL cannot use {tls.curve}") from None
-    _load_own(context, tls, where)
+    _load_certificate(context, tls, where)
     if tls.client_ca_file is not None:
-        _load_authorities(context, tls.client_ca_file, where)
+        _load_client_ca(context, tls.client_ca_file, where)
     context.verify_mode = _VERIFY[tls.client_auth]
     return context
 
@@ -71,7 +71,7 @@ def check_names(certificate: Mapping[str, Any] | None, allowed: tuple[str, ...])
 
 
 def _as_address(text: str) -> str:
-    """An IP address in its usual spelling (OpenSSL has its own for IPv6); any other text as it is."""
+    """An IP address in its usual spelling (OpenSSL has another for IPv6); any other text as it is."""
     try:
         return str(ipaddress.ip_address(text.strip()))
     except ValueError:
@@ -90,7 +90,7 @@ def _choose_suites(context: ssl.SSLContext, tls: Tls, where: Path | None) -> Non
     if not older:
         if tls.min_version == "TLS13":
             return
-        raise ConfigError(f"{where}: cipher_suites names suites of TLS 1.3 only: say min_version: TLS13 too")
+        raise ConfigError(f"{where}: cipher_suites has suites of TLS 1.3 only: add min_version: TLS13")
     names = [_SUITES[name] for name in older]
     try:
         context.set_ciphers(":".join(names))
@@ -104,7 +104,7 @@ def _choose_suites(context: ssl.SSLContext, tls: Tls, where: Path | None) -> Non
         )
 
 
-def _load_own(context: ssl.SSLContext, tls: Tls, where: Path | None) -> None:
+def _load_certificate(context: ssl.SSLContext, tls: Tls, where: Path | None) -> None:
     _check_readable("cert_file", tls.cert_file, where)
     _check_readable("key_file", tls.key_file, where)
     is_encrypted = False
@@ -127,7 +127,7 @@ def _load_own(context: ssl.SSLContext, tls: Tls, where: Path | None) -> None:
         raise ConfigError(f"{where}: cert_file {tls.cert_file}, key_file {tls.key_file}: {reason}") from None
 
 
-def _load_authorities(context: ssl.SSLContext, path: Path, where: Path | None) -> None:
+def _load_client_ca(context: ssl.SSLContext, path: Path, where: Path | None) -> None:
     _check_readable("client_ca_file", path, where)
     try:
         context.load_verify_locations(path)

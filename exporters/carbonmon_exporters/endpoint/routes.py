@@ -1,4 +1,4 @@
-"""What is answered at which path: a small WSGI application in front of prometheus_client's own."""
+"""Answers by path: a small WSGI application in front of prometheus_client's own."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Routes:
         self._metrics = metrics
         self._is_ready = is_ready
         self._has_failed = False
-        self._turn = threading.Lock()
+        self._scrape_lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
             status, headers, body = self._answer(environ)
-        # The caller is a stranger on the network: whatever fails inside becomes a 500 without details,
-        # and the job's terminal never sees it.
+        # The client is unknown: a failure becomes a 500 without details, and nothing is written to the
+        # job's terminal.
         except Exception as error:  # noqa: BLE001
             self._report(error)
             status, headers, body = _plain("500 Internal Server Error", "carbonmon failed to answer")
@@ -56,7 +56,7 @@ class Routes:
         return _plain("503 Service Unavailable", "carbonmon has taken no sample yet")
 
     def _scrape(self, environ: WSGIEnvironment) -> Answer:
-        # The library's application answers 405 to HEAD; asked with GET it gives the headers of both.
+        # The library's application answers 405 to HEAD; called with GET it gives the headers of both.
         started: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start_response(
@@ -65,14 +65,14 @@ class Routes:
             started.append((status, headers))
             return lambda _: None
 
-        who = (
+        name = (
             f"{environ.get('REMOTE_ADDR')} {environ.get('HTTP_USER_AGENT')}"
             if SCRAPER_HEADER in environ
             else None
         )
-        # One at a time: the sampling thread then waits for Python's lock behind one scrape, not behind many.
-        with self._turn:
-            token = scraper.set(who)
+        # One at a time: the sampling thread then waits for Python's lock after one scrape, not after many.
+        with self._scrape_lock:
+            token = scraper.set(name)
             try:
                 body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
             finally:
@@ -81,7 +81,7 @@ class Routes:
         return status, headers, body
 
     def _report(self, error: Exception) -> None:
-        # The library appends the whole metric to an exception's text: its name is enough for a warning.
+        # The library appends the whole metric to an exception's text: the warning has its type alone.
         level = logging.DEBUG if self._has_failed else logging.WARNING
         self._has_failed = True
         _log.log(level, "a request for metrics failed with %s", type(error).__name__)

@@ -1,7 +1,7 @@
-"""An HTTP server for few and simple requests that no client can slow down, fill up or keep alive.
+"""An HTTP server for few and simple requests, with limits against slow clients and many connections.
 
-The server of the standard library has no read timeout and no cap on connections, wakes up twice a
-second, asks the name service for its own host's name and writes to stderr. This one keeps its parser
+The server of the standard library has no read timeout and no limit on connections, wakes up twice a
+second, asks the name service for its own host's name and writes to stderr. This one uses its parser
 and its WSGI handler, and replaces the rest.
 """
 
@@ -15,46 +15,51 @@ import sys
 import threading
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIServer
 
-from carbonmon_exporters.endpoint.access import Door
-from carbonmon_exporters.endpoint.limits import origin
-from carbonmon_exporters.endpoint.places import Places
-from carbonmon_exporters.endpoint.request import Handler, refusal
+from carbonmon_exporters.endpoint.access import AccessPolicy
+from carbonmon_exporters.endpoint.connections import OpenConnections
+from carbonmon_exporters.endpoint.rate_limits import client_key
+from carbonmon_exporters.endpoint.request import Handler, RequestServer, refusal
 from carbonmon_exporters.endpoint.stream import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["MAX_CONNECTIONS", "MAX_CONNECTIONS_OF_ONE", "MAX_HEAD_BYTES", "READ_TIMEOUT_S", "MetricsServer"]
+__all__ = [
+    "MAX_CONNECTIONS",
+    "MAX_CONNECTIONS_PER_CLIENT",
+    "MAX_HEAD_BYTES",
+    "READ_TIMEOUT_S",
+    "MetricsServer",
+]
 
 _log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 32
-MAX_CONNECTIONS_OF_ONE = 24
+MAX_CONNECTIONS_PER_CLIENT = 24
 _STACK_BYTES = 512 * 1024
 _BACKOFF_S = 1.0
 _CLOSE_S = 0.5
 _SWITCH_S = 0.001
 
 
-class MetricsServer(WSGIServer):
-    """Serves one WSGI application; listens once made, answers once started.
+class MetricsServer(RequestServer):
+    """Serves one WSGI application; listens when created, answers when started.
 
     One thread blocks in accept and wakes for nothing else; each connection has a short-lived thread, in
-    which also its TLS handshake is made. All are daemons, so that no client holds up the exit.
+    which also its TLS handshake is made. All are daemon threads, so that no client delays the exit.
     """
 
     allow_reuse_address = True
-    allow_reuse_port = False  # else a taken port would not be noticed
+    allow_reuse_port = False  # else a used port would not be noticed
     request_queue_size = 256
 
     def __init__(
         self,
         address: tuple[str, int],
         app: WSGIApplication,
-        door: Door | None = None,
+        policy: AccessPolicy | None = None,
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
@@ -69,27 +74,27 @@ class MetricsServer(WSGIServer):
         )[0]
         self.address_family = family
         self.read_timeout_s = read_timeout_s
-        self.door = door or Door()
-        self.places = Places(max_connections, min(max_connections, MAX_CONNECTIONS_OF_ONE))
+        self.policy = policy or AccessPolicy()
+        self.connections = OpenConnections(max_connections, min(max_connections, MAX_CONNECTIONS_PER_CLIENT))
         self._closing = threading.Event()
         self._acceptor = threading.Thread(target=self._accept, name="carbonmon-metrics", daemon=True)
-        super().__init__((str(bound[0]), port), Handler)  # bound[1] would be cut to 16 bits, not refused
+        super().__init__((str(bound[0]), port), Handler)  # bound[1] is cut to 16 bits: no error for 99999
         self.app = app
 
     def server_bind(self) -> None:
-        """Bind without HTTPServer's look-up of the host's name, which may ask a name server and hang."""
+        """Bind without HTTPServer's lookup of the host's name, which may ask a name server and hang."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
     def start(self) -> None:
-        # Whoever wants to run waits so long for a thread that computes: a sample must not wait 5 ms, which is
+        # The longest time that a thread waits for one that computes: a sample must not wait 5 ms, which is
         # the default, for a scrape.
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
         self._acceptor.start()
 
     def close(self) -> None:
-        """Stop listening, let the answers under way be sent, cut everything else; may be repeated."""
+        """Stop listening, wait for the answers in progress, close all connections; may be called again."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -98,7 +103,7 @@ class MetricsServer(WSGIServer):
         if self._acceptor.ident is not None:
             self._acceptor.join(timeout=_CLOSE_S)
         self.server_close()
-        self.places.clear(_CLOSE_S)
+        self.connections.close_all(_CLOSE_S)
 
     def _accept(self) -> None:
         while True:
@@ -108,18 +113,18 @@ class MetricsServer(WSGIServer):
                 if self._closing.is_set():
                     return
                 _log.debug("accepting a connection failed: %s", error)
-                self._closing.wait(_BACKOFF_S)  # out of file descriptors: do not spin
+                self._closing.wait(_BACKOFF_S)  # out of file descriptors: do not loop without a pause
                 continue
-            if not self.door.knock(peer[0]):
+            if not self.policy.allow_connection(peer[0]):
                 connection.close()
-            elif self.places.take(connection, origin(peer[0])):
-                self._spawn(connection, peer)
+            elif self.connections.add(connection, client_key(peer[0])):
+                self._start_thread(connection, peer)
             else:
-                if not self.door.is_tls:
-                    _say_full(connection)
+                if not self.policy.is_tls:
+                    _send_unavailable(connection)
                 connection.close()
 
-    def _spawn(self, connection: socket.socket, peer: Any) -> None:
+    def _start_thread(self, connection: socket.socket, peer: Any) -> None:
         thread = threading.Thread(
             target=self._serve, args=(connection, peer), name="carbonmon-scrape", daemon=True
         )
@@ -128,30 +133,30 @@ class MetricsServer(WSGIServer):
             thread.start()
         except RuntimeError as error:  # the limit of threads is reached
             _log.debug("no thread for a connection: %s", error)
-            self._forget(connection)
+            self._close(connection)
         finally:
             threading.stack_size(usual)
 
     def _serve(self, connection: socket.socket, peer: Any) -> None:
         try:
             Handler(connection, peer, self)
-        except OSError as error:  # slow, gone, cut, or without the right certificate
+        except OSError as error:  # too slow, closed by either side, or without the right certificate
             _log.debug("a connection ended early: %s", error)
-        # A bug in the handling of one request costs that request, never the job's terminal.
+        # A bug in the handling of one request ends that request and writes nothing to the job's terminal.
         except Exception:  # noqa: BLE001
             _log.debug("a request failed", exc_info=True)
         finally:
-            self._forget(connection)
+            self._close(connection)
 
-    def _forget(self, connection: socket.socket) -> None:
+    def _close(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_WR)
         connection.close()
-        self.places.leave(connection)
+        self.connections.remove(connection)
 
 
-def _say_full(connection: socket.socket) -> None:
-    """Say why in the moment before the connection is closed; never waits."""
+def _send_unavailable(connection: socket.socket) -> None:
+    """Send status 503 before the connection is closed; never waits."""
     with contextlib.suppress(OSError):
         connection.setblocking(False)
         connection.send(refusal(HTTPStatus.SERVICE_UNAVAILABLE, (("Retry-After", "1"),)))

@@ -1,7 +1,7 @@
-"""A client's bytes, in clear or in TLS, under deadlines that no trickle of single bytes can stretch.
+"""Reads and writes a client's bytes, in clear text or TLS, with deadlines for whole requests and answers.
 
-TLS goes through memory and not through a wrapped socket: then all waiting is ours, and another thread can
-always cut the connection.
+TLS uses memory buffers instead of a wrapped socket: then all waiting is in this code, and another thread can
+always shut down the connection.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_HEAD_BYTES = 65536
 _CHUNK_BYTES = 8192
 _SLICE_BYTES = 65536
 _TLS_HANDSHAKE = 0x16
-"""The first byte of whoever begins with TLS (RFC 8446, 5.1); no request begins with it."""
+"""The first byte of a TLS handshake (RFC 8446, 5.1); no HTTP request begins with it."""
 
 _REQUEST_LINE = re.compile(rb"[^\x00-\x20]+ [^\x00-\x20]+ HTTP/[0-9]\.[0-9]\r?")
 
@@ -31,8 +31,8 @@ _DRAIN_S = 1.0
 _DRAIN_BYTES = 4 << 20
 
 
-class RefusedError(Exception):
-    """What came is no request that can be answered otherwise than with this status."""
+class InvalidRequestError(Exception):
+    """The bytes are no valid request; `status` is the answer."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -40,11 +40,11 @@ class RefusedError(Exception):
 
 
 class ClearTextError(Exception):
-    """The client does not speak TLS."""
+    """The client does not use TLS."""
 
 
 class Deadline:
-    """A moment by which something is over, whatever comes meanwhile."""
+    """A moment by which an operation must be complete."""
 
     def __init__(self, timeout_s: float) -> None:
         self._end_s = time.monotonic() + timeout_s
@@ -58,21 +58,21 @@ class Deadline:
 
 
 class Stream(Protocol):
-    """Both ways of a connection; OSError for whatever ends it."""
+    """A connection to read from and write to; raises OSError when it has ended."""
 
     def receive(self, deadline: Deadline) -> bytes:
-        """At least one byte; raises ConnectionError when the client has left."""
+        """At least one byte; raises ConnectionError when the client has closed the connection."""
         ...
 
     def send(self, data: Data, deadline: Deadline) -> None: ...
 
     def end(self) -> None:
-        """Tell the client that nothing more comes; never waits."""
+        """Tell the client that no more data follows; never waits."""
         ...
 
 
 class PlainStream:
-    """A connection in clear."""
+    """A connection in clear text."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -81,11 +81,11 @@ class PlainStream:
         self._connection.settimeout(deadline.left_s())
         chunk = self._connection.recv(_CHUNK_BYTES)
         if not chunk:
-            raise ConnectionError("the client left")
+            raise ConnectionError("the client closed the connection")
         return chunk
 
     def send(self, data: Data, deadline: Deadline) -> None:
-        self._connection.settimeout(deadline.left_s())  # sendall takes it for the whole
+        self._connection.settimeout(deadline.left_s())  # sendall applies it to the whole
         self._connection.sendall(data)
 
     def end(self) -> None:
@@ -94,19 +94,19 @@ class PlainStream:
 
 
 class TlsStream:
-    """A connection in TLS, from the server's end."""
+    """A TLS connection, server side."""
 
     def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
         self._plain = PlainStream(connection)
         self._connection = connection
         self._context = context
 
-    def shake_hands(self, deadline: Deadline, allowed_names: tuple[str, ...] = ()) -> None:
-        """Raises ClearTextError, ssl.SSLError (the client was told why), NotAllowedError."""
+    def do_handshake(self, deadline: Deadline, allowed_names: tuple[str, ...] = ()) -> None:
+        """Raises ClearTextError, ssl.SSLError (the client got an alert), NotAllowedError."""
         first = self._plain.receive(deadline)
         if first[0] != _TLS_HANDSHAKE:
             raise ClearTextError
-        # Made only now: whoever connects and says nothing costs no memory of OpenSSL's.
+        # Made only now: a client that connects and sends nothing uses no memory of OpenSSL.
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._incoming.write(first)
@@ -119,13 +119,13 @@ class TlsStream:
     def receive(self, deadline: Deadline) -> bytes:
         chunk: bytes = self._do(partial(self._tls.read, _CHUNK_BYTES), deadline)
         if not chunk:
-            raise ConnectionError("the client left")
+            raise ConnectionError("the client closed the connection")
         return chunk
 
     def send(self, data: Data, deadline: Deadline) -> None:
         view = memoryview(data)
         while view:
-            part = view[:_SLICE_BYTES]  # so that what is encrypted at a time stays small
+            part = view[:_SLICE_BYTES]  # so that the encrypted buffer stays small
             view = view[self._do(partial(self._tls.write, part), deadline) :]
 
     def end(self) -> None:
@@ -137,11 +137,11 @@ class TlsStream:
         self._plain.end()
 
     def _do(self, call: Callable[[], Value], deadline: Deadline) -> Value:
-        """Call until it wants nothing more from the client; what it has for the client is sent each time."""
+        """Call until it needs no more data from the client; its data for the client is sent each time."""
         while True:
             try:
                 result = call()
-            except ssl.SSLWantReadError:  # noqa: PERF203 (once for each chunk that comes)
+            except ssl.SSLWantReadError:  # noqa: PERF203 (once for each received chunk)
                 self._flush(deadline)
                 self._incoming.write(self._plain.receive(deadline))
             except ssl.SSLError:
@@ -158,10 +158,10 @@ class TlsStream:
 
 
 def read_head(stream: Stream, deadline: Deadline) -> tuple[bytes, bool]:
-    """What came up to the blank line after the headers, and whether there is already something behind it.
+    """The bytes up to the blank line after the headers, and whether more bytes have come after it.
 
-    Raises TimeoutError when the whole has not come in time, ConnectionError when the client left, and
-    RefusedError for what is too long or no request of HTTP/1.
+    Raises TimeoutError after the deadline, ConnectionError when the client closed the connection, and
+    InvalidRequestError for a head that is too long or no request of HTTP/1.
     """
     head = bytearray()
     received = 0
@@ -184,34 +184,34 @@ def read_head(stream: Stream, deadline: Deadline) -> tuple[bytes, bool]:
             status = (
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_request else HTTPStatus.REQUEST_URI_TOO_LONG
             )
-            raise RefusedError(status)
+            raise InvalidRequestError(status)
 
 
 def _has_request_line(head: bytearray) -> bool:
-    """Whether the first line is there; raises RefusedError as soon as it can be none of HTTP/1."""
+    """Whether the first line is complete; raises InvalidRequestError as soon as it cannot be HTTP/1."""
     if head and head[0] == _TLS_HANDSHAKE:
-        raise RefusedError(HTTPStatus.BAD_REQUEST)
+        raise InvalidRequestError(HTTPStatus.BAD_REQUEST)
     end = head.find(b"\n", 0, MAX_HEAD_BYTES)
     if end < 0:
         return False
     if _REQUEST_LINE.fullmatch(head, 0, end) is None:  # HTTP/0.9 as well: its answers would have no status
-        raise RefusedError(HTTPStatus.BAD_REQUEST)
+        raise InvalidRequestError(HTTPStatus.BAD_REQUEST)
     return True
 
 
 def drain(connection: socket.socket) -> None:
-    """Take what the client still sends, for a moment, after the answer.
+    """Read for a moment what the client still sends after the answer.
 
-    To close over bytes that nobody read would reset the connection, and the answer might be lost.
+    Closing a connection with unread bytes resets it, and the answer might be lost.
     """
     deadline = Deadline(_DRAIN_S)
-    taken = 0
+    received = 0
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
     with contextlib.suppress(OSError):
-        while taken < _DRAIN_BYTES:
+        while received < _DRAIN_BYTES:
             connection.settimeout(deadline.left_s())
             chunk = connection.recv(65536)
             if not chunk:
                 return
-            taken += len(chunk)
+            received += len(chunk)

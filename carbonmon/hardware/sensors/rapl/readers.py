@@ -33,7 +33,7 @@ class Reader(Protocol):
 
 
 class DirectReader:
-    """The counter's file, kept open; opened anew after an error."""
+    """The counter's file, kept open; opened again after an error."""
 
     def __init__(self, zone: Zone) -> None:
         self._path = str(zone.path / "energy_uj")

@@ -1,7 +1,7 @@
-"""Which model of the spec-sheet tables a user's words mean: leniently read, never guessed.
+"""Finds the model of the spec-sheet tables that a user's text names: spellings may vary, nothing is guessed.
 
-A GPU is found by the name that NVML reports, by the table's own name, or by a short name if the models
-that it may mean draw the same. Whatever asks raises ConfigError for a table that cannot be used.
+A GPU is found by the name that NVML reports, by the table's own name, or by a short name if all models that
+match have the same power. Each look-up raises ConfigError for a table that cannot be used.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from carbonmon.hardware.spec_sheets import (
 
 _BRANDS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE", "TESLA", "GEFORCE", "RADEON", "INSTINCT"))
 _FORM_OR_SIZE = re.compile(r"SXM\d?|PCIE|\d+GB")
-"""Words that many models share, so that they name none by themselves."""
+"""Words that many models share, so that they identify none by themselves."""
 _MIG = re.compile(r"\bMIG\b")
 _UNSPECIFIED = "(unspecified)"
-"""What the table calls the row of a bare name."""
-_MOST_CHOICES = 8
+"""The suffix of the table's row for a name without further details."""
+_MAX_CHOICES = 8
 
 
 class Model(NamedTuple):
-    """A model as it is called in the output, and the power of one device with its source."""
+    """The name of a model in the output, and the power of one device with its source."""
 
     name: str
     spec: Spec
 
 
 def gpu_model(name: str, place: str) -> Model:
-    """The GPU that the words mean; raises ConfigError that begins with `place` and lists the choices."""
+    """The GPU that a text names; raises ConfigError that begins with `place` and lists the choices."""
     if _MIG.search(name):
         raise ConfigError(
             f"{place}: {name!r:.80} is a slice of a GPU: give the GPU, with the utilisation of all of it"
@@ -51,22 +51,22 @@ def gpu_model(name: str, place: str) -> Model:
         )
     if len({float(row["tdp_w"]) for row in known}) > 1:
         choices = [f"{row['model']} ({float(row['tdp_w']):g} W)" for row in known]
-        more = len(choices) - _MOST_CHOICES
-        listed = ", ".join(choices[:_MOST_CHOICES]) + (f" and {more} more" if more > 0 else "")
+        more = len(choices) - _MAX_CHOICES
+        listed = ", ".join(choices[:_MAX_CHOICES]) + (f" and {more} more" if more > 0 else "")
         raise ConfigError(f"{place}: {name!r:.80} may mean {listed}: name one, or {_give('gpu', place)}")
     spec = gpu_spec(known[0]["model"]) if known else None
     if spec is None:
-        raise _unknown(place, name, "gpu", _alike_gpus(name) or similar_gpus(name, _MOST_CHOICES))
+        raise _unknown(place, name, "gpu", _alike_gpus(name) or similar_gpus(name, _MAX_CHOICES))
     if len(known) == 1:
         return Model(known[0]["model"], spec)
-    models = " or ".join(row["model"] for row in known[:_MOST_CHOICES])
+    models = " or ".join(row["model"] for row in known[:_MAX_CHOICES])
     return Model(name, spec._replace(source=f"{models}: TDP {spec.tdp_w:g} W ({known[0]['source']})"))
 
 
 def cpu_model(name: str, place: str) -> Model:
-    """The CPU that the words mean, one package of it; raises ConfigError with the nearest of the table."""
+    """The CPU that a text names, one package of it; raises ConfigError with the most similar of the table."""
     if not is_known_cpu(name):
-        raise _unknown(place, name, "cpu", _alike_cpus(name) or similar_cpus(name, _MOST_CHOICES))
+        raise _unknown(place, name, "cpu", _alike_cpus(name) or similar_cpus(name, _MAX_CHOICES))
     return Model(name, cpu_spec(name, visible_threads=1, physical_cores=1, virtual=False))
 
 
@@ -82,16 +82,16 @@ def same_cpu(name: str, other: str) -> bool:
 
 
 def gpu_rows(name: str) -> list[Row]:
-    """The rows of the table that a GPU's name may mean: one, or several for a short name."""
+    """The rows of the table that match a GPU's name: one, or several for a short name."""
     wanted = _words(name)
     if not wanted:
         return []
     with using(GPUS):
         table = list(rows(GPUS))
         model = _nvml_model(name)
-        exact = [row for row in table if row["model"] == model or _words(row["model"]) == wanted]
-        if exact:
-            return exact[:1]
+        number_text = [row for row in table if row["model"] == model or _words(row["model"]) == wanted]
+        if number_text:
+            return number_text[:1]
         short = [row for row in table if row["tdp_w"] and _is_short_for(wanted, row)]
         if short:
             return short
@@ -104,15 +104,15 @@ def _words(name: str) -> frozenset[str]:
     return frozenset(word for word in re.split(r"[\s_/-]+", plain) if word and word not in _BRANDS)
 
 
-def _telling(words: frozenset[str]) -> frozenset[str]:
-    """Those that name a model, or a few: they have a digit and are no form factor or size of memory."""
+def _model_words(words: frozenset[str]) -> frozenset[str]:
+    """The words that identify a model: they have a digit and are no form factor or size of memory."""
     return frozenset(w for w in words if re.search(r"\d", w) and not _FORM_OR_SIZE.fullmatch(w))
 
 
 def _is_short_for(wanted: frozenset[str], row: Row) -> bool:
     """Whether each wanted word is one of the model's, or its memory; SXM stands for all its generations."""
     words = _words(row["model"])
-    if not _telling(wanted) or words == wanted or _UNSPECIFIED in row["model"]:
+    if not _model_words(wanted) or words == wanted or _UNSPECIFIED in row["model"]:
         return False
     known = {*words, f"{row['memory_gb']}GB", *("SXM" for word in words if word.startswith("SXM"))}
     return wanted <= known
@@ -126,26 +126,26 @@ def _nvml_model(name: str) -> str:
 
 
 def _fits(expression: str, name: str) -> bool:
-    """Whether the whole name, but for its brands, fits: a longer name may be that of another board."""
+    """Whether the whole name, without brands, matches: a longer name may be that of another board."""
     plain = " ".join(name.split())
     hit = re.search(expression, plain)
     return hit is not None and not _words(plain[: hit.start()])
 
 
 def _alike_gpus(name: str) -> tuple[str, ...]:
-    """The models that have a telling word of the name, for an error message."""
-    telling = _telling(_words(name))
+    """The models that share a model word of the name, for an error message."""
+    wanted = _model_words(_words(name))
     with using(GPUS):
-        found = [row["model"] for row in rows(GPUS) if row["tdp_w"] and telling & _words(row["model"])]
-    return tuple(found[:_MOST_CHOICES])
+        found = [row["model"] for row in rows(GPUS) if row["tdp_w"] and wanted & _words(row["model"])]
+    return tuple(found[:_MAX_CHOICES])
 
 
 def _alike_cpus(name: str) -> tuple[str, ...]:
     """The same for CPUs: the models that have all words with a digit."""
-    telling = {word for word in re.split(r"[\s-]+", name.lower()) if re.search(r"\d", word)}
+    wanted = {word for word in re.split(r"[\s-]+", name.lower()) if re.search(r"\d", word)}
     with using(CPUS):
-        found = [row["name"] for row in rows(CPUS) if telling <= {*re.split(r"[\s-]+", row["match_key"])}]
-    return tuple(re.sub("[®™]", "", name) for name in found[:_MOST_CHOICES]) if telling else ()
+        found = [row["name"] for row in rows(CPUS) if wanted <= {*re.split(r"[\s-]+", row["match_key"])}]
+    return tuple(re.sub("[®™]", "", name) for name in found[:_MAX_CHOICES]) if wanted else ()
 
 
 def _unknown(place: str, name: str, kind: str, near: tuple[str, ...]) -> ConfigError:
@@ -157,5 +157,5 @@ def _unknown(place: str, name: str, kind: str, near: tuple[str, ...]) -> ConfigE
 
 
 def _give(kind: str, place: str) -> str:
-    """How to do without the table, on the command line or in a file."""
+    """How to give the power without the table, on the command line or in a file."""
     return f"give its power: {f'--{kind}-tdp W' if place.startswith('--') else f'{kind}-tdp = W'}"

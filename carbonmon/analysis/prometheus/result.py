@@ -1,4 +1,4 @@
-"""A run as Prometheus knows it: the summaries of its parts, and how well it was scraped."""
+"""A run in Prometheus: the summaries of its parts, and how completely it was scraped."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from carbonmon.analysis.prometheus.lineage import Lineage
+from carbonmon.analysis.prometheus.counter_history import CounterHistory
 from carbonmon.analysis.prometheus.part import State
-from carbonmon.analysis.prometheus.records import Count
+from carbonmon.analysis.prometheus.records import RunCounters
 from carbonmon.core import metrics as f
 from carbonmon.core.times import rfc3339
 from carbonmon.runs.report.details import Section
 from carbonmon.runs.report.merging.sums import listed
 from carbonmon.runs.summary.figures import duration_text
 
-MOST_ROWS = 12
+MAX_ROWS = 12
 
 
 class Part(NamedTuple):
-    """One count with its state, its summary and the gaps in its scrapes, as Unix times in s."""
+    """The counters of one monitor with state, summary and the gaps in the scrapes, as Unix times in s."""
 
-    known: Count
+    known: RunCounters
     state: State
     summary: Mapping[str, Any]
     gaps: Sequence[tuple[float, float]]
@@ -31,8 +31,8 @@ class Part(NamedTuple):
         return self.known.host
 
     @property
-    def lineage(self) -> Lineage:
-        return self.known.lineage
+    def history(self) -> CounterHistory:
+        return self.known.history
 
     @property
     def unscraped_s(self) -> float:
@@ -40,11 +40,11 @@ class Part(NamedTuple):
 
     @property
     def is_only_zeros(self) -> bool:
-        """A scraper is shown each counter at 0 once: so it is with what it saw only once."""
+        """Whether all counters are 0, as in a part that was scraped only once: a new scraper gets zeros."""
         return not any(sample.value for sample in self.known.totals.of(f.RUN_ENERGY))
 
 
-class Found(NamedTuple):
+class PrometheusRun(NamedTuple):
     """The parts of a run, in the order of their starts; `server` is the address without a login."""
 
     server: str
@@ -52,31 +52,29 @@ class Found(NamedTuple):
     warnings: Sequence[str]
 
     def source(self) -> dict[str, Any]:
-        """What `monitor.sources` of the summary says of where its figures come from."""
-        text = f"{self.server}: {self._said()}."
+        """The entry of `monitor.sources` of the summary."""
+        text = f"{self.server}: {self._scrapes_text()}."
         return {"sensor": "prometheus", "state": "used", "reason": " ".join([text, *self.notes()])}
 
     def section(self) -> Section:
-        """The same for people: who was scraped, what is missing, and what that means."""
-        odd = [part for part in self.parts if _is_odd(part)]
+        """The same as a table for people: the hosts with missing scrapes, and notes."""
+        odd = [part for part in self.parts if _is_incomplete(part)]
         rows = [
             (
                 part.host,
-                _time(part.lineage.first_s),
-                _time(part.lineage.last_s),
-                f"{part.lineage.scrapes}",
+                _time(part.history.first_s),
+                _time(part.history.last_s),
+                f"{part.history.scrapes}",
                 duration_text(part.unscraped_s) if part.gaps else "–",
                 _end(part),
             )
-            for part in odd[:MOST_ROWS]
+            for part in odd[:MAX_ROWS]
         ]
         more = (
-            [f"And {len(odd) - MOST_ROWS} more of which something is missing."]
-            if len(odd) > MOST_ROWS
-            else []
+            [f"And {len(odd) - MAX_ROWS} more of which something is missing."] if len(odd) > MAX_ROWS else []
         )
         return Section(
-            f"From Prometheus at {self.server}: {self._said()}",
+            f"From Prometheus at {self.server}: {self._scrapes_text()}",
             ("host", "first scrape", "last scrape", "scrapes", "not scraped", "end"),
             rows,
             [*more, *self.notes()],
@@ -90,12 +88,12 @@ class Found(NamedTuple):
             "counts": [
                 {
                     "host": part.host,
-                    "instance": part.lineage.instance,
+                    "instance": part.history.instance,
                     "started_at": part.summary["run"]["started_at"],
-                    "first_scrape_at": rfc3339(part.lineage.first_s),
-                    "last_scrape_at": rfc3339(part.lineage.last_s),
-                    "scrapes": part.lineage.scrapes,
-                    "scrape_interval_s": part.lineage.interval_s,
+                    "first_scrape_at": rfc3339(part.history.first_s),
+                    "last_scrape_at": rfc3339(part.history.last_s),
+                    "scrapes": part.history.scrapes,
+                    "scrape_interval_s": part.history.interval_s,
                     "unscraped_s": part.unscraped_s,
                     "state": part.state,
                 }
@@ -105,7 +103,7 @@ class Found(NamedTuple):
         }
 
     def notes(self) -> list[str]:
-        """What a reader of the figures ought to know, in sentences."""
+        """Remarks on the figures, in sentences."""
         notes = []
         incomplete = [part for part in self.parts if part.gaps]
         if incomplete:
@@ -113,16 +111,16 @@ class Found(NamedTuple):
             gaps = sum(len(part.gaps) for part in incomplete)
             where = listed([part.host for part in incomplete])
             notes.append(
-                f"Not scraped for {seconds} in all, in {_some(gaps, 'gap')} of {where}: the counters went "
-                "on, so none of that energy is missing."
+                f"Not scraped for {seconds} in all, in {_some(gaps, 'gap')} of {where}: the counters "
+                "continued, so none of that energy is missing."
             )
         for state, text in _OPEN.items():
             hosts = [part.host for part in self.parts if part.state == state]
             if hosts:
                 notes.append(f"{text}: {listed(hosts)}.")
-        anew = _begun_anew(self.parts)
-        if anew:
-            notes.append(f"Begun anew from zero, and added: {listed(anew)}.")
+        restarted = _restarted(self.parts)
+        if restarted:
+            notes.append(f"Restarted from zero, and added: {listed(restarted)}.")
         zeros = [part.host for part in self.parts if part.is_only_zeros]
         if zeros:
             notes.append(
@@ -135,32 +133,34 @@ class Found(NamedTuple):
                 f"Charged by two monitors at the same time, so that it may count twice: {listed(twice)}."
             )
         if any(part.known.totals.one(f.SAMPLE_INTERVAL) is None for part in self.parts):
-            notes.append("How often the node was sampled is not told: the interval is that of the scrapes.")
+            notes.append(
+                "The node's sampling interval is unknown: the interval given is that of the scrapes."
+            )
         return [*notes, *(f"{warning[:1].upper()}{warning[1:]}." for warning in self.warnings)]
 
-    def _said(self) -> str:
-        scrapes = sum(part.lineage.scrapes for part in self.parts)
+    def _scrapes_text(self) -> str:
+        scrapes = sum(part.history.scrapes for part in self.parts)
         return f"{_some(scrapes, 'scrape')} of {_some(len({part.host for part in self.parts}), 'host')}"
 
 
 _OPEN = {
-    "running": "Still going, counted up to the last scrape",
-    "recovered": "Their end was not scraped, and what they drew after the last scrape is not in the sum",
+    "running": "Still active, counted up to the last scrape",
+    "recovered": "Their end was not scraped, and their energy after the last scrape is not in the sum",
 }
 
 
-def _is_odd(part: Part) -> bool:
+def _is_incomplete(part: Part) -> bool:
     return bool(part.gaps) or part.state == "recovered" or part.is_only_zeros
 
 
 def _end(part: Part) -> str:
     if part.known.ended_at_s is not None:
         return _time(part.known.ended_at_s)
-    return "goes on" if part.state == "running" else "not seen"
+    return "active" if part.state == "running" else "not seen"
 
 
-def _begun_anew(parts: Sequence[Part]) -> list[str]:
-    """The hosts that have more than one count, with how many."""
+def _restarted(parts: Sequence[Part]) -> list[str]:
+    """The hosts that have more than one counter of the run, with how many."""
     counts: dict[str, int] = {}
     for part in parts:
         counts[part.host] = counts.get(part.host, 0) + 1
@@ -168,7 +168,7 @@ def _begun_anew(parts: Sequence[Part]) -> list[str]:
 
 
 def _counted_twice(parts: Sequence[Part]) -> list[str]:
-    """The GPUs that two counts have at the same time; ids of GPUs are unique in the world."""
+    """The GPUs that two parts have at the same time; ids of GPUs are globally unique."""
     gpus = [
         {
             sample.labels.get("device", "")
@@ -179,7 +179,7 @@ def _counted_twice(parts: Sequence[Part]) -> list[str]:
     ]
     found: dict[str, None] = {}
     for (one, its), (other, others) in combinations(zip(parts, gpus, strict=True), 2):
-        begin_s = max(one.lineage.first_s, other.lineage.first_s)
+        begin_s = max(one.history.first_s, other.history.first_s)
         if begin_s < min(one.known.until_s, other.known.until_s):
             found.update(dict.fromkeys(sorted(its & others)))
     return list(found)

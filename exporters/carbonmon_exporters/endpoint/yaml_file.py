@@ -1,7 +1,7 @@
-"""Typed values out of a YAML file, and errors that say which line: PyYAML's nodes, not its objects.
+"""Reads typed values from a YAML file, with errors that name the line: PyYAML's nodes, not its objects.
 
-None of YAML's tags, types and aliases makes anything of a value here: a text is a text, whoever wrote it. No
-error shows a line of the file, which may hold secrets.
+YAML's tags, types and aliases have no effect here: every value is read as a text. No error shows a line of
+the file, which may hold secrets.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LONGEST_BYTES = 1 << 20
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def needed(module: str, package: str) -> Any:
-    """A module of the extra; raises ConfigError with the remedy where it is not installed."""
+def import_extra(module: str, package: str) -> Any:
+    """Import a module of the extra `auth`; raises ConfigError with the remedy if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -32,14 +32,14 @@ def needed(module: str, package: str) -> Any:
 
 
 class YamlFile:
-    """One file and its YAML nodes: typed values out of them, and errors that say where."""
+    """One file and its YAML nodes: reads typed values, and makes errors that name the line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._yaml = needed("yaml", "PyYAML")
+        self._yaml = import_extra("yaml", "PyYAML")
 
     def root(self) -> Node:
-        """The document. Nodes keep their lines, and no tag or alias of YAML makes anything of them."""
+        """The document. Nodes have their lines; tags and aliases of YAML have no effect."""
         yaml = self._yaml
         try:
             with self.path.open("rb") as file:
@@ -87,7 +87,7 @@ class YamlFile:
     def text(self, node: Node, where: str) -> str:
         if not isinstance(node, self._yaml.ScalarNode):
             raise self.error(node, f"{where} must be a text")
-        # A plain null is the format's way to say "not set", as an empty text is.
+        # A plain null means "not set" in this format, as an empty text does.
         is_null = node.style is None and node.value in ("null", "Null", "NULL", "~")
         value: str = "" if is_null else node.value
         if not value.isprintable():
@@ -101,7 +101,7 @@ class YamlFile:
 
 
 class Section:
-    """The entries of one mapping; an entry that is empty is as one that is not there."""
+    """The entries of one mapping; an empty entry counts as missing."""
 
     def __init__(self, reader: YamlFile, node: Node, entries: dict[str, Node]) -> None:
         self._reader = reader
@@ -136,7 +136,7 @@ class Section:
     def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
         word = self.text(key) or default
         if word not in choices:
-            raise self.error(key, f"{word!r:.60} cannot be had here: give {' or '.join(choices)}")
+            raise self.error(key, f"{word!r:.60} is not supported: give {' or '.join(choices)}")
         return word
 
     def error(self, key: str, text: str) -> ConfigError:

@@ -1,4 +1,4 @@
-"""What strangers at the door cost: scrapes in TLS with a password beside crowds of idle and slow clients."""
+"""The cost of scrapes in TLS with a password while many idle and slow clients are connected."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from tests.bench import node
 from tests.bench.table import Row, megabytes, spread
-from tests.doors import Authority, basic, hashed
 from tests.e2e import command
+from tests.metrics_endpoint import Authority, basic, hashed
 from tests.simulator import Simulator
 
 RATE_HZ = 50.0
@@ -174,7 +174,7 @@ class Locked(node.Monitored):
         return body
 
     def crowd(self, kind: str, count: int) -> Crowd:
-        return Crowd([sys.executable, "-m", "tests.bench.door", kind, str(self._port), str(count)])
+        return Crowd([sys.executable, "-m", "tests.bench.endpoint", kind, str(self._port), str(count)])
 
 
 class Crowd:

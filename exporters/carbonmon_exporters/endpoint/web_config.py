@@ -1,7 +1,7 @@
 """Reads the file of `--web-config`, in the format of Prometheus' exporter-toolkit (`web-config.yml`).
 
-What this server cannot do as the file asks is an error and never ignored. Every error names the file, the
-line and the key, and none shows a value that may be secret.
+A value that this server does not support is an error and never ignored. Every error names the file, the line
+and the key, and none shows a value that may be secret.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carbonmon.core.errors import ConfigError
-from carbonmon_exporters.endpoint.terms import ClientAuth, Rate, Tls, WebConfig
-from carbonmon_exporters.endpoint.yamlfile import Section, YamlFile, needed
+from carbonmon_exporters.endpoint.settings import ClientAuth, Rate, Tls, WebConfig
+from carbonmon_exporters.endpoint.yaml_file import Section, YamlFile, import_extra
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
@@ -59,7 +59,7 @@ def read_web_config(path: Path) -> WebConfig:
         sections.read("rate_limit", lambda node: _rate(file, node)),
     )
     if config == WebConfig(path):
-        raise ConfigError(f"{path} asks for nothing: give tls_server_config or basic_auth_users")
+        raise ConfigError(f"{path} is without effect: give tls_server_config or basic_auth_users")
     return config
 
 
@@ -99,13 +99,13 @@ def _tls(file: YamlFile, node: Node) -> Tls:
 
 
 def _clients(section: Section) -> tuple[ClientAuth, Path | None, tuple[str, ...]]:
-    """How clients show who they are by certificates, who vouches for these, and which names get in."""
+    """Whether clients need certificates, the authority that signs them, and the names that are allowed."""
     word = section.text("client_auth_type") or "NoClientCert"
     if word in _UNVERIFIED:
         raise section.error(
             "client_auth_type",
-            f"{word} takes certificates that nobody has verified, which protects nothing and cannot be had "
-            f"here: give {_UNVERIFIED[word]} with a client_ca_file",
+            f"{word} accepts certificates without verifying them, which protects nothing and is not "
+            f"supported: give {_UNVERIFIED[word]} with a client_ca_file",
         )
     if word not in _CLIENT_AUTH:
         raise section.error("client_auth_type", f"{word!r:.60}: give {' or '.join(_CLIENT_AUTH)}")
@@ -116,7 +116,7 @@ def _clients(section: Section) -> tuple[ClientAuth, Path | None, tuple[str, ...]
         raise section.error("client_auth_type", f"{word} needs a client_ca_file to verify against")
     sans = section.texts("client_allowed_sans")
     if "client_allowed_sans" in section and not sans:
-        raise section.error("client_allowed_sans", "names nobody: add a name, or leave it out")
+        raise section.error("client_allowed_sans", "is empty: add a name, or leave it out")
     if sans and auth != "required":
         raise section.error("client_allowed_sans", "needs client_auth_type: RequireAndVerifyClientCert")
     return auth, ca_file, sans
@@ -125,7 +125,7 @@ def _clients(section: Section) -> tuple[ClientAuth, Path | None, tuple[str, ...]
 def _headers(file: YamlFile, node: Node) -> tuple[tuple[str, str], ...]:
     section = file.mapping(node, "http_server_config", ("http2", "headers"))
     if section.boolean("http2", False):
-        raise section.error("http2", "this server speaks HTTP/1 only: say false, or leave it out")
+        raise section.error("http2", "this server supports HTTP/1 only: give false, or leave it out")
     entries = section.read("headers", lambda node: file.mapping(node, "headers", tuple(_HEADERS)))
     headers = []
     for name, value_node in entries or ():
@@ -142,8 +142,8 @@ def _headers(file: YamlFile, node: Node) -> tuple[tuple[str, str], ...]:
 def _users(file: YamlFile, node: Node) -> dict[bytes, bytes]:
     section = file.mapping(node, "basic_auth_users")
     if not len(section):
-        raise file.error(node, "basic_auth_users names nobody: add a user, or leave it out")
-    bcrypt = needed("bcrypt", "bcrypt")
+        raise file.error(node, "basic_auth_users is empty: add a user, or leave it out")
+    bcrypt = import_extra("bcrypt", "bcrypt")
     users = {}
     for name, value_node in section:
         if not name or ":" in name:

@@ -1,4 +1,4 @@
-"""Finding the monitor of a run, starting one if there is none, and joining the run.
+"""Joins the run of this process: finds its monitor, or starts one.
 
 Imported by the training process: standard library only.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client import launcher
-from carbonmon.client.link import Link, Refused
+from carbonmon.client.connection import MonitorConnection, Refused
 from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 from carbonmon.client.rendezvous import (
     connect,
@@ -27,7 +27,7 @@ from carbonmon.core.errors import ConfigError
 CONNECT_S = 1.0
 JOIN_S = 5.0
 START_S = 20.0
-"""Long enough for Python and NVML on a cold network file system."""
+"""Long enough to start Python and NVML from a network file system without a cache."""
 
 MAX_TEXT = 200
 _MAX_COMMAND = 16_384
@@ -37,8 +37,8 @@ _MAX_STARTS = 2
 _start_failed = False
 
 
-class Wish(NamedTuple):
-    """What the user gave to `track`, as texts."""
+class RunOptions(NamedTuple):
+    """The arguments of `track`, as texts."""
 
     name: str | None = None
     region: str | None = None
@@ -46,19 +46,19 @@ class Wish(NamedTuple):
     labels: dict[str, str] | None = None
 
 
-class Joined(NamedTuple):
-    """A run that we take part in; its id and folder are None where the monitor did not say."""
+class JoinedRun(NamedTuple):
+    """A run that this process has joined; id and folder are None where the monitor did not send them."""
 
-    link: Link
+    connection: MonitorConnection
     run_id: str | None
     folder: str | None
 
 
 class NoMonitor(Exception):
-    """Nobody meters this run; the text says why."""
+    """No monitor measures this run; the text says why."""
 
 
-def text_of(value: object) -> str:
+def short_text(value: object) -> str:
     """Anything as a text of at most 200 characters that can be written as UTF-8 and passed to a process."""
     try:
         text = str(value)
@@ -68,15 +68,15 @@ def text_of(value: object) -> str:
     return text[:MAX_TEXT].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
-def join(wish: Wish, environ: Mapping[str, str]) -> Joined:
+def join_run(options: RunOptions, environ: Mapping[str, str]) -> JoinedRun:
     """Join the run that this process belongs to; raises `NoMonitor`.
 
     The monitor is the one of the run that we are in already (`carbonmon run`, or a parent that tracks), else
     the node's daemon, else one that the processes of the run start together.
     """
     launch = launcher.read_launch(environ)
-    run_id = wish.run_id or launch.run_id
-    message = _message(wish, launch, environ) | {"named": run_id is not None}
+    run_id = options.run_id or launch.run_id
+    message = _message(options, launch, environ) | {"named": run_id is not None}
     reasons: list[str] = []
     if environ.get(SOCKET_VARIABLE):
         path = Path(environ[SOCKET_VARIABLE])
@@ -90,16 +90,16 @@ def join(wish: Wish, environ: Mapping[str, str]) -> Joined:
         if joined is not None:
             return joined
     try:
-        return _join_own(run_socket(key, environ), message | {"run_id": run_id}, wish, environ)
+        return _join_run_monitor(run_socket(key, environ), message | {"run_id": run_id}, options, environ)
     except (OSError, Refused, ProtocolError, ConfigError) as error:
         raise NoMonitor("; ".join([*reasons, str(error)])) from None
 
 
-def _join_at(path: Path, message: dict[str, Any]) -> Joined:
+def _join_at(path: Path, message: dict[str, Any]) -> JoinedRun:
     return _joined(path, connect(path, CONNECT_S), message, JOIN_S)
 
 
-def _join_daemon(path: Path, message: dict[str, Any], reasons: list[str]) -> Joined | None:
+def _join_daemon(path: Path, message: dict[str, Any], reasons: list[str]) -> JoinedRun | None:
     try:
         return _join_at(path, message)
     except Refused as error:
@@ -109,9 +109,11 @@ def _join_daemon(path: Path, message: dict[str, Any], reasons: list[str]) -> Joi
     return None
 
 
-def _join_own(path: Path, message: dict[str, Any], wish: Wish, environ: Mapping[str, str]) -> Joined:
-    """Join by the socket that the processes of this run share; a monitor that is about to end leaves it."""
-    region = {} if wish.region is None else {"CARBONMON_REGION": wish.region}
+def _join_run_monitor(
+    path: Path, message: dict[str, Any], options: RunOptions, environ: Mapping[str, str]
+) -> JoinedRun:
+    """Join by the socket that the processes of this run share; retry if its monitor is about to end."""
+    region = {} if options.region is None else {"CARBONMON_REGION": options.region}
     deadline_s = time.monotonic() + START_S
     starts = 0
 
@@ -124,7 +126,7 @@ def _join_own(path: Path, message: dict[str, Any], wish: Wish, environ: Mapping[
         try:
             start_monitor(path, (), {**environ, **region}, timeout_s)
         except ConfigError:
-            _start_failed = True  # a function that is tracked at each call must not wait for it each time
+            _start_failed = True  # a function that is tracked at each call must not wait each time
             raise
 
     while True:
@@ -137,39 +139,39 @@ def _join_own(path: Path, message: dict[str, Any], wish: Wish, environ: Mapping[
         time.sleep(_AGAIN_S)
 
 
-def _joined(path: Path, connection: socket.socket, message: dict[str, Any], timeout_s: float) -> Joined:
-    link = Link(path, connection, message)
+def _joined(path: Path, connected: socket.socket, message: dict[str, Any], timeout_s: float) -> JoinedRun:
+    connection = MonitorConnection(path, connected, message)
     try:
-        answer = link.ask(message, timeout_s)
+        answer = connection.request(message, timeout_s)
     except BaseException:
-        link.close()
+        connection.close()
         raise
     run_id, folder = answer.get("run_id"), answer.get("folder")
-    link.join = message | {"run_id": run_id or message["run_id"]}
-    return Joined(link, run_id and str(run_id), folder and str(folder))
+    connection.join_message = message | {"run_id": run_id or message["run_id"]}
+    return JoinedRun(connection, run_id and str(run_id), folder and str(folder))
 
 
-def _message(wish: Wish, launch: launcher.Launch, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The join message, without the fields that have nothing to say."""
-    said = {
-        "name": wish.name,
-        "labels": wish.labels,
+def _message(options: RunOptions, launch: launcher.Launch, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The join message, without the fields that are unknown."""
+    fields = {
+        "name": options.name,
+        "labels": options.labels,
         "command": _command(),
         "environ": {name: environ[name] for name in GPU_VARIABLES if name in environ},
         **launch._asdict(),
     }
-    known = {name: value for name, value in said.items() if value is not None}
+    known = {name: value for name, value in fields.items() if value is not None}
     return {"op": "join", **known}
 
 
 def _command() -> list[str]:
-    """The command line of this process, as much of it as a message can carry."""
-    words: list[str] = []
-    room = _MAX_COMMAND
-    for word in (sys.executable or "python", *getattr(sys, "argv", ())):
-        text = str(word).encode("utf-8", "replace").decode()
-        room -= len(text) + 3
-        if room < 0:
-            return [*words, "…"]
-        words.append(text)
-    return words
+    """The command line of this process, cut to the length that a message can hold."""
+    arguments: list[str] = []
+    left = _MAX_COMMAND
+    for argument in (sys.executable or "python", *getattr(sys, "argv", ())):
+        text = str(argument).encode("utf-8", "replace").decode()
+        left -= len(text) + 3
+        if left < 0:
+            return [*arguments, "…"]
+        arguments.append(text)
+    return arguments

@@ -1,4 +1,4 @@
-"""What holds at the door: the records that a web config becomes, small to import where there is none."""
+"""The records of a web config and its settings for one connection; small to import without a web config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NotAllowedError(ConnectionError):
 
 
 class Rate(NamedTuple):
-    """A token bucket: so many requests a second (inf: no limit), and so many at once after a rest."""
+    """A token bucket: so many requests a second (inf: no limit), and at most `burst` at once."""
 
     per_s: float
     burst: float
@@ -38,7 +38,7 @@ class Tls(NamedTuple):
 
 
 class WebConfig(NamedTuple):
-    """What a web config asks for; without any field the door is open. `users` are names and bcrypt hashes."""
+    """The values of a web config; without any, all clients are allowed. `users` are names and hashes."""
 
     path: Path | None = None
     tls: Tls | None = None
@@ -48,43 +48,46 @@ class WebConfig(NamedTuple):
 
     @property
     def authenticates(self) -> bool:
-        """Whether nobody gets in without a password or a verified certificate."""
-        return bool(self.users) or self._verifies
+        """Whether every client needs a password or a verified certificate."""
+        return bool(self.users) or self._requires_certificates
 
     @property
-    def _verifies(self) -> bool:
+    def _requires_certificates(self) -> bool:
         return self.tls is not None and self.tls.client_auth == "required"
 
     @property
-    def _names_clients(self) -> bool:
+    def _restricts_names(self) -> bool:
         return self.tls is not None and bool(self.tls.client_allowed_sans)
 
     def files(self) -> tuple[Path, ...]:
-        """The files whose change changes what is in force."""
+        """The files that these values come from."""
         tls = self.tls
         own = () if tls is None else (tls.cert_file, tls.key_file, tls.client_ca_file)
         return tuple(path for path in (self.path, *own) if path is not None)
 
-    def opens(self, before: WebConfig) -> str:
-        """What this config no longer asks for and `before` did; "" if it is as strict, by its kinds."""
-        gone = (
+    def missing_protection(self, before: WebConfig) -> str:
+        """The kinds of protection that `before` has and this config lacks; "" if it lacks none."""
+        kinds = (
             ("tls_server_config", before.tls is not None and self.tls is None),
             ("basic_auth_users", bool(before.users) and not self.users),
-            ("the check of client certificates", before._verifies and not self._verifies),
-            ("client_allowed_sans", before._names_clients and not self._names_clients),
+            (
+                "the check of client certificates",
+                before._requires_certificates and not self._requires_certificates,
+            ),
+            ("client_allowed_sans", before._restricts_names and not self._restricts_names),
         )
-        return " and ".join(what for what, is_gone in gone if is_gone)
+        return " and ".join(kind for kind, is_missing in kinds if is_missing)
 
 
-class Terms(NamedTuple):
-    """What holds for a connection from its beginning to its end."""
+class ConnectionSettings(NamedTuple):
+    """The web config and TLS context of one connection, which do not change while it is open."""
 
     config: WebConfig = WebConfig()
     context: ssl.SSLContext | None = None
 
 
 class Refusal(NamedTuple):
-    """A status and headers for who does not get in."""
+    """Status and headers of the answer to a refused request."""
 
     status: int
     headers: tuple[tuple[str, str], ...]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.doors import PASSWORD, Authority, basic, hashed, replace
 from tests.e2e import command, prometheus
+from tests.metrics_endpoint import PASSWORD, Authority, basic, hashed, replace
 
 pytestmark = pytest.mark.e2e
 
@@ -194,14 +194,14 @@ def test_a_password_is_changed_while_the_monitor_runs_and_no_secret_is_logged(fo
         assert running.status(client, basic("prometheus")) == 200
         replace(config, old.replace("prometheus: $", "prometheus: x$"))
         command.wait_for(
-            lambda: running.status(client, basic("prometheus")) == 200 and "not taken" in running.said(),
-            "a look at the broken file",
+            lambda: running.status(client, basic("prometheus")) == 200 and "not applied" in running.said(),
+            "a check of the broken file",
         )
         replace(config, re.sub(r"\$2b\$04\$\S{53}", lambda _: hashed("second"), old))
         command.wait_for(lambda: running.status(client, basic("prometheus")) == 401, "the new password")
         assert running.status(client, basic("prometheus", "second")) == 200
     said = running.said()
-    assert said.count("not taken, the old one stays in force") == 1
+    assert said.count("not applied, the old one stays in force") == 1
     assert "no authentication" not in said
     for secret in (PASSWORD, "second", basic("prometheus")["Authorization"][6:], "$2b$", "PRIVATE"):
         assert secret not in said

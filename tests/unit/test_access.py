@@ -1,4 +1,4 @@
-"""The door of the metrics: TLS, client certificates and passwords against the real server, and reloading."""
+"""Access to the metrics: TLS, client certificates and passwords on the real server, and reloading."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from wsgiref.handlers import BaseHandler
 
 import pytest
-from carbonmon_exporters.endpoint import access as door_module
-from carbonmon_exporters.endpoint.access import Door
+from carbonmon_exporters.endpoint import access as access_module
+from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import Routes
 from carbonmon_exporters.endpoint.server import MetricsServer
 from carbonmon_exporters.prometheus import PrometheusExporter
 
 from carbonmon.core.ports import ExporterSettings
-from tests.doors import (
+from tests.metrics_endpoint import (
     DEADLINE_S,
     PASSWORD,
     Authority,
@@ -150,7 +150,7 @@ def test_http_on_the_tls_port_is_told_so(tmp_path: Path, authority: Authority) -
             connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             answer = read_to_end(connection)
         assert answer.startswith(b"HTTP/1.0 400 Bad Request\r\n")
-        assert answer.endswith(b"this port speaks TLS: use https\n")
+        assert answer.endswith(b"this port uses TLS: use https\n")
         assert endpoint.status() == 200
 
 
@@ -408,28 +408,28 @@ def test_who_asks_without_end_is_told_to_wait_and_then_not_answered_at_all(tmp_p
 
 
 def test_fifty_requests_a_second_are_within_the_limits() -> None:
-    door = Door()
-    terms = door.look()
-    refused = [door.check(terms, "127.0.0.1", ()) for _ in range(300)]
+    policy = AccessPolicy()
+    settings = policy.current_settings()
+    refused = [policy.check_request(settings, "127.0.0.1", ()) for _ in range(300)]
     assert not any(refused)  # six seconds' worth at once
-    assert all(door.knock("127.0.0.1") for _ in range(300))
+    assert all(policy.allow_connection("127.0.0.1") for _ in range(300))
 
 
 def test_everybody_together_is_limited_as_well() -> None:
-    door = Door(clock=lambda: 0.0)
-    terms = door.look()
-    answers = [door.check(terms, f"10.0.0.{number % 20}", ()) for number in range(500)]
+    policy = AccessPolicy(clock=lambda: 0.0)
+    settings = policy.current_settings()
+    answers = [policy.check_request(settings, f"10.0.0.{number % 20}", ()) for number in range(500)]
     assert answers[:400] == [None] * 400
     assert all(refusal is not None and refusal.status == 429 for refusal in answers[400:])
 
 
 def test_strangers_do_not_use_up_what_is_there_for_those_who_may_come_in(tmp_path: Path) -> None:
-    door = Door(written(tmp_path, USERS))
-    terms = door.look()
+    policy = AccessPolicy(written(tmp_path, USERS))
+    settings = policy.current_settings()
     for host in range(20):
         for _ in range(100):
-            door.check(terms, f"10.0.0.{host}", ())
-    assert door.check(terms, "192.0.2.1", [basic("anna")["Authorization"]]) is None
+            policy.check_request(settings, f"10.0.0.{host}", ())
+    assert policy.check_request(settings, "192.0.2.1", [basic("anna")["Authorization"]]) is None
 
 
 # Reading the file again
@@ -447,14 +447,14 @@ class Time:
 
 def test_a_new_password_holds_from_the_next_look_on(tmp_path: Path) -> None:
     path, now = written(tmp_path, USERS), Time()
-    door = Door(path, now)
+    policy = AccessPolicy(path, now)
     replace(path, f"basic_auth_users:\n  anna: {hashed('new')}\n")
     old, new = basic("anna")["Authorization"], basic("anna", "new")["Authorization"]
     now.now_s += 0.5
-    assert door.check(door.look(), "a", [old]) is None
+    assert policy.check_request(policy.current_settings(), "a", [old]) is None
     now.now_s += 0.6
-    assert door.check(door.look(), "a", [new]) is None
-    refusal = door.check(door.look(), "a", [old])
+    assert policy.check_request(policy.current_settings(), "a", [new]) is None
+    refusal = policy.check_request(policy.current_settings(), "a", [old])
     assert refusal is not None
     assert refusal.status == 401
 
@@ -463,18 +463,18 @@ def test_a_broken_file_changes_nothing_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, now = written(tmp_path, USERS), Time()
-    door = Door(path, now)
-    before = door.look()
+    policy = AccessPolicy(path, now)
+    before = policy.current_settings()
     with caplog.at_level(logging.INFO):
         replace(path, "basic_auth_users: [\n")
         for _ in range(5):
             now.now_s += 2.0
-            assert door.look() is before
+            assert policy.current_settings() is before
         assert len(caplog.records) == 1
-        assert "not taken, the old one stays in force" in caplog.text
+        assert "not applied, the old one stays in force" in caplog.text
         replace(path, USERS.replace("anna", "bob"))
         now.now_s += 2.0
-        assert list(door.look().config.users) == [b"bob"]
+        assert list(policy.current_settings().config.users) == [b"bob"]
         assert len(caplog.records) == 2
 
 
@@ -496,68 +496,68 @@ def test_a_file_that_asks_for_less_is_not_taken_without_a_restart(
 ) -> None:
     names = "  client_allowed_sans: [prometheus.example]\n"
     path, now = written(tmp_path, f"{VERIFY}RequireAndVerifyClientCert\n{names}{USERS}"), Time()
-    door = Door(path, now)
-    before = door.look()
+    policy = AccessPolicy(path, now)
+    before = policy.current_settings()
     path.write_text(text)  # perhaps only the half of what somebody is writing just now
     now.now_s += 2.0
-    assert door.look() is before
+    assert policy.current_settings() is before
     assert len(caplog.records) == 1
 
 
 def test_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
     path, now = written(tmp_path, USERS), Time()
-    door = Door(path, now)
-    before = door.look()
+    policy = AccessPolicy(path, now)
+    before = policy.current_settings()
     path.unlink()
     now.now_s += 2.0
-    assert door.look() is before
+    assert policy.current_settings() is before
 
 
 def test_tls_does_not_begin_without_a_restart(tmp_path: Path, authority: Authority) -> None:
     path, now = written(tmp_path, USERS), Time()
-    door = Door(path, now)
+    policy = AccessPolicy(path, now)
     replace(path, f"{TLS}{USERS}")
     now.now_s += 2.0
-    assert door.look().context is None
+    assert policy.current_settings().context is None
 
 
 def test_a_renewed_certificate_is_shown_to_the_next_client(tmp_path: Path, authority: Authority) -> None:
     path, now = written(tmp_path, TLS), Time()
-    door = Door(path, now)
-    before = door.look()
+    policy = AccessPolicy(path, now)
+    before = policy.current_settings()
     certificate, key = authority.issue("renewed", "localhost")
     key.replace(tmp_path / "server.key")
     now.now_s += 2.0
-    assert door.look() is before, "between the two files the old pair stays"
+    assert policy.current_settings() is before, "between the two files the old pair stays"
     certificate.replace(tmp_path / "server.crt")
     now.now_s += 2.0
-    after = door.look()
+    after = policy.current_settings()
     assert after is not before
     now.now_s += 2.0
-    assert door.look() is after, "nothing has changed since"
+    assert policy.current_settings() is after, "nothing has changed since"
 
 
 def test_sessions_that_nobody_asked_to_keep_are_forgotten(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door_module, "MAX_SESSIONS", 5)
+    monkeypatch.setattr(access_module, "MAX_SESSIONS", 5)
     path, now = written(tmp_path, TLS), Time()
-    door = Door(path, now)
+    policy = AccessPolicy(path, now)
     client = authority.client()
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     client.options |= ssl.OP_NO_TICKET
     shown = node(1, 0, 0)
-    server = MetricsServer(("127.0.0.1", 0), Routes(lambda *_: [], lambda: shown.samples > 0), door)
+    server = MetricsServer(("127.0.0.1", 0), Routes(lambda *_: [], lambda: shown.samples > 0), policy)
     server.start()
     endpoint = Endpoint(f"https://127.0.0.1:{server.server_port}/metrics", client)
     try:
         for _ in range(6):
             assert endpoint.status("/-/healthy") == 200
-        full = door.look().context
+        full = policy.current_settings().context
         assert full is not None
         assert full.session_stats()["number"] == 6
         now.now_s += 2.0
-        fresh = door.look().context
+        fresh = policy.current_settings().context
         assert fresh is not None
         assert fresh.session_stats()["number"] == 0
         assert endpoint.status("/-/healthy") == 200
@@ -567,25 +567,25 @@ def test_sessions_that_nobody_asked_to_keep_are_forgotten(
 
 def test_what_mends_a_broken_file_is_found_wherever_it_is(tmp_path: Path, authority: Authority) -> None:
     path, now = written(tmp_path, f"{TLS}{USERS}"), Time()
-    door = Door(path, now)
+    policy = AccessPolicy(path, now)
     replace(path, f"{TLS}{USERS}".replace("server.", "next."))
     now.now_s += 2.0
-    assert "server.crt" in str(door.look().config.tls)
+    assert "server.crt" in str(policy.current_settings().config.tls)
     authority.issue("next")
     now.now_s += 2.0
-    assert "next.crt" in str(door.look().config.tls)
+    assert "next.crt" in str(policy.current_settings().config.tls)
 
 
 def test_a_connection_keeps_the_terms_that_it_began_with(
     tmp_path: Path, authority: Authority, clients: Authority
 ) -> None:
     path, now = written(tmp_path, f"{TLS}{USERS}"), Time()
-    door = Door(path, now)
-    at_first = door.look()
+    policy = AccessPolicy(path, now)
+    at_first = policy.current_settings()
     replace(path, f"{VERIFY}RequireAndVerifyClientCert\n{USERS}")
     now.now_s += 2.0
-    assert door.look() is not at_first
-    refusal = door.check(at_first, "a", ())
+    assert policy.current_settings() is not at_first
+    refusal = policy.check_request(at_first, "a", ())
     assert refusal is not None
     assert refusal.status == 401
 

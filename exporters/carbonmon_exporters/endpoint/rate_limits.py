@@ -1,4 +1,4 @@
-"""Token buckets by the address of a client: how often somebody may ask, and how soon again."""
+"""Token buckets, one for each client: how often it may ask, and after how many seconds again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-from carbonmon_exporters.endpoint.terms import Rate
+from carbonmon_exporters.endpoint.settings import Rate
 
 MAX_KEYS = 1024
-"""So many clients are told apart; of more, those that were not seen for longest begin anew."""
+"""So many buckets are kept; beyond that, the least recently used are dropped and start full again."""
 
 
-def origin(host: str) -> str:
-    """Whom an address stands for: an IPv4 address itself, an IPv6 one its network of 64 bits.
+def client_key(host: str) -> str:
+    """The client that an address belongs to: an IPv4 address itself, of an IPv6 one its /64 network.
 
-    One client has a whole such network to send from (RFC 6177), so each address of it is no stranger.
+    One client has a whole such network to send from (RFC 6177), so all its addresses count as one client.
     """
     if ":" not in host:
         return host
@@ -28,7 +28,7 @@ def origin(host: str) -> str:
     return "::1" if address.is_loopback else f"{address.packed[:8].hex()}/64"
 
 
-class Buckets:
+class TokenBuckets:
     """A bucket for each key, of one rate; bounded in number."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, max_keys: int = MAX_KEYS) -> None:
@@ -39,17 +39,17 @@ class Buckets:
 
     def take(self, key: Hashable, rate: Rate) -> float:
         """Take one token: 0.0; else the seconds until there is one, and nothing is taken."""
-        return self._settle(key, rate, 1.0, 1.0)
+        return self._update(key, rate, 1.0, 1.0)
 
     def wait_s(self, key: Hashable, rate: Rate, least: float) -> float:
         """Seconds until the level is at `least`; 0.0 if it is."""
-        return self._settle(key, rate, 0.0, least)
+        return self._update(key, rate, 0.0, least)
 
     def spend(self, key: Hashable, rate: Rate, amount: float) -> None:
-        """Take tokens that were used up already, also if they are not there: the debt is waited for."""
-        self._settle(key, rate, amount, -math.inf)
+        """Take tokens for what was used already; the level may become negative."""
+        self._update(key, rate, amount, -math.inf)
 
-    def _settle(self, key: Hashable, rate: Rate, amount: float, least: float) -> float:
+    def _update(self, key: Hashable, rate: Rate, amount: float, least: float) -> float:
         if math.isinf(rate.per_s):
             return 0.0
         with self._lock:

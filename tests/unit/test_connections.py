@@ -1,4 +1,4 @@
-"""Who has a connection, and who loses it when there are too many."""
+"""Which connections stay open, and which one is closed when there are too many."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from carbonmon_exporters.endpoint.places import Places
+from carbonmon_exporters.endpoint.connections import OpenConnections
 
 
 class Visitors:
@@ -42,65 +42,65 @@ def visitors() -> Iterator[Visitors]:
 
 
 def test_the_oldest_that_waits_makes_room(visitors: Visitors) -> None:
-    places = Places(3, 3)
+    connections = OpenConnections(3, 3)
     for name in "abcd":
-        assert places.take(visitors[name], "same")
+        assert connections.add(visitors[name], "same")
     assert visitors.cut() == {"a"}
-    assert not places.is_kept(visitors["a"])
-    assert places.is_kept(visitors["b"])
+    assert not connections.begin_answer(visitors["a"])
+    assert connections.begin_answer(visitors["b"])
 
 
 def test_who_is_answered_keeps_his_place(visitors: Visitors) -> None:
-    places = Places(2, 2)
+    connections = OpenConnections(2, 2)
     for name in "ab":
-        assert places.take(visitors[name], "same")
-        assert places.is_kept(visitors[name])
-    assert not places.take(visitors["c"], "same")
+        assert connections.add(visitors[name], "same")
+        assert connections.begin_answer(visitors[name])
+    assert not connections.add(visitors["c"], "same")
     assert visitors.cut() == set()
-    places.release(visitors["b"])
-    assert places.take(visitors["c"], "same")
+    connections.end_answer(visitors["b"])
+    assert connections.add(visitors["c"], "same")
     assert visitors.cut() == {"b"}
 
 
 def test_an_address_with_too_many_gives_up_its_own(visitors: Visitors) -> None:
-    places = Places(10, 2)
-    assert places.take(visitors["first"], "scraper")
+    connections = OpenConnections(10, 2)
+    assert connections.add(visitors["first"], "scraper")
     for name in "abcd":
-        assert places.take(visitors[name], "crowd")
+        assert connections.add(visitors[name], "crowd")
     assert visitors.cut() == {"a", "b"}
 
 
 def test_an_address_that_is_answered_to_its_limit_gets_no_more(visitors: Visitors) -> None:
-    places = Places(10, 1)
-    assert places.take(visitors["a"], "one")
-    assert places.is_kept(visitors["a"])
-    assert not places.take(visitors["b"], "one")
-    assert places.take(visitors["c"], "other")
+    connections = OpenConnections(10, 1)
+    assert connections.add(visitors["a"], "one")
+    assert connections.begin_answer(visitors["a"])
+    assert not connections.add(visitors["b"], "one")
+    assert connections.add(visitors["c"], "other")
 
 
 def test_a_crowd_makes_room_for_a_single_client_and_not_the_other_way_round(visitors: Visitors) -> None:
-    places = Places(4, 3)
-    assert places.take(visitors["scraper"], "scraper")
+    connections = OpenConnections(4, 3)
+    assert connections.add(visitors["scraper"], "scraper")
     for name in "abc":
-        assert places.take(visitors[name], "crowd")
-    assert places.take(visitors["new"], "new")
+        assert connections.add(visitors[name], "crowd")
+    assert connections.add(visitors["new"], "new")
     assert visitors.cut() == {"a"}
-    assert places.take(visitors["newer"], "newer")
+    assert connections.add(visitors["newer"], "newer")
     assert visitors.cut() == {"a", "b"}
 
 
 def test_who_leaves_makes_room(visitors: Visitors) -> None:
-    places = Places(1, 1)
-    assert places.take(visitors["a"], "a")
-    places.leave(visitors["a"])
-    assert places.take(visitors["b"], "b")
+    connections = OpenConnections(1, 1)
+    assert connections.add(visitors["a"], "a")
+    connections.remove(visitors["a"])
+    assert connections.add(visitors["b"], "b")
     assert visitors.cut() == set()
 
 
 def test_clearing_cuts_everybody_in_the_end(visitors: Visitors) -> None:
-    places = Places(4, 4)
+    connections = OpenConnections(4, 4)
     for name in "ab":
-        assert places.take(visitors[name], "a")
-    assert places.is_kept(visitors["b"])
-    places.clear(0.05)
+        assert connections.add(visitors[name], "a")
+    assert connections.begin_answer(visitors["b"])
+    connections.close_all(0.05)
     assert visitors.cut() == {"a", "b"}

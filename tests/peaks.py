@@ -47,7 +47,7 @@ def prometheus(time_limit_s: float) -> Ask:
 
 
 def kubernetes(time_limit_s: float) -> Ask:
-    from carbonmon.service.kubernetes import ApiServer
+    from carbonmon.service.kubernetes.api import ApiServer
 
     account = Path(tempfile.mkdtemp())
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
-from carbonmon.data import rows, using
+from carbonmon.data import CLOUD_REGIONS, INTENSITIES, rows, using
 from carbonmon.grid.regions import WORLD, preferred_rows, table_intensity
 from carbonmon.runs.report.details import Section
 from carbonmon.runs.summary.figures import GRAMS, MASS_UNITS, energy_text, figure, mass_text, unit_of
@@ -19,7 +19,6 @@ BEST = 5
 
 _MULTIPLE = 3.0
 """From this ratio on a change is shown as a multiple and not in per cent."""
-_CLOUD_REGIONS = "cloud_regions.csv"
 _CLOUD_NOTE = re.compile(r"\b([a-z]+:[a-z0-9-]+) lies in ")
 """The note of the table's intensity of a cloud region, with the region."""
 
@@ -53,7 +52,7 @@ class Comparison(NamedTuple):
 
 def providers() -> list[str]:
     """The cloud providers of the table, by name."""
-    return sorted({row["provider"] for row in rows(_CLOUD_REGIONS)})
+    return sorted({row["provider"] for row in rows(CLOUD_REGIONS)})
 
 
 def compare_regions(summary: Mapping[str, Any], where: str = "") -> Comparison:
@@ -62,14 +61,14 @@ def compare_regions(summary: Mapping[str, Any], where: str = "") -> Comparison:
     `where` is a provider, `countries`, or "" for the provider of the run's own region, if it was in one.
     Raises `ConfigError` for anything else, and for tables that cannot be used.
     """
-    with using("carbon_intensity.csv", _CLOUD_REGIONS):
+    with using(INTENSITIES, CLOUD_REGIONS):
         return _compare(summary, where)
 
 
 def place_name(summary: Mapping[str, Any]) -> str:
     """The place of a run, for people: `France (FR)`; "" for the world and for a place not in the table."""
     zone = summary["carbon"]["intensity"]["zone"]
-    with using("carbon_intensity.csv"):
+    with using(INTENSITIES):
         name = next((row["name"] for row in preferred_rows() if row["zone"] == zone != WORLD), "")
     cloud = _own_cloud(summary)
     where = f"{name} ({zone})" if name else ""
@@ -104,7 +103,7 @@ def _candidates(choice: str, zones: Mapping[str, Mapping[str, str]]) -> Iterator
             if row["zone_type"] == "country":
                 yield zone, row["name"], zone
         return
-    for row in rows(_CLOUD_REGIONS):
+    for row in rows(CLOUD_REGIONS):
         if row["provider"] == choice and row["zone"] in zones:
             yield f"{choice}:{row['region']}", f"{row['location']} ({row['zone']})", row["zone"]
 
@@ -137,7 +136,7 @@ def _basis(intensity: Intensity) -> tuple[str | None, str | None]:
 def _own_cloud(summary: Mapping[str, Any]) -> str:
     """The cloud region of a run as `aws:us-east-1`; "" without one."""
     found = _CLOUD_NOTE.search(summary["carbon"]["intensity"]["note"] or "")
-    codes = {f"{row['provider']}:{row['region']}" for row in rows(_CLOUD_REGIONS)} if found else set()
+    codes = {f"{row['provider']}:{row['region']}" for row in rows(CLOUD_REGIONS)} if found else set()
     return found[1] if found and found[1] in codes else ""
 
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from carbonmon.core.model import Component
-from carbonmon.data import rows, using
+from carbonmon.data import GPUS, rows, using
+from carbonmon.runs.summary.strings import counted
 
 LIFETIME_YEARS = (3.0, 6.0)
 """How long hardware is used: 3 years (NVIDIA's HGX H100 PCF, as EcoLogits takes it), 4 (Morrison et al.
@@ -26,8 +27,6 @@ LIFETIME_UTILIZATION = 0.85
 (Luccioni et al. 2023, arXiv:2211.02001)."""
 
 HOURS_PER_YEAR = 8766.0
-
-_GPUS = "gpus.csv"
 
 
 class Figures(NamedTuple):
@@ -69,7 +68,6 @@ MEMORY_FIGURES = Figures(
 """A GB of memory."""
 
 _MEMORY = re.compile(r"([0-9.]+) Gi?B of memory")
-_SEVERAL = re.compile(r"([0-9]+) × (.+)")
 
 
 class Hardware(NamedTuple):
@@ -161,8 +159,7 @@ def _hardware(summary: Mapping[str, Any]) -> Iterator[Hardware]:
     for device in summary["energy"]["devices"]:
         name, count, seconds, machine = device["name"] or device["id"], 1, duration_s, ""
         if is_estimate:
-            several = _SEVERAL.fullmatch(name)
-            name, count = (several[2], int(several[1])) if several else (name, 1)
+            count, name = counted(name)
             mean_w = device["mean_power_w"]
             seconds = device["energy_j"] / mean_w if mean_w else duration_s
             machine = f"{seconds or 0.0:.0f} s"  # a part of the job: in a summary they differ by duration
@@ -205,10 +202,10 @@ def _gpu_figures(name: str) -> Figures | None:
 
 def _of_table(name: str) -> Iterable[tuple[float, str]]:
     """The figures of this model in the table of GPUs, which may hold more than are listed here."""
-    with using(_GPUS):
+    with using(GPUS):
         return [
             (float(row["embodied_kgco2eq"]), f"{row['embodied_source']}: {row['model']}")
-            for row in rows(_GPUS)
+            for row in rows(GPUS)
             if row["embodied_kgco2eq"]
             and (row["model"].casefold() == name.casefold() or re.search(row["name_regex"], name))
         ]

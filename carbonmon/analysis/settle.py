@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.core.model import JOULES_PER_KWH
 from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.core.times import known_time
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.series import read_series
 from carbonmon.runs.summary.figures import percent_text
@@ -107,7 +107,7 @@ def read_stretches(
     final = _final(summary)
     has_components = all(component for _, component in final)
     of_device = {device["id"]: device["component"] for device in summary["energy"]["devices"]}
-    start_s = unix_s(summary["run"]["started_at"])
+    start_s = known_time(summary["run"]["started_at"])
     if start_s is None:
         start_s = moments[0]["at_s"] - moments[0]["duration_s"] if moments else end_s or 0.0
     before: Mapping[Key, float] = {}
@@ -260,8 +260,3 @@ def _joined(gaps: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         else:
             joined.append((start_s, end_s))
     return joined
-
-
-def unix_s(text: str | None) -> float | None:
-    """Unix time of a summary's time, None for an unknown one."""
-    return None if text is None else datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from carbonmon.core.documents import read_toml
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.tomlfile import read_toml
+from carbonmon.core.hints import meant
 
 Options = Mapping[str, Mapping[str, Any]]
 """What click is told of each option, by its name with hyphens."""
@@ -45,11 +46,7 @@ def _value(path: Path, key: str, value: Any, known: Options) -> Any:
     name = key.replace("_", "-")
     settings = known.get(name)
     if settings is None:
-        import difflib
-
-        near = difflib.get_close_matches(name, list(known), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"{path}: unknown option {key!r:.60}; {hint}")
+        raise ConfigError(f"{path}: unknown option {key!r:.60}; {meant(name, known)}")
     if settings.get("is_flag"):
         if isinstance(value, bool):
             return value

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 
 from carbonmon import data
+from carbonmon.cli import printing
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.times import utc_text
 from carbonmon.data import editions
 from carbonmon.data.checks import faults
 from carbonmon.data.table import Table, TableError
@@ -17,9 +18,9 @@ from carbonmon.runs.summary.strings import encodable
 _MOST = 5
 """So many rows of a kind of change are named."""
 _YEAR_COLUMNS = {
-    "carbon_intensity.csv": "data_year",
-    "cloud_regions.csv": "default_year",
-    "pue_water.csv": "data_year",
+    data.INTENSITIES: "data_year",
+    data.CLOUD_REGIONS: "default_year",
+    data.OVERHEADS: "data_year",
 }
 
 
@@ -44,7 +45,7 @@ def _show() -> None:
     for name, table in found.items():
         form = data.FORMATS[name]
         rows.append((name, str(len(table.records)), _edition(table), form.licence, form.source))
-    _echo_columns(rows)
+    printing.show_table(rows, numbers=(1,))
     click.echo()
     own = [name for name, table in found.items() if table.path.parent != data.PACKAGE]
     click.echo(f"the package's, edition {data.EDITION}: {data.PACKAGE}")
@@ -62,17 +63,7 @@ def _edition(table: Table) -> str:
         return f"data to {max(record.row[column].removeprefix('FY') for record in table.records)}"
     if table.path.parent == data.PACKAGE:
         return data.EDITION
-    return time.strftime("%Y-%m-%d", time.gmtime(table.path.stat().st_mtime))
-
-
-def _echo_columns(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (
-            f"{cell:>{width}}" if position == 1 else f"{cell:<{width}}"
-            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        click.echo(encodable("  ".join(cells).rstrip()))
+    return utc_text(table.path.stat().st_mtime, "%Y-%m-%d")
 
 
 @command.command("check")
@@ -161,7 +152,7 @@ def _change_lines(change: editions.Change) -> list[str]:
     largest = sorted(change.figures, key=lambda figure: -abs(figure[2] - figure[1]) / max(figure[1], 1e-9))
     for key, before, now in largest[:_MOST]:
         ratio = f" ({now / before - 1:+.0%})" if before else ""
-        place = key.partition(" | ")[0] if change.name == "carbon_intensity.csv" else key
+        place = key.partition(" | ")[0] if change.name == data.INTENSITIES else key
         lines.append(f"  {place}: {before:g} → {now:g}{ratio}")
     if len(largest) > _MOST:
         lines.append(f"  and {len(largest) - _MOST} more figures, by less")

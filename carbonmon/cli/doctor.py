@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from carbonmon import __version__
-from carbonmon.cli import options
+from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider
@@ -69,17 +68,17 @@ def command(as_json: bool, **values: Any) -> None:
                 "basis": intensity.basis,
                 "year": intensity.year,
                 "note": intensity.note or None,
-                "errors": [{"source": source, "reason": reason} for source, reason, _ in errors],
+                "errors": [{"source": name, "reason": reason} for name, reason, _ in errors],
             },
         }
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        printing.show(printing.json_text(document))
         return
-    rows = [("SOURCE", "STATE", "REASON")] + [(source.name, source.use, source.reason) for source in sources]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for position, (name, use, reason) in enumerate(rows):
-        click.echo(f"{name:<{widths[0]}}  {use:<{widths[1]}}  {reason}".rstrip())
-        if position and sources[position - 1].remedy:
-            click.echo(f"{'':<{widths[0]}}  {'mend it:':<{widths[1]}}  {sources[position - 1].remedy}")
+    rows = [("SOURCE", "STATE", "REASON")]
+    for source in sources:
+        rows.append((source.name, source.use, source.reason))
+        if source.remedy:
+            rows.append(("", "mend it:", source.remedy))
+    printing.show_table(rows)
     click.echo()
     click.echo("DEVICE, and the rungs of its ladder")
     for device in sensors.devices.values():
@@ -91,8 +90,8 @@ def command(as_json: bool, **values: Any) -> None:
     click.echo()
     note = f"; {intensity.note}" if intensity.note else ""
     click.echo(f"INTENSITY {intensity.g_per_kwh:.5g} gCO2e/kWh, {intensity.kind}: {intensity.source}{note}")
-    for source, reason, _ in errors:
-        click.echo(f"  {source} has no useful answer: {reason}")
+    for name, reason, _ in errors:
+        click.echo(f"  {name} has no useful answer: {reason}")
 
 
 def _asked(provider: IntensityProvider, sources: int) -> Intensity:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from itertools import groupby
@@ -12,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carbonmon import __version__
-from carbonmon.cli import options
+from carbonmon.cli import options, printing
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import JOULES_PER_KWH, MAIN_PHASE
-from carbonmon.runs.summary.strings import encodable
 
 if TYPE_CHECKING:
     from carbonmon.analysis.estimate.fit import Fit
@@ -42,14 +40,7 @@ _CHOICES = ("region", "pue", "wue", "currency")
 @click.option("--hours", metavar="HOURS", help="For how long all of it works.")
 @click.option("--fit", metavar="RUN", help="The mean powers of an earlier run in place of TDP × utilisation.")
 @click.option("--embodied", is_flag=True, help="The job's part of making the hardware, as a range.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="What to print.",
-)
+@printing.format_option("text", "json")
 @click.argument("parts", required=False, metavar="[PARTS.toml]", type=options.PATH)
 @options.with_options(*_SHARED)
 def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **values: Any) -> None:
@@ -64,7 +55,7 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
         text = _estimate(parts, fit, embodied, form, values)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    click.echo(encodable(text), nl=False)
+    printing.show(text)
 
 
 def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, values: dict[str, Any]) -> str:
@@ -95,7 +86,7 @@ def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, val
         summary["embodied"] = _embodied(loads)
     if form == "text":
         return _text(summary, loads)
-    return json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    return printing.json_text(summary)
 
 
 def _fit(run: str, output: Path) -> Fit:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import time
+
+from carbonmon.core.times import rfc3339
 
 
 class JsonFormatter(logging.Formatter):
     """`{"time": RFC 3339 in UTC, "level", "logger", "message"}`, with "exception" where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         entry = {
-            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "time": rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

@@ -155,7 +155,6 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "log-format": _option("One line of text, or one JSON object.", None, LOG_FORMAT, "text"),
 }  # fmt: skip
 
-ALL_OPTIONS = tuple(_OPTIONS)
 RUN_OPTIONS = tuple(name for name in _OPTIONS if name not in ("retain", "socket"))
 DAEMON_OPTIONS = tuple(
     name

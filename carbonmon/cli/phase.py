@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from carbonmon.cli import options, talk
-from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.client.protocol import BOOT_CLOCK, RUN_VARIABLE, SOCKET_VARIABLE
 
 ANSWER_S = 2.0
 """A script does not wait longer for a monitor that hangs."""
@@ -29,7 +29,7 @@ def command(name: str | None, log_level: str, log_format: str) -> None:
     if not path:
         click.echo("carbonmon: no run is metered here: put carbonmon run -- before the script", err=True)
         return
-    at_s = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    at_s = time.clock_gettime(BOOT_CLOCK)
     message = {"name": name, "run_id": os.environ.get(RUN_VARIABLE), "at_s": at_s}
     try:
         talk.ask("run_phase", message, Path(path), ANSWER_S)

@@ -51,7 +51,8 @@ def command(
     A pod asks with the annotation carbonmon.io/run-id; its run begins with its cgroup and ends with it.
     Needs the right to list and watch pods, and to read the host's /sys/fs/cgroup (--sysfs).
     """
-    from carbonmon.service.kubernetes import ApiServer, Follower, server_of
+    from carbonmon.service.kubernetes.api import ApiServer, server_of
+    from carbonmon.service.kubernetes.follow import Follower
 
     options.set_up_log(log_level, log_format)
     url = api_url or server_of(os.environ)

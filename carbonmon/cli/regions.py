@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,10 +9,13 @@ from typing import Any, NamedTuple
 
 import click
 
+from carbonmon.cli import printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.data import Row
 from carbonmon.grid.regions import (
+    FULL_COVERAGE_PERCENT,
     LONGEST,
+    OLD_YEAR,
     Region,
     cloud_code,
     cloud_rows,
@@ -60,14 +62,7 @@ class Hit(NamedTuple):
 
 
 @click.command("regions")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="What to print.",
-)
+@printing.format_option("text", "json")
 @click.argument("words", nargs=-1, metavar="[WORDS…]")
 def command(words: tuple[str, ...], form: str) -> None:
     """Find a zone, a country, a cloud region, and the intensity there.
@@ -87,7 +82,7 @@ def command(words: tuple[str, ...], form: str) -> None:
             document["regions"] = [_document(*pair) for pair in zip(found, regions, strict=True)]
         else:
             document["counts"] = Counter(hit.kind for hit in places)
-        click.echo(encodable(json.dumps(document, indent=2, ensure_ascii=False)))
+        printing.show(printing.json_text(document))
     elif not text:
         _show_counts(places)
     elif len(found) == 1:
@@ -173,13 +168,7 @@ def _show_list(found: list[Hit], text: str) -> None:
             )
         )
     shown = [row if any(":" in hit.code for hit in found) else (*row[:6], row[8]) for row in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
-    for row in shown:
-        cells = [
-            f"{cell:>{width}}" if position == 2 else f"{cell:<{width}}"
-            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        click.echo(encodable("  ".join(cells).rstrip()))
+    printing.show_table(shown, numbers=(2,))
     more = len(found) - MOST_ROWS
     if more > 0:
         click.echo(f"and {more} more: give more words, or --format json")
@@ -201,9 +190,9 @@ def _short_note(hit: Hit) -> str:
     used = hit.used
     if used is None:
         return "no figure that may be used: a wider zone's is used instead"
-    if int(used["data_year"]) <= 2019:
+    if int(used["data_year"]) <= OLD_YEAR:
         return f"data of {used['data_year']}: the grid may have changed since"
-    if used["zone_type"] == "bidding_zone" and float(used["note"].partition("%")[0]) < 90:
+    if used["zone_type"] == "bidding_zone" and float(used["note"].partition("%")[0]) < FULL_COVERAGE_PERCENT:
         return "a lower bound: part of the generation is not covered"
     return ""
 
@@ -231,9 +220,7 @@ def _show_one(hit: Hit, region: Region, places: list[Hit]) -> None:
     if not region.cloud:
         lines += _related(hit, places)
     lines.append(("use it", f"carbonmon run --region {hit.code} -- COMMAND"))
-    width = max(len(label) for label, _ in lines)
-    for label, text in lines:
-        click.echo(encodable(f"  {label:<{width}}  {text}"))
+    printing.show_table(lines, indent="  ")
 
 
 def _source(row: Row) -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from carbonmon.cli import options
+from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError, FetchError
-from carbonmon.runs.summaries import find, find_nodes, summary_of
+from carbonmon.runs.summaries import find, find_nodes
 from carbonmon.runs.summary.strings import encodable
 from carbonmon.runs.summary.text import table_text
-
-__all__ = ("command", "summary_of")
 
 Summary = dict[str, Any]
 Sections = Sequence[Any]
@@ -29,9 +26,7 @@ _WITHOUT_NOTES = ("csv", "model-card")
 
 @click.command("report")
 @options.with_options(*options.REPORT_OPTIONS)
-@click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="What to print."
-)
+@printing.format_option(*FORMATS)
 @click.option("--merge", is_flag=True, help="Add up the nodes of one run.")
 @click.option(
     "--elsewhere",
@@ -79,7 +74,7 @@ def command(
         raise click.UsageError(f"{error}{_hint(str(error), elsewhere)}") from None
     except FetchError as error:  # not the user's mistake: worth another try
         raise click.ClickException(f"--prometheus: {error}") from None
-    click.echo(encodable(text), nl=False)
+    printing.show(text)
 
 
 def _told_apart(runs: tuple[str, ...], elsewhere: str | None) -> tuple[tuple[str, ...], str | None]:
@@ -176,8 +171,7 @@ def _with_embodied(summary: Summary) -> Summary:
 def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: Sections = ()) -> str:
     """What to print; each form imports only what it needs."""
     if form == "json":
-        document = summaries[0] if len(summaries) == 1 else summaries
-        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        return printing.json_text(summaries[0] if len(summaries) == 1 else summaries)
     if form == "csv":
         from carbonmon.runs.report.csv_table import csv_text
         from carbonmon.runs.report.merging import check_no_duplicates

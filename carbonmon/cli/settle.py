@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,20 @@ import click
 
 from carbonmon.analysis import settle
 from carbonmon.analysis.settle import Origin, Settlement
-from carbonmon.cli import options
+from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Http
 from carbonmon.core.timeline import Timeline
+from carbonmon.core.times import known_time, rfc3339, utc_text
 from carbonmon.grid.history import history
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import TABLE, LoadSource, open_sources
 from carbonmon.grid.timefile import read_timefile
 from carbonmon.runs import folders
+from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summaries import summary_of
-from carbonmon.runs.summary.document import rfc3339
+from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.figures import (
     GRAMS,
     MASS_UNITS,
@@ -36,8 +36,8 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
-from carbonmon.runs.summary.file import FILE_NAME, write_summary
-from carbonmon.runs.summary.strings import encodable, one_line
+from carbonmon.runs.summary.file import write_summary
+from carbonmon.runs.summary.strings import one_line
 from carbonmon.service import plugins
 
 MOST_GAPS_SHOWN = 3
@@ -91,14 +91,7 @@ class FromGrid:
 @click.command("settle")
 @options.with_options("region", "intensity-file", "grid", *options.REPORT_OPTIONS)
 @click.option("--fill", is_flag=True, help="Where nothing is known, keep the figure of the moment.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="What to print.",
-)
+@printing.format_option("text", "json")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
 @click.pass_context
 def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool, **values: Any) -> None:
@@ -111,15 +104,14 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
     options.set_up_log(values["log_level"], values["log_format"])
     try:
         figures = _figures(ctx, values["intensity_file"], values["grid"], values["region"])
-        folders = [_folder(run, values["output"]) for run in runs]
-        results = [settle_run(folder, figures, fill) for folder in folders]
+        places = [folders.named(run, values["output"], "settle") for run in runs]
+        results = [settle_run(folder, figures, fill) for folder in places]
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if form == "json":
-        document = results[0] if len(results) == 1 else results
-        click.echo(encodable(json.dumps(document, indent=2, ensure_ascii=False)))
+        printing.show(printing.json_text(results[0] if len(results) == 1 else results))
     else:
-        click.echo(encodable("".join(map(_text, results))), nl=False)
+        printing.show("".join(map(_text, results)))
 
 
 def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[str, Any]:
@@ -127,7 +119,7 @@ def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[s
     summary = summary_of(folder)
     if summary["state"] == "estimated":
         raise ConfigError(f"{folder}: an estimate has no time of its own: there is nothing to settle")
-    end_s = settle.unix_s(summary["run"]["ended_at"]) if summary["state"] == "final" else None
+    end_s = known_time(summary["run"]["ended_at"]) if summary["state"] == "final" else None
     if end_s is None:
         end_s = read_checkpoint(folder).snapshot.at_s
     stretches, remarks = settle.read_stretches(folder, summary, end_s)
@@ -168,7 +160,7 @@ def _write(folder: Path, summary: Mapping[str, Any], settled: Mapping[str, Any])
     try:
         write_summary(folder, document)
     except OSError as error:
-        path = folder / FILE_NAME
+        path = folder / SUMMARY_FILE
         raise ConfigError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
@@ -191,16 +183,6 @@ def _figures(
     return FromGrid(names, region, load)
 
 
-def _folder(run: str, output: Path) -> Path:
-    path = Path(run)
-    try:
-        if path.name == FILE_NAME:
-            return path.parent
-        return path if path.is_dir() else folders.find(output, run, "settle")
-    except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
-        raise ConfigError(f"settle: {run!r:.60} cannot be looked up: {error}") from None
-
-
 def _by(result: Settlement, part: int) -> dict[str, float]:
     """Grams by phase (0) or by component (1)."""
     sums: dict[str, float] = {}
@@ -210,7 +192,7 @@ def _by(result: Settlement, part: int) -> dict[str, float]:
 
 
 def _holes_text(folder: Path, result: Settlement) -> str:
-    shown = [f"{_time_text(start_s)} to {_time_text(end_s)}" for start_s, end_s in result.gaps]
+    shown = [f"{utc_text(start_s)} to {utc_text(end_s)}" for start_s, end_s in result.gaps]
     more = f" and {len(shown) - MOST_GAPS_SHOWN} times more" if len(shown) > MOST_GAPS_SHOWN else ""
     part = percent_text(min(1.0, result.filled_j / result.energy_j))
     keep = ", or give --fill to keep the live figure there" if result.origins else ""
@@ -220,18 +202,16 @@ def _holes_text(folder: Path, result: Settlement) -> str:
     )
 
 
-def _time_text(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _text(result: Mapping[str, Any]) -> str:
     """Both figures, one below the other."""
     live, settled = result["live"], result["settled"]
     unit = unit_of(max(live["emissions_g"], settled["emissions_g"]), MASS_UNITS)
-    rows = [_row(name, carbon, unit) for name, carbon in (("live", live), ("settled", settled))]
-    width = max(len(row[1]) for row in rows)
+    rows = [_row(carbon, unit) for carbon in (live, settled)]
     lines = [f"carbonmon: run {one_line(result['run'], 64)}, {energy_text(result['energy_j'])}"]
-    lines += [one_line(f"  {name:10} {grams:{width}}  {origin}", 160) for name, grams, origin in rows]
+    lines += [
+        one_line(f"  {name:10} {line}", 160)
+        for name, line in zip(("live", "settled"), aligned(rows), strict=True)
+    ]
     lines.append(f"  difference {_difference(result['difference_g'], result['difference_ratio'], unit)}")
     if len(result["phases"]) > 1:
         ordered = sorted(result["phases"].items(), key=lambda item: item[1], reverse=True)
@@ -253,9 +233,9 @@ def _difference(grams: float, ratio: float | None, unit: str) -> str:
     return f"{'−' if grams < 0 else '+'}{figure(abs(grams) / GRAMS[unit])} {unit}{share}"
 
 
-def _row(name: str, carbon: Mapping[str, Any], unit: str) -> tuple[str, str, str]:
+def _row(carbon: Mapping[str, Any], unit: str) -> tuple[str, str]:
     now = carbon["intensity"]
     mean = "" if now["mean_g_per_kwh"] is None else f"{figure(now['mean_g_per_kwh'])} g CO2e/kWh: "
     origin = ", ".join(str(now[key]) for key in ("zone", "source", "kind", "basis") if now.get(key))
     span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
-    return name, f"{figure(carbon['emissions_g'] / GRAMS[unit])} {unit} CO2e ({span})", f"{mean}{origin}"
+    return f"{figure(carbon['emissions_g'] / GRAMS[unit])} {unit} CO2e ({span})", f"{mean}{origin}"

@@ -8,12 +8,9 @@ from typing import Any
 
 import click
 
-from carbonmon.client.connection import MonitorConnection, Refused
+from carbonmon.client.connection import ANSWER_S, MonitorConnection, Refused
 from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.rendezvous import connect, daemon_sockets
-
-ANSWER_S = 30.0
-"""The end of a run is answered when its summary is written."""
 
 
 def ask(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any, NamedTuple
@@ -13,17 +13,16 @@ from typing import Any, NamedTuple
 import click
 
 from carbonmon.analysis.best_time import BestTime, Start, find_best_time
-from carbonmon.cli import options
+from carbonmon.cli import options, printing
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError, FetchError
-from carbonmon.core.ports import GridSettings, GridSource, Http
+from carbonmon.core.ports import GridSource, Http
 from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.core.times import MINUTES, rfc3339, utc_text
 from carbonmon.grid.cache import check_slot
 from carbonmon.grid.regions import resolve
-from carbonmon.grid.sources import TABLE
-from carbonmon.runs.summary.document import rfc3339
+from carbonmon.grid.sources import TABLE, LoadSource, open_sources
 from carbonmon.runs.summary.figures import duration_text, figure, percent_text
-from carbonmon.runs.summary.strings import encodable
 from carbonmon.service import plugins
 
 LONGEST_H = 24.0 * 366
@@ -68,14 +67,7 @@ class Figures(NamedTuple):
     help="How long it may wait: the latest start.",
 )
 @options.with_options("region", "intensity-file", "grid", "log-level", "log-format")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="What to print.",
-)
+@printing.format_option("text", "json")
 @click.pass_context
 def command(ctx: click.Context, /, run_h: float, within_h: float, form: str, **values: Any) -> None:
     """Find the greenest start within the next hours.
@@ -92,39 +84,18 @@ def command(ctx: click.Context, /, run_h: float, within_h: float, form: str, **v
         if path is not None:
             figures = _of_file(path, values["region"])
         else:
-            figures = _of_grid(open_sources(names, values["region"]), now_s, now_s + within_s + run_s)
+            load: LoadSource = partial(plugins.load, "carbonmon.grid")
+            sources = open_sources(names, values["region"], os.environ, load, takes_marginal=True)
+            figures = _of_grid(sources, now_s, now_s + within_s + run_s)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     advice = find_best_time(figures.timeline, now_s, run_s, within_s)
     if advice is None:
         raise click.ClickException(_too_short(figures, now_s, run_s))
     if form == "json":
-        document = _document(figures, advice, now_s, run_s, within_s)
-        click.echo(encodable(json.dumps(document, indent=2, ensure_ascii=False)))
+        printing.show(printing.json_text(_document(figures, advice, now_s, run_s, within_s)))
     else:
-        click.echo(encodable(_text(figures, advice, now_s, run_s, within_s)), nl=False)
-
-
-def open_sources(names: Sequence[str], region: str | None) -> list[GridSource]:
-    """The user's sources, best first, marginal ones as well; raises ConfigError for mistakes."""
-    place = None if region is None else resolve(region)
-    sources: list[GridSource] = []
-    for entry in names:
-        name, _, zone = entry.partition(":")
-        factory = plugins.load("carbonmon.grid", name.strip())
-        settings = GridSettings(
-            zone=zone.strip(),
-            region=None if place is None else place.zone,
-            em_zone="" if place is None else place.em_zone,
-            environ=os.environ,
-        )
-        try:
-            sources.append(factory(settings))
-        except ConfigError:
-            raise
-        except Exception as error:  # a third party's source may raise anything
-            raise ConfigError(f"--grid: {name!r:.60} cannot be opened: {type(error).__name__}") from error
-    return sources
+        printing.show(_text(figures, advice, now_s, run_s, within_s))
 
 
 def _choice(
@@ -285,4 +256,4 @@ def _local(time_s: float) -> str:
 
 
 def _utc(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, tz=timezone.utc).strftime("%Y-%m-%dT%H:%MZ")
+    return utc_text(time_s, MINUTES)

@@ -23,6 +23,9 @@ from carbonmon.client.rendezvous import connect
 
 log = logging.getLogger("carbonmon")
 
+ANSWER_S = 30.0
+"""How long a command waits for an answer: the end of a run is answered when its summary is written."""
+
 RETRY_S = 10.0
 """Time between two attempts to reconnect after the connection was lost."""
 RECONNECT_S = 0.05

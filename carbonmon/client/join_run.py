@@ -5,7 +5,6 @@ Imported by the training process: standard library only.
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -156,11 +155,9 @@ def _message(options: RunOptions, launch: launcher.Launch, environ: Mapping[str,
     """The join message, without the fields that are unknown."""
     fields = {
         "name": options.name,
-        "region": options.region,
         "labels": options.labels,
         "command": _command(),
         "environ": {name: environ[name] for name in GPU_VARIABLES if name in environ},
-        "output": _output(environ),
         **launch._asdict(),
     }
     known = {name: value for name, value in fields.items() if value is not None}
@@ -178,11 +175,3 @@ def _command() -> list[str]:
             return [*arguments, "…"]
         arguments.append(text)
     return arguments
-
-
-def _output(environ: Mapping[str, str]) -> str | None:
-    try:
-        folder = Path.cwd() / (environ.get("CARBONMON_OUTPUT") or "carbonmon-runs")
-        return os.fspath(folder).encode("utf-8", "replace").decode()
-    except OSError:  # the working folder was removed
-        return None

@@ -11,9 +11,9 @@ accepted: the earlier run is about to end.
     join        take part in a run: `run_id` (None: the monitor's only one), `name`, `labels`, `command`,
                 `rank`, `local_rank`, `local_size`, `wrapper` (a command of ours that wraps a job), `environ`
                 (variables that allocate GPUs), `gpus`, `world_size`, `nodes`, `scheduler`,
-                `scheduler_job_id`, `region`, `output` (an absolute path), `named` (whether `run_id` is a
-                name of the user or the launcher, or only a key that the processes of one run share: the
-                monitor may give that run another id). Answer: `run_id`, `folder`, `places`
+                `scheduler_job_id`, `named` (whether `run_id` is a name of the user or the launcher, or only
+                a key that the processes of one run share: the monitor may give that run another id).
+                Answer: `run_id`, `folder`, `places`
     job         `pid` of the process that a wrapper has started
     leave       leave the run: `exit_code`, `signal`. Answer: `last`, and for the last one `summary`
     phase       `name` of the innermost phase that this participant is in, None for none; `at_s`
@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 VERSION = 1
@@ -42,6 +43,9 @@ SOCKET_VARIABLE = "CARBONMON_SOCKET"
 
 RUN_VARIABLE = "CARBONMON_RUN"
 """The id of the run that a process is part of."""
+
+BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""The clock of times in messages: it never jumps, and all processes of a node share it."""
 
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 """Variables with the GPUs that are allocated to a process."""

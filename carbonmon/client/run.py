@@ -15,7 +15,7 @@ from typing import Any
 
 from carbonmon.client.connection import Refused, log, warn_once
 from carbonmon.client.join_run import JoinedRun, NoMonitor, RunOptions, join_run, short_text
-from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
+from carbonmon.client.protocol import BOOT_CLOCK, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 
 SNAPSHOT_S, LEAVE_S = 2.0, 10.0
 PROGRESS_S = 0.1
@@ -23,7 +23,6 @@ PROGRESS_S = 0.1
 
 SNAPSHOT_FIELDS = ("run_id", "folder", "phase", "duration_s", "energy_j", "emissions_g", "power_w")
 
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _NOT_SENT = object()
 
 
@@ -150,7 +149,7 @@ class Run:
     def _phase_message(self) -> dict[str, Any]:
         innermost = self._phases[-1:]  # in one operation: a reconnecting thread reads it without the lock
         name = innermost[0].name if innermost else None
-        return {"op": "phase", "name": name, "at_s": time.clock_gettime(_BOOT_CLOCK)}
+        return {"op": "phase", "name": name, "at_s": time.clock_gettime(BOOT_CLOCK)}
 
     def _send_phase(self) -> None:
         message = self._phase_message()

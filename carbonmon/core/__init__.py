@@ -1,1 +1,1 @@
-"""Records, rules and ports: pure functions and frozen records. Only `files` and `tomlfile` touch a disk."""
+"""Records, rules and ports: pure functions and frozen records. Only `files` and `documents` touch a disk."""

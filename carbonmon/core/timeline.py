@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
 from typing import NamedTuple
 
+HIGHEST_G_PER_KWH = 5000.0
+"""No grid comes near in gCO2e/kWh: a larger figure is a mistake."""
+
 
 class Slot(NamedTuple):
     """One value for the half-open time from `start_s` to `end_s` (Unix seconds), in the source's unit.

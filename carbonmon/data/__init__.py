@@ -21,6 +21,9 @@ EDITION = "2026-11"
 """Of the bundled tables."""
 VARIABLE = "CARBONMON_DATA"
 
+INTENSITIES, CLOUD_REGIONS, OVERHEADS = "carbon_intensity.csv", "cloud_regions.csv", "pue_water.csv"
+GPUS, CPUS, NVML_NAMES, CORRECTIONS = "gpus.csv", "cpus.csv", "nvml_names.csv", "corrections.csv"
+
 Row = dict[str, str]
 
 
@@ -37,46 +40,51 @@ class Format(NamedTuple):
         return " | ".join(row[column] for column in self.key)
 
 
-_CARBON = (
+_CARBON_COLUMNS = (
     *("zone", "zone_type", "iso_alpha2", "iso_alpha3", "name", "intensity_gco2eq_per_kwh", "basis"),
     *("accounting", "gases", "data_year", "preferred", "source", "source_year", "licence", "source_url"),
     "note",
 )
-_CLOUD = (
+_CLOUD_COLUMNS = (
     *("provider", "region", "location", "country_iso2", "zone", "em_zone", "default_gco2eq_per_kwh"),
     *("default_basis", "default_year", "default_source", "provider_gco2_per_kwh_2024", "provider_cfe_2024"),
     *("region_pue", "region_pue_year", "provider_pue", "provider_pue_note"),
 )
-_GPUS = (
+_GPUS_COLUMNS = (
     *("vendor", "model", "name_regex", "architecture", "form_factor", "memory_gb", "tdp_w", "idle_w"),
     *("idle_source", "embodied_kgco2eq", "embodied_source", "source", "note"),
 )
-_CPUS = ("match_key", "name", "tdp_w", "cores", "source", "conflict")
-_PUE = (
+_CPUS_COLUMNS = ("match_key", "name", "tdp_w", "cores", "source", "conflict")
+_PUE_COLUMNS = (
     *("provider", "scope", "data_year", "pue_ratio", "wue_l_per_kwh", "source", "source_url", "note"),
     "preferred",
 )
-_CORRECTIONS = ("table", "key", "column", "old", "new", "reason", "source")
+_CORRECTIONS_COLUMNS = ("table", "key", "column", "old", "new", "reason", "source")
 
 FORMATS = {
-    "carbon_intensity.csv": Format(
-        _CARBON,
+    INTENSITIES: Format(
+        _CARBON_COLUMNS,
         ("zone", "source"),
         "Ember via Our World in Data, EPA eGRID, official statistics; per row",
         "CC-BY-4.0, public domain, MIT; per row",
     ),
-    "cloud_regions.csv": Format(
-        _CLOUD, ("provider", "region"), "own map of regions; providers' figures", "own; Apache-2.0"
+    CLOUD_REGIONS: Format(
+        _CLOUD_COLUMNS, ("provider", "region"), "own map of regions; providers' figures", "own; Apache-2.0"
     ),
-    "gpus.csv": Format(_GPUS, ("model",), "vendors' data sheets; Cloud Carbon Footprint", "own; Apache-2.0"),
-    "cpus.csv": Format(
-        _CPUS, ("match_key",), "CodeCarbon, carbontracker; Intel ARK, AMD", "MIT; vendors' figures"
+    GPUS: Format(
+        _GPUS_COLUMNS, ("model",), "vendors' data sheets; Cloud Carbon Footprint", "own; Apache-2.0"
     ),
-    "pue_water.csv": Format(
-        _PUE, ("provider", "scope", "data_year"), "operators and surveys; per row", "single published figures"
+    CPUS: Format(
+        _CPUS_COLUMNS, ("match_key",), "CodeCarbon, carbontracker; Intel ARK, AMD", "MIT; vendors' figures"
     ),
-    "nvml_names.csv": Format(("name", "model"), ("name",), "NVIDIA's lists of supported products", "own"),
-    "corrections.csv": Format(_CORRECTIONS, ("table", "key", "column", "old"), "per row", "own"),
+    OVERHEADS: Format(
+        _PUE_COLUMNS,
+        ("provider", "scope", "data_year"),
+        "operators and surveys; per row",
+        "single published figures",
+    ),
+    NVML_NAMES: Format(("name", "model"), ("name",), "NVIDIA's lists of supported products", "own"),
+    CORRECTIONS: Format(_CORRECTIONS_COLUMNS, ("table", "key", "column", "old"), "per row", "own"),
 }
 """All tables by file name. The last is a tool of `carbonmon data`; no look-up reads it."""
 

@@ -10,7 +10,17 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from carbonmon.data import FORMATS, Row
+from carbonmon.data import (
+    CLOUD_REGIONS,
+    CORRECTIONS,
+    CPUS,
+    FORMATS,
+    GPUS,
+    INTENSITIES,
+    NVML_NAMES,
+    OVERHEADS,
+    Row,
+)
 from carbonmon.data.corrections import WHOLE_ROW
 from carbonmon.data.table import Fault, Record, Table
 
@@ -33,7 +43,7 @@ def faults(tables: Tables) -> list[Fault]:
         rule = _ROWS.get(table.name)
         if rule is not None:
             found += (Fault(record.place, reason) for record in table.records for reason in rule(record.row))
-        if not table.records and table.name != "corrections.csv":
+        if not table.records and table.name != CORRECTIONS:
             found.append(Fault(table.top, "it has no rows"))
     for across in _ACROSS:
         found += across(tables)
@@ -44,7 +54,7 @@ def _unique(table: Table) -> Iterator[Fault]:
     lines: dict[str, int] = {}
     for record in table.records:
         key = table.key(record)
-        same = key if table.name == "nvml_names.csv" else key.lower()  # "SUPER" and "Super" are two boards
+        same = key if table.name == NVML_NAMES else key.lower()  # "SUPER" and "Super" are two boards
         if same in lines:
             yield Fault(record.place, f"{key!r:.100} is there twice, also on line {lines[same]}")
         lines.setdefault(same, record.place.line)
@@ -149,17 +159,17 @@ def _correction(row: Row) -> Iterator[str]:
 
 
 _ROWS: dict[str, Callable[[Row], Iterator[str]]] = {
-    "carbon_intensity.csv": _intensity,
-    "cloud_regions.csv": _cloud,
-    "gpus.csv": _gpu,
-    "cpus.csv": _cpu,
-    "pue_water.csv": _overhead,
-    "corrections.csv": _correction,
+    INTENSITIES: _intensity,
+    CLOUD_REGIONS: _cloud,
+    GPUS: _gpu,
+    CPUS: _cpu,
+    OVERHEADS: _overhead,
+    CORRECTIONS: _correction,
 }
 
 
 def _at_most_one_preferred(tables: Tables) -> Iterator[Fault]:
-    for name, column in (("carbon_intensity.csv", "zone"), ("pue_water.csv", "provider")):
+    for name, column in ((INTENSITIES, "zone"), (OVERHEADS, "provider")):
         lines: dict[str, int] = {}
         for record in _records(tables, name):
             if record.row["preferred"] == "1":
@@ -167,12 +177,12 @@ def _at_most_one_preferred(tables: Tables) -> Iterator[Fault]:
                 if key in lines:
                     yield Fault(record.place, f"{key} has two preferred rows, also on line {lines[key]}")
                 lines.setdefault(key, record.place.line)
-        if name == "carbon_intensity.csv" and name in tables and "WORLD" not in lines:
+        if name == INTENSITIES and name in tables and "WORLD" not in lines:
             yield Fault(tables[name].top, "WORLD has no preferred row: it stands in for what is not known")
 
 
 def _codes_differ(tables: Tables) -> Iterator[Fault]:
-    records = _records(tables, "carbon_intensity.csv")
+    records = _records(tables, INTENSITIES)
     zones = {record.row["zone"] for record in records}
     for record in records:
         if record.row["zone_type"] == "country" and record.row["iso_alpha3"] in zones:
@@ -180,9 +190,9 @@ def _codes_differ(tables: Tables) -> Iterator[Fault]:
 
 
 def _clouds_resolve(tables: Tables) -> Iterator[Fault]:
-    records = _records(tables, "carbon_intensity.csv")
+    records = _records(tables, INTENSITIES)
     used = {record.row["zone"]: record.row for record in records if record.row["preferred"] == "1"}
-    for record in _records(tables, "cloud_regions.csv") if used else ():
+    for record in _records(tables, CLOUD_REGIONS) if used else ():
         row = record.row
         zone = used.get(row["zone"])
         if zone is None:
@@ -195,13 +205,13 @@ def _clouds_resolve(tables: Tables) -> Iterator[Fault]:
 def _names_fit_one_model(tables: Tables) -> Iterator[Fault]:
     """Each known name of NVML fits the expression of its own model, if it has one, and no other."""
     gpus = []
-    for record in _records(tables, "gpus.csv"):
+    for record in _records(tables, GPUS):
         try:
             gpus.append((re.compile(record.row["name_regex"]), record))
         except re.error:  # noqa: PERF203 (one loop over 200 rows; it is a fault of its row already)
             continue
     models = {record.row["model"] for _, record in gpus}
-    for known in _records(tables, "nvml_names.csv") if gpus else ():
+    for known in _records(tables, NVML_NAMES) if gpus else ():
         name, model = known.row["name"], known.row["model"]
         fits = [record for expression, record in gpus if expression.search(name)]
         own = [record for record in fits if record.row["model"] == model]

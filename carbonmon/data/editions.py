@@ -13,18 +13,31 @@ from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
-from carbonmon.data import FORMATS, PACKAGE, corrections, data_file, owid
+from carbonmon.data import (
+    CLOUD_REGIONS,
+    CORRECTIONS,
+    CPUS,
+    FORMATS,
+    GPUS,
+    INTENSITIES,
+    NVML_NAMES,
+    OVERHEADS,
+    PACKAGE,
+    corrections,
+    data_file,
+    owid,
+)
 from carbonmon.data.checks import faults
 from carbonmon.data.table import Fault, Record, Table, TableError, check_columns, read_cells, read_table
 
-SOURCES = tuple(name for name in FORMATS if name not in ("nvml_names.csv", "corrections.csv"))
+SOURCES = tuple(name for name in FORMATS if name not in (NVML_NAMES, CORRECTIONS))
 """The tables that an update may bring."""
 _MAIN_COLUMNS = {
-    "carbon_intensity.csv": "intensity_gco2eq_per_kwh",
-    "cloud_regions.csv": "default_gco2eq_per_kwh",
-    "gpus.csv": "tdp_w",
-    "cpus.csv": "tdp_w",
-    "pue_water.csv": "pue_ratio",
+    INTENSITIES: "intensity_gco2eq_per_kwh",
+    CLOUD_REGIONS: "default_gco2eq_per_kwh",
+    GPUS: "tdp_w",
+    CPUS: "tdp_w",
+    OVERHEADS: "pue_ratio",
 }
 _MODE = 0o644
 """Tables are public, and a folder of them may serve all users of a machine."""
@@ -62,15 +75,15 @@ def update(source: Path, into: Path, only_news: bool = False) -> Update:
     after = {**before, **{name: table.copy() for name, table in taken.items()}}
     news = set(taken)
     for path, header, records in merged:
-        intensities = after["carbon_intensity.csv"] = after["carbon_intensity.csv"].copy()
+        intensities = after[INTENSITIES] = after[INTENSITIES].copy()
         _refuse(faults({intensities.name: intensities}))
         notes += (f"{path.name}: {note}" for note in owid.merge(header, records, intensities))
-        news.add("carbon_intensity.csv")
-    outcomes = corrections.apply(after["corrections.csv"], {name: after[name] for name in news})
+        news.add(INTENSITIES)
+    outcomes = corrections.apply(after[CORRECTIONS], {name: after[name] for name in news})
     notes += (outcome.note for outcome in outcomes if outcome.note)
-    if "carbon_intensity.csv" in news:
-        clouds = after["cloud_regions.csv"] = after["cloud_regions.csv"].copy()
-        _fill_defaults(clouds, after["carbon_intensity.csv"])
+    if INTENSITIES in news:
+        clouds = after[CLOUD_REGIONS] = after[CLOUD_REGIONS].copy()
+        _fill_defaults(clouds, after[INTENSITIES])
     _refuse(faults(after))
     changes, written = [], []
     for name in SOURCES:
@@ -143,8 +156,8 @@ def _refuse(found: list[Fault]) -> None:
 def not_in_force(tables: Mapping[str, Table]) -> list[str]:
     """The corrections that the tables do not show, for people."""
     copies = {name: table.copy() for name, table in tables.items()}
-    outcomes = corrections.apply(tables["corrections.csv"], copies)
-    pairs = zip(tables["corrections.csv"].records, outcomes, strict=True)
+    outcomes = corrections.apply(tables[CORRECTIONS], copies)
+    pairs = zip(tables[CORRECTIONS].records, outcomes, strict=True)
     return [
         outcome.note
         or f"{record.place.path.name}, line {record.place.line}: {record.row['key']}: not applied"

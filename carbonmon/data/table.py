@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from carbonmon.core.documents import read_bytes
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.files import read_file
 from carbonmon.data import FORMATS, Format
 
 LONGEST_BYTES = 64 << 20
@@ -89,7 +89,7 @@ def read_cells(path: Path) -> tuple[tuple[str, ...], list[Record]]:
     """The header and the rows of any CSV file. Raises TableError with the line of what is no table."""
     line = 0
     try:
-        text = read_file(path, LONGEST_BYTES).decode("utf-8-sig")
+        text = read_bytes(path, LONGEST_BYTES).decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         header = tuple(next(reader, ()))
         records: list[Record] = []
@@ -99,8 +99,6 @@ def read_cells(path: Path) -> tuple[tuple[str, ...], list[Record]]:
                 reason = f"{len(cells)} fields, where the header has {len(header)}"
                 raise TableError([Fault(Place(path, line), reason)])
             records.append(Record(dict(zip(header, cells, strict=True)), Place(path, line)))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, csv.Error) as error:
         raise TableError([Fault(Place(path, line + 1), f"not a CSV file in UTF-8: {error}")]) from None
     return header, records

@@ -16,15 +16,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from carbonmon.core.documents import json_value
 from carbonmon.core.files import read_file, replace_file
 from carbonmon.core.ports import GridSource
-from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.core.timeline import HIGHEST_G_PER_KWH, Slot, Timeline
 
 log = logging.getLogger(__name__)
 
 SCHEMA = "carbonmon.grid-cache/1"
 LIMIT_BYTES = 4 << 20
-HIGHEST_G_PER_KWH = 5000.0
 _MIRROR = re.compile(r"CARBONMON_[A-Z]+_URL")
 _CLOCK_SLACK_S = 60.0
 """Clocks of machines that share a home folder differ a little."""
@@ -52,11 +52,10 @@ class Cache:
         try:
             if path.stat().st_uid not in (os.geteuid(), 0):
                 raise ValueError("it belongs to another user")
-            found = json.loads(read_file(path, LIMIT_BYTES))
-            cached = _parse_cached(found, source)
+            cached = _parse_cached(json_value(read_file(path, LIMIT_BYTES)), source)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
             log.debug("%s: not used: %s", path, error)
             return None
         # After a clock was set back, figures of the future do not say when to request again.
@@ -76,8 +75,7 @@ class Cache:
         }
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(path, json.dumps(document, ensure_ascii=True, allow_nan=False).encode())
-            path.chmod(0o600)
+            replace_file(path, json.dumps(document, allow_nan=False).encode(), 0o600)
         except (OSError, ValueError) as error:
             log.debug("%s: not written: %s", path, error)
 

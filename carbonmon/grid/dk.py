@@ -14,54 +14,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import GridSettings, GridSource, Http
 from carbonmon.core.timeline import Slot
+from carbonmon.core.times import utc_text
 from carbonmon.grid import payload
-from carbonmon.grid.http import base_url
+from carbonmon.grid.livesource import LiveSource
 
-URL = "https://api.energidataservice.dk"
 AREAS = ("DK1", "DK2")
-_LONGEST_SPAN_S = 7 * 86_400.0
+_DATASETS = {"live": "CO2Emis", "forecast": "CO2EmisProg"}
 _DANISH_S = 7200.0
 """`start` and `end` are Danish time, an hour or two after UTC: more is requested than is needed."""
 
 
-class Dk:
+class Dk(LiveSource):
     """`GridSource` for one price area of Denmark."""
 
     name = "dk"
-    basis: str | None = "direct"
-    accounting: str | None = "consumption"
-    is_marginal = False
     slot_s = 300.0
     lag_s = 1800.0
-
-    def __init__(self, area: str, url: str) -> None:
-        self.zone = area
-        self._url = url
+    url = "https://api.energidataservice.dk"
+    longest_span_s = 7 * 86_400.0
 
     def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
-        params = {"sort": "Minutes5UTC DESC", "limit": "12"}
-        return payload.in_order(self._slots(http, "CO2Emis", params, "live"))
-
-    def history(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
-        return payload.within(self._span(http, "CO2Emis", start_s, end_s, "live"), start_s, end_s)
+        return payload.in_order(self._slots(http, {"sort": "Minutes5UTC DESC", "limit": "12"}, "live"))
 
     def forecast(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
-        return payload.within(self._span(http, "CO2EmisProg", start_s, end_s, "forecast"), start_s, end_s)
+        return self._stretch(http, start_s, end_s, "forecast")
 
-    def _span(self, http: Http, dataset: str, start_s: float, end_s: float, kind: str) -> Iterator[Slot]:
-        for from_s, to_s in payload.spans(start_s, end_s, _LONGEST_SPAN_S, self.slot_s):
-            params = {
-                "start": payload.utc_text(from_s, "%Y-%m-%dT%H:%M"),
-                "end": payload.utc_text(to_s + _DANISH_S, "%Y-%m-%dT%H:%M"),
-                "sort": "Minutes5UTC ASC",
-                "limit": "0",  # no limit
-            }
-            yield from self._slots(http, dataset, params, kind)
+    def _between(self, http: Http, from_s: float, to_s: float, kind: str) -> Iterator[Slot]:
+        params = {
+            "start": utc_text(from_s, "%Y-%m-%dT%H:%M"),
+            "end": utc_text(to_s + _DANISH_S, "%Y-%m-%dT%H:%M"),
+            "sort": "Minutes5UTC ASC",
+            "limit": "0",  # no limit
+        }
+        return self._slots(http, params, kind)
 
-    def _slots(self, http: Http, dataset: str, params: Mapping[str, str], kind: str) -> Iterator[Slot]:
+    def _slots(self, http: Http, params: Mapping[str, str], kind: str) -> Iterator[Slot]:
         wanted = {"filter": json.dumps({"PriceArea": [self.zone]}, separators=(",", ":"))}
-        found = payload.json_object(http.get_json(f"{self._url}/dataset/{dataset}", {**wanted, **params}))
-        for row in payload.json_objects(found, "records"):
+        found = http.get_json(f"{self._url}/dataset/{_DATASETS[kind]}", {**wanted, **params})
+        for row in payload.answer(found).entries("records"):
             payload.expect(row, "PriceArea", self.zone)
             value = payload.g_per_kwh(row, "CO2Emission")
             start_s = payload.unix_s(row, "Minutes5UTC", is_utc=True)
@@ -77,7 +67,7 @@ def open_source(settings: GridSettings) -> GridSource:
     )
     area = named.upper().removeprefix("DK-")
     if area in AREAS:
-        return Dk(area, base_url(settings.environ, "CARBONMON_DK_URL", URL))
+        return Dk(area, settings.environ)
     if settings.zone:
         problem = f"{settings.zone!r:.60} is no price area of Denmark"
     elif settings.region in (None, "DK"):

@@ -14,11 +14,11 @@ from typing import Any
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.ports import GridSettings, GridSource, Http
 from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.core.times import utc_text
+from carbonmon.core.typed import Entry
 from carbonmon.grid import keys, payload
-from carbonmon.grid.http import base_url
+from carbonmon.grid.livesource import LiveSource
 
-URL = "https://api.electricitymaps.com/v3"
-LONGEST_PAST_S = 10 * 86_400.0
 _HORIZONS_H = (24, 48, 72)
 _SLOT_S = {"hourly": 3600.0, "15_minutes": 900.0, "5_minutes": 300.0}
 _NOT_IN_PLAN = frozenset(("http_401", "http_403", "http_404", "empty"))
@@ -33,21 +33,20 @@ _SHARED_ZONES = re.compile(
 _METHOD = re.compile(r"[A-Za-z0-9_ -]{1,60}")
 
 
-class ElectricityMaps:
+class ElectricityMaps(LiveSource):
     """`GridSource` for one zone of Electricity Maps."""
 
     name = "electricitymaps"
     basis: str | None = "lifecycle"
-    accounting: str | None = "consumption"
-    is_marginal = False
     slot_s = 3600.0
     lag_s = 1800.0
     """An hour's first figure may come some minutes late; after half an hour the last figure is stale."""
+    url = "https://api.electricitymaps.com/v3"
+    longest_span_s = 10 * 86_400.0
 
-    def __init__(self, zone: str, token: keys.Key, url: str) -> None:
-        self.zone = zone
-        self._token = token
-        self._url = f"{url}/carbon-intensity"
+    def __init__(self, zone: str, environ: Mapping[str, str]) -> None:
+        super().__init__(zone, environ)
+        self._token = keys.find_key(keys.ELECTRICITYMAPS_TOKEN, environ, self.name)
 
     def latest(self, http: Http, now_s: float) -> Sequence[Slot]:
         found = self._ask(http, "latest")
@@ -57,15 +56,14 @@ class ElectricityMaps:
         recent: Sequence[Slot] = ()
         try:
             found = self._ask(http, "history")
-            rows = payload.json_objects(found, "history")
-            recent = payload.within(self._slots(rows, found), start_s, end_s)
+            recent = payload.within(self._slots(found.entries("history"), found), start_s, end_s)
         except FetchError as error:
             if error.reason not in _NOT_IN_PLAN:
                 raise
         if not Timeline(recent).gaps(start_s, end_s):
             return recent
         try:
-            older = payload.within(self._past(http, start_s, end_s), start_s, end_s)
+            older = super().history(http, start_s, end_s)
         except FetchError as error:
             if not recent or error.reason not in _NOT_IN_PLAN:
                 raise
@@ -79,42 +77,38 @@ class ElectricityMaps:
             horizon = next((known for known in _HORIZONS_H if known >= hours), _HORIZONS_H[-1])
             more = {"horizonHours": str(horizon)}
         found = self._ask(http, "forecast", more)
-        rows = payload.json_objects(found, "forecast")
-        return payload.within(self._slots(rows, found, "forecast"), start_s, end_s)
+        return payload.within(self._slots(found.entries("forecast"), found, "forecast"), start_s, end_s)
 
-    def _past(self, http: Http, start_s: float, end_s: float) -> Iterator[Slot]:
-        for from_s, to_s in payload.spans(start_s, end_s, LONGEST_PAST_S, self.slot_s):
-            span = {"start": payload.utc_text(from_s), "end": payload.utc_text(to_s)}
-            found = self._ask(http, "past-range", span)
-            yield from self._slots(payload.json_objects(found, "data"), found)
+    def _between(self, http: Http, from_s: float, to_s: float, kind: str) -> Iterator[Slot]:
+        found = self._ask(http, "past-range", {"start": utc_text(from_s), "end": utc_text(to_s)})
+        return self._slots(found.entries("data"), found)
 
-    def _ask(self, http: Http, what: str, more: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+    def _ask(self, http: Http, what: str, more: Mapping[str, str] | None = None) -> Entry:
         # Without disableCallerLookup an unknown zone is answered with that of the caller's address.
         params = {"zone": self.zone, "emissionFactorType": "lifecycle", "disableCallerLookup": "true"}
         headers = {"auth-token": self._token.reveal()}
-        found = payload.json_object(http.get_json(f"{self._url}/{what}", {**params, **(more or {})}, headers))
-        if "sandbox" in str(found.get("_disclaimer", ""))[:1000].lower():
+        url = f"{self._url}/carbon-intensity/{what}"
+        found = payload.answer(http.get_json(url, {**params, **(more or {})}, headers))
+        if "sandbox" in str(found.values.get("_disclaimer", ""))[:1000].lower():
             raise FetchError("sandbox", "it is a sandbox key: its figures are changed on purpose")
         payload.expect(found, "zone", self.zone)
         return found
 
-    def _slots(
-        self, rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any], kind: str = "live"
-    ) -> Iterator[Slot]:
+    def _slots(self, rows: Sequence[Entry], found: Entry, kind: str = "live") -> Iterator[Slot]:
         """The rows as slots; zone, basis and length are the row's own, or those of the whole answer."""
         for row in rows:
-            if "zone" in row:
+            if row.has("zone"):
                 payload.expect(row, "zone", self.zone)
-            if "emissionFactorType" in row:
+            if row.has("emissionFactorType"):
                 payload.expect(row, "emissionFactorType", "lifecycle")
-            length = row.get("temporalGranularity", found.get("temporalGranularity", "hourly"))
+            length = {**found.values, **row.values}.get("temporalGranularity", "hourly")
             slot_s = _SLOT_S.get(length) if isinstance(length, str) else None
             if slot_s is None:
-                raise payload.garbage("'temporalGranularity' is none that was asked for")
+                raise payload.garbage("temporalGranularity is none that was asked for")
             value = payload.g_per_kwh(row, "carbonIntensity")
             start_s = payload.unix_s(row, "datetime")
             if value is not None:
-                yield Slot(start_s, start_s + slot_s, value, kind, _note(row))
+                yield Slot(start_s, start_s + slot_s, value, kind, _note(row.values))
 
 
 def open_source(settings: GridSettings) -> GridSource:
@@ -125,10 +119,7 @@ def open_source(settings: GridSettings) -> GridSource:
             f"--grid: {settings.zone!r:.60} is no zone of Electricity Maps; give one like "
             "electricitymaps:DE or electricitymaps:US-CAL-CISO"
         )
-    url = base_url(settings.environ, "CARBONMON_ELECTRICITYMAPS_URL", URL)
-    return ElectricityMaps(
-        zone, keys.find_key(keys.ELECTRICITYMAPS_TOKEN, settings.environ, "electricitymaps"), url
-    )
+    return ElectricityMaps(zone, settings.environ)
 
 
 def _zone_of(region: str | None) -> str:

@@ -5,15 +5,11 @@ They are applied only if the user asks for them with a keyword, and each figure 
 
 from __future__ import annotations
 
+from carbonmon.core.config import PUE_WORDS, WUE_WORDS
 from carbonmon.core.errors import ConfigError
-from carbonmon.data import Row, rows, using
+from carbonmon.data import CLOUD_REGIONS, OVERHEADS, Row, rows, using
 from carbonmon.grid.regions import Region
 
-PUE_WORDS = ("region", "provider", "world")
-WUE_WORDS = ("provider", "world")
-
-_CLOUDS = "cloud_regions.csv"
-_OVERHEADS = "pue_water.csv"
 _PUE, _WUE = "pue_ratio", "wue_l_per_kwh"
 
 
@@ -24,7 +20,7 @@ def pue_for(region: Region | None, word: str) -> tuple[float, str]:
     there is no such figure.
     """
     _check("--pue", word, PUE_WORDS)
-    with using(_CLOUDS, _OVERHEADS):
+    with using(CLOUD_REGIONS, OVERHEADS):
         if word == "world":
             return _world("--pue", _PUE)
         cloud = _cloud("--pue", region, word)
@@ -37,7 +33,7 @@ def wue_for(region: Region | None, word: str) -> tuple[float, str]:
     Water on site only, without that of power stations. Raises ConfigError where there is no such figure.
     """
     _check("--wue", word, WUE_WORDS)
-    with using(_OVERHEADS, _CLOUDS):
+    with using(OVERHEADS, CLOUD_REGIONS):
         if word == "world":
             return _world("--wue", _WUE)
         return _fleet("--wue", _cloud("--wue", region, word), _WUE)
@@ -58,7 +54,7 @@ def _cloud(option: str, region: Region | None, word: str) -> Row:
             f"{option} {word}: {place}, so it is unknown; give --region PROVIDER:REGION "
             f"(aws:us-east-1), {option} world or a number"
         )
-    return next(row for row in rows(_CLOUDS) if (row["provider"], row["region"]) == region.cloud)
+    return next(row for row in rows(CLOUD_REGIONS) if (row["provider"], row["region"]) == region.cloud)
 
 
 def _of_region(cloud: Row) -> tuple[float, str]:
@@ -85,7 +81,7 @@ def _fleet(option: str, cloud: Row, column: str) -> tuple[float, str]:
 
 
 def _stating(provider: str, column: str) -> list[Row]:
-    return [row for row in rows(_OVERHEADS) if row["provider"] == provider and row[column]]
+    return [row for row in rows(OVERHEADS) if row["provider"] == provider and row[column]]
 
 
 def _world(option: str, column: str) -> tuple[float, str]:

@@ -6,90 +6,62 @@ status is none, `empty` one without a single figure. The texts name the key in q
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import pairwise
-from math import isfinite
 from typing import Any
 
 from carbonmon.core.errors import FetchError
-from carbonmon.core.timeline import Slot
+from carbonmon.core.timeline import HIGHEST_G_PER_KWH, Slot
+from carbonmon.core.times import NoTimeError, NoZoneError, parse_time
+from carbonmon.core.typed import Entry, Source
 
-HIGHEST_G_PER_KWH = 5000.0
 LONGEST_SLOT_S = 3600.0
-_FIRST_YEAR, _LAST_YEAR = 2000, 2100
-_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?(Z|([+-])(\d\d):?(\d\d))?", re.ASCII
-)
+_EARLIEST_S, _LATEST_S = parse_time("2000-01-01T00:00Z"), parse_time("2101-01-01T00:00Z")
+
+_ANSWER = Source("an answer of another form", partial(FetchError, "garbage"), shows=False)
 
 
-def garbage(problem: str) -> FetchError:
-    return FetchError("garbage", f"an answer of another form: {problem}")
+def garbage(problem: str) -> Exception:
+    """The error for an answer that is not as the provider describes it."""
+    return _ANSWER.mistake(problem)
 
 
-def json_object(found: Any) -> Mapping[str, Any]:
+def answer(found: Any) -> Entry:
     """The object that an answer must be, and not one that tells of an error."""
     if not isinstance(found, dict):
         raise garbage("it is no object")
     if "error" in found or "error_code" in found or found.get("status") == "error":
         raise FetchError("error_body", "it answered with an error instead of figures")
-    return found
+    return Entry(_ANSWER, found)
 
 
-def json_objects(container: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
-    """The objects in the list under a key."""
-    found = container.get(key)
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise garbage(f"{key!r} is no list of objects")
-    return found
-
-
-def member(container: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The object under a key."""
-    found = container.get(key)
-    if not isinstance(found, dict):
-        raise garbage(f"{key!r} is no object")
-    return found
-
-
-def expect(container: Mapping[str, Any], key: str, wanted: object) -> None:
+def expect(entry: Entry, key: str, wanted: object) -> None:
     """Raise FetchError unless the value under the key is the one that was asked for."""
-    found = container.get(key)
+    found = entry.values.get(key)
     if type(found) is not type(wanted) or found != wanted:
-        raise garbage(f"{key!r} is not what was asked for")
+        raise garbage(f"{entry.prefix}{key} is not what was asked for")
 
 
-def g_per_kwh(row: Mapping[str, Any], key: str, factor: float = 1.0) -> float | None:
+def g_per_kwh(row: Entry, key: str, factor: float = 1.0) -> float | None:
     """The intensity under a key, times a factor of its unit; None for null, which is an unknown one."""
-    if key not in row:
-        raise garbage(f"there is no {key!r}")
-    found = row[key]
-    if found is None:
-        return None
-    if isinstance(found, bool) or not isinstance(found, (int, float)):
-        raise garbage(f"{key!r} is no number")
-    # An int may be too large to become a float: compare first.
-    if not (-1e9 < found < 1e9 and isfinite(found) and 0.0 <= found * factor <= HIGHEST_G_PER_KWH):
-        raise garbage(f"{key!r} is an impossible intensity")
-    return found * factor
+    if not row.has(key):
+        raise garbage(f"there is no {row.prefix}{key}")
+    found: float | None = row.value(key, float | None, highest=HIGHEST_G_PER_KWH / factor)
+    return None if found is None else found * factor
 
 
-def unix_s(row: Mapping[str, Any], key: str, is_utc: bool = False) -> float:
+def unix_s(row: Entry, key: str, is_utc: bool = False) -> float:
     """The Unix time of an ISO 8601 text under a key. It must tell its zone, unless `is_utc` knows it."""
-    found = row.get(key)
-    match = _TIME.fullmatch(found) if isinstance(found, str) else None
-    if match is None or not _FIRST_YEAR <= int(match[1]) <= _LAST_YEAR:
-        raise garbage(f"{key!r} is no time")
-    if match[7] is None and not is_utc:
-        raise garbage(f"{key!r} is a time without its zone")
-    offset = timedelta(hours=int(match[9] or 0), minutes=int(match[10] or 0))
-    year, month, day, hour, minute, second = (int(match[part] or 0) for part in range(1, 7))
     try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
-    except ValueError:
-        raise garbage(f"{key!r} is no time") from None
-    return (moment + offset if match[8] == "-" else moment - offset).timestamp()
+        time_s = parse_time(row.text(key), is_utc)
+    except NoZoneError:
+        raise garbage(f"{row.prefix}{key} is a time without its zone") from None
+    except NoTimeError:
+        raise garbage(f"{row.prefix}{key} is no time") from None
+    if not _EARLIEST_S <= time_s < _LATEST_S:
+        raise garbage(f"{row.prefix}{key} is no time of this century")
+    return time_s // 1.0  # slots begin at whole seconds
 
 
 def in_order(slots: Iterable[Slot]) -> list[Slot]:
@@ -128,12 +100,3 @@ def spans(start_s: float, end_s: float, longest_s: float, grid_s: float) -> Iter
         until_s = min(at_s + longest_s, last_s)
         yield at_s, until_s
         at_s = until_s
-
-
-def utc_text(time_s: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
-    return datetime.fromtimestamp(time_s, tz=timezone.utc).strftime(form)
-
-
-def unsupported(name: str, what: str) -> FetchError:
-    """What a source raises for what it does not offer."""
-    return FetchError("unsupported", f"{name} offers no {what}")

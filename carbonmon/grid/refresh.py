@@ -20,6 +20,7 @@ from math import isfinite
 
 from carbonmon.core.errors import FetchError
 from carbonmon.core.model import Intensity
+from carbonmon.core.pacing import Backoff
 from carbonmon.core.ports import GridSource, Http
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid.cache import Cache, CachedFigures, check_slot
@@ -50,7 +51,8 @@ class _SourceState:
         self.name = f"{source.name}:{source.zone}" if source.zone else source.name
         self.timeline = Timeline()
         self.asked_s = self.tried_s = self.due_s = float("-inf")
-        self.failures = 0
+        self.backoff = Backoff(FIRST_BACKOFF_S, MAX_BACKOFF_S)
+        self.is_failing = False
         self.unchanged = 0
         self.logged_reasons: set[str] = set()
 
@@ -64,9 +66,10 @@ class _SourceState:
 
     def update(self, cached: CachedFigures, now_s: float, spread_ratio: float) -> None:
         """Set the figures, and when to request again, with this node's own delay."""
-        if self.failures:
+        if self.is_failing:
             log.info("grid: %s answers again", self.name)
-        self.failures = 0
+        self.is_failing = False
+        self.backoff.reset()
         self.logged_reasons.clear()
         self.timeline = self.timeline.merged(cached.timeline.slots, now_s - PAST_S)
         self.asked_s, self.tried_s = cached.asked_s, now_s
@@ -181,10 +184,10 @@ class Refresher:
             reason = "other"
         self._counts[state.source.name, reason] += 1
         self.errors = tuple(sorted((*key, count) for key, count in self._counts.items()))
-        pause_s = min(FIRST_BACKOFF_S * 2.0 ** min(state.failures, 10), MAX_BACKOFF_S)
+        state.is_failing = True
+        pause_s = state.backoff.wait_s()
         if retry_after_s is not None and isfinite(retry_after_s):
             pause_s = max(pause_s, min(retry_after_s, MAX_WAIT_S))
-        state.failures += 1
         state.due_s = self._wall_s() + pause_s * (1 + 0.1 * self._spread_ratio)
         if reason not in state.logged_reasons:
             state.logged_reasons.add(reason)

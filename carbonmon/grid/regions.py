@@ -12,10 +12,7 @@ from dataclasses import dataclass, replace
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
-from carbonmon.data import Row, rows, using
-
-_INTENSITIES = "carbon_intensity.csv"
-_CLOUD_REGIONS = "cloud_regions.csv"
+from carbonmon.data import CLOUD_REGIONS, INTENSITIES, Row, rows, using
 
 WORLD = "WORLD"
 _OTHER_CODES = {
@@ -37,8 +34,10 @@ _CLOUD_ZONE = {"aws": re.compile(r"(?<=\d)[a-f]$"), "gcp": re.compile(r"-[a-f]$"
 """The suffix of an availability zone of a region: `us-east-1a`, `us-central1-a`."""
 LONGEST = 100
 """Characters of a user's text that are compared and shown; no place has a longer name."""
-_OLD_YEAR = 2019
-_FULL_COVERAGE_PERCENT = 90.0
+OLD_YEAR = 2019
+"""Of data so old or older it is said that the grid may have changed since."""
+FULL_COVERAGE_PERCENT = 90.0
+"""Below, a bidding zone's figure is a lower bound: part of the generation is not covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ def resolve(text: str) -> Region:
 
     Raises ConfigError, with the nearest matches, if no region or more than one is meant.
     """
-    with using(_INTENSITIES, _CLOUD_REGIONS):
+    with using(INTENSITIES, CLOUD_REGIONS):
         return _resolve(" ".join(text.split()))
 
 
@@ -111,17 +110,17 @@ def nearest(text: str, n: int = 5) -> tuple[str, ...]:
 
 def preferred_rows() -> Iterator[Row]:
     """The rows of the intensity table that may be used: at most one a zone."""
-    return (row for row in rows(_INTENSITIES) if row["preferred"] == "1")
+    return (row for row in rows(INTENSITIES) if row["preferred"] == "1")
 
 
 def zone_rows() -> Iterator[Row]:
     """All rows of the intensity table, including those of another basis or without a usable figure."""
-    return rows(_INTENSITIES)
+    return rows(INTENSITIES)
 
 
 def cloud_rows() -> Iterator[Row]:
     """The cloud regions."""
-    return rows(_CLOUD_REGIONS)
+    return rows(CLOUD_REGIONS)
 
 
 def table_intensity(row: Row) -> Intensity:
@@ -158,7 +157,7 @@ def _zones(wanted: str) -> dict[str, str]:
     by_alpha3: dict[str, str] = {}
     by_name: dict[str, str] = {}
     by_other: dict[str, str] = {}
-    for row in rows(_INTENSITIES):
+    for row in rows(INTENSITIES):
         if row["zone"] == code:
             by_zone[row["zone"]] = row["name"]
         elif row["iso_alpha3"] == code and row["zone_type"] == "country":
@@ -188,7 +187,7 @@ def _region(zone: str) -> Region:
     if zone in _NOT_IN_TABLE:
         name, replacement = _NOT_IN_TABLE[zone]
         return _with_figure_of(zone, name, replacement, f"the table has no figure for {name} ({zone})")
-    found = [row for row in rows(_INTENSITIES) if row["zone"] == zone]
+    found = [row for row in rows(INTENSITIES) if row["zone"] == zone]
     usable = next((row for row in found if row["preferred"] == "1"), None)
     if usable is not None:
         intensity = table_intensity(usable)
@@ -214,11 +213,11 @@ def _with_figure_of(zone: str, name: str, replacement: str, why: str) -> Region:
 def _note(row: Row) -> str:
     """Remarks on a row: old data, and generation that it leaves out."""
     notes: list[str] = []
-    if int(row["data_year"]) <= _OLD_YEAR:
+    if int(row["data_year"]) <= OLD_YEAR:
         notes.append(f"data of {row['data_year']}: the grid may have changed since")
     if row["zone_type"] == "bidding_zone":
         covered = float(row["note"].partition("%")[0])
-        bound = "a lower bound: " if covered < _FULL_COVERAGE_PERCENT else ""
+        bound = "a lower bound: " if covered < FULL_COVERAGE_PERCENT else ""
         notes.append(f"{bound}covers {row['note'].replace('% (', ' % of generation (')}")
     return "; ".join(notes)
 
@@ -236,7 +235,7 @@ def _cloud_row(wanted: str) -> Row | None:
     provider = _OTHER_PROVIDERS.get(match[1].lower(), match[1].lower())
     region = match[2].lower()
     wider = _CLOUD_ZONE[provider].sub("", region) if provider in _CLOUD_ZONE else region
-    found = {_joined(row["region"]): row for row in rows(_CLOUD_REGIONS) if row["provider"] == provider}
+    found = {_joined(row["region"]): row for row in rows(CLOUD_REGIONS) if row["provider"] == provider}
     return found.get(_joined(region)) or found.get(_joined(wider))
 
 

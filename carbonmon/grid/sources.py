@@ -21,13 +21,15 @@ def open_sources(
     environ: Mapping[str, str],
     load: LoadSource,
     option: str = "--grid",
+    takes_marginal: bool = False,
 ) -> list[GridSource]:
     """The sources in the user's order; raises ConfigError for an unknown, repeated or marginal one.
 
     `load` gives a source's factory by its name. `region` is the user's, for entries without a zone.
+    `takes_marginal` is for advice, which marginal sources may give.
     """
     resolved = None if region is None else resolve(region)
-    sources = [_open(entry, resolved, environ, load, option) for entry in names]
+    sources = [_open(entry, resolved, environ, load, option, takes_marginal) for entry in names]
     keys = [(source.name, source.zone) for source in sources]
     for position, key in enumerate(keys):
         if key in keys[:position]:
@@ -43,7 +45,12 @@ def without_table(names: Sequence[str], option: str = "--grid") -> tuple[str, ..
 
 
 def _open(
-    entry: str, region: Region | None, environ: Mapping[str, str], load: LoadSource, option: str
+    entry: str,
+    region: Region | None,
+    environ: Mapping[str, str],
+    load: LoadSource,
+    option: str,
+    takes_marginal: bool,
 ) -> GridSource:
     name, _, zone = entry.partition(":")
     settings = GridSettings(
@@ -63,7 +70,7 @@ def _open(
         raise ConfigError(f"{option}: {name!r:.60} cannot be opened: {type(error).__name__}") from error
     if not is_valid:
         raise ConfigError(f"{option}: {name!r:.60} cannot be opened: its name or its times are impossible")
-    if is_marginal:
+    if is_marginal and not takes_marginal:
         raise ConfigError(
             f"{option}: {name!r:.60} gives the marginal intensity, to choose a time to run, and is never a "
             "footprint; name a source of average intensity"

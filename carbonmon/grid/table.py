@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider, IntensitySettings
-from carbonmon.grid.default_intensity import region_or_world, world_default
+from carbonmon.grid.default_intensity import region_or_world
 from carbonmon.grid.regions import Region
-
-__all__ = ["TableProvider", "open_provider", "world_default"]
 
 
 class TableProvider:

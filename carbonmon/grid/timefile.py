@@ -15,14 +15,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from carbonmon.core.documents import json_value, read_bytes
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.files import read_file
-from carbonmon.core.timeline import Slot, Timeline
+from carbonmon.core.timeline import HIGHEST_G_PER_KWH, Slot, Timeline
+from carbonmon.core.times import EARLIEST_S, LATEST_S, NoTimeError, NoZoneError, parse_time
 
 LIMIT_BYTES = 64 << 20
 INTENSITY_UNIT = "gCO2e/kWh"
@@ -45,14 +46,7 @@ _EXPORTED = re.compile(r"carbon_intensity_gco.?2?(?:eq)?/kwh_\((direct|life.*|lc
 _UTC = re.compile(r"_?\(?utc\)?$")
 """The end of a column's name whose times are all in UTC, as in `Datetime (UTC)`."""
 
-_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?"
-    r" ?(Z|UTC|GMT|([+-])([01]\d|2[0-3]):?([0-5]\d)?)?",
-    re.IGNORECASE | re.ASCII,
-)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_EARLIEST_S, _LATEST_S = 1e8, 1e11
-"""Unix seconds from 1973 to the year 5138: smaller numbers are years or days, larger ones milliseconds."""
 
 _Row = tuple[str, Mapping[str, Any]]
 """The position of a row, for errors (`line 7`), and its cells by column."""
@@ -84,7 +78,7 @@ class _FileError(Exception):
 
 
 def read_timeline(
-    path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = 5000.0
+    path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = HIGHEST_G_PER_KWH
 ) -> Timeline:
     """The timeline in a file of values in `unit` from `lowest` (None: no bound) to `highest`.
 
@@ -94,13 +88,10 @@ def read_timeline(
 
 
 def read_timefile(
-    path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = 5000.0
+    path: Path, unit: str = INTENSITY_UNIT, lowest: float | None = 0.0, highest: float = HIGHEST_G_PER_KWH
 ) -> TimeFile:
     """The same with the zone and the basis (lifecycle or direct) that the file states."""
-    try:
-        content = read_file(path, LIMIT_BYTES)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    content = read_bytes(path, LIMIT_BYTES)
     slots: list[Slot] = []
     zones: dict[str, str] = {}
     before = where = ""
@@ -171,7 +162,7 @@ def _json_rows(text: str) -> list[_Row]:
     where = ""
     try:
         try:
-            found = _json_value(text)
+            found = json_value(text)
         except json.JSONDecodeError as error:
             if not error.msg.startswith("Extra data"):
                 raise
@@ -179,7 +170,7 @@ def _json_rows(text: str) -> list[_Row]:
             for number, line in enumerate(text.splitlines(), 1):
                 where = f"line {number}"
                 if line.strip():
-                    pairs.append((where, _json_value(line)))
+                    pairs.append((where, json_value(line)))
         else:
             if isinstance(found, dict):
                 lists = [member for member in found.values() if isinstance(member, list)]
@@ -187,7 +178,7 @@ def _json_rows(text: str) -> list[_Row]:
             pairs = [(f"entry {number}", entry) for number, entry in enumerate(found, 1)]
     except json.JSONDecodeError as error:
         raise _FileError(f"no JSON: {error.msg}", "correct it", where or f"line {error.lineno}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _FileError(f"no JSON: {error}", "correct it", where) from None
     rows: list[_Row] = []
     for where, entry in pairs:
@@ -195,14 +186,6 @@ def _json_rows(text: str) -> list[_Row]:
             raise _FileError("it is no object", 'give {"time": …, "intensity": …}', where)
         rows.append((where, {_normalized(name): member for name, member in entry.items()}))
     return rows
-
-
-def _json_value(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
 
 
 def _normalized(name: str) -> str:
@@ -268,22 +251,16 @@ def _time(column: str, found: Any, is_utc: bool) -> float:
         raise _FileError(f"no time in {column!r:.60}", "give each line its time")
     if _NUMBER.fullmatch(text):
         unix_s = float(text)
-        if not _EARLIEST_S <= unix_s < _LATEST_S:
+        if not EARLIEST_S <= unix_s < LATEST_S:
             raise _FileError(f"{text:.40} is no Unix time in seconds", "give seconds, or 2026-11-21T20:00Z")
         return unix_s
-    match = _TIME.fullmatch(text)
-    if match is None:
-        raise _FileError(f"{text!r:.40} is no time", "give 2026-11-21T20:00Z, or Unix seconds")
-    if match[8] is None and not is_utc:
-        raise _FileError(f"{text!r:.40} has no zone", "write 2026-11-21T20:00Z, or +01:00 instead of Z")
-    offset = timedelta(hours=int(match[10] or 0), minutes=int(match[11] or 0))
-    year, month, day, hour, minute, second = (int(match[part] or 0) for part in range(1, 7))
     try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
-        moment += offset if match[9] == "-" else -offset
-    except (ValueError, OverflowError):
-        raise _FileError(f"{text!r:.40} is no valid date", "correct the time") from None
-    return moment.timestamp() + float(f"0.{match[7] or 0}")
+        return parse_time(text, is_utc)
+    except NoZoneError:
+        problem, remedy = "has no zone", "write 2026-11-21T20:00Z, or +01:00 instead of Z"
+        raise _FileError(f"{text!r:.40} {problem}", remedy) from None
+    except NoTimeError as error:
+        raise _FileError(f"{text!r:.40} is {error}", "give 2026-11-21T20:00Z, or Unix seconds") from None
 
 
 def _value(column: str, found: Any, unit: str, lowest: float | None, highest: float) -> float:

@@ -14,29 +14,27 @@ from typing import Any
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import GridSettings, GridSource, Http
 from carbonmon.core.timeline import Slot
+from carbonmon.core.times import MINUTES, utc_text
+from carbonmon.core.typed import Entry
 from carbonmon.grid import payload
-from carbonmon.grid.http import base_url
+from carbonmon.grid.livesource import LiveSource
 
-URL = "https://api.carbonintensity.org.uk"
-LONGEST_SPAN_S = 14 * 86_400.0
 NOTE = "Great Britain without Northern Ireland"
 _REGIONS = range(1, 18)
 _POSTCODE = re.compile(r"[A-Z]{1,2}[0-9][A-Z0-9]?")
 
 
-class Uk:
+class Uk(LiveSource):
     """`GridSource` for Great Britain (`GB`), one of its regions (`13`) or a postcode (`RG10`)."""
 
     name = "uk"
-    basis: str | None = "direct"
-    accounting: str | None = "consumption"
-    is_marginal = False
     slot_s = 1800.0
     lag_s = 0.0
+    url = "https://api.carbonintensity.org.uk"
+    longest_span_s = 14 * 86_400.0
 
-    def __init__(self, zone: str, url: str) -> None:
-        self.zone = zone
-        self._url = url
+    def __init__(self, zone: str, environ: Mapping[str, str]) -> None:
+        super().__init__(zone, environ)
         self._region_path = ""
         if zone != "GB":
             self._region_path = f"/regionid/{zone}" if zone.isdecimal() else f"/postcode/{zone}"
@@ -45,25 +43,21 @@ class Uk:
         path = f"/regional{self._region_path}" if self._region_path else "/intensity"
         return payload.in_order(self._slots(http.get_json(self._url + path)))
 
-    def history(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
-        return payload.within(self._span(http, start_s, end_s), start_s, end_s)
-
     def forecast(self, http: Http, start_s: float, end_s: float) -> Sequence[Slot]:
         return self.history(http, start_s, end_s)
 
-    def _span(self, http: Http, start_s: float, end_s: float) -> Iterator[Slot]:
+    def _between(self, http: Http, from_s: float, to_s: float, kind: str) -> Iterator[Slot]:
         base = f"{self._url}/regional" if self._region_path else self._url
-        for from_s, to_s in payload.spans(start_s, end_s, LONGEST_SPAN_S, self.slot_s):
-            span = "/".join(payload.utc_text(time_s, "%Y-%m-%dT%H:%MZ") for time_s in (from_s, to_s))
-            yield from self._slots(http.get_json(f"{base}/intensity/{span}{self._region_path}"))
+        span = f"{utc_text(from_s, MINUTES)}/{utc_text(to_s, MINUTES)}"
+        yield from self._slots(http.get_json(f"{base}/intensity/{span}{self._region_path}"))
 
     def _slots(self, found: Any) -> Iterator[Slot]:
-        container = payload.json_object(found)
+        container = payload.answer(found)
         if self._region_path:
             container = self._region(container)
-        for row in payload.json_objects(container, "data"):
-            intensity = payload.member(row, "intensity")
-            value = payload.g_per_kwh(intensity, "actual") if "actual" in intensity else None
+        for row in container.entries("data"):
+            intensity = row.entry("intensity")
+            value = payload.g_per_kwh(intensity, "actual") if intensity.has("actual") else None
             kind = "live"
             if value is None:
                 value, kind = payload.g_per_kwh(intensity, "forecast"), "forecast"
@@ -71,15 +65,15 @@ class Uk:
             if value is not None:
                 yield Slot(start_s, end_s, value, kind, NOTE)
 
-    def _region(self, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _region(self, found: Entry) -> Entry:
         """The one region of an answer: in a list, or, if a span was requested, by itself."""
-        if isinstance(found.get("data"), list):
-            regions = payload.json_objects(found, "data")
+        if isinstance(found.values.get("data"), list):
+            regions = found.entries("data")
             if len(regions) != 1:
-                raise payload.garbage("'data' is not the one region")
+                raise payload.garbage("data is not the one region")
             region = regions[0]
         else:
-            region = payload.member(found, "data")
+            region = found.entry("data")
         if self.zone.isdecimal():
             payload.expect(region, "regionid", int(self.zone))
         else:
@@ -106,4 +100,4 @@ def open_source(settings: GridSettings) -> GridSource:
             "or the first half of a postcode, uk:RG10"
         )
     zone = str(int(zone)) if is_region else zone or "GB"
-    return Uk(zone, base_url(settings.environ, "CARBONMON_UK_URL", URL))
+    return Uk(zone, settings.environ)

@@ -12,10 +12,7 @@ import re
 
 from carbonmon.core.model import Spec, Uncertainty
 from carbonmon.core.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY, combine
-from carbonmon.data import Row, data_file, rows, using
-
-_CPUS = "cpus.csv"
-_GPUS = "gpus.csv"
+from carbonmon.data import CPUS, GPUS, Row, data_file, rows, using
 
 UNKNOWN_CPU_W_PER_CORE = 7.5
 """TDP in W per physical core of a CPU that is not in the table.
@@ -29,7 +26,7 @@ DRAM_W_PER_GB = 0.3725
 """W per GB (2^30 bytes) of installed memory: Karyakin & Salem 2017, doi:10.1145/3076113.3076117, as
 in Green Algorithms. Its range is in `DRAM_ESTIMATE_UNCERTAINTY`."""
 
-_GIB = 2**30
+GIB = 2**30
 
 _CPU_NOISE = re.compile(
     r"\((?:r|tm)\)"
@@ -88,7 +85,7 @@ def cpu_spec(model_name: str, *, visible_threads: int, physical_cores: int, virt
     found = _cpu_rows(cpu_keys(model_name))
     if not found:
         return _spec_from_cores(f"unknown CPU model {model_name.strip()!r}", physical_cores, virtual)
-    with using(_CPUS):
+    with using(CPUS):
         key, name, tdp, cores, table_source, conflict = found[0]
         tdp_w = float(tdp)
         core_count = int(cores) if cores else None
@@ -130,7 +127,7 @@ def _cpu_rows(keys: tuple[str, ...]) -> list[list[str]]:
     starts = tuple(f"{key},".encode(errors="replace") for key in keys)
     hits: list[list[str]] = []
     if starts:
-        with using(_CPUS), data_file(_CPUS).open("rb") as table:
+        with using(CPUS), data_file(CPUS).open("rb") as table:
             next(table, b"")  # the header
             hits.extend(next(csv.reader([line.decode()])) for line in table if line.startswith(starts))
     first = next((key for key in keys if any(row[0] == key for row in hits)), None)
@@ -143,7 +140,7 @@ def gpu_spec(name: str) -> Spec | None:
     None for a model that is not in the table, for one whose TDP was never published or is set by a
     laptop's maker, and for a virtual GPU.
     """
-    with using(_GPUS):
+    with using(GPUS):
         is_other = _VGPU.search(name.strip()) or _LAPTOP_SUPER.search(name)
         row = None if is_other else _gpu_row(name)
         if row is None or not row["tdp_w"]:
@@ -159,7 +156,7 @@ def _gpu_row(name: str) -> Row | None:
     model = _gpu_model(name)
     plain = " ".join(name.split())
     first: Row | None = None
-    for row in rows(_GPUS):
+    for row in rows(GPUS):
         if row["model"].lower() == model:
             return row
         if first is None and re.search(row["name_regex"], plain):
@@ -175,7 +172,7 @@ def similar_gpus(name: str, n: int = 3) -> tuple[str, ...]:
     """The models of the table whose names are most like this one, for an error message."""
     import difflib
 
-    models = {row["model"].lower(): row["model"] for row in rows(_GPUS) if row["tdp_w"]}
+    models = {row["model"].lower(): row["model"] for row in rows(GPUS) if row["tdp_w"]}
     return tuple(models[hit] for hit in difflib.get_close_matches(_gpu_model(name), models, n, cutoff=0.4))
 
 
@@ -184,7 +181,7 @@ def similar_cpus(model_name: str, n: int = 3) -> tuple[str, ...]:
     import difflib
 
     wanted = (cpu_keys(model_name) or (model_name.lower(),))[0]
-    names = {row["match_key"]: row["name"] for row in rows(_CPUS)}
+    names = {row["match_key"]: row["name"] for row in rows(CPUS)}
     hits = difflib.get_close_matches(wanted, names, n, cutoff=0.6)
     return tuple(_plain(names[hit]) for hit in hits)
 
@@ -195,6 +192,6 @@ def _plain(name: str) -> str:
 
 def dram_spec(total_bytes: int) -> Spec:
     """Power in W of installed memory, taken as independent of load (hence a utilisation of 1)."""
-    gib = total_bytes / _GIB
+    gib = total_bytes / GIB
     source = f"{gib:.1f} GB × {DRAM_W_PER_GB} W/GB (Karyakin & Salem 2017, as in Green Algorithms)"
     return Spec(DRAM_W_PER_GB * gib, DRAM_ESTIMATE_UNCERTAINTY, source, assumed_utilization_ratio=1.0)

@@ -6,14 +6,14 @@ import threading
 import time
 from contextlib import suppress
 
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+from carbonmon.client.protocol import BOOT_CLOCK
 
 
 class SystemClock:
     """Durations from CLOCK_BOOTTIME, which never jumps and counts suspend (clock_gettime(2))."""
 
     def now_s(self) -> float:
-        return time.clock_gettime(_STEADY)
+        return time.clock_gettime(BOOT_CLOCK)
 
     def wall_s(self) -> float:
         return time.time()

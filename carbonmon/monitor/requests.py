@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
+from carbonmon.core.pacing import TokenBucket
 from carbonmon.core.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,7 @@ class RequestQueue:
         self._clock = clock
         self._requests: deque[tuple[Callable[[], object], When]] = deque()
         self.wake: Callable[[], object] | None = None
-        self._extra = EXTRA_BURST
-        self._extra_s = clock.now_s()
+        self._extra = TokenBucket(EXTRA_RATE_HZ, EXTRA_BURST, clock.now_s())
 
     def __bool__(self) -> bool:
         return bool(self._requests)
@@ -54,18 +54,12 @@ class RequestQueue:
                 _guarded(request)
         if sample is not None and (always or any(when for _, when in requests)):
             edge = any(when == "edge" for _, when in requests)
-            self._refill()
-            if always or edge or self._extra >= 1.0:
-                self._extra = max(0.0, self._extra - 1.0)
+            is_allowed = self._extra.take(self._clock.now_s()) == 0.0
+            if always or edge or is_allowed:
                 sample(edge)
         for request, when in requests:
             if when != "after":
                 _guarded(request)
-
-    def _refill(self) -> None:
-        now_s = self._clock.now_s()
-        self._extra = min(EXTRA_BURST, self._extra + (now_s - self._extra_s) * EXTRA_RATE_HZ)
-        self._extra_s = now_s
 
 
 def _guarded(request: Callable[[], object]) -> None:

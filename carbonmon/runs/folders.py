@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.hints import nearest_runs
+from carbonmon.runs.layout import SUMMARY_FILE
 
 
 def create(output: Path, run_id: str | None, default_id: str, suffix: str = "") -> Path:
@@ -40,14 +42,25 @@ def find(output: Path, run_id: str, option: str = "--resume") -> Path:
     folder = output / run_id
     if folder.is_dir():
         return folder
-    import difflib
-
     names: list[str] = []
     with suppress(OSError):
         names = [path.name for path in output.iterdir() if path.is_dir()]
-    near = difflib.get_close_matches(run_id, names, n=3)
-    hint = f"nearest: {', '.join(near)}" if near else f"there are {len(names)} runs in it"
-    raise ConfigError(f"{option}: no run {run_id!r} in {output}; {hint}")
+    raise ConfigError(f"{option}: no run {run_id!r} in {output}; {nearest_runs(run_id, names)}")
+
+
+def named(run: str, output: Path, command: str, takes_files: bool = False) -> Path:
+    """The folder that a user's word means: a path, that of a summary.json in it, or an id under the output.
+
+    With `takes_files` also any other file. Raises `ConfigError` that begins with the command.
+    """
+    path = Path(run)
+    try:
+        if path.name == SUMMARY_FILE:
+            return path.parent
+        is_there = path.is_dir() or (takes_files and path.is_file())
+        return path if is_there else find(output, run, command)
+    except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
+        raise ConfigError(f"{command}: {run!r:.60} cannot be looked up: {error}") from None
 
 
 def discard(folder: Path, names: tuple[str, ...]) -> None:
@@ -60,10 +73,10 @@ def discard(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def _state(folder: Path) -> str:
-    if not (folder / "summary.json").exists():
+    if not (folder / SUMMARY_FILE).exists():
         return "exists already"
     try:
-        finished = '"state": "final"' in (folder / "summary.json").read_text(encoding="utf-8")
+        finished = '"state": "final"' in (folder / SUMMARY_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return "exists already"
     return "has already finished" if finished else "has already begun"

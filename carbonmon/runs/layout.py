@@ -2,6 +2,7 @@
 
     run.json         what the run is, and its devices
     checkpoint.json  totals and raw counters at one moment, replaced as a whole
+    summary.json     the result for people and programs (`summary/document.py`)
     series.jsonl     one line a minute: running totals, power, intensity; append-only
 
 Each holds a schema with a number; a newer one than ours is an error and never a guess. Rows are lists in
@@ -21,6 +22,7 @@ RUN_SCHEMA = "carbonmon.run/1"
 CHECKPOINT_SCHEMA = "carbonmon.checkpoint/1"
 SERIES_SCHEMA = "carbonmon.series/1"
 FILES = RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
+SUMMARY_FILE = "summary.json"
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
 

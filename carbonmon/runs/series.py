@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from carbonmon.core.documents import json_value
 from carbonmon.core.model import IntensityKind, Method
-from carbonmon.runs import checked
-from carbonmon.runs.checked import RunFileError
+from carbonmon.core.typed import Entry
+from carbonmon.runs.checked import RunFileError, check_schema, entry_of, read_bytes
 from carbonmon.runs.layout import SERIES_FILE, SERIES_SCHEMA
 
 _LIMIT_BYTES = 256 << 20
@@ -31,49 +32,46 @@ def read_series(folder: Path) -> tuple[list[dict[str, Any]], list[int]]:
     path = folder / SERIES_FILE
     moments: list[dict[str, Any]] = []
     damaged: list[int] = []
-    ids: list[str] = []
-    lines = checked.read_bytes(path, _LIMIT_BYTES).split(b"\n")
+    ids: tuple[str, ...] = ()
+    lines = read_bytes(path, _LIMIT_BYTES).split(b"\n")
     for position, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            entry = checked.parse(line)
-        except (ValueError, RecursionError):
-            entry = None
-        is_header = isinstance(entry, dict) and "schema" in entry
+            found = json_value(line)
+        except ValueError:
+            found = None
+        entry = entry_of(path, found if isinstance(found, dict) else {})
+        is_header = entry.has("schema")
         if is_header:
-            checked.check_schema(f"{path}: line {position}", entry, SERIES_SCHEMA)
+            check_schema(f"{path}: line {position}", entry.values, SERIES_SCHEMA)
         try:
             if is_header:
-                ids = checked.texts(path, entry, "devices")
+                ids = entry.texts("devices")
             else:
-                moments.append(_moment(path, entry, ids))
+                moments.append(_moment(entry, ids))
         except RunFileError:
             if not line.startswith(b'{"at_s"'):
-                ids = []  # it may have been the header of the device numbers below
+                ids = ()  # it may have been the header of the device numbers below
             if position < len(lines):
                 damaged.append(position)
     return moments, damaged
 
 
-def _moment(path: Path, entry: Any, ids: list[str]) -> dict[str, Any]:
-    if not isinstance(entry, dict):
-        raise RunFileError(f"{path}: a moment must be an object, and is {checked.short_text(entry)}")
-    moment = {key: checked.value(path, key, entry.get(key), hint) for key, hint in _MOMENT.items()}
+def _moment(entry: Entry, ids: tuple[str, ...]) -> dict[str, Any]:
+    moment = {key: entry.value(key, hint) for key, hint in _MOMENT.items()}
     rows = []
-    for i, row in checked.rows(path, entry, "energy_j"):
-        where = f"energy_j[{i}]"
-        if len(checked.items(path, where, row)) != 4:
-            raise RunFileError(f"{path}: {where} must have 4 values, and has {len(row)}")
-        phase, device, method, joules = row
+    for i, row in enumerate(entry.items("energy_j")):
+        field = f"energy_j[{i}]"
+        phase, device, method, joules = entry.source.items(field, row, "a phase, a device, a method, joules")
         if type(device) is int and 0 <= device < len(ids):
             device = ids[device]
         rows.append(
             [
-                checked.value(path, f"{where}.phase", phase, str),
-                checked.value(path, f"{where}.device", device, str),
-                checked.value(path, f"{where}.method", method, Method),
-                checked.value(path, f"{where}.energy_j", joules, float),
+                entry.source.value(f"{field}.phase", phase, str),
+                entry.source.value(f"{field}.device", device, str),
+                entry.source.value(f"{field}.method", method, Method),
+                entry.source.value(f"{field}.energy_j", joules, float),
             ]
         )
     return {**moment, "power_w": list(moment["power_w"]), "energy_j": rows}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
+import os
 from pathlib import Path
 from typing import Any
 
-from carbonmon.core.errors import ConfigError
-from carbonmon.core.files import read_file
+from carbonmon.core.documents import json_object
 from carbonmon.runs import folders
-from carbonmon.runs.checked import LARGEST, RunFileError
+from carbonmon.runs.checked import RunFileError, read_bytes
+from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summary.document import SCHEMA, summarize
-from carbonmon.runs.summary.file import FILE_NAME, SCHEMA_FILE
+from carbonmon.runs.summary.validation import fault_of
 from carbonmon.runs.writer import has_monitor
 
 LONGEST_SUMMARY_BYTES = 16 << 20
@@ -24,40 +23,31 @@ def find(run: str, output: Path) -> dict[str, Any]:
 
     Raises `ConfigError` where there is none, or a damaged one.
     """
-    path = Path(run)
-    try:
-        if path.name == FILE_NAME:
-            return summary_of(path.parent)
-        if path.is_file():
-            return ended_summary(path)
-        folder = path if path.is_dir() else folders.find(output, run, "report")
-    except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
-        raise ConfigError(f"report: {run!r:.60} cannot be looked up: {error}") from None
-    return summary_of(folder)
+    place = folders.named(run, output, "report", takes_files=True)
+    # os.path.isfile is False for what may not be looked at, where Path.is_file raises
+    return ended_summary(place) if os.path.isfile(place) else summary_of(place)  # noqa: PTH113
 
 
 def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
     """The summaries of all nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if `run` names no single run."""
-    folders: list[Path] = []
+    found: list[Path] = []
     try:
         if not Path(run).exists() and not (output / run).exists() and "/" not in run:
-            folders = sorted(
+            found = sorted(
                 path for path in output.iterdir() if path.name.startswith(f"{run}.") and path.is_dir()
             )
     except (OSError, ValueError):  # a folder that cannot be listed has no nodes: `find` gives the error
-        folders = []
-    nodes = [summary for folder in folders if (summary := summary_of(folder))["run"]["id"] == run]
+        found = []
+    nodes = [summary for folder in found if (summary := summary_of(folder))["run"]["id"] == run]
     return nodes or [find(run, output)]
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
     """The summary of a run's folder: the final one if the run ended, else made from its last checkpoint."""
-    try:
-        summary = _read(folder / FILE_NAME)
-    except FileNotFoundError:
-        summary = None
+    # os.path.exists is False for a folder that may not be entered, where Path.exists raises
+    summary = _read(folder / SUMMARY_FILE) if os.path.exists(folder / SUMMARY_FILE) else None  # noqa: PTH110
     if summary is not None and not _is_unfinished(summary):
-        return _checked(folder / FILE_NAME, summary)
+        return _checked(folder / SUMMARY_FILE, summary)
     snapshot = read_checkpoint(folder).snapshot
     rebuilt = summarize(snapshot, snapshot.runs[0], "running" if has_monitor(folder) else "recovered")
     before = summary or {}
@@ -79,69 +69,14 @@ def _is_unfinished(summary: dict[str, Any]) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        summary = json.loads(read_file(path, LONGEST_SUMMARY_BYTES))
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise RunFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise RunFileError(f"{path}: damaged, not JSON: {error}") from None
-    if not isinstance(summary, dict) or summary.get("schema") != SCHEMA:
+    summary = json_object(read_bytes(path, LONGEST_SUMMARY_BYTES), path, RunFileError)
+    if summary.get("schema") != SCHEMA:
         raise RunFileError(f"{path}: its schema is not {SCHEMA!r}: read it with the version that wrote it")
     return summary
 
 
 def _checked(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
-    rules = json.loads(SCHEMA_FILE.read_bytes())
-    violation = _violation(summary, rules, rules["$defs"], "")
-    if violation:
-        raise RunFileError(f"{path}: damaged: {violation}")
+    fault = fault_of(summary)
+    if fault:
+        raise RunFileError(f"{path}: damaged: {fault}")
     return summary
-
-
-_TYPES: dict[str, Any] = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "number": (int, float),
-    "integer": int,
-}
-
-
-def _violation(value: Any, rule: dict[str, Any], definitions: dict[str, Any], where: str) -> str:
-    """What violates the summary's JSON Schema, "" if nothing does; knows only the keywords that it uses."""
-    if "$ref" in rule:
-        rule = {**definitions[rule["$ref"].rpartition("/")[2]], **rule}
-    if "anyOf" in rule:
-        violations = [_violation(value, option, definitions, where) for option in rule["anyOf"]]
-        return "" if "" in violations else violations[0]
-    kinds = rule.get("type", ())
-    kinds = (kinds,) if isinstance(kinds, str) else kinds
-    if value is None and "null" in kinds:
-        return ""
-    wanted = [_TYPES[kind] for kind in kinds if kind != "null"]
-    if kinds and (isinstance(value, bool) or not any(isinstance(value, kind) for kind in wanted)):
-        return f"{where} must be of type {' or '.join(kinds)}"
-    if "const" in rule or "enum" in rule:
-        known = rule.get("enum", [rule.get("const")])
-        return "" if value in known else f"{where} must be one of {', '.join(known)}"
-    if isinstance(value, (int, float)):
-        low, high = rule.get("minimum", -LARGEST), rule.get("maximum", LARGEST)
-        return "" if low <= value <= high else f"{where} is no number from {low:g} to {high:g}"
-    if isinstance(value, str):
-        return "" if re.search(rule.get("pattern", ""), value) else f"{where} is no {rule.get('format')}"
-    if isinstance(value, list):
-        parts = ((f"{where}[{i}]", item, rule["items"]) for i, item in enumerate(value))
-        return next(filter(None, (_violation(item, kind, definitions, at) for at, item, kind in parts)), "")
-    missing = [key for key in rule.get("required", ()) if key not in value]
-    if missing:
-        return f"{where}.{missing[0]} is missing".lstrip(".")
-    others = rule.get("additionalProperties", False)
-    for key, item in value.items():
-        kind = rule.get("properties", {}).get(key, others)
-        at = f"{where}.{key}".lstrip(".")
-        violation = _violation(item, kind, definitions, at) if kind else f"{at!r:.60} is unknown"
-        if violation:
-            return violation
-    return ""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
 import math
 import os
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from carbonmon.core.documents import json_value
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import append_durably, remove_leftovers, replace_file
 from carbonmon.core.model import Device, RunState, Snapshot
@@ -152,8 +152,8 @@ class RunFiles:
 def _last_at_s(end: bytes) -> float:
     """Unix time of the last moment in the end of a series, 0 without one."""
     for line in reversed(end.splitlines()):
-        with suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            at_s = float(json.loads(line)["at_s"])
+        with suppress(ValueError, TypeError, KeyError, OverflowError):
+            at_s = float(json_value(line)["at_s"])
             if math.isfinite(at_s):
                 return at_s
     return 0.0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client.connection import MonitorConnection, Refused
+from carbonmon.client.join_run import CONNECT_S, JOIN_S, START_S
 from carbonmon.client.launcher import read_launch, run_key
 from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 from carbonmon.client.rendezvous import (
@@ -27,11 +28,11 @@ from carbonmon.client.rendezvous import (
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
 from carbonmon.runs import folders
+from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.service import job
 
 log = logging.getLogger(__name__)
 
-CONNECT_S, JOIN_S, START_S = 1.0, 5.0, 20.0
 LEAVE_S = 10.0
 """How long the end of a job waits for the monitor to have written its summary."""
 
@@ -195,6 +196,6 @@ def _keep(summary: dict[str, Any], output: Path, name: str) -> None:
     try:
         folder = folders.create(output, None, name)  # an earlier run's summary stays
         text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
-        replace_file(folder / "summary.json", text.encode())
+        replace_file(folder / SUMMARY_FILE, text.encode())
     except (ConfigError, OSError) as error:
         log.warning("the summary cannot be copied to %s: %s", folder, error)

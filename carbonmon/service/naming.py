@@ -9,8 +9,6 @@ from pathlib import PurePath
 
 from carbonmon.client.launcher import MAX_ID_LENGTH, safe_id, scheduler_job
 
-__all__ = ("command_name", "default_run_id", "scheduler_job")
-
 _INTERPRETERS = re.compile(r"(python|pypy|bash|sh|torchrun|accelerate|deepspeed|mpirun|srun)[\d.]*")
 
 

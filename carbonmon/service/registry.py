@@ -20,6 +20,7 @@ from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
+from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.service import naming
 
 MAX_RUNS = 200
@@ -261,7 +262,7 @@ class Registry:
 def _summary(folder: Path) -> dict[str, Any] | None:
     """The summary that was just written; None without one."""
     try:
-        document: dict[str, Any] = json.loads((folder / "summary.json").read_bytes())
+        document: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_bytes())
     except (OSError, ValueError):
         return None
     return document

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from carbonmon.core.errors import CarbonmonError
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
+from carbonmon.net.address import is_loopback
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
@@ -73,7 +73,7 @@ class PrometheusExporter:
         self._server = server
         server.start()
         where = _join(server.server_name, server.server_port)
-        if not _is_loopback(server.server_name):
+        if not is_loopback(server.server_name):
             self._warn_of(where)
         return f"{'https' if self._policy.is_tls else 'http'}://{where}{METRICS_PATH}{remark}"
 
@@ -123,7 +123,3 @@ def _unavailable(host: str, port: int, error: Exception) -> CarbonmonError:
 
 def _join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host.partition("%")[0]).is_loopback

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
+from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.summary.document import MonitorCost, State, summarize
-from carbonmon.runs.summary.file import FILE_NAME, monitor_cost, write_summary
+from carbonmon.runs.summary.file import monitor_cost, write_summary
 
 RUNNING_PERIOD_S = 60.0
 
@@ -37,7 +38,7 @@ class SummaryExporter:
     def start(self, latest: Callable[[], Snapshot]) -> str:
         """The path of the summary if there is exactly one run's folder, else ""."""
         folders = tuple(self._folders.values())
-        return str(folders[0] / FILE_NAME) if len(folders) == 1 else ""
+        return str(folders[0] / SUMMARY_FILE) if len(folders) == 1 else ""
 
     def checkpoint(self, snapshot: Snapshot) -> None:
         """Write a running summary of each run once a minute, and the final one of each that has ended.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +9,7 @@ from urllib.parse import quote
 from prometheus_client import generate_latest
 
 from carbonmon.core.errors import CarbonmonError, ConfigError
+from carbonmon.core.files import replace_file
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon_exporters.push.pace import Pace
@@ -81,7 +80,7 @@ class TextfileExporter:
     def _write(self, group: Group) -> OSError | None:
         """Write one run's file; the error is returned, so that the other runs have their turn."""
         try:
-            publish(self._path(group.run.info.id), _text(group))
+            replace_file(self._path(group.run.info.id), _text(group), MODE, for_others=True)
         except OSError as error:
             self._groups.settle(group, is_delivered=False)
             return error
@@ -96,26 +95,3 @@ def _text(group: Group) -> bytes:
     """
     lines = generate_latest(group).split(b"\n")
     return b"\n".join(line for line in lines if not line.startswith(b"# HELP "))
-
-
-def publish(path: Path, data: bytes) -> None:
-    """Replace a file that everybody may read, atomically; raises OSError and leaves the old one.
-
-    The folder may be open to many users: what lies in the way of the temporary file is never followed.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, MODE)
-    try:
-        with open(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), MODE)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise

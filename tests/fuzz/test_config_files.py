@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from carbonmon.cli import options
 from carbonmon.core.config import PUE_WORDS, WUE_WORDS, Config
+from carbonmon.core.documents import LONGEST_TOML_BYTES as LONGEST_BYTES
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.tomlfile import LONGEST_BYTES
 from tests.fuzz.folders import invoke, scratch
 from tests.fuzz.strategies import damaged_bytes, examples
 

@@ -10,9 +10,9 @@ from carbonmon.analysis import compare_regions as places
 from carbonmon.analysis.compare_regions import compare_regions, place_name, providers, section
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
+from carbonmon.grid.default_intensity import world_default
 from carbonmon.grid.fixed import FixedProvider
 from carbonmon.grid.regions import resolve
-from carbonmon.grid.table import world_default
 from carbonmon.runs.report.details import section_text
 from carbonmon.runs.summary.document import summarize
 from tests.records import node, run_state, snapshot

@@ -24,7 +24,9 @@ from carbonmon.client.protocol import MAX_MESSAGE_BYTES
 from carbonmon.core.errors import ConfigError
 from carbonmon.service.socket import listener
 from carbonmon.service.socket import server as control
-from carbonmon.service.socket.server import ControlServer, Peer, RequestError
+from carbonmon.service.socket.peer import Peer
+from carbonmon.service.socket.request import RequestError
+from carbonmon.service.socket.server import ControlServer
 
 DEADLINE_S = 20.0
 NOBODY = 65534

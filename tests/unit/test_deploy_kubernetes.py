@@ -259,7 +259,10 @@ def test_the_words_of_a_container_are_those_of_our_commands(
 
 @pytest.mark.parametrize(("name", "template"), TEMPLATES)
 def test_the_environment_names_options_that_there_are(name: str, template: Document):
-    known = {f"CARBONMON_{option.upper().replace('-', '_')}" for option in options.ALL_OPTIONS}
+    known = {
+        f"CARBONMON_{option.upper().replace('-', '_')}"
+        for option in (*options.RUN_OPTIONS, *options.DAEMON_OPTIONS)
+    }
     known |= {SOCKET_VARIABLE, RUN_VARIABLE, "CARBONMON_NODE"}
     for container in template["spec"]["containers"]:
         names = {variable["name"] for variable in container.get("env", ())}

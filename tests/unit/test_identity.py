@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carbonmon.client.launcher import scheduler_job
 from carbonmon.core.config import parse_run_id
-from carbonmon.service.naming import command_name, default_run_id, scheduler_job
+from carbonmon.service.naming import command_name, default_run_id
 
 WALL_S = 1_795_000_000.0
 

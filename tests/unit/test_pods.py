@@ -12,10 +12,10 @@ import pytest
 import trustme
 
 from carbonmon.core.errors import ConfigError, FetchError
-from carbonmon.service.kubernetes import ApiServer as Client
-from carbonmon.service.kubernetes import parse_pod, server_of
-from carbonmon.service.kubernetes.api import Expired
+from carbonmon.service.kubernetes.api import ApiServer as Client
+from carbonmon.service.kubernetes.api import Expired, server_of
 from carbonmon.service.kubernetes.groups import find_pod_group
+from carbonmon.service.kubernetes.pod import parse_pod
 from tests import apiserver
 from tests.apiserver import TOKEN, UID, ApiServer, pod
 

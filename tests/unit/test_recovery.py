@@ -11,10 +11,11 @@ import pytest
 
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import RunInfo, RunState
+from carbonmon.core.typed import LARGEST
 from carbonmon.monitor.resume import Outage, resume_run
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs import layout
-from carbonmon.runs.checked import LARGEST, RunFileError
+from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import read_series
 from tests import records
@@ -61,17 +62,32 @@ def test_a_newer_schema_is_an_error_that_says_so(folder: Path, name: str):
     ("change", "expected"),
     [
         (lambda d: d["run"].update(labels=5), "labels must be a list, and is 5"),
-        (lambda d: d["run"].update(labels=[["team", 5]]), "run.labels of 'team' cannot be 5"),
-        (lambda d: d["run"].update(command=["python", None]), "'command' must hold texts"),
-        (lambda d: d["run"].update(started_at_s=-1), "run.started_at_s cannot be -1"),
-        (lambda d: d["run"].pop("host"), "'host' must be str, and is None"),
-        (lambda d: d["run"].update(idle_policy="mine"), "run.idle_policy cannot be 'mine'"),
-        (lambda d: d["run"].update(uid=-1), "run.uid cannot be -1"),
-        (lambda d: d.update(devices=[5]), "a device must be an object, and is 5"),
-        (lambda d: d["devices"].append(d["devices"][0]), "'devices' holds the same twice"),
-        (lambda d: d["devices"][0].update(share_ratio=1.5), "device.share_ratio cannot be 1.5"),
-        (lambda d: d["devices"][0].update(methods=["guess"]), "device.methods cannot be 'guess'"),
-        (lambda d: d["devices"][0]["spec"][1].__setitem__(0, 1.1), "low_ratio cannot be 1.1"),
+        (lambda d: d["run"].update(labels=[["team", 5]]), "run.labels of 'team' must be a text, and is 5"),
+        (lambda d: d["run"].update(command=["python", None]), "run.command must be a text, and is None"),
+        (
+            lambda d: d["run"].update(started_at_s=-1),
+            "run.started_at_s must be a number of at least 0, and is -1",
+        ),
+        (lambda d: d["run"].pop("host"), "run.host must be a text, and is None"),
+        (
+            lambda d: d["run"].update(idle_policy="mine"),
+            "run.idle_policy must be one of proportional, exclusive, none, and is 'mine'",
+        ),
+        (lambda d: d["run"].update(uid=-1), "run.uid must be a whole number of at least 0, and is -1"),
+        (lambda d: d.update(devices=[5]), "devices[0] must be an object, and is 5"),
+        (lambda d: d["devices"].append(d["devices"][0]), "devices holds the same twice"),
+        (
+            lambda d: d["devices"][0].update(share_ratio=1.5),
+            "devices[0].share_ratio must be a number from 0 to 1, and is 1.5",
+        ),
+        (
+            lambda d: d["devices"][0].update(methods=["guess"]),
+            "devices[0].methods must be one of counter, power, tdp, and is 'guess'",
+        ),
+        (
+            lambda d: d["devices"][0]["spec"][1].__setitem__(0, 1.1),
+            "spec.uncertainty.low_ratio must be a number from 0 to 1, and is 1.1",
+        ),
         (lambda d: d["devices"][0].update(colour="red"), "other fields than this version"),
     ],
 )
@@ -86,40 +102,52 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
     ("change", "expected"),
     [
         (lambda d: d.update(run="another"), "belongs to run 'another', and run.json to 'slurm-4242'"),
-        (lambda d: d.update(at_s=True), "at_s cannot be True"),
-        (lambda d: d.update(samples=1.5), "samples cannot be 1.5"),
-        (lambda d: d.update(duration_s=10**400), "duration_s cannot be 1000"),
-        (lambda d: d.update(clock_s=2 * LARGEST), "clock_s cannot be 2e+30"),
-        (lambda d: d["totals"][0].__setitem__(4, -0.001), "totals[0].energy_j cannot be -0.001"),
-        (lambda d: d["totals"][0].pop(), "totals[0] must have 8 values, and has 7"),
-        (lambda d: d["totals"].append(d["totals"][0]), "'totals' holds the same twice"),
-        (lambda d: d["devices"][0].__setitem__(0, "GPU-0"), "devices[0]: 'GPU-0' is not in run.json"),
-        (lambda d: d["devices"].append(d["devices"][0]), "'devices' holds the same twice"),
-        (lambda d: d["meters"].append(d["meters"][0]), "'meters' holds the same twice"),
-        (lambda d: d["meters"][0][1].__setitem__(1, "5"), "meters[0].base_uj cannot be '5'"),
+        (lambda d: d.update(at_s=True), "at_s must be a number of at least 0, and is True"),
+        (lambda d: d.update(samples=1.5), "samples must be a whole number of at least 0, and is 1.5"),
+        (lambda d: d.update(duration_s=10**400), "duration_s must be a number from 0 to 1e+30, and is 1000"),
+        (lambda d: d.update(clock_s=2 * LARGEST), "clock_s must be a number from 0 to 1e+30, and is 2e+30"),
         (
-            lambda d: d["meters"][0][1].__setitem__(3, [[]]),
-            "meters[0].fallback must have 5 values, and has 1",
+            lambda d: d["totals"][0].__setitem__(4, -0.001),
+            "totals[0].energy_j must be a number of at least 0, and is -0.001",
         ),
-        (lambda d: d.update(phases_s=[["main", None]]), "phases_s of 'main' cannot be None"),
+        (lambda d: d["totals"][0].pop(), "totals[0] must have 8 values, and has 7"),
+        (lambda d: d["totals"].append(d["totals"][0]), "totals holds the same twice"),
+        (lambda d: d["devices"][0].__setitem__(0, "GPU-0"), "devices of 'GPU-0': it is not in run.json"),
+        (lambda d: d["devices"].append(d["devices"][0]), "devices holds the same twice"),
+        (lambda d: d["meters"].append(d["meters"][0]), "meters holds the same twice"),
+        (
+            lambda d: d["meters"][0][1].__setitem__(1, "5"),
+            ".base_uj must be a whole number of at least 0, and is '5'",
+        ),
+        (lambda d: d["meters"][0][1].__setitem__(3, [[]]), "444'.fallback must have 5 values, and has 1"),
+        (
+            lambda d: d.update(phases_s=[["main", None]]),
+            "phases_s of 'main' must be a number of at least 0, and is None",
+        ),
         (lambda d: d.update(unobserved_s={}), "unobserved_s must be a list, and is an object"),
-        (lambda d: d["intensity"].__setitem__(5, "guess"), "intensity.kind cannot be 'guess'"),
-        (lambda d: d["total_fields"].reverse(), "'total_fields' names other fields"),
-        (lambda d: d.pop("pue_ratio"), "pue_ratio cannot be None"),
-        (lambda d: d.pop("device_fields"), "'device_fields' names other fields"),
-        (lambda d: d.update(device_fields=d["device_fields"][:10]), "'device_fields' names other fields"),
-        (lambda d: d["meter_fields"].append("colour"), "'meter_fields' names other fields"),
-        (lambda d: d["node_fields"].pop(), "'node_fields' names other fields"),
-        (lambda d: d["devices"][0][1].pop(), "devices[0] must have 20 values, and has 19"),
-        (lambda d: d["meters"][0][1].pop(), "meters[0] must have 11 values, and has 10"),
-        (lambda d: d["node"][0].__setitem__(1, -1.0), "node[0].counter_j cannot be -1.0"),
-        (lambda d: d["node"].append(d["node"][0]), "'node' holds the same twice"),
-        (lambda d: d.update(shares=[["GPU-0", 1]]), "shares of 'GPU-0' cannot be 1"),
+        (
+            lambda d: d["intensity"].__setitem__(5, "guess"),
+            "intensity.kind must be one of fixed, table, live, forecast, stale, and is 'guess'",
+        ),
+        (lambda d: d["total_fields"].reverse(), "total_fields names other fields"),
+        (lambda d: d.pop("pue_ratio"), "pue_ratio must be a number of at least 0, and is None"),
+        (lambda d: d.pop("device_fields"), "device_fields names other fields"),
+        (lambda d: d.update(device_fields=d["device_fields"][:10]), "device_fields names other fields"),
+        (lambda d: d["meter_fields"].append("colour"), "meter_fields names other fields"),
+        (lambda d: d["node_fields"].pop(), "node_fields names other fields"),
+        (lambda d: d["devices"][0][1].pop(), "444' must have 20 values, and has 19"),
+        (lambda d: d["meters"][0][1].pop(), "444' must have 11 values, and has 10"),
+        (
+            lambda d: d["node"][0].__setitem__(1, -1.0),
+            "node[0].counter_j must be a number of at least 0, and is -1.0",
+        ),
+        (lambda d: d["node"].append(d["node"][0]), "node holds the same twice"),
+        (lambda d: d.update(shares=[["GPU-0", 1]]), "shares of 'GPU-0' must be a text, and is 1"),
         (lambda d: d.update(ranks=[[0, 0]]), "ranks[0] must have 3 values, and has 2"),
-        (lambda d: d.update(progress=[3]), "progress must be steps done and steps in all, and has 1"),
-        (lambda d: d.update(progress=[None, 3.0]), "progress cannot be None"),
-        (lambda d: d.update(cpu_s=-0.5), "cpu_s cannot be -0.5"),
-        (lambda d: d.update(phase=None), "phase cannot be None"),
+        (lambda d: d.update(progress=[3]), "progress must hold steps done, steps in all, and has 1"),
+        (lambda d: d.update(progress=[None, 3.0]), "progress must be a number of at least 0, and is None"),
+        (lambda d: d.update(cpu_s=-0.5), "cpu_s must be a number of at least 0, and is -0.5"),
+        (lambda d: d.update(phase=None), "phase must be a text, and is None"),
     ],
 )
 def test_a_mistake_in_a_checkpoint_is_named(folder: Path, change: Edit, expected: str):
@@ -140,7 +168,9 @@ def test_a_deep_value_does_not_make_the_error_itself_fail(folder: Path):
     deep = "[" * 900 + "]" * 900
     path = folder / layout.CHECKPOINT_FILE
     path.write_text(path.read_text().replace('"samples":3600', f'"samples":{deep}'))
-    assert "samples cannot be a list" in refused(folder) or "damaged, not JSON" in refused(folder)
+    assert "samples must be a whole number of at least 0, and is a list" in refused(
+        folder
+    ) or "damaged, not JSON" in refused(folder)
 
 
 # ---- files of an older version ----
@@ -231,7 +261,7 @@ def test_an_older_version_s_run_goes_on_with_its_totals(folder: Path):
 def test_an_older_version_s_short_rows_are_no_excuse_for_shorter_ones(folder: Path):
     make_old(folder)
     edit(folder / layout.CHECKPOINT_FILE, lambda document: document["devices"][1][1].pop())
-    assert "devices[1] must have 16 values, and has 15" in refused(folder)
+    assert "'package-0' must have 16 values, and has 15" in refused(folder)
 
 
 # ---- the series ----

@@ -7,6 +7,7 @@ import pytest
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import IntensitySettings
 from carbonmon.grid import fixed, table
+from carbonmon.grid.default_intensity import world_default
 from carbonmon.grid.overheads import pue_for, wue_for
 from carbonmon.grid.regions import nearest, resolve
 
@@ -159,7 +160,7 @@ def test_as_many_neighbours_come_as_were_asked_for() -> None:
 
 
 def test_without_a_region_the_world_stands_in_with_the_range_of_its_countries() -> None:
-    world = table.world_default()
+    world = world_default()
     assert (world.zone, world.g_per_kwh) == ("WORLD", 473.01)
     assert 20 < world.low_g_per_kwh < 100
     assert 700 < world.high_g_per_kwh < 1000
@@ -174,7 +175,7 @@ def test_the_table_provider_is_constant_in_time() -> None:
 
 def test_the_table_provider_serves_the_world_without_a_region() -> None:
     provider = table.open_provider(IntensitySettings())
-    assert provider.intensity_at(0.0) == table.world_default()
+    assert provider.intensity_at(0.0) == world_default()
 
 
 def test_the_table_provider_refuses_an_unknown_region() -> None:

@@ -24,7 +24,6 @@ from carbonmon.runs.report.impact import statement
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.report.markup import escaped, yaml_number, yaml_text
 from carbonmon.runs.report.modelcard import model_card_text
-from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.summary.text import table_text
@@ -568,7 +567,3 @@ def test_a_misspelt_provider_is_told_from_a_run(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "no run 'amazon'" in done.output
     assert "there may also stand aws, azure" in " ".join(done.output.split())
-
-
-def test_summaries_are_still_read_where_they_were() -> None:
-    assert report.summary_of is summary_of

@@ -23,9 +23,10 @@ from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid.history import history
 from carbonmon.runs import layout
 from carbonmon.runs.checked import RunFileError
+from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.document import summarize
-from carbonmon.runs.summary.file import FILE_NAME, SCHEMA_FILE, write_summary
+from carbonmon.runs.summary.file import SCHEMA_FILE, write_summary
 from carbonmon.service import plugins
 from tests import gridsources, records
 from tests.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, loader
@@ -382,7 +383,7 @@ def invoke(*arguments: object, environ: Mapping[str, str] | None = None) -> Resu
 
 
 def summary_in(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / FILE_NAME).read_bytes())
+    found: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_bytes())
     return found
 
 
@@ -496,7 +497,7 @@ def test_with_fill_holes_keep_the_live_figure_and_the_share_is_told(tmp_path: Pa
 
 def test_a_killed_run_gets_a_summary_with_what_is_settled(tmp_path: Path, intensity_file: Path):
     folder = write_run(tmp_path / "run", 2 * HOUR_S, killed=True)
-    assert not (folder / FILE_NAME).exists()
+    assert not (folder / SUMMARY_FILE).exists()
     assert invoke("--intensity-file", intensity_file, folder).exit_code == 0
     found = summary_in(folder)
     assert found["state"] == "recovered"
@@ -516,7 +517,7 @@ def test_a_run_that_goes_on_is_shown_and_not_written(tmp_path: Path, intensity_f
         watching.close()
     assert result.exit_code == 0
     assert "the run still goes on" in result.output
-    assert not (folder / FILE_NAME).exists()
+    assert not (folder / SUMMARY_FILE).exists()
 
 
 def test_a_run_without_any_energy_is_settled_to_nothing(tmp_path: Path, intensity_file: Path):

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from carbonmon.core.model import METHODS, Device, NodeTotal, Rank, RunState, RunTotal, Snapshot, Uncertainty
 from carbonmon.core.ports import ExporterSettings
-from carbonmon.runs.summary.document import MonitorCost, rfc3339, summarize
+from carbonmon.core.times import rfc3339
+from carbonmon.runs.summary.document import MonitorCost, summarize
 from carbonmon.runs.summary.file import SCHEMA_FILE, monitor_cost, write_summary
 from carbonmon.runs.summary.text import (
     describe,

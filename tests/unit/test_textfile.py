@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from carbonmon_exporters.push.newborns import Newborns
 from carbonmon_exporters.push.rungroup import HOLD_S, LASTING, OF_THE_MOMENT
-from carbonmon_exporters.textfile import TextfileExporter, open_exporter, publish
+from carbonmon_exporters.textfile import TextfileExporter, open_exporter
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from carbonmon.core import metrics as families
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import replace_file
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import ExporterSettings
 from carbonmon.monitor.guard import GuardedExporter
@@ -168,8 +169,8 @@ def test_everybody_may_read_the_file_whatever_the_umask(tmp_path: Path):
 def test_what_lies_in_the_way_of_the_temporary_file_is_not_followed(tmp_path: Path):
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    (tmp_path / ".x.prom.tmp").symlink_to(victim)
-    publish(tmp_path / "x.prom", b"new\n")
+    (tmp_path / f".x.prom.{os.getpid()}.tmp").symlink_to(victim)
+    replace_file(tmp_path / "x.prom", b"new\n", for_others=True)
     assert victim.read_text() == "precious"
     assert (tmp_path / "x.prom").read_bytes() == b"new\n"
     assert not (tmp_path / "x.prom").is_symlink()
@@ -178,7 +179,7 @@ def test_what_lies_in_the_way_of_the_temporary_file_is_not_followed(tmp_path: Pa
 def test_a_file_that_cannot_be_replaced_stays_and_leaves_no_other(tmp_path: Path):
     (tmp_path / "x.prom").mkdir()
     with pytest.raises(OSError, match=r"x\.prom"):
-        publish(tmp_path / "x.prom", b"new\n")
+        replace_file(tmp_path / "x.prom", b"new\n", for_others=True)
     assert [path.name for path in tmp_path.iterdir()] == ["x.prom"]
 
 

@@ -11,13 +11,11 @@ from carbonmon.analysis.estimate.parts import Counted, Part
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Component, Spec
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
-from carbonmon.hardware.spec_sheets import dram_spec
+from carbonmon.hardware.spec_sheets import GIB, dram_spec
 
 ASSUMED_UTILIZATION = 1.0
 """GPUs and CPUs without a given utilisation are taken as fully used, as Green Algorithms does
 (Lannelongue et al. 2021, doi:10.1002/advs.202100707: usage factor 1 unless known); the output says so."""
-
-_GIB = 2**30
 
 
 class Load(NamedTuple):
@@ -68,7 +66,7 @@ def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
     """
     loads = [*_of_component("gpu", part, fit), *_of_component("cpu", part, fit)]
     if part.memory_gb is not None:
-        spec = dram_spec(round(part.memory_gb * _GIB))
+        spec = dram_spec(round(part.memory_gb * GIB))
         name = f"{number_text(part.memory_gb)} GB of memory"
         loads.append(Load(part.name, "dram", name, 1, spec, None, False, part.hours))
     elif fit is not None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec
-from carbonmon.data import Row, rows, using
+from carbonmon.data import CPUS, GPUS, NVML_NAMES, Row, rows, using
 from carbonmon.hardware.spec_sheets import (
     cpu_keys,
     cpu_spec,
@@ -20,10 +20,6 @@ from carbonmon.hardware.spec_sheets import (
     similar_cpus,
     similar_gpus,
 )
-
-_GPUS = "gpus.csv"
-_CPUS = "cpus.csv"
-_NVML_NAMES = "nvml_names.csv"
 
 _BRANDS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE", "TESLA", "GEFORCE", "RADEON", "INSTINCT"))
 _FORM_OR_SIZE = re.compile(r"SXM\d?|PCIE|\d+GB")
@@ -90,8 +86,8 @@ def gpu_rows(name: str) -> list[Row]:
     wanted = _words(name)
     if not wanted:
         return []
-    with using(_GPUS):
-        table = list(rows(_GPUS))
+    with using(GPUS):
+        table = list(rows(GPUS))
         model = _nvml_model(name)
         number_text = [row for row in table if row["model"] == model or _words(row["model"]) == wanted]
         if number_text:
@@ -126,7 +122,7 @@ def _nvml_model(name: str) -> str:
     """The model of a name that NVML is known to report, with or without the vendor; "" for no such name."""
     plain = " ".join(name.casefold().split())
     names = (plain, f"nvidia {plain}")
-    return next((row["model"] for row in rows(_NVML_NAMES) if row["name"].casefold() in names), "")
+    return next((row["model"] for row in rows(NVML_NAMES) if row["name"].casefold() in names), "")
 
 
 def _fits(expression: str, name: str) -> bool:
@@ -139,16 +135,16 @@ def _fits(expression: str, name: str) -> bool:
 def _alike_gpus(name: str) -> tuple[str, ...]:
     """The models that share a model word of the name, for an error message."""
     wanted = _model_words(_words(name))
-    with using(_GPUS):
-        found = [row["model"] for row in rows(_GPUS) if row["tdp_w"] and wanted & _words(row["model"])]
+    with using(GPUS):
+        found = [row["model"] for row in rows(GPUS) if row["tdp_w"] and wanted & _words(row["model"])]
     return tuple(found[:_MAX_CHOICES])
 
 
 def _alike_cpus(name: str) -> tuple[str, ...]:
     """The same for CPUs: the models that have all words with a digit."""
     wanted = {word for word in re.split(r"[\s-]+", name.lower()) if re.search(r"\d", word)}
-    with using(_CPUS):
-        found = [row["name"] for row in rows(_CPUS) if wanted <= {*re.split(r"[\s-]+", row["match_key"])}]
+    with using(CPUS):
+        found = [row["name"] for row in rows(CPUS) if wanted <= {*re.split(r"[\s-]+", row["match_key"])}]
     return tuple(re.sub("[®™]", "", name) for name in found[:_MAX_CHOICES]) if wanted else ()
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.core.config import parse_number
+from carbonmon.core.documents import read_toml
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.hints import meant
 from carbonmon.core.model import MAIN_PHASE
-from carbonmon.core.tomlfile import read_toml
 
 KEYS = (
     *("gpu", "gpu-utilization", "gpu-tdp", "cpu", "cpu-utilization", "cpu-tdp", "memory-gb"),
@@ -23,7 +24,6 @@ MAX_HOURS = 100_000.0
 MAX_MEMORY_GB = 1e9
 MAX_PARTS = 1_000
 LONGEST_NAME = 64
-LONGEST_FILE_BYTES = 1 << 20
 
 _COUNT = re.compile(r"[1-9][0-9]{0,6}")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,_e+-]*")
@@ -111,7 +111,7 @@ def _table_part(path: Path, number: int, entry: Any) -> Part:
     for key, value in entry.items():
         word = key.replace("_", "-")
         if word not in KEYS:
-            raise ConfigError(f"{_key(where, key)} is unknown; {_hint(word, KEYS)}")
+            raise ConfigError(f"{_key(where, key)} is unknown; {meant(word, KEYS)}")
         if word in values:
             raise ConfigError(f"{_key(where, key)} is given twice, with a hyphen and with an underscore")
         values[word] = value
@@ -119,13 +119,6 @@ def _table_part(path: Path, number: int, entry: Any) -> Part:
     if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
         raise ConfigError(f"{_key(where, 'name')} must be a text of 1 to {LONGEST_NAME} characters")
     return part_of(values, name, where)
-
-
-def _hint(word: str, words: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, words, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(words)}"
 
 
 def _counted(values: Mapping[str, Any], key: str, where: str) -> tuple[Counted, ...]:

@@ -23,8 +23,7 @@ from carbonmon.analysis.prometheus.times import Moment
 from carbonmon.analysis.prometheus.totals import totals
 from carbonmon.core import metrics as f
 from carbonmon.core.errors import ConfigError
-
-__all__ = ("LOOK_BACK_S", "PrometheusRun", "find")
+from carbonmon.core.hints import nearest_runs
 
 LOOK_BACK_S = 30 * 86400.0
 """How far back a run is searched without --since."""
@@ -112,11 +111,8 @@ def _overlap(one: RunCounters, other: RunCounters) -> bool:
 
 
 def _unknown(api: Api, run_id: str, since_s: float, until_s: float, is_default: bool) -> ConfigError:
-    import difflib
-
     known = api.values("run_id", f.RUN_START.name, since_s, until_s)
-    near = difflib.get_close_matches(run_id, known, n=3)
-    hint = f"nearest: {', '.join(near)}" if near else f"there are {len(known)} runs in it"
+    hint = nearest_runs(run_id, known)
     days = f"the last {LOOK_BACK_S / 86400:.0f} days" if is_default else "that time"
     more = "; for an older one give --since" if is_default else ""
     return ConfigError(f"--run-id: no run {run_id!r} at {api.host} in {days}; {hint}{more}")

@@ -10,9 +10,9 @@ from carbonmon.analysis.prometheus.counter_history import CounterHistory
 from carbonmon.analysis.prometheus.part import State
 from carbonmon.analysis.prometheus.records import RunCounters
 from carbonmon.core import metrics as f
+from carbonmon.core.times import rfc3339
 from carbonmon.runs.report.details import Section
 from carbonmon.runs.report.merging.sums import listed
-from carbonmon.runs.summary.document import rfc3339
 from carbonmon.runs.summary.figures import duration_text
 
 MAX_ROWS = 12

@@ -19,6 +19,7 @@ from statistics import median
 from carbonmon.analysis.prometheus.client import Api, TooMuch
 from carbonmon.analysis.prometheus.selectors import Target, of_run, span, target_of
 from carbonmon.core.metrics import RUN_START
+from carbonmon.core.times import LATEST_S
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,6 @@ LAST_SCRAPES = 10
 _SAME_START_S = 1e-3
 """Of one target: databases may round, and no run starts twice within a millisecond."""
 _SHORTEST_S = 1.0
-_LATEST_S = 1e11
 _SAFE_DELTAS = 8
 """With so many differences of times or more, their median is the interval."""
 
@@ -145,7 +145,7 @@ def _read(
         )
         of_target = found.setdefault(target, [])
         for start_s, group in groupby(samples, key=lambda sample: sample[1]):
-            if 0.0 < start_s < _LATEST_S:  # NaN is not
+            if 0.0 < start_s < LATEST_S:  # NaN is not
                 _scrapes_with_start(of_target, target, start_s).add([at_s for at_s, _ in group])
         seen_s[target] = max([after_s, *series.times_s[-1:]])
     for target in [target for target, of_target in found.items() if not of_target]:

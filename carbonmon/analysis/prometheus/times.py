@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.times import EARLIEST_S, NoTimeError, NoZoneError, parse_time
 
 _AGO = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhdw])")
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _UNIX = re.compile(r"[0-9]{9,11}(?:\.[0-9]{1,9})?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_EARLIEST_S = 1e8
-"""In 1973: no data of Prometheus is older."""
 
 
 class Moment(NamedTuple):
@@ -35,19 +33,12 @@ def parse_moment(text: str, option: str) -> Moment:
     if _UNIX.fullmatch(word):
         return Moment(float(word), is_ago=False)
     try:
-        # Python 3.10 does not parse Z.
-        moment = datetime.fromisoformat(f"{word[:-1]}+00:00" if word[-1:] in ("Z", "z") else word)
-    except ValueError:
+        unix_s = parse_time(word, is_utc=_DATE.fullmatch(word) is not None)
+    except NoZoneError:
+        raise ConfigError(f"{option}: {text!r:.40} has no zone; give for example 2026-11-21T20:00Z") from None
+    except NoTimeError:
         raise _invalid(text, option) from None
-    if moment.tzinfo is None:
-        if not _DATE.fullmatch(word):
-            raise ConfigError(f"{option}: {text!r:.40} has no zone; give for example 2026-11-21T20:00Z")
-        moment = moment.replace(tzinfo=timezone.utc)
-    try:
-        unix_s = moment.timestamp()
-    except (OverflowError, ValueError):  # beyond the calendar by its zone
-        raise _invalid(text, option) from None
-    if unix_s < _EARLIEST_S:
+    if unix_s < EARLIEST_S:
         raise _invalid(text, option)
     return Moment(unix_s, is_ago=False)
 

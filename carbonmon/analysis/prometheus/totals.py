@@ -9,7 +9,7 @@ from carbonmon.analysis.prometheus.client import Api
 from carbonmon.analysis.prometheus.scan import TargetScrapes
 from carbonmon.analysis.prometheus.selectors import of_node, own_labels, span
 from carbonmon.core import metrics as f
-from carbonmon.runs.checked import LARGEST
+from carbonmon.core.typed import LARGEST
 
 _FAMILIES = (
     *(f.RUN_ENERGY, f.RUN_EMISSIONS, f.RUN_UNOBSERVED, f.RUN_NODE_ENERGY, f.RUN_CPU, f.RUN_WATER),

@@ -9,14 +9,15 @@ FILE holds JSON objects, one a line. The first describes the devices:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from carbonmon.core.documents import json_value
 from carbonmon.core.errors import ConfigError, SensorGone
-from carbonmon.core.model import METHODS, Device, Failure, Reading, SensorState, Spec
+from carbonmon.core.model import Component, Device, Failure, Method, Reading, SensorState, Spec
 from carbonmon.core.ports import SensorSettings
+from carbonmon.core.typed import Entry, Source
 from carbonmon.core.uncertainty import (
     NVML_UNCERTAINTY,
     RAPL_DRAM_UNCERTAINTY,
@@ -32,9 +33,6 @@ MEASURED_UNCERTAINTY = {
     "dram": RAPL_DRAM_UNCERTAINTY,
 }
 """A recording is as good as what was recorded: NVML's GPUs, RAPL's packages and memory."""
-
-LARGEST = 2.0**64
-"""No value of hardware is larger: its counters have 64 bits."""
 
 
 class ReplaySensor:
@@ -83,97 +81,70 @@ def open_sensor(settings: SensorSettings) -> ReplaySensor:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"replay file {path}: {error}") from None
-    parsed = [(number, _parse(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
-    if len(parsed) < 2:
+    entries = [_entry(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if len(entries) < 2:
         raise ConfigError(f"replay file {path}: needs a line of devices and at least one moment")
-    first, header = parsed[0]
-    if header.get("carbonmon_replay") != SCHEMA:
-        raise ConfigError(f"replay file {path}, line {first}: 'carbonmon_replay' must be {SCHEMA}")
-    devices = [_device(path, first, entry) for entry in _list(path, first, header, "devices")]
+    header, *rest = entries
+    if header.values.get("carbonmon_replay") != SCHEMA:
+        raise header.source.mistake(f"carbonmon_replay must be {SCHEMA}")
+    devices = [_device(path, entry) for entry in header.entries("devices")]
     ids = {device.id for device in devices}
     if len(ids) < len(devices):
-        raise ConfigError(f"replay file {path}, line {first}: two devices have the same 'id'")
+        raise header.source.mistake("two devices have the same id")
     moments: list[tuple[float, list[Any]]] = []
-    for number, entry in parsed[1:]:
-        at_s = _number(path, number, entry, "at_s")
-        if at_s is None or (moments and at_s < moments[-1][0]):
-            raise ConfigError(
-                f"replay file {path}, line {number}: 'at_s' must be a number that does not decrease"
-            )
-        readings = [_reading(path, number, item, ids) for item in _list(path, number, entry, "readings")]
-        moments.append((at_s, readings))
+    for entry in rest:
+        at_s = entry.number("at_s")
+        if moments and at_s < moments[-1][0]:
+            raise entry.source.mistake("at_s must be a number that does not decrease")
+        moments.append((at_s, [_reading(item, ids) for item in entry.entries("readings")]))
     return ReplaySensor(path, devices, moments)
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+def _entry(path: Path, number: int, line: str) -> Entry:
+    source = Source(f"replay file {path}, line {number}")
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"replay file {path}, line {number}: not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ConfigError(f"replay file {path}, line {number}: must be a JSON object")
-    return value
+        found = json_value(line)
+    except ValueError as error:
+        raise source.mistake(f"not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise source.mistake("must be a JSON object")
+    return Entry(source, found)
 
 
-def _list(path: Path, number: int, entry: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    value = entry.get(key)
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise ConfigError(f"replay file {path}, line {number}: {key!r} must be a list of objects")
-    return value
-
-
-def _number(
-    path: Path, number: int, entry: dict[str, Any], key: str, largest: float = LARGEST
-) -> float | None:
-    value = entry.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
-        span = "of at least 0" if largest == LARGEST else f"from 0 to {largest:g}"
-        raise ConfigError(f"replay file {path}, line {number}: {key!r} must be a number {span}")
-    return value
-
-
-def _device(path: Path, number: int, entry: dict[str, Any]) -> Device:
-    where = f"replay file {path}, line {number}"
-    device_id, component = entry.get("id"), entry.get("component")
-    methods = entry.get("methods", ["counter"])
-    if not isinstance(device_id, str) or not device_id:
-        raise ConfigError(f"{where}: a device needs an 'id'")
-    if component not in ("gpu", "cpu", "dram"):
-        raise ConfigError(f"{where}: {device_id}: 'component' must be gpu, cpu or dram")
-    if not isinstance(methods, list) or not all(method in METHODS for method in methods):
-        raise ConfigError(f"{where}: {device_id}: 'methods' may hold {', '.join(METHODS)}")
-    range_uj = _number(path, number, entry, "counter_range_uj")
-    tdp_w = _number(path, number, entry, "tdp_w")
+def _device(path: Path, entry: Entry) -> Device:
+    device_id = entry.text("id")
+    if not device_id:
+        raise entry.source.mistake(f"{entry.prefix}id must not be empty")
+    component = entry.value("component", Component)
+    methods = entry.value("methods", tuple[Method, ...], ["counter"])
+    range_uj, tdp_w = entry.value("counter_range_uj", float | None), entry.value("tdp_w", float | None)
     if "tdp" in methods and tdp_w is None:
-        raise ConfigError(f"{where}: {device_id}: method tdp needs 'tdp_w'")
+        raise entry.source.mistake(f"{device_id}: method tdp needs tdp_w")
+    index = entry.values.get("index")
     return Device(
         id=device_id,
         component=component,
-        name=str(entry.get("name", device_id)),
-        index=entry["index"] if isinstance(entry.get("index"), int) else None,
-        methods=tuple(methods),
+        name=str(entry.values.get("name", device_id)),
+        index=index if isinstance(index, int) else None,
+        methods=methods,
         counter_range_uj=None if range_uj is None else int(range_uj),
-        max_power_w=_number(path, number, entry, "max_power_w"),
+        max_power_w=entry.value("max_power_w", float | None),
         spec=None if tdp_w is None else Spec(tdp_w, TDP_UNCERTAINTY, f"replay file {path.name}"),
         measured_uncertainty=MEASURED_UNCERTAINTY[component],
     )
 
 
-def _reading(path: Path, number: int, entry: dict[str, Any], ids: set[str]) -> Reading | Failure:
-    device_id = entry.get("device")
-    if not isinstance(device_id, str) or device_id not in ids:
-        raise ConfigError(
-            f"replay file {path}, line {number}: 'device' {device_id!r} is not in the first line"
-        )
-    if "failure" in entry:
-        return Failure(device_id, str(entry["failure"]))
-    energy_uj = _number(path, number, entry, "energy_uj")
+def _reading(entry: Entry, ids: set[str]) -> Reading | Failure:
+    device_id = entry.text("device")
+    if device_id not in ids:
+        raise entry.source.mistake(f"{entry.prefix}device {device_id!r} is not in the first line")
+    if entry.has("failure"):
+        return Failure(device_id, str(entry.values["failure"]))
+    energy_uj = entry.value("energy_uj", float | None)
     return Reading(
         device_id,
         None if energy_uj is None else int(energy_uj),
-        _number(path, number, entry, "power_w"),
+        entry.value("power_w", float | None),
         None,
-        _number(path, number, entry, "utilization_ratio", 1.0),
+        entry.value("utilization_ratio", float | None, highest=1.0),
     )

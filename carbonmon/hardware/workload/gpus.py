@@ -9,16 +9,16 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
+from carbonmon.core.pacing import Backoff
 from carbonmon.hardware.gpu_inventory import list_inventory
 from carbonmon.hardware.gpu_selection import FoundGpu
-
-FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
-
-DRIVER_ERRORS = (1, 9, 18)
-"""nvmlReturn_t: uninitialized (the driver was reloaded), driver not loaded, versions differ."""
-
-FUNCTION_NOT_FOUND = 13
-NOT_SUPPORTED_ERRORS = (3, FUNCTION_NOT_FOUND)
+from carbonmon.hardware.nvml_errors import (
+    DRIVER_ERRORS,
+    FIRST_RETRY_S,
+    FUNCTION_NOT_FOUND,
+    LAST_RETRY_S,
+    NOT_SUPPORTED_ERRORS,
+)
 
 
 class GpuProcesses:
@@ -29,8 +29,7 @@ class GpuProcesses:
         self._nvml: Any = None
         self._handles: dict[str, Any] = {}
         self._seen_us: dict[str, int] = {}
-        self._retry_at_s = float("-inf")
-        self._retry_s = FIRST_RETRY_S
+        self._retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self.unsupported: set[str] = set()
         """GPUs whose driver lists no processes."""
 
@@ -56,21 +55,17 @@ class GpuProcesses:
     def _open(self, now_s: float) -> bool:
         if self._nvml is not None:
             return True
-        if now_s < self._retry_at_s:
+        if now_s < self._retry.at_s:
             return False
         import pynvml
 
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError:
-            self._back_off(now_s)
+            self._retry.schedule(now_s)
             return False
         self._nvml = pynvml
         return True
-
-    def _back_off(self, now_s: float) -> None:
-        self._retry_at_s = now_s + self._retry_s
-        self._retry_s = min(LAST_RETRY_S, 2 * self._retry_s)
 
     def _ask(self, uuid: str, now_s: float, read: Callable[[str, Any], Any]) -> Any:
         if not self._open(now_s):
@@ -84,13 +79,13 @@ class GpuProcesses:
             self._handles.pop(uuid, None)  # the handle of a lost GPU may be invalid: get a new one by UUID
             self._on_error(error, now_s)
             return None
-        self._retry_s = FIRST_RETRY_S
+        self._retry.reset()
         return answer
 
     def _on_error(self, error: Any, now_s: float) -> None:
         if error.value in DRIVER_ERRORS:
             self.close()
-            self._back_off(now_s)
+            self._retry.schedule(now_s)
 
     def _pids(self, uuid: str, handle: Any) -> frozenset[int] | None:
         nvml = self._nvml

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from carbonmon.runs.report.equivalents import equivalents
+from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.figures import (
     GRAMS,
     MASS_UNITS,
@@ -36,19 +37,11 @@ class Section(NamedTuple):
 def section_text(section: Section) -> str:
     """A section below the table: its columns aligned, its notes wrapped."""
     rows = [[one_line(cell, WIDTH) for cell in row] for row in (section.head, *section.rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    widest = max(range(len(widths)), key=widths.__getitem__)
-    over = 4 + sum(widths) + 2 * (len(widths) - 1) - WIDTH
-    widths[widest] = max(12, widths[widest] - max(0, over))
     lines = textwrap.wrap(
         one_line(section.title, 4 * WIDTH), WIDTH, initial_indent="  ", subsequent_indent="  "
     )
-    for row in rows if section.rows else ():
-        cells = [
-            f"{one_line(cell, width):{'>' if column in section.numbers else '<'}{width}}"
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append(f"    {'  '.join(cells)}".rstrip())
+    if section.rows:
+        lines += [f"    {line}" for line in aligned(rows, section.numbers, WIDTH - 4)]
     for note in section.notes:
         lines += textwrap.wrap(
             one_line(note, 10 * WIDTH), WIDTH, initial_indent="    ", subsequent_indent="    "

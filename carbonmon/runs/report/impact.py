@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,9 +19,9 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
+from carbonmon.runs.summary.strings import counted
 
 _PARTS = {"gpu": "GPUs", "cpu": "CPU packages", "dram": "memory"}
-_SEVERAL = re.compile(r"(\d{1,7}) × (.+)")
 _IDLE = {
     "proportional": "Of CPUs and memory the run has its share by CPU time, of idle energy the same share.",
     "exclusive": "The run is charged with all of the node that no other run used, idle energy included.",
@@ -48,8 +47,7 @@ def hardware(devices: Sequence[Mapping[str, Any]], components: Sequence[str] = (
         for device in devices:
             if device["component"] == component:
                 name = device["name"] or f"unnamed {component.upper()}"
-                several = _SEVERAL.fullmatch(name)  # of an estimate, whose devices are kinds of them
-                count, name = (int(several[1]), several[2]) if several else (1, name)
+                count, name = counted(name)
                 counts[name] = counts.get(name, 0) + count
     return ", ".join(f"{count} × {name}" for name, count in counts.items())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
 from carbonmon.core.model import (
@@ -15,6 +14,7 @@ from carbonmon.core.model import (
     RunState,
     Snapshot,
 )
+from carbonmon.core.times import rfc3339
 from carbonmon.runs.summary.node import drawn_j, node_summary
 from carbonmon.runs.summary.ranges import (
     Row,
@@ -65,17 +65,6 @@ def summarize(
         }
     )
     return document
-
-
-def rfc3339(unix_s: float | None) -> str | None:
-    """A Unix time as text in UTC with milliseconds; None where it is unknown or out of range."""
-    if unix_s is None:
-        return None
-    try:
-        moment = datetime.fromtimestamp(unix_s, tz=timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _run(run: RunState) -> dict[str, Any]:

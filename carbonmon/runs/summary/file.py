@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from carbonmon.core.files import replace_file
+from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.summary.document import MonitorCost
 
-FILE_NAME = "summary.json"
 SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
 """The JSON Schema (draft 2020-12) of every summary."""
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
     """Replace summary.json in the folder atomically and durably; returns its path. Raises OSError."""
-    path = folder / FILE_NAME
+    path = folder / SUMMARY_FILE
     replace_file(path, (json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode())
     return path
 

@@ -12,6 +12,13 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def counted(name: str) -> tuple[int, str]:
+    """How many of what: `10 × V100` is (10, "V100"), as an estimate names its devices; else one of it."""
+    count, _, rest = name.partition(" × ")
+    is_count = count.isascii() and count.isdecimal() and len(count) < 8
+    return (int(count), rest) if is_count and rest else (1, name)
+
+
 def one_line(text: str, width: int) -> str:
     """Return the text for a terminal: no control characters, at most `width` characters."""
     plain = "".join(character if character.isprintable() else "?" for character in encodable(text))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from carbonmon.core.model import MAIN_PHASE, RunState, Snapshot
+from carbonmon.core.model import MAIN_PHASE, MEASURED_METHODS, RunState, Snapshot
+from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
@@ -33,7 +34,6 @@ ANOMALY_WORDS = {
 }
 """What was rejected of a device's readings, as a table says it."""
 
-_MEASURED = ("counter", "power")
 _WHOLE_NODE_RATIO = 0.9995
 """From this share on the run counts as having all of the node, and no line about the rest is printed."""
 
@@ -172,20 +172,13 @@ def _device_lines(devices: list[dict[str, Any]], unit: str) -> list[str]:
             (
                 device["component"],
                 _short_id(device["id"]),
-                device["name"] or "",
+                f"{device['name'] or '':12}",
                 energy_text(device["energy_j"], unit),
                 "power unknown" if mean_w is None else f"mean {figure(mean_w)} W",
                 _methods_text(device["methods"]),
             )
         )
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(6)]
-    free = WIDTH - 2 - 2 * 5 - (sum(widths) - widths[2])
-    widths[2] = max(12, min(widths[2], free))
-    return [
-        f"  {part:{widths[0]}}  {ident:{widths[1]}}  {one_line(name, widths[2]):{widths[2]}}"
-        f"  {joules:>{widths[3]}}  {watts:>{widths[4]}}  {methods}"
-        for part, ident, name, joules, watts, methods in rows
-    ]
+    return [f"  {line}" for line in aligned(rows, numbers=(3, 4), room=WIDTH - 2, elastic=2)]
 
 
 def _phase_lines(phases: dict[str, dict[str, Any]], total_j: float, unit: str) -> list[str]:
@@ -206,14 +199,8 @@ def _phase_lines(phases: dict[str, dict[str, Any]], total_j: float, unit: str) -
                 _estimated_text(phase.get("measured_ratio")),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    free = WIDTH - len("  phase  ") - 2 * 5 - sum(widths[1:])
-    widths[0] = min(widths[0], max(12, free))
-    lines = [
-        f"  phase  {one_line(name, widths[0]):{widths[0]}}  {joules:>{widths[1]}}  {grams:>{widths[2]}}"
-        f"  {duration:>{widths[3]}}  {share:>{widths[4]}}  {estimated}"
-        for name, joules, grams, duration, share, estimated in rows
-    ]
+    table = aligned(rows, numbers=(1, 2, 3, 4), room=WIDTH - len("  phase  "), elastic=0)
+    lines = [f"  phase  {line}" for line in table]
     more = len(ordered) - len(rows)
     return [*lines, f"  phase  and {more} more"] if more else lines
 
@@ -229,7 +216,9 @@ def _methods_text(methods: dict[str, float]) -> str:
     total_j = sum(used.values())
     parts = []
     for word, is_measured in (("measured", True), ("estimated", False)):
-        of_word = {method: joules for method, joules in used.items() if (method in _MEASURED) is is_measured}
+        of_word = {
+            method: joules for method, joules in used.items() if (method in MEASURED_METHODS) is is_measured
+        }
         if of_word:
             parts.append((sum(of_word.values()) / total_j, f"{word} ({', '.join(of_word)})"))
     if len(parts) == 1:

@@ -4,9 +4,3 @@ Nothing of a pod is changed and none of its processes takes part: the API server
 (`api.py`), a pod says what run it is (`pod.py`), the kernel shows its cgroup (`groups.py`), and the daemon is
 asked to follow it (`follow.py`).
 """
-
-from carbonmon.service.kubernetes.api import ApiServer, server_of
-from carbonmon.service.kubernetes.follow import Follower
-from carbonmon.service.kubernetes.pod import Pod, parse_pod
-
-__all__ = ("ApiServer", "Follower", "Pod", "parse_pod", "server_of")

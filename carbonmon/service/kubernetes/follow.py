@@ -17,11 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from carbonmon.client.connection import MonitorConnection, Refused
+from carbonmon.client.connection import ANSWER_S, MonitorConnection, Refused
 from carbonmon.client.launcher import safe_id
 from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.rendezvous import connect
 from carbonmon.core.errors import FetchError
+from carbonmon.core.pacing import Backoff
 from carbonmon.service.kubernetes.api import ApiServer, Expired
 from carbonmon.service.kubernetes.groups import find_pod_group
 from carbonmon.service.kubernetes.pod import Pod, parse_pod
@@ -29,9 +30,6 @@ from carbonmon.service.kubernetes.pod import Pod, parse_pod
 log = logging.getLogger(__name__)
 
 CONNECT_S = 2.0
-ANSWER_S = 30.0
-"""The end of a run is answered when its summary is written."""
-
 TURN_S = 10.0
 """How often the daemon is asked for its runs where nothing happens …"""
 WAITING_S = 1.0
@@ -80,7 +78,7 @@ class Follower:
 
     def _listen(self) -> None:
         """List, then watch, for ever. In a thread of its own."""
-        retry_s = FIRST_RETRY_S
+        retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
                 documents, version = self._api.pods()
@@ -90,8 +88,8 @@ class Follower:
                         version = new or version
                         if kind:
                             self._changes.put(_change(kind, document))
-                    retry_s = FIRST_RETRY_S
-                    _pause(retry_s)
+                    retry.reset()
+                    _pause(FIRST_RETRY_S)
             except Expired:
                 pass
             except FetchError as error:
@@ -100,8 +98,7 @@ class Follower:
             except Exception as error:  # noqa: BLE001
                 self._changes.put(error)
                 return
-            _pause(retry_s)
-            retry_s = min(LAST_RETRY_S, 2.0 * retry_s)
+            _pause(retry.wait_s())
 
     def _note(self, change: _Change | Exception) -> None:
         if isinstance(change, FetchError):

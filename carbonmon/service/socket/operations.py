@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES, Rank, RunState
+from carbonmon.core.pacing import TokenBucket
 from carbonmon.core.ports import Roots
 from carbonmon.service.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
 from carbonmon.service.socket import fields
-from carbonmon.service.socket.peer import TokenBucket
-from carbonmon.service.socket.server import Peer, RequestError
+from carbonmon.service.socket.peer import Peer
+from carbonmon.service.socket.request import RequestError
 
 Answer = Callable[[dict[str, Any]], None]
 Message = Mapping[str, Any]
@@ -271,8 +273,9 @@ class Operations:
         """Whether a user may begin one more run now. Root may always, as a scheduler's prolog does."""
         if uid in (0, self._registry.uid):
             return True
-        allowance = self._begun.setdefault(uid, TokenBucket(RUNS_A_MINUTE / 60.0, RUNS_A_MINUTE))
-        return allowance.take(1.0)
+        now_s = time.monotonic()
+        full = TokenBucket(RUNS_A_MINUTE / 60.0, RUNS_A_MINUTE, now_s)
+        return not self._begun.setdefault(uid, full).take(now_s)
 
     def _run_fields(self, entry: Entry) -> dict[str, Any]:
         return {

@@ -10,29 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from carbonmon.client.protocol import MAX_ANSWER_BYTES, MAX_MESSAGE_BYTES, encode
+from carbonmon.core.pacing import TokenBucket
 
 MAX_QUEUE_BYTES = 1 << 20
 RATE_HZ, BURST = 1000.0, 2000.0
 _CHUNK_BYTES = 1 << 16
-
-
-class TokenBucket:
-    """A token bucket: so many tokens a second, and at most `burst` of them kept."""
-
-    def __init__(self, rate_hz: float, burst: float) -> None:
-        self._rate_hz, self._burst = rate_hz, burst
-        self._tokens = burst
-        self._at_s = time.monotonic()
-
-    def take(self, tokens: float) -> bool:
-        """Take tokens if there is at least one; the level may become negative."""
-        now_s = time.monotonic()
-        self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._rate_hz)
-        self._at_s = now_s
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= tokens
-        return True
 
 
 class RateExceeded(Exception):
@@ -63,7 +45,7 @@ class Peer:
         self._lock = threading.Lock()
         self._received = bytearray()
         self._skipping = False
-        self._own, self._shared = TokenBucket(RATE_HZ, BURST), shared
+        self._own, self._shared = TokenBucket(RATE_HZ, BURST, time.monotonic()), shared
         self._unsent = bytearray()
         self._overrun = False
         self._cannot_send = False
@@ -102,7 +84,8 @@ class Peer:
         if size == 0 or (end < 0 and not too_long and not self._skipping):
             return None
         cost = max(1.0, size / 1024)  # a token is a message, or a KiB of a long one
-        if not (self._own.take(cost) and self._shared.take(cost)):
+        now_s = time.monotonic()
+        if self._own.take(now_s, cost) or self._shared.take(now_s, cost):
             raise RateExceeded
         line = bytes(self._received[:size])
         del self._received[:size]

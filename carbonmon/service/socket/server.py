@@ -21,11 +21,10 @@ from pathlib import Path
 
 from carbonmon.client.protocol import MAX_MESSAGE_BYTES
 from carbonmon.client.rendezvous import credentials
+from carbonmon.core.pacing import TokenBucket
 from carbonmon.service.socket.listener import MAX_CONNECTIONS, Listener, connection_limit
-from carbonmon.service.socket.peer import BURST, RATE_HZ, Peer, RateExceeded, TokenBucket
-from carbonmon.service.socket.request import FaultLog, Handler, RequestError, handle_line, send_error
-
-__all__ = ("ControlServer", "Handler", "Peer", "RequestError")
+from carbonmon.service.socket.peer import BURST, RATE_HZ, Peer, RateExceeded
+from carbonmon.service.socket.request import FaultLog, Handler, handle_line, send_error
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class ControlServer:
         self._output_lock = threading.Lock()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._connection_bucket = TokenBucket(RATE_HZ, 2 * MAX_CONNECTIONS)
+        self._connection_bucket = TokenBucket(RATE_HZ, 2 * MAX_CONNECTIONS, time.monotonic())
         self._fault_log = FaultLog()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="carbonmon-control", daemon=True)
@@ -125,7 +124,7 @@ class ControlServer:
 
     def _accept(self) -> None:
         try:
-            if not self._connection_bucket.take(1.0):
+            if self._connection_bucket.take(time.monotonic()):
                 raise OSError("too many connections a second")
             connection, _ = self._listener.socket.accept()
         except (BlockingIOError, ConnectionError):
@@ -137,7 +136,8 @@ class ControlServer:
             return
         connection.setblocking(False)
         known = credentials(connection)
-        shared = self._users.setdefault(known[1], TokenBucket(_USER_FACTOR * RATE_HZ, _USER_FACTOR * BURST))
+        full = TokenBucket(_USER_FACTOR * RATE_HZ, _USER_FACTOR * BURST, time.monotonic())
+        shared = self._users.setdefault(known[1], full)
         peer = Peer(connection, known, shared, self._on_output)
         refusal = self._refusal(peer)
         if refusal:

@@ -14,9 +14,11 @@ from typing import Any
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState
+from carbonmon.core.pacing import Backoff
 from carbonmon.core.ports import SensorSettings
-from carbonmon.hardware.sensors.nvml.gpu import DRIVER_ERRORS, DRIVER_LOST, READINGS, Gpu, Retry, reason
-from carbonmon.hardware.sensors.nvml.open_gpus import REMEDIES, open_gpus
+from carbonmon.hardware.nvml_errors import DRIVER_ERRORS, FIRST_RETRY_S, LAST_RETRY_S, REMEDIES
+from carbonmon.hardware.sensors.nvml.gpu import DRIVER_LOST, READINGS, Gpu, reason
+from carbonmon.hardware.sensors.nvml.open_gpus import open_gpus
 
 COUNTER_PERIOD_S = 1.0
 PERIOD_JITTER_S = 0.05
@@ -35,7 +37,7 @@ class NvmlSensor:
         self._nvml = nvml
         self._initialised = True
         self._is_driver_lost = False
-        self._retry = Retry()
+        self._retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         try:
             self._gpus, self._sources = open_gpus(nvml, settings)
         except Exception:

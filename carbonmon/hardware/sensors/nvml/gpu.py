@@ -11,9 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from carbonmon.core.model import Device
+from carbonmon.core.pacing import Backoff
+from carbonmon.hardware.nvml_errors import (
+    DRIVER_ERRORS,
+    FIRST_RETRY_S,
+    LAST_RETRY_S,
+    NOT_SUPPORTED_ERRORS,
+)
 from carbonmon.hardware.sensors.nvml.cross_check import CrossCheck
-
-FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 
 STALE_BUFFER_S = 2.0
 """A buffer without new samples for so long is not waited for. Its samples have wall time, so after a clock
@@ -25,31 +30,8 @@ READINGS = frozenset(("counter", "power", "samples", "utilization"))
 DRIVER_LOST = ("driver", "the NVIDIA driver is not there")
 """Reason and detail of every GPU's failure while the driver is not loaded."""
 
-NOT_SUPPORTED_ERRORS = (3, 13)
-"""nvmlReturn_t (nvml.h): not supported, function not found."""
-
-DRIVER_ERRORS = (1, 9, 18)
-"""nvmlReturn_t (nvml.h): uninitialized, driver not loaded, library and driver of different versions."""
-
 _SAMPLE_FIELDS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 """nvmlValueType_t (nvml.h): which member of a sample's union holds the value."""
-
-
-class Retry:
-    """When to try again: after 1 s, then twice as long each time, at most a minute."""
-
-    __slots__ = ("_wait_s", "at_s")
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.at_s = 0.0
-        self._wait_s = FIRST_RETRY_S
-
-    def schedule(self, now_s: float) -> None:
-        self.at_s = now_s + self._wait_s
-        self._wait_s = min(2.0 * self._wait_s, LAST_RETRY_S)
 
 
 class Gpu:
@@ -84,7 +66,7 @@ class Gpu:
         self.sample: tuple[int, float] | None = None
         self.sample_at_s = 0.0
         self.was_read_between = False
-        self.retry = Retry()
+        self.retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self.failure: tuple[str, ...] = ()
 
     @property

@@ -17,16 +17,9 @@ from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.hardware.gpu_inventory import ask, list_inventory
 from carbonmon.hardware.gpu_selection import Chosen, choose, parse_gpu_model
-from carbonmon.hardware.sensors.nvml.gpu import NOT_SUPPORTED_ERRORS, Gpu
+from carbonmon.hardware.nvml_errors import NOT_SUPPORTED_ERRORS, REMEDIES
+from carbonmon.hardware.sensors.nvml.gpu import Gpu
 from carbonmon.hardware.spec_sheets import gpu_spec
-
-REMEDIES = {
-    4: "ls -l /dev/nvidia*   # this user may not open them; in a container: docker run --gpus all",
-    9: "sudo modprobe nvidia   # the driver is installed but not loaded",
-    12: "install the NVIDIA driver (its libnvidia-ml.so.1); in a container: docker run --gpus all",
-    18: "sudo reboot   # driver and library differ: a driver update waits for a restart",
-}
-"""The remedy for an nvmlReturn_t (nvml.h)."""
 
 
 def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[SensorState]]:

@@ -17,8 +17,6 @@ from carbonmon.runs.report.merging.monitor import monitor
 from carbonmon.runs.report.merging.run import merged_run
 from carbonmon.runs.report.merging.times import overlap, span_s
 
-__all__ = ("check_no_duplicates", "merged")
-
 Summary = Mapping[str, Any]
 
 

@@ -7,15 +7,16 @@ node that was longest in it. Parts of one node follow one another, so their time
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
 from typing import Any
+
+from carbonmon.core.times import known_time
 
 Span = tuple[float, float]
 
 
 def span_s(run: Mapping[str, Any]) -> Span | None:
     """Start and end of a run as Unix times; None where one is unknown."""
-    start_s, duration_s = _unix_s(run["started_at"]), run["duration_s"]
+    start_s, duration_s = known_time(run["started_at"]), run["duration_s"]
     return None if start_s is None or duration_s is None else (start_s, start_s + duration_s)
 
 
@@ -47,12 +48,3 @@ def longest_s(durations: Iterable[tuple[str, float | None]]) -> float | None:
             return None
         sums[host] = sums.get(host, 0.0) + seconds
     return max(sums.values(), default=None)
-
-
-def _unix_s(text: str | None) -> float | None:
-    """None for an unknown time, and for one that is no valid date."""
-    try:
-        moment = datetime.strptime(text or "", "%Y-%m-%dT%H:%M:%S.%fZ")
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=timezone.utc).timestamp()

@@ -1,0 +1,41 @@
+"""What commands print: the option `--format`, and texts, JSON and tables in the same way everywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from carbonmon.runs.summary.columns import aligned
+from carbonmon.runs.summary.strings import encodable
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def format_option(*forms: str) -> Callable[[Command], Command]:
+    """A decorator that adds `--format` with these words, the first of which is the default."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(forms),
+        default=forms[0],
+        show_default=True,
+        help="What to print.",
+    )
+
+
+def json_text(document: Any) -> str:
+    """A document as JSON for people and programs; ends in a newline."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def show(text: str) -> None:
+    """Print a text as it is, whatever stands in it."""
+    click.echo(encodable(text), nl=False)
+
+
+def show_table(rows: Sequence[Sequence[str]], numbers: Collection[int] = (), indent: str = "") -> None:
+    """Print cells below one another; `numbers` are the columns that are aligned right."""
+    show("".join(f"{indent}{line}\n" for line in aligned(rows, numbers)))

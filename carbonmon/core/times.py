@@ -1,0 +1,71 @@
+"""Moments in ISO 8601, read and written. Who reads one says what is to become of a time without a zone."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+
+SECONDS = "%Y-%m-%dT%H:%M:%SZ"
+MINUTES = "%Y-%m-%dT%H:%MZ"
+
+EARLIEST_S, LATEST_S = 1e8, 1e11
+"""Unix seconds from 1973 to the year 5138: below are years and days, above are milliseconds."""
+
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?"
+    r" ?(Z|UTC|GMT|([+-])([01]\d|2[0-3]):?([0-5]\d)?)?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+class NoTimeError(ValueError):
+    """A text that is no time, or no valid date."""
+
+
+class NoZoneError(ValueError):
+    """A time that does not tell its zone, so that nobody can know which moment is meant."""
+
+
+def parse_time(text: str, is_utc: bool = False) -> float:
+    """The Unix time of `2026-11-21T20:00:00.5Z`, with any zone; seconds, time and fraction may be missing.
+
+    `is_utc` is the zone of a time that tells none. Raises `NoTimeError` and `NoZoneError`.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise NoTimeError("no time")
+    if match[8] is None and not is_utc:
+        raise NoZoneError("no zone")
+    offset = timedelta(hours=int(match[10] or 0), minutes=int(match[11] or 0))
+    year, month, day, hour, minute, second = (int(match[part] or 0) for part in range(1, 7))
+    microsecond = int((match[7] or "").ljust(6, "0")[:6])
+    try:
+        moment = datetime(year, month, day, hour, minute, second, microsecond, tzinfo=timezone.utc)
+        moment += offset if match[9] == "-" else -offset
+    except (ValueError, OverflowError):
+        raise NoTimeError("no valid date") from None
+    return moment.timestamp()
+
+
+def known_time(text: str | None) -> float | None:
+    """The Unix time of a time that we wrote ourselves; None for an unknown one, and for one that is none."""
+    try:
+        return None if text is None else parse_time(text)
+    except ValueError:
+        return None
+
+
+def utc_text(unix_s: float, form: str = SECONDS) -> str:
+    """A Unix time as a text in UTC."""
+    return datetime.fromtimestamp(unix_s, tz=timezone.utc).strftime(form)
+
+
+def rfc3339(unix_s: float | None) -> str | None:
+    """A Unix time as text in UTC with milliseconds; None where it is unknown or beyond the calendar."""
+    if unix_s is None:
+        return None
+    try:
+        moment = datetime.fromtimestamp(unix_s, tz=timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -149,6 +149,11 @@ class RunAttribution:
         found = self._cpu_shares.get(id(before))
         if found is None:  # packages and memory are settled at the same ticks: one answer serves them all
             found = self._cpu_shares[id(before)] = attribution.cpu_shares(before, self._tally, self._policies)
+        if device.share_note:  # of a container or a virtual machine: CPU times are those of its part
+            return {
+                run_id: Share(ratio * device.share_ratio, f"{note}; {device.share_note}")
+                for run_id, (ratio, note) in found.items()
+            }
         return found
 
     def _is_unknown(self, device: Device) -> bool:

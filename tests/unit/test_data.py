@@ -11,7 +11,8 @@ import pytest
 from carbonmon.data import FORMATS, PACKAGE, editions
 from carbonmon.data.checks import faults
 from carbonmon.grid.regions import resolve
-from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, gpu_spec
+from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec
+from carbonmon.hardware.spec_sheets import gpu_spec
 
 DATA = PACKAGE
 

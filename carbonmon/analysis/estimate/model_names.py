@@ -12,14 +12,8 @@ from typing import NamedTuple
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec
 from carbonmon.data import CPUS, GPUS, NVML_NAMES, Row, rows, using
-from carbonmon.hardware.spec_sheets import (
-    cpu_keys,
-    cpu_spec,
-    gpu_spec,
-    is_known_cpu,
-    similar_cpus,
-    similar_gpus,
-)
+from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec, is_known_cpu, similar_cpus
+from carbonmon.hardware.spec_sheets import gpu_spec, similar_gpus
 
 _BRANDS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE", "TESLA", "GEFORCE", "RADEON", "INSTINCT"))
 _FORM_OR_SIZE = re.compile(r"SXM\d?|PCIE|\d+GB")

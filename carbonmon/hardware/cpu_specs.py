@@ -25,7 +25,7 @@ UNKNOWN_CPU_W_PER_CORE_RANGE = (4.7, 13.9)
 UNKNOWN_ARM_W_PER_CORE = 2.2
 """The same of an ARM server processor, whose cores are smaller: of the table's the median is 2.2, the 10th to
 90th percentile the range below."""
-UNKNOWN_ARM_W_PER_CORE_RANGE = (1.7, 3.4)
+UNKNOWN_ARM_W_PER_CORE_RANGE = (1.5, 3.4)
 
 SIBLING_UNCERTAINTY = Uncertainty(
     0.20,

@@ -70,6 +70,18 @@ class RecordedMachine:
         (folder / "sys_vendor").write_text(f"{vendor}\n")
         (folder / "product_name").write_text(f"{product}\n")
 
+    def siblings(self, cpus: str) -> None:
+        """The threads of the first core, as the kernel lists them."""
+        (self.sysfs / "devices/system/cpu/cpu0/topology/thread_siblings_list").write_text(f"{cpus}\n")
+
+    def cgroup(self, name: str, text: str, membership: str = "0::/\n") -> None:
+        """A file below /sys/fs/cgroup, and the cgroup that this process is in."""
+        path = self.sysfs / "fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        (self.procfs / "self").mkdir(exist_ok=True)
+        (self.procfs / "self" / "cgroup").write_text(membership)
+
     def rapl(self, package: int, energy_uj: int) -> None:
         zone = self.sysfs / f"class/powercap/intel-rapl:{package}"
         zone.mkdir(parents=True, exist_ok=True)

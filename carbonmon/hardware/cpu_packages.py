@@ -56,7 +56,7 @@ def estimated_packages(settings: SensorSettings) -> tuple[list[Device], list[str
 def _package(settings: SensorSettings, info: CpuInfo, package: int, is_metered: bool) -> PackageSpec:
     """What this machine has of one package, by the user's word or by the table.
 
-    Of a package with a counter all cores are this machine's, also where some are switched off in the firmware.
+    Of a package with a counter all cores are this machine's, also where the firmware switched some off.
     """
     model = settings.cpu_model or info.model
     if settings.cpu_tdp_w is not None:

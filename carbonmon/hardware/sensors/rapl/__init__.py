@@ -131,8 +131,9 @@ def open_sensor(settings: SensorSettings) -> RaplSensor:
     note = ""
     if info.container_note:
         note = f"{info.container_note}, the same share of the host's counter, its true one is unknown"
-        text += f"; {note}"
+        sources.append(SensorState("rapl share", "used", note))
     elif info.is_virtual:
-        text += "; in a virtual machine: whether the counters are its own or the host's is unknown"
+        reason = "a virtual machine: whether the counters are its own or the host's is unknown"
+        sources.append(SensorState("rapl share", "used", reason))
     state = SensorState("rapl", "used", text, "", True)
     return RaplSensor(served, [state, *sources], info.container_ratio, note)

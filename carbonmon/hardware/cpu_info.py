@@ -6,6 +6,7 @@ In a container whose /proc is its own (LXC with lxcfs) sysfs still shows the hos
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,12 +113,27 @@ def read_cpu_info(sysfs: Path, procfs: Path) -> CpuInfo:
 def _package_threads(sysfs: Path) -> dict[int, int]:
     """Hardware threads of each package that are switched on; none where sysfs has no topology."""
     threads: dict[int, int] = {}
-    for path in (sysfs / "devices/system/cpu").glob("cpu[0-9]*/topology/physical_package_id"):
-        text = _text(path)
-        if re.fullmatch(r"-?[0-9]{1,9}", text) is None:
+    folder = str(sysfs / "devices/system/cpu")
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 (of a machine with 512 CPUs: no path objects)
+    except OSError:
+        return {}
+    for name in names:
+        if name[:3] != "cpu" or not name[3:].isdecimal():
             continue
-        package = max(int(text), 0)  # -1 where the platform does not say
-        threads[package] = threads.get(package, 0) + 1
+        try:
+            file = os.open(f"{folder}/{name}/topology/physical_package_id", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            text = os.read(file, 32).strip()
+        except OSError:
+            continue
+        finally:
+            os.close(file)
+        if re.fullmatch(rb"-?[0-9]{1,9}", text) is not None:
+            package = max(int(text), 0)  # -1 where the platform does not say
+            threads[package] = threads.get(package, 0) + 1
     return threads
 
 

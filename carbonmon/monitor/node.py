@@ -89,7 +89,7 @@ class Monitor:
         if plan.before is not None:
             states = plan.before.snapshot.devices
             gone = [state.device for state in states if state.device.id not in self.devices]
-        files = RunFiles(plan.folder, self.boot_id, gone)
+        files = RunFiles(plan.folder, self.boot_id, gone, self.recorder.period_s)
         self.sampler.runs.plan(plan.info.id, plan.folder)
         self.recorder.add(plan.info.id, files)
 

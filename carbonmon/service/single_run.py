@@ -19,6 +19,7 @@ from carbonmon.core.ports import Clock, Roots
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
+from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
 from carbonmon.runs.reader import Checkpoint, read_checkpoint
 from carbonmon.service import file_sd, job, naming
@@ -78,7 +79,7 @@ def run(
             monitor.sampling.stop()
             monitor.recorder.abandon()
             if before is None:
-                folders.discard(plan.folder, (*FILES, SUMMARY_FILE))
+                folders.discard(plan.folder, (*FILES, SUMMARY_FILE, MONITOR_FILE))
             return Result(job.start_error_code(error), None)
         outcome = workload.wait()
         return Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal))

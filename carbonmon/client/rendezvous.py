@@ -209,8 +209,9 @@ def _monitor_environ(environ: Mapping[str, str]) -> dict[str, str]:
     dropped = {*GPU_VARIABLES, SOCKET_VARIABLE, RUN_VARIABLE}
     own = {key: value for key, value in environ.items() if key not in dropped}
     root = Path(__file__).resolve().parents[2]
-    if sys.path and Path(sys.path[0] or ".").resolve() == root:
-        own["PYTHONPATH"] = os.pathsep.join(filter(None, (own.get("PYTHONPATH"), os.fspath(root))))
+    with suppress(OSError):  # the working folder was removed
+        if sys.path and Path(sys.path[0] or ".").resolve() == root:
+            own["PYTHONPATH"] = os.pathsep.join(filter(None, (own.get("PYTHONPATH"), os.fspath(root))))
     return own | {"PYTHONSAFEPATH": "1"}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from carbonmon.core.documents import json_value
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.files import append_durably, remove_leftovers, replace_file
+from carbonmon.core.files import DISK_FAULTS, append_durably, remove_leftovers, replace_file
 from carbonmon.core.model import Device, RunState, Snapshot
 from carbonmon.runs import layout
 from carbonmon.runs.lock import RunLock
@@ -31,7 +31,7 @@ class RunFiles:
     """The files of one run, and the lock that shows that it has a monitor.
 
     `former` are devices of an earlier part of the run that are no longer in the machine. Raises `ConfigError`
-    if the folder cannot be written, or another monitor writes it. `period_s` is the time between two
+    if the folder may not be written, or another monitor writes it. `period_s` is the time between two
     checkpoints.
     """
 
@@ -49,6 +49,8 @@ class RunFiles:
         try:
             self._open_series()
         except OSError as error:
+            if error.errno in DISK_FAULTS:  # `write` tries again, and its caller says what fails
+                return
             raise ConfigError(
                 f"--output: {folder} cannot be written ({error.strerror or error}); give a folder that can"
             ) from None

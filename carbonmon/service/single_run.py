@@ -22,7 +22,7 @@ from carbonmon.runs import folders
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
 from carbonmon.runs.reader import Checkpoint, read_checkpoint
-from carbonmon.service import file_sd, job, naming
+from carbonmon.service import file_sd, job, naming, run_folder
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
@@ -100,7 +100,7 @@ def _plan(
     default_id = launch.run_id or naming.default_run_id(workload.environ, name, wall_s)
     host = config.host or platform.node()
     suffix = f".{safe_id(host)}" if (launch.nodes or 1) > 1 else ""
-    folder = folders.create(config.output, config.run_id, default_id, suffix)
+    folder = run_folder.create(config.output, config.run_id, default_id, suffix, workload.environ)
     redacted = (*workload.command[:1], "…")
     info = RunInfo(
         id=folder.name.removesuffix(suffix),
@@ -134,7 +134,7 @@ def _open_control(config: Config, monitor: Monitor, plan: RunPlan, closing: Exit
         path = config.socket or rendezvous.job_socket()
         server = ControlServer(path, Operations(registry))
         server.start()
-    except (ConfigError, OSError) as error:
+    except (ConfigError, OSError, RuntimeError) as error:  # RuntimeError: no more threads for this user
         log.warning("training code cannot name its phases: %s", error)
         return {}
     closing.callback(server.close)

@@ -7,15 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.hardware.gpu_selection import (
-    Chosen,
-    FoundGpu,
-    MigInstance,
-    allocate,
-    check_entries,
-    choose,
-    parse_gpu_model,
-)
+from carbonmon.hardware.device_names import parse_gpu_model
+from carbonmon.hardware.found_gpus import Chosen, FoundGpu, MigInstance
+from carbonmon.hardware.gpu_selection import allocate, check_entries, choose
 
 A = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 B = "GPU-8932aaaa-0000-1111-2222-333344445555"

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from carbonmon.core.pacing import Backoff
+from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_inventory import list_inventory
-from carbonmon.hardware.gpu_selection import FoundGpu
 from carbonmon.hardware.nvml_errors import (
     DRIVER_ERRORS,
     FIRST_RETRY_S,

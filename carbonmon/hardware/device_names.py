@@ -1,0 +1,243 @@
+"""Finds the model of the spec-sheet tables that a user's text names, for every command.
+
+Spellings may vary, nothing is guessed and nothing is dropped: what is left over after a match is a count, or
+the name is refused with the nearest. A GPU is found by the name that NVML reports, by the name of the table, or
+by a short name if all models that match have the same power. Each look-up raises ConfigError for a table that
+cannot be used.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Spec
+from carbonmon.core.ports import SensorSettings
+from carbonmon.data import CPUS, GPUS, Row, rows, using
+from carbonmon.hardware.spec_sheets import (
+    cpu_keys,
+    cpu_spec,
+    gpu_spec,
+    is_known_cpu,
+    nvml_model,
+    only_memory,
+    similar_cpus,
+    similar_gpus,
+)
+
+_VENDORS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE"))
+_BRANDS = _VENDORS | frozenset(("TESLA", "GEFORCE", "RADEON", "INSTINCT"))
+_FORM_OR_SIZE = re.compile(r"SXM\d?|PCIE|\d+GB")
+"""Words that many models share, so that they identify none by themselves."""
+_MIG = re.compile(r"\bMIG\b")
+_UNSPECIFIED = "(unspecified)"
+"""The suffix of the table's row for a name without further details."""
+_MAX_CHOICES = 8
+_COUNT_BEHIND = re.compile(r"(.*\S)(?:\s+[x×*]\s*|(?<=[0-9A-Za-z])[x×])([0-9]{1,7})")
+_COUNT_IN_BRACKETS = re.compile(r"(.*\S)\s*\(\s*(?:[x×*]\s*([0-9]{1,7})|([0-9]{1,7})\s*[x×*])\s*\)")
+_COUNT_BEFORE = re.compile(r"([0-9]{1,7})(?:\s*[x×*]\s*)(\S.*)")
+_FREQUENCY = re.compile(r"\s*[0-9]+(?:\.[0-9]+)?\s*[GM]Hz\s*", re.IGNORECASE)
+
+
+class Model(NamedTuple):
+    """The name of a model in the output, and the power of one device with its source."""
+
+    name: str
+    spec: Spec
+
+
+class StatedGpus(NamedTuple):
+    """The GPUs of `--gpu-model`; `spec` is None for a model of no table whose power `--gpu-tdp` gives."""
+
+    name: str
+    number: int
+    spec: Spec | None
+
+
+def split_count(text: str) -> tuple[str, int | None]:
+    """A name and the count beside it, None without one: `H100 x8`, `8x H100`, `H100×8`, `H100 (x8)`."""
+    plain = " ".join(text.split())
+    if hit := _COUNT_BEFORE.fullmatch(plain):
+        return hit[2], int(hit[1])
+    if hit := _COUNT_IN_BRACKETS.fullmatch(plain):
+        return hit[1], int(hit[2] or hit[3])
+    if hit := _COUNT_BEHIND.fullmatch(plain):
+        return hit[1], int(hit[2])
+    return plain, None
+
+
+def parse_gpu_model(text: str) -> tuple[str, int]:
+    """(name, count) of `--gpu-model NAME[:COUNT]`; raises `ConfigError` for a count that is none."""
+    name, colon, count = text.partition(":")
+    if not colon:
+        name, number = split_count(text)
+        count = "1" if number is None else str(number)
+    name = " ".join(name.split())
+    if not name or re.fullmatch(r"[1-9][0-9]{0,2}", count) is None:
+        raise ConfigError(
+            f"--gpu-model: {text!r:.80} is not NAME or NAME:COUNT with a count from 1 to 999; "
+            "give for example 'A100 PCIe 80GB:4'"
+        )
+    return name, int(count)
+
+
+def stated_gpus(settings: SensorSettings) -> StatedGpus | None:
+    """The GPUs that `--gpu-model` states, None without it; raises `ConfigError` for an unknown model."""
+    if settings.gpu_model is None:
+        return None
+    name, number = parse_gpu_model(settings.gpu_model)
+    try:
+        spec = gpu_model(name, "--gpu-model").spec
+    except ConfigError:
+        if settings.gpu_tdp_w is None:
+            raise
+        spec = None
+    return StatedGpus(name, number, spec)
+
+
+def check_models(settings: SensorSettings) -> None:
+    """Raise `ConfigError` for a `--gpu-model` or `--cpu-model` that no table has, whatever needs it."""
+    stated_gpus(settings)
+    if settings.cpu_model is not None and settings.cpu_tdp_w is None:
+        cpu_model(settings.cpu_model, "--cpu-model")
+
+
+def gpu_model(name: str, place: str) -> Model:
+    """The GPU that a text names; raises ConfigError that begins with `place` and lists the choices."""
+    if _MIG.search(name):
+        raise ConfigError(
+            f"{place}: {name!r:.80} is a slice of a GPU: give the GPU, with the utilisation of all of it"
+        )
+    found = gpu_rows(name)
+    known = [row for row in found if row["tdp_w"]]
+    if found and not known:
+        raise ConfigError(
+            f"{place}: the TDP of {found[0]['model']} was never published: {_give('gpu', place)}"
+        )
+    if len({float(row["tdp_w"]) for row in known}) > 1:
+        choices = [f"{row['model']} ({float(row['tdp_w']):g} W)" for row in known]
+        more = len(choices) - _MAX_CHOICES
+        listed = ", ".join(choices[:_MAX_CHOICES]) + (f" and {more} more" if more > 0 else "")
+        raise ConfigError(f"{place}: {name!r:.80} may mean {listed}: name one, or {_give('gpu', place)}")
+    spec = gpu_spec(known[0]["model"]) if known else None
+    if spec is None:
+        raise _unknown(place, name, "gpu", _alike_gpus(name) or similar_gpus(name, _MAX_CHOICES))
+    if len(known) == 1:
+        return Model(known[0]["model"], spec)
+    models = " or ".join(row["model"] for row in known[:_MAX_CHOICES])
+    return Model(name, spec._replace(source=f"{models}: TDP {spec.tdp_w:g} W ({known[0]['source']})"))
+
+
+def cpu_model(name: str, place: str) -> Model:
+    """The CPU that a text names, one package of it; raises ConfigError with the most similar of the table."""
+    _, at, behind = name.partition("@")
+    if at and _FREQUENCY.fullmatch(behind) is None:
+        raise ConfigError(
+            f"{place}: {behind.strip()!r:.80} behind @ in {name!r:.80} is no frequency: leave it out"
+        )
+    if not is_known_cpu(name):
+        single, count = split_count(name)
+        if count is not None and is_known_cpu(single):
+            raise ConfigError(
+                f"{place}: {name!r:.80} names {count} CPUs: give the model of one package, {single!r:.80}"
+                + ("; how many there are is read from /sys" if place.startswith("--cpu-model") else "")
+            )
+        raise _unknown(place, name, "cpu", _alike_cpus(name) or similar_cpus(name, _MAX_CHOICES))
+    return Model(name, cpu_spec(name, visible_threads=1, physical_cores=1, virtual=False))
+
+
+def same_gpu(name: str, other: str) -> bool:
+    """Whether two names may mean the same GPU."""
+    models, others = ({row["model"] for row in gpu_rows(text)} for text in (name, other))
+    return bool(models & others) or name.casefold() == other.casefold()
+
+
+def same_cpu(name: str, other: str) -> bool:
+    """Whether two names mean the same CPU."""
+    return bool({*cpu_keys(name)} & {*cpu_keys(other)}) or name.casefold() == other.casefold()
+
+
+def gpu_rows(name: str) -> list[Row]:
+    """The rows of the table that match all of a GPU's name: one, or several for a short name."""
+    wanted = _words(name)
+    if not wanted:
+        return []
+    vendors = _VENDORS & _all_words(name)
+    with using(GPUS):
+        table = [row for row in rows(GPUS) if not vendors or row["vendor"].upper() in vendors]
+        model = nvml_model(name)
+        plain = " ".join(name.casefold().split())
+        named_so = [
+            row
+            for row in table
+            if row["model"] == model
+            or row["model"].casefold() == plain
+            or _words(row["model"], True) == wanted
+        ]
+        if named_so:
+            return named_so[:1]
+        short = [row for row in table if row["tdp_w"] and _is_short_for(wanted, row)]
+        if short:
+            return short
+        return [row for row in table if _fits(row, name)][:1]
+
+
+def _all_words(name: str) -> frozenset[str]:
+    plain = name.upper().replace(" GB", "GB")
+    return frozenset(word for word in re.split(r"[\s_/()-]+", plain) if word)
+
+
+def _words(name: str, has_remarks: bool = False) -> frozenset[str]:
+    """The words of a model's name without brands: V100, SXM2, 16GB; of the table's names without remarks."""
+    return _all_words(re.sub(r"\(.*?\)", " ", name) if has_remarks else name) - _BRANDS
+
+
+def _model_words(words: frozenset[str]) -> frozenset[str]:
+    """The words that identify a model: they have a digit and are no form factor or size of memory."""
+    return frozenset(w for w in words if re.search(r"\d", w) and not _FORM_OR_SIZE.fullmatch(w))
+
+
+def _is_short_for(wanted: frozenset[str], row: Row) -> bool:
+    """Whether each wanted word is one of the model's, or its memory; SXM stands for all its generations."""
+    words = _words(row["model"], True)
+    if not _model_words(wanted) or words == wanted or _UNSPECIFIED in row["model"]:
+        return False
+    known = {*words, f"{row['memory_gb']}GB", *("SXM" for word in words if word.startswith("SXM"))}
+    return wanted <= known
+
+
+def _fits(row: Row, name: str) -> bool:
+    """Whether all of the name but brands and memory matches: a longer one may be that of another board."""
+    plain = " ".join(name.split())
+    hit = re.search(row["name_regex"], plain)
+    return hit is not None and not _words(plain[: hit.start()]) and only_memory(plain[hit.end() :], row)
+
+
+def _alike_gpus(name: str) -> tuple[str, ...]:
+    """The models that share a model word of the name, for an error message."""
+    wanted = _model_words(_words(name))
+    with using(GPUS):
+        found = [row["model"] for row in rows(GPUS) if row["tdp_w"] and wanted & _words(row["model"], True)]
+    return tuple(found[:_MAX_CHOICES])
+
+
+def _alike_cpus(name: str) -> tuple[str, ...]:
+    """The same for CPUs: the models that have all words with a digit."""
+    wanted = {word for word in re.split(r"[\s-]+", name.lower()) if re.search(r"\d", word)}
+    with using(CPUS):
+        found = [row["name"] for row in rows(CPUS) if wanted <= {*re.split(r"[\s-]+", row["match_key"])}]
+    return tuple(re.sub("[®™]", "", name) for name in found[:_MAX_CHOICES]) if wanted else ()
+
+
+def _unknown(place: str, name: str, kind: str, near: tuple[str, ...]) -> ConfigError:
+    nearest = f"; the nearest are {', '.join(near)}" if near else ""
+    return ConfigError(
+        f"{place}: the table has no {kind.upper()} {name!r:.80}{nearest}: "
+        f"name a model in full, or {_give(kind, place)}"
+    )
+
+
+def _give(kind: str, place: str) -> str:
+    """How to give the power without the table, on the command line or in a file."""
+    return f"give its power: {f'--{kind}-tdp W' if place.startswith('--') else f'{kind}-tdp = W'}"

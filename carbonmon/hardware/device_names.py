@@ -1,8 +1,8 @@
 """Finds the model of the spec-sheet tables that a user's text names, for every command.
 
 Spellings may vary, nothing is guessed and nothing is dropped: what is left over after a match is a count, or
-the name is refused with the nearest. A GPU is found by the name that NVML reports, by the name of the table, or
-by a short name if all models that match have the same power. Each look-up raises ConfigError for a table that
+the name is refused with the nearest. A GPU is found by the name that NVML reports, by the table's own, or by
+a short name if all models that match have the same power. Each look-up raises ConfigError for a table that
 cannot be used.
 """
 

@@ -174,7 +174,11 @@ def test_an_allocation_is_resolved_among_the_metered_gpus():
         with closing(NodeWorkload(PROC, SYS, gpu_devices(machine))) as workload:
             assert workload.allocation(None, {}) is None
             assert workload.allocation(("0",), {}) == {on_80.uuid: 1.0}
-            assert workload.allocation(None, {"CUDA_VISIBLE_DEVICES": "0"}) == {on_10.uuid: 1.0}
+            assert workload.allocation(None, {"CUDA_VISIBLE_DEVICES": "1"}) == {on_80.uuid: 1.0}
+            first = {"CUDA_VISIBLE_DEVICES": "0"}
+            assert workload.allocation(None, first) == {on_10.uuid: pytest.approx(1 / 7)}
+            assert workload.allocation(None, {"SLURM_JOB_GPUS": "1"}) is None
+            assert "cannot be mapped where a GPU is in MIG mode (GPU 1)" in workload.notes()[0]
             assert workload.allocation(None, {"CUDA_VISIBLE_DEVICES": ""}) == {}
             mig = {"CUDA_VISIBLE_DEVICES": on_10.mig_uuids[1]}
             assert workload.allocation(None, mig) == {on_10.uuid: pytest.approx(1 / 7)}

@@ -15,6 +15,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec
 from carbonmon.core.ports import SensorSettings
 from carbonmon.data import CPUS, GPUS, Row, rows, using
+from carbonmon.hardware.device_counts import parse_gpu_model, split_count
 from carbonmon.hardware.spec_sheets import (
     cpu_keys,
     cpu_spec,
@@ -34,9 +35,6 @@ _MIG = re.compile(r"\bMIG\b")
 _UNSPECIFIED = "(unspecified)"
 """The suffix of the table's row for a name without further details."""
 _MAX_CHOICES = 8
-_COUNT_BEHIND = re.compile(r"(.*\S)(?:\s+[x×*]\s*|(?<=[0-9A-Za-z])[x×])([0-9]{1,7})")
-_COUNT_IN_BRACKETS = re.compile(r"(.*\S)\s*\(\s*(?:[x×*]\s*([0-9]{1,7})|([0-9]{1,7})\s*[x×*])\s*\)")
-_COUNT_BEFORE = re.compile(r"([0-9]{1,7})(?:\s*[x×*]\s*)(\S.*)")
 _FREQUENCY = re.compile(r"\s*[0-9]+(?:\.[0-9]+)?\s*[GM]Hz\s*", re.IGNORECASE)
 
 
@@ -55,33 +53,6 @@ class StatedGpus(NamedTuple):
     spec: Spec | None
 
 
-def split_count(text: str) -> tuple[str, int | None]:
-    """A name and the count beside it, None without one: `H100 x8`, `8x H100`, `H100×8`, `H100 (x8)`."""
-    plain = " ".join(text.split())
-    if hit := _COUNT_BEFORE.fullmatch(plain):
-        return hit[2], int(hit[1])
-    if hit := _COUNT_IN_BRACKETS.fullmatch(plain):
-        return hit[1], int(hit[2] or hit[3])
-    if hit := _COUNT_BEHIND.fullmatch(plain):
-        return hit[1], int(hit[2])
-    return plain, None
-
-
-def parse_gpu_model(text: str) -> tuple[str, int]:
-    """(name, count) of `--gpu-model NAME[:COUNT]`; raises `ConfigError` for a count that is none."""
-    name, colon, count = text.partition(":")
-    if not colon:
-        name, number = split_count(text)
-        count = "1" if number is None else str(number)
-    name = " ".join(name.split())
-    if not name or re.fullmatch(r"[1-9][0-9]{0,2}", count) is None:
-        raise ConfigError(
-            f"--gpu-model: {text!r:.80} is not NAME or NAME:COUNT with a count from 1 to 999; "
-            "give for example 'A100 PCIe 80GB:4'"
-        )
-    return name, int(count)
-
-
 def stated_gpus(settings: SensorSettings) -> StatedGpus | None:
     """The GPUs that `--gpu-model` states, None without it; raises `ConfigError` for an unknown model."""
     if settings.gpu_model is None:
@@ -94,6 +65,13 @@ def stated_gpus(settings: SensorSettings) -> StatedGpus | None:
             raise
         spec = None
     return StatedGpus(name, number, spec)
+
+
+def count_note(stated: StatedGpus | None, found: int) -> tuple[str, ...]:
+    """A note where `--gpu-model` counts other GPUs than there are: the machine is right."""
+    if stated is None or stated.number in (1, found):
+        return ()
+    return (f"--gpu-model {stated.name}:{stated.number}: {found} GPUs are here, and these are counted",)
 
 
 def check_models(settings: SensorSettings) -> None:
@@ -136,13 +114,13 @@ def cpu_model(name: str, place: str) -> Model:
         raise ConfigError(
             f"{place}: {behind.strip()!r:.80} behind @ in {name!r:.80} is no frequency: leave it out"
         )
+    single, count = split_count(re.sub(r"\s*:\s*([0-9]{1,7})\s*$", r" x\1", name))
+    if count is not None and is_known_cpu(single):
+        raise ConfigError(
+            f"{place}: {name!r:.80} names {count} CPUs: give the model of one package, {single!r:.80}"
+            + ("; how many there are is read from /sys" if place == "--cpu-model" else "")
+        )
     if not is_known_cpu(name):
-        single, count = split_count(name)
-        if count is not None and is_known_cpu(single):
-            raise ConfigError(
-                f"{place}: {name!r:.80} names {count} CPUs: give the model of one package, {single!r:.80}"
-                + ("; how many there are is read from /sys" if place.startswith("--cpu-model") else "")
-            )
         raise _unknown(place, name, "cpu", _alike_cpus(name) or similar_cpus(name, _MAX_CHOICES))
     return Model(name, cpu_spec(name, visible_threads=1, physical_cores=1, virtual=False))
 

@@ -51,6 +51,8 @@ _TRADE_MARKS = {ord(sign): None for sign in "®™\u200b"}
 
 _GPU_VENDOR = re.compile(r"^(?:nvidia|amd|intel|google) ")
 _GPU_BRAND = re.compile(r"\b(?:nvidia|amd|intel|google|tesla|geforce|quadro|radeon|instinct)\b")
+_MIG_PROFILE = re.compile(r" MIG [1-9][cg]\.\S+$")
+"""NVML adds it to the name of an instance: the TDP is that of the whole GPU."""
 _VGPU = re.compile(r"-\d+(?:[ABCQ]|CME)$|-\d{1,2}$")
 """NVIDIA's virtual GPUs, "NVIDIA A40-12Q", "NVIDIA L40-48": a share of a board, unknown to the guest."""
 _LAPTOP_SUPER = re.compile(r"\bSuper\b")
@@ -155,8 +157,8 @@ def gpu_spec(name: str) -> Spec | None:
 def _gpu_row(name: str) -> Row | None:
     """The row of exactly this model; else that of a name that NVML is known to report; else the first whose
     regular expression matches all of the name but the vendor, the brand and the memory."""
-    model = _gpu_model(name)
-    plain = " ".join(name.split())
+    plain = _MIG_PROFILE.sub("", " ".join(name.split()))
+    model = _gpu_model(plain)
     first: Row | None = None
     for row in rows(GPUS):
         if row["model"].lower() == model:
@@ -165,7 +167,7 @@ def _gpu_row(name: str) -> Row | None:
             first = row
     if first is None or _is_all(plain, first):
         return first
-    listed = nvml_model(name)
+    listed = nvml_model(plain)
     return next((row for row in rows(GPUS) if row["model"] == listed), None) if listed else None
 
 

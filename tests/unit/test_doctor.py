@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from carbonmon import __version__
 from carbonmon.cli import main
+from carbonmon.hardware.gpu_selection import VARIABLES
 from tests.recorded import RecordedMachine, recorded_machine
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, can_build
 
@@ -36,7 +37,8 @@ def doctor(recorded: RecordedMachine, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
     loggers = [logging.getLogger(name) for name in OWN_LOGGERS]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.hardware.device_names import parse_gpu_model
+from carbonmon.hardware.device_counts import parse_gpu_model
 from carbonmon.hardware.found_gpus import Chosen, FoundGpu, MigInstance
 from carbonmon.hardware.gpu_selection import allocate, check_entries, choose
 

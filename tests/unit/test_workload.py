@@ -196,6 +196,19 @@ def test_an_allocation_is_resolved_among_the_metered_gpus():
         assert workload.allocation(("0",), {}) is None
 
 
+def test_ranks_with_gpus_of_their_own_add_them_to_the_run_s_allocation():
+    first, second = (Device(f"GPU-{number}", "gpu", "T4", number) for number in range(2))
+    with closing(NodeWorkload(PROC, SYS, {first.id: first, second.id: second})) as workload:
+        workload.add("run", Roots(gpus={first.id: 1.0}))
+        workload.join("run", Roots(gpus={second.id: 0.5}))
+        workload.join("run", Roots())
+        workload.add("unknown", Roots())
+        workload.join("unknown", Roots(gpus={second.id: 1.0}))
+        points = workload.resume_points()
+    assert points["run"].gpus == ((first.id, 1.0), (second.id, 0.5))
+    assert points["unknown"].gpus is None, "it goes on to hold what its processes are on"
+
+
 # ---- namespaces ----
 
 

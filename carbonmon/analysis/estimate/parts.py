@@ -13,7 +13,7 @@ from carbonmon.core.documents import read_toml
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
 from carbonmon.core.model import MAIN_PHASE
-from carbonmon.hardware.device_names import split_count
+from carbonmon.hardware.device_counts import split_count
 
 KEYS = (
     *("gpu", "gpu-utilization", "gpu-tdp", "cpu", "cpu-utilization", "cpu-tdp", "memory-gb"),

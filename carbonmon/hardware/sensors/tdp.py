@@ -20,7 +20,7 @@ from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
-from carbonmon.hardware.device_names import stated_gpus
+from carbonmon.hardware.device_names import count_note, stated_gpus
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import select
 from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus
@@ -213,7 +213,8 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> _Gpus:
     else:
         selection = select(found, settings.gpus if found else None, settings.environ, is_own_view=True)
     if found:
-        sources.extend(SensorState("tdp note", "not used", note) for note in selection.notes)
+        notes = (*selection.notes, *count_note(stated, len(found)))
+        sources.extend(SensorState("tdp note", "not used", note) for note in notes)
     devices = []
     for pick in selection.chosen:
         spec = (

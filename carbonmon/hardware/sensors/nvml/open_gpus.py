@@ -15,7 +15,7 @@ from carbonmon.core.model import Device, Method, SensorState, Spec
 from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
-from carbonmon.hardware.device_names import stated_gpus
+from carbonmon.hardware.device_names import count_note, stated_gpus
 from carbonmon.hardware.found_gpus import Chosen
 from carbonmon.hardware.gpu_inventory import ask, list_inventory
 from carbonmon.hardware.gpu_selection import select
@@ -42,7 +42,7 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
     if not found:
         raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
     selection = select(found, settings.gpus, settings.environ, is_own_view=True)
-    notes += selection.notes
+    notes += [*selection.notes, *count_note(stated_gpus(settings), len(found))]
     if not selection.chosen:
         raise SensorUnavailable(
             "; ".join(notes) or f"the job may use none of the {len(found)} GPUs ({selection.by})",

@@ -22,6 +22,7 @@ from carbonmon.core.ports import Sensor, SensorSettings
 from carbonmon.hardware.device_names import check_models
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
+from carbonmon.monitor.threaded_sensor import ThreadedSensor
 from carbonmon.service import plugins
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
             own_settings = replace(settings, argument=argument, known=dict(devices))
             sensor = _answer(partial(open_sensor, own_settings))
             gpus_are_given |= bool(getattr(sensor, "gpus_are_given", False))  # a plug-in may not say
-            guarded = GuardedSensor(sensor)
+            guarded = (ThreadedSensor if getattr(sensor, "may_hang", False) else GuardedSensor)(sensor)
             closing.callback(guarded.close)
             for device in sensor.devices():
                 devices[device.id] = merge_devices(devices.get(device.id), device)

@@ -196,6 +196,16 @@ def test_an_allocation_is_resolved_among_the_metered_gpus():
         assert workload.allocation(("0",), {}) is None
 
 
+@needs_simulator
+def test_a_driver_that_hangs_keeps_no_job_from_its_allocation(monkeypatch: pytest.MonkeyPatch):
+    with Simulator(gpus=[Gpu(), Gpu()]) as machine:
+        machine.preload()
+        metered = {gpu.uuid: Device(gpu.uuid, "gpu", "A100", gpu.place + 4) for gpu in machine.gpus}
+        monkeypatch.setattr("carbonmon.hardware.own_thread.OwnThread.run", lambda own, call: False)
+        with closing(NodeWorkload(PROC, SYS, metered)) as workload:
+            assert workload.allocation(("5",), {}) == {machine.gpus[1].uuid: 1.0}
+
+
 def test_ranks_with_gpus_of_their_own_add_them_to_the_run_s_allocation():
     first, second = (Device(f"GPU-{number}", "gpu", "T4", number) for number in range(2))
     with closing(NodeWorkload(PROC, SYS, {first.id: first, second.id: second})) as workload:

@@ -11,7 +11,7 @@ from carbonmon.core.ports import Roots
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import VARIABLES, allocate
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
-from carbonmon.hardware.workload.gpus import list_gpus
+from carbonmon.hardware.workload.gpus import list_gpus_in_time
 from carbonmon.hardware.workload.holders import GpuHolders
 from carbonmon.hardware.workload.namespaces import host_pid, shows_host_pids
 from carbonmon.hardware.workload.node_cpu import NodeCpu
@@ -118,12 +118,11 @@ class NodeWorkload:
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
     ) -> Mapping[str, float] | None:
         """The metered GPUs allocated to a job, and the fraction of each; None if no allocation is known."""
-        self._allocation_notes = ()
         if not self._gpus or (gpus is None and environ.keys().isdisjoint(VARIABLES)):
             return None
-        found = list_gpus() or [
-            FoundGpu(device.id, index, device.name, f"{index:08d}")
-            for index, device in enumerate(self._gpus.values())
+        found = list_gpus_in_time() or [
+            FoundGpu(device.id, place if device.index is None else device.index, device.name, f"{place:08d}")
+            for place, device in enumerate(self._gpus.values())
         ]
         allocated, notes = allocate(found, gpus, environ)
         self._allocation_notes = tuple(notes)

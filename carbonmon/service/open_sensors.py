@@ -79,6 +79,8 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
                 devices[device.id] = merge_devices(devices.get(device.id), device)
         except SensorUnavailable as error:
             sources.append(SensorState(name, "not used", error.reason, error.remedy))
+            if error.note:
+                sources.append(SensorState(f"{name} note", "not used", error.note))
         except ConfigError:
             raise
         except Exception as error:  # a source's own bug at opening is a step down the ladder, never an end

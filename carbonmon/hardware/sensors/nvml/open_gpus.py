@@ -44,9 +44,11 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
     selection = select(found, settings.gpus, settings.environ, is_own_view=True)
     notes += [*selection.notes, *count_note(stated_gpus(settings), len(found))]
     if not selection.chosen:
+        nothing = f"the job may use none of the {len(found)} GPUs ({selection.by})"
         raise SensorUnavailable(
-            "; ".join(notes) or f"the job may use none of the {len(found)} GPUs ({selection.by})",
+            "; ".join(notes) or nothing,
             "carbonmon run --gpus 0,1 -- …",
+            "; ".join([*selection.notes, nothing]) if selection.notes and selection.by != "--gpus" else "",
         )
     devices = [_device(nvml, handles[pick.gpu.uuid], pick, settings) for pick in selection.chosen]
     gpus = [Gpu(device, handles[device.id]) for device in devices]

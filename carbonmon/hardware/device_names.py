@@ -52,6 +52,10 @@ class StatedGpus(NamedTuple):
     number: int
     spec: Spec | None
 
+    def count_note(self, found: int) -> str:
+        """What to say where there are other GPUs than it counts: the machine is right."""
+        return f"--gpu-model {self.name}:{self.number}: {found} GPUs are here, and these are counted"
+
 
 def stated_gpus(settings: SensorSettings) -> StatedGpus | None:
     """The GPUs that `--gpu-model` states, None without it; raises `ConfigError` for an unknown model."""
@@ -65,13 +69,6 @@ def stated_gpus(settings: SensorSettings) -> StatedGpus | None:
             raise
         spec = None
     return StatedGpus(name, number, spec)
-
-
-def count_note(stated: StatedGpus | None, found: int) -> tuple[str, ...]:
-    """A note where `--gpu-model` counts other GPUs than there are: the machine is right."""
-    if stated is None or stated.number in (1, found):
-        return ()
-    return (f"--gpu-model {stated.name}:{stated.number}: {found} GPUs are here, and these are counted",)
 
 
 def check_models(settings: SensorSettings) -> None:

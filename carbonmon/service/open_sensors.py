@@ -19,7 +19,6 @@ from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Device, SensorState
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
-from carbonmon.hardware.device_names import check_models
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
 from carbonmon.monitor.threaded_sensor import ThreadedSensor
@@ -61,7 +60,10 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         cpu_tdp_w=config.cpu_tdp_w,
         dram_estimate=config.dram_estimate,
     )
-    check_models(settings)
+    if settings.gpu_model is not None or settings.cpu_model is not None:
+        from carbonmon.hardware.device_names import check_models  # most runs state no model
+
+        check_models(settings)
     gpus_are_given = False
     opened: list[GuardedSensor] = []
     devices: dict[str, Device] = {}

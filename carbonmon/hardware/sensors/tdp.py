@@ -20,7 +20,6 @@ from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
-from carbonmon.hardware.device_names import count_note, stated_gpus
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import select
 from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus
@@ -204,7 +203,11 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> _Gpus:
     if any(device.component == "gpu" for device in settings.known.values()):
         return _Gpus([], False)
     found = _proc_gpus(settings.procfs)
-    stated = stated_gpus(settings)
+    stated = None
+    if settings.gpu_model is not None:
+        from carbonmon.hardware.device_names import stated_gpus  # most runs state no model
+
+        stated = stated_gpus(settings)
     if stated is not None and not found:
         found = [
             FoundGpu(f"gpu-{index}", index, stated.name, f"{index:08d}") for index in range(stated.number)
@@ -213,7 +216,9 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> _Gpus:
     else:
         selection = select(found, settings.gpus if found else None, settings.environ, is_own_view=True)
     if found:
-        notes = (*selection.notes, *count_note(stated, len(found)))
+        notes = selection.notes
+        if stated is not None and stated.number not in (1, len(found)):
+            notes = [*notes, stated.count_note(len(found))]
         sources.extend(SensorState("tdp note", "not used", note) for note in notes)
     devices = []
     for pick in selection.chosen:

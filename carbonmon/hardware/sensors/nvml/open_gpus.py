@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Method, SensorState, Spec
 from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
-from carbonmon.hardware.device_names import count_note, stated_gpus
 from carbonmon.hardware.found_gpus import Chosen
 from carbonmon.hardware.gpu_inventory import ask, list_inventory
 from carbonmon.hardware.gpu_selection import select
 from carbonmon.hardware.nvml_errors import NOT_SUPPORTED_ERRORS, REMEDIES
 from carbonmon.hardware.sensors.nvml.gpu import Gpu
 from carbonmon.hardware.spec_sheets import gpu_spec
+
+if TYPE_CHECKING:
+    from carbonmon.hardware.device_names import StatedGpus
 
 
 class Opened(NamedTuple):
@@ -42,7 +44,10 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
     if not found:
         raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
     selection = select(found, settings.gpus, settings.environ, is_own_view=True)
-    notes += [*selection.notes, *count_note(stated_gpus(settings), len(found))]
+    stated = _stated(settings)
+    notes += selection.notes
+    if stated is not None and stated.number not in (1, len(found)):
+        notes.append(stated.count_note(len(found)))
     if not selection.chosen:
         nothing = f"the job may use none of the {len(found)} GPUs ({selection.by})"
         raise SensorUnavailable(
@@ -50,14 +55,28 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
             "carbonmon run --gpus 0,1 -- …",
             "; ".join([*selection.notes, nothing]) if selection.notes and selection.by != "--gpus" else "",
         )
-    devices = [_device(nvml, handles[pick.gpu.uuid], pick, settings) for pick in selection.chosen]
+    models = {pick.gpu.name: gpu_spec(pick.gpu.name) for pick in selection.chosen} if stated is None else {}
+    devices = [
+        _device(
+            *(nvml, handles[pick.gpu.uuid], pick, settings),
+            models[pick.gpu.name] if stated is None else stated.spec,
+        )
+        for pick in selection.chosen
+    ]
     gpus = [Gpu(device, handles[device.id]) for device in devices]
     return Opened(gpus, _sources(devices, len(found), notes), bool(selection.by))
 
 
-def _device(nvml: Any, handle: Any, pick: Chosen, settings: SensorSettings) -> Device:
-    stated = stated_gpus(settings)
-    table = gpu_spec(pick.gpu.name) if stated is None else stated.spec
+def _stated(settings: SensorSettings) -> StatedGpus | None:
+    """The GPUs that the user states; most state none, and need no tables for it."""
+    if settings.gpu_model is None:
+        return None
+    from carbonmon.hardware.device_names import stated_gpus
+
+    return stated_gpus(settings)
+
+
+def _device(nvml: Any, handle: Any, pick: Chosen, settings: SensorSettings, table: Spec | None) -> Device:
     table_w = None if table is None else table.tdp_w
     limit_w = believed_limit_w(_limit_w(nvml, handle), table_w)
     highest_w = believed_limit_w(_highest_limit_w(nvml, handle), table_w)

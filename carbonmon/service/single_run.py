@@ -122,10 +122,13 @@ def _plan(
 
 
 def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monitor) -> Roots:
-    """A job's processes and GPUs. What is metered here are the job's own GPUs if it was given some."""
-    given = config.gpus is not None or workload.environ.get("CUDA_VISIBLE_DEVICES") is not None
+    """A job's processes and GPUs. What is metered here are the job's own GPUs if it was given some.
+
+    Where a list of CUDA's is there, it always decides, also for devices that are not NVML's (a recording).
+    """
+    is_given = config.gpus is not None or "CUDA_VISIBLE_DEVICES" in workload.environ or monitor.gpus_are_given
     gpus = {device.id: device.share_ratio for device in monitor.devices.values() if device.component == "gpu"}
-    allocated = gpus if given or config.idle == "exclusive" else None
+    allocated = gpus if is_given or config.idle == "exclusive" else None
     if isinstance(workload, job.Attached):
         return Roots(pids=(workload.pid,), gpus=allocated)
     return Roots(wrappers=(os.getpid(),), gpus=allocated)

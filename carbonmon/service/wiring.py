@@ -101,6 +101,7 @@ def build(
         clock,
         boot_id(config.procfs),
         leave_sensors=closing_sensors.pop_all,
+        gpus_are_given=sensors.gpus_are_given,
     )
 
 

@@ -318,6 +318,7 @@ def test_a_damaged_table_of_the_users_own_is_an_error_that_names_it(
     own_table(tmp_path, name, change)
     monkeypatch.setenv("CARBONMON_DATA", str(tmp_path))
     with pytest.raises(ConfigError) as error:
+        gpu_spec("NVIDIA A30 of ours")
         gpu_spec("NVIDIA A30 MIG 1g.6gb")
         bare_metal("i9-13900K")
     assert str(tmp_path / name) in str(error.value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.file import write_summary
 from tests.fuzz.folders import a_snapshot, invoke, is_possible, scratch, write
 from tests.fuzz.strategies import HOSTILE_FILES, TEXT, damaged_bytes, damaged_json, examples
+from tests.rows import for_each_row
 
 SNAPSHOT = a_snapshot()
 SUMMARY = "summary.json"
@@ -61,7 +61,7 @@ def test_a_summary_with_other_values_is_reported_or_named(data: bytes):
         reported(folder, SUMMARY)
 
 
-@pytest.mark.parametrize("content", HOSTILE_FILES)
+@for_each_row("content", HOSTILE_FILES)
 def test_a_hostile_summary_is_named(content: str):
     with scratch() as folder:
         write(folder, SNAPSHOT)

@@ -25,6 +25,7 @@ from carbonmon.grid.http import LiveHttp, base_url
 from tests import gridserver
 from tests.gridproviders import NOW_S
 from tests.gridserver import FAULTS, SECRET, GridServer, Reply, Request
+from tests.rows import for_each_row
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -460,7 +461,7 @@ def test_a_base_url_may_be_a_mirror_or_a_server_of_this_machine(given: str, url:
     assert base_url({"CARBONMON_X_URL": given}, "CARBONMON_X_URL", "https://default.example/v1") == url
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "given",
     [
         "http://mirror.example",

@@ -25,6 +25,7 @@ from carbonmon.net.http import SMALL_BYTES, HttpClient
 from carbonmon.net.proxy import is_exempt, proxy_for
 from tests import gridserver
 from tests.gridserver import SECRET, GridServer, Handler, Reply, Request
+from tests.rows import for_each_row
 
 LIMIT_S = 15.0
 
@@ -234,7 +235,7 @@ def test_where_none_is_followed_a_redirect_is_an_answer_that_names_the_place(ser
 # Proxies.
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("host", "is_it"),
     [
         ("localhost", True),
@@ -252,7 +253,7 @@ def test_this_machine_is_known_by_its_names(host: str, is_it: bool):
     assert is_loopback(host) is is_it
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("url", "no_proxy", "exempt"),
     [
         ("http://gateway.example", "gateway.example", True),
@@ -285,7 +286,7 @@ def test_no_proxy_knows_names_ports_addresses_and_nets(url: str, no_proxy: str, 
     assert is_exempt(address_of(url), no_proxy) is exempt
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("url", "environ", "proxy"),
     [
         ("http://h", {"http_proxy": "http://p:3128"}, "p:3128"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,14 @@ os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has p
 
 settings.register_profile("carbonmon", deadline=None)  # these machines are noisy: no test is about time
 settings.load_profile("carbonmon")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Shorten the folders of a worker: a socket's path has 107 bytes at most, and tests put sockets there."""
+    if hasattr(config, "workerinput"):
+        folder = Path(config.option.basetemp)
+        config.option.basetemp = str(folder.with_name(folder.name.removeprefix("popen-g")))
 
 
 @pytest.hookimpl(optionalhook=True)

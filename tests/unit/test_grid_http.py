@@ -178,7 +178,7 @@ def test_the_limit_is_for_the_body_as_it_is_unpacked_and_to_the_byte(is_packed: 
     assert caught.value.reason == "too_large"
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("header", "least_s", "most_s"),
     [
         ("120", 120, 120),

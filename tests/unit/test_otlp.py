@@ -95,10 +95,10 @@ def decoded(request: Received) -> dict[str, list[Point]]:
 
 def exported(collector: Receiver, *snapshots: Snapshot) -> list[dict[str, list[Point]]]:
     """What the collector gets of these snapshots, of which the last one is the monitor's last."""
-    exporter = OtlpExporter(f"{collector.url}/v1/metrics")
+    exporter = OtlpExporter(f"{collector.url}/v1/metrics", timeout_s=60.0)  # thousands of runs, a busy machine
     exporter.start(lambda: snapshots[0])
     for shown in snapshots[:-1]:
-        exporter._pusher.finish(Parcel(shown, is_last=False))
+        exporter._pusher.finish(Parcel(shown, is_last=False), 60.0)
     exporter.finish(snapshots[-1])
     exporter.close()
     return [decoded(request) for request in collector.received]

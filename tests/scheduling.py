@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -16,6 +18,10 @@ class BySharedMachine(LoadScopeScheduling):
     End-to-end tests wait for processes of their own, with folders and ports of their own: each goes where a
     worker is free. Not xdist_group, whose names become part of what a failed test is called.
     """
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False  # not by their number of tests: see longest_first
+        super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]

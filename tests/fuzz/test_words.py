@@ -21,6 +21,8 @@ from carbonmon.hardware.gpu_selection import check_entries, choose
 from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus, similar_gpus
 from tests.fuzz.strategies import TEXT, examples
 
+pytestmark = pytest.mark.timeout(300)
+
 DATA = Path(carbonmon.__file__).parent / "data"
 LONG = st.sampled_from(
     ["x" * 100_000, "ab" * 50_000, "".join(map(chr, range(0x4E00, 0x9000))), "\udce9" * 1000]

@@ -10,6 +10,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.hardware.device_counts import parse_gpu_model
 from carbonmon.hardware.found_gpus import Chosen, FoundGpu, MigInstance
 from carbonmon.hardware.gpu_selection import allocate, check_entries, choose
+from tests.rows import for_each_row
 
 A = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 B = "GPU-8932aaaa-0000-1111-2222-333344445555"
@@ -60,9 +61,7 @@ def test_indices_uuids_and_beginnings_of_uuids_may_be_mixed_and_count_once():
     assert (uuids(chosen), notes) == ([B, C, A], [])
 
 
-@pytest.mark.parametrize(
-    "entry", ["9", "GPU-8932", "GPU-", "MIG-", "GPU-ffff", "MIG-GPU-ffff/1/0", "99999999999"]
-)
+@for_each_row("entry", ["9", "GPU-8932", "GPU-", "MIG-", "GPU-ffff", "MIG-GPU-ffff/1/0", "99999999999"])
 def test_an_entry_that_names_no_single_gpu_is_noted_with_those_there_are_and_the_rest_stays(entry: str):
     chosen, notes = choose(ALIKE, (entry, "0"), {})
     assert uuids(chosen) == [A]
@@ -98,7 +97,7 @@ def test_cuda_numbers_mixed_models_by_speed_which_is_noted():
     assert choose(MIXED, None, {})[1] == []
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("visible", "expected", "noted"),
     [
         ("", [], False),
@@ -210,7 +209,7 @@ def test_an_instance_by_its_old_name_is_found_if_the_driver_names_it_so_else_its
 # ---- what a job was given ----
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("environ", "expected"),
     [
         ({}, None),

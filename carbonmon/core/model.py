@@ -335,7 +335,8 @@ class DeviceState(NamedTuple):
     at the last tick. The means are computed from the next
     three: seconds whose energy is known, utilisation × seconds, and seconds whose utilisation is known.
     `emissions_g` are those of all its energy, with PUE. The counts are of rejected readings: resets, jumps
-    and steps back of its counter, how often that stood still, and implausible quantities.
+    and steps back of its counter, how often that stood still, and implausible quantities. `idle_w` is its
+    idle power, None where it was not observed (`idle_power.py`).
     """
 
     device: Device
@@ -358,6 +359,7 @@ class DeviceState(NamedTuple):
     step_backs: int = 0
     stuck: int = 0
     implausible: int = 0
+    idle_w: float | None = None
 
     @property
     def energy_j(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from carbonmon.core.idle_power import IdlePower
 from carbonmon.core.model import Device, DeviceState, Interval, NodeTotal
 from carbonmon.monitor.peak_power import PeakPower
 
@@ -16,6 +17,7 @@ class DeviceAccount:
         "counter_j",
         "device",
         "emissions_g",
+        "idle",
         "implausible",
         "jumps",
         "observed_s",
@@ -40,6 +42,7 @@ class DeviceAccount:
         self._utilized_s = self._utilization_s = 0.0
         self.resets = self.jumps = self.step_backs = self.stuck = self.implausible = 0
         self.emissions_g = 0.0
+        self.idle = IdlePower()
 
     def restore(self, state: DeviceState) -> None:
         """Go on from the totals of an earlier monitor."""
@@ -51,6 +54,7 @@ class DeviceAccount:
         self.resets, self.jumps, self.step_backs = state.resets, state.jumps, state.step_backs
         self.stuck, self.implausible = state.stuck, state.implausible
         self.emissions_g = state.emissions_g
+        self.idle = IdlePower(state.idle_w)
 
     def add(self, interval: Interval, attributed_j: float, g_per_j: float = 0.0) -> None:
         """Add an interval of which `attributed_j` joules belong to runs."""
@@ -103,6 +107,7 @@ class DeviceAccount:
             step_backs=self.step_backs,
             stuck=self.stuck,
             implausible=self.implausible,
+            idle_w=self.idle.idle_w,
         )
 
     def total(self) -> NodeTotal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from carbonmon.core.footprint import Rates
+from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
     Charge,
     Component,
@@ -95,7 +96,7 @@ class RunAccount:
     def begin(self, now_s: float, node: NodeTotals) -> None:
         """Start now, after a sample: what the devices and the monitor did before is not of its time.
 
-        That sample is its first. A monitor that was started for its own job has cost it from its own start on.
+        That sample is its first. A monitor that was started for its own job has cost it from its start on.
         """
         self.start_s = now_s
         self.phases = Phases(now_s)
@@ -160,8 +161,9 @@ class RunAccount:
         self._peaks[device.id].add(part.power_w, part.end_s - part.start_s)
         if part.unobserved_s:
             self.lose(device.id, part.unobserved_s)
-        if note:
-            self._shares[device.id] = note
+        known = self._shares.get(device.id)
+        if note and note != known:
+            self._shares[device.id] = joined_note(known, note)
 
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""

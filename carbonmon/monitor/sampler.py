@@ -142,7 +142,7 @@ class Sampler:
                 self._charge(account, interval, rates, offset_s)
             else:
                 account.power_w = reading.power_w
-                attribution.see(account.device, reading.power_w)
+                attribution.see(account, reading.power_w)
         self._samples += 1
         if publish:
             now_s = clock.now_s()

@@ -136,7 +136,7 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
         (lambda d: d["meter_fields"].append("colour"), "meter_fields names other fields"),
         (lambda d: d.update(node_fields=d["node_fields"][:4]), "node_fields names other fields"),
         (lambda d: d["node_fields"].pop(), "node[0] must have 11 values, and has 12"),
-        (lambda d: d["devices"][0][1].pop(), "444' must have 20 values, and has 19"),
+        (lambda d: d["devices"][0][1].pop(), "444' must have 21 values, and has 20"),
         (lambda d: d["meters"][0][1].pop(), "444' must have 11 values, and has 10"),
         (
             lambda d: d["node"][0].__setitem__(1, -1.0),

@@ -6,6 +6,7 @@ import pytest
 
 from carbonmon.core import attribution
 from carbonmon.core.attribution import EQUAL_NOTE, SM_NOTE, Tally, split_gpu
+from carbonmon.core.idle_power import ALL, DynamicPart, dynamic_part
 from carbonmon.core.model import GpuClaim, IdlePolicy, Interval, NodeUsage, Usage
 
 PROPORTIONAL: dict[str, IdlePolicy] = {"a": "proportional", "b": "proportional"}
@@ -21,9 +22,13 @@ def used(
 
 
 def cpu_ratios(
-    before: Tally, after: Tally, policies: dict[str, IdlePolicy] = PROPORTIONAL
+    before: Tally,
+    after: Tally,
+    policies: dict[str, IdlePolicy] = PROPORTIONAL,
+    dynamic: DynamicPart = ALL,
 ) -> dict[str, float]:
-    return {run_id: share.ratio for run_id, share in attribution.cpu_shares(before, after, policies).items()}
+    found = attribution.cpu_shares(before, after, policies, dynamic)
+    return {run_id: share.ratio for run_id, share in found.items()}
 
 
 # ---- CPUs and memory ----
@@ -32,10 +37,12 @@ def cpu_ratios(
 def test_the_worked_example_of_the_documentation():
     before, after = used(3.0, 1.0, busy_s=5.0)
     assert cpu_ratios(before, after) == {"a": 0.6, "b": 0.2}
-    assert cpu_ratios(before, after, {"a": "none", "b": "none"}) == {
-        "a": pytest.approx(0.6 * 5 / 16),
-        "b": pytest.approx(0.2 * 5 / 16),
-    }
+    none: dict[str, IdlePolicy] = {"a": "none", "b": "none"}
+    idle_40_w = dynamic_part(40.0, 100.0)
+    assert cpu_ratios(before, after, none, idle_40_w) == {"a": pytest.approx(0.36), "b": pytest.approx(0.12)}
+    assert cpu_ratios(before, after, none) == {"a": 0.6, "b": 0.2}, "while the idle power is unknown"
+    mixed: dict[str, IdlePolicy] = {"a": "exclusive", "b": "none"}
+    assert cpu_ratios(before, after, mixed, idle_40_w) == {"a": pytest.approx(0.88), "b": pytest.approx(0.12)}
     assert cpu_ratios(before, after, {"a": "exclusive", "b": "proportional"}) == {"a": 0.8, "b": 0.2}
 
 

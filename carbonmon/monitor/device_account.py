@@ -113,7 +113,16 @@ class DeviceAccount:
     def total(self) -> NodeTotal:
         """Everything that it drew, and how it worked, until now."""
         return NodeTotal(
-            *(self.device.id, self.counter_j, self.power_j, self.tdp_j, self.emissions_g),
-            *(self._utilized_s, self._utilization_s),
-            *(self.resets, self.jumps, self.step_backs, self.stuck, self.implausible),
+            self.device.id,
+            self.counter_j,
+            self.power_j,
+            self.tdp_j,
+            self.emissions_g,
+            self._utilized_s,
+            self._utilization_s,
+            self.resets,
+            self.jumps,
+            self.step_backs,
+            self.stuck,
+            self.implausible,
         )

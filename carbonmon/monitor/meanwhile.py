@@ -76,10 +76,8 @@ def minus(now: NodeTotal, before: NodeTotal) -> NodeTotal:
 
     It is called for every run and device at each snapshot: hence the plain arithmetic.
     """
-    device_id, counter_j, power_j, tdp_j, grams, used_s, known_s, *counts = now
-    _, counter_0, power_0, tdp_0, grams_0, used_0, known_0, *counts_0 = before
-    resets, jumps, step_backs, stuck, implausible = counts
-    resets_0, jumps_0, step_backs_0, stuck_0, implausible_0 = counts_0
+    device_id, counter_j, power_j, tdp_j, grams, used_s, known_s, resets, jumps, step_backs, stuck, odd = now
+    _, counter_0, power_0, tdp_0, grams_0, used_0, known_0, resets_0, jumps_0, back_0, stuck_0, odd_0 = before
     return NodeTotal(
         device_id,
         counter_j - counter_0 if counter_j > counter_0 else 0.0,
@@ -90,9 +88,9 @@ def minus(now: NodeTotal, before: NodeTotal) -> NodeTotal:
         known_s - known_0 if known_s > known_0 else 0.0,
         resets - resets_0 if resets > resets_0 else 0,
         jumps - jumps_0 if jumps > jumps_0 else 0,
-        step_backs - step_backs_0 if step_backs > step_backs_0 else 0,
+        step_backs - back_0 if step_backs > back_0 else 0,
         stuck - stuck_0 if stuck > stuck_0 else 0,
-        implausible - implausible_0 if implausible > implausible_0 else 0,
+        odd - odd_0 if odd > odd_0 else 0,
     )
 
 

@@ -150,7 +150,8 @@ class RunAttribution:
         before = self._settled.get(device.id, now)
         busy_s, capacity_s = now.busy_s - before.busy_s, now.capacity_s - before.capacity_s
         idle = is_idle(busy_s, capacity_s, interval.end_s - interval.start_s)
-        account.idle = observe(account.idle, device, interval, idle)
+        if idle or account.idle.seconds:
+            account.idle = observe(account.idle, device, interval, idle)
 
     def _shares(self, account: DeviceAccount, power_w: float | None) -> dict[str, Share]:
         """Each run's share of what a device drew since its energy was settled last, `power_w` in the mean."""

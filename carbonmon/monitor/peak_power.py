@@ -25,9 +25,8 @@ class PeakPower:
         if self._seconds:
             power_w = (self._joules + power_w * seconds) / (seconds + self._seconds)
             seconds += self._seconds
+            self._seconds = self._joules = 0.0
         if seconds < PEAK_WINDOW_S:
             self._seconds, self._joules = seconds, power_w * seconds
-            return
-        self._seconds = self._joules = 0.0
-        if self.peak_w is None or power_w > self.peak_w:
+        elif self.peak_w is None or power_w > self.peak_w:
             self.peak_w = power_w

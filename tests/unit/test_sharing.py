@@ -9,9 +9,11 @@ import pytest
 from carbonmon.core import attribution
 from carbonmon.core.attribution import EQUAL_NOTE, SM_NOTE, Tally, split_gpu
 from carbonmon.core.footprint import Overheads, rates
+from carbonmon.core.idle_power import ALL, DynamicPart, dynamic_part
 from carbonmon.core.model import Device, GpuClaim, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.device_account import DeviceAccount
+from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_attribution import RunAttribution
 from tests.harness import INFO, INTENSITY
@@ -29,9 +31,13 @@ def used(
 
 
 def cpu_ratios(
-    before: Tally, after: Tally, policies: dict[str, IdlePolicy] = PROPORTIONAL
+    before: Tally,
+    after: Tally,
+    policies: dict[str, IdlePolicy] = PROPORTIONAL,
+    dynamic: DynamicPart = ALL,
 ) -> dict[str, float]:
-    return {run_id: share.ratio for run_id, share in attribution.cpu_shares(before, after, policies).items()}
+    found = attribution.cpu_shares(before, after, policies, dynamic)
+    return {run_id: share.ratio for run_id, share in found.items()}
 
 
 # ---- CPUs and memory ----
@@ -40,10 +46,12 @@ def cpu_ratios(
 def test_the_worked_example_of_the_documentation():
     before, after = used(3.0, 1.0, busy_s=5.0)
     assert cpu_ratios(before, after) == {"a": 0.6, "b": 0.2}
-    assert cpu_ratios(before, after, {"a": "none", "b": "none"}) == {
-        "a": pytest.approx(0.6 * 5 / 16),
-        "b": pytest.approx(0.2 * 5 / 16),
-    }
+    none: dict[str, IdlePolicy] = {"a": "none", "b": "none"}
+    idle_40_w = dynamic_part(40.0, 100.0)
+    assert cpu_ratios(before, after, none, idle_40_w) == {"a": pytest.approx(0.36), "b": pytest.approx(0.12)}
+    assert cpu_ratios(before, after, none) == {"a": 0.6, "b": 0.2}, "while the idle power is unknown"
+    mixed: dict[str, IdlePolicy] = {"a": "exclusive", "b": "none"}
+    assert cpu_ratios(before, after, mixed, idle_40_w) == {"a": pytest.approx(0.88), "b": pytest.approx(0.12)}
     assert cpu_ratios(before, after, {"a": "exclusive", "b": "proportional"}) == {"a": 0.8, "b": 0.2}
 
 
@@ -205,6 +213,6 @@ def test_of_a_host_s_counter_a_container_s_run_gets_its_container_s_share_and_it
         interval = Interval(device.id, 0.0, 1.0, counter_j=100.0)
         runs.charge(account, interval, rates(INTENSITY, Overheads()), bridged=False)
         assert account.unattributed_j == pytest.approx(100.0 * (1.0 - device.share_ratio))
-    notes = dict(run.state(1.0, {}).shares)
+    notes = dict(run.state(1.0, NodeTotals({})).shares)
     assert "container" not in notes["package-0"]
     assert notes["package-1"] == f"{notes['package-0']}; {part.share_note}"

@@ -1,0 +1,140 @@
+"""Which of the devices that the sensors offer are counted, so that no joule is in two of them; pure.
+
+A device measures its own part of the machine and the parts that it contains. Two devices that may share a
+part are never both counted:
+
+1. What is measured comes before what is estimated. An estimate of anything that is in a measured device is
+   left out, a whole or a part alike.
+2. Of a whole and its parts, equally measured or equally estimated, the parts are counted if together they
+   are all of the whole; else the whole is.
+3. Two devices that overlap without one holding the other: the finer one is counted, else the one that
+   holds more kinds of parts, else the one that was offered first.
+
+A device without any method covers nothing, takes no other's place, and stays: that it is unknown is to be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from carbonmon.core.model import Device, Part
+
+
+class LeftOut(NamedTuple):
+    """A device that is not counted, and the counted devices that have its energy."""
+
+    device: Device
+    holders: tuple[Device, ...]
+
+    @property
+    def reason(self) -> str:
+        """Why it is not counted, for people."""
+        names = ", ".join(holder.id for holder in self.holders)
+        how = "measured" if self.holders[0].is_measured else "estimated"
+        return f"its energy, or a part of it, is in {names} ({how}): it would be counted twice"
+
+
+class Decision(NamedTuple):
+    """The devices that are counted, by id in the order in which they were offered, and all others."""
+
+    counted: dict[str, Device]
+    left_out: tuple[LeftOut, ...]
+
+
+class _Scope(NamedTuple):
+    """The parts that a device certainly measures, and those that it may measure."""
+
+    sure: frozenset[Part]
+    possible: frozenset[Part]
+
+
+def decide(devices: Mapping[str, Device]) -> Decision:
+    """Choose the devices to count of all that are offered, by id."""
+    scopes = _scopes([device for device in devices.values() if device.methods])
+    chosen: list[str] = []
+    for is_measured in (True, False):
+        rivals = [name for name in scopes if devices[name].is_measured == is_measured]
+        free = [name for name in rivals if not any(_overlap(scopes[name], scopes[other]) for other in chosen)]
+        chosen += _choose({name: scopes[name] for name in free})
+    counted = {name: device for name, device in devices.items() if name in chosen or not device.methods}
+    left_out = []
+    for name, device in devices.items():
+        if name not in counted:
+            holders = [devices[other] for other in chosen if _overlap(scopes[name], scopes[other])]
+            measured = [holder for holder in holders if holder.is_measured]
+            left_out.append(LeftOut(device, tuple(measured or holders)))
+    return Decision(counted, tuple(left_out))
+
+
+def contents_text(device: Device) -> str:
+    """What a device contains, for people: "gpu GPU-1, cpu 0, all dram"; "" for one that is only itself."""
+    return ", ".join(
+        f"all {part.component}"
+        if part.device_id is None and part.index is None
+        else f"{part.component} {part.index if part.device_id is None else part.device_id}"
+        for part in device.contains
+    )
+
+
+def _choose(scopes: Mapping[str, _Scope]) -> list[str]:
+    """Of devices that are equally well known: parts before wholes, as the second and third rule say."""
+    inside = {
+        name: sum(_holds(scope, other) and not _holds(other, scope) for other in scopes.values())
+        for name, scope in scopes.items()
+    }
+    chosen: list[str] = []
+    for name in sorted(scopes, key=lambda name: (inside[name], -_kinds(scopes[name]))):
+        scope = scopes[name]
+        rivals = [other for other in chosen if _overlap(scope, scopes[other])]
+        covered = frozenset[Part]().union(*(scopes[other].sure for other in rivals))
+        is_whole = all(_holds(scope, scopes[other]) for other in rivals)
+        if is_whole and not scope.possible <= covered:
+            chosen = [other for other in chosen if other not in rivals] + [name]
+    return chosen
+
+
+def _scopes(devices: Iterable[Device]) -> dict[str, _Scope]:
+    """Each device's parts among all parts that any device is or contains, by its id."""
+    declared = {device.id: _parts(device) for device in devices}
+    universe = {part for parts in declared.values() for part in parts}
+    # "All dram" is no part beside the memory that there is: it stands for that.
+    universe = {part for part in universe if not any(_is_in(other, part) for other in universe)}
+    return {
+        name: _Scope(
+            frozenset(one for one in universe if any(_is_in(one, part) or one == part for part in parts)),
+            frozenset(one for one in universe if any(_may_be(one, part) for part in parts)),
+        )
+        for name, parts in declared.items()
+    }
+
+
+def _parts(device: Device) -> tuple[Part, ...]:
+    """A module's parts are what it contains; any other device is a part itself."""
+    if device.component == "module" and device.contains:
+        return device.contains
+    return (Part(device.component, device.index, device.id), *device.contains)
+
+
+def _is_in(inner: Part, outer: Part) -> bool:
+    """Whether `inner` is certainly within `outer`, and less than it."""
+    return inner != outer and all(
+        wide is None or wide == narrow for wide, narrow in zip(outer, inner, strict=True)
+    )
+
+
+def _may_be(one: Part, other: Part) -> bool:
+    """Whether two parts may be the same, or one within the other: an unknown index may be any."""
+    return all(a is None or b is None or a == b for a, b in zip(one, other, strict=True))
+
+
+def _overlap(one: _Scope, other: _Scope) -> bool:
+    return not one.possible.isdisjoint(other.possible)
+
+
+def _holds(whole: _Scope, part: _Scope) -> bool:
+    return part.possible <= whole.sure
+
+
+def _kinds(scope: _Scope) -> int:
+    return len({part.component for part in scope.possible})

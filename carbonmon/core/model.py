@@ -401,7 +401,11 @@ SensorUse = Literal["used", "not used"]
 
 
 class SensorState(NamedTuple):
-    """One source: whether it is used, why not, the command that fixes it, and the result of its last read."""
+    """One source: whether it is used, why not, the command that fixes it, and the result of its last read.
+
+    `parts` are those of a reason that speaks of single devices, (device id, text): what is said of a device
+    that is not counted is left out of it.
+    """
 
     name: str
     use: SensorUse
@@ -410,6 +414,7 @@ class SensorState(NamedTuple):
     up: bool = False
     read_s: float | None = None
     errors: tuple[tuple[str, int], ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 class Rank(NamedTuple):

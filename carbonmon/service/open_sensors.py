@@ -1,4 +1,5 @@
-"""Opens the sensors of a config in the ladder's order, and merges what they say of the same devices.
+"""Opens the sensors of a config in the ladder's order, merges what they say of the same devices, and
+counts each part of the machine once (`core/scope.py`).
 
 A source that cannot serve is data: it is listed with its reason and its remedy, and the next one fills
 the gap. A driver that hangs is waited for only a little.
@@ -14,11 +15,13 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from carbonmon.core import scope
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Device, SensorState
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
+from carbonmon.hardware import unmetered
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
 from carbonmon.service import plugins
@@ -54,9 +57,8 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         cpu_tdp_w=config.cpu_tdp_w,
         dram_estimate=config.dram_estimate,
     )
-    opened: list[GuardedSensor] = []
+    found: list[_Opened | SensorState] = []
     devices: dict[str, Device] = {}
-    sources: list[SensorState] = []
     for entry in config.sensors:
         name, _, argument = entry.partition(":")
         open_sensor: Callable[[SensorSettings], Sensor] = plugins.load("carbonmon.sensors", name)
@@ -65,20 +67,57 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
             sensor = _answer(partial(open_sensor, own_settings))
             guarded = GuardedSensor(sensor)
             closing.callback(guarded.close)
-            for device in sensor.devices():
+            offered = tuple(sensor.devices())
+            for device in offered:
                 devices[device.id] = merge_devices(devices.get(device.id), device)
         except SensorUnavailable as error:
-            sources.append(SensorState(name, "not used", error.reason, error.remedy))
+            found.append(SensorState(name, "not used", error.reason, error.remedy))
         except ConfigError:
             raise
         except Exception as error:  # a source's own bug at opening is a step down the ladder, never an end
             log.warning("sensor %s cannot be opened", name, exc_info=True)
-            sources.append(SensorState(name, "not used", f"{type(error).__name__}: {error}"))
+            found.append(SensorState(name, "not used", f"{type(error).__name__}: {error}"))
         else:
-            opened.append(guarded)
-            sources.extend(guarded.sources)
-    bounded = {device.id: _bounded(device) for device in devices.values()}
-    return Sensors(tuple(opened), bounded, tuple(sources))
+            found.append(_Opened(guarded, tuple(device.id for device in offered)))
+    decision = scope.decide(devices)
+    reasons = {each.device.id: each.reason for each in decision.left_out}
+    used: list[GuardedSensor] = []
+    sources: list[SensorState] = []
+    for each in found:
+        if isinstance(each, SensorState):
+            sources.append(each)
+            continue
+        sources += _counted_sources(each, reasons)
+        if not each.device_ids or not reasons.keys() >= set(each.device_ids):
+            used.append(each.sensor)
+    sources += unmetered.sources(config.sysfs, decision.counted.values())
+    bounded = {device.id: _bounded(device) for device in decision.counted.values()}
+    return Sensors(tuple(used), bounded, tuple(sources))
+
+
+class _Opened(NamedTuple):
+    """A sensor that serves, and the devices that it offers."""
+
+    sensor: GuardedSensor
+    device_ids: tuple[str, ...]
+
+
+def _counted_sources(opened: _Opened, reasons: Mapping[str, str]) -> list[SensorState]:
+    """What a sensor says of itself, without its devices that are not counted; `reasons` say why, by id."""
+    sensor = opened.sensor
+    ignored = [device_id for device_id in opened.device_ids if device_id in reasons]
+    if not ignored:
+        return list(sensor.sources)
+    own = next((source for source in sensor.sources if source.name == sensor.name), None)
+    others = [source for source in sensor.sources if source is not own]
+    if len(ignored) == len(opened.device_ids):
+        text = "; ".join(f"{device_id}: {reasons[device_id]}" for device_id in ignored)
+        return [SensorState(sensor.name, "not used", text), *others]
+    kept = [] if own is None else [text for device_id, text in own.parts if device_id not in reasons]
+    reason = "; ".join(kept) or ("" if own is None else own.reason)
+    sensor.ignore(frozenset(ignored), reason)
+    left_out = [SensorState(f"{sensor.name} {each}", "not used", reasons[each]) for each in ignored]
+    return [*([] if own is None else [own._replace(reason=reason)]), *left_out, *others]
 
 
 def _bounded(device: Device) -> Device:
@@ -99,6 +138,7 @@ def merge_devices(first: Device | None, second: Device) -> Device:
         methods=first.methods + tuple(method for method in second.methods if method not in first.methods),
         max_power_w=max(bounds_w, default=None),
         spec=first.spec or second.spec,
+        contains=(first if first.is_measured or not second.is_measured else second).contains,
     )
 
 

@@ -118,7 +118,7 @@ def _plan(
 def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monitor) -> Roots:
     """A job's processes and GPUs. What is metered here are the job's own GPUs if it was given some."""
     given = config.gpus is not None or workload.environ.get("CUDA_VISIBLE_DEVICES") is not None
-    gpus = {device.id: device.share_ratio for device in monitor.devices.values() if device.component == "gpu"}
+    gpus = {gpu: device.share_ratio for device in monitor.devices.values() for gpu in device.gpu_ids}
     allocated = gpus if given or config.idle == "exclusive" else None
     if isinstance(workload, job.Attached):
         return Roots(pids=(workload.pid,), gpus=allocated)

@@ -20,8 +20,9 @@ from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
+from carbonmon.hardware import modules
 from carbonmon.hardware.gpu_selection import FoundGpu, choose, parse_gpu_model
-from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus, similar_gpus
+from carbonmon.hardware.spec_sheets import cpu_spec, is_known_cpu, similar_cpus, similar_gpus
 
 GPU_ASSUMED_UTILIZATION = 1.0
 """A GPU whose utilisation is unknown is taken as fully used, as Green Algorithms does
@@ -122,17 +123,18 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
             f"{stat} does not hold the CPU's times: {error}", "carbonmon doctor --procfs /proc"
         ) from None
     sources: list[SensorState] = []
-    cpus = _cpus(settings, sources)
+    cpus = modules.with_cpu_contents(_cpus(settings, sources))
     gpus = _gpus(settings, sources)
     if not cpus and not gpus:
         raise SensorUnavailable("no CPU package and no GPU is left to estimate")
     estimated = [device for device in (*cpus, *gpus) if device.id not in settings.known]
     metered = len(cpus) + len(gpus) - len(estimated)
-    texts = [_describe(device) for device in estimated]
+    texts = [(device.id, _describe(device)) for device in estimated]
     if metered:
-        texts.append(f"fallback for {metered} metered")
+        texts.append(("", f"fallback for {metered} metered"))
     is_fallback_only = all(device.id in settings.known for device in cpus)
-    state = SensorState("tdp", "used", "; ".join(texts), "", True)
+    reason = "; ".join(text for _, text in texts)
+    state = SensorState("tdp", "used", reason, "", True, parts=tuple(texts))
     return TdpSensor(cpus, gpus, [state, *sources], is_fallback_only)
 
 
@@ -190,7 +192,7 @@ def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
 
 def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
     """GPUs that no other sensor reads: those that the driver's /proc lists, or that the user states."""
-    if any(device.component == "gpu" for device in settings.known.values()):
+    if any(device.gpu_ids for device in settings.known.values()):
         return []
     found = _proc_gpus(settings.procfs)
     stated, count = parse_gpu_model(settings.gpu_model) if settings.gpu_model else ("", 0)
@@ -206,7 +208,7 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
         spec = (
             Spec(settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
             if settings.gpu_tdp_w is not None
-            else gpu_spec(stated or pick.gpu.name)
+            else modules.figure(stated or pick.gpu.name, settings)
         )
         if spec is None:
             if stated:
@@ -224,7 +226,8 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
             )
             continue
         spec = spec._replace(assumed_utilization_ratio=GPU_ASSUMED_UTILIZATION)
-        devices.append(Device(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",), spec=spec))
+        device = Device(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",), spec=spec)
+        devices.append(modules.with_gpu_contents(device))
     return devices
 
 

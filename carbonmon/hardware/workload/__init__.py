@@ -39,7 +39,7 @@ class NodeWorkload:
     def __init__(self, procfs: Path, sysfs: Path, devices: Mapping[str, Device]) -> None:
         self._procfs = procfs
         self._sysfs = sysfs
-        self._gpus = {id_: device for id_, device in devices.items() if device.component == "gpu"}
+        self._gpus = {gpu: device for device in devices.values() for gpu in device.gpu_ids}
         myself = host_pid(procfs, os.getpid())
         self._table = ProcessTable(procfs, frozenset(() if myself is None else (myself,)))
         self._node = NodeCpu(procfs)

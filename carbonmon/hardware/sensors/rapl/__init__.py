@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from carbonmon.core.errors import SensorUnavailable
-from carbonmon.core.model import Device, Failure, Reading, SensorState
+from carbonmon.core.model import Device, Failure, Part, Reading, SensorState
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
@@ -23,8 +23,15 @@ class RaplSensor:
 
     name = "rapl"
 
-    def __init__(self, readers: Sequence[tuple[Zone, Reader]], sources: Sequence[SensorState]) -> None:
+    def __init__(
+        self,
+        readers: Sequence[tuple[Zone, Reader]],
+        sources: Sequence[SensorState],
+        mirrored: Mapping[str, Sequence[Zone]],
+    ) -> None:
+        """`mirrored` are the zones that show the counter of a device, by its id: the device holds them too."""
         self._readers = list(readers)
+        self._mirrored = mirrored
         self._sources = sources
 
     def devices(self) -> Sequence[Device]:
@@ -39,6 +46,10 @@ class RaplSensor:
                 max_power_w=None if zone.limit_w is None else bound_w(zone.component, zone.limit_w, None),
                 measured_uncertainty=(
                     RAPL_PACKAGE_UNCERTAINTY if zone.component == "cpu" else RAPL_DRAM_UNCERTAINTY
+                ),
+                contains=tuple(
+                    Part(each.component, each.package, each.device_id if each.package == zone.package else None)
+                    for each in self._mirrored.get(zone.device_id, ())
                 ),
             )
             for zone, _ in self._readers
@@ -102,7 +113,9 @@ def open_sensor(settings: SensorSettings) -> RaplSensor:
         except (OSError, ValueError) as error:
             sources.append(SensorState(f"rapl {zone.device_id}", "used", f"not readable yet: {error}"))
         readers.append((zone, reader))
+    mirrored: dict[str, list[Zone]] = {}
     for mirror, original in mirrors(readers):
+        mirrored.setdefault(original.device_id, []).append(mirror)
         next(reader for zone, reader in readers if zone is mirror).close()
         readers = [(zone, reader) for zone, reader in readers if zone is not mirror]
         sources.append(
@@ -116,4 +129,4 @@ def open_sensor(settings: SensorSettings) -> RaplSensor:
     by_pyrapl = sum(reader is not direct for (_, reader), (_, direct) in zip(served, readers, strict=True))
     how = f"{by_pyrapl} through pyRAPL, {len(served) - by_pyrapl} directly"
     text = f"{', '.join(zone.device_id for zone, _ in served)}: {how}" + (f" ({why_not})" if why_not else "")
-    return RaplSensor(served, [SensorState("rapl", "used", text, "", True), *sources])
+    return RaplSensor(served, [SensorState("rapl", "used", text, "", True), *sources], mirrored)

@@ -24,6 +24,7 @@ from carbonmon.core.ports import Sensor, SensorSettings
 from carbonmon.hardware import unmetered
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
+from carbonmon.monitor.threaded_sensor import ThreadedSensor
 from carbonmon.service import plugins
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         try:
             own_settings = replace(settings, argument=argument, known=dict(devices))
             sensor = _answer(partial(open_sensor, own_settings))
-            guarded = GuardedSensor(sensor)
+            guarded = (ThreadedSensor if getattr(sensor, "may_hang", False) else GuardedSensor)(sensor)
             closing.callback(guarded.close)
             offered = tuple(sensor.devices())
             for device in offered:

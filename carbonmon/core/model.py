@@ -56,14 +56,14 @@ class Spec(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A part of the machine that a device measures: by kind, and by index or by a device's id.
+    """A part of the machine that a device measures: by kind, and by number or by a device's id.
 
-    The index is that of the GPU, or of the CPU package whose memory or cores are meant. Without both it is
-    every part of that kind: `Part("dram")` is all memory.
+    The number is the `Device.index` of a GPU, or of the CPU package whose cores or memory are meant. Without
+    both it is every part of that kind: `Part("dram")` is all memory.
     """
 
     component: Component
-    index: int | None = None
+    number: int | None = None
     device_id: str | None = None
 
 
@@ -71,8 +71,9 @@ class Part(NamedTuple):
 class Device:
     """One part of the machine that draws power, or a module of several: what one meter measures.
 
-    `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are separate), `dram-0`, `module-0`.
-    `contains` are the parts that it measures beside its own: `scope.decide` counts none of them twice.
+    `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are separate), `dram-0`,
+    `module-0`. `contains` are the parts that it measures beside its own: `scope.decide` counts none
+    of them twice.
     `counter_range_uj` is the largest value of a counter that wraps, None for one that never wraps.
     `max_power_w` bounds what is plausible: no reading above it is believed, and no counter that grows
     faster over a second. `plausibility.bound_w` makes it where a sensor leaves it None.
@@ -103,9 +104,7 @@ class Device:
         """The GPUs in it, by id: its energy is charged to those who hold them."""
         if self.component == "gpu":
             return (self.id,)
-        return tuple(
-            [part.device_id for part in self.contains if part.component == "gpu" and part.device_id]
-        )
+        return tuple([part.device_id for part in self.contains if part.component == "gpu" and part.device_id])
 
 
 class Reading(NamedTuple):

@@ -10,7 +10,7 @@ part are never both counted:
 3. Two devices that overlap without one holding the other: the finer one is counted, else the one that
    holds more kinds of parts, else the one that was offered first.
 
-A device without any method covers nothing, takes no other's place, and stays: that it is unknown is to be seen.
+A device without any method covers nothing and takes no other's place. It stays, so that it is seen.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def contents_text(device: Device) -> str:
     """What a device contains, for people: "gpu GPU-1, cpu 0, all dram"; "" for one that is only itself."""
     return ", ".join(
         f"all {part.component}"
-        if part.device_id is None and part.index is None
-        else f"{part.component} {part.index if part.device_id is None else part.device_id}"
+        if part.device_id is None and part.number is None
+        else f"{part.component} {part.number if part.device_id is None else part.device_id}"
         for part in device.contains
     )
 
@@ -124,7 +124,7 @@ def _is_in(inner: Part, outer: Part) -> bool:
 
 
 def _may_be(one: Part, other: Part) -> bool:
-    """Whether two parts may be the same, or one within the other: an unknown index may be any."""
+    """Whether two parts may be the same, or one within the other: an unknown number may be any."""
     return all(a is None or b is None or a == b for a, b in zip(one, other, strict=True))
 
 

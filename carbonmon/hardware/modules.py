@@ -55,6 +55,11 @@ def is_embedded(gpu_name: str) -> bool:
     return _EMBEDDED.search(gpu_name) is not None
 
 
+def is_whole_module(gpu_name: str) -> bool:
+    """Whether the table's power of this GPU is that of its module, CPU and memory included."""
+    return _WHOLE_MODULE.search(gpu_name) is not None
+
+
 def figure(gpu_name: str, settings: SensorSettings) -> Spec | None:
     """The power of a GPU by its name; of a Jetson the middle of its module's modes.
 
@@ -77,7 +82,7 @@ def with_gpu_contents(device: Device) -> Device:
         return device
     if is_embedded(device.name):
         rest = Part("cpu"), Part("dram")
-    elif _WHOLE_MODULE.search(device.name):
+    elif is_whole_module(device.name):
         rest = Part("cpu", device.index), Part("dram", device.index)
     else:
         return device
@@ -93,10 +98,12 @@ def with_cpu_contents(devices: Sequence[Device]) -> list[Device]:
     for device in devices:
         spec = device.spec
         if spec is not None and spec.source != "--cpu-tdp" and _TWO_PACKAGES_AND_MEMORY.search(device.name):
-            if "virtual machine" not in spec.source:  # a virtual machine's share is by threads of both packages
+            if (
+                "virtual machine" not in spec.source
+            ):  # a virtual machine's share is by threads of both packages
                 text = f"{spec.source}: of two packages and their memory, half of it"
                 spec = spec._replace(tdp_w=spec.tdp_w / 2, source=text)
-            device = replace(device, spec=spec, contains=(Part("dram", device.index),))  # noqa: PLW2901
+            device = replace(device, spec=spec, contains=(Part("dram", device.index),))
         found.append(device)
     return found
 

@@ -150,7 +150,9 @@ class Monitor:
         return [
             device
             for device in self.devices.values()
-            if self.workload is None or not device.gpu_ids or not (gpus or {}).keys().isdisjoint(device.gpu_ids)
+            if self.workload is None
+            or not device.gpu_ids
+            or not (gpus or {}).keys().isdisjoint(device.gpu_ids)
         ]
 
     # ---- what changes in a living run ----

@@ -144,6 +144,15 @@ class RunAttribution:
             return {}
         if device.component == "gpu":
             return attribution.gpu_shares(before, self._tally, device.id, self._policies)
+        by_cpu = self._by_cpu_time(before)
+        gpu_ids = device.gpu_ids
+        if not gpu_ids:
+            return by_cpu
+        by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
+        is_foreign = not self._usage.others.keys().isdisjoint(gpu_ids)
+        return attribution.module_shares(by_gpu, {} if is_foreign else by_cpu)
+
+    def _by_cpu_time(self, before: Tally) -> dict[str, Share]:
         if before.at_s > self._recent[0].at_s:  # too short a time to compare CPU times: a little longer
             before = self._recent[0]
         found = self._cpu_shares.get(id(before))
@@ -153,6 +162,6 @@ class RunAttribution:
 
     def _is_unknown(self, device: Device) -> bool:
         """Whether nobody counted the CPU time since the energy of this device was settled last."""
-        if self._outage_began is None or self._workload is None or device.component == "gpu":
+        if self._outage_began is None or self._workload is None or device.gpu_ids:
             return False
         return self._settled.get(device.id) is self._outage_began

@@ -62,7 +62,7 @@ def covered(device: Device) -> set[Thing]:
             thing
             for thing in MACHINE
             if thing.component == part.component
-            and part.index in (None, thing.index)
+            and part.number in (None, thing.index)
             and part.device_id in (None, thing.id)
         }
     return found
@@ -104,12 +104,17 @@ def test_a_second_decision_changes_nothing(offered: dict[str, Device]):
 
 @given(offers())
 def test_a_measured_device_stays_measured_if_scopes_are_nested(offered: dict[str, Device]):
-    """Of overlapping scopes one holds the other, as on real machines: then nothing measured is lost."""
+    """Of overlapping scopes one holds the other, as on real machines: then nothing measured is lost.
+
+    An id that no device has, and a device without a number, may be a part of anything: they are not tried.
+    """
+    named = {name: device for name, device in offered.items() if device.index is not None}
     nested: dict[str, Device] = {}
-    for name, device in offered.items():
+    for name, device in named.items():
         own = covered(device)
         others = [covered(other) for other in nested.values()]
-        if device.index is not None and own and all(own <= it or it <= own or not own & it for it in others):
+        is_named = all(part.device_id is None or part.device_id in named for part in device.contains)
+        if own and is_named and all(own <= it or it <= own or not own & it for it in others):
             nested[name] = device
     kept = [covered(device) for device in decide(nested).counted.values() if device.is_measured]
     everything = set[Thing]().union(*kept)

@@ -29,7 +29,7 @@ class RaplSensor:
         sources: Sequence[SensorState],
         mirrored: Mapping[str, Sequence[Zone]],
     ) -> None:
-        """`mirrored` are the zones that show the counter of a device, by its id: the device holds them too."""
+        """`mirrored` are the zones that show a device's counter, by its id: the device holds them too."""
         self._readers = list(readers)
         self._mirrored = mirrored
         self._sources = sources
@@ -48,7 +48,9 @@ class RaplSensor:
                     RAPL_PACKAGE_UNCERTAINTY if zone.component == "cpu" else RAPL_DRAM_UNCERTAINTY
                 ),
                 contains=tuple(
-                    Part(each.component, each.package, each.device_id if each.package == zone.package else None)
+                    Part(
+                        each.component, each.package, each.device_id if each.package == zone.package else None
+                    )
                     for each in self._mirrored.get(zone.device_id, ())
                 ),
             )

@@ -7,18 +7,19 @@ part are never both counted:
    left out, a whole or a part alike.
 2. Of a whole and its parts, equally measured or equally estimated, the parts are counted if together they
    are all of the whole; else the whole is.
-3. Two devices that overlap without one holding the other: the finer one is counted, else the one that
-   holds more kinds of parts, else the one that was offered first.
+3. Of two devices that overlap without one holding the other, equally measured or equally estimated, the one
+   with more kinds of parts is counted, else the one that was offered first. Of two meters of the same parts
+   the one with the better method is counted, else the first.
 
 A device without any method covers nothing and takes no other's place. It stays, so that it is seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from carbonmon.core.model import Device, Part
+from carbonmon.core.model import METHODS, Device, Part
 
 
 class LeftOut(NamedTuple):
@@ -51,11 +52,12 @@ class _Scope(NamedTuple):
 
 def decide(devices: Mapping[str, Device]) -> Decision:
     """Choose the devices to count of all that are offered, by id."""
-    scopes = _scopes([device for device in devices.values() if device.methods])
+    scopes = _scopes(devices)
     chosen: list[str] = []
     for is_measured in (True, False):
-        rivals = [name for name in scopes if devices[name].is_measured == is_measured]
+        rivals = [name for name, each in devices.items() if each.methods and each.is_measured == is_measured]
         free = [name for name in rivals if not any(_overlap(scopes[name], scopes[other]) for other in chosen)]
+        free.sort(key=lambda name: METHODS.index(devices[name].methods[0]))
         chosen += _choose({name: scopes[name] for name in free})
     counted = {name: device for name, device in devices.items() if name in chosen or not device.methods}
     left_out = []
@@ -78,25 +80,38 @@ def contents_text(device: Device) -> str:
 
 
 def _choose(scopes: Mapping[str, _Scope]) -> list[str]:
-    """Of devices that are equally well known: parts before wholes, as the second and third rule say."""
+    """Of devices that are equally well known those to count, by the second and the third rule."""
+    nested = _without_partial_overlaps(scopes)
     inside = {
-        name: sum(_holds(scope, other) and not _holds(other, scope) for other in scopes.values())
-        for name, scope in scopes.items()
+        name: sum(_holds(scope, other) and not _holds(other, scope) for other in nested.values())
+        for name, scope in nested.items()
     }
     chosen: list[str] = []
-    for name in sorted(scopes, key=lambda name: (inside[name], -_kinds(scopes[name]))):
-        scope = scopes[name]
-        rivals = [other for other in chosen if _overlap(scope, scopes[other])]
-        covered = frozenset[Part]().union(*(scopes[other].sure for other in rivals))
-        is_whole = all(_holds(scope, scopes[other]) for other in rivals)
-        if is_whole and not scope.possible <= covered:
-            chosen = [other for other in chosen if other not in rivals] + [name]
+    for name in sorted(nested, key=inside.__getitem__):  # parts before wholes
+        scope = nested[name]
+        parts = [other for other in chosen if _overlap(scope, nested[other])]
+        measured_by_parts = frozenset[Part]().union(*(nested[other].sure for other in parts))
+        if not scope.possible <= measured_by_parts:
+            chosen = [other for other in chosen if other not in parts] + [name]
     return chosen
 
 
-def _scopes(devices: Iterable[Device]) -> dict[str, _Scope]:
+def _without_partial_overlaps(scopes: Mapping[str, _Scope]) -> dict[str, _Scope]:
+    """Devices of which any two have nothing in common, or one holds the other; those of most kinds first."""
+    kept: dict[str, _Scope] = {}
+    for name in sorted(scopes, key=lambda name: -_kinds(scopes[name])):
+        scope = scopes[name]
+        if all(
+            not _overlap(scope, other) or _holds(scope, other) or _holds(other, scope)
+            for other in kept.values()
+        ):
+            kept[name] = scope
+    return kept
+
+
+def _scopes(devices: Mapping[str, Device]) -> dict[str, _Scope]:
     """Each device's parts among all parts that any device is or contains, by its id."""
-    declared = {device.id: _parts(device) for device in devices}
+    declared = {name: _parts(device, devices) for name, device in devices.items()}
     universe = {part for parts in declared.values() for part in parts}
     # "All dram" is no part beside the memory that there is: it stands for that.
     universe = {part for part in universe if not any(_is_in(other, part) for other in universe)}
@@ -109,11 +124,15 @@ def _scopes(devices: Iterable[Device]) -> dict[str, _Scope]:
     }
 
 
-def _parts(device: Device) -> tuple[Part, ...]:
-    """A module's parts are what it contains; any other device is a part itself."""
-    if device.component == "module" and device.contains:
-        return device.contains
-    return (Part(device.component, device.index, device.id), *device.contains)
+def _parts(device: Device, devices: Mapping[str, Device]) -> list[Part]:
+    """A module's parts are what it contains; any other device is a part itself. Ids get their numbers."""
+    own = Part(device.component, device.index, device.id)
+    found = [] if device.component == "module" and device.contains else [own]
+    for part in device.contains:
+        named = devices.get(part.device_id or "")
+        is_named = named is not None and named.component == part.component
+        found.append(part._replace(number=named.index) if named is not None and is_named else part)
+    return found
 
 
 def _is_in(inner: Part, outer: Part) -> bool:

@@ -78,7 +78,7 @@ def figure(gpu_name: str, settings: SensorSettings) -> Spec | None:
 
 def with_gpu_contents(device: Device) -> Device:
     """An estimated GPU as the module that its figure is of; any other device as it is."""
-    if device.methods != ("tdp",) or device.spec is None or device.spec.source == "--gpu-tdp":
+    if device.methods != ("tdp",) or device.spec is None or device.spec.source.startswith("--gpu-tdp"):
         return device
     if is_embedded(device.name):
         rest = Part("cpu"), Part("dram")

@@ -100,6 +100,15 @@ def test_a_device_of_unknown_energy_takes_nobody_s_place():
     assert counted(orin, CPU, ALL_MEMORY) == ["module-0", "package-0", "dram-0"]
 
 
+def test_a_whole_is_counted_where_the_energy_of_one_of_its_parts_is_unknown():
+    node = module(9, Part("gpu"))
+    assert counted(node, device("GPU-0", "gpu", COUNTER), device("GPU-1", "gpu", ())) == ["module-9", "GPU-1"]
+
+
+def test_of_two_meters_of_one_gpu_the_one_with_a_counter_is_counted():
+    assert counted(OTHER_GPU, module(1, Part("gpu", None, "GPU-1"))) == ["module-1"]
+
+
 def test_what_is_left_out_is_said_with_who_has_its_energy():
     (left_out,) = decide({each.id: each for each in (superchip(0, "GPU-0"), CPU)}).left_out
     assert left_out.device is CPU

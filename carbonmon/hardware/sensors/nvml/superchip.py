@@ -22,7 +22,7 @@ GPU_SCOPE, MODULE_SCOPE = 0, 1
 _MEMBERS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 """nvmlValueType_t (nvml.h): which member of the value's union holds it."""
 
-_NAME = re.compile(r"\b(?:G[HB]|VR)[0-9]{3}\b")
+_NAME = re.compile(r"\b(?:G[HB]|VR)[0-9]00\b")
 """GH200, GB200, GB300, …: GPUs that are sold with a Grace or Vera CPU only."""
 
 

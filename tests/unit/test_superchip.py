@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from carbonmon.core.attribution import Share, module_shares
 from carbonmon.core.config import Config
 from carbonmon.core.model import Part
+from carbonmon.runs.report.markdown import markdown_text
+from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.text import table_text
+from carbonmon.runs.summary.validation import fault_of
 from carbonmon.service.open_sensors import Sensors, open_sensors
 from tests.harness import Monitor
 from tests.recorded import RecordedMachine, recorded_machine
@@ -185,3 +190,33 @@ def test_where_gpu_package_and_memory_are_measured_one_by_one_they_are_counted()
     with Simulator(gpus=[chip()], packages=packages) as machine, Monitor(machine) as monitor:
         assert list(monitor.sensors.devices) == [machine.gpus[0].uuid, "package-0", "dram-0"]
         assert "nvml module-0" in [source.name for source in monitor.sensors.unused()]
+
+
+def test_a_module_is_in_the_summary_and_its_texts(recorded: RecordedMachine):
+    with (
+        Simulator(gpus=[chip()]) as machine,
+        Monitor(machine, sensors=("nvml", "tdp", "dram"), procfs=recorded.procfs) as monitor,
+    ):
+        monitor.watch(5.0)
+        final = monitor.finish()
+    summary = summarize(final, final.runs[0], "final")
+    assert not fault_of(summary)
+    assert summary["energy"]["components"].keys() == {"module"}
+    assert "module" in table_text(summary)
+    text = markdown_text(summary)
+    assert "modules (GPU, CPU and memory by one meter)" in text
+    assert "none was metered" not in text
+
+
+SHARE_A, SHARE_B = {"a": Share(1.0, "held")}, {"a": Share(0.5, "held"), "b": Share(0.5, "held")}
+
+
+def test_a_module_is_shared_as_its_gpus_are():
+    assert module_shares([SHARE_B], {"a": Share(1.0, "cpu")}) == SHARE_B
+    both = module_shares([SHARE_A, SHARE_B], {})
+    assert {run: share.ratio for run, share in both.items()} == {"a": 0.75, "b": 0.25}
+
+
+def test_a_module_whose_gpu_nobody_holds_is_shared_by_cpu_time():
+    by_cpu = {"a": Share(0.25, "by CPU time"), "b": Share(0.5, "by CPU time")}
+    assert module_shares([{}], by_cpu) == by_cpu

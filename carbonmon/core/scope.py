@@ -52,17 +52,26 @@ class _Scope(NamedTuple):
 
 def decide(devices: Mapping[str, Device]) -> Decision:
     """Choose the devices to count of all that are offered, by id."""
-    scopes = _scopes(devices)
+    contained = {part for device in devices.values() for part in device.contains}
+    entangled = {
+        name: device
+        for name, device in devices.items()
+        if device.contains or any(_may_be(_own_part(device), part) for part in contained)
+    }
+    scopes = _scopes(entangled)
     chosen: list[str] = []
     for is_measured in (True, False):
-        rivals = [name for name, each in devices.items() if each.methods and each.is_measured == is_measured]
+        rivals = [
+            name for name, each in entangled.items() if each.methods and each.is_measured == is_measured
+        ]
         free = [name for name in rivals if not any(_overlap(scopes[name], scopes[other]) for other in chosen)]
         free.sort(key=lambda name: METHODS.index(devices[name].methods[0]))
         chosen += _choose({name: scopes[name] for name in free})
-    counted = {name: device for name, device in devices.items() if name in chosen or not device.methods}
+    left = {name for name, device in entangled.items() if device.methods and name not in chosen}
+    counted = {name: device for name, device in devices.items() if name not in left}
     left_out = []
-    for name, device in devices.items():
-        if name not in counted:
+    for name, device in entangled.items():
+        if name in left:
             holders = [devices[other] for other in chosen if _overlap(scopes[name], scopes[other])]
             measured = [holder for holder in holders if holder.is_measured]
             left_out.append(LeftOut(device, tuple(measured or holders)))
@@ -124,10 +133,13 @@ def _scopes(devices: Mapping[str, Device]) -> dict[str, _Scope]:
     }
 
 
+def _own_part(device: Device) -> Part:
+    return Part(device.component, device.index, device.id)
+
+
 def _parts(device: Device, devices: Mapping[str, Device]) -> list[Part]:
     """A module's parts are what it contains; any other device is a part itself. Ids get their numbers."""
-    own = Part(device.component, device.index, device.id)
-    found = [] if device.component == "module" and device.contains else [own]
+    found = [] if device.component == "module" and device.contains else [_own_part(device)]
     for part in device.contains:
         named = devices.get(part.device_id or "")
         is_named = named is not None and named.component == part.component

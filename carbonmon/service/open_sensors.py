@@ -133,13 +133,15 @@ def merge_devices(first: Device | None, second: Device) -> Device:
     if first is None:
         return second
     bounds_w = [each.max_power_w for each in (first, second) if each.max_power_w is not None]
+    measured = first if first.is_measured or not second.is_measured else second
     return replace(
         first,
+        component=measured.component,
         name=second.name if first.name == first.id else first.name,
         methods=first.methods + tuple(method for method in second.methods if method not in first.methods),
         max_power_w=max(bounds_w, default=None),
         spec=first.spec or second.spec,
-        contains=(first if first.is_measured or not second.is_measured else second).contains,
+        contains=measured.contains,
     )
 
 

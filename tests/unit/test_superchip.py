@@ -172,6 +172,25 @@ def test_a_module_s_power_stands_in_for_its_counter(recorded: RecordedMachine):
     assert state.energy_j == pytest.approx(drawn_j, rel=0.02)
 
 
+def test_with_the_estimates_named_first_the_module_is_still_counted_once(recorded: RecordedMachine):
+    with Simulator(gpus=[chip()]) as machine, ExitStack() as closing:
+        machine.preload()
+        recorded.gpu("0009:01:00.0", GH200, machine.gpus[0].uuid)
+        sensors = ("dram", "tdp", "nvml")
+        config = Config(sysfs=recorded.sysfs, procfs=recorded.procfs, sensors=sensors)
+        assert list(open_sensors(config, {}, closing).devices) == ["module-0"]
+
+
+def test_where_nvml_is_absent_the_module_s_figure_holds_cpu_and_memory(recorded: RecordedMachine):
+    recorded.gpu("0009:01:00.0", GH200, "GPU-7e57ab1e-0000-4000-8000-000000000000")
+    with Simulator() as machine, ExitStack() as closing:
+        machine.preload()
+        machine.fault(init_error=9)
+        config = Config(sysfs=recorded.sysfs, procfs=recorded.procfs)
+        (device,) = open_sensors(config, {}, closing).devices.values()
+        assert (device.component, device.methods) == ("module", ("tdp",))
+
+
 def test_a_lost_superchip_is_a_failure_of_its_module(recorded: RecordedMachine):
     with Simulator(gpus=[chip()]) as machine, Monitor(machine, sensors=("nvml",)) as monitor:
         monitor.watch(2.0)

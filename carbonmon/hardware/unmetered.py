@@ -53,9 +53,9 @@ class Accelerator(NamedTuple):
 
 
 def sources(sysfs: Path, devices: Iterable[Device]) -> list[SensorState]:
-    """A line for each vendor whose accelerators nobody counts. `devices` are counted, also as an estimate.
+    """A line for each vendor whose accelerators nobody counts.
 
-    What the user states with --gpu-model is counted: such GPUs are taken off.
+    `devices` are counted where the user states GPUs by --gpu-model: those estimates are taken off.
     """
     counts: dict[str, int] = {}
     for accelerator in find(sysfs):

@@ -91,7 +91,8 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         sources += _counted_sources(each, reasons)
         if not each.device_ids or not reasons.keys() >= set(each.device_ids):
             used.append(each.sensor)
-    sources += unmetered.sources(config.sysfs, decision.counted.values())
+    stated = decision.counted.values() if config.gpu_model else ()
+    sources += unmetered.sources(config.sysfs, stated)
     bounded = {device.id: _bounded(device) for device in decision.counted.values()}
     return Sensors(tuple(used), bounded, tuple(sources))
 

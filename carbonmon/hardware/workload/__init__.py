@@ -119,8 +119,8 @@ class NodeWorkload:
         if not self._gpus:
             return None
         found = list_gpus() or [
-            FoundGpu(device.id, index, device.name, f"{index:08d}")
-            for index, device in enumerate(self._gpus.values())
+            FoundGpu(gpu, index, device.name, f"{index:08d}")
+            for index, (gpu, device) in enumerate(self._gpus.items())
         ]
         allocated, notes = allocate(found, gpus, environ)
         self._allocation_notes = tuple(notes)

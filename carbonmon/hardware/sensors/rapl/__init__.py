@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Part, Reading, SensorState
@@ -27,7 +28,7 @@ class RaplSensor:
         self,
         readers: Sequence[tuple[Zone, Reader]],
         sources: Sequence[SensorState],
-        mirrored: Mapping[str, Sequence[Zone]],
+        mirrored: Mapping[str, Sequence[Zone]] = MappingProxyType({}),
     ) -> None:
         """`mirrored` are the zones that show a device's counter, by its id: the device holds them too."""
         self._readers = list(readers)

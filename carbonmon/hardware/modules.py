@@ -60,14 +60,14 @@ def is_whole_module(gpu_name: str) -> bool:
     return _WHOLE_MODULE.search(gpu_name) is not None
 
 
-def figure(gpu_name: str, settings: SensorSettings) -> Spec | None:
-    """The power of a GPU by its name; of a Jetson the middle of its module's modes.
+def figure(gpu_name: str, settings: SensorSettings, stated: Spec | None = None) -> Spec | None:
+    """The power of a GPU by its name, or as `stated`; of a Jetson the middle of its module's modes.
 
     All Orin modules are called "Orin (nvgpu)", so the device tree tells which one this is. Where it does not,
     the power is unknown: None.
     """
     if not is_embedded(gpu_name):
-        return gpu_spec(gpu_name)
+        return stated or gpu_spec(gpu_name)
     board = _board(settings)
     for text in (gpu_name, board):
         for module in EMBEDDED:

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import jsonschema
-import pytest
 from hypothesis import given
 
 from carbonmon.runs.summary.document import summarize
@@ -14,6 +13,7 @@ from carbonmon.runs.summary.file import SCHEMA_FILE
 from carbonmon.runs.summary.validation import KEYWORDS, fault_of
 from tests.fuzz.folders import a_snapshot
 from tests.fuzz.strategies import damaged_json, examples
+from tests.rows import for_each_row
 
 RULES = json.loads(SCHEMA_FILE.read_bytes())
 VALIDATOR = jsonschema.Draft202012Validator(RULES)
@@ -54,7 +54,7 @@ def test_what_is_refused_is_what_the_schema_refuses(data: bytes):
         assert fault
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("change", "fault"),
     [
         ({"state": "over"}, "state must be one of running, final, recovered, estimated"),

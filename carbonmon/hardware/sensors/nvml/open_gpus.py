@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Method, Part, SensorState, Spec
@@ -16,8 +16,9 @@ from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.hardware import modules
+from carbonmon.hardware.found_gpus import Chosen
 from carbonmon.hardware.gpu_inventory import ask, list_inventory
-from carbonmon.hardware.gpu_selection import Chosen, choose, parse_gpu_model
+from carbonmon.hardware.gpu_selection import select
 from carbonmon.hardware.nvml_errors import NOT_SUPPORTED_ERRORS, REMEDIES
 from carbonmon.hardware.sensors.nvml.gpu import Gpu
 from carbonmon.hardware.sensors.nvml.superchip import (
@@ -30,9 +31,20 @@ from carbonmon.hardware.sensors.nvml.superchip import (
 )
 from carbonmon.hardware.spec_sheets import gpu_spec
 
+if TYPE_CHECKING:
+    from carbonmon.hardware.device_names import StatedGpus
 
-def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[SensorState]]:
-    """The chosen GPUs and what was found; raises `SensorUnavailable` where there is none to meter."""
+
+class Opened(NamedTuple):
+    """The GPUs to meter and what was found. `are_given`: they are those that the job was given."""
+
+    gpus: list[Gpu]
+    sources: list[SensorState]
+    are_given: bool
+
+
+def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
+    """The GPUs of the job; raises `SensorUnavailable` where there is none to meter."""
     found, handles, unreadable = list_inventory(nvml)
     notes = [f"GPU {index} cannot be read: {error}" for index, error in unreadable]
     remedy = "nvidia-smi -L"
@@ -40,21 +52,45 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[Sens
         remedy = REMEDIES.get(error.value, remedy)
     if not found:
         raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
-    chosen, choice_notes = choose(found, settings.gpus, settings.environ)
-    notes += choice_notes
-    if not chosen:
+    selection = select(found, settings.gpus, settings.environ, is_own_view=True)
+    stated = _stated(settings)
+    notes += selection.notes
+    if stated is not None and stated.number not in (1, len(found)):
+        notes.append(stated.count_note(len(found)))
+    if not selection.chosen:
+        nothing = f"the job may use none of the {len(found)} GPUs ({selection.by})"
         raise SensorUnavailable(
-            "; ".join(notes) or f"the job may use none of the {len(found)} GPUs (CUDA_VISIBLE_DEVICES)",
+            "; ".join(notes) or nothing,
             "carbonmon run --gpus 0,1 -- …",
+            "; ".join([*selection.notes, nothing]) if selection.notes and selection.by != "--gpus" else "",
         )
-    gpus = _with_modules(nvml, chosen, handles, settings)
-    return gpus, _sources(gpus, len(found), notes)
+    figures = {
+        pick.gpu.name: modules.figure(pick.gpu.name, settings)
+        if stated is None
+        else modules.figure(stated.name, settings, stated.spec)
+        for pick in selection.chosen
+    }
+    gpus = _with_modules(nvml, selection.chosen, handles, settings, figures)
+    return Opened(gpus, _sources(gpus, len(found), notes), bool(selection.by))
+
+
+def _stated(settings: SensorSettings) -> StatedGpus | None:
+    """The GPUs that the user states; most state none, and need no tables for it."""
+    if settings.gpu_model is None:
+        return None
+    from carbonmon.hardware.device_names import stated_gpus
+
+    return stated_gpus(settings)
 
 
 def _with_modules(
-    nvml: Any, chosen: Sequence[Chosen], handles: Mapping[str, Any], settings: SensorSettings
+    nvml: Any,
+    chosen: Sequence[Chosen],
+    handles: Mapping[str, Any],
+    settings: SensorSettings,
+    figures: Mapping[str, Spec | None],
 ) -> list[Gpu]:
-    """The chosen GPUs, those of superchips with their modules.
+    """The chosen GPUs, those of superchips with their modules; `figures` are powers by the GPU's name.
 
     Several GPUs of one CPU: where they show one counter, one module holds them all; where each has its own,
     the first holds the CPU, so that it is in one device.
@@ -64,7 +100,7 @@ def _with_modules(
     for pick in chosen:
         handle = handles[pick.gpu.uuid]
         scopes = find_scopes(nvml, handle, pick.gpu.name)
-        device = _device(nvml, handle, pick, settings, scopes)
+        device = _device(nvml, handle, pick, settings, figures[pick.gpu.name], scopes)
         if scopes is None or not scopes.has_module:
             gpus.append(Gpu(device, handle, scopes))
             continue
@@ -90,11 +126,13 @@ def _is_one_meter(nvml: Any, first_handle: Any, first: Module, handle: Any, scop
 
 
 def _device(
-    nvml: Any, handle: Any, pick: Chosen, settings: SensorSettings, scopes: Scopes | None = None
+    nvml: Any,
+    handle: Any,
+    pick: Chosen,
+    settings: SensorSettings,
+    table: Spec | None,
+    scopes: Scopes | None,
 ) -> Device:
-    table = modules.figure(
-        parse_gpu_model(settings.gpu_model)[0] if settings.gpu_model else pick.gpu.name, settings
-    )
     table_w = None if table is None else table.tdp_w
     limit_w = believed_limit_w(_limit_w(nvml, handle), table_w)
     highest_w = believed_limit_w(_highest_limit_w(nvml, handle), table_w)

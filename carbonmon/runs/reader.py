@@ -274,6 +274,7 @@ def _resume_point(kept: Entry) -> ResumePoint | None:
 
 def _device(entry: Entry) -> Device:
     hints = get_type_hints(Device)
-    if entry.values.keys() != hints.keys():
+    if entry.values.keys() | {"contains"} != hints.keys():  # written only where it contains something
         raise entry.source.mistake("a device has other fields than this version of carbonmon knows")
-    return Device(**{key: entry.value(key, hint) for key, hint in hints.items()})
+    defaults: dict[str, Any] = {"contains": []}
+    return Device(**{key: entry.value(key, hint, defaults.get(key)) for key, hint in hints.items()})

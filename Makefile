@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards help run run-simulated test check wheel-test bench gpu-check fuzz chaos format clean
+.PHONY: dashboards docs help run run-simulated release test check wheel-test bench gpu-check fuzz chaos format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,7 +22,7 @@ run-simulated: $(VENV)/.demo ## the same on a simulated machine with 4 GPUs and 
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.simulator --gpus 4 --packages 2 -- \
 	  carbonmon run --region FR --gpus 0,1,2,3 -- python examples/train_digits.py $(TRAIN)
 
-test: check $(VENV)/.dev wheel-test ## everything: checks, all tests, the built wheel
+test: check docs $(VENV)/.dev wheel-test ## everything: checks, the documentation, all tests, the built wheel
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev ## format, lint, types, and the direction of imports
@@ -31,10 +31,13 @@ check: $(VENV)/.dev ## format, lint, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.dev ## build the documentation as a site in build/docs/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/docs/doctrees docs build/docs/html
+
 wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use it
 	$(BIN)/python tests/wheel_check.py
 
-bench: $(VENV)/.dev ## print the table of docs/accuracy.md for this machine
+bench: $(VENV)/.dev ## print the table of docs/use/accuracy.md for this machine
 	$(BIN)/python -m tests.bench
 
 # The Python that has PyTorch and nvidia-ml-py serves if it is there; else the demo's, which has no PyTorch.
@@ -44,7 +47,7 @@ gpu-check: ## prove the meter on this machine's GPU in 3 minutes; without one on
 	then PYTHONPATH=.:exporters $(PYTHON) -m tests.gpucheck $(GPU_CHECK); \
 	else $(MAKE) --no-print-directory $(VENV)/.demo && $(BIN)/python -m tests.gpucheck $(GPU_CHECK); fi
 
-chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/reliability.md
+chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/use/reliability.md
 	$(BIN)/python -m tests.chaos
 
 fuzz: $(VENV)/.dev ## damage every file that is read, for FUZZ_MINUTES=5

@@ -12,7 +12,7 @@ U = busy CPU time / CPU time that there was:
                           that is unknown or 0; MIG: the slices' part of the whole GPU
 
 The dynamic part is E × U and the idle part E × (1 − U), as Kepler splits a zone's energy into active and
-idle (its docs, "Power Attribution Guide"). docs/attribution.md has a worked example.
+idle (its docs, "Power Attribution Guide"). docs/use/attribution.md has a worked example.
 """
 
 from __future__ import annotations

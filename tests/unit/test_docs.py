@@ -16,13 +16,13 @@ PAGES = [TREE / "README.md", TREE / "CHANGELOG.md", *sorted((TREE / "docs").glob
 
 
 def test_the_page_of_the_command_line_is_the_one_that_the_commands_make():
-    assert (TREE / "docs" / "command-line.md").read_text() == docs.page(), (
-        "stale: python -m carbonmon.cli.docs > docs/command-line.md"
+    assert (TREE / "docs" / "use" / "command-line.md").read_text() == docs.page(), (
+        "stale: python -m carbonmon.cli.docs > docs/use/command-line.md"
     )
 
 
 def test_every_option_is_on_the_page_of_the_command_line():
-    page = (TREE / "docs" / "command-line.md").read_text()
+    page = (TREE / "docs" / "use" / "command-line.md").read_text()
     assert [name for name in RUN_OPTIONS if f"`--{name}" not in page] == []
 
 

@@ -56,7 +56,11 @@ class SensorSettings:
 
 
 class Sensor(Protocol):
-    """A source of readings. It knows no run, no carbon and no clock: the time is an argument."""
+    """A source of readings. It knows no run, no carbon and no clock: the time is an argument.
+
+    One whose reads may hang or are slow (a driver's library, a meter on the network) has the attribute
+    `may_hang = True`: it is read in a thread of its own, and costs no other sensor anything.
+    """
 
     name: str
 

@@ -123,6 +123,8 @@ class Sampler:
                 self._read_s[device_id] = at_s
                 attribution.settle(device_id)
                 continue
+            if at_s < self._read_s[device_id]:  # said in time, and heard after a tick that waited no longer
+                at_s = self._read_s[device_id]
             meters[device_id], interval = energy.advance(meter, account.device, reading, at_s, self._limits)
             if isinstance(reading, Failure):
                 reading = Reading(device_id)

@@ -21,6 +21,7 @@ from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
+from carbonmon.monitor.threaded_sensor import ThreadedSensor
 from carbonmon.service import plugins
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         try:
             own_settings = replace(settings, argument=argument, known=dict(devices))
             sensor = _answer(partial(open_sensor, own_settings))
-            guarded = GuardedSensor(sensor)
+            guarded = (ThreadedSensor if getattr(sensor, "may_hang", False) else GuardedSensor)(sensor)
             closing.callback(guarded.close)
             for device in sensor.devices():
                 devices[device.id] = merge_devices(devices.get(device.id), device)

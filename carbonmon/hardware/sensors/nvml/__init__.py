@@ -32,6 +32,7 @@ class NvmlSensor:
     """All chosen GPUs. An error of one GPU does not affect others; a reloaded driver is initialised again."""
 
     name = "nvml"
+    may_hang = True
 
     def __init__(self, nvml: Any, settings: SensorSettings) -> None:
         self._nvml = nvml

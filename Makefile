@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 # TRAIN: options of the example, for instance TRAIN="--seconds 5"
 TRAIN ?=
 GPU_CHECK ?=
+RELEASE ?=
 SETUP := pyproject.toml carbonmon/version.py
 
 help: ## show the targets
@@ -36,6 +37,10 @@ docs: $(VENV)/.dev ## build the documentation as a site in build/docs/html; a wa
 
 wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use it
 	$(BIN)/python tests/wheel_check.py
+
+# RELEASE: options, for instance RELEASE=--rehearse before the changelog is final
+release: $(VENV)/.dev ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
+	$(BIN)/python -m tests.release $(RELEASE)
 
 bench: $(VENV)/.dev ## print the table of docs/use/accuracy.md for this machine
 	$(BIN)/python -m tests.bench

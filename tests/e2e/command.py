@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-CARBONMON = str(Path(sys.executable).with_name("carbonmon"))
+CARBONMON = os.environ.get("CARBONMON_TEST_COMMAND") or str(Path(sys.executable).with_name("carbonmon"))
+"""The command under test: this environment's, or an installed release's (`tests/release.py`)."""
+
 DEADLINE_S = 30.0
 
 Value = TypeVar("Value")

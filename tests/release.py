@@ -1,7 +1,8 @@
-"""Builds and proves a release: `make release`, or `make release RELEASE=--rehearse` before the changelog is final.
+"""Builds and proves a release: `make release`; with RELEASE=--rehearse before the changelog is final.
 
-Builds the source archive and the wheel twice and compares them, checks version, metadata and licences, installs
-each file alone in an environment outside the tree and runs README's commands there. The files are in dist/.
+Builds the source archive and the wheel twice and compares them, checks version, metadata and licences,
+installs each file alone in an environment outside the tree and runs README's commands there. The files are
+in dist/.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ import importlib.metadata as metadata, json
 found = {}
 for each in metadata.distributions():
     fields = each.metadata
-    classifiers = [line.split(" :: ")[-1] for line in fields.get_all("Classifier", []) if line.startswith("License")]
-    licence = (fields.get("License") or "").partition("\\n")[0]
-    found[each.name.lower().replace("_", "-")] = [fields.get("License-Expression") or "", licence, *classifiers]
+    stated = [fields.get("License-Expression") or "", (fields.get("License") or "").partition("\\n")[0]]
+    stated += [line for line in fields.get_all("Classifier", []) if line.startswith("License")]
+    found[each.name.lower().replace("_", "-")] = stated
 print(json.dumps(found))
 """
 

@@ -1,7 +1,7 @@
 """Proves that the built wheel works outside the tree: builds it, installs it alone, and uses it.
 
-Run by `make wheel-test`; `tests/release.py` uses its parts. It is no pytest file, because the environment under
-test has no pytest.
+Run by `make wheel-test`; `tests/release.py` uses its parts. It is no pytest file, because the environment
+under test has no pytest.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 @contextmanager
 def clean_environment(distribution: Path) -> Iterator[Path]:
-    """The Python of an environment outside the tree that holds a wheel or a source archive, tried and measured."""
+    """Install a wheel or a source archive alone outside the tree, try it, and give the Python there."""
     with tempfile.TemporaryDirectory(prefix="carbonmon-wheel-") as elsewhere:
         folder = Path(elsewhere)
         venv.create(folder / "venv", with_pip=False)

@@ -18,10 +18,12 @@ from carbonmon.client.protocol import BOOT_CLOCK
 from carbonmon.runs.summary.file import SCHEMA_FILE
 from tests.e2e import command
 from tests.fixtures import record
+from tests.strictness import with_new_fields
 
 pytestmark = pytest.mark.e2e
 
 RELEASES = sorted(Path(record.__file__).parent.glob("runs-*"))
+FORMS = ("text", "markdown", "model-card", "csv")
 NAMES = ("ended", "estimated", "killed")
 SCHEMA = json.loads(SCHEMA_FILE.read_bytes())
 
@@ -69,10 +71,22 @@ def test_each_run_is_reported_in_every_form(output: Path) -> None:
         if name != "killed":
             assert found == kept
         assert 0.0 < found["energy"]["total_j"] >= kept["energy"]["total_j"]
-        for form in ("text", "markdown", "model-card"):
+        for form in set(FORMS) - {"csv"}:
             assert len(run(output, "report", name, "--format", form).splitlines()) > 5, form
         rows = list(csv.reader(io.StringIO(run(output, "report", name, "--format", "csv"))))
         assert len({len(row) for row in rows}) == 1 and len(rows) > 1
+
+
+def test_a_run_of_a_newer_version_with_fields_that_are_unknown_here_is_reported(output: Path) -> None:
+    path = output / "ended" / "summary.json"
+    known = {form: run(output, "report", "ended", "--format", form) for form in FORMS}
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps(with_new_fields(summary)))
+    other = output.parent / "node-2.json"
+    other.write_text(json.dumps(summary | {"run": summary["run"] | {"host": "node-2"}}))
+    assert {form: run(output, "report", "ended", "--format", form) for form in FORMS} == known
+    for form in FORMS:
+        run(output, "report", "--merge", "--format", form, str(path), str(other))
 
 
 def test_each_run_is_settled(output: Path) -> None:

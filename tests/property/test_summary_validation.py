@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -15,7 +16,7 @@ from carbonmon.runs.summary.text import table_text
 from carbonmon.runs.summary.validation import KEYWORDS, fault_of
 from tests.fuzz.folders import a_snapshot
 from tests.fuzz.strategies import damaged_json, examples
-from tests.strictness import strict_schema
+from tests.strictness import strict_schema, with_new_fields, without_unknown
 
 RULES = json.loads(SCHEMA_FILE.read_bytes())
 VALIDATOR = jsonschema.Draft202012Validator(RULES)
@@ -30,8 +31,16 @@ def keywords(rule: dict[str, Any]) -> set[str]:
     return set(rule).union(*map(keywords, inner))
 
 
-def test_the_published_schema_is_open_to_new_fields():
-    assert '"additionalProperties": false' not in SCHEMA_FILE.read_text()
+def closed(rule: Any, name: str = "") -> Iterator[str]:
+    if isinstance(rule, dict):
+        if rule.get("additionalProperties") is False:
+            yield name
+        for key, inner in rule.items():
+            yield from closed(inner, key)
+
+
+def test_the_published_schema_is_open_to_new_fields_but_not_to_unknown_methods_and_components():
+    assert sorted(closed(RULES)) == ["components", "joules_by_method", "methods"]
 
 
 def test_every_keyword_of_the_schema_is_interpreted_or_for_people_only():
@@ -44,26 +53,13 @@ def test_a_sound_summary_has_no_fault():
     assert jsonschema.Draft202012Validator(strict_schema()).is_valid(FINAL), "every field is described"
 
 
-def with_new_fields(value: Any) -> Any:
-    """The same with a field that no version knows in every object whose keys are fixed."""
-    if isinstance(value, list):
-        return [with_new_fields(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    inner = {key: with_new_fields(item) for key, item in value.items() if key not in OPEN}
-    return {**value, **inner, "from_a_newer_version": {"unit": "none"}}
-
-
-OPEN = {"labels", "phases", "components", "methods", "anomalies"}
-"""Objects whose keys are names or kinds."""
-
-
 def test_fields_of_a_newer_version_are_accepted_and_ignored():
     newer = with_new_fields(FINAL)
     assert fault_of(newer) == ""
     assert VALIDATOR.is_valid(newer)
     assert not jsonschema.Draft202012Validator(strict_schema()).is_valid(newer)
     assert table_text(newer) == table_text(FINAL)
+    assert without_unknown(newer) == FINAL
 
 
 @given(damaged_json(FINAL))
@@ -95,6 +91,10 @@ def test_what_is_refused_is_what_the_schema_refuses(data: bytes):
         ),
         ({"energy": {**FINAL["energy"], "total_j": -1.0}}, "energy.total_j is no number from 0 to 1e+30"),
         ({"costs": [None]}, "costs[0] must be of type object"),
+        (
+            {"energy": {**FINAL["energy"], "components": {"npu": {"energy_j": 1.0, "measured_ratio": 1.0}}}},
+            "'energy.components.npu' is unknown",
+        ),
     ],
 )
 def test_a_fault_says_where_and_what(change: dict[str, Any], fault: str):

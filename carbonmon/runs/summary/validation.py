@@ -5,6 +5,7 @@ report needs; the code that generators make of it is 300 kB in lines that nobody
 dozen keywords: they are interpreted here, and a test holds that against a complete implementation.
 
 Fields that the schema does not name are accepted and ignored, so that files of newer versions can be read.
+Only an unknown method or component is a fault: without knowing it, nothing can be said about its joules.
 """
 
 from __future__ import annotations
@@ -84,8 +85,11 @@ class _Schema:
         others = rule.get("additionalProperties")
         for key, item in value.items():
             kind = rule.get("properties", {}).get(key, others)
-            if kind:  # a field that the schema does not name is that of a newer version
-                yield self.fault(item, kind, f"{where}.{key}".lstrip("."))
+            at = f"{where}.{key}".lstrip(".")
+            if kind is False:
+                yield f"{at!r:.60} is unknown"
+            elif kind is not None:  # None: a field of a newer version
+                yield self.fault(item, kind, at)
 
 
 def _text_fault(text: str, rule: Rule, where: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Snapshot
 from carbonmon.core.phases import MAX_PHASES
@@ -22,8 +23,10 @@ from carbonmon.monitor.recorder import Recorder
 from carbonmon.monitor.requests import RequestQueue
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
-from carbonmon.runs.reader import Checkpoint
 from carbonmon.runs.writer import RunFiles
+
+if TYPE_CHECKING:
+    from carbonmon.runs.reader import Checkpoint
 
 log = logging.getLogger(__name__)
 

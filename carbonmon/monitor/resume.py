@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
-from carbonmon.runs.reader import Checkpoint
+
+if TYPE_CHECKING:
+    from carbonmon.runs.reader import Checkpoint
 
 log = logging.getLogger(__name__)
 

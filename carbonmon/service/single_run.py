@@ -8,6 +8,7 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from carbonmon.client import rendezvous
 from carbonmon.client.launcher import read_launch, safe_id
@@ -20,12 +21,14 @@ from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
-from carbonmon.runs.reader import Checkpoint, read_checkpoint
 from carbonmon.service import file_sd, job, naming
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
 from carbonmon.service.wiring import build
+
+if TYPE_CHECKING:
+    from carbonmon.runs.reader import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,8 @@ def run(
         mask = job.block_signals()
         before = None
         if config.resume is not None:
+            from carbonmon.runs.reader import read_checkpoint
+
             before = read_checkpoint(folders.find(config.output, config.resume))
             config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
         watching = config.idle != "exclusive"

@@ -171,3 +171,13 @@ def test_the_issue_templates_are_valid_and_ask_for_what_the_page_about_bugs_name
     for name in ("carbonmon doctor --json", "summary.json", "series.jsonl"):
         assert name in asked
         assert name in (DOCS / "use" / "bug-report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["develop/adding-a-sensor", "glossary", "use/accuracy", "use/attribution", "use/carbon", "use/bug-report"],
+)
+def test_a_newcomer_finds_it_from_the_index(page: str):
+    """How to add a sensor, what a figure means, which file to send with a bug report."""
+    table = (DOCS / "index.md").read_text().partition("```{toctree}")[0]
+    assert f"]({page}.md)" in table

@@ -32,8 +32,9 @@ check: $(VENV)/.dev ## format, lint, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# -E: all pages anew; a page from the cache would keep its warning to itself
 docs: $(VENV)/.dev ## build the documentation as a site in build/docs/html; a warning is an error
-	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/docs/doctrees docs build/docs/html
+	$(BIN)/python -m sphinx -E -W --keep-going -n -q -d build/docs/doctrees docs build/docs/html
 
 wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use it
 	$(BIN)/python tests/wheel_check.py

@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards docs help run run-simulated release test check wheel-test bench gpu-check fuzz chaos format clean
+.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-python system-deps tools check wheel-test bench gpu-check fuzz chaos format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,10 +11,17 @@ BIN := $(VENV)/bin
 TRAIN ?=
 GPU_CHECK ?=
 RELEASE ?=
+# End-to-end tests mostly wait: three to a CPU. The others compute: one to a CPU.
+COMPUTING ?= $(shell nproc)
+WAITING ?= $(shell expr 3 '*' $$(nproc))
+PYTEST = $(BIN)/python -m pytest --durations=15
 SETUP := pyproject.toml carbonmon/version.py
 
+# Programs are started thousands of times: they must not compile themselves each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 run: $(VENV)/.demo ## monitor a real training job of some 20 seconds
 	$(BIN)/carbonmon run -- $(BIN)/python examples/train_digits.py $(TRAIN)
@@ -24,7 +31,24 @@ run-simulated: $(VENV)/.demo ## the same on a simulated machine with 4 GPUs and 
 	  carbonmon run --region FR --gpus 0,1,2,3 -- python examples/train_digits.py $(TRAIN)
 
 test: check docs $(VENV)/.dev wheel-test ## everything: checks, the documentation, all tests, the built wheel
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory --keep-going test-units test-e2e
+
+test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=2 workers
+	$(PYTEST) -m "not e2e" --numprocesses $(COMPUTING)
+
+test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for them, on WAITING=6 workers
+	$(PYTEST) -m e2e --numprocesses $(WAITING)
+
+tools: $(VENV)/.dev ## fetch and build what the end-to-end tests start, below build/
+	@$(BIN)/python -m tests.e2e.tools
+
+system-deps: ## say what the tests need from the system, and install it where this is root on Debian
+	@$(PYTHON) tests/system_deps.py
+
+# PY: a Python's command or path, for instance PY=python3.12 or PY=~/.pyenv/versions/3.10.13/bin/python
+test-python: ## all tests with another Python, in an environment of its own: make test-python PY=python3.12
+	@test -n "$(PY)" || { echo "which Python? make test-python PY=python3.12" >&2; exit 2; }
+	$(MAKE) test PYTHON="$(PY)" VENV="build/venv-$(notdir $(shell $(PY) -c 'import platform; print(platform.python_version())'))"
 
 check: $(VENV)/.dev ## format, lint, types, and the direction of imports
 	$(BIN)/ruff format --check .

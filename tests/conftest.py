@@ -1,18 +1,39 @@
-"""What holds for every test: in CI nothing is skipped silently."""
+"""What holds for every test: its order and its worker, loggers left alone, nothing skipped in CI."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.scheduling import BySharedMachine, longest_first
 
 os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has put into the user's folder
 
 settings.register_profile("carbonmon", deadline=None)  # these machines are noisy: no test is about time
 settings.load_profile("carbonmon")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Shorten the folders of a worker: a socket's path has 107 bytes at most, and tests put sockets there."""
+    if hasattr(config, "workerinput"):
+        folder = Path(config.option.basetemp)
+        config.option.basetemp = str(folder.with_name(folder.name.removeprefix("popen-g")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedMachine:
+    return BySharedMachine(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     if path == Path(os.devnull):
         return {}
-    try:
+    if sys.version_info >= (3, 11):
         import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        try:
-            import tomli as tomllib
-        except ModuleNotFoundError:
-            reason = "reading TOML needs Python 3.11 or later, or: pip install tomli"
-            raise ConfigError(f"{path}: {reason}") from None
+    else:
+        import tomli as tomllib
     data = read_bytes(path, LONGEST_TOML_BYTES)
     text = ""
     try:

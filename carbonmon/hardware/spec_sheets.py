@@ -12,7 +12,7 @@ import re
 
 from carbonmon.core.model import Spec, Uncertainty
 from carbonmon.core.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY, combine
-from carbonmon.data import CPUS, GPUS, Row, data_file, rows, using
+from carbonmon.data import CPUS, GPUS, NVML_NAMES, Row, data_file, rows, using
 
 UNKNOWN_CPU_W_PER_CORE = 7.5
 """TDP in W per physical core of a CPU that is not in the table.
@@ -50,6 +50,9 @@ _ONE_THREAD_PER_CORE = re.compile(r"^(?:ampere|apple|aws|fujitsu|nvidia) |^xeon 
 _TRADE_MARKS = {ord(sign): None for sign in "®™\u200b"}
 
 _GPU_VENDOR = re.compile(r"^(?:nvidia|amd|intel|google) ")
+_GPU_BRAND = re.compile(r"\b(?:nvidia|amd|intel|google|tesla|geforce|quadro|radeon|instinct)\b")
+_MIG_PROFILE = re.compile(r" MIG [1-9][cg]\.\S+$")
+"""NVML adds it to the name of an instance: the TDP is that of the whole GPU."""
 _VGPU = re.compile(r"-\d+(?:[ABCQ]|CME)$|-\d{1,2}$")
 """NVIDIA's virtual GPUs, "NVIDIA A40-12Q", "NVIDIA L40-48": a share of a board, unknown to the guest."""
 _LAPTOP_SUPER = re.compile(r"\bSuper\b")
@@ -152,16 +155,43 @@ def gpu_spec(name: str) -> Spec | None:
 
 
 def _gpu_row(name: str) -> Row | None:
-    """The row of exactly this model, else the first whose regular expression matches in the name."""
-    model = _gpu_model(name)
-    plain = " ".join(name.split())
+    """The row of exactly this model; else that of a name that NVML is known to report; else the first whose
+    regular expression matches all of the name but the vendor, the brand and the memory."""
+    plain = _MIG_PROFILE.sub("", " ".join(name.split()))
+    model = _gpu_model(plain)
     first: Row | None = None
     for row in rows(GPUS):
         if row["model"].lower() == model:
             return row
         if first is None and re.search(row["name_regex"], plain):
             first = row
-    return first
+    if first is None or _is_all(plain, first):
+        return first
+    listed = nvml_model(plain)
+    return next((row for row in rows(GPUS) if row["model"] == listed), None) if listed else None
+
+
+def _is_all(plain: str, row: Row) -> bool:
+    hit = re.search(row["name_regex"], plain)
+    if hit is None:
+        return False
+    return not _GPU_BRAND.sub("", plain[: hit.start()].lower()).strip() and only_memory(
+        plain[hit.end() :], row
+    )
+
+
+def only_memory(rest: str, row: Row) -> bool:
+    """Whether what is left of a name says no more than the memory of this model: `80GB HBM3`, `-16GB`."""
+    size = f"{row['memory_gb']}GB?"
+    words = re.split(r"[\s_-]+", rest.upper().replace(" GB", "GB"))
+    return all(re.fullmatch(rf"{size}|HBM[0-9]?E?|GDDR[0-9]X?", word) for word in words if word)
+
+
+def nvml_model(name: str) -> str:
+    """The model of a name that NVML is known to report, with or without the vendor; "" for no such name."""
+    plain = " ".join(name.casefold().split())
+    names = (plain, f"nvidia {plain}")
+    return next((row["model"] for row in rows(NVML_NAMES) if row["name"].casefold() in names), "")
 
 
 def _gpu_model(name: str) -> str:

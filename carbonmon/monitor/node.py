@@ -57,12 +57,17 @@ class Monitor:
         clock: Clock,
         boot_id: str,
         leave_sensors: Callable[[], object],
+        gpus_are_given: bool = False,
     ) -> None:
-        """`leave_sensors` forgets the sensors without closing them: closing a driver that hangs hangs too."""
+        """`leave_sensors` forgets the sensors without closing them: closing a driver that hangs hangs too.
+
+        `gpus_are_given`: the GPUs among the devices are those that the monitor's one job was given.
+        """
         self.sampler = sampler
         self.recorder = recorder
         self.exporters = exporters
         self.devices = devices
+        self.gpus_are_given = gpus_are_given
         self.workload = workload
         self.clock = clock
         self.boot_id = boot_id
@@ -92,7 +97,7 @@ class Monitor:
         if plan.before is not None:
             states = plan.before.snapshot.devices
             gone = [state.device for state in states if state.device.id not in self.devices]
-        files = RunFiles(plan.folder, self.boot_id, gone)
+        files = RunFiles(plan.folder, self.boot_id, gone, self.recorder.period_s)
         self.sampler.runs.plan(plan.info.id, plan.folder)
         self.recorder.add(plan.info.id, files)
 

@@ -7,28 +7,36 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 CARBONMON = os.environ.get("CARBONMON_TEST_COMMAND") or str(Path(sys.executable).with_name("carbonmon"))
 """The command under test: this environment's, or an installed release's (`tests/release.py`)."""
 
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
+"""No measure of anything: what does not come by then does not come."""
 
 Value = TypeVar("Value")
 
 
 def environ(**more: str) -> dict[str, str]:
     """This process's environment without any choice for carbonmon or a scheduler in it."""
-    own = re.compile(r"CARBONMON_|SLURM_|PBS_|LSB_|FLUX_|CUDA_")
+    own = re.compile(r"CARBONMON_|SLURM_|PBS_|LSB_|FLUX_|CUDA_|NVIDIA_VISIBLE_")
     return {key: value for key, value in os.environ.items() if not own.match(key)} | more
 
 
 def run(
-    arguments: Sequence[str], folder: Path, *, env: Mapping[str, str] | None = None, **more: Any
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = DEADLINE_S,
+    **more: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run `carbonmon` to its end in `folder`, where a free port and ./carbonmon-runs are its own."""
     return subprocess.run(
@@ -37,7 +45,7 @@ def run(
         env=environ(**{"CARBONMON_LISTEN": "127.0.0.1:0", **(env or {})}),
         capture_output=True,
         text=True,
-        timeout=DEADLINE_S,
+        timeout=timeout_s,
         check=False,
         **more,
     )
@@ -72,6 +80,37 @@ def wait_for(find: Callable[[], Value | None], what: str) -> Value:
             return found
         time.sleep(0.01)
     raise AssertionError(f"{what} did not come within {DEADLINE_S} s")
+
+
+class Lateness:
+    """How long processes wait for a CPU of this machine, while in the context: the tolerance of an edge.
+
+    `most_s` is the longest that a sleep lasted beyond its end: a millisecond on an idle machine.
+    """
+
+    def __init__(self) -> None:
+        self.most_s = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sleep, name="lateness", daemon=True)
+
+    def __enter__(self) -> Lateness:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _sleep(self) -> None:
+        nap_s = 0.005
+        before_s = time.monotonic()
+        while not self._over.is_set():
+            time.sleep(nap_s)
+            now_s = time.monotonic()
+            self.most_s = max(self.most_s, now_s - before_s - nap_s)
+            before_s = now_s
 
 
 def metrics_address(process: subprocess.Popen[str]) -> str:

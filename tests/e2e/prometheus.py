@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import shutil
+import os
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.parse
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.e2e import command
-
-BUILD = Path(__file__).resolve().parents[2] / "build" / "prometheus"
+from tests.e2e import command, debian
 
 
-@cache
 def binary() -> str | None:
     """The program, fetched once with apt where it is missing; None where that cannot be done."""
-    unpacked = BUILD / "usr" / "bin" / "prometheus"
-    found = shutil.which("prometheus") or (str(unpacked) if unpacked.exists() else None)
-    if found or not shutil.which("apt-get"):
-        return found
-    BUILD.mkdir(parents=True, exist_ok=True)
-    for step in (["apt-get", "update", "-qq"], ["apt-get", "download", "-qq", "prometheus"]):
-        subprocess.run(step, cwd=BUILD, capture_output=True, timeout=300, check=False)
-    for package in BUILD.glob("prometheus_*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(BUILD)], check=True)
-    return str(unpacked) if unpacked.exists() else None
+    return debian.program("prometheus")
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A port of loopback that no other worker of this test run and no outgoing connection will take."""
+    for port in _PORTS:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
+
+
+def _own_ports() -> Iterator[int]:
+    """Those below what the kernel gives to whoever asks for any: one thousand for each worker, in turn."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    first = 15_000 + 1000 * worker
+    start = os.getpid() % 1000  # two test runs on one machine should not begin at the same one
+    return (first + (start + number) % 1000 for number in itertools.count())
+
+
+_PORTS = _own_ports()
 
 
 class Prometheus:

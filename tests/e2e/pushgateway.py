@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from tests.e2e import command, prometheus
+from tests.e2e import command, debian, prometheus
 
-BUILD = Path(__file__).resolve().parents[2] / "build"
-
-
-@cache
-def binary(package: str) -> str | None:
-    """A Debian package's program of the same name, fetched once with apt; None if that cannot be done."""
-    folder = BUILD / package
-    unpacked = folder / "usr" / "bin" / package
-    found = shutil.which(package) or (str(unpacked) if unpacked.exists() else None)
-    if found or not shutil.which("apt-get"):
-        return found
-    folder.mkdir(parents=True, exist_ok=True)
-    download = ["apt-get", "download", "-qq", package]
-    for step in (download, ["apt-get", "update", "-qq"], download):
-        if not any(folder.glob(f"{package}_*.deb")):  # most often the lists are new enough
-            subprocess.run(step, cwd=folder, capture_output=True, timeout=300, check=False)
-    for path in folder.glob(f"{package}_*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(path), str(folder)], check=True)
-    return str(unpacked) if unpacked.exists() else None
+PACKAGES = ("prometheus-pushgateway", "prometheus-node-exporter")
 
 
 def are_here() -> bool:
     """Whether all programs of these tests can be had."""
-    packages = ("prometheus-pushgateway", "prometheus-node-exporter")
-    return prometheus.binary() is not None and all(map(binary, packages))
+    return prometheus.binary() is not None and all(map(debian.program, PACKAGES))
 
 
 class Server:
     """A program of Debian's that serves metrics at a port of loopback until it is closed."""
 
     def __init__(self, package: str, *arguments: str) -> None:
-        program = binary(package)
+        program = debian.program(package)
         assert program is not None
         port = prometheus.free_port()
         self.target = f"127.0.0.1:{port}"

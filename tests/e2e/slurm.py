@@ -24,10 +24,9 @@ from typing import NamedTuple
 
 import psutil
 
-from tests.e2e import command, prometheus
+from tests.e2e import command, debian, prometheus
 
 TREE = Path(__file__).resolve().parents[2]
-BUILD = TREE / "build" / "slurm"
 HOOKS = TREE / "deploy" / "slurm"
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge")
 NOBODY = 65534
@@ -50,19 +49,9 @@ def missing() -> str:
     return "" if unpacked() else "no apt-get to fetch Debian's Slurm with"
 
 
-@cache
 def unpacked() -> Path | None:
     """The packages with the libraries that are missing here, fetched once; None where that cannot be done."""
-    if not (BUILD / "usr/sbin/slurmd-wlm").exists() and shutil.which("apt-get"):
-        BUILD.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "update", "-qq"], capture_output=True, timeout=300, check=False)
-        wish = ["apt-get", "install", "--simulate", "--no-install-recommends", *PACKAGES]
-        plan = subprocess.run(wish, capture_output=True, text=True, timeout=300, check=False).stdout
-        names = sorted({*PACKAGES, *re.findall(r"^Inst (\S+)", plan, re.MULTILINE)})
-        subprocess.run(["apt-get", "download", "-qq", *names], cwd=BUILD, capture_output=True, check=False)
-        for package in BUILD.glob("*.deb"):
-            subprocess.run(["dpkg-deb", "-x", str(package), str(BUILD)], check=True)
-    return BUILD if (BUILD / "usr/sbin/slurmd-wlm").exists() else None
+    return debian.unpacked("slurm", "usr/sbin/slurmd-wlm", PACKAGES, with_libraries=True)
 
 
 @cache
@@ -81,7 +70,7 @@ def program(uid: int) -> str | None:
     if runs(command.CARBONMON):
         return command.CARBONMON
     places = [TREE, TREE / "exporters", *(path for path in sys.path if path.endswith("site-packages"))]
-    other = BUILD / "carbonmon"
+    other = debian.BUILD / "slurm" / "carbonmon"
     other.write_text(
         f'#!/bin/sh\nPYTHONPATH={":".join(map(str, places))} exec /usr/bin/python3 -m carbonmon "$@"\n'
     )

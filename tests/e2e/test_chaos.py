@@ -12,6 +12,7 @@ from tests.simulator import can_build
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.timeout(300),
     pytest.mark.skipif(not can_build(), reason="the simulated machine needs gcc"),
 ]
 

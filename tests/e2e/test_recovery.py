@@ -44,11 +44,14 @@ def kill_after_a_checkpoint(process: subprocess.Popen[str], folder: Path) -> psu
     return job
 
 
-def truth_j(machine: Simulator, summary: dict[str, Any], ended_s: float) -> float:
-    """What the machine drew from the run's start until a Unix time."""
+def truth_j(machine: Simulator, summary: dict[str, Any]) -> float:
+    """What the machine drew from the run's start to its end."""
     from datetime import datetime
 
-    started_s = datetime.fromisoformat(summary["run"]["started_at"].replace("Z", "+00:00")).timestamp()
+    started_s, ended_s = (
+        datetime.fromisoformat(summary["run"][key].replace("Z", "+00:00")).timestamp()
+        for key in ("started_at", "ended_at")
+    )
     devices = [*machine.gpus, *machine.zones.values()]
     return sum(device.energy_between_wall(started_s, ended_s) for device in devices)
 
@@ -63,6 +66,38 @@ def test_a_killed_run_is_reported_from_its_last_checkpoint(tmp_path: Path):
     assert summary["state"] == "recovered"
     assert summary["run"]["command"] == ["sleep", "60"]
     assert "recovered" in command.run(["report", "mine"], tmp_path).stdout
+    process.communicate()
+
+
+NO_LOCKS = """
+import errno, fcntl, os
+def flock(descriptor, operation):
+    if "/carbonmon-runs/" in os.readlink(f"/proc/self/fd/{descriptor}"):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    take(descriptor, operation)
+take, fcntl.flock = fcntl.flock, flock
+"""
+"""A module that Python imports at its start (site): the folder of runs is on NFS or Lustre without locks."""
+
+
+def test_where_there_are_no_locks_a_running_run_is_known_and_a_killed_one_resumed(tmp_path: Path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NO_LOCKS)
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    folder = tmp_path / "carbonmon-runs" / "mine"
+    process = command.start(["run", "--run-id", "mine", "--", "sleep", "60"], tmp_path, env=env)
+    command.wait_for(checkpoint_of(folder), "a checkpoint")
+    assert "still running" in command.run(["report", "mine"], tmp_path, env=env).stdout
+    second = command.run(["run", "--resume", "mine", "--", "echo", "second"], tmp_path, env=env)
+    assert (second.returncode, second.stdout) == (2, "")
+    assert f"another monitor is writing it (process {process.pid} on host" in second.stderr
+    job = kill_after_a_checkpoint(process, folder)
+    job.kill()
+    assert "recovered" in command.run(["report", "mine"], tmp_path, env=env).stdout
+    third = command.run(["run", "--resume", "mine", "--", "echo", "third"], tmp_path, env=env)
+    assert (third.returncode, third.stdout) == (0, "third\n")
+    assert command.summary(tmp_path)["state"] == "final"
+    assert not (folder / "monitor.json").exists()
     process.communicate()
 
 
@@ -93,11 +128,10 @@ def test_a_resumed_run_credits_what_the_counters_drew_meanwhile_and_calls_it_rec
         done = command.run(
             [*options, "--resume", "mine", "--", "sleep", "0.5"], tmp_path, env=machine.environ
         )
-        ended_s = machine.wall_s()
         assert done.returncode == 0, done.stderr
         summary = command.summary(tmp_path)
         assert summary["state"] == "final"
-        assert summary["energy"]["total_j"] == pytest.approx(truth_j(machine, summary, ended_s), rel=0.1)
+        assert summary["energy"]["total_j"] == pytest.approx(truth_j(machine, summary), rel=0.1)
         assert summary["energy"]["recovered_j"] > 0.0
         assert summary["energy"]["total_j"] > sum(row[4] for row in before["totals"])
         assert all(device["unobserved_s"] == 0.0 for device in summary["energy"]["devices"])

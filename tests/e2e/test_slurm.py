@@ -20,7 +20,11 @@ from tests.e2e.daemon import Daemon, daemon
 from tests.e2e.slurm import Slurm
 from tests.simulator import Constant, Gpu, Package, Simulator
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing())]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing()),
+]
 
 BURN = "sh -c '(ulimit -t 1; while :; do :; done) 2>/dev/null; times >>times; sleep 1'"
 """About a second of CPU time, told by the kernel; the task lives on, so that a sample follows it."""
@@ -222,13 +226,15 @@ def test_no_hook_ever_fails(tmp_path: Path, name: str, settings: str, more: dict
 
 
 def test_a_daemon_that_hangs_delays_no_job_for_long(tmp_path: Path, machine: Simulator):
-    hook = Hook(tmp_path, 7, PROLOG_LIMIT=1, TASK_LIMIT=1, EPILOG_LIMIT=1, SUMMARIES="none")
+    hook = Hook(tmp_path, 7, PROLOG_LIMIT=30, SUMMARIES="none")
     with daemon(machine, tmp_path) as node:
         hook.call("prolog.sh")
+        with (hook.hooks / "settings.sh").open("a") as settings:
+            settings.write("PROLOG_LIMIT=1\nTASK_LIMIT=1\nEPILOG_LIMIT=1\n")
         node.process.send_signal(signal.SIGSTOP)
         begin_s = time.monotonic()
         said = [hook.call(name, SLURM_TASK_PID="1") for name in ("prolog.sh", "task-prolog.sh", "epilog.sh")]
         node.process.send_signal(signal.SIGCONT)
-        assert time.monotonic() - begin_s < command.DEADLINE_S
+        assert time.monotonic() - begin_s < 30.0
         assert "goes on without it" in said[-1]
         assert (hook.state / "slurm-7.ended").exists(), "the next prolog ends the run"

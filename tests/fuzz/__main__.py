@@ -48,7 +48,7 @@ def with_atheris(name: str) -> None:
 def commands(has_atheris: bool, number: int, left_s: float) -> list[list[str]]:
     """What one round runs, one process for each test or file."""
     if not has_atheris:
-        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout=0"]
         folder = Path(__file__).parent
         return [[*pytest, f"--hypothesis-seed={number}", str(folder / f"{module}.py")] for module in MODULES]
     names = list(tests())

@@ -18,6 +18,7 @@ from carbonmon.core.documents import LONGEST_TOML_BYTES as LONGEST_BYTES
 from carbonmon.core.errors import ConfigError
 from tests.fuzz.folders import invoke, scratch
 from tests.fuzz.strategies import damaged_bytes, examples
+from tests.rows import for_each_row
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 KEYS = (
@@ -104,7 +105,7 @@ def test_any_bytes_are_options_or_an_error_that_names_the_file(data: bytes):
     read_or_refuse(data)
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("text", "expected"),
     [
         ("pue = " + "9" * 5000, "not valid TOML"),

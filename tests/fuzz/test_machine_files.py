@@ -22,6 +22,8 @@ from tests.fuzz.folders import scratch
 from tests.fuzz.strategies import damaged_bytes, examples
 from tests.recorded import RecordedMachine, recorded_machine
 
+pytestmark = pytest.mark.timeout(240)
+
 COUNTS = [
     *(b"", b"0", b"0\n", b"5000\n", b"18446744073709551615\n", b"18446744073709551616\n", b"1" * 20),
     *(b"-1\n", b"-0", b"+5", b"1_000\n", b"1e3", b"0x10", b"12 34", b"nan", b"1\n2\n", b" 7 \n", b"\n"),

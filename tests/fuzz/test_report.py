@@ -15,7 +15,10 @@ from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.file import write_summary
 from tests.fuzz.folders import a_snapshot, invoke, is_possible, scratch, write
 from tests.fuzz.strategies import HOSTILE_FILES, TEXT, damaged_bytes, damaged_json, examples
+from tests.rows import for_each_row
 from tests.strictness import without_unknown
+
+pytestmark = pytest.mark.timeout(240)
 
 SNAPSHOT = a_snapshot()
 SUMMARY = "summary.json"
@@ -64,7 +67,7 @@ def test_a_summary_with_other_values_is_reported_or_named(data: bytes):
         reported(folder, SUMMARY)
 
 
-@pytest.mark.parametrize("content", HOSTILE_FILES)
+@for_each_row("content", HOSTILE_FILES)
 def test_a_hostile_summary_is_named(content: str):
     with scratch() as folder:
         write(folder, SNAPSHOT)

@@ -26,6 +26,8 @@ from tests.fuzz.folders import a_snapshot, document, is_possible, scratch, serie
 from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples, snapshots
 from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
+pytestmark = pytest.mark.timeout(300)
+
 NAMES = (layout.RUN_FILE, layout.CHECKPOINT_FILE)
 SCHEMAS = {layout.RUN_FILE: layout.RUN_SCHEMA, layout.CHECKPOINT_FILE: layout.CHECKPOINT_SCHEMA}
 SNAPSHOT = a_snapshot()

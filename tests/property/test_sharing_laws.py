@@ -36,6 +36,8 @@ from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.run_account import RunAccount
 from tests.harness import FakeClock, FixedIntensity, make_sampler
 
+pytestmark = pytest.mark.timeout(600)
+
 RUNS = ("a", "b", "c")
 GPUS = ("gpu-0", "gpu-1")
 

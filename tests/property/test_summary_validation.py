@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
-import pytest
 from hypothesis import given
 
 from carbonmon.runs.summary.document import summarize
@@ -16,6 +15,7 @@ from carbonmon.runs.summary.text import table_text
 from carbonmon.runs.summary.validation import KEYWORDS, fault_of
 from tests.fuzz.folders import a_snapshot
 from tests.fuzz.strategies import damaged_json, examples
+from tests.rows import for_each_row
 from tests.strictness import strict_schema, with_new_fields, without_unknown
 
 RULES = json.loads(SCHEMA_FILE.read_bytes())
@@ -79,7 +79,7 @@ def test_what_is_refused_is_what_the_schema_refuses(data: bytes):
         assert fault
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("change", "fault"),
     [
         ({"state": "over"}, "state must be one of running, final, recovered, estimated"),

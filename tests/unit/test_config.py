@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from carbonmon.core.config import Config, parse_label, parse_list, parse_listen, parse_number, parse_run_id
 from carbonmon.core.errors import ConfigError
 from carbonmon.service import wiring
+from tests.rows import for_each_row
 
 ANY_NUMBER = st.floats().map(str) | st.integers().map(str) | st.sampled_from(["nan", "inf", "-inf", "1e999"])
 
@@ -70,7 +71,7 @@ def test_any_text_is_an_address_or_an_error_that_shows_one(text: str):
         assert 0 <= port <= 65535
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "text", ["", "9877", "::1:9877", "localhost", "localhost:", "localhost:65536", "a b:1", "h:1\n", "[]:1"]
 )
 def test_what_is_no_address_and_port_is_refused(text: str):

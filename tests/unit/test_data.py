@@ -12,6 +12,7 @@ from carbonmon.data import FORMATS, PACKAGE, editions
 from carbonmon.data.checks import faults
 from carbonmon.grid.regions import resolve
 from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, gpu_spec
+from tests.rows import for_each_row
 
 DATA = PACKAGE
 
@@ -49,7 +50,7 @@ def test_every_file_of_the_package_is_as_the_script_would_write_it() -> None:
         assert table.csv() == (PACKAGE / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@for_each_row("name", FORMATS)
 def test_every_row_has_as_many_fields_as_the_header(name: str) -> None:
     with (DATA / name).open(encoding="utf-8", newline="") as table:
         assert len({len(row) for row in csv.reader(table)}) == 1
@@ -97,7 +98,7 @@ def test_cloud_regions_are_unique() -> None:
     assert max(Counter((row["provider"], row["region"].lower()) for row in CLOUD_REGIONS).values()) == 1
 
 
-@pytest.mark.parametrize("provider", sorted({row["provider"] for row in CLOUD_REGIONS}))
+@for_each_row("provider", sorted({row["provider"] for row in CLOUD_REGIONS}))
 def test_every_cloud_regions_zone_resolves_to_a_usable_figure(provider: str) -> None:
     for row in CLOUD_REGIONS:
         if row["provider"] == provider:
@@ -168,13 +169,13 @@ def test_every_gpu_model_of_the_table_is_found_by_its_own_name() -> None:
             assert (spec.tdp_w if spec else None) == (float(row["tdp_w"]) if row["tdp_w"] else None), name
 
 
-@pytest.mark.parametrize("name", ["TPU v5e", "TPU v5 lite", "TPU v5p", "TPU v6e"])
+@for_each_row("name", ["TPU v5e", "TPU v5 lite", "TPU v5p", "TPU v6e"])
 def test_a_gpu_of_unpublished_tdp_stays_unknown(name: str) -> None:
     assert any(re.search(row["name_regex"], name) for row in GPUS)
     assert gpu_spec(name) is None
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("name", "tdp_w"),
     [
         ("Tesla K80", 150),
@@ -230,13 +231,13 @@ def test_a_well_known_gpu_has_the_tdp_of_its_data_sheet(name: str, tdp_w: float)
     assert spec.tdp_w == tdp_w
 
 
-@pytest.mark.parametrize(("name", "model"), NVML_NAMES)
+@for_each_row(("name", "model"), NVML_NAMES)
 def test_a_name_of_nvml_fits_the_expression_of_its_own_model_and_of_no_other(name: str, model: str) -> None:
     fits = [row["model"] for row in GPUS if re.search(row["name_regex"], name)]
     assert fits == ([model] if model else [])
 
 
-@pytest.mark.parametrize(("name", "model"), NVML_NAMES)
+@for_each_row(("name", "model"), NVML_NAMES)
 def test_a_name_of_nvml_has_the_tdp_of_its_own_model_or_none(name: str, model: str) -> None:
     spec = gpu_spec(name)
     if not model:
@@ -258,7 +259,7 @@ def test_the_names_that_must_fit_nothing_are_of_every_kind() -> None:
         assert any(sign in name for name in strangers), sign
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "name",
     [
         "NVIDIA GeForce RTX 6090 Laptop GPU",
@@ -275,7 +276,7 @@ def test_a_board_that_nobody_knows_yet_takes_no_others_tdp(name: str) -> None:
     assert gpu_spec(name) is None
 
 
-@pytest.mark.parametrize("name", ["NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM2e"])
+@for_each_row("name", ["NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM2e"])
 def test_both_names_of_the_h100_pcie_card_have_its_350_watts(name: str) -> None:
     spec = gpu_spec(name)
     assert spec is not None
@@ -283,14 +284,14 @@ def test_both_names_of_the_h100_pcie_card_have_its_350_watts(name: str) -> None:
     assert "H100 PCIe" in spec.source
 
 
-@pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 2080", "NVIDIA GeForce GTX 1060", "Quadro RTX 5000"])
+@for_each_row("name", ["NVIDIA GeForce RTX 2080", "NVIDIA GeForce GTX 1060", "Quadro RTX 5000"])
 def test_a_name_that_laptop_parts_share_says_so(name: str) -> None:
     spec = gpu_spec(name)
     assert spec is not None
     assert "laptop parts report the same name" in spec.source
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("model", "tdp_w"),
     [
         ("12th Gen Intel(R) Core(TM) i7-12700K", 125),
@@ -322,7 +323,7 @@ def test_an_apple_m1_has_one_row_that_names_the_other_figure() -> None:
     assert "codecarbon+carbontracker=10" in spec.source
 
 
-@pytest.mark.parametrize("code", ["LGA1", "ORD1", "LAS1"])
+@for_each_row("code", ["LGA1", "ORD1", "LAS1"])
 def test_a_provider_that_publishes_no_pue_has_none(code: str) -> None:
     assert resolve(f"coreweave:{code}").provider_pue is None
 

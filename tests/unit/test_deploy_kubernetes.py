@@ -23,6 +23,7 @@ from carbonmon.cli.run import command as run_command
 from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE
 from carbonmon.client.rendezvous import NODE_SOCKET
 from carbonmon.service.kubernetes.pod import NODES_ANNOTATION, RUN_ANNOTATION
+from tests.rows import for_each_row
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -191,7 +192,7 @@ TEMPLATES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "template"), TEMPLATES)
+@for_each_row(("name", "template"), TEMPLATES)
 def test_no_container_may_do_more_than_it_needs(name: str, template: Document):
     spec = template["spec"]
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -257,7 +258,7 @@ def test_the_words_of_a_container_are_those_of_our_commands(
             commands[words[0]].make_context(words[0], list(words[1:]))
 
 
-@pytest.mark.parametrize(("name", "template"), TEMPLATES)
+@for_each_row(("name", "template"), TEMPLATES)
 def test_the_environment_names_options_that_there_are(name: str, template: Document):
     known = {
         f"CARBONMON_{option.upper().replace('-', '_')}"
@@ -330,7 +331,7 @@ def test_the_schema_knows_every_value_and_no_other():
             assert set(value) == set(inner), name
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "values",
     [
         {"nvida": {"enabled": True}},

@@ -175,7 +175,14 @@ def test_the_issue_templates_are_valid_and_ask_for_what_the_page_about_bugs_name
 
 @pytest.mark.parametrize(
     "page",
-    ["develop/adding-a-sensor", "glossary", "use/accuracy", "use/attribution", "use/carbon", "use/bug-report"],
+    [
+        "develop/adding-a-sensor",
+        "glossary",
+        "use/accuracy",
+        "use/attribution",
+        "use/carbon",
+        "use/bug-report",
+    ],
 )
 def test_a_newcomer_finds_it_from_the_index(page: str):
     """How to add a sensor, what a figure means, which file to send with a bug report."""

@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 
 from carbonmon.analysis.estimate.fit import fit_of
 from carbonmon.analysis.estimate.loads import Load, loads_of, number_text
-from carbonmon.analysis.estimate.model_names import cpu_model, gpu_model, gpu_rows
 from carbonmon.analysis.estimate.parts import Counted, Part, part_of, read_parts
 from carbonmon.analysis.estimate.records import snapshot_of
 from carbonmon.cli import main
@@ -24,11 +23,13 @@ from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import DeviceState, RunTotal
 from carbonmon.core.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.data import rows
+from carbonmon.hardware.device_names import cpu_model, gpu_model, gpu_rows
 from carbonmon.runs.report.condensing import condensed
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import write_summary
 from tests import records
+from tests.rows import for_each_row
 from tests.strictness import strict_schema
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "estimate.toml"
@@ -184,7 +185,7 @@ def test_figures_are_exact_without_noise(number: float, text: str) -> None:
 # Names
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("name", "watts"),
     [
         ("V100-SXM2", 300.0),
@@ -228,9 +229,7 @@ def test_a_short_name_for_models_of_different_power_lists_them(name: str, choice
     assert "--gpu-tdp W" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["DGX A100", "my V100", "SXM2", "16GB", "PCIe", "RTX", "nonsense", "-", "NVIDIA"]
-)
+@for_each_row("name", ["DGX A100", "my V100", "SXM2", "16GB", "PCIe", "RTX", "nonsense", "-", "NVIDIA"])
 def test_no_gpu_is_taken_for_one_that_resembles_it(name: str) -> None:
     with pytest.raises(ConfigError, match="the table has no GPU"):
         gpu_model(name, "--gpu")
@@ -288,9 +287,7 @@ def test_only_a_number_behind_the_last_colon_is_a_count(text: str, counted: Coun
     assert part_of({"gpu": (text,), "hours": "1"}).gpus == (counted,)
 
 
-@pytest.mark.parametrize(
-    "text", ["T4:0", "T4:-1", "T4:1.5", "T4:1,000", "T4:", "T4:1000001", "T4:1e3", ":4", "", " "]
-)
+@for_each_row("text", ["T4:0", "T4:-1", "T4:1.5", "T4:1,000", "T4:", "T4:1000001", "T4:1e3", ":4", "", " "])
 def test_what_is_no_count_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--gpu: "):
         part_of({"gpu": (text,), "hours": "1"})
@@ -300,7 +297,7 @@ def test_a_model_that_is_given_twice_is_counted_together() -> None:
     assert part_of({"gpu": ("T4:2", "T4"), "hours": "1"}).gpus == (Counted("T4", 3),)
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("key", "value", "message"),
     [
         (
@@ -537,7 +534,7 @@ def test_the_command_fits_to_a_run_s_folder_or_its_summary(tmp_path: Path) -> No
     assert result.exit_code == 0
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("arguments", "message"),
     [
         ((), "--hours: give for how many hours"),

@@ -25,6 +25,7 @@ from carbonmon.grid.http import LiveHttp, base_url
 from tests import gridserver
 from tests.gridproviders import NOW_S
 from tests.gridserver import FAULTS, SECRET, GridServer, Reply, Request
+from tests.rows import for_each_row
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -177,15 +178,15 @@ def test_the_limit_is_for_the_body_as_it_is_unpacked_and_to_the_byte(is_packed: 
     assert caught.value.reason == "too_large"
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("header", "least_s", "most_s"),
     [
         ("120", 120, 120),
         ("0", 0, 0),
         ("86400", 3600, 3600),
         ("9" * 5000, 3600, 3600),
-        (format_datetime(datetime.now(timezone.utc) + timedelta(days=2), usegmt=True), 3600, 3600),
-        (format_datetime(datetime.now(timezone.utc) + timedelta(minutes=30), usegmt=True), 1000, 1800),
+        (timedelta(days=2), 3600, 3600),
+        (timedelta(minutes=30), 1000, 1800),
         ("Sat, 21 Nov 2020 20:40:00 GMT", 0, 0),
         ("soon", None, None),
         ("-5", None, None),
@@ -194,8 +195,10 @@ def test_the_limit_is_for_the_body_as_it_is_unpacked_and_to_the_byte(is_packed: 
     ],
 )
 def test_a_server_may_ask_to_be_left_alone_for_an_hour_at_most(
-    header: str, least_s: float | None, most_s: float | None, server: GridServer
+    header: str | timedelta, least_s: float | None, most_s: float | None, server: GridServer
 ):
+    if isinstance(header, timedelta):
+        header = format_datetime(datetime.now(timezone.utc) + header, usegmt=True)
     server.answer = lambda request: says({}, 429, Retry_After=header.encode().decode("latin-1"))
     with pytest.raises(FetchError, match="asked too often") as caught:
         LiveHttp().get_json(server.url)
@@ -460,7 +463,7 @@ def test_a_base_url_may_be_a_mirror_or_a_server_of_this_machine(given: str, url:
     assert base_url({"CARBONMON_X_URL": given}, "CARBONMON_X_URL", "https://default.example/v1") == url
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "given",
     [
         "http://mirror.example",

@@ -24,6 +24,7 @@ from carbonmon.service import plugins
 from tests import gridproviders
 from tests.gridproviders import NOW_S, intensity, seconds
 from tests.gridserver import SECRET, Answer, GridServer
+from tests.rows import for_each_row
 
 SAMPLES = Path(__file__).parents[1] / "provider_samples"
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -94,7 +95,7 @@ def is_true(slots: Sequence[Slot]) -> bool:
 # What each provider's documentation shows.
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("sample", "name", "zone", "ask", "expected"),
     [
         ("em_latest", "electricitymaps", "DE", "latest", [("2026-11-21T20:00Z", HOUR_S, 302, "live")]),
@@ -229,7 +230,7 @@ def replaced(document: Any, way: tuple[Any, ...], value: Any) -> Any:
     return document
 
 
-@pytest.mark.parametrize(("sample", "name", "zone", "ask"), CASES)
+@for_each_row(("sample", "name", "zone", "ask"), CASES)
 def test_any_wrong_value_anywhere_is_an_error_or_a_figure_that_is_possible(
     sample: str, name: str, zone: str, ask: str
 ):
@@ -250,7 +251,7 @@ def test_any_wrong_value_anywhere_is_an_error_or_a_figure_that_is_possible(
     assert {"garbage", "error_body"} <= reasons <= {"garbage", "error_body", "empty"}
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("sample", "name", "zone", "way", "wrong"),
     [
         ("em_latest", "electricitymaps", "DE", ("zone",), "FR"),
@@ -420,7 +421,7 @@ def test_the_forecast_is_asked_for_as_far_as_it_is_needed(hours: float, horizon:
     assert server.requests[0].query.get("horizonHours") == horizon
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("zone", "region", "expected"),
     [
         ("de", None, "DE"),
@@ -445,9 +446,7 @@ def test_the_zone_of_electricity_maps_is_the_users_choice(zone: str, region: str
     assert SECRET not in url
 
 
-@pytest.mark.parametrize(
-    "region", ["US-CA", "EGRID-CAMX", "CN-GD", "IN-KA", "CA-NL", "AU-ACT", "WORLD", "EU"]
-)
+@for_each_row("region", ["US-CA", "EGRID-CAMX", "CN-GD", "IN-KA", "CA-NL", "AU-ACT", "WORLD", "EU"])
 def test_a_region_that_electricity_maps_does_not_know_so_is_an_error_with_the_form_of_its_zones(region: str):
     with pytest.raises(ConfigError, match=f"no zone for the region {region}.*electricitymaps:US-CAL-CISO"):
         opened("electricitymaps", region=region)
@@ -636,7 +635,7 @@ def test_a_marginal_source_is_no_source_of_a_footprint():
 # What users write.
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("name", "zone", "region", "problem"),
     [
         ("electricitymaps", "", None, "needs a place; give --region FR"),

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.client.launcher import scheduler_job
 from carbonmon.core.config import parse_run_id
 from carbonmon.service.naming import command_name, default_run_id
+from tests.rows import for_each_row
 
 WALL_S = 1_795_000_000.0
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("environ", "expected"),
     [
         ({}, ("", "")),
@@ -34,7 +34,7 @@ def test_the_scheduler_is_known_by_the_variable_that_it_sets(
     assert scheduler_job(environ) == expected
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("command", "name"),
     [
         (["python", "train.py", "--lr", "1"], "train"),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from carbonmon.core.errors import ConfigError
 from carbonmon.service import job
 from tests.e2e.command import wait_for
+from tests.rows import for_each_row
 
 
 @given(st.integers(0, 255))
@@ -23,7 +24,7 @@ def test_an_exit_code_is_passed_on(code: int):
     assert job.Outcome(code, None).shell_code == code
 
 
-@pytest.mark.parametrize("number", list(signal.valid_signals()))
+@for_each_row("number", list(signal.valid_signals()))
 def test_a_signal_is_128_and_its_number(number: int):
     assert job.Outcome(None, number).shell_code == 128 + number
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.client.launcher import Launch, read_launch, run_key, safe_id
+from tests.rows import for_each_row
 
 SLURM = {
     "SLURM_JOB_ID": "4242",
@@ -43,7 +44,7 @@ OPEN_MPI = {
 HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("environ", "launch"),
     [
         ({}, Launch()),

@@ -12,6 +12,7 @@ from carbonmon.core.model import DeviceState, FallbackMeter, Meter, NodeTotal, R
 from carbonmon.runs import layout
 from carbonmon.runs.reader import read_run
 from tests import records
+from tests.rows import for_each_row
 
 
 def monitored() -> Snapshot:
@@ -56,7 +57,7 @@ def test_the_keys_of_release_0_1_0_stay_so_that_all_releases_read_one_another(tm
     assert "followed" in document
 
 
-@pytest.mark.parametrize("text", [*records.HOSTILE_TEXTS, records.UNDECODABLE, "\ud800", 'a"\udcff\\'])
+@for_each_row("text", [*records.HOSTILE_TEXTS, records.UNDECODABLE, "\ud800", 'a"\udcff\\'])
 def test_any_text_is_written_as_utf_8_and_stays_one_line_of_the_series(text: str):
     info = records.run_info(name=text, command=(text,), labels=(("key", text),))
     run = json.loads(layout.run_text(info, [records.gpu()]).encode())["run"]

@@ -23,6 +23,7 @@ from carbonmon.grid.chain import SourceChain, SourceFigures
 from carbonmon.grid.default_intensity import region_or_world
 from carbonmon.grid.refresh import Refresher
 from tests.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, WallClock, hour_of, loader
+from tests.rows import for_each_row
 
 TABLE = region_or_world("FR").intensity
 MINUTE_S = 60.0
@@ -530,7 +531,7 @@ def open_chain(*grid: str, region: str | None = "FR") -> None:
     live.open_provider(IntensitySettings(region=region, grid=grid, load_source=load), NoHttp())
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("grid", "expected"),
     [
         (

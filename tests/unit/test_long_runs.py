@@ -23,6 +23,8 @@ from tests.chaos.longrun import (
     write_days,
 )
 
+pytestmark = pytest.mark.timeout(900)
+
 HOUR_S = 3600
 GROWTH_BYTES = 1_000_000
 SMALL_BYTES = 512

@@ -95,10 +95,11 @@ def decoded(request: Received) -> dict[str, list[Point]]:
 
 def exported(collector: Receiver, *snapshots: Snapshot) -> list[dict[str, list[Point]]]:
     """What the collector gets of these snapshots, of which the last one is the monitor's last."""
-    exporter = OtlpExporter(f"{collector.url}/v1/metrics")
+    limit_s = 60.0  # for thousands of runs on a busy machine
+    exporter = OtlpExporter(f"{collector.url}/v1/metrics", limit_s)
     exporter.start(lambda: snapshots[0])
     for shown in snapshots[:-1]:
-        exporter._pusher.finish(Parcel(shown, is_last=False))
+        exporter._pusher.finish(Parcel(shown, is_last=False), limit_s)
     exporter.finish(snapshots[-1])
     exporter.close()
     return [decoded(request) for request in collector.received]

@@ -119,6 +119,7 @@ def test_what_a_job_used_before_it_is_followed_is_not_its_own(start: Start):
 def test_an_orphan_of_a_double_fork_stays_with_its_run_though_init_is_its_parent(start: Start):
     job = start(
         "import os, sys, time\n"
+        "sys.stdin.readline()\n"
         "if not os.fork():\n"
         "    if not os.fork():\n"
         "        while time.process_time() < 0.1: pass\n"
@@ -129,6 +130,7 @@ def test_an_orphan_of_a_double_fork_stays_with_its_run_though_init_is_its_parent
     )
     table = ProcessTable(PROC)
     table.add("run", [job.pid])
+    go_on(job)  # what it uses before it is followed is not its run's, however late that is
     orphans = {int(line(job)), int(line(job))} - {job.pid}
     used_s = table.scan()["run"]
     assert orphans < table.members("run")

@@ -43,6 +43,7 @@ from tests.records import (
     run_total,
     snapshot,
 )
+from tests.rows import for_each_row
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 DEADLINE_S = 10.0
@@ -204,7 +205,7 @@ def test_a_run_s_processes_and_their_cpu_time_are_shown_once_they_were_counted()
     assert value(samples, "run_processes", run_id="slurm-4242") == 0.0
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("progress", "ratio"),
     [
         ((0.0, 200.0), 0.0),
@@ -376,7 +377,7 @@ def test_a_device_without_an_index_has_an_empty_one() -> None:
     assert value(scraped(snapshot((), (state,))), "device_info", **labels) == 1.0
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("key", "shown"),
     [
         ("team", "team"),

@@ -21,6 +21,7 @@ from carbonmon.monitor.guard import GuardedExporter
 from tests.gridserver import GridServer, Reply
 from tests.receivers import Received, Receiver, eventually
 from tests.records import START_S, gpu, node, run_info, run_state, run_total
+from tests.rows import for_each_row
 
 ENERGY = "carbonmon_run_energy_joules_total"
 
@@ -294,7 +295,7 @@ def test_a_password_in_clear_text_across_the_network_is_warned_of(
     assert ("clear text" in caplog.text) is warns
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "argument",
     [
         "",

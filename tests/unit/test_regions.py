@@ -10,6 +10,7 @@ from carbonmon.grid import fixed, table
 from carbonmon.grid.default_intensity import world_default
 from carbonmon.grid.overheads import pue_for, wue_for
 from carbonmon.grid.regions import nearest, resolve
+from tests.rows import for_each_row
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def bundled_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARBONMON_DATA", "package")
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("text", "zone"),
     [
         ("FR", "FR"),
@@ -91,7 +92,7 @@ def test_googles_own_figure_is_mentioned_but_not_used() -> None:
     assert region.intensity.g_per_kwh == resolve("US-IA").intensity.g_per_kwh
 
 
-@pytest.mark.parametrize("text", ["CA-ON", "AU-NSW", "gcp:northamerica-northeast1", "azure:australiaeast"])
+@for_each_row("text", ["CA-ON", "AU-NSW", "gcp:northamerica-northeast1", "azure:australiaeast"])
 def test_figures_of_2019_are_flagged(text: str) -> None:
     assert "data of 2019" in resolve(text).note
 
@@ -101,7 +102,7 @@ def test_the_southernmost_swedish_zone_is_called_a_lower_bound() -> None:
     assert "lower bound" not in resolve("SE-SE3").note
 
 
-@pytest.mark.parametrize("text", ["CF", "CAF", "Western Sahara"])
+@for_each_row("text", ["CF", "CAF", "Western Sahara"])
 def test_a_place_without_a_usable_figure_falls_back_to_the_world_and_says_so(text: str) -> None:
     region = resolve(text)
     assert region.intensity.g_per_kwh == 473.01
@@ -126,7 +127,7 @@ def test_an_unknown_region_is_named_with_its_nearest_matches_and_the_mend() -> N
     assert "--region FR" in str(error.value)
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("text", "near"),
     [
         ("us-east-1", "aws:us-east-1 (Northern Virginia)"),
@@ -141,7 +142,7 @@ def test_the_most_like_region_comes_first(text: str, near: str) -> None:
     assert nearest(text)[0] == near
 
 
-@pytest.mark.parametrize("text", ["", "   ", "nowhere", "aws:", ":", "foo:bar"])
+@for_each_row("text", ["", "   ", "nowhere", "aws:", ":", "foo:bar"])
 def test_nonsense_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is unknown"):
         resolve(text)
@@ -193,7 +194,7 @@ def test_a_fixed_figure_of_zero_is_zero() -> None:
     assert fixed.FixedProvider(0.0).intensity_at(0.0).g_per_kwh == 0.0
 
 
-@pytest.mark.parametrize("g_per_kwh", [-1.0, float("nan"), float("inf")])
+@for_each_row("g_per_kwh", [-1.0, float("nan"), float("inf")])
 def test_an_impossible_figure_is_refused(g_per_kwh: float) -> None:
     with pytest.raises(ConfigError, match="impossible"):
         fixed.FixedProvider(g_per_kwh)
@@ -204,7 +205,7 @@ def test_a_fixed_provider_needs_a_figure() -> None:
         fixed.open_provider(IntensitySettings(region="FR"))
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("text", "zone"),
     [
         ("CAMX", "EGRID-CAMX"),
@@ -225,7 +226,7 @@ def test_a_zone_is_found_under_the_codes_that_people_write(text: str, zone: str)
     assert resolve(text).zone == resolve(text).intensity.zone == zone
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "text",
     [
         "aws/us-east-1",
@@ -241,7 +242,7 @@ def test_a_cloud_region_is_found_however_its_parts_are_joined(text: str) -> None
     assert resolve(text) == resolve("aws:us-east-1")
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("text", "code"),
     [
         ("azure:West Europe", "azure:westeurope"),
@@ -256,13 +257,13 @@ def test_a_cloud_region_is_found_by_its_providers_other_names(text: str, code: s
     assert resolve(text) == resolve(code)
 
 
-@pytest.mark.parametrize("text", ["us-east-1", "aws us-east-9", "aws", "ibm:us-east", "aws:us-east-1g"])
+@for_each_row("text", ["us-east-1", "aws us-east-9", "aws", "ibm:us-east", "aws:us-east-1g"])
 def test_a_cloud_region_is_never_guessed(text: str) -> None:
     with pytest.raises(ConfigError, match="is unknown"):
         resolve(text)
 
 
-@pytest.mark.parametrize(("text", "zone"), [("DK1", "DK-DK1"), ("DK-DK1", "DK-DK1"), ("dk2", "DK-DK2")])
+@for_each_row(("text", "zone"), [("DK1", "DK-DK1"), ("DK-DK1", "DK-DK1"), ("dk2", "DK-DK2")])
 def test_a_danish_bidding_zone_takes_the_countrys_figure_and_says_so(text: str, zone: str) -> None:
     region = resolve(text)
     assert region.zone == zone
@@ -278,7 +279,7 @@ def test_a_cloud_region_knows_electricity_maps_name_of_its_grid() -> None:
     assert resolve("US-VA").em_zone == ""
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("region", "word", "ratio", "source"),
     [
         ("aws:us-east-1", "region", 1.15, "aws us-east-1, 2024"),
@@ -298,7 +299,7 @@ def test_a_word_for_the_pue_means_a_stated_figure(
     assert source in stated
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("region", "word", "reason"),
     [
         (None, "region", "no region is given"),
@@ -326,7 +327,7 @@ def test_a_word_for_water_means_a_stated_figure() -> None:
     assert "weak" in source
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("region", "word"), [("gcp:us-central1", "provider"), ("scaleway:fr-par", "provider"), (None, "region")]
 )
 def test_water_that_nobody_states_is_refused_and_never_0(region: str | None, word: str) -> None:

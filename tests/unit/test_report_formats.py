@@ -40,6 +40,7 @@ from tests.records import (
     run_total,
     snapshot,
 )
+from tests.rows import for_each_row
 
 FORMS = ("text", "json", "markdown", "csv", "model-card")
 NASTY = (
@@ -175,7 +176,7 @@ def shown(summary: dict[str, Any]) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@for_each_row("shape", SHAPES)
 def test_every_shape_of_a_summary_has_every_form(shape: str) -> None:
     for form, text in shown(SHAPES[shape]).items():
         text.encode("utf-8")
@@ -183,7 +184,7 @@ def test_every_shape_of_a_summary_has_every_form(shape: str) -> None:
         assert re.search(r"\b(nan|inf|None)\b", text) is None, (form, text)
 
 
-@pytest.mark.parametrize("name", NASTY)
+@for_each_row("name", NASTY)
 def test_no_name_breaks_a_form(name: str) -> None:
     clean = {form: len(text.splitlines()) for form, text in shown(named("plain")).items()}
     for form, text in shown(named(name)).items():
@@ -207,7 +208,7 @@ def tables(text: str) -> list[list[list[str]]]:
     return [[cells(line) for line in group] for group in groups]
 
 
-@pytest.mark.parametrize("name", NASTY)
+@for_each_row("name", NASTY)
 def test_a_name_stays_in_its_cell_and_means_nothing_to_markdown(name: str) -> None:
     plain, text = tables(markdown_text(named("plain"))), markdown_text(named(name))
     for expected, found in zip(plain, tables(text), strict=True):
@@ -368,7 +369,7 @@ def test_unknown_is_an_empty_cell_and_never_zero() -> None:
     assert device["emissions_g"] == "", "nobody knows the emissions of one device"
 
 
-@pytest.mark.parametrize("name", [name for name in NASTY if "\0" not in name and name != UNDECODABLE])
+@for_each_row("name", [name for name in NASTY if "\0" not in name and name != UNDECODABLE])
 def test_every_name_comes_through_the_csv_unchanged(name: str) -> None:
     rows = read(csv_text([named(name)]))
     assert {row["run_name"] for row in rows} == {name}
@@ -421,7 +422,7 @@ def test_the_card_of_a_settled_run_has_the_settled_emissions() -> None:
     assert "RTE" in card(full())["source"]
 
 
-@pytest.mark.parametrize("name", NASTY)
+@for_each_row("name", NASTY)
 def test_every_name_comes_through_the_front_matter(name: str) -> None:
     text = model_card_text(named(name), name)
     found = ModelCard(text)

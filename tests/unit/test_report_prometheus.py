@@ -50,6 +50,7 @@ from tests.records import (
     run_total,
     snapshot,
 )
+from tests.rows import for_each_row
 from tests.strictness import strict_schema
 
 VALIDATOR = jsonschema.Draft202012Validator(strict_schema())
@@ -733,7 +734,7 @@ def test_a_server_without_a_clock_is_no_prometheus(clock: str):
         prometheus.find(server.url, RUN, environ={})
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "data",
     [
         None,
@@ -804,7 +805,7 @@ def test_a_certificate_is_verified_by_the_authority_that_the_environment_names(
         assert ask(server).total_j == pytest.approx(300 * WATTS)
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("url", "said"),
     [
         ("prometheus:9090", "is not an address"),
@@ -857,7 +858,7 @@ def test_labels_of_the_target_are_told_from_those_of_the_metric():
     assert own_labels(labels, target) == {"zone": "DE", "exported_x": "y"}
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("labels", "instance"),
     [
         ({"instance": "n1:9877", "node": "x"}, "n1:9877"),
@@ -883,7 +884,7 @@ def test_a_selector_holds_any_text_as_it_is():
     assert query == r'{__name__=~"a|b",run_id=~"run\\.7|",rack="x\"\\\n","a.b"="é"}'
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("text", "unix_s"),
     [
         ("12h", 1e9 - 43200),
@@ -900,7 +901,7 @@ def test_times_are_taken_as_people_write_them(text: str, unix_s: float):
     assert parse_moment(text, "--since").unix_s(1e9) == unix_s
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "text", ["", "yesterday", "12", "5y", "2026-13-01", "2026-11-21T20:00", "-3h", "0001-01-01T00:00+14:00"]
 )
 def test_a_time_that_is_none_says_how_to_write_one(text: str):
@@ -939,7 +940,7 @@ def test_every_form_of_the_report_can_be_had(store: Tsdb, server: GridServer, tm
     assert "of making the hardware" in " ".join(more.stdout.split())
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("words", "said"),
     [
         (["--run-id", RUN], "--run-id is for --prometheus URL"),

@@ -22,6 +22,7 @@ from carbonmon.data import PACKAGE, data_file, user_folder
 from carbonmon.grid.overheads import pue_for
 from carbonmon.grid.regions import resolve
 from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, dram_spec, gpu_spec, similar_cpus, similar_gpus
+from tests.rows import for_each_row
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def bare_metal(model_name: str, physical_cores: int = 4) -> Spec:
     )
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("model_name", "tdp_w"),
     [
         ("Intel(R) Xeon(R) Gold 6154 CPU @ 3.00GHz", 200),
@@ -83,7 +84,7 @@ def test_the_generation_and_the_vendor_are_no_part_of_a_cpu_key() -> None:
     assert cpu_keys("13th Gen Intel(R) Core(TM) i7-13700K")[0] == "core i7-13700k"
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "model_name",
     [
         "AMD EPYC",
@@ -136,7 +137,7 @@ def test_a_virtual_machine_owns_no_more_than_the_whole_package() -> None:
     assert cpu_spec("AMD EPYC 7763", visible_threads=256, physical_cores=128, virtual=True).tdp_w == 280
 
 
-@pytest.mark.parametrize(("model_name", "tdp_w"), [("AWS Graviton3", 50), ("Intel(R) Xeon(R) 6780E", 73.3)])
+@for_each_row(("model_name", "tdp_w"), [("AWS Graviton3", 50), ("Intel(R) Xeon(R) 6780E", 73.3)])
 def test_a_core_without_hardware_threads_counts_once(model_name: str, tdp_w: float) -> None:
     spec = cpu_spec(model_name, visible_threads=32, physical_cores=32, virtual=True)
     assert spec.tdp_w == pytest.approx(tdp_w, abs=0.1)
@@ -165,7 +166,7 @@ def test_a_gpu_is_found_under_the_tables_own_name_of_it() -> None:
     assert spec.assumed_utilization_ratio is None
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "name",
     [
         "",
@@ -179,7 +180,7 @@ def test_an_unknown_gpu_has_no_spec(name: str) -> None:
     assert gpu_spec(name) is None
 
 
-@pytest.mark.parametrize("name", ["NVIDIA A40-12Q", "GRID T4-16Q", "NVIDIA A16-8C", "GRID A100D-2-20C"])
+@for_each_row("name", ["NVIDIA A40-12Q", "GRID T4-16Q", "NVIDIA A16-8C", "GRID A100D-2-20C"])
 def test_a_virtual_gpu_has_no_spec_because_its_share_of_the_board_is_unknown(name: str) -> None:
     assert gpu_spec(name) is None
 
@@ -213,7 +214,7 @@ def test_combined_uncertainties_multiply_and_name_both_sources() -> None:
     assert both.source == "one; and other"
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     "uncertainty",
     [
         NVML_UNCERTAINTY,
@@ -318,6 +319,7 @@ def test_a_damaged_table_of_the_users_own_is_an_error_that_names_it(
     own_table(tmp_path, name, change)
     monkeypatch.setenv("CARBONMON_DATA", str(tmp_path))
     with pytest.raises(ConfigError) as error:
+        gpu_spec("NVIDIA A30 of ours")
         gpu_spec("NVIDIA A30 MIG 1g.6gb")
         bare_metal("i9-13900K")
     assert str(tmp_path / name) in str(error.value)

@@ -45,6 +45,7 @@ from tests.records import (
     run_total,
     snapshot,
 )
+from tests.rows import for_each_row
 from tests.strictness import strict_schema
 
 SCHEMA = strict_schema()
@@ -817,7 +818,7 @@ def test_gaps_and_rejected_readings_have_a_line_only_when_there_are_any() -> Non
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("name", [*HOSTILE_TEXTS, UNDECODABLE, "\x1b[2Jgone", "x" * 500])
+@for_each_row("name", [*HOSTILE_TEXTS, UNDECODABLE, "\x1b[2Jgone", "x" * 500])
 def test_no_name_breaks_the_table_or_the_terminal(name: str) -> None:
     device = Device("GPU-1", "gpu", name, methods=("counter",))
     run = run_state(run_info(name=name), (run_total("GPU-1", "gpu", "counter", 1.0),))
@@ -881,7 +882,7 @@ def test_of_many_phases_the_largest_are_listed() -> None:
     assert phases[-1] == "  phase  and 9 more"
 
 
-@pytest.mark.parametrize("name", [*HOSTILE_TEXTS, UNDECODABLE, "\x1b[2Jgone", "x" * 500])
+@for_each_row("name", [*HOSTILE_TEXTS, UNDECODABLE, "\x1b[2Jgone", "x" * 500])
 def test_no_name_of_a_phase_breaks_the_table_or_the_terminal(name: str) -> None:
     shown = with_phases(name)
     (run,) = shown.runs
@@ -926,7 +927,7 @@ def test_the_end_of_a_run_is_described_from_its_last_snapshot() -> None:
     assert describe(snapshot()) == ""
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("joules", "text"),
     [
         (0.0, "0 J"),

@@ -267,7 +267,9 @@ def test_a_count_of_gpus_that_is_none_is_the_user_s_mistake(machine: RecordedMac
 
 
 def test_a_gpu_model_that_nobody_knows_is_an_error_with_the_nearest(machine: RecordedMachine):
-    with pytest.raises(ConfigError, match=r"--gpu-model H1OO PCIe: no such GPU.*nearest: .*H100 PCIe"):
+    with pytest.raises(
+        ConfigError, match=r"--gpu-model: the table has no GPU 'H1OO PCIe'; the nearest are .*H100 PCIe"
+    ):
         opened(machine, gpu_model="H1OO PCIe:2")
 
 

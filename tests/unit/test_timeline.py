@@ -7,6 +7,7 @@ import math
 import pytest
 
 from carbonmon.core.timeline import Slot, Timeline
+from tests.rows import for_each_row
 
 HOUR_S = 3600.0
 DAY = Timeline([Slot(0, HOUR_S, 100), Slot(HOUR_S, 2 * HOUR_S, 200), Slot(3 * HOUR_S, 4 * HOUR_S, 400)])
@@ -16,7 +17,7 @@ def unused(start_s: float, end_s: float) -> float:
     raise AssertionError(f"no gap from {start_s} to {end_s}")
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("wall_s", "value"),
     [(-1, None), (0, 100), (3599.999, 100), (3600, 200), (7200, None), (10_800, 400), (14_400, None)],
 )

@@ -11,6 +11,7 @@ from carbonmon.core.documents import json_object, json_value, read_bytes
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant, nearest_runs
 from carbonmon.core.typed import Entry, Source
+from tests.rows import for_each_row
 
 
 class Point(NamedTuple):
@@ -33,7 +34,7 @@ def test_values_are_taken_by_annotation():
     assert found.value("b", Literal["x", "y"]) == "x"
 
 
-@pytest.mark.parametrize(
+@for_each_row(
     ("value", "hint", "problem"),
     [
         (True, float, "a number of at least 0, and is True"),

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -20,8 +20,9 @@ from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
-from carbonmon.hardware.gpu_selection import FoundGpu, choose, parse_gpu_model
-from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus, similar_gpus
+from carbonmon.hardware.found_gpus import FoundGpu
+from carbonmon.hardware.gpu_selection import select
+from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus
 
 GPU_ASSUMED_UTILIZATION = 1.0
 """A GPU whose utilisation is unknown is taken as fully used, as Green Algorithms does
@@ -48,7 +49,9 @@ class TdpSensor:
         gpus: Sequence[Device],
         sources: Sequence[SensorState],
         is_fallback_only: bool = False,
+        gpus_are_given: bool = False,
     ) -> None:
+        self.gpus_are_given = gpus_are_given
         self._cpus = cpus
         self._gpus = gpus
         self._sources = sources
@@ -123,7 +126,7 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
         ) from None
     sources: list[SensorState] = []
     cpus = _cpus(settings, sources)
-    gpus = _gpus(settings, sources)
+    gpus, are_given = _gpus(settings, sources)
     if not cpus and not gpus:
         raise SensorUnavailable("no CPU package and no GPU is left to estimate")
     estimated = [device for device in (*cpus, *gpus) if device.id not in settings.known]
@@ -133,7 +136,7 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
         texts.append(f"fallback for {metered} metered")
     is_fallback_only = all(device.id in settings.known for device in cpus)
     state = SensorState("tdp", "used", "; ".join(texts), "", True)
-    return TdpSensor(cpus, gpus, [state, *sources], is_fallback_only)
+    return TdpSensor(cpus, gpus, [state, *sources], is_fallback_only, are_given)
 
 
 def _cpu_times() -> Any:
@@ -188,32 +191,45 @@ def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
     return devices
 
 
-def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
+class _Gpus(NamedTuple):
+    """The estimated GPUs. `are_given`: they are those that the job was given."""
+
+    devices: list[Device]
+    are_given: bool
+
+
+def _gpus(settings: SensorSettings, sources: list[SensorState]) -> _Gpus:
     """GPUs that no other sensor reads: those that the driver's /proc lists, or that the user states."""
     if any(device.component == "gpu" for device in settings.known.values()):
-        return []
+        return _Gpus([], False)
     found = _proc_gpus(settings.procfs)
-    stated, count = parse_gpu_model(settings.gpu_model) if settings.gpu_model else ("", 0)
-    if stated and not found:
-        found = [FoundGpu(f"gpu-{index}", index, stated, f"{index:08d}") for index in range(count)]
-        environ, gpus = {}, None
+    stated = None
+    if settings.gpu_model is not None:
+        from carbonmon.hardware.device_names import stated_gpus  # most runs state no model
+
+        stated = stated_gpus(settings)
+    if stated is not None and not found:
+        found = [
+            FoundGpu(f"gpu-{index}", index, stated.name, f"{index:08d}") for index in range(stated.number)
+        ]
+        selection = select(found, None, {}, is_own_view=True)
     else:
-        environ, gpus = dict(settings.environ), settings.gpus
-    chosen, notes = choose(found, gpus, environ) if found else ([], [])
-    sources.extend(SensorState("tdp note", "not used", note) for note in notes)
+        selection = select(found, settings.gpus if found else None, settings.environ, is_own_view=True)
+    if found:
+        notes = selection.notes
+        if stated is not None and stated.number not in (1, len(found)):
+            notes = [*notes, stated.count_note(len(found))]
+        sources.extend(SensorState("tdp note", "not used", note) for note in notes)
     devices = []
-    for pick in chosen:
+    for pick in selection.chosen:
         spec = (
             Spec(settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
             if settings.gpu_tdp_w is not None
-            else gpu_spec(stated or pick.gpu.name)
+            else gpu_spec(pick.gpu.name)
+            if stated is None
+            else stated.spec
         )
         if spec is None:
-            if stated:
-                raise ConfigError(
-                    f"--gpu-model {stated}: no such GPU in the spec table; "
-                    f"{_nearest(similar_gpus(stated))}give --gpu-tdp WATTS"
-                )
             sources.append(
                 SensorState(
                     f"tdp GPU {pick.gpu.number}",
@@ -224,8 +240,15 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
             )
             continue
         spec = spec._replace(assumed_utilization_ratio=GPU_ASSUMED_UTILIZATION)
-        devices.append(Device(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",), spec=spec))
-    return devices
+        devices.append(
+            Device(
+                *(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",)),
+                spec=spec,
+                share_ratio=pick.share_ratio,
+                share_note=pick.share_note,
+            )
+        )
+    return _Gpus(devices, bool(selection.by))
 
 
 def _nearest(names: Sequence[str]) -> str:
@@ -270,7 +293,9 @@ def _proc_gpus(procfs: Path) -> list[FoundGpu]:
             continue
         model = re.search(r"^Model:[ \t]*(.*)$", text, re.MULTILINE)
         uuid = re.search(r"^GPU UUID:[ \t]*(GPU-[0-9a-fA-F-]{36})\s*$", text, re.MULTILINE)
+        minor = re.search(r"^Device Minor:[ \t]*([0-9]{1,9})\s*$", text, re.MULTILINE)
         name = model[1].strip() if model else "NVIDIA GPU"
         device_id = uuid[1] if uuid else f"gpu-{index}"
-        found.setdefault(device_id, FoundGpu(device_id, index, name, path.parent.name))
+        gpu = FoundGpu(device_id, index, name, path.parent.name, minor=int(minor[1]) if minor else None)
+        found.setdefault(device_id, gpu)
     return list(found.values())

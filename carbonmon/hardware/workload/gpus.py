@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from carbonmon.core.pacing import Backoff
+from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_inventory import list_inventory
-from carbonmon.hardware.gpu_selection import FoundGpu
 from carbonmon.hardware.nvml_errors import (
     DRIVER_ERRORS,
     FIRST_RETRY_S,
@@ -156,3 +156,12 @@ def list_gpus() -> list[FoundGpu]:
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
+
+
+def list_gpus_in_time() -> list[FoundGpu]:
+    """The same, none if the driver hangs: a job is not kept from joining its run."""
+    found: list[FoundGpu] = []
+    own = OwnThread("gpu-inventory")
+    in_time = own.run(lambda: found.extend(list_gpus()))
+    own.close()
+    return found if in_time else []

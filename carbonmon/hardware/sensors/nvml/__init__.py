@@ -40,7 +40,7 @@ class NvmlSensor:
         self._is_driver_lost = False
         self._retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         try:
-            self._gpus, self._sources = open_gpus(nvml, settings)
+            self._gpus, self._sources, self.gpus_are_given = open_gpus(nvml, settings)
         except Exception:
             self.close()
             raise

@@ -15,17 +15,9 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec
 from carbonmon.core.ports import SensorSettings
 from carbonmon.data import CPUS, GPUS, Row, rows, using
+from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec, is_known_cpu, similar_cpus
 from carbonmon.hardware.device_counts import parse_gpu_model, split_count
-from carbonmon.hardware.spec_sheets import (
-    cpu_keys,
-    cpu_spec,
-    gpu_spec,
-    is_known_cpu,
-    nvml_model,
-    only_memory,
-    similar_cpus,
-    similar_gpus,
-)
+from carbonmon.hardware.spec_sheets import gpu_spec, nvml_model, only_memory, similar_gpus
 
 _VENDORS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE"))
 _BRANDS = _VENDORS | frozenset(("TESLA", "GEFORCE", "RADEON", "INSTINCT"))

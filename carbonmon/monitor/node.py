@@ -205,7 +205,7 @@ class Monitor:
 
     def _look(self, run_id: str, tell: Callable[[RunState | None], object]) -> None:
         run = self.runs.get(run_id)
-        tell(None if run is None else run.state(self.clock.now_s(), self.sampler.accounts))
+        tell(None if run is None else run.state(self.clock.now_s(), self.sampler.node_totals()))
 
     def allocation(
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str], policy: IdlePolicy

@@ -87,6 +87,6 @@ def restore_run(
     run.restore(before, sampler.clock.now_s(), outage.duration_s)
     for device_id in lost:
         run.lose(device_id, outage.duration_s)
-    run.restore_node(before.node, sampler.accounts)
+    run.restore_meanwhile(before, sampler.node_totals())
     sampler.runs.resume(run, roots, before, outage.same_boot)
     sampler.show()

@@ -21,7 +21,8 @@ from carbonmon.core.uncertainty import (
 from carbonmon.data import PACKAGE, data_file, user_folder
 from carbonmon.grid.overheads import pue_for
 from carbonmon.grid.regions import resolve
-from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, dram_spec, gpu_spec, similar_cpus, similar_gpus
+from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec, similar_cpus
+from carbonmon.hardware.spec_sheets import dram_spec, gpu_spec, similar_gpus
 from tests.rows import for_each_row
 
 

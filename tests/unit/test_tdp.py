@@ -158,6 +158,7 @@ def test_the_user_s_model_or_watts_replace_what_the_machine_says(machine: Record
     (device,) = opened(machine, cpu_tdp_w=77.0).devices()
     assert device.spec is not None
     assert (device.spec.tdp_w, device.spec.source) == (77.0, "--cpu-tdp")
+    machine.packages(128)
     (device,) = opened(machine, cpu_model="AMD EPYC 7742").devices()
     assert device.spec is not None
     assert (device.name, device.spec.tdp_w) == ("AMD EPYC 7742", 225.0)

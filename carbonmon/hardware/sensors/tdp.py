@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from carbonmon.core.errors import ConfigError, SensorUnavailable
+from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
-from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
+from carbonmon.hardware.cpu_packages import estimated_packages
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import select
-from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus
+from carbonmon.hardware.spec_sheets import gpu_spec
 
 GPU_ASSUMED_UTILIZATION = 1.0
 """A GPU whose utilisation is unknown is taken as fully used, as Green Algorithms does
@@ -125,13 +125,13 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
             f"{stat} does not hold the CPU's times: {error}", "carbonmon doctor --procfs /proc"
         ) from None
     sources: list[SensorState] = []
-    cpus = _cpus(settings, sources)
+    cpus, notes = estimated_packages(settings)
     gpus, are_given = _gpus(settings, sources)
     if not cpus and not gpus:
         raise SensorUnavailable("no CPU package and no GPU is left to estimate")
     estimated = [device for device in (*cpus, *gpus) if device.id not in settings.known]
     metered = len(cpus) + len(gpus) - len(estimated)
-    texts = [_describe(device) for device in estimated]
+    texts = [*map(_describe, estimated), *notes]
     if metered:
         texts.append(f"fallback for {metered} metered")
     is_fallback_only = all(device.id in settings.known for device in cpus)
@@ -154,41 +154,6 @@ def _describe(device: Device) -> str:
     assumed = spec.assumed_utilization_ratio
     load = "utilisation" if assumed is None else f"an assumed {assumed:.0%}"
     return f"{device.id} = {spec.tdp_w:.4g} W × {load} ({spec.source})"
-
-
-def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
-    """A device for every package, or a fallback for each die that another sensor meters."""
-    threads = _package_threads(settings.sysfs)
-    model, virtual, cores_per_package = _cpuinfo(settings.procfs, len(threads))
-    if settings.cpu_model:
-        model = settings.cpu_model
-    devices: list[Device] = []
-    for package, visible_threads in sorted(threads.items()):
-        if settings.cpu_tdp_w is not None:
-            spec = Spec(settings.cpu_tdp_w, TDP_UNCERTAINTY, "--cpu-tdp")
-        else:
-            spec = cpu_spec(
-                model,
-                visible_threads=visible_threads,
-                physical_cores=cores_per_package or visible_threads,
-                virtual=virtual,
-            )
-            if settings.cpu_model and not is_known_cpu(settings.cpu_model):
-                raise ConfigError(
-                    f"--cpu-model {model}: no such CPU in the spec table; "
-                    f"{_nearest(similar_cpus(model))}give --cpu-tdp WATTS"
-                )
-        # The share of a virtual machine, or an estimate from cores, bounds no package.
-        is_whole = not virtual and spec.uncertainty is TDP_UNCERTAINTY
-        most_w = bound_w("cpu", None, spec.tdp_w) if is_whole else None
-        device_id = f"package-{package}"
-        dies = [known for known in settings.known if known.startswith(f"{device_id}-die-")]
-        for die in dies:
-            part = spec._replace(tdp_w=spec.tdp_w / len(dies), source=f"{spec.source}, 1/{len(dies)} of it")
-            devices.append(Device(die, "cpu", model, package, ("tdp",), max_power_w=most_w, spec=part))
-        if not dies:
-            devices.append(Device(device_id, "cpu", model, package, ("tdp",), max_power_w=most_w, spec=spec))
-    return devices
 
 
 class _Gpus(NamedTuple):
@@ -249,38 +214,6 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> _Gpus:
             )
         )
     return _Gpus(devices, bool(selection.by))
-
-
-def _nearest(names: Sequence[str]) -> str:
-    return f"nearest: {', '.join(names)}; or " if names else ""
-
-
-def _package_threads(sysfs: Path) -> dict[int, int]:
-    """Hardware threads of each package that this machine sees (sysfs topology); one package if unknown."""
-    threads: dict[int, int] = {}
-    for path in (sysfs / "devices" / "system" / "cpu").glob("cpu[0-9]*/topology/physical_package_id"):
-        try:
-            text = path.read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            continue
-        if re.fullmatch(r"-?[0-9]{1,9}", text) is None:
-            continue
-        package = max(int(text), 0)  # -1 where the platform does not say
-        threads[package] = threads.get(package, 0) + 1
-    return threads or {0: psutil.cpu_count() or 1}
-
-
-def _cpuinfo(procfs: Path, packages: int) -> tuple[str, bool, int]:
-    """The CPU's model name, whether this is a virtual machine, and physical cores a package."""
-    try:
-        text = (procfs / "cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "", False, 0
-    model = re.search(r"^model name[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
-    flags = re.search(r"^flags[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
-    cores = re.search(r"^cpu cores[ \t]*:[ \t]*([0-9]{1,6})$", text, re.MULTILINE)
-    virtual = flags is not None and "hypervisor" in flags[1].split()
-    return (model[1].strip() if model else ""), virtual, int(cores[1]) if cores else 0
 
 
 def _proc_gpus(procfs: Path) -> list[FoundGpu]:

@@ -12,7 +12,7 @@ D = the part of the energy above the device's idle power (`idle_power.py`):
                           that is unknown or 0; MIG: the slices' part of the whole GPU
     module                as the GPUs in it, in equal parts; while nobody is on them, as a CPU package
 
-docs/attribution.md has a worked example.
+docs/use/attribution.md has a worked example.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """NVIDIA GPUs through NVML: the energy counter, the power sensor, utilisation and power limit.
 
-The meaning of NVML's figures: docs/accuracy.md. The counter is read at most once a second, because boards
+The meaning of NVML's figures: docs/use/accuracy.md. The counter is read at most once a second, because boards
 that are read more often under-report (arXiv 2312.02741). Where there is no counter, the driver's own
 buffer of power samples keeps the sensor's resolution at longer intervals; where there is one, that buffer
 says when the joules of the last second were drawn, if the GPU was read in between.

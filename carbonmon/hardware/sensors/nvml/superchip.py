@@ -2,7 +2,7 @@
 
 Newer drivers tell the GPU's and the module's power and energy apart by the scope of a field value (nvml.h:
 NVML_FI_DEV_POWER_AVERAGE, …_INSTANT, NVML_FI_DEV_ENERGY; NVML_POWER_SCOPE_MODULE). With older ones the energy
-counter of a superchip is the module's and its power sensor the GPU's. docs/accuracy.md.
+counter of a superchip is the module's and its power sensor the GPU's. docs/use/accuracy.md.
 """
 
 from __future__ import annotations

@@ -11,17 +11,17 @@ from carbonmon import __version__
 _COMMANDS = {
     "run": "Monitor one training job from start to end.",
     "daemon": "Meter this node and every run on it.",
-    "phase": "Name what a shell script does next.",
-    "register": "Have the daemon follow a run.",
-    "unregister": "End a run that the daemon follows.",
-    "pods": "Have the daemon follow the pods of a Kubernetes node.",
+    "phase": "Set the phase of a run from a shell script.",
+    "register": "Register a run with the daemon.",
+    "unregister": "End a registered run.",
+    "pods": "Register the pods of a Kubernetes node with the daemon.",
     "report": "Print the summary of a run, also of one whose monitor was killed.",
-    "settle": "Reckon a run's carbon again, with what the grid really was.",
+    "settle": "Recalculate a run's emissions with the actual grid intensity.",
     "estimate": "Energy and carbon of a job from spec sheets, without any hardware.",
     "when": "Find the greenest start within the next hours.",
     "regions": "Find a zone, a country, a cloud region, and the intensity there.",
     "data": "Check the bundled tables, or take a newer edition of their sources.",
-    "doctor": "List every source: used, or why not and the command that mends it.",
+    "doctor": "List every power source: in use, or why not and how to fix it.",
 }
 
 

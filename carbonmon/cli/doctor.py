@@ -26,7 +26,7 @@ LIVE_TIMEOUT_S = 12.0
 @options.with_options(*options.DOCTOR_OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(as_json: bool, **values: Any) -> None:
-    """List every source: used, or why not and the command that mends it."""
+    """List every power source: in use, or why not and how to fix it."""
     config = options.to_config(values)
     try:
         with ExitStack() as closing:

@@ -22,7 +22,12 @@ from carbonmon.client.protocol import GPU_VARIABLES
 @click.option("--cgroup", metavar="PATH", help="Follow everything in this cgroup.")
 @click.option("--join", is_flag=True, help="Add the process of --pid to the run if that is there already.")
 @click.option("--uid", type=click.IntRange(min=0), metavar="UID", help="The run's owner; for root only.")
-@click.option("--idle", type=options.IDLE, metavar="POLICY", help="Who pays for idle CPUs: the daemon's own.")
+@click.option(
+    "--idle",
+    type=options.IDLE,
+    metavar="POLICY",
+    help="How idle CPU and memory energy is attributed; default: as the daemon does.",
+)
 def command(
     run_id: str | None,
     name: str | None,

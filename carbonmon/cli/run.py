@@ -33,10 +33,10 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
     """Monitor one training job from start to end.
 
     The job keeps its streams, signals and exit code. One line at the start says where metrics and the
-    summary are and which sources are used, a short table at the end what was drawn and emitted.
+    summary are and which sources are used. A table of energy and emissions is printed at the end.
 
-    Inside of a run, and among ranks of one launcher, it takes part in their run. A daemon of the node is
-    asked first, unless an option asks for what it cannot do for one run; --own-monitor asks nobody.
+    It joins a run that is already active (nested, or other ranks of one launcher). Otherwise it uses the
+    node's daemon, unless an option needs a separate monitor; --own-monitor always starts one.
     """
     config = options.to_config(values)
     if bool(job) == (config.attach is not None):

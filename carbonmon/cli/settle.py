@@ -95,7 +95,7 @@ class FromGrid:
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
 @click.pass_context
 def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool, **values: Any) -> None:
-    """Reckon a run's carbon again, with what the grid really was.
+    """Recalculate a run's emissions with the actual grid intensity.
 
     RUN is a run's folder, its summary.json, or an id under the output folder. The energy of each minute meets
     the intensity of that minute, from a file or from what a source tells of the past. The result goes beside

@@ -98,9 +98,8 @@ def with_cpu_contents(devices: Sequence[Device]) -> list[Device]:
     for device in devices:
         spec = device.spec
         if spec is not None and spec.source != "--cpu-tdp" and _TWO_PACKAGES_AND_MEMORY.search(device.name):
-            if (
-                "virtual machine" not in spec.source
-            ):  # a virtual machine's share is by threads of both packages
+            # What sees a part of the threads of both packages has that part of the figure already.
+            if "hardware threads" not in spec.source:
                 text = f"{spec.source}: of two packages and their memory, half of it"
                 spec = spec._replace(tdp_w=spec.tdp_w / 2, source=text)
             device = replace(device, spec=spec, contains=(Part("dram", device.index),))

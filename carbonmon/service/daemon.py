@@ -84,7 +84,7 @@ def serve(
         closing.callback(server.close)
         ready(monitor, path)
         if left:
-            log.warning("taken up again: %s", ", ".join(plan.info.id for plan in left))
+            log.warning("resumed: %s", ", ".join(plan.info.id for plan in left))
         began_s = clock.now_s()
         while True:
             received = signal.sigtimedwait({*ENDS, signal.SIGHUP}, TIDY_S)
@@ -104,7 +104,9 @@ def serve(
         else:
             going_on = [entry.run_id for entry in registry.entries if not entry.ending]
             if going_on:
-                log.warning("%d runs go on; the next daemon with this output takes them up", len(going_on))
+                log.warning(
+                    "%d runs still active; a daemon with the same --output will resume them", len(going_on)
+                )
             monitor.leave()
     with suppress(OSError):
         if once and not os.path.getsize(f"{path}.log"):  # noqa: PTH202 (a suffix to the whole name)
@@ -119,7 +121,7 @@ def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Run
         try:
             monitor.plan(plan)
         except ConfigError as error:
-            log.warning("a run of before is not taken up: %s", error)
+            log.warning("a run of the previous daemon was not resumed: %s", error)
             continue
         registry.adopt(plan)
         taken.append(plan)

@@ -81,7 +81,7 @@ def join_ranks(
 
         connect_or_start(path, start, START_S).close()
     except (ConfigError, OSError) as error:
-        log.warning("the ranks of this node get a monitor each: %s", error)
+        log.warning("could not share one monitor; each rank starts its own: %s", error)
         return None
     return _join(path, message, is_ours=True)
 

@@ -1,4 +1,4 @@
-"""Runs that a daemon before this one left, and whose work goes on: found in their folders, taken up again."""
+"""Finds the runs of an earlier daemon whose processes still run, so that they can be resumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[RunPl
         try:
             plan = _plan(folder, boot_id, workload)
         except RunFileError as error:
-            log.warning("a run of before cannot be taken up: %s", error)
+            log.warning("a run of the previous daemon cannot be resumed: %s", error)
             continue
         if plan is not None and not has_monitor(folder):
             found.append(plan)

@@ -143,7 +143,7 @@ def _open_control(config: Config, monitor: Monitor, plan: RunPlan, closing: Exit
         server = ControlServer(path, Operations(registry))
         server.start()
     except (ConfigError, OSError, RuntimeError) as error:  # RuntimeError: no more threads for this user
-        log.warning("training code cannot name its phases: %s", error)
+        log.warning("control socket unavailable (%s): phases are not recorded", error)
         return {}
     closing.callback(server.close)
     return {SOCKET_VARIABLE: str(path), RUN_VARIABLE: plan.info.id}

@@ -159,7 +159,7 @@ def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, nu
             if wrapped is not None:
                 wrapped.kill()
                 wrapped.communicate()
-    assert "taken up again: busy, wrapped" in said
+    assert "resumed: busy, wrapped" in said
     energy = run["energy"]
     duration_s = run["run"]["duration_s"]
     assert energy["total_j"] == pytest.approx(120.0 * duration_s, rel=0.02)

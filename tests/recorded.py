@@ -24,16 +24,21 @@ class RecordedMachine:
         self.sysfs, self.procfs = folder / "sys", folder / "proc"
         self.procfs.mkdir()
         self.times = dict.fromkeys(FIELDS, 1000)
-        self.pass_time()
+        self.counted: int | None = None
+        """CPUs that /proc/stat counts, None for those of the topology."""
         self.cpuinfo(XEON)
         self.packages(2)
+        self.pass_time()
 
     def pass_time(self, **jiffies: int) -> None:
         """Add to the CPU's times, in units of 1/100 s."""
         for field, more in jiffies.items():
             self.times[field] += more
         line = " ".join(str(value) for value in self.times.values())
-        (self.procfs / "stat").write_text(f"cpu  {line}\ncpu0 {line}\nintr 1\nctxt 1\nbtime 1700000000\n")
+        visible = len(list((self.sysfs / "devices/system/cpu").glob("cpu[0-9]*/topology")))
+        cpus = range(visible if self.counted is None else self.counted)
+        own = "".join(f"cpu{number} {line}\n" for number in cpus)
+        (self.procfs / "stat").write_text(f"cpu  {line}\n{own}intr 1\nctxt 1\nbtime 1700000000\n")
 
     def cpuinfo(self, model: str, *, cores: int = 20, flags: str = "fpu sse2") -> None:
         text = f"processor\t: 0\nmodel name\t: {model}\ncpu cores\t: {cores}\nflags\t\t: {flags}\n\n"
@@ -47,6 +52,42 @@ class RecordedMachine:
             topology = cpus / f"cpu{place}/topology"
             topology.mkdir(parents=True, exist_ok=True)
             (topology / "physical_package_id").write_text(f"{package}\n")
+        self.pass_time()
+
+    def arm(self, implementer: int, part: int, cpus: int = 2) -> None:
+        """/proc/cpuinfo of an aarch64 kernel, which names no model."""
+        text = "".join(
+            f"processor\t: {cpu}\nBogoMIPS\t: 2100.00\nFeatures\t: fp asimd evtstrm aes\n"
+            f"CPU implementer\t: {implementer:#x}\nCPU architecture: 8\nCPU variant\t: 0x1\n"
+            f"CPU part\t: {part:#x}\nCPU revision\t: 1\n\n"
+            for cpu in range(cpus)
+        )
+        (self.procfs / "cpuinfo").write_text(text)
+
+    def dmi(self, vendor: str, product: str = "") -> None:
+        folder = self.sysfs / "class/dmi/id"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "sys_vendor").write_text(f"{vendor}\n")
+        (folder / "product_name").write_text(f"{product}\n")
+
+    def siblings(self, cpus: str) -> None:
+        """The threads of the first core, as the kernel lists them."""
+        (self.sysfs / "devices/system/cpu/cpu0/topology/thread_siblings_list").write_text(f"{cpus}\n")
+
+    def cgroup(self, name: str, text: str, membership: str = "0::/\n") -> None:
+        """A file below /sys/fs/cgroup, and the cgroup that this process is in."""
+        path = self.sysfs / "fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        (self.procfs / "self").mkdir(exist_ok=True)
+        (self.procfs / "self" / "cgroup").write_text(membership)
+
+    def rapl(self, package: int, energy_uj: int) -> None:
+        zone = self.sysfs / f"class/powercap/intel-rapl:{package}"
+        zone.mkdir(parents=True, exist_ok=True)
+        (zone / "name").write_text(f"package-{package}\n")
+        (zone / "energy_uj").write_text(f"{energy_uj}\n")
+        (zone / "max_energy_range_uj").write_text("262143328850\n")
 
     def gpu(self, bus: str, model: str, uuid: str = "GPU-????????-????-????-????-????????????") -> None:
         folder = self.procfs / f"driver/nvidia/gpus/{bus}"

@@ -151,6 +151,9 @@ def node_total(state: DeviceState, part: float = 1.0) -> NodeTotal:
         state.power_j * part,
         state.tdp_j * part,
         state.energy_j * part * GRAMS_PER_JOULE,
+        (state.utilization_mean_ratio or 0.0) * 3600.0,
+        0.0 if state.utilization_mean_ratio is None else 3600.0,
+        *(state.resets, state.jumps, state.step_backs, state.stuck, state.implausible),
     )
 
 
@@ -281,6 +284,10 @@ def node(gpus: int = 8, packages: int = 2, drams: int = 2, info: RunInfo | None 
         cpu_s=7200.0,
         processes=9,
         progress=(600.0, 1000.0),
+    )._replace(
+        peaks_w=tuple((state.device.id, state.peak_power_w) for state in states),
+        samples=3600,
+        monitor_cpu_s=1.5,
     )
     return snapshot((run,), states)
 

@@ -1,4 +1,4 @@
-"""The command line: thin click commands over `carbonmon.app`; each is imported when it is called."""
+"""The command line: thin click commands over `carbonmon.service`; each is imported when it is called."""
 
 from __future__ import annotations
 

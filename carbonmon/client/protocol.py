@@ -47,8 +47,11 @@ RUN_VARIABLE = "CARBONMON_RUN"
 BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """The clock of times in messages: it never jumps, and all processes of a node share it."""
 
-GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
-"""Variables with the GPUs that are allocated to a process."""
+GPU_VARIABLES = (
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES"),
+    *("SLURM_STEP_GPUS", "SLURM_JOB_GPUS"),
+)
+"""Variables that say which GPUs are allocated to a process, and how they are numbered."""
 
 
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -18,20 +18,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from carbonmon.client.places import (
+    LOCAL_FOLDERS,
+    MAX_NAME_BYTES,
+    runtime_folder,
+    safe_folders,
+)
 from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE
 from carbonmon.core.errors import ConfigError
-
-MAX_PATH_BYTES = 107
-"""sun_path holds 108 bytes and ends with a zero (unix(7))."""
 
 NODE_SOCKET = Path("/run/carbonmon/daemon.sock")
 """The socket of a daemon that root has started for all users of the node."""
 
 POLL_S = 0.02
 
-_JOB_SOCKET = re.compile(r"run-job-([0-9]{1,9})\.sock")
+_DAEMON_NAME = "daemon.sock"
 
-_KEY_BYTES = 24  # of "/run-0123456789abcdef.sock", rounded up
+_JOB_SOCKET = re.compile(r"run-job-([0-9]{1,9})(?:-[0-9a-f]{2})?\.sock")
 
 
 def credentials(connection: socket.socket) -> tuple[int, int, int]:
@@ -40,65 +43,55 @@ def credentials(connection: socket.socket) -> tuple[int, int, int]:
     return pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
 
 
-def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of this user's sockets, made if missing, which no other user may read.
-
-    Raises `ConfigError` if another user owns it or may read or write it.
-    """
-    user = os.geteuid()
-    folder = Path(environ.get("TMPDIR") or "/tmp") / f"carbonmon-{user}"
-    if not folder.parent.is_dir() or len(os.fsencode(folder)) + _KEY_BYTES > MAX_PATH_BYTES:
-        folder = Path("/tmp") / folder.name
-    given = environ.get("XDG_RUNTIME_DIR")  # may be missing on a compute node though the variable is set
-    if given:
-        with suppress(OSError):
-            found = Path(given).stat()
-            if stat.S_ISDIR(found.st_mode) and found.st_uid == user:
-                folder = Path(given) / "carbonmon"
-    try:
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        found = folder.lstat()
-    except OSError as error:
-        raise ConfigError(f"the folder of sockets {folder} cannot be made: {error.strerror}") from None
-    if not stat.S_ISDIR(found.st_mode):
-        raise ConfigError(f"{folder} must be a folder for sockets and is not a folder; remove it")
-    if found.st_uid != user or found.st_mode & 0o077:
-        raise ConfigError(
-            f"{folder} is open to other users (owner {found.st_uid}, mode {found.st_mode & 0o777:o}), so the "
-            f"sockets in it cannot be trusted; remove it, or: chmod 700 {folder}"
-        )
-    return folder
-
-
 def run_socket(key: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """The socket of the monitor that the processes of one run have started for themselves."""
-    folder = runtime_folder(environ)
-    path = folder / f"run-{key}.sock"
-    if not key.isascii() or "/" in key or "\0" in key or len(os.fsencode(path)) > MAX_PATH_BYTES:
+    """The socket of the monitor that the processes of one run have started for themselves.
+
+    Where such a monitor listens, else where it is to listen. Raises `ConfigError` if no folder can hold it.
+    """
+    name = f"run-{key}.sock"
+    if not key.isascii() or "/" in key or "\0" in key or len(name) > MAX_NAME_BYTES:
         from hashlib import sha256
 
-        path = folder / f"run-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:16]}.sock"
-    return path
+        name = f"run-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:14]}.sock"
+    return _socket(name, environ)
 
 
 def job_socket(environ: Mapping[str, str] = os.environ) -> Path:
     """The socket of the monitor of our own job; sockets that killed ones have left are removed."""
-    path = run_socket(f"job-{os.getpid()}", environ)
+    folder = runtime_folder(environ)
     # Other folders may be on a network file system, where the sockets of other machines look unused.
-    if path.parent.parent in (Path("/tmp"), Path(environ.get("XDG_RUNTIME_DIR") or "/tmp")):
+    if folder.parent in (*LOCAL_FOLDERS, Path(environ.get("XDG_RUNTIME_DIR") or "/tmp")):
         with suppress(OSError):
-            for left in sorted(path.parent.iterdir()):
+            for left in sorted(folder.iterdir()):
                 _remove_if_stale(left)
+    path = folder / f"run-job-{os.getpid()}.sock"
+    if _has_listener(path):  # of the same pid in another container that shares the folder
+        path = folder / f"run-job-{os.getpid()}-{os.urandom(1).hex()}.sock"
     return path
 
 
+def daemon_socket(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where a daemon of our own user listens, or is to listen.
+
+    Raises `ConfigError` if no folder can hold it.
+    """
+    return _socket(_DAEMON_NAME, environ)
+
+
 def daemon_sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """The sockets of possible daemons of this node, that of our own user first."""
-    paths = [NODE_SOCKET]
-    with suppress(ConfigError):
-        paths.insert(0, runtime_folder(environ) / "daemon.sock")
-    return paths
+    """The sockets of possible daemons of this node, those of our own user first."""
+    return [*(folder / _DAEMON_NAME for folder in safe_folders(environ)), NODE_SOCKET]
+
+
+def _socket(name: str, environ: Mapping[str, str]) -> Path:
+    """A socket in the first folder that serves, or in another one where a monitor listens already.
+
+    Which folder serves may change with time, for instance when a disk is full.
+    """
+    for folder in safe_folders(environ):
+        if _has_listener(folder / name):
+            return folder / name
+    return runtime_folder(environ) / name
 
 
 def connect(path: Path, timeout_s: float) -> socket.socket:
@@ -216,8 +209,9 @@ def _monitor_environ(environ: Mapping[str, str]) -> dict[str, str]:
     dropped = {*GPU_VARIABLES, SOCKET_VARIABLE, RUN_VARIABLE}
     own = {key: value for key, value in environ.items() if key not in dropped}
     root = Path(__file__).resolve().parents[2]
-    if sys.path and Path(sys.path[0] or ".").resolve() == root:
-        own["PYTHONPATH"] = os.pathsep.join(filter(None, (own.get("PYTHONPATH"), os.fspath(root))))
+    with suppress(OSError):  # the working folder was removed
+        if sys.path and Path(sys.path[0] or ".").resolve() == root:
+            own["PYTHONPATH"] = os.pathsep.join(filter(None, (own.get("PYTHONPATH"), os.fspath(root))))
     return own | {"PYTHONSAFEPATH": "1"}
 
 
@@ -235,6 +229,13 @@ def _remove_if_stale(path: Path) -> None:
                 found = path.lstat()
                 if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid() and _has_no_listener(path):
                     path.unlink()
+
+
+def _has_listener(path: Path) -> bool:
+    """Whether a monitor listens at `path`, as far as can be found out."""
+    with suppress(OSError, ValueError):
+        return not _has_no_listener(path)
+    return False
 
 
 def _has_no_listener(path: Path) -> bool:

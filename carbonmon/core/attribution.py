@@ -3,16 +3,15 @@
 Shares are ratios of the device's energy between two settlements, from running sums (`Tally`) of what each
 run used. For one device they add up to at most 1, so the runs' parts and the unattributed rest are the
 whole exactly. With c = CPU time of the run's processes / CPU time of all processes of the node, and
-U = busy CPU time / CPU time that there was:
+D = the part of the energy above the device's idle power (`idle_power.py`):
 
     CPU package, memory   proportional   c                 idle energy is split as busy energy is
-                          none           c × U             idle energy stays unattributed
+                          none           c × D             idle energy stays unattributed
                           exclusive      1 − others' c     the run owns the node: also idle energy, daemons
     GPU                   one run on it: all of it; several runs: by SM utilisation, equally where
                           that is unknown or 0; MIG: the slices' part of the whole GPU
 
-The dynamic part is E × U and the idle part E × (1 − U), as Kepler splits a zone's energy into active and
-idle (its docs, "Power Attribution Guide"). docs/attribution.md has a worked example.
+docs/attribution.md has a worked example.
 """
 
 from __future__ import annotations
@@ -20,15 +19,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from carbonmon.core.idle_power import ALL, DynamicPart
 from carbonmon.core.model import GpuClaim, IdlePolicy, Interval, NodeUsage
 
 EQUAL_NOTE = "shared: split equally, SM utilisation is unknown or 0"
 SM_NOTE = "shared: by SM utilisation"
 CPU_NOTES: dict[IdlePolicy, str] = {
     "proportional": "by CPU time, idle energy in proportion",
-    "none": "by CPU time, without idle energy",
     "exclusive": "the run owns the node",
 }
+"""The note of `none` is that of the device's idle power."""
 
 
 class Share(NamedTuple):
@@ -84,9 +84,12 @@ def advance(tally: Tally, usage: NodeUsage, at_s: float) -> Tally:
     return Tally(at_s, tally.busy_s + busy_s, capacity_s, cpu_s, begun_s, held_s, notes)
 
 
-def cpu_shares(before: Tally, after: Tally, policies: Mapping[str, IdlePolicy]) -> dict[str, Share]:
-    """Each run's share of what CPU packages and memory drew between two tallies; the same for all of them.
+def cpu_shares(
+    before: Tally, after: Tally, policies: Mapping[str, IdlePolicy], dynamic: DynamicPart = ALL
+) -> dict[str, Share]:
+    """Each run's share of what CPU packages and memory drew between two tallies.
 
+    It is the same for all of them, but for runs that leave idle energy: `dynamic` is that of the device.
     A run that began between the two is compared with what the node used since that begin.
     """
     used = {
@@ -101,18 +104,16 @@ def cpu_shares(before: Tally, after: Tally, policies: Mapping[str, IdlePolicy]) 
         ratios[run_id] = own_s / busy_s if busy_s > 0.0 else 0.0
     # The node's CPU time comes in steps of 10 ms, that of processes is finer: it may seem the lesser.
     scale = 1.0 / max(1.0, sum(ratios.values()))
-    capacity_s = after.capacity_s - before.capacity_s
-    busy_ratio = min(1.0, (after.busy_s - before.busy_s) / capacity_s) if capacity_s > 0.0 else 1.0
     found = {}
     rest = 1.0
     owners = []
     for run_id, ratio in ratios.items():
         policy = policies[run_id]
-        ratio *= scale * busy_ratio if policy == "none" else scale
+        ratio *= scale * dynamic.ratio if policy == "none" else scale
         if policy == "exclusive":
             owners.append(run_id)
         rest -= ratio
-        found[run_id] = Share(ratio, CPU_NOTES[policy])
+        found[run_id] = Share(ratio, dynamic.note if policy == "none" else CPU_NOTES[policy])
     for run_id in owners:
         share = found[run_id]
         found[run_id] = share._replace(ratio=share.ratio + max(0.0, rest) / len(owners))

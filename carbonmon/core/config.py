@@ -13,6 +13,7 @@ from carbonmon.core.model import IdlePolicy
 DEFAULT_SENSORS = ("nvml", "rapl", "tdp", "dram")
 DEFAULT_EXPORTERS = ("prometheus", "summary")
 DEFAULT_LISTEN = "127.0.0.1:9877"
+DEFAULT_OUTPUT = Path("carbonmon-runs")
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.05, 3600.0
 MIN_CHECKPOINT_S, MAX_CHECKPOINT_S = 0.1, 3600.0
 MAX_RETAIN_S = 7 * 86400.0
@@ -46,7 +47,7 @@ class Config:
     interval_s: float = 1.0
     checkpoint_s: float = 5.0
     listen: tuple[str, int] = ("127.0.0.1", 9877)
-    output: Path = Path("carbonmon-runs")
+    output: Path = DEFAULT_OUTPUT
     run_id: str | None = None
     resume: str | None = None
     attach: int | None = None

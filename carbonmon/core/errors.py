@@ -39,12 +39,16 @@ class SensorError(CarbonmonError):
 
 
 class SensorUnavailable(SensorError):
-    """Raised at opening by a source that does not work on this machine."""
+    """Raised at opening by a source that does not work on this machine.
 
-    def __init__(self, reason: str, remedy: str = "") -> None:
+    `note` is what the user should be told before the job starts, where the cause may be a mistake.
+    """
+
+    def __init__(self, reason: str, remedy: str = "", note: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
+        self.note = note
 
 
 class SensorReadError(SensorError):

@@ -10,6 +10,11 @@ from pathlib import Path
 
 MODE = 0o640
 
+DISK_FAULTS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
+)
+"""What a disk says that is full, read-only, broken or gone: no mistake of whoever chose the folder."""
+
 
 def read_file(path: Path, limit_bytes: int) -> bytes:
     """The whole of a regular file. Raises OSError, also for one that is too long, and waits for no pipe."""

@@ -29,6 +29,10 @@ IDLE_POLICIES: tuple[IdlePolicy, ...] = ("proportional", "exclusive", "none")
 
 JOULES_PER_KWH = 3_600_000.0
 
+PEAK_WINDOW_S = 0.5
+"""A peak of power is a mean over at least so long: counters are refreshed in steps of up to 0.1 s (NVML), so
+the energy of a few milliseconds may be that of many."""
+
 
 class Uncertainty(NamedTuple):
     """How far the true value may lie from a figure, as ratios of the figure, and whose statement that is.
@@ -325,11 +329,14 @@ class Cost(NamedTuple):
 class DeviceState(NamedTuple):
     """One device's running totals for the whole machine, and its last power and utilisation.
 
-    `utilization_mean_ratio` and `mean_power_w` are over the observed time. The last power and
-    utilisation are None when they were unknown at the last tick. The means are computed from the next
+    All is since the monitor's start, or that of those which it went on from; a run's own figures are in its
+    `RunState`. `peak_power_w` is a mean over at least `PEAK_WINDOW_S`. `utilization_mean_ratio` and
+    `mean_power_w` are over the observed time. The last power and utilisation are None when they were unknown
+    at the last tick. The means are computed from the next
     three: seconds whose energy is known, utilisation × seconds, and seconds whose utilisation is known.
     `emissions_g` are those of all its energy, with PUE. The counts are of rejected readings: resets, jumps
-    and steps back of its counter, how often that stood still, and implausible quantities.
+    and steps back of its counter, how often that stood still, and implausible quantities. `idle_w` is its
+    idle power, None where it was not observed (`idle_power.py`).
     """
 
     device: Device
@@ -352,6 +359,7 @@ class DeviceState(NamedTuple):
     step_backs: int = 0
     stuck: int = 0
     implausible: int = 0
+    idle_w: float | None = None
 
     @property
     def energy_j(self) -> float:
@@ -359,13 +367,24 @@ class DeviceState(NamedTuple):
 
 
 class NodeTotal(NamedTuple):
-    """All energy of a device while a run lasted, whoever caused it, and its emissions with PUE."""
+    """All energy of a device while a run lasted, whoever caused it, and its emissions with PUE.
+
+    `utilized_s` is its utilisation × seconds in the `utilization_s` seconds in which that was known. The
+    counts are of its readings that were rejected meanwhile, as in `DeviceState`.
+    """
 
     device_id: str
     counter_j: float
     power_j: float
     tdp_j: float
     emissions_g: float
+    utilized_s: float = 0.0
+    utilization_s: float = 0.0
+    resets: int = 0
+    jumps: int = 0
+    step_backs: int = 0
+    stuck: int = 0
+    implausible: int = 0
 
 
 SensorUse = Literal["used", "not used"]
@@ -424,7 +443,9 @@ class RunState(NamedTuple):
     `progress` is (steps done, steps in all), as the training code reports them. `resume_point` is for a
     monitor that resumes the run. `charges` split the energy by the intensity that it was charged with.
     `water_l` are litres, None without a WUE, for `watered_j` of the energy. `facility_j` is the energy with
-    the PUE that each joule was charged with, None where it was not recorded.
+    the PUE that each joule was charged with, None where it was not recorded. `peaks_w` are the highest powers
+    of the run's part of each device. `samples` were taken while the run lasted, its baseline included, and
+    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it.
     """
 
     info: RunInfo
@@ -450,6 +471,9 @@ class RunState(NamedTuple):
     water_l: float | None = None
     watered_j: float | None = None
     facility_j: float | None = None
+    peaks_w: tuple[tuple[str, float | None], ...] = ()
+    samples: int | None = None
+    monitor_cpu_s: float | None = None
 
 
 class Snapshot(NamedTuple):

@@ -37,9 +37,9 @@ class SensorSettings:
     """What a sensor may know when it opens.
 
     `sysfs` and `procfs` are the roots of those file systems, other paths in containers and tests.
-    `gpus` is the user's choice of GPUs (indices or UUIDs), None without one: then the job's
-    CUDA_VISIBLE_DEVICES in `environ` decides. `known` holds the devices of the sensors opened before
-    this one, by id, so that a fallback fills gaps and counts nothing twice.
+    `gpus` is the user's choice of GPUs (indices or UUIDs), None without one: then the job's `environ`
+    decides, which is empty for a daemon (docs/attribution.md). `known` holds the devices of the sensors
+    opened before this one, by id, so that a fallback fills gaps and counts nothing twice.
     """
 
     sysfs: Path = Path("/sys")
@@ -56,7 +56,11 @@ class SensorSettings:
 
 
 class Sensor(Protocol):
-    """A source of readings. It knows no run, no carbon and no clock: the time is an argument."""
+    """A source of readings. It knows no run, no carbon and no clock: the time is an argument.
+
+    One whose reads may hang or are slow (a driver's library, a meter on the network) has the attribute
+    `may_hang = True`: it is read in a thread of its own, and costs no other sensor anything.
+    """
 
     name: str
 

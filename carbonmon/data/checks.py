@@ -6,6 +6,7 @@ the decimal point and of the unit, they do not judge a source.
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -132,8 +133,10 @@ def _gpu(row: Row) -> Iterator[str]:
 
 def _cpu(row: Row) -> Iterator[str]:
     yield from _stated(row, "name", "source")
-    yield from _number(row, "tdp_w", 0.01, 1000.0)
+    yield from _number(row, "tdp_w", 0.01, 1000.0, may_lack=True)
     yield from _number(row, "cores", 1, 512, may_lack=True)
+    if not row["tdp_w"] and not row["cores"]:
+        yield "neither tdp_w nor cores is known"
     if row["match_key"] != row["match_key"].lower() or row["match_key"] in _BARE_FAMILIES:
         yield f"match_key {row['match_key']!r:.60} is in capitals, or only a family's name"
 
@@ -156,6 +159,12 @@ def _correction(row: Row) -> Iterator[str]:
         yield f"{row['column']!r:.60} is no column of {row['table']}"
     if row["old"] == row["new"]:
         yield "old and new are the same"
+    if table is not None and row["column"] == WHOLE_ROW and not row["old"]:
+        cells = next(csv.reader([row["new"]]), [])
+        if len(cells) != len(table.columns):
+            yield f"new has {len(cells)} fields, a row of {row['table']} has {len(table.columns)}"
+        elif table.key_of(dict(zip(table.columns, cells, strict=True))) != row["key"]:
+            yield "new is not the row of this key"
 
 
 _ROWS: dict[str, Callable[[Row], Iterator[str]]] = {

@@ -1,11 +1,13 @@
 """Corrections of source data: cells that the tables have otherwise than their sources, and by what source.
 
 A correction holds only while the source still says what it corrects: `old`. A source that has mended
-itself, or says a third thing, is left as it is. Column `*` takes out the whole row that `old` shows.
+itself, or says a third thing, is left as it is. Column `*` takes out the whole row that `old` shows, or adds
+the one in `new` where `old` is empty.
 """
 
 from __future__ import annotations
 
+import bisect
 import csv
 import io
 from collections.abc import Mapping
@@ -35,7 +37,7 @@ def apply(corrections: Table, tables: Mapping[str, Table]) -> list[Outcome]:
     for correction in corrections.records:
         name = correction.row["table"]
         if name in tables:
-            found = index.get((name, correction.row["key"]), [])
+            found = index.setdefault((name, correction.row["key"]), [])
             outcomes.append(_apply_one(correction, tables[name], found))
     return outcomes
 
@@ -43,6 +45,8 @@ def apply(corrections: Table, tables: Mapping[str, Table]) -> list[Outcome]:
 def _apply_one(correction: Record, table: Table, found: list[Record]) -> Outcome:
     row = correction.row
     where = f"{correction.place.path.name}, line {correction.place.line}: {row['table']}: {row['key']}"
+    if row["column"] == WHOLE_ROW and not row["old"]:
+        return _add(correction, table, found, where)
     if row["column"] == WHOLE_ROW:
         gone = [record for record in found if _line(table, record) == row["old"]]
         for record in gone:
@@ -59,6 +63,21 @@ def _apply_one(correction: Record, table: Table, found: list[Record]) -> Outcome
     if says == row["new"]:
         return Outcome("already so")
     return Outcome("outdated", f"{where}: {row['column']} is {says!r:.60} now, neither old nor new")
+
+
+def _add(correction: Record, table: Table, found: list[Record], where: str) -> Outcome:
+    """Add a row in the place of its key; a source that has one of that key by now is believed."""
+    if found:
+        if any(_line(table, record) == correction.row["new"] for record in found):
+            return Outcome("already so")
+        return Outcome("outdated", f"{where} is a row of the source by now")
+    cells = next(csv.reader([correction.row["new"]]), [])
+    if len(cells) != len(table.format.columns):
+        return Outcome("outdated", f"{where}: new is no row of that table")
+    added = Record(dict(zip(table.format.columns, cells, strict=True)), correction.place)
+    bisect.insort(table.records, added, key=table.key)
+    found.append(added)
+    return Outcome("applied")
 
 
 def _line(table: Table, record: Record) -> str:

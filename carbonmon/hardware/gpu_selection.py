@@ -1,8 +1,7 @@
-"""Selects the GPUs of a run: by the user's `--gpus`, else by the job's environment; pure.
+"""Which GPUs a job was given: one answer for `carbonmon run` and the daemon; pure.
 
-CUDA's rules (CUDA C Programming Guide, "CUDA Environment Variables"): the list is read up to its first
-invalid entry; entries are indices, GPU UUIDs or unique beginnings of one, or MIG UUIDs; indices follow
-CUDA_DEVICE_ORDER, whose default FASTEST_FIRST equals the PCI order only where all GPUs are alike.
+What the user says counts first, then the container's list, then Slurm's, then CUDA's. CUDA's list also
+narrows what a container or Slurm gave: a job may use a part of it. The table is in docs/attribution.md.
 """
 
 from __future__ import annotations
@@ -12,179 +11,157 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.hardware.found_gpus import (
+    Chosen,
+    FoundGpu,
+    Part,
+    each_gpu_once,
+    in_nvml_order,
+    in_pci_order,
+    whole,
+)
+from carbonmon.hardware.gpu_lists import (
+    Listed,
+    Parts,
+    container_list,
+    cuda_list,
+    has_indices,
+    slurm_list,
+    user_list,
+)
 
-NO_LIST = frozenset(("", "all", "void", "none"))
-"""Values of NVIDIA_VISIBLE_DEVICES that name no GPU (NVIDIA container toolkit, "GPU enumeration")."""
+CUDA = "CUDA_VISIBLE_DEVICES"
+GIVERS = (
+    ("NVIDIA_VISIBLE_DEVICES", container_list),
+    ("SLURM_STEP_GPUS", slurm_list),
+    ("SLURM_JOB_GPUS", slurm_list),
+)
+"""The variables of who gives GPUs to a job, in the order in which they count, and their readers."""
+VARIABLES = frozenset((CUDA, *(variable for variable, _ in GIVERS)))
 
 
-class MigInstance(NamedTuple):
-    """A MIG instance and its share of the GPU's compute slices."""
+class Selection(NamedTuple):
+    """The GPUs of a job, each once. `by` names what decided, "" where nothing did: then it is every GPU."""
 
-    uuid: str
-    share_ratio: float
-    note: str
-
-
-class FoundGpu(NamedTuple):
-    """A GPU as a sensor found it; `pci_bus_id` sorts as PCI order does, `number` is NVML's index."""
-
-    uuid: str
-    number: int
-    name: str
-    pci_bus_id: str
-    mig: tuple[MigInstance, ...] = ()
+    chosen: list[Chosen]
+    by: str
+    notes: list[str]
 
 
-class Chosen(NamedTuple):
-    gpu: FoundGpu
-    share_ratio: float = 1.0
-    share_note: str = ""
+def select(
+    found: Sequence[FoundGpu],
+    gpus: tuple[str, ...] | None,
+    environ: Mapping[str, str],
+    *,
+    is_own_view: bool,
+) -> Selection:
+    """The GPUs that a job was given by the user's `gpus`, else by its environment.
+
+    `is_own_view`: the job sees the same GPUs as we do, so that CUDA's indices count in `found`; else, as for
+    a daemon outside of the job's container or cgroup, they may count in what the job was given.
+    """
+    if gpus is not None:
+        listed = user_list(gpus, found)
+        return Selection(each_gpu_once(listed.parts or {}), "--gpus", list(listed.notes))
+    notes: list[str] = []
+    given: Parts | None = None
+    by = ""
+    for variable, read in GIVERS:
+        listed = read(variable, environ.get(variable, ""), found)
+        notes += listed.notes
+        if listed.parts is not None:
+            given, by = listed.parts, variable
+            break
+    visible = environ.get(CUDA)
+    if visible is not None and given is None:
+        listed = _visible(visible, found)
+        given, by = listed.parts, CUDA
+        notes += [*listed.notes, *_order_notes(visible, found, environ)]
+    elif visible is not None and given:
+        listed = _narrowed(visible, given, by, found, is_own_view)
+        given, by = listed.parts, by if listed.parts else CUDA
+        notes += listed.notes
+    if given is None:
+        with_mig = [str(gpu.number) for gpu in in_nvml_order(found) if gpu.has_mig_mode]
+        if with_mig and environ and is_own_view:
+            notes.append(
+                f"GPU {', '.join(with_mig)} is in MIG mode, and nothing says which instance is the job's: "
+                f"the whole GPU is counted; set {CUDA}=MIG-… or give --gpus MIG-… (nvidia-smi -L)"
+            )
+        given = {gpu.uuid: whole(gpu) for gpu in in_nvml_order(found)}
+    return Selection(each_gpu_once(given), by, notes)
 
 
 def choose(
     found: Sequence[FoundGpu], gpus: tuple[str, ...] | None, environ: Mapping[str, str]
 ) -> tuple[list[Chosen], list[str]]:
-    """The GPUs to meter, each once, and notes on entries that could not be applied."""
-    notes: list[str] = []
-    if gpus is not None:
-        ordered = sorted(found, key=lambda gpu: gpu.number)
-        picks = {}
-        for entry in gpus:
-            pick = _find(entry, ordered)
-            if pick is None:
-                notes.append(f"--gpus {entry}: no such GPU here ({_listing(ordered)})")
-            else:
-                picks[pick.key] = pick.chosen
-        return _once(picks), notes
-    visible = environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return [Chosen(gpu) for gpu in sorted(found, key=lambda gpu: gpu.number)], notes
-    ordered = sorted(found, key=lambda gpu: gpu.pci_bus_id)
-    entries = [entry.strip() for entry in visible.split(",")]
-    picks = {}
-    for entry in entries:
-        pick = _find(entry, ordered)
-        if pick is None:
-            if entry not in ("", "-1", "NoDevFiles"):
-                notes.append(
-                    f"CUDA_VISIBLE_DEVICES={visible}: no GPU {entry!r} here; CUDA ignores it and what follows"
-                )
-            break
-        picks[pick.key] = pick.chosen
-    by_index = any(_index(entry) is not None for entry in entries)
-    mixed = len({gpu.name for gpu in found}) > 1
-    if by_index and mixed and environ.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST") != "PCI_BUS_ID":
-        notes.append(
-            "CUDA numbers GPUs of different models by speed, which NVML does not know: set "
-            "CUDA_DEVICE_ORDER=PCI_BUS_ID or give --gpus with UUIDs to be sure of the right ones"
-        )
-    return _once(picks), notes
+    """The GPUs to meter for a job in our own view, each once, and notes on entries that were not applied."""
+    selection = select(found, gpus, environ, is_own_view=True)
+    return selection.chosen, selection.notes
 
 
 def allocate(
     found: Sequence[FoundGpu], gpus: tuple[str, ...] | None, environ: Mapping[str, str]
 ) -> tuple[dict[str, float] | None, list[str]]:
-    """The GPUs allocated to a job with the fraction of each by UUID, None if unknown; and notes.
-
-    The user's choice takes precedence, then Slurm's lists (sbatch(1), srun(1): global numbers), the NVIDIA
-    container toolkit's, and CUDA's, whose empty list means no GPU. A list of Slurm or of a container that
-    names a GPU that is not here uses other numbers than this view of the node: it is ignored.
-    """
-    if gpus is not None:
-        chosen, notes = choose(found, gpus, {})
-        return _fractions(chosen), notes
-    notes = []
-    ordered = sorted(found, key=lambda gpu: gpu.number)
-    for variable in ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "NVIDIA_VISIBLE_DEVICES"):
-        text = environ.get(variable, "")
-        if text.strip() in NO_LIST:
-            continue
-        picks = {entry: _find(entry, ordered) for entry in map(str.strip, text.split(","))}
-        known = {pick.key: pick.chosen for pick in picks.values() if pick is not None}
-        missing = [entry for entry, pick in picks.items() if pick is None]
-        if not missing:
-            return _fractions(_once(known)), notes
-        notes.append(f"{variable}={text}: no GPU {missing[0]!r} here; it is not used")
-    if "CUDA_VISIBLE_DEVICES" not in environ:
-        return None, notes
-    chosen, cuda_notes = choose(found, None, environ)
-    return _fractions(chosen), notes + cuda_notes
+    """The GPUs allocated to a job of any view with the fraction of each, None if unknown; and notes."""
+    selection = select(found, gpus, environ, is_own_view=False)
+    fractions = {pick.gpu.uuid: pick.share_ratio for pick in selection.chosen}
+    return fractions if selection.by else None, selection.notes
 
 
 def check_entries(gpus: tuple[str, ...]) -> None:
     """Raise `ConfigError` if an entry of `--gpus` is neither an index nor a UUID."""
     for entry in gpus:
-        if _index(entry) is None and not entry.startswith(("GPU-", "MIG-")):
+        if re.fullmatch(r"[0-9]{1,9}", entry) is None and not entry.startswith(("GPU-", "MIG-")):
             raise ConfigError(
                 f"--gpus: {entry!r} is neither an index nor a UUID; "
                 "give indices as nvidia-smi shows them, or UUIDs: --gpus 0,1 or --gpus GPU-8932f937"
             )
 
 
-def parse_gpu_model(text: str) -> tuple[str, int]:
-    """(name, count) of `--gpu-model NAME[:COUNT]`; raises `ConfigError` for a count that is none."""
-    name, colon, count = text.partition(":")
-    name = name.strip()
-    if not name or (colon and re.fullmatch(r"[1-9][0-9]{0,2}", count) is None):
-        raise ConfigError(
-            f"--gpu-model: {text!r} is not NAME or NAME:COUNT; give for example 'A100 PCIe 80GB:4'"
-        )
-    return name, int(count or 1)
+def _visible(text: str, found: Sequence[FoundGpu]) -> Listed:
+    """CUDA's list with indices that count in all GPUs."""
+    return cuda_list(text, [whole(gpu) for gpu in in_pci_order(found)], found)
 
 
-class _Found(NamedTuple):
-    """The GPU or MIG instance of an entry: `key` is unique to it."""
+def _narrowed(text: str, given: Parts, by: str, found: Sequence[FoundGpu], is_own_view: bool) -> Listed:
+    """What CUDA's list leaves of what the job was given.
 
-    key: str
-    chosen: Chosen
-
-
-def _fractions(chosen: Sequence[Chosen]) -> dict[str, float]:
-    return {pick.gpu.uuid: pick.share_ratio for pick in chosen}
-
-
-def _index(entry: str) -> int | None:
-    return int(entry) if re.fullmatch(r"[0-9]{1,9}", entry) else None
-
-
-def _find(entry: str, ordered: Sequence[FoundGpu]) -> _Found | None:
-    position = _index(entry)
-    if position is not None:
-        return _Found(ordered[position].uuid, Chosen(ordered[position])) if position < len(ordered) else None
-    if entry.startswith("MIG-"):
-        for gpu in ordered:
-            for instance in gpu.mig:
-                if instance.uuid == entry:
-                    return _Found(entry, Chosen(gpu, instance.share_ratio, instance.note))
-        # The older form, MIG-GPU-<UUID>/<gpu instance>/<compute instance>; drivers before 470 report it.
-        parent = entry.removeprefix("MIG-").partition("/")[0]
-        for gpu in ordered:
-            if gpu.uuid == parent:
-                note = "a MIG instance by its old name: its share of the GPU is unknown"
-                return _Found(entry, Chosen(gpu, 1.0, note))
-        return None
-    if not entry.startswith("GPU-"):
-        return None
-    matches = [gpu for gpu in ordered if gpu.uuid.startswith(entry)]
-    return _Found(matches[0].uuid, Chosen(matches[0])) if len(matches) == 1 else None
+    Indices count in all GPUs of the node, or in the given ones where a cgroup or a container hides the
+    others; a reading that leads outside of what was given is not the right one. Where both readings are
+    possible and differ, in our own view the first counts, else all that was given.
+    """
+    absolute = _visible(text, found)
+    slots = sorted(given.values(), key=lambda part: (part.gpu.pci_bus_id, _place(part)))
+    relative = cuda_list(text, slots, found) if has_indices(text) else absolute
+    if not absolute.parts and not relative.parts:
+        return Listed(given if absolute.is_cut else {}, absolute.notes)
+    possible = [listed for listed in (absolute, relative) if listed.parts and _is_within(listed.parts, given)]
+    if not possible:
+        inside = {key: part for key, part in (absolute.parts or {}).items() if _is_within({key: part}, given)}
+        note = f"{CUDA}={text}: it names other GPUs than {by}, which counts"
+        return Listed(inside or given, (note,))
+    keys = {frozenset(listed.parts or ()) for listed in possible}
+    if is_own_view or len(keys) == 1:
+        return possible[0]
+    return Listed(given)
 
 
-def _once(picks: Mapping[str, Chosen]) -> list[Chosen]:
-    """Each GPU once: the shares of MIG instances of one GPU are added; a whole GPU includes its instances."""
-    chosen: dict[str, Chosen] = {}
-    for pick in picks.values():
-        before = chosen.get(pick.gpu.uuid)
-        if before is None:
-            chosen[pick.gpu.uuid] = pick
-        elif before.share_note and pick.share_note:
-            share_ratio = min(1.0, before.share_ratio + pick.share_ratio)
-            chosen[pick.gpu.uuid] = Chosen(pick.gpu, share_ratio, f"{before.share_note}; {pick.share_note}")
-        else:
-            chosen[pick.gpu.uuid] = Chosen(pick.gpu)
-    return list(chosen.values())
+def _place(part: Part) -> int:
+    """The place of an instance within its GPU."""
+    return next((mig.number for mig in part.gpu.mig if mig.uuid == part.key), 0)
 
 
-def _listing(ordered: Sequence[FoundGpu]) -> str:
-    if not ordered:
-        return "there are none"
-    return "there are " + ", ".join(f"{gpu.number} {gpu.uuid}" for gpu in ordered)
+def _is_within(parts: Parts, given: Parts) -> bool:
+    return all(part.key in given or part.gpu.uuid in given for part in parts.values())
+
+
+def _order_notes(text: str, found: Sequence[FoundGpu], environ: Mapping[str, str]) -> list[str]:
+    """CUDA_DEVICE_ORDER's default, FASTEST_FIRST, is the PCI order only where all GPUs are alike."""
+    is_mixed = len({gpu.name for gpu in found}) > 1
+    if not has_indices(text) or not is_mixed or environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+        return []
+    return [
+        "CUDA numbers GPUs of different models by speed, which NVML does not know: set "
+        "CUDA_DEVICE_ORDER=PCI_BUS_ID or give --gpus with UUIDs to be sure of the right ones"
+    ]

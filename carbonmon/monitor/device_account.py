@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from carbonmon.core.idle_power import IdlePower
 from carbonmon.core.model import Device, DeviceState, Interval, NodeTotal
+from carbonmon.monitor.peak_power import PeakPower
 
 
 class DeviceAccount:
     """Totals of one device for the whole machine, and its last power and utilisation."""
 
     __slots__ = (
+        "_peak",
         "_utilization_s",
         "_utilized_s",
         "counter_j",
         "device",
         "emissions_g",
+        "idle",
         "implausible",
         "jumps",
         "observed_s",
-        "peak_power_w",
         "power_j",
         "power_w",
         "resets",
@@ -34,22 +37,24 @@ class DeviceAccount:
         self.counter_j = self.power_j = self.tdp_j = self.unattributed_j = 0.0
         self.observed_s = self.unobserved_s = 0.0
         self.power_w: float | None = None
-        self.peak_power_w: float | None = None
+        self._peak = PeakPower()
         self.utilization_ratio: float | None = None
         self._utilized_s = self._utilization_s = 0.0
         self.resets = self.jumps = self.step_backs = self.stuck = self.implausible = 0
         self.emissions_g = 0.0
+        self.idle = IdlePower()
 
     def restore(self, state: DeviceState) -> None:
         """Go on from the totals of an earlier monitor."""
         self.counter_j, self.power_j, self.tdp_j = state.counter_j, state.power_j, state.tdp_j
         self.unattributed_j = state.unattributed_j
         self.observed_s, self.unobserved_s = state.observed_s, state.unobserved_s
-        self.peak_power_w = state.peak_power_w
+        self._peak = PeakPower(state.peak_power_w)
         self._utilized_s, self._utilization_s = state.utilized_s, state.utilization_s
         self.resets, self.jumps, self.step_backs = state.resets, state.jumps, state.step_backs
         self.stuck, self.implausible = state.stuck, state.implausible
         self.emissions_g = state.emissions_g
+        self.idle = IdlePower(state.idle_w)
 
     def add(self, interval: Interval, attributed_j: float, g_per_j: float = 0.0) -> None:
         """Add an interval of which `attributed_j` joules belong to runs."""
@@ -60,15 +65,15 @@ class DeviceAccount:
         if attributed_j < energy_j:  # else all of it is somebody's, but for rounding
             self.unattributed_j += energy_j - attributed_j
         self.emissions_g += energy_j * g_per_j
-        self.observed_s += interval.end_s - interval.start_s - interval.unobserved_s
+        seconds = interval.end_s - interval.start_s
+        self.observed_s += seconds - interval.unobserved_s
         self.unobserved_s += interval.unobserved_s
         self.resets += interval.resets
         self.jumps += interval.jumps
         self.step_backs += interval.step_backs
         self.stuck += interval.stuck
-        power_w = self.power_w = interval.power_w
-        if power_w is not None and (self.peak_power_w is None or power_w > self.peak_power_w):
-            self.peak_power_w = power_w
+        self.power_w = interval.power_w
+        self._peak.add(interval.power_w, seconds)
 
     def see(self, utilization_ratio: float | None, elapsed_s: float) -> None:
         """Note the mean utilisation of the last `elapsed_s` seconds, None if nobody could tell."""
@@ -88,7 +93,7 @@ class DeviceAccount:
             tdp_j=self.tdp_j,
             unattributed_j=self.unattributed_j,
             power_w=self.power_w,
-            peak_power_w=self.peak_power_w,
+            peak_power_w=self._peak.peak_w,
             mean_power_w=energy_j / observed_s if observed_s > 0.0 else None,
             utilization_ratio=self.utilization_ratio,
             utilization_mean_ratio=self._utilized_s / utilization_s if utilization_s > 0.0 else None,
@@ -102,8 +107,22 @@ class DeviceAccount:
             step_backs=self.step_backs,
             stuck=self.stuck,
             implausible=self.implausible,
+            idle_w=self.idle.idle_w,
         )
 
     def total(self) -> NodeTotal:
-        """Everything that it drew until now."""
-        return NodeTotal(self.device.id, self.counter_j, self.power_j, self.tdp_j, self.emissions_g)
+        """Everything that it drew, and how it worked, until now."""
+        return NodeTotal(
+            self.device.id,
+            self.counter_j,
+            self.power_j,
+            self.tdp_j,
+            self.emissions_g,
+            self._utilized_s,
+            self._utilization_s,
+            self.resets,
+            self.jumps,
+            self.step_backs,
+            self.stuck,
+            self.implausible,
+        )

@@ -42,10 +42,7 @@ class GuardedSensor:
                     failures.append(reading)
                 else:
                     heard.append(reading.device_id)
-                before = into.get(reading.device_id)
-                into[reading.device_id] = (
-                    (reading, at_s) if before is None else (_merged(before[0], reading), before[1])
-                )
+                merge_readings(into, reading.device_id, reading, at_s)
         except SensorGone as gone:
             self._gone = True
             trouble = str(gone) or "it has ended"
@@ -90,7 +87,7 @@ class GuardedSensor:
 
     def state(self) -> SensorState:
         return SensorState(
-            self.name, "used", self._reason, "", self._up, self._read_s, tuple(self._errors.items())
+            self.name, "used", self._reason, "", self._up, self._read_s, tuple(dict(self._errors).items())
         )
 
     def close(self) -> None:
@@ -98,6 +95,14 @@ class GuardedSensor:
             self._sensor.close()
         except Exception:  # closing is the last thing that happens: nothing depends on it
             log.debug("closing sensor %s failed", self.name, exc_info=True)
+
+
+def merge_readings(
+    into: dict[str, tuple[Reading | Failure, float]], device_id: str, reading: Reading | Failure, at_s: float
+) -> None:
+    """Add what one sensor says of a device to what those before it said."""
+    before = into.get(device_id)
+    into[device_id] = (reading, at_s) if before is None else (_merged(before[0], reading), before[1])
 
 
 def _merged(first: Reading | Failure, second: Reading | Failure) -> Reading | Failure:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Snapshot
 from carbonmon.core.phases import MAX_PHASES
@@ -22,8 +23,10 @@ from carbonmon.monitor.recorder import Recorder
 from carbonmon.monitor.requests import RequestQueue
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
-from carbonmon.runs.reader import Checkpoint
 from carbonmon.runs.writer import RunFiles
+
+if TYPE_CHECKING:
+    from carbonmon.runs.reader import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +57,17 @@ class Monitor:
         clock: Clock,
         boot_id: str,
         leave_sensors: Callable[[], object],
+        gpus_are_given: bool = False,
     ) -> None:
-        """`leave_sensors` forgets the sensors without closing them: closing a driver that hangs hangs too."""
+        """`leave_sensors` forgets the sensors without closing them: closing a driver that hangs hangs too.
+
+        `gpus_are_given`: the GPUs among the devices are those that the monitor's one job was given.
+        """
         self.sampler = sampler
         self.recorder = recorder
         self.exporters = exporters
         self.devices = devices
+        self.gpus_are_given = gpus_are_given
         self.workload = workload
         self.clock = clock
         self.boot_id = boot_id
@@ -89,7 +97,7 @@ class Monitor:
         if plan.before is not None:
             states = plan.before.snapshot.devices
             gone = [state.device for state in states if state.device.id not in self.devices]
-        files = RunFiles(plan.folder, self.boot_id, gone)
+        files = RunFiles(plan.folder, self.boot_id, gone, self.recorder.period_s)
         self.sampler.runs.plan(plan.info.id, plan.folder)
         self.recorder.add(plan.info.id, files)
 
@@ -197,7 +205,7 @@ class Monitor:
 
     def _look(self, run_id: str, tell: Callable[[RunState | None], object]) -> None:
         run = self.runs.get(run_id)
-        tell(None if run is None else run.state(self.clock.now_s(), self.sampler.accounts))
+        tell(None if run is None else run.state(self.clock.now_s(), self.sampler.node_totals()))
 
     def allocation(
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str], policy: IdlePolicy

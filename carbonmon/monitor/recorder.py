@@ -56,7 +56,7 @@ class Recorder:
         self._exporters = exporters
         self._snapshots = snapshots
         self.guard = guard
-        self._period_s = period_s
+        self.period_s = period_s
         self._files: dict[str, RunFiles] = {}
         self._ending: dict[str, tuple[Callable[[], object], float]] = {}
         self._written: set[str] = set()
@@ -105,7 +105,7 @@ class Recorder:
         A total that was shown and then lost with a killed monitor would make its series step back, which
         Prometheus takes for a reset and counts a second time. If the disk fails for long, liveness wins.
         """
-        is_safe = self._clock.now_s() - self._safe_s < max(STALE_S, STALE_PERIODS * self._period_s)
+        is_safe = self._clock.now_s() - self._safe_s < max(STALE_S, STALE_PERIODS * self.period_s)
         newest = self._safe if is_safe and self._safe is not None else self._snapshots.latest
         if self._shown is not None and self._shown.samples > newest.samples:
             return self._shown
@@ -170,8 +170,8 @@ class Recorder:
     def _pause_s(self, snapshot: Snapshot) -> float:
         """How long to sleep, so that the next snapshot is one period after the one that was written."""
         age_s = self._clock.now_s() - snapshot.clock_s
-        pause_s = self._period_s - 0.5 * snapshot.interval_s - age_s
-        return min(max(0.1 * self._period_s, pause_s), self._period_s)
+        pause_s = self.period_s - 0.5 * snapshot.interval_s - age_s
+        return min(max(0.1 * self.period_s, pause_s), self.period_s)
 
     def write(self, snapshot: Snapshot, due: bool = True) -> None:
         """Write a checkpoint of every run. Raises the first OSError, after all were tried.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
-from carbonmon.runs.reader import Checkpoint
+
+if TYPE_CHECKING:
+    from carbonmon.runs.reader import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,6 @@ def restore_run(
     run.restore(before, sampler.clock.now_s(), outage.duration_s)
     for device_id in lost:
         run.lose(device_id, outage.duration_s)
-    run.restore_node(before.node, sampler.accounts)
+    run.restore_meanwhile(before, sampler.node_totals())
     sampler.runs.resume(run, roots, before, outage.same_boot)
     sampler.show()

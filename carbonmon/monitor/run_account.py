@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from carbonmon.core.footprint import Rates
+from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
     Charge,
     Component,
@@ -12,14 +13,14 @@ from carbonmon.core.model import (
     Device,
     Interval,
     Method,
-    NodeTotal,
     Rank,
     RunInfo,
     RunState,
     RunTotal,
 )
 from carbonmon.core.phases import Phases
-from carbonmon.monitor.device_account import DeviceAccount
+from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
+from carbonmon.monitor.peak_power import PeakPower
 
 
 class _Amounts:
@@ -43,8 +44,8 @@ class RunAccount:
     __slots__ = (
         "_charges",
         "_costs",
-        "_node_at_end",
-        "_node_base",
+        "_meanwhile",
+        "_peaks",
         "_power_w",
         "_rows",
         "_shares",
@@ -87,16 +88,20 @@ class RunAccount:
         self._power_w: dict[str, float | None] = {}
         self._unobserved_s: dict[str, float] = {}
         self._shares: dict[str, str] = {}
-        self._node_base: dict[str, NodeTotal] = {}
-        self._node_at_end: tuple[NodeTotal, ...] | None = None
+        self._peaks: dict[str, PeakPower] = {}
+        self._meanwhile = Meanwhile()
         for device in devices:
             self._touch(device)
 
-    def begin(self, now_s: float, accounts: Mapping[str, DeviceAccount]) -> None:
-        """Start now: what the devices drew until now is not of the run's time."""
+    def begin(self, now_s: float, node: NodeTotals) -> None:
+        """Start now, after a sample: what the devices and the monitor did before is not of its time.
+
+        That sample is its first. A monitor that was started for its own job has cost it from its start on.
+        """
         self.start_s = now_s
         self.phases = Phases(now_s)
-        self._node_base = {device_id: account.total() for device_id, account in accounts.items()}
+        cpu_s = 0.0 if self.info.ends_with == "job" else node.cpu_s
+        self._meanwhile.begin(node._replace(samples=max(0, node.samples - 1), cpu_s=cpu_s))
 
     def restore(self, state: RunState, now_s: float, outage_s: float) -> None:
         """Go on from the totals that a monitor left `outage_s` seconds ago, also of devices that are gone."""
@@ -117,14 +122,13 @@ class RunAccount:
             amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
             amounts.emissions_low_g, amounts.emissions_high_g = row.emissions_low_g, row.emissions_high_g
         self._unobserved_s.update(state.unobserved_s)
+        self._peaks = {device_id: PeakPower(peak_w) for device_id, peak_w in state.peaks_w}
 
-    def restore_node(self, rows: Iterable[NodeTotal], accounts: Mapping[str, DeviceAccount]) -> None:
-        """Go on from what the devices, restored before, drew while the run lasted."""
-        drawn = {row.device_id: row for row in rows}
-        self._node_base = {
-            device_id: _minus(account.total(), drawn.get(device_id, NodeTotal(device_id, 0.0, 0.0, 0.0, 0.0)))
-            for device_id, account in accounts.items()
-        }
+    def restore_meanwhile(self, state: RunState, node: NodeTotals) -> None:
+        """Go on from what the devices, restored before, and the earlier monitor did while the run lasted."""
+        if self.info.ends_with == "job":
+            node = node._replace(cpu_s=0.0)  # this monitor has cost it from its own start on
+        self._meanwhile.restore(state.node, state.samples or 0, state.monitor_cpu_s, node)
 
     def end(
         self,
@@ -132,10 +136,10 @@ class RunAccount:
         wall_s: float,
         exit_code: int | None,
         signal: int | None,
-        accounts: Mapping[str, DeviceAccount],
+        node: NodeTotals,
     ) -> None:
         """The run has ended; nothing is added to it from now on."""
-        self._node_at_end = self._node(accounts)
+        self._meanwhile.end(node)
         self.end_s = now_s
         self.ended_at_s = max(wall_s, self.info.started_at_s)
         self.exit_code, self.signal = exit_code, signal
@@ -154,10 +158,12 @@ class RunAccount:
             if part.tdp_j:
                 self._charge(phase, device, "tdp", part.tdp_j * ratio, rates)
         self._power_w[device.id] = part.power_w
+        self._peaks[device.id].add(part.power_w, part.end_s - part.start_s)
         if part.unobserved_s:
             self.lose(device.id, part.unobserved_s)
-        if note:
-            self._shares[device.id] = note
+        known = self._shares.get(device.id)
+        if note and note != known:
+            self._shares[device.id] = joined_note(known, note)
 
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""
@@ -168,13 +174,9 @@ class RunAccount:
         if device_id in self._power_w:
             self._power_w[device_id] = power_w
 
-    def _node(self, accounts: Mapping[str, DeviceAccount]) -> tuple[NodeTotal, ...]:
-        return tuple(
-            [_minus(accounts[device_id].total(), base) for device_id, base in self._node_base.items()]
-        )
-
     def _touch(self, device: Device) -> None:
         self._power_w[device.id] = None
+        self._peaks.setdefault(device.id, PeakPower())
         self._unobserved_s.setdefault(device.id, 0.0)
         phase = self.phases.now[0][0]
         for method in device.methods[:1]:
@@ -207,9 +209,10 @@ class RunAccount:
         amounts.emissions_low_g += energy_j * rates.low_grams
         amounts.emissions_high_g += energy_j * rates.high_grams
 
-    def state(self, now_s: float, accounts: Mapping[str, DeviceAccount]) -> RunState:
+    def state(self, now_s: float, node: NodeTotals) -> RunState:
         if self.end_s is not None:
             now_s = self.end_s
+        found = self._meanwhile.until(node)
         duration_s = now_s - self.start_s
         return RunState(
             info=self.info,
@@ -236,7 +239,7 @@ class RunAccount:
             exit_code=self.exit_code,
             signal=self.signal,
             recovered_j=self.recovered_j,
-            node=self._node(accounts) if self._node_at_end is None else self._node_at_end,
+            node=found.devices,
             shares=tuple(self._shares.items()),
             cpu_s=self.cpu_s,
             processes=self.processes,
@@ -253,18 +256,11 @@ class RunAccount:
             water_l=self.water_l,
             watered_j=None if self.water_l is None else self.watered_j,
             facility_j=self.facility_j,
+            peaks_w=tuple([(device_id, peak.peak_w) for device_id, peak in self._peaks.items()]),
+            samples=found.samples,
+            monitor_cpu_s=found.cpu_s,
         )
 
 
 def _weight(item: tuple[str, float]) -> float:
     return item[1]
-
-
-def _minus(now: NodeTotal, before: NodeTotal) -> NodeTotal:
-    return NodeTotal(
-        now.device_id,
-        max(0.0, now.counter_j - before.counter_j),
-        max(0.0, now.power_j - before.power_j),
-        max(0.0, now.tdp_j - before.tdp_j),
-        max(0.0, now.emissions_g - before.emissions_g),
-    )

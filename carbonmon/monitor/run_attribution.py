@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from carbonmon.core import attribution
 from carbonmon.core.attribution import Share, Tally
 from carbonmon.core.footprint import Rates
+from carbonmon.core.idle_power import dynamic_part, is_idle, observe
 from carbonmon.core.model import Device, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
@@ -27,6 +28,7 @@ class RunAttribution:
     def __init__(self, workload: Workload | None, now_s: float) -> None:
         self.runs: dict[str, RunAccount] = {}
         self._policies: dict[str, IdlePolicy] = {}
+        self._leaves_idle = False
         self._workload = None if workload is None else GuardedWorkload(workload)
         self._usage = NodeUsage(0.0, 0.0, {})
         self._tally = Tally(now_s)
@@ -41,6 +43,7 @@ class RunAttribution:
         run_id = run.info.id
         self.runs[run_id] = run
         self._policies[run_id] = run.info.idle_policy
+        self._leaves_idle = "none" in self._policies.values()
         if self._workload is not None:
             self._workload.add(run_id, roots or Roots(), since)
 
@@ -65,6 +68,7 @@ class RunAttribution:
         run = self.runs.pop(run_id, None)
         if run is not None:
             del self._policies[run_id]
+            self._leaves_idle = "none" in self._policies.values()
             if self._workload is not None:
                 self._workload.remove(run_id)
         return run
@@ -112,7 +116,9 @@ class RunAttribution:
         """
         device = account.device
         attributed_j = 0.0
-        found = self._shares(device)
+        self._observe_idle(account, interval)
+        observed_s = interval.end_s - interval.start_s - interval.unobserved_s
+        found = self._shares(account, interval.energy_j / observed_s if observed_s > 0.0 else None)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             if share is None:
@@ -128,15 +134,28 @@ class RunAttribution:
         account.add(interval, attributed_j, rates.grams)
         self.settle(device.id)
 
-    def see(self, device: Device, power_w: float | None) -> None:
+    def see(self, account: DeviceAccount, power_w: float | None) -> None:
         """Show the runs their part of a device's power while its energy is not settled yet."""
-        found = {} if power_w is None else self._shares(device)
+        device = account.device
+        found = {} if power_w is None else self._shares(account, power_w)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             run.see(device.id, None if power_w is None or share is None else power_w * share.ratio)
 
-    def _shares(self, device: Device) -> dict[str, Share]:
-        """Each run's share of what a device drew since its energy was settled last."""
+    def _observe_idle(self, account: DeviceAccount, interval: Interval) -> None:
+        """Note what a package, or memory, draws while the node's CPUs are idle."""
+        device, now = account.device, self._tally
+        if self._workload is None or device.component == "gpu":
+            return
+        before = self._settled.get(device.id, now)
+        busy_s, capacity_s = now.busy_s - before.busy_s, now.capacity_s - before.capacity_s
+        idle = is_idle(busy_s, capacity_s, interval.end_s - interval.start_s)
+        if idle or account.idle.seconds:
+            account.idle = observe(account.idle, device, interval, idle)
+
+    def _shares(self, account: DeviceAccount, power_w: float | None) -> dict[str, Share]:
+        """Each run's share of what a device drew since its energy was settled last, `power_w` in the mean."""
+        device = account.device
         if self._workload is None:
             return {run_id: Share(device.share_ratio, device.share_note) for run_id in self.runs}
         before = self._settled.get(device.id, self._tally)
@@ -146,9 +165,17 @@ class RunAttribution:
             return attribution.gpu_shares(before, self._tally, device.id, self._policies)
         if before.at_s > self._recent[0].at_s:  # too short a time to compare CPU times: a little longer
             before = self._recent[0]
+        if self._leaves_idle:
+            dynamic = dynamic_part(account.idle.idle_w, power_w)
+            return attribution.cpu_shares(before, self._tally, self._policies, dynamic)
         found = self._cpu_shares.get(id(before))
         if found is None:  # packages and memory are settled at the same ticks: one answer serves them all
             found = self._cpu_shares[id(before)] = attribution.cpu_shares(before, self._tally, self._policies)
+        if device.share_note:  # of a container or a virtual machine: CPU times are those of its part
+            return {
+                run_id: Share(ratio * device.share_ratio, f"{note}; {device.share_note}")
+                for run_id, (ratio, note) in found.items()
+            }
         return found
 
     def _is_unknown(self, device: Device) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from carbonmon.core.model import RunState
 from carbonmon.core.ports import Roots
-from carbonmon.monitor.device_account import DeviceAccount
+from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_attribution import RunAttribution
 
@@ -46,11 +46,9 @@ class RunLifetimes:
         self._planned.add(run_id)
         self.folders[run_id] = folder
 
-    def begin(
-        self, run: RunAccount, roots: Roots | None, now_s: float, accounts: Mapping[str, DeviceAccount]
-    ) -> None:
+    def begin(self, run: RunAccount, roots: Roots | None, now_s: float, node: NodeTotals) -> None:
         """Charge to a run what it causes from now on."""
-        run.begin(now_s, accounts)
+        run.begin(now_s, node)
         self._live(run.info.id)
         self.attribution.add(run, roots)
 
@@ -66,13 +64,13 @@ class RunLifetimes:
         wall_s: float,
         exit_code: int | None,
         signal: int | None,
-        accounts: Mapping[str, DeviceAccount],
+        node: NodeTotals,
     ) -> bool:
         """End a run, which stays in the snapshots for a while; False if there is no such one."""
         run = self.attribution.remove(run_id)
         if run is None:
             return False
-        run.end(now_s, wall_s, exit_code, signal, accounts)
+        run.end(now_s, wall_s, exit_code, signal, node)
         self._ended[run_id] = run
         self._unwritten.add(run_id)
         return True
@@ -91,14 +89,14 @@ class RunLifetimes:
         for run_id in written[: max(0, len(self._ended) - MAX_ENDED)]:
             self._drop(run_id)
 
-    def states(self, now_s: float, accounts: Mapping[str, DeviceAccount]) -> tuple[RunState, ...]:
+    def states(self, now_s: float, node: NodeTotals) -> tuple[RunState, ...]:
         """Every run that is shown, the living ones first."""
         points = self.attribution.resume_points()
         living = [
-            run.state(now_s, accounts)._replace(resume_point=points.get(run_id))
+            run.state(now_s, node)._replace(resume_point=points.get(run_id))
             for run_id, run in self.living.items()
         ]
-        return (*living, *[run.state(now_s, accounts) for run in self._ended.values()])
+        return (*living, *[run.state(now_s, node) for run in self._ended.values()])
 
     def _live(self, run_id: str) -> None:
         self._planned.discard(run_id)

@@ -6,6 +6,7 @@ One thread owns everything here but `snapshots.latest`, which is a reference tha
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 
 from carbonmon.core import energy
@@ -16,6 +17,7 @@ from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.gate import Gate
 from carbonmon.monitor.grid_rates import GridRates
 from carbonmon.monitor.guard import Guard, GuardedSensor
+from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.snapshots import Snapshots
@@ -73,15 +75,20 @@ class Sampler:
         """The newest snapshot; for any thread."""
         return self.snapshots.latest
 
+    def node_totals(self) -> NodeTotals:
+        """What the devices and this process did until now; a run's figures are differences of two of them."""
+        devices = {device_id: account.total() for device_id, account in self.accounts.items()}
+        return NodeTotals(devices, self._samples, time.process_time())
+
     def begin(self, run: RunAccount, roots: Roots | None = None) -> None:
         """Charge to a run what it causes from now on; called after a sample, which is its baseline."""
-        self.runs.begin(run, roots, self.clock.now_s(), self.accounts)
+        self.runs.begin(run, roots, self.clock.now_s(), self.node_totals())
         self.show()
 
     def end(self, run_id: str, exit_code: int | None, signal: int | None) -> None:
         """End a run; called after a sample, which is its last. It stays in the snapshots for a while."""
         now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
-        if self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.accounts):
+        if self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals()):
             self.show()
 
     def go_on_from(self, device_id: str, meter: Meter) -> None:
@@ -123,6 +130,8 @@ class Sampler:
                 self._read_s[device_id] = at_s
                 attribution.settle(device_id)
                 continue
+            if at_s < self._read_s[device_id]:  # said in time, and heard after a tick that waited no longer
+                at_s = self._read_s[device_id]
             meters[device_id], interval = energy.advance(meter, account.device, reading, at_s, self._limits)
             if isinstance(reading, Failure):
                 reading = Reading(device_id)
@@ -135,7 +144,7 @@ class Sampler:
                 self._charge(account, interval, rates, offset_s)
             else:
                 account.power_w = reading.power_w
-                attribution.see(account.device, reading.power_w)
+                attribution.see(account, reading.power_w)
         self._samples += 1
         if publish:
             now_s = clock.now_s()
@@ -167,7 +176,7 @@ class Sampler:
             if interval is not None:
                 self._charge(account, interval, self.rates.now, wall_s - now_s)
         for run_id in list(self.runs.living):
-            self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.accounts)
+            self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals())
         self.snapshots.latest = self._snapshot(wall_s, now_s)
         return self.latest
 
@@ -193,7 +202,7 @@ class Sampler:
             version=self._version,
             interval_s=self.interval_s,
             samples=self._samples,
-            runs=self.runs.states(now_s, self.accounts),
+            runs=self.runs.states(now_s, self.node_totals()),
             devices=tuple([account.state() for account in self.accounts.values()]),
             sensors=tuple([sensor.state() for sensor in self._sensors]) + self._unused,
             intensity=self.rates.now.intensity,

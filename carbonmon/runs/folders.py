@@ -10,11 +10,19 @@ from carbonmon.core.hints import nearest_runs
 from carbonmon.runs.layout import SUMMARY_FILE
 
 
+class CannotWrite(ConfigError):
+    """No folder can be made in the output; `number` is the errno."""
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.number = number
+
+
 def create(output: Path, run_id: str | None, default_id: str, suffix: str = "") -> Path:
     """Make the folder of a new run: `run_id` as the user gave it, else `default_id` made unique.
 
-    `suffix` distinguishes the folders of several nodes whose runs have the same id. Raises `ConfigError` if
-    the output cannot be written or the given id has a folder already.
+    `suffix` distinguishes the folders of several nodes whose runs have the same id. Raises `CannotWrite` if
+    the output cannot be written, and `ConfigError` if the given id has a folder already.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -30,9 +38,10 @@ def create(output: Path, run_id: str | None, default_id: str, suffix: str = "") 
             f"--resume {run_id}"
         ) from None
     except OSError as error:
-        raise ConfigError(
+        raise CannotWrite(
             f"--output: {output} cannot be written ({error.strerror or error}); "
-            "give a folder that can: --output DIR"
+            "give a folder that can: --output DIR",
+            error.errno or 0,
         ) from None
     return folder
 

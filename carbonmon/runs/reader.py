@@ -120,8 +120,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunState:
     totals = kept.records("totals", RunTotal, _known(kept, "total_fields", RunTotal, RunTotal._fields))
     kept.source.check_unique("totals", [(row.phase, row.device_id, row.method) for row in totals])
-    node = kept.records("node", NodeTotal, _known(kept, "node_fields", NodeTotal, NodeTotal._fields))
-    kept.source.check_unique("node", [row.device_id for row in node])
+    node = _node(kept, states)
     energy_j = sum(row.energy_j for row in totals)
     water_l, watered_j = kept.value("water_l", float | None), kept.value("watered_j", float | None)
     facility_j = kept.value("facility_j", float | None)
@@ -149,7 +148,34 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         water_l=water_l,
         watered_j=watered_j,
         facility_j=facility_j,
+        peaks_w=_peaks(kept, states),
+        samples=kept.value("run_samples" if kept.has("run_samples") else "samples", int | None),
+        monitor_cpu_s=kept.value("monitor_cpu_s", float | None),
     )
+
+
+def _node(kept: Entry, states: tuple[DeviceState, ...]) -> tuple[NodeTotal, ...]:
+    """What each device did while the run lasted; of an older version what it showed: since its start."""
+    known = _known(kept, "node_fields", NodeTotal, NodeTotal._fields)
+    node = kept.records("node", NodeTotal, known)
+    kept.source.check_unique("node", [row.device_id for row in node])
+    missing = NodeTotal._fields[known:]
+    if not missing:
+        return node
+    by_id = {state.device.id: state for state in states}
+    return tuple(
+        row._replace(**{field: getattr(by_id[row.device_id], field) for field in missing})
+        if row.device_id in by_id
+        else row
+        for row in node
+    )
+
+
+def _peaks(kept: Entry, states: tuple[DeviceState, ...]) -> tuple[tuple[str, float | None], ...]:
+    """The run's highest powers; an older version noted the devices' own."""
+    if not kept.has("peaks_w"):
+        return tuple((state.device.id, state.peak_power_w) for state in states)
+    return kept.pairs_of("peaks_w", float | None)
 
 
 def _charges(kept: Entry, totals: tuple[RunTotal, ...]) -> tuple[Charge, ...]:

@@ -10,10 +10,10 @@ from carbonmon.core.documents import json_object
 from carbonmon.runs import folders
 from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import SUMMARY_FILE
+from carbonmon.runs.lock import has_monitor
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.validation import fault_of
-from carbonmon.runs.writer import has_monitor
 
 LONGEST_SUMMARY_BYTES = 16 << 20
 

@@ -1,56 +1,46 @@
-"""Writes one run's folder: the lock, checkpoints, and the time series.
+"""Writes one run's folder: checkpoints, and the time series.
 
 What each file holds: `layout.py`. A method that raises OSError has left the older state in place.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 import math
 import os
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from carbonmon.core.documents import json_value
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.files import append_durably, remove_leftovers, replace_file
+from carbonmon.core.files import DISK_FAULTS, append_durably, remove_leftovers, replace_file
 from carbonmon.core.model import Device, RunState, Snapshot
 from carbonmon.runs import layout
+from carbonmon.runs.lock import RunLock
 
 log = logging.getLogger(__name__)
 
 SERIES_PERIOD_S = 60.0
 
-LOCK_ATTEMPTS, LOCK_PAUSE_S = 5, 0.05
-"""A report takes the lock for a moment, to see whether a monitor writes the run: that is no other monitor."""
-
 SERIES_TAIL_BYTES = 1 << 16
 """The last line of a series is searched in so many last bytes: many times one line of a large node."""
-
-
-def boot_id(procfs: Path) -> str:
-    """The kernel's id of this boot (random(4)): hardware counters hold within one boot. "" if unknown."""
-    with suppress(OSError, ValueError):
-        return (procfs / "sys/kernel/random/boot_id").read_text().strip()
-    return ""
 
 
 class RunFiles:
     """The files of one run, and the lock that shows that it has a monitor.
 
     `former` are devices of an earlier part of the run that are no longer in the machine. Raises `ConfigError`
-    if the folder cannot be written, or another monitor writes it.
+    if the folder may not be written, or another monitor writes it. `period_s` is the time between two
+    checkpoints.
     """
 
-    def __init__(self, folder: Path, boot: str, former: Sequence[Device] = ()) -> None:
+    def __init__(self, folder: Path, boot: str, former: Sequence[Device] = (), period_s: float = 5.0) -> None:
         self.folder = folder
         self._boot_id = boot
         self._former = former
         self._numbers: dict[str, int] = {}
+        self._lock = RunLock(folder, period_s)
         self._series = -1
         self._series_due_s = 0.0
         self._series_at_s = 0.0
@@ -59,6 +49,8 @@ class RunFiles:
         try:
             self._open_series()
         except OSError as error:
+            if error.errno in DISK_FAULTS:  # `write` tries again, and its caller says what fails
+                return
             raise ConfigError(
                 f"--output: {folder} cannot be written ({error.strerror or error}); give a folder that can"
             ) from None
@@ -70,6 +62,7 @@ class RunFiles:
 
     def close(self) -> None:
         """Release the lock; the kernel does the same if this process is killed."""
+        self._lock.release()
         self._close_series()
 
     def write(self, snapshot: Snapshot, run: RunState, now_s: float) -> None:
@@ -115,33 +108,20 @@ class RunFiles:
             return False
         return os.path.samestat(found, os.fstat(self._series))
 
-    def _lock_series(self) -> bool:
-        """Take the lock; False if another process has it. On a file system without locks always True."""
-        for attempt in range(LOCK_ATTEMPTS):
-            if attempt:
-                time.sleep(LOCK_PAUSE_S)
-            try:
-                fcntl.flock(self._series, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                    continue
-            return True
-        return False
-
     def _close_series(self) -> None:
         if self._series >= 0:
             os.close(self._series)
             self._series = -1
 
     def _open_series(self) -> None:
-        """Open series.jsonl, whose flock shows that this run has a monitor."""
+        """Open series.jsonl and lock it; raises OSError, or `ConfigError` if another monitor has it."""
         path = self.folder / layout.SERIES_FILE
         self._series = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        if not self._lock_series():
+        try:
+            self._lock.take(self._series)
+        except ConfigError:
             self._close_series()
-            raise ConfigError(
-                f"run {self.folder.name}: another monitor is writing it; wait for its end or give another id"
-            ) from None
+            raise
         size = os.fstat(self._series).st_size
         end = os.pread(self._series, SERIES_TAIL_BYTES, max(0, size - SERIES_TAIL_BYTES))
         self._series_at_s = max(self._series_at_s, _last_at_s(end))
@@ -157,18 +137,3 @@ def _last_at_s(end: bytes) -> float:
             if math.isfinite(at_s):
                 return at_s
     return 0.0
-
-
-def has_monitor(folder: Path) -> bool:
-    """Whether a running monitor holds the run's lock."""
-    try:
-        descriptor = os.open(folder / layout.SERIES_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-    finally:
-        os.close(descriptor)
-    return False

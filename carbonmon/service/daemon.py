@@ -127,8 +127,11 @@ def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Run
 
 
 def default_socket() -> Path:
-    """Where the node's daemon listens: root's for everybody, a user's own in the user's runtime folder."""
-    return rendezvous.NODE_SOCKET if os.geteuid() == 0 else rendezvous.daemon_sockets()[0]
+    """Where the node's daemon listens: root's for everybody, a user's own in the user's runtime folder.
+
+    Raises `ConfigError` if no folder can hold it.
+    """
+    return rendezvous.NODE_SOCKET if os.geteuid() == 0 else rendezvous.daemon_socket()
 
 
 def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, registry: Registry) -> Config:

@@ -27,9 +27,8 @@ from carbonmon.client.rendezvous import (
 )
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
-from carbonmon.runs import folders
 from carbonmon.runs.layout import SUMMARY_FILE
-from carbonmon.service import job
+from carbonmon.service import job, run_folder
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +193,7 @@ def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
 def _keep(summary: dict[str, Any], output: Path, name: str) -> None:
     folder = output / name
     try:
-        folder = folders.create(output, None, name)  # an earlier run's summary stays
+        folder = run_folder.create(output, None, name)  # an earlier run's summary stays
         text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
         replace_file(folder / SUMMARY_FILE, text.encode())
     except (ConfigError, OSError) as error:

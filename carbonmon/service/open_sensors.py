@@ -21,6 +21,7 @@ from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
+from carbonmon.monitor.threaded_sensor import ThreadedSensor
 from carbonmon.service import plugins
 
 log = logging.getLogger(__name__)
@@ -30,11 +31,13 @@ class Sensors(NamedTuple):
     """The opened sensors, the devices that they meter together, and every source, in the user's order.
 
     `sources` says of each source, and of parts of one, whether it is used, why not and what mends it.
+    `gpus_are_given`: a sensor has found which GPUs the job was given, and meters no others.
     """
 
     sensors: tuple[GuardedSensor, ...]
     devices: dict[str, Device]
     sources: tuple[SensorState, ...]
+    gpus_are_given: bool = False
 
     def unused(self) -> tuple[SensorState, ...]:
         """The sources that give nothing; what is used is read, and tells its own state."""
@@ -42,7 +45,10 @@ class Sensors(NamedTuple):
 
 
 def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack) -> Sensors:
-    """Open the sensors of the config in their order; each knows what those before it serve."""
+    """Open the sensors of the config in their order; each knows what those before it serve.
+
+    Raises `ConfigError` for a model that no table has, whether a sensor will need it or not.
+    """
     settings = SensorSettings(
         sysfs=config.sysfs,
         procfs=config.procfs,
@@ -54,6 +60,11 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         cpu_tdp_w=config.cpu_tdp_w,
         dram_estimate=config.dram_estimate,
     )
+    if settings.gpu_model is not None or settings.cpu_model is not None:
+        from carbonmon.hardware.device_names import check_models  # most runs state no model
+
+        check_models(settings)
+    gpus_are_given = False
     opened: list[GuardedSensor] = []
     devices: dict[str, Device] = {}
     sources: list[SensorState] = []
@@ -63,12 +74,15 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         try:
             own_settings = replace(settings, argument=argument, known=dict(devices))
             sensor = _answer(partial(open_sensor, own_settings))
-            guarded = GuardedSensor(sensor)
+            gpus_are_given |= bool(getattr(sensor, "gpus_are_given", False))  # a plug-in may not say
+            guarded = (ThreadedSensor if getattr(sensor, "may_hang", False) else GuardedSensor)(sensor)
             closing.callback(guarded.close)
             for device in sensor.devices():
                 devices[device.id] = merge_devices(devices.get(device.id), device)
         except SensorUnavailable as error:
             sources.append(SensorState(name, "not used", error.reason, error.remedy))
+            if error.note:
+                sources.append(SensorState(f"{name} note", "not used", error.note))
         except ConfigError:
             raise
         except Exception as error:  # a source's own bug at opening is a step down the ladder, never an end
@@ -78,7 +92,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
             opened.append(guarded)
             sources.extend(guarded.sources)
     bounded = {device.id: _bounded(device) for device in devices.values()}
-    return Sensors(tuple(opened), bounded, tuple(sources))
+    return Sensors(tuple(opened), bounded, tuple(sources), gpus_are_given)
 
 
 def _bounded(device: Device) -> Device:

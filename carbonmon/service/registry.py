@@ -19,9 +19,8 @@ from carbonmon.client.launcher import safe_id
 from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.node import Monitor, RunPlan
-from carbonmon.runs import folders
 from carbonmon.runs.layout import SUMMARY_FILE
-from carbonmon.service import naming
+from carbonmon.service import naming, run_folder
 
 MAX_RUNS = 200
 LINGER_S = 5.0
@@ -161,7 +160,7 @@ class Registry:
         suffix = f".{safe_id(host)}" if new.nodes > 1 else ""
         wall_s = self.monitor.clock.wall_s()
         default_id = safe_id(new.run_id) if new.run_id else naming.default_run_id({}, name, wall_s)
-        folder = folders.create(self._output, None, default_id, suffix)
+        folder = run_folder.create(self._output, None, default_id, suffix)
         info = RunInfo(
             id=folder.name.removesuffix(suffix),
             name=name,

@@ -10,8 +10,8 @@ from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.monitor.node import RunPlan
 from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import CHECKPOINT_FILE
+from carbonmon.runs.lock import has_monitor
 from carbonmon.runs.reader import read_checkpoint
-from carbonmon.runs.writer import has_monitor
 
 log = logging.getLogger(__name__)
 

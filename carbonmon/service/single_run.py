@@ -8,6 +8,7 @@ import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from carbonmon.client import rendezvous
 from carbonmon.client.launcher import read_launch, safe_id
@@ -19,13 +20,16 @@ from carbonmon.core.ports import Clock, Roots
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
+from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
-from carbonmon.runs.reader import Checkpoint, read_checkpoint
-from carbonmon.service import file_sd, job, naming
+from carbonmon.service import file_sd, job, naming, run_folder
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
 from carbonmon.service.wiring import build
+
+if TYPE_CHECKING:
+    from carbonmon.runs.reader import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,8 @@ def run(
         mask = job.block_signals()
         before = None
         if config.resume is not None:
+            from carbonmon.runs.reader import read_checkpoint
+
             before = read_checkpoint(folders.find(config.output, config.resume))
             config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
         watching = config.idle != "exclusive"
@@ -78,7 +84,7 @@ def run(
             monitor.sampling.stop()
             monitor.recorder.abandon()
             if before is None:
-                folders.discard(plan.folder, (*FILES, SUMMARY_FILE))
+                folders.discard(plan.folder, (*FILES, SUMMARY_FILE, MONITOR_FILE))
             return Result(job.start_error_code(error), None)
         outcome = workload.wait()
         return Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal))
@@ -99,7 +105,7 @@ def _plan(
     default_id = launch.run_id or naming.default_run_id(workload.environ, name, wall_s)
     host = config.host or platform.node()
     suffix = f".{safe_id(host)}" if (launch.nodes or 1) > 1 else ""
-    folder = folders.create(config.output, config.run_id, default_id, suffix)
+    folder = run_folder.create(config.output, config.run_id, default_id, suffix, workload.environ)
     redacted = (*workload.command[:1], "…")
     info = RunInfo(
         id=folder.name.removesuffix(suffix),
@@ -116,10 +122,13 @@ def _plan(
 
 
 def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monitor) -> Roots:
-    """A job's processes and GPUs. What is metered here are the job's own GPUs if it was given some."""
-    given = config.gpus is not None or workload.environ.get("CUDA_VISIBLE_DEVICES") is not None
+    """A job's processes and GPUs. What is metered here are the job's own GPUs if it was given some.
+
+    Where a list of CUDA's is there, it always decides, also for devices that are not NVML's (a recording).
+    """
+    is_given = config.gpus is not None or "CUDA_VISIBLE_DEVICES" in workload.environ or monitor.gpus_are_given
     gpus = {device.id: device.share_ratio for device in monitor.devices.values() if device.component == "gpu"}
-    allocated = gpus if given or config.idle == "exclusive" else None
+    allocated = gpus if is_given or config.idle == "exclusive" else None
     if isinstance(workload, job.Attached):
         return Roots(pids=(workload.pid,), gpus=allocated)
     return Roots(wrappers=(os.getpid(),), gpus=allocated)
@@ -133,7 +142,7 @@ def _open_control(config: Config, monitor: Monitor, plan: RunPlan, closing: Exit
         path = config.socket or rendezvous.job_socket()
         server = ControlServer(path, Operations(registry))
         server.start()
-    except (ConfigError, OSError) as error:
+    except (ConfigError, OSError, RuntimeError) as error:  # RuntimeError: no more threads for this user
         log.warning("training code cannot name its phases: %s", error)
         return {}
     closing.callback(server.close)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carbonmon import __version__
 from carbonmon.core.config import Config
@@ -21,11 +22,13 @@ from carbonmon.monitor.recorder import Recorder
 from carbonmon.monitor.run_attribution import RunAttribution
 from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.sampler import Sampler
-from carbonmon.runs.reader import Checkpoint
-from carbonmon.runs.writer import boot_id
+from carbonmon.runs.holder import boot_id
 from carbonmon.service import plugins
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.open_sensors import Sensors, open_sensors
+
+if TYPE_CHECKING:
+    from carbonmon.runs.reader import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +101,7 @@ def build(
         clock,
         boot_id(config.procfs),
         leave_sensors=closing_sensors.pop_all,
+        gpus_are_given=sensors.gpus_are_given,
     )
 
 

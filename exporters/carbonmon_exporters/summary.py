@@ -8,8 +8,8 @@ from pathlib import Path
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon.runs.layout import SUMMARY_FILE
-from carbonmon.runs.summary.document import MonitorCost, State, summarize
-from carbonmon.runs.summary.file import monitor_cost, write_summary
+from carbonmon.runs.summary.document import State, summarize
+from carbonmon.runs.summary.file import own_peak_rss_bytes, write_summary
 
 RUNNING_PERIOD_S = 60.0
 
@@ -75,20 +75,22 @@ class SummaryExporter:
         return run_id in self._final and self._final[run_id] == run.ended_at_s
 
     def _write_all(self, snapshot: Snapshot, turns: Sequence[tuple[RunState, State]]) -> None:
-        cost = monitor_cost(self._procfs) if turns else MonitorCost()
-        errors = [self._write(snapshot, run, state, cost) for run, state in turns]
+        rss_bytes = own_peak_rss_bytes(self._procfs) if turns else None
+        errors = [self._write(snapshot, run, state, rss_bytes) for run, state in turns]
         first = next(filter(None, errors), None)
         if first is not None:
             raise first
 
-    def _write(self, snapshot: Snapshot, run: RunState, state: State, cost: MonitorCost) -> OSError | None:
+    def _write(
+        self, snapshot: Snapshot, run: RunState, state: State, rss_bytes: int | None
+    ) -> OSError | None:
         """Write one run's file; the error is returned, so that the other runs have their turn."""
         run_id = run.info.id
         folder = self._folders.get(run_id)
         if folder is None:
             return None
         try:
-            write_summary(folder, summarize(snapshot, run, state, cost))
+            write_summary(folder, summarize(snapshot, run, state, rss_bytes))
         except OSError as error:
             return error
         if state == "final":

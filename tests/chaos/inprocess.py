@@ -14,10 +14,11 @@ from carbonmon.monitor.recorder import Recorder
 from carbonmon.monitor.resume import Outage, resume_run
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
+from carbonmon.runs.holder import boot_id
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.series import read_series
-from carbonmon.runs.writer import RunFiles, boot_id
+from carbonmon.runs.writer import RunFiles
 from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 GPU = Device("gpu-counter", "gpu", "GPU", methods=("counter",), max_power_w=400.0)

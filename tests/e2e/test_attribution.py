@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e import command
 from tests.e2e.daemon import Daemon, daemon
-from tests.simulator import Constant, Gpu, Package, Process, Simulator
+from tests.simulator import Constant, Gpu, Mig, Package, Process, Simulator
 
 pytestmark = pytest.mark.e2e
 
@@ -173,6 +173,70 @@ def test_an_allocated_gpu_is_the_run_s_also_while_it_is_idle(tmp_path: Path):
     assert (device["id"], device["share_note"]) == (machine.gpus[1].uuid, "allocated")
     assert device["energy_j"] == pytest.approx(50.0 * summary["run"]["duration_s"], rel=0.1)
     assert any(machine.gpus[0].uuid in line for line in unattributed)
+
+
+@pytest.mark.parametrize(
+    ("environ", "place"),
+    [
+        ({"NVIDIA_VISIBLE_DEVICES": "{uuid}"}, 2),
+        ({"SLURM_JOB_GPUS": "0"}, 2),
+        ({"NVIDIA_VISIBLE_DEVICES": "all", "SLURM_STEP_GPUS": "0,1", "CUDA_VISIBLE_DEVICES": "2"}, 2),
+    ],
+)
+def test_a_run_pays_for_the_idle_gpu_that_it_was_given_and_for_no_other(
+    tmp_path: Path, environ: dict[str, str], place: int
+):
+    gpus = [Gpu(profile=Constant(50.0), minor=minor) for minor in (2, 1, 0)]
+    with Simulator(gpus=gpus) as machine:
+        filled = {key: value.format(uuid=machine.gpus[2].uuid) for key, value in environ.items()}
+        options = ["--sensor", "nvml", "--own-monitor"]
+        done = command.run(["run", *options, "--", "sleep", "1"], tmp_path, env=machine.environ | filled)
+        assert done.returncode == 0, done.stderr
+        energy = command.summary(tmp_path)["energy"]
+        (device,) = energy["devices"]
+        assert (device["id"], device["share_note"]) == (machine.gpus[place].uuid, "allocated")
+        assert energy["total_j"] > 0.0
+
+
+def test_a_run_by_an_index_on_a_gpu_in_mig_mode_pays_for_one_instance(tmp_path: Path):
+    with Simulator(gpus=[Gpu(profile=Constant(350.0), mig=[Mig(), Mig("3g.40gb", 3, 3)])]) as machine:
+        env = machine.environ | {"CUDA_VISIBLE_DEVICES": "0"}
+        options = ["--sensor", "nvml", "--own-monitor"]
+        done = command.run(["run", *options, "--", "sleep", "1"], tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
+        energy = command.summary(tmp_path)["energy"]
+    assert energy["total_j"] == pytest.approx(energy["node"]["total_j"] / 7)
+
+
+def test_two_ranks_of_a_daemon_s_run_hold_the_gpus_of_both(tmp_path: Path):
+    gpus = [Gpu(profile=Constant(50.0)), Gpu(profile=Constant(50.0)), Gpu(profile=Constant(50.0))]
+    rank = (
+        "import sys, carbonmon\n"
+        "with carbonmon.track(run_id='ranks'):\n"
+        "    print('in', flush=True)\n"
+        "    sys.stdin.readline()\n"
+    )
+    with Simulator(gpus=gpus) as machine, daemon(machine, tmp_path) as node:
+        ranks = []
+        for index in ("0", "2"):
+            env = {"CARBONMON_SOCKET": str(node.socket), "CUDA_VISIBLE_DEVICES": index}
+            ranks.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", rank],
+                    env=command.environ(**env),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            assert ranks[-1].stdout is not None
+            assert ranks[-1].stdout.readline() == "in\n"
+        node.draw(100.0)
+        for process in ranks:
+            process.communicate("go on\n", timeout=command.DEADLINE_S)
+        summary = node.summary("ranks")
+    held = {device["id"] for device in summary["energy"]["devices"] if device["component"] == "gpu"}
+    assert held == {machine.gpus[0].uuid, machine.gpus[2].uuid}
 
 
 def test_phases_of_a_script_and_of_training_code_add_up_to_the_run(tmp_path: Path):

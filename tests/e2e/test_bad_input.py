@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,11 @@ pytestmark = pytest.mark.e2e
         (["--run-id", "x" * 65], "1 to 64"),
         (["--label", "team"], "KEY=VALUE"),
         (["--gpus", "first"], "neither an index nor a UUID"),
-        (["--gpu-model", "A1000000"], "no such GPU"),
+        (["--gpu-model", "A1000000"], "the table has no GPU"),
+        (["--gpu-model", "H100 80GB HBM3 of mine"], "the nearest are"),
+        (["--gpu-model", "H100 80GB HBM3 x0"], "NAME:COUNT"),
+        (["--cpu-model", "EPYC 7742 x2"], "names 2 CPUs"),
+        (["--sensor", "rapl", "--cpu-model", "EPYC 77420"], "the table has no CPU"),
         (["--gpu-tdp", "0"], "--gpu-tdp"),
         (["--sensor", "nvlm"], "did you mean nvml"),
         (["--exporter", "promtheus"], "did you mean prometheus"),
@@ -120,3 +126,32 @@ def test_an_output_folder_of_another_user_is_refused(tmp_path: Path):
         done = command.run(["run", "--output", str(folder / "runs"), "--", "touch", "started"], tmp_path)
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
+
+
+def test_a_working_folder_that_is_gone_does_not_keep_the_job_from_starting(tmp_path: Path):
+    """No output was asked for: the run is kept in the temporary folder, and one line says where."""
+    (tmp_path / "gone").mkdir()
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="cm-") as temporary:
+        done = subprocess.run(
+            [
+                "sh",
+                "-c",
+                'rmdir "$PWD"; exec "$@"',
+                "sh",
+                command.CARBONMON,
+                "run",
+                "--own-monitor",
+                "--",
+                "echo",
+                "ran",
+            ],
+            cwd=tmp_path / "gone",
+            env=command.environ(CARBONMON_LISTEN="127.0.0.1:0", TMPDIR=temporary, XDG_RUNTIME_DIR=""),
+            capture_output=True,
+            text=True,
+            timeout=command.DEADLINE_S,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "ran\n"), done.stderr
+        (summary,) = Path(temporary).glob("carbonmon-*/runs/*/summary.json")
+        assert done.stderr.count(f"this run is kept in {summary.parent}\n") == 1

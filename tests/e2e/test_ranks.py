@@ -267,6 +267,8 @@ def test_training_without_any_chance_of_a_monitor_warns_once_and_goes_on(tmp_pat
     folder.chmod(0o777)
     code = (
         "import carbonmon\n"
+        "from carbonmon.client import places\n"
+        "places.LOCAL_FOLDERS = ()\n"
         "for _ in range(3):\n"
         "    with carbonmon.track() as run:\n"
         "        with run.phase('train'): run.progress(1, 2)\n"
@@ -279,6 +281,20 @@ def test_training_without_any_chance_of_a_monitor_warns_once_and_goes_on(tmp_pat
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("this run is not metered") == 1
     assert "chmod 700" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["too long", "missing", "open to others"])
+def test_training_is_metered_whatever_its_runtime_folder_is_like(tmp_path: Path, what: str):
+    folder = tmp_path / ("r" * 100 if what == "too long" else "r")
+    if what != "missing":
+        (folder / "carbonmon").mkdir(parents=True, mode=0o777)
+        (folder / "carbonmon").chmod(0o755)
+    with machine() as node:
+        env = settings(node, tmp_path) | {"XDG_RUNTIME_DIR": str(folder)}
+        process = start([sys.executable, "-c", TRAIN], tmp_path, env)
+        out, err = process.communicate("go\n", timeout=command.DEADLINE_S)
+        assert (process.returncode, err) == (0, "")
+        assert command.summary(tmp_path)["run"]["id"] == out.strip()
 
 
 def test_the_monitor_is_no_child_of_the_training_process(tmp_path: Path):

@@ -69,6 +69,38 @@ def test_a_killed_run_is_reported_from_its_last_checkpoint(tmp_path: Path):
     process.communicate()
 
 
+NO_LOCKS = """
+import errno, fcntl, os
+def flock(descriptor, operation):
+    if "/carbonmon-runs/" in os.readlink(f"/proc/self/fd/{descriptor}"):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    take(descriptor, operation)
+take, fcntl.flock = fcntl.flock, flock
+"""
+"""A module that Python imports at its start (site): the folder of runs is on NFS or Lustre without locks."""
+
+
+def test_where_there_are_no_locks_a_running_run_is_known_and_a_killed_one_resumed(tmp_path: Path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NO_LOCKS)
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    folder = tmp_path / "carbonmon-runs" / "mine"
+    process = command.start(["run", "--run-id", "mine", "--", "sleep", "60"], tmp_path, env=env)
+    command.wait_for(checkpoint_of(folder), "a checkpoint")
+    assert "still running" in command.run(["report", "mine"], tmp_path, env=env).stdout
+    second = command.run(["run", "--resume", "mine", "--", "echo", "second"], tmp_path, env=env)
+    assert (second.returncode, second.stdout) == (2, "")
+    assert f"another monitor is writing it (process {process.pid} on host" in second.stderr
+    job = kill_after_a_checkpoint(process, folder)
+    job.kill()
+    assert "recovered" in command.run(["report", "mine"], tmp_path, env=env).stdout
+    third = command.run(["run", "--resume", "mine", "--", "echo", "third"], tmp_path, env=env)
+    assert (third.returncode, third.stdout) == (0, "third\n")
+    assert command.summary(tmp_path)["state"] == "final"
+    assert not (folder / "monitor.json").exists()
+    process.communicate()
+
+
 def test_a_running_run_is_reported_as_running_and_may_not_be_watched_twice(tmp_path: Path):
     process = command.start(["run", "--run-id", "mine", "--", "sleep", "60"], tmp_path)
     command.wait_for(checkpoint_of(tmp_path / "carbonmon-runs" / "mine"), "a checkpoint")

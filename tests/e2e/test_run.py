@@ -308,6 +308,18 @@ def test_a_gpu_that_is_not_there_is_named_with_those_that_are(tmp_path: Path):
     assert machine.gpus[0].uuid in done.stderr
 
 
+@pytest.mark.parametrize("visible", ["0,0", "7"])
+def test_a_list_of_cuda_s_that_gives_no_gpu_by_mistake_is_said_before_the_job_starts(
+    tmp_path: Path, visible: str
+):
+    with Simulator(gpus=[Gpu()]) as machine:
+        env = machine.environ | {"CUDA_VISIBLE_DEVICES": visible}
+        done = command.run(["run", "--sensor", "nvml,dram", "--", "true"], tmp_path, env=env)
+    assert done.returncode == 0
+    assert f"CUDA_VISIBLE_DEVICES={visible}: " in done.stderr
+    assert "the job may use none of the 1 GPUs (CUDA_VISIBLE_DEVICES)" in done.stderr
+
+
 def test_an_exporter_of_somebody_else_s_that_cannot_be_opened_does_not_keep_the_job_from_starting(
     tmp_path: Path,
 ):

@@ -116,6 +116,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         resume_point=resume_point,
         charges=st.lists(record(Charge), max_size=3, unique_by=lambda row: row[:6]).map(tuple),
         costs=st.lists(record(Cost), max_size=2, unique_by=lambda cost: cost.currency).map(tuple),
+        peaks_w=st.dictionaries(TEXT, st.none() | AMOUNT, max_size=3).map(lambda peaks: tuple(peaks.items())),
     )
     snapshot: Snapshot = draw(
         record(

@@ -15,8 +15,11 @@ import carbonmon
 from carbonmon.core.config import parse_list
 from carbonmon.core.errors import ConfigError
 from carbonmon.grid.regions import resolve
-from carbonmon.hardware.gpu_selection import FoundGpu, MigInstance, check_entries, choose, parse_gpu_model
-from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus, similar_gpus
+from carbonmon.hardware.cpu_specs import cpu_spec, is_known_cpu, similar_cpus
+from carbonmon.hardware.device_counts import parse_gpu_model
+from carbonmon.hardware.found_gpus import FoundGpu, MigInstance
+from carbonmon.hardware.gpu_selection import check_entries, choose
+from carbonmon.hardware.spec_sheets import gpu_spec, similar_gpus
 from tests.fuzz.strategies import TEXT, examples
 
 pytestmark = pytest.mark.timeout(300)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,3 +156,57 @@ def test_no_sequence_of_counter_values_lets_a_total_fall_or_exceed_what_is_plaus
         meter, interval = energy.advance(meter, metered, Reading("d", value), float(second), LIMITS)
         if interval is not None:
             assert 0.0 <= interval.energy_j <= 400.0 * (second - before_s + 1.0)
+
+
+GLITCHES = st.lists(
+    st.tuples(st.integers(2, 58), st.integers(1, 2), st.floats(5000.0, 1e7), st.booleans()), max_size=3
+)
+
+
+@given(st.lists(st.floats(20.0, 400.0), min_size=60, max_size=60), GLITCHES, st.booleans())
+def test_glitches_of_a_counter_change_no_joule_and_each_is_counted(
+    powers_w: list[float], glitches: list[tuple[int, int, float, bool]], wraps: bool
+):
+    """A glitch is up to two values below the line, or one above it."""
+    metered = device(RANGE_UJ if wraps else None)
+    offsets_uj = {}
+    for begin, values, offset_j, is_jump in glitches:
+        odd = range(begin, begin + (1 if is_jump else values))
+        if not any(at in offsets_uj for at in range(odd.start - 3, odd.stop + 3)):
+            offsets_uj.update(dict.fromkeys(odd, round(offset_j * 1e6) * (1 if is_jump else -1)))
+    start_uj = 2 * 10**13
+    true_j, meter = 0.0, energy.start(metered, Reading("d", start_uj), 0.0)
+    intervals: list[Interval] = []
+    for second, power_w in enumerate(powers_w, 1):
+        true_j += power_w
+        value = max(0, start_uj + round(true_j * 1e6) + offsets_uj.get(second, 0))
+        meter, interval = energy.advance(meter, metered, Reading("d", value), float(second), LIMITS)
+        intervals += [interval] if interval is not None else []
+    if 60 not in offsets_uj:
+        assert sum(interval.counter_j for interval in intervals) == pytest.approx(true_j, abs=1e-3)
+        assert sum(interval.unobserved_s for interval in intervals) == 0.0
+        counted = sum(interval.step_backs + interval.jumps for interval in intervals)
+        assert counted == len(offsets_uj)
+        assert sum(interval.resets for interval in intervals) == 0
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 160.0), st.booleans()), min_size=12, max_size=60))
+def test_a_counter_that_stands_still_while_the_device_works_never_lets_a_joule_be_counted_twice(
+    steps: list[tuple[float, bool]],
+):
+    """Whatever it stands still for, the total stays between what the counter says and all that was drawn."""
+    metered = device(None)
+    counter_j = true_j = 0.0
+    meter = energy.start(metered, Reading("d", 0, 100.0, None, 0.5), 0.0)
+    total_j = 0.0
+    for second, (power_w, moves) in enumerate(steps, 1):
+        true_j += power_w
+        counter_j = true_j if moves else counter_j
+        said = Reading("d", round(counter_j * 1e6), power_w, None, 0.5)
+        meter, interval = energy.advance(meter, metered, said, float(second), LIMITS)
+        total_j += interval.energy_j if interval is not None else 0.0
+    end = energy.finish(meter, metered, float(len(steps)))
+    total_j += end.energy_j if end is not None else 0.0
+    trapezoid_error_j = sum(abs(a - b) for (a, _), (b, _) in pairwise([(100.0, True), *steps]))
+    assert total_j >= counter_j - 1e-3
+    assert total_j <= true_j + trapezoid_error_j + 1e-3

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from carbonmon.core.footprint import Overheads
+from carbonmon.core.idle_power import IdlePower
 from carbonmon.core.model import (
     IDLE_POLICIES,
     Component,
@@ -82,7 +83,7 @@ def steps(draw: DrawFn) -> Step:
         draw(st.floats(0.01, 12.0)),
         tuple(draw(st.lists(st.floats(0.0, 500.0), min_size=4, max_size=4))),
         draw(st.frozensets(st.sampled_from([each.id for each in DEVICES]), max_size=2)),
-        draw(st.one_of(st.none(), ratio)),
+        draw(st.one_of(st.none(), st.just(0.0), ratio)),
         draw(st.dictionaries(st.sampled_from(RUNS), st.one_of(st.none(), st.floats(0.0, 4.0)))),
         draw(st.dictionaries(st.sampled_from(RUNS), st.dictionaries(st.sampled_from(GPUS), claim))),
         draw(st.dictionaries(st.sampled_from(GPUS), sm)),
@@ -172,9 +173,10 @@ def info(run_id: str, policy: IdlePolicy) -> RunInfo:
 @given(
     st.lists(steps(), min_size=1, max_size=20),
     st.dictionaries(st.sampled_from(RUNS), st.sampled_from(IDLE_POLICIES)),
+    st.none() | st.floats(0.0, 600.0),
 )
 def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
-    happenings: list[Step], policies: dict[str, IdlePolicy]
+    happenings: list[Step], policies: dict[str, IdlePolicy], idle_w: float | None
 ):
     node = Node()
     sampler = make_sampler(
@@ -189,6 +191,8 @@ def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
         workload=Processes(node),
         retain_s=1e9,
     )
+    for account in sampler.accounts.values():
+        account.idle = IdlePower(idle_w)
     sampler.tick(edge=True)
     names = iter(range(1_000_000))
     alive: dict[str, str] = {}

@@ -42,12 +42,17 @@ def _uuid(kind: str, *numbers: int) -> str:
 
 @dataclass(frozen=True)
 class Mig:
-    """A MIG instance; `gpu_slices` is what NVML calls gpuInstanceSliceCount."""
+    """A MIG instance; `gpu_slices` is what NVML calls gpuInstanceSliceCount.
+
+    Without a `gpu_instance` it is the only compute instance (0) of a GPU instance of its own (from 7 on).
+    """
 
     profile: str = "1g.10gb"
     gpu_slices: int = 1
     compute_slices: int = 1
     memory_bytes: int = 10 * GIB
+    gpu_instance: int | None = None
+    compute_instance: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ class Gpu:
     `power_averaged`: nvmlDeviceGetPowerUsage is the mean of the last second, as on Ampere and later except
     GA100; otherwise the power of the moment. The driver's buffer gets the mean power of the last
     `sensor_window_s` (None: the whole period) each `sample_period_s`. `architecture` is NVML's number
-    (7: Ampere), `virtualization` as well (2: vGPU). `mig=None` is a GPU that knows no MIG, `()` one with MIG
-    switched off.
+    (7: Ampere), `virtualization` as well (2: vGPU). `minor` is N of /dev/nvidiaN (None: its place).
+    `mig=None` is a GPU that knows no MIG, `()` one with MIG switched off.
     """
 
     name: str = "NVIDIA A100-SXM4-80GB"
@@ -88,6 +93,7 @@ class Gpu:
     architecture: int = 7
     virtualization: int = 0
     pci_bus: int | None = None
+    minor: int | None = None
     memory_total_bytes: int = 80 * GIB
     memory_used_bytes: int = 2 * GIB
     mig: Sequence[Mig] | None = None
@@ -120,6 +126,7 @@ class LiveGpu:
         record.power.begin(self._clock.epoch_s, spec.profile)
         record.utilization.begin(self._clock.epoch_s, spec.utilization)
         record.pci_bus = 0x10 + self.place if spec.pci_bus is None else spec.pci_bus
+        record.minor_number = self.place if spec.minor is None else spec.minor
         record.pci_device_id = 0x20B210DE
         record.architecture, record.virtualization = spec.architecture, spec.virtualization
         record.power_averaged = spec.power_averaged
@@ -134,7 +141,9 @@ class LiveGpu:
             entry.uuid, entry.profile = self.mig_uuids[index].encode(), instance.profile.encode()
             entry.memory_bytes, entry.multiprocessors = instance.memory_bytes, 14 * instance.compute_slices
             entry.gpu_slices, entry.compute_slices = instance.gpu_slices, instance.compute_slices
-            entry.gpu_instance_id, entry.compute_instance_id = 7 + index, 0
+            of_its_own = 7 + index
+            entry.gpu_instance_id = of_its_own if instance.gpu_instance is None else instance.gpu_instance
+            entry.compute_instance_id = instance.compute_instance
             entry.present = 1
 
     def energy_j(self, start_s: float, end_s: float) -> float:

@@ -124,6 +124,8 @@ class GpuRecord(ctypes.Structure):
     power_limit_default_mw: U32
     power_limit_min_mw: U32
     persistence: U32
+    minor_number: U32
+    reserved2: U32
     mig: Annotated[ctypes.Array[MigRecord], MigRecord * MAX_MIG]
     process: Annotated[ctypes.Array[ProcessRecord], ProcessRecord * MAX_PROCESSES]
     counter_offset_mj: I64

@@ -86,6 +86,19 @@ EXPORT nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t handle, unsigned int *index)
     return OK;
 }
 
+/* N of /dev/nvidiaN; a MIG instance has none. */
+EXPORT nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t handle, unsigned int *minor)
+{
+    struct target target;
+    nvmlReturn_t result = enter_device(FN_nvmlDeviceGetMinorNumber, handle, &target);
+    if (result != OK)
+        return result;
+    if (target.mig >= 0)
+        return NOT_SUPPORTED;
+    *minor = target.gpu->minor_number;
+    return OK;
+}
+
 EXPORT nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t handle, nvmlPciInfo_t *pci)
 {
     struct target target;

@@ -89,6 +89,8 @@ struct sim_gpu {
     uint32_t power_limit_default_mw; /* the largest, too */
     uint32_t power_limit_min_mw;
     uint32_t persistence;
+    uint32_t minor_number;           /* N of /dev/nvidiaN */
+    uint32_t reserved2;
     struct sim_mig mig[SIM_MAX_MIG];
     struct sim_process process[SIM_MAX_PROCESSES];
 

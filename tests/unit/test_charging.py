@@ -16,6 +16,7 @@ from carbonmon.core.footprint import Overheads, Tariff, rates
 from carbonmon.core.model import JOULES_PER_KWH, Device, Intensity, Reading, Snapshot
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.meanwhile import NOTHING
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs import layout
@@ -304,10 +305,10 @@ def test_a_checkpoint_keeps_charges_money_and_water(tmp_path: Path) -> None:
     assert (read.pue_source, read.wue_l_per_kwh, read.currency) == ("user", 0.3, "EUR")
     account = RunAccount(INFO, [DEVICE])
     account.restore(run, 0.0, 0.0)
-    assert account.state(0.0, {}).charges == run.charges
-    assert account.state(0.0, {}).costs == run.costs
-    assert account.state(0.0, {}).watered_j == run.watered_j == charge.energy_j
-    assert account.state(0.0, {}).facility_j == run.facility_j == pytest.approx(1.1 * charge.energy_j)
+    assert account.state(0.0, NOTHING).charges == run.charges
+    assert account.state(0.0, NOTHING).costs == run.costs
+    assert account.state(0.0, NOTHING).watered_j == run.watered_j == charge.energy_j
+    assert account.state(0.0, NOTHING).facility_j == run.facility_j == pytest.approx(1.1 * charge.energy_j)
 
 
 LATER_KEYS = (

@@ -8,10 +8,12 @@ from collections import Counter
 
 import pytest
 
+from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.data import FORMATS, PACKAGE, editions
 from carbonmon.data.checks import faults
 from carbonmon.grid.regions import resolve
-from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, gpu_spec
+from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec
+from carbonmon.hardware.spec_sheets import gpu_spec
 from tests.rows import for_each_row
 
 DATA = PACKAGE
@@ -117,12 +119,16 @@ def test_cpu_keys_are_unique() -> None:
 
 
 def test_every_cpu_has_a_possible_tdp_and_core_count() -> None:
-    assert all(0 < float(row["tdp_w"]) <= 1000 for row in CPUS)
+    assert all(0 < float(row["tdp_w"]) <= 1000 for row in CPUS if row["tdp_w"])
+    assert all(row["tdp_w"] or "no TDP is published" in row["source"] for row in CPUS)
     assert all(not row["cores"] or 1 <= int(row["cores"]) <= 288 for row in CPUS)
 
 
 def test_every_server_and_desktop_cpu_is_found_under_its_own_name() -> None:
-    families = ("xeon", "epyc", "ryzen", "core i", "core ultra", "opteron", "threadripper", "ampere", "aws")
+    families = (
+        *("xeon", "epyc", "ryzen", "core i", "core ultra", "opteron", "threadripper", "ampere", "aws"),
+        *("google", "huawei", "microsoft", "nvidia", "alibaba", "fujitsu"),
+    )
     lost = [
         row["match_key"]
         for row in CPUS
@@ -309,6 +315,72 @@ def test_a_cpu_of_intel_has_its_base_power_and_not_its_turbo_power(model: str, t
     spec = cpu_spec(model, visible_threads=8, physical_cores=4, virtual=False)
     assert spec.tdp_w == tdp_w
     assert spec.source.count("TDP") >= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "tdp_w", "sibling"),
+    [
+        ("AMD EPYC 9R14 96-Core Processor", 360, "as EPYC 9654"),
+        ("AMD EPYC 7B13", 280, "as EPYC 7763"),
+        ("AMD EPYC 9B14", 360, "as EPYC 9654"),
+        ("AMD EPYC 9V33X 96-Core Processor", 400, "as EPYC 9684X"),
+        ("AMD EPYC 7V12 64-Core Processor", 225, "as EPYC 7742"),
+        ("INTEL(R) XEON(R) PLATINUM 8481C CPU @ 2.70GHz", 350, "as Xeon Platinum 8480+"),
+        ("Intel(R) Xeon(R) Platinum 8488C", 350, "as Xeon Platinum 8468"),
+        ("Intel(R) Xeon(R) Platinum 8480C", 350, "as Xeon Platinum 8480+"),
+        ("INTEL(R) XEON(R) PLATINUM 8581C CPU @ 2.60GHz", 350, "as Xeon Platinum 8580"),
+        ("Intel(R) Xeon(R) 6975P-C", 500, "as Xeon 6972P"),
+    ],
+)
+def test_a_part_that_only_a_cloud_has_takes_a_public_siblings_tdp_and_says_so(
+    model: str, tdp_w: float, sibling: str
+) -> None:
+    spec = cpu_spec(model, visible_threads=8, physical_cores=4, virtual=False)
+    assert spec.tdp_w == tdp_w
+    assert f"no vendor figure: {sibling}" in spec.source
+    assert spec.uncertainty.high_ratio > TDP_UNCERTAINTY.high_ratio
+    assert "no vendor figure" in spec.uncertainty.source
+
+
+@pytest.mark.parametrize(
+    ("model", "tdp_w"),
+    [
+        ("12th Gen Intel(R) Core(TM) i9-12900K", 125),
+        ("12th Gen Intel(R) Core(TM) i5-12400F", 65),
+        ("13th Gen Intel(R) Core(TM) i7-13700H", 45),
+        ("13th Gen Intel(R) Core(TM) i9-13980HX", 55),
+        ("Intel(R) Core(TM) i9-14900K", 125),
+        ("Intel(R) Core(TM) Ultra 9 185H", 45),
+        ("Intel(R) Core(TM) Ultra 7 258V", 17),
+        ("Intel(R) Core(TM) Ultra 9 275HX", 55),
+        ("Intel(R) N150", 6),
+        ("Intel(R) Xeon(R) w9-3495X", 350),
+        ("AMD Ryzen 5 9500F 6-Core Processor", 65),
+        ("Ampere(R) Altra(R) Processor Q64-30", 180),
+        ("Ampere(R) Altra(R) Max Processor M128-30", 250),
+        ("HUAWEI Kunpeng 920 5250", 150),
+        ("NVIDIA Grace", 250),
+    ],
+)
+def test_a_cpu_of_recent_years_is_in_the_table(model: str, tdp_w: float) -> None:
+    spec = cpu_spec(model, visible_threads=8, physical_cores=4, virtual=False)
+    assert spec.tdp_w == tdp_w
+    assert "unknown" not in spec.source
+
+
+@pytest.mark.parametrize(
+    ("model", "cores"), [("AWS Graviton4", 96), ("Microsoft Azure Cobalt 100", 128), ("Google Axion", 96)]
+)
+def test_an_arm_chip_without_a_published_tdp_is_estimated_from_its_cores(model: str, cores: int) -> None:
+    spec = cpu_spec(model, visible_threads=1, physical_cores=1, virtual=False)
+    assert spec.tdp_w == pytest.approx(2.2 * cores)
+    assert "no TDP is published" in spec.source
+    assert "1.5–3.4 W per ARM core" in spec.uncertainty.source
+
+
+def test_a_row_that_was_added_is_in_its_place_by_key() -> None:
+    keys = [row["match_key"] for row in CPUS]
+    assert keys == sorted(keys)
 
 
 def test_a_corrected_cpu_names_the_figure_that_its_source_had() -> None:

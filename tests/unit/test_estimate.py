@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 
 from carbonmon.analysis.estimate.fit import fit_of
 from carbonmon.analysis.estimate.loads import Load, loads_of, number_text
-from carbonmon.analysis.estimate.model_names import cpu_model, gpu_model, gpu_rows
 from carbonmon.analysis.estimate.parts import Counted, Part, part_of, read_parts
 from carbonmon.analysis.estimate.records import snapshot_of
 from carbonmon.cli import main
@@ -24,6 +23,7 @@ from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import DeviceState, RunTotal
 from carbonmon.core.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.data import rows
+from carbonmon.hardware.device_names import cpu_model, gpu_model, gpu_rows
 from carbonmon.runs.report.condensing import condensed
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.summary.document import summarize

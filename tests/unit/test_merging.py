@@ -20,7 +20,7 @@ from carbonmon.runs.report.csv_table import csv_text
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.report.merging import check_no_duplicates, merged
 from carbonmon.runs.report.modelcard import model_card_text
-from carbonmon.runs.summary.document import MonitorCost, summarize
+from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import SCHEMA_FILE, write_summary
 from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import invoke
@@ -64,7 +64,7 @@ def on(
     totals = (run_total("package-0", "cpu", "counter", joules, emissions_g=grams),)
     made = run_state(info, totals, duration_s=duration_s, **{**ended, **run})
     shown = snapshot((made,), (device_state(package()),), now=now, sensors=sensors, pue_ratio=pue_ratio)
-    summary: Summary = summarize(shown, made, state, MonitorCost(1.0, 30_000_000))
+    summary: Summary = summarize(shown, made._replace(monitor_cpu_s=1.0), state, 30_000_000)
     VALIDATOR.validate(summary)
     return summary
 

@@ -296,7 +296,60 @@ def test_indices_are_the_driver_s_for_the_user_and_the_bus_s_for_cuda():
             assert [device.id for device in sensor.devices()] == [on_10]
 
 
+@pytest.mark.parametrize(
+    ("environ", "places"),
+    [
+        ({"NVIDIA_VISIBLE_DEVICES": "{uuid3}"}, [3]),
+        ({"NVIDIA_VISIBLE_DEVICES": "1,3"}, [1, 3]),
+        ({"NVIDIA_VISIBLE_DEVICES": "all"}, [0, 1, 2, 3]),
+        ({"NVIDIA_VISIBLE_DEVICES": "all", "SLURM_STEP_GPUS": "0,1"}, [2, 3]),
+        ({"SLURM_JOB_GPUS": "0,1,2"}, [1, 2, 3]),
+        ({"SLURM_JOB_GPUS": "0,1,2", "CUDA_VISIBLE_DEVICES": "1"}, [1]),
+        ({"SLURM_JOB_GPUS": "0,1,2", "CUDA_VISIBLE_DEVICES": "0"}, [1]),
+    ],
+)
+def test_a_job_has_the_gpus_that_a_container_or_slurm_gave_it(environ: dict[str, str], places: list[int]):
+    with Simulator(gpus=[Gpu(minor=minor) for minor in (3, 2, 1, 0)]) as machine:
+        machine.preload()
+        uuids = {f"uuid{gpu.place}": gpu.uuid for gpu in machine.gpus}
+        filled = {key: value.format(**uuids) for key, value in environ.items()}
+        with closing(opened(machine, environ=filled)) as sensor:
+            assert sorted(device.index or 0 for device in sensor.devices()) == places
+
+
+def test_no_gpu_for_the_job_names_the_variable_that_says_so(machine: Simulator):
+    with pytest.raises(SensorUnavailable, match=r"none of the 2 GPUs \(NVIDIA_VISIBLE_DEVICES\)"):
+        opened(machine, environ={"NVIDIA_VISIBLE_DEVICES": "none", "CUDA_VISIBLE_DEVICES": "0"})
+
+
+def test_an_index_is_nvml_s_also_where_a_gpu_before_it_cannot_be_read():
+    with Simulator(gpus=[Gpu(), Gpu(), Gpu()]) as machine:
+        machine.preload()
+        machine.gpus[0].fault(lost=True)
+        with closing(opened(machine, gpus=("1",))) as sensor:
+            assert [device.id for device in sensor.devices()] == [machine.gpus[1].uuid]
+
+
 # ---- MIG ----
+
+
+def test_an_index_on_a_gpu_in_mig_mode_is_its_first_instance():
+    with Simulator(gpus=[Gpu(mig=[Mig(), Mig("3g.40gb", 3, 3)])]) as machine:
+        machine.preload()
+        with closing(opened(machine, environ={"CUDA_VISIBLE_DEVICES": "0"})) as sensor:
+            (device,) = sensor.devices()
+            assert (device.share_ratio, "1 of 7" in device.share_note) == (pytest.approx(1 / 7), True)
+
+
+def test_compute_instances_of_one_gpu_instance_divide_its_slices():
+    parts = [Mig("1c.3g.40gb", 3, 1, gpu_instance=2, compute_instance=i) for i in range(3)]
+    with Simulator(gpus=[Gpu(mig=[*parts, Mig("4g.40gb", 4, 4)])]) as machine:
+        machine.preload()
+        gpu = machine.gpus[0]
+        for count, slices in ((1, 1), (3, 3), (4, 7)):
+            chosen = ",".join(gpu.mig_uuids[:count])
+            with closing(opened(machine, environ={"CUDA_VISIBLE_DEVICES": chosen})) as sensor:
+                assert [device.share_ratio for device in sensor.devices()] == [pytest.approx(slices / 7)]
 
 
 def test_a_gpu_in_mig_mode_counts_once_and_its_instances_share_its_energy():
@@ -326,10 +379,13 @@ def test_a_gpu_in_mig_mode_without_a_choice_is_counted_whole():
 
 
 def test_a_mig_instance_of_unknown_size_or_by_its_old_name_counts_the_whole_gpu_and_says_so():
-    with Simulator(gpus=[Gpu(mig=[Mig(), Mig()])]) as machine:
+    with Simulator(gpus=[Gpu(mig=[Mig(), Mig("3g.40gb", 3, 3)])]) as machine:
         machine.preload()
         gpu = machine.gpus[0]
-        old_name = f"MIG-{gpu.uuid}/7/0"
+        old_name = f"MIG-{gpu.uuid}/8/0"
+        with closing(opened(machine, environ={"CUDA_VISIBLE_DEVICES": old_name})) as sensor:
+            assert [device.share_ratio for device in sensor.devices()] == [pytest.approx(3 / 7)]
+        machine.fault(missing_functions=["nvmlDeviceGetGpuInstanceId"])
         with closing(opened(machine, environ={"CUDA_VISIBLE_DEVICES": old_name})) as sensor:
             (device,) = sensor.devices()
             assert (device.id, device.share_ratio) == (gpu.uuid, 1.0)

@@ -29,9 +29,11 @@ from carbonmon.monitor.guard import Guard
 from carbonmon.monitor.recorder import FINISH_TIMEOUT_S, Recorder
 from carbonmon.monitor.snapshots import Snapshots
 from carbonmon.runs import layout, writer
+from carbonmon.runs.holder import boot_id
+from carbonmon.runs.lock import has_monitor
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.series import read_series
-from carbonmon.runs.writer import RunFiles, boot_id, has_monitor
+from carbonmon.runs.writer import RunFiles
 from tests import records
 from tests.e2e.command import wait_for
 from tests.fuzz.folders import a_snapshot, series_bytes
@@ -172,6 +174,7 @@ def test_a_finished_run_has_its_last_snapshot_in_its_files(run: Run):
     assert run.recorder.finish(final(7))
     assert run.saved() == 7
     assert read_series(run.folder)[0][-1]["at_s"] == 420.0
+    run.close()
     assert names(run.folder) == sorted(layout.FILES)
 
 

@@ -134,8 +134,9 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
         (lambda d: d.pop("device_fields"), "device_fields names other fields"),
         (lambda d: d.update(device_fields=d["device_fields"][:10]), "device_fields names other fields"),
         (lambda d: d["meter_fields"].append("colour"), "meter_fields names other fields"),
-        (lambda d: d["node_fields"].pop(), "node_fields names other fields"),
-        (lambda d: d["devices"][0][1].pop(), "444' must have 20 values, and has 19"),
+        (lambda d: d.update(node_fields=d["node_fields"][:4]), "node_fields names other fields"),
+        (lambda d: d["node_fields"].pop(), "node[0] must have 11 values, and has 12"),
+        (lambda d: d["devices"][0][1].pop(), "444' must have 21 values, and has 20"),
         (lambda d: d["meters"][0][1].pop(), "444' must have 11 values, and has 10"),
         (
             lambda d: d["node"][0].__setitem__(1, -1.0),
@@ -224,6 +225,8 @@ def test_a_run_of_an_older_version_is_read_with_what_it_did_not_know_left_open(f
             recovered_j=now.recovered_j,
             charges=old.runs[0].charges,
             facility_j=old.runs[0].facility_j,
+            peaks_w=tuple((state.device.id, state.peak_power_w) for state in SNAPSHOT.devices),
+            samples=SNAPSHOT.samples,
         ),
     )
     energy_j = sum(row.energy_j for row in now.totals)

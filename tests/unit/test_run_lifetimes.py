@@ -11,6 +11,7 @@ from carbonmon.core.footprint import Overheads, rates
 from carbonmon.core.model import Device, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.device_account import DeviceAccount
+from carbonmon.monitor.meanwhile import NOTHING
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_attribution import RunAttribution
 from carbonmon.monitor.run_lifetimes import MAX_ENDED, UNWRITTEN_S, RunLifetimes
@@ -25,19 +26,19 @@ def lifetimes(retain_s: float) -> RunLifetimes:
 
 def begun(runs: RunLifetimes, run_id: str, now_s: float) -> None:
     runs.plan(run_id, Path(run_id))
-    runs.begin(RunAccount(dataclasses.replace(INFO, id=run_id), []), None, now_s, {})
+    runs.begin(RunAccount(dataclasses.replace(INFO, id=run_id), []), None, now_s, NOTHING)
 
 
 def ended(runs: RunLifetimes, run_id: str, now_s: float) -> None:
     begun(runs, run_id, now_s)
-    runs.end(run_id, now_s, 1_700_000_000.0, 0, None, {})
+    runs.end(run_id, now_s, 1_700_000_000.0, 0, None, NOTHING)
 
 
 def shown(runs: RunLifetimes, now_s: float) -> list[str]:
     """The runs that a snapshot of this moment holds; only those have their folders remembered."""
     runs.drop_old(now_s)
-    states = [run.info.id for run in runs.states(now_s, {})]
-    assert states == [run.info.id for run in runs.states(now_s + 1e9, {})], "asking drops no run"
+    states = [run.info.id for run in runs.states(now_s, NOTHING)]
+    assert states == [run.info.id for run in runs.states(now_s + 1e9, NOTHING)], "asking drops no run"
     assert set(runs.folders) == set(states)
     return states
 
@@ -116,7 +117,7 @@ def test_a_fault_in_the_workload_ends_no_sampling_and_invents_no_share(caplog: p
         attribution.look(float(second))
         interval = Interval("package-0", second - 1.0, float(second), 10.0)
         attribution.charge(package, interval, RATES, bridged=False)
-    run = attribution.runs[INFO.id].state(3.0, {})
+    run = attribution.runs[INFO.id].state(3.0, NOTHING)
     assert sum(row.energy_j for row in run.totals) == 0.0
     assert (package.counter_j, package.unattributed_j) == (30.0, 30.0)
     assert len([record for record in caplog.records if "a bug of ours" in record.message]) == 1

@@ -7,15 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.hardware.gpu_selection import (
-    Chosen,
-    FoundGpu,
-    MigInstance,
-    allocate,
-    check_entries,
-    choose,
-    parse_gpu_model,
-)
+from carbonmon.hardware.device_counts import parse_gpu_model
+from carbonmon.hardware.found_gpus import Chosen, FoundGpu, MigInstance
+from carbonmon.hardware.gpu_selection import allocate, check_entries, choose
 from tests.rows import for_each_row
 
 A = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
@@ -117,7 +111,25 @@ def test_cuda_numbers_mixed_models_by_speed_which_is_noted():
         (f"{C},{A[:8]}", [C], True),
         (f"{C},{A[:9]}", [C, A], False),
         ("all", [], True),
-        ("0,0", [B], False),
+        ("0,0", [], True),
+        ("1,0,1", [], True),
+        (f"{C},{A},{C}", [], True),
+        (f"{A[:9]},{A}", [], True),
+        (f"{C},0", [C], True),
+        (f"0,{C}", [B], True),
+        ("+1", [C], True),
+        ("1gpu,2", [C, A], True),
+        ("0-2", [B], True),
+        ("0:1", [B], True),
+        ("0,1,2,3,4", [B, C, A], True),
+        ("GPU-00000000-0000-0000-0000-000000000000", [], True),
+        ("gpu-8932f937", [], True),
+        ("99999999999", [], True),
+        ("void", [], True),
+        ("none", [], True),
+        (" ", [], False),
+        ("0\t,\t2", [B, A], False),
+        (",0", [], False),
     ],
 )
 def test_cuda_reads_the_list_up_to_the_first_entry_that_names_nothing(
@@ -134,7 +146,8 @@ def test_cuda_reads_the_list_up_to_the_first_entry_that_names_nothing(
 def test_instances_of_one_gpu_add_their_shares_also_when_they_are_of_one_size():
     (pick,), _ = by_cuda(SLICED, f"{ONE},{TWO}")
     assert (pick.gpu.uuid, pick.share_ratio, pick.share_note) == (A, pytest.approx(2 / 7), "1 of 7; 1 of 7")
-    (pick,), _ = by_cuda(SLICED, f"{ONE},{ONE}")
+    assert by_cuda(SLICED, f"{ONE},{ONE}")[0] == []
+    (pick,), _ = choose(SLICED, (ONE, ONE), {})
     assert (pick.share_ratio, pick.share_note) == (pytest.approx(1 / 7), "1 of 7")
     (pick,), _ = choose(SLICED, (THREE, ONE, TWO), {})
     assert pick.share_ratio == pytest.approx(6 / 7)
@@ -144,6 +157,32 @@ def test_a_whole_gpu_holds_all_of_its_instances():
     for entries in ((ONE, "0"), ("0", ONE), (A, ONE, TWO)):
         (pick,), _ = choose(SLICED, entries, {})
         assert pick == Chosen(SLICED[0])
+
+
+@pytest.mark.parametrize("visible", ["0", A, A[:10]])
+def test_cuda_gives_the_first_instance_of_a_gpu_in_mig_mode_and_never_the_gpu(visible: str):
+    assert by_cuda(SLICED, visible) == ([Chosen(SLICED[0], 1 / 7, "1 of 7")], [])
+
+
+def test_each_entry_of_cuda_s_list_counts_for_the_process_that_takes_it():
+    chosen, notes = by_cuda(SLICED, "0,1")
+    assert [(pick.gpu.uuid, pick.share_ratio) for pick in chosen] == [(A, 1 / 7), (B, 1.0)]
+    assert notes == []
+
+
+def test_a_gpu_in_mig_mode_without_instances_gives_cuda_nothing():
+    bare = (gpu(A, 0, 0x10)._replace(is_mig=True), gpu(B, 1, 0x20))
+    chosen, notes = by_cuda(bare, "0,1")
+    assert uuids(chosen) == [B]
+    assert "GPU 0 is in MIG mode and has no instance" in notes[0]
+
+
+def test_where_nothing_says_which_instance_is_the_job_s_the_whole_gpu_counts_with_a_note():
+    chosen, notes = choose(SLICED, None, {"HOME": "/root"})
+    assert chosen == [Chosen(SLICED[0]), Chosen(SLICED[1])]
+    assert "GPU 0 is in MIG mode" in notes[0]
+    assert choose(SLICED, None, {})[1] == []  # a daemon has no job
+    assert allocate(SLICED, None, {"HOME": "/root"}) == (None, [])
 
 
 def test_an_instance_by_its_old_name_is_found_if_the_driver_names_it_so_else_its_gpu_counts_whole():
@@ -156,6 +195,15 @@ def test_an_instance_by_its_old_name_is_found_if_the_driver_names_it_so_else_its
     assert "share of the GPU is unknown" in pick.share_note
     (pick,), _ = by_cuda(SLICED, f"{old},MIG-{A}/8/0")
     assert pick.share_ratio == 1.0
+    numbered = SLICED[0]._replace(
+        mig=tuple(
+            mig._replace(gpu_instance=place + 7, compute_instance=0)
+            for place, mig in enumerate(SLICED[0].mig)
+        )
+    )
+    for name in (f"MIG-{A}/9/0", THREE):
+        assert by_cuda((numbered,), name)[0] == [Chosen(numbered, 4 / 7, "4 of 7")]
+    assert by_cuda((numbered,), f"MIG-{A}/1/2")[0] == []
 
 
 # ---- what a job was given ----
@@ -172,15 +220,21 @@ def test_an_instance_by_its_old_name_is_found_if_the_driver_names_it_so_else_its
         ({"SLURM_JOB_GPUS": "0,2", "SLURM_STEP_GPUS": "2"}, {C: 1.0}),
         ({"SLURM_STEP_GPUS": f" {A} , 1"}, {A: 1.0, B: 1.0}),
         ({"SLURM_JOB_GPUS": "", "CUDA_VISIBLE_DEVICES": "1"}, {C: 1.0}),
-        ({"NVIDIA_VISIBLE_DEVICES": f"{A},{B}", "CUDA_VISIBLE_DEVICES": "0"}, {A: 1.0, B: 1.0}),
+        ({"NVIDIA_VISIBLE_DEVICES": f"{A},{B}", "CUDA_VISIBLE_DEVICES": "0,1"}, {A: 1.0, B: 1.0}),
+        ({"NVIDIA_VISIBLE_DEVICES": f"{A},{B}", "CUDA_VISIBLE_DEVICES": "0"}, {B: 1.0}),
+        ({"NVIDIA_VISIBLE_DEVICES": A, "SLURM_JOB_GPUS": "1"}, {A: 1.0}),
+        ({"NVIDIA_VISIBLE_DEVICES": "all", "SLURM_STEP_GPUS": "0,2"}, {A: 1.0, C: 1.0}),
         ({"NVIDIA_VISIBLE_DEVICES": "2"}, {C: 1.0}),
         ({"NVIDIA_VISIBLE_DEVICES": "all"}, None),
         ({"NVIDIA_VISIBLE_DEVICES": "void", "CUDA_VISIBLE_DEVICES": "0"}, {B: 1.0}),
-        ({"NVIDIA_VISIBLE_DEVICES": "none"}, None),
+        ({"NVIDIA_VISIBLE_DEVICES": "none"}, {}),
+        ({"NVIDIA_VISIBLE_DEVICES": "none", "CUDA_VISIBLE_DEVICES": "0"}, {}),
+        ({"NVIDIA_VISIBLE_DEVICES": "void"}, None),
+        ({"SLURM_STEP_GPUS": "0", "CUDA_VISIBLE_DEVICES": ""}, {}),
         ({"NVIDIA_VISIBLE_DEVICES": ""}, None),
     ],
 )
-def test_the_scheduler_says_what_was_allocated_before_the_container_and_cuda(
+def test_the_container_says_what_was_allocated_before_the_scheduler_and_cuda(
     environ: dict[str, str], expected: dict[str, float] | None
 ):
     assert allocate(ALIKE, None, environ) == (expected, [])
@@ -195,7 +249,7 @@ def test_the_user_s_gpus_are_the_allocation_whatever_the_environment_says():
 
 
 @pytest.mark.parametrize("variable", ["SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "NVIDIA_VISIBLE_DEVICES"])
-@pytest.mark.parametrize("text", ["1,7", "0-3", "0,,1", "0:0"])
+@pytest.mark.parametrize("text", ["1,7", "0-3", "0:0"])
 def test_a_list_that_names_gpus_that_are_not_here_is_another_view_and_not_used(variable: str, text: str):
     allocated, notes = allocate(ALIKE, None, {variable: text, "CUDA_VISIBLE_DEVICES": "2"})
     assert allocated == {A: 1.0}
@@ -232,7 +286,9 @@ def test_naming_a_gpu_more_than_once_changes_nothing(entries: list[str]):
     assert choose(ALIKE, tuple(entries), {}) == choose(ALIKE, tuple(once), {})
 
 
-@given(st.text(st.characters(exclude_characters=":"), min_size=1).filter(str.strip), st.integers(1, 999))
+@given(st.from_regex(r"[A-Z][A-Z0-9 -]*[A-Z]", fullmatch=True), st.integers(1, 999))
 def test_a_model_and_its_count_come_back_as_they_were_given(name: str, count: int):
-    assert parse_gpu_model(f"{name}:{count}") == (name.strip(), count)
-    assert parse_gpu_model(name) == (name.strip(), 1)
+    plain = " ".join(name.split())
+    for text in (f"{name}:{count}", f"{name} x{count}", f"{count} × {name}", f"{name} ({count}x)"):
+        assert parse_gpu_model(text) == (plain, count)
+    assert parse_gpu_model(name) == (plain, 1)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from carbonmon.core import attribution
 from carbonmon.core.attribution import EQUAL_NOTE, SM_NOTE, Tally, split_gpu
-from carbonmon.core.model import GpuClaim, IdlePolicy, Interval, NodeUsage, Usage
+from carbonmon.core.footprint import Overheads, rates
+from carbonmon.core.idle_power import ALL, DynamicPart, dynamic_part
+from carbonmon.core.model import Device, GpuClaim, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
+from carbonmon.core.ports import Roots
+from carbonmon.monitor.device_account import DeviceAccount
+from carbonmon.monitor.meanwhile import NodeTotals
+from carbonmon.monitor.run_account import RunAccount
+from carbonmon.monitor.run_attribution import RunAttribution
+from tests.harness import INFO, INTENSITY
 
 PROPORTIONAL: dict[str, IdlePolicy] = {"a": "proportional", "b": "proportional"}
 
@@ -21,9 +31,13 @@ def used(
 
 
 def cpu_ratios(
-    before: Tally, after: Tally, policies: dict[str, IdlePolicy] = PROPORTIONAL
+    before: Tally,
+    after: Tally,
+    policies: dict[str, IdlePolicy] = PROPORTIONAL,
+    dynamic: DynamicPart = ALL,
 ) -> dict[str, float]:
-    return {run_id: share.ratio for run_id, share in attribution.cpu_shares(before, after, policies).items()}
+    found = attribution.cpu_shares(before, after, policies, dynamic)
+    return {run_id: share.ratio for run_id, share in found.items()}
 
 
 # ---- CPUs and memory ----
@@ -32,10 +46,12 @@ def cpu_ratios(
 def test_the_worked_example_of_the_documentation():
     before, after = used(3.0, 1.0, busy_s=5.0)
     assert cpu_ratios(before, after) == {"a": 0.6, "b": 0.2}
-    assert cpu_ratios(before, after, {"a": "none", "b": "none"}) == {
-        "a": pytest.approx(0.6 * 5 / 16),
-        "b": pytest.approx(0.2 * 5 / 16),
-    }
+    none: dict[str, IdlePolicy] = {"a": "none", "b": "none"}
+    idle_40_w = dynamic_part(40.0, 100.0)
+    assert cpu_ratios(before, after, none, idle_40_w) == {"a": pytest.approx(0.36), "b": pytest.approx(0.12)}
+    assert cpu_ratios(before, after, none) == {"a": 0.6, "b": 0.2}, "while the idle power is unknown"
+    mixed: dict[str, IdlePolicy] = {"a": "exclusive", "b": "none"}
+    assert cpu_ratios(before, after, mixed, idle_40_w) == {"a": pytest.approx(0.88), "b": pytest.approx(0.12)}
     assert cpu_ratios(before, after, {"a": "exclusive", "b": "proportional"}) == {"a": 0.8, "b": 0.2}
 
 
@@ -162,3 +178,41 @@ def test_a_part_of_an_interval_has_its_methods_power_and_all_of_its_seconds():
     assert (part.counter_j, part.power_j, part.tdp_j, part.power_w) == (2.0, 1.0, 0.5, 1.75)
     assert (part.start_s, part.end_s, part.unobserved_s) == (1.0, 3.0, 0.5)
     assert attribution.scale_interval(whole, 1.0) is whole
+
+
+# ---- a counter of which only a part is this machine's ----
+
+
+class BusyWorkload:
+    """A node that one run keeps busy by itself."""
+
+    def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None: ...
+
+    def join(self, run_id: str, roots: Roots) -> None: ...
+
+    def remove(self, run_id: str) -> None: ...
+
+    def read(self, now_s: float) -> NodeUsage:
+        return NodeUsage(1.0, 2.0, {"run-1": Usage(1.0, {})})
+
+    def resume_points(self) -> dict[str, ResumePoint]:
+        return {}
+
+    def close(self) -> None: ...
+
+
+def test_of_a_host_s_counter_a_container_s_run_gets_its_container_s_share_and_it_is_said():
+    whole = Device("package-0", "cpu", "package-0", 0, ("counter",))
+    part = replace(whole, id="package-1", share_ratio=0.25, share_note="container: 4 of the host's 16 CPUs")
+    runs = RunAttribution(BusyWorkload(), 0.0)
+    run = RunAccount(INFO, (whole, part))
+    runs.add(run, None)
+    runs.look(1.0)
+    for device in (whole, part):
+        account = DeviceAccount(device)
+        interval = Interval(device.id, 0.0, 1.0, counter_j=100.0)
+        runs.charge(account, interval, rates(INTENSITY, Overheads()), bridged=False)
+        assert account.unattributed_j == pytest.approx(100.0 * (1.0 - device.share_ratio))
+    notes = dict(run.state(1.0, NodeTotals({})).shares)
+    assert "container" not in notes["package-0"]
+    assert notes["package-1"] == f"{notes['package-0']}; {part.share_note}"

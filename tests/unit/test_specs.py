@@ -21,7 +21,8 @@ from carbonmon.core.uncertainty import (
 from carbonmon.data import PACKAGE, data_file, user_folder
 from carbonmon.grid.overheads import pue_for
 from carbonmon.grid.regions import resolve
-from carbonmon.hardware.spec_sheets import cpu_keys, cpu_spec, dram_spec, gpu_spec, similar_cpus, similar_gpus
+from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec, similar_cpus
+from carbonmon.hardware.spec_sheets import dram_spec, gpu_spec, similar_gpus
 from tests.rows import for_each_row
 
 
@@ -319,6 +320,7 @@ def test_a_damaged_table_of_the_users_own_is_an_error_that_names_it(
     own_table(tmp_path, name, change)
     monkeypatch.setenv("CARBONMON_DATA", str(tmp_path))
     with pytest.raises(ConfigError) as error:
+        gpu_spec("NVIDIA A30 of ours")
         gpu_spec("NVIDIA A30 MIG 1g.6gb")
         bare_metal("i9-13900K")
     assert str(tmp_path / name) in str(error.value)

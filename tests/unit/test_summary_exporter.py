@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from carbonmon.core.model import METHODS, Device, NodeTotal, Rank, RunState, RunTotal, Snapshot, Uncertainty
 from carbonmon.core.ports import ExporterSettings
 from carbonmon.core.times import rfc3339
-from carbonmon.runs.summary.document import MonitorCost, summarize
-from carbonmon.runs.summary.file import SCHEMA_FILE, monitor_cost, write_summary
+from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.file import SCHEMA_FILE, own_peak_rss_bytes, write_summary
 from carbonmon.runs.summary.text import (
     describe,
     describe_run,
@@ -220,7 +220,7 @@ def test_times_are_rfc_3339_or_unknown(unix_s: float | None, text: str | None) -
 
 
 def test_the_monitor_accounts_for_itself_and_its_sources() -> None:
-    monitor = of(node(1, 0, 0), cost=MonitorCost(1.5, 30_000_000))["monitor"]
+    monitor = of(node(1, 0, 0), own_peak_rss_bytes=30_000_000)["monitor"]
     assert (monitor["own_cpu_s"], monitor["own_peak_rss_bytes"]) == (1.5, 30_000_000)
     assert (monitor["version"], monitor["interval_s"], monitor["samples"]) == ("0.1.0", 1.0, 3600)
     assert monitor["sources"] == [
@@ -743,9 +743,7 @@ def test_runs_that_are_gone_are_forgotten(tmp_path: Path) -> None:
 def test_the_monitors_peak_memory_comes_from_the_given_procfs(tmp_path: Path) -> None:
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "status").write_text("Name:\tx\nVmHWM:\t   2048 kB\nVmRSS:\t 1 kB\n")
-    cost = monitor_cost(tmp_path)
-    assert cost.peak_rss_bytes == 2048 * 1024
-    assert cost.cpu_s is not None
+    assert own_peak_rss_bytes(tmp_path) == 2048 * 1024
 
 
 @pytest.mark.parametrize("status", [None, "Name:\tx\n", "VmHWM:\n", "VmHWM:\tmany kB\n"])
@@ -753,7 +751,7 @@ def test_peak_memory_that_cannot_be_read_is_unknown(tmp_path: Path, status: str 
     if status is not None:
         (tmp_path / "self").mkdir()
         (tmp_path / "self" / "status").write_text(status)
-    assert monitor_cost(tmp_path).peak_rss_bytes is None
+    assert own_peak_rss_bytes(tmp_path) is None
 
 
 # The table
@@ -774,7 +772,7 @@ def test_the_table_shows_total_range_share_emissions_and_devices() -> None:
     gpu_line, cpu_line, dram_line = text.splitlines()[4:]
     assert gpu_line.endswith("measured (counter, power)")
     assert "GPU-00000000  NVIDIA A100-SXM4-80GB" in gpu_line
-    assert cpu_line.endswith("mean 240 W  measured (counter)")
+    assert cpu_line.endswith("mean 83.3 W  measured (counter)")
     assert dram_line.endswith("estimated (tdp)")
 
 
@@ -808,9 +806,12 @@ def test_gaps_and_rejected_readings_have_a_line_only_when_there_are_any() -> Non
     assert "not observed" not in quiet
     assert "rejected" not in quiet
     shown = node(8, 0, 0)
-    run = shown.runs[0]._replace(unobserved_s=tuple((gpu(index).id, 2.5) for index in range(8)))
-    states = (shown.devices[0]._replace(resets=1, jumps=2), *shown.devices[1:])
-    text = table_text(of(shown._replace(runs=(run,), devices=states)))
+    (run,) = shown.runs
+    run = run._replace(
+        unobserved_s=tuple((gpu(index).id, 2.5) for index in range(8)),
+        node=(run.node[0]._replace(resets=1, jumps=2), *run.node[1:]),
+    )
+    text = table_text(of(shown._replace(runs=(run,))))
     assert "not observed, and not counted: GPU-00000000 2.5 s; GPU-00000001 2.5 s" in text
     assert "; and 6 more" in text
     assert "readings rejected: GPU-00000000 1 reset, 2 jumps" in text

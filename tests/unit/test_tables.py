@@ -46,6 +46,9 @@ def uncorrected() -> dict[str, bytes]:
     corrections = read_table(PACKAGE / "corrections.csv")
     for correction in reversed(corrections.records):
         row, table = correction.row, found[correction.row["table"]]
+        if row["column"] == WHOLE_ROW and not row["old"]:
+            table.records = [record for record in table.records if table.key(record) != row["key"]]
+            continue
         at = next(i for i, record in enumerate(table.records) if table.key(record) == row["key"])
         if row["column"] == WHOLE_ROW:
             cells = next(csv.reader([row["old"]]))
@@ -176,6 +179,37 @@ def test_a_source_that_says_a_third_thing_is_believed_and_the_correction_reporte
     assert "cpus.csv: core i7-12700k: tdp_w is '120' now, neither old nor new" in update.notes[0]
     table = read_table(tmp_path / "into" / "cpus.csv")
     assert next(r.row for r in table.records if r.row["match_key"] == "core i7-12700k")["tdp_w"] == "120"
+
+
+def test_a_source_that_has_an_added_row_by_now_is_believed(source: Path, tmp_path: Path) -> None:
+    table = read_table(source / "cpus.csv")
+    own = dict(table.records[0].row, match_key="epyc 9r14", name="AMD EPYC 9R14", tdp_w="370", cores="96")
+    table.records.append(Record(own, table.top))
+    (source / "cpus.csv").write_bytes(table.csv())
+    update = editions.update(source, tmp_path / "into")
+    assert len(update.notes) == 1
+    assert "cpus.csv: epyc 9r14 is a row of the source by now" in update.notes[0]
+    rows = [r.row for r in read_table(tmp_path / "into" / "cpus.csv").records]
+    assert [row["tdp_w"] for row in rows if row["match_key"] == "epyc 9r14"] == ["370"]
+
+
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [
+        ("epyc 1,EPYC 1,100", "new has 3 fields, a row of cpus.csv has 6"),
+        ("x,X,1,1,s,", "new is not the row of this key"),
+    ],
+)
+def test_an_added_row_that_is_none_is_a_fault_of_the_corrections(
+    tmp_path: Path, new: str, reason: str
+) -> None:
+    table = read_table(PACKAGE / "corrections.csv")
+    cells = ("cpus.csv", "epyc 1", WHOLE_ROW, "", new, "a reason", "a source")
+    table.records.append(Record(dict(zip(table.format.columns, cells, strict=True)), table.top))
+    (tmp_path / "corrections.csv").write_bytes(table.csv())
+    result = run("check", tmp_path)
+    assert result.exit_code == 1
+    assert reason in result.output
 
 
 def test_a_correction_of_a_row_that_is_gone_is_reported(source: Path, tmp_path: Path) -> None:
@@ -312,7 +346,8 @@ REFUSED = [
     ("gpus.csv", "model", "A30", "name_regex", "A30", "fits 'NVIDIA A30X', that of A30X"),
     ("gpus.csv", "model", "GeForce RTX 4090", "name_regex", "RTX 4090", "that of a board which the table"),
     ("gpus.csv", "model", "A30", "model", "a40", "is there twice"),
-    ("cpus.csv", "match_key", "epyc 7763", "tdp_w", "", "no number from 0.01 to 1000"),
+    ("cpus.csv", "match_key", "epyc 7763", "tdp_w", "many", "no number from 0.01 to 1000"),
+    ("cpus.csv", "match_key", "1075t", "tdp_w", "", "neither tdp_w nor cores is known"),
     ("cpus.csv", "match_key", "epyc 7763", "match_key", "epyc", "only a family's name"),
     ("pue_water.csv", "provider", "meta", "pue_ratio", "0.98", "no number from 1 to 5"),
     ("pue_water.csv", "provider", "aws", "preferred", "1", "aws has two preferred rows"),

@@ -158,6 +158,7 @@ def test_the_user_s_model_or_watts_replace_what_the_machine_says(machine: Record
     (device,) = opened(machine, cpu_tdp_w=77.0).devices()
     assert device.spec is not None
     assert (device.spec.tdp_w, device.spec.source) == (77.0, "--cpu-tdp")
+    machine.packages(128)
     (device,) = opened(machine, cpu_model="AMD EPYC 7742").devices()
     assert device.spec is not None
     assert (device.name, device.spec.tdp_w) == ("AMD EPYC 7742", 225.0)
@@ -267,7 +268,9 @@ def test_a_count_of_gpus_that_is_none_is_the_user_s_mistake(machine: RecordedMac
 
 
 def test_a_gpu_model_that_nobody_knows_is_an_error_with_the_nearest(machine: RecordedMachine):
-    with pytest.raises(ConfigError, match=r"--gpu-model H1OO PCIe: no such GPU.*nearest: .*H100 PCIe"):
+    with pytest.raises(
+        ConfigError, match=r"--gpu-model: the table has no GPU 'H1OO PCIe'; the nearest are .*H100 PCIe"
+    ):
         opened(machine, gpu_model="H1OO PCIe:2")
 
 

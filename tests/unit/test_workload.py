@@ -174,7 +174,11 @@ def test_an_allocation_is_resolved_among_the_metered_gpus():
         with closing(NodeWorkload(PROC, SYS, gpu_devices(machine))) as workload:
             assert workload.allocation(None, {}) is None
             assert workload.allocation(("0",), {}) == {on_80.uuid: 1.0}
-            assert workload.allocation(None, {"CUDA_VISIBLE_DEVICES": "0"}) == {on_10.uuid: 1.0}
+            assert workload.allocation(None, {"CUDA_VISIBLE_DEVICES": "1"}) == {on_80.uuid: 1.0}
+            first = {"CUDA_VISIBLE_DEVICES": "0"}
+            assert workload.allocation(None, first) == {on_10.uuid: pytest.approx(1 / 7)}
+            assert workload.allocation(None, {"SLURM_JOB_GPUS": "1"}) is None
+            assert "cannot be mapped where a GPU is in MIG mode (GPU 1)" in workload.notes()[0]
             assert workload.allocation(None, {"CUDA_VISIBLE_DEVICES": ""}) == {}
             mig = {"CUDA_VISIBLE_DEVICES": on_10.mig_uuids[1]}
             assert workload.allocation(None, mig) == {on_10.uuid: pytest.approx(1 / 7)}
@@ -190,6 +194,29 @@ def test_an_allocation_is_resolved_among_the_metered_gpus():
             assert workload.allocation(None, {"SLURM_JOB_GPUS": "1"}) == {"gpu-1": 1.0}
     with closing(NodeWorkload(PROC, SYS, {})) as workload:
         assert workload.allocation(("0",), {}) is None
+
+
+@needs_simulator
+def test_a_driver_that_hangs_keeps_no_job_from_its_allocation(monkeypatch: pytest.MonkeyPatch):
+    with Simulator(gpus=[Gpu(), Gpu()]) as machine:
+        machine.preload()
+        metered = {gpu.uuid: Device(gpu.uuid, "gpu", "A100", gpu.place + 4) for gpu in machine.gpus}
+        monkeypatch.setattr("carbonmon.hardware.own_thread.OwnThread.run", lambda own, call: False)
+        with closing(NodeWorkload(PROC, SYS, metered)) as workload:
+            assert workload.allocation(("5",), {}) == {machine.gpus[1].uuid: 1.0}
+
+
+def test_ranks_with_gpus_of_their_own_add_them_to_the_run_s_allocation():
+    first, second = (Device(f"GPU-{number}", "gpu", "T4", number) for number in range(2))
+    with closing(NodeWorkload(PROC, SYS, {first.id: first, second.id: second})) as workload:
+        workload.add("run", Roots(gpus={first.id: 1.0}))
+        workload.join("run", Roots(gpus={second.id: 0.5}))
+        workload.join("run", Roots())
+        workload.add("unknown", Roots())
+        workload.join("unknown", Roots(gpus={second.id: 1.0}))
+        points = workload.resume_points()
+    assert points["run"].gpus == ((first.id, 1.0), (second.id, 0.5))
+    assert points["unknown"].gpus is None, "it goes on to hold what its processes are on"
 
 
 # ---- namespaces ----

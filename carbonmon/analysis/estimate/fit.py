@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import MEASURED_METHODS, Component, Spec, Uncertainty
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
+from carbonmon.runs.report.merging.sums import total
 from carbonmon.runs.summary.figures import figure, percent_text
+
+_WHOLE = 0.999
+"""A run has all of its hardware from this part on: the rest is rounding."""
 
 
 class Group(NamedTuple):
@@ -62,8 +66,9 @@ def _group(
     utilization = sum(seen) / len(seen) if seen else None
     measured = sum(joules.get(method, 0.0) for method in MEASURED_METHODS) / total_j
     at = "unknown utilisation" if utilization is None else f"utilisation {utilization:.2f}"
+    part = _part_text(total_j, devices)
     source = (
-        f"fitted to run {run['id']} on {run['host'] or 'an unknown host'}: {figure(watts)} W at {at}, "
+        f"fitted to run {run['id']} on {run['host'] or 'an unknown host'}: {figure(watts)} W{part} at {at}, "
         f"measured {percent_text(measured).replace('100.0', '100')}"
     )
     return Group(
@@ -71,6 +76,14 @@ def _group(
         Spec(watts, _uncertainty(joules, summary["energy"]["methods"]), source),
         utilization,
     )
+
+
+def _part_text(own_j: float, devices: Iterable[Mapping[str, Any]]) -> str:
+    """The run's part of the hardware's energy, if it shared that: the utilisation is everybody's."""
+    drawn_j = total([device.get("node_energy_j") for device in devices])
+    if not drawn_j or own_j >= _WHOLE * drawn_j:
+        return ""
+    return f" ({percent_text(own_j / drawn_j)} of what the hardware drew)"
 
 
 def _by_method(devices: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from carbonmon.analysis.estimate.fit import Fit, Group
-from carbonmon.analysis.estimate.model_names import Model, cpu_model, gpu_model, same_cpu, same_gpu
 from carbonmon.analysis.estimate.parts import Counted, Part
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Component, Spec
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
+from carbonmon.hardware.device_names import Model, cpu_model, gpu_model, same_cpu, same_gpu
 from carbonmon.hardware.spec_sheets import GIB, dram_spec
 
 ASSUMED_UTILIZATION = 1.0

@@ -13,6 +13,7 @@ from carbonmon.core.documents import read_toml
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
 from carbonmon.core.model import MAIN_PHASE
+from carbonmon.hardware.device_counts import split_count
 
 KEYS = (
     *("gpu", "gpu-utilization", "gpu-tdp", "cpu", "cpu-utilization", "cpu-tdp", "memory-gb"),
@@ -130,10 +131,14 @@ def _counted(values: Mapping[str, Any], key: str, where: str) -> tuple[Counted, 
 
 
 def _counted_one(text: str, place: str) -> Counted:
-    """`NAME` or `NAME:COUNT`; a name may hold colons itself, only a number after the last one is a count."""
+    """`NAME`, `NAME:COUNT` or `NAME xCOUNT`.
+
+    A name may hold colons itself, only a number after the last one is a count.
+    """
     name, colon, tail = text.rpartition(":")
     if not colon or not (_NUMBER.fullmatch(tail.strip()) or not tail.strip()):
-        name, tail = text, "1"
+        name, number = split_count(text)
+        tail = "1" if number is None else str(number)
     if _COUNT.fullmatch(tail.strip()) is None or int(tail) > MAX_COUNT:
         raise ConfigError(
             f"{place}: {text!r:.80} is not NAME:COUNT with a count from 1 to {MAX_COUNT:,}; "

@@ -11,17 +11,18 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
-from carbonmon.core.errors import ConfigError, SensorUnavailable
+from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
-from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
-from carbonmon.hardware.gpu_selection import FoundGpu, choose, parse_gpu_model
-from carbonmon.hardware.spec_sheets import cpu_spec, gpu_spec, is_known_cpu, similar_cpus, similar_gpus
+from carbonmon.hardware.cpu_packages import estimated_packages
+from carbonmon.hardware.found_gpus import FoundGpu
+from carbonmon.hardware.gpu_selection import select
+from carbonmon.hardware.spec_sheets import gpu_spec
 
 GPU_ASSUMED_UTILIZATION = 1.0
 """A GPU whose utilisation is unknown is taken as fully used, as Green Algorithms does
@@ -48,7 +49,9 @@ class TdpSensor:
         gpus: Sequence[Device],
         sources: Sequence[SensorState],
         is_fallback_only: bool = False,
+        gpus_are_given: bool = False,
     ) -> None:
+        self.gpus_are_given = gpus_are_given
         self._cpus = cpus
         self._gpus = gpus
         self._sources = sources
@@ -122,18 +125,18 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
             f"{stat} does not hold the CPU's times: {error}", "carbonmon doctor --procfs /proc"
         ) from None
     sources: list[SensorState] = []
-    cpus = _cpus(settings, sources)
-    gpus = _gpus(settings, sources)
+    cpus, notes = estimated_packages(settings)
+    gpus, are_given = _gpus(settings, sources)
     if not cpus and not gpus:
         raise SensorUnavailable("no CPU package and no GPU is left to estimate")
     estimated = [device for device in (*cpus, *gpus) if device.id not in settings.known]
     metered = len(cpus) + len(gpus) - len(estimated)
-    texts = [_describe(device) for device in estimated]
+    texts = [*map(_describe, estimated), *notes]
     if metered:
         texts.append(f"fallback for {metered} metered")
     is_fallback_only = all(device.id in settings.known for device in cpus)
     state = SensorState("tdp", "used", "; ".join(texts), "", True)
-    return TdpSensor(cpus, gpus, [state, *sources], is_fallback_only)
+    return TdpSensor(cpus, gpus, [state, *sources], is_fallback_only, are_given)
 
 
 def _cpu_times() -> Any:
@@ -153,67 +156,45 @@ def _describe(device: Device) -> str:
     return f"{device.id} = {spec.tdp_w:.4g} W × {load} ({spec.source})"
 
 
-def _cpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
-    """A device for every package, or a fallback for each die that another sensor meters."""
-    threads = _package_threads(settings.sysfs)
-    model, virtual, cores_per_package = _cpuinfo(settings.procfs, len(threads))
-    if settings.cpu_model:
-        model = settings.cpu_model
-    devices: list[Device] = []
-    for package, visible_threads in sorted(threads.items()):
-        if settings.cpu_tdp_w is not None:
-            spec = Spec(settings.cpu_tdp_w, TDP_UNCERTAINTY, "--cpu-tdp")
-        else:
-            spec = cpu_spec(
-                model,
-                visible_threads=visible_threads,
-                physical_cores=cores_per_package or visible_threads,
-                virtual=virtual,
-            )
-            if settings.cpu_model and not is_known_cpu(settings.cpu_model):
-                raise ConfigError(
-                    f"--cpu-model {model}: no such CPU in the spec table; "
-                    f"{_nearest(similar_cpus(model))}give --cpu-tdp WATTS"
-                )
-        # The share of a virtual machine, or an estimate from cores, bounds no package.
-        is_whole = not virtual and spec.uncertainty is TDP_UNCERTAINTY
-        most_w = bound_w("cpu", None, spec.tdp_w) if is_whole else None
-        device_id = f"package-{package}"
-        dies = [known for known in settings.known if known.startswith(f"{device_id}-die-")]
-        for die in dies:
-            part = spec._replace(tdp_w=spec.tdp_w / len(dies), source=f"{spec.source}, 1/{len(dies)} of it")
-            devices.append(Device(die, "cpu", model, package, ("tdp",), max_power_w=most_w, spec=part))
-        if not dies:
-            devices.append(Device(device_id, "cpu", model, package, ("tdp",), max_power_w=most_w, spec=spec))
-    return devices
+class _Gpus(NamedTuple):
+    """The estimated GPUs. `are_given`: they are those that the job was given."""
+
+    devices: list[Device]
+    are_given: bool
 
 
-def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
+def _gpus(settings: SensorSettings, sources: list[SensorState]) -> _Gpus:
     """GPUs that no other sensor reads: those that the driver's /proc lists, or that the user states."""
     if any(device.component == "gpu" for device in settings.known.values()):
-        return []
+        return _Gpus([], False)
     found = _proc_gpus(settings.procfs)
-    stated, count = parse_gpu_model(settings.gpu_model) if settings.gpu_model else ("", 0)
-    if stated and not found:
-        found = [FoundGpu(f"gpu-{index}", index, stated, f"{index:08d}") for index in range(count)]
-        environ, gpus = {}, None
+    stated = None
+    if settings.gpu_model is not None:
+        from carbonmon.hardware.device_names import stated_gpus  # most runs state no model
+
+        stated = stated_gpus(settings)
+    if stated is not None and not found:
+        found = [
+            FoundGpu(f"gpu-{index}", index, stated.name, f"{index:08d}") for index in range(stated.number)
+        ]
+        selection = select(found, None, {}, is_own_view=True)
     else:
-        environ, gpus = dict(settings.environ), settings.gpus
-    chosen, notes = choose(found, gpus, environ) if found else ([], [])
-    sources.extend(SensorState("tdp note", "not used", note) for note in notes)
+        selection = select(found, settings.gpus if found else None, settings.environ, is_own_view=True)
+    if found:
+        notes = selection.notes
+        if stated is not None and stated.number not in (1, len(found)):
+            notes = [*notes, stated.count_note(len(found))]
+        sources.extend(SensorState("tdp note", "not used", note) for note in notes)
     devices = []
-    for pick in chosen:
+    for pick in selection.chosen:
         spec = (
             Spec(settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
             if settings.gpu_tdp_w is not None
-            else gpu_spec(stated or pick.gpu.name)
+            else gpu_spec(pick.gpu.name)
+            if stated is None
+            else stated.spec
         )
         if spec is None:
-            if stated:
-                raise ConfigError(
-                    f"--gpu-model {stated}: no such GPU in the spec table; "
-                    f"{_nearest(similar_gpus(stated))}give --gpu-tdp WATTS"
-                )
             sources.append(
                 SensorState(
                     f"tdp GPU {pick.gpu.number}",
@@ -224,40 +205,15 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> list[Device]:
             )
             continue
         spec = spec._replace(assumed_utilization_ratio=GPU_ASSUMED_UTILIZATION)
-        devices.append(Device(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",), spec=spec))
-    return devices
-
-
-def _nearest(names: Sequence[str]) -> str:
-    return f"nearest: {', '.join(names)}; or " if names else ""
-
-
-def _package_threads(sysfs: Path) -> dict[int, int]:
-    """Hardware threads of each package that this machine sees (sysfs topology); one package if unknown."""
-    threads: dict[int, int] = {}
-    for path in (sysfs / "devices" / "system" / "cpu").glob("cpu[0-9]*/topology/physical_package_id"):
-        try:
-            text = path.read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            continue
-        if re.fullmatch(r"-?[0-9]{1,9}", text) is None:
-            continue
-        package = max(int(text), 0)  # -1 where the platform does not say
-        threads[package] = threads.get(package, 0) + 1
-    return threads or {0: psutil.cpu_count() or 1}
-
-
-def _cpuinfo(procfs: Path, packages: int) -> tuple[str, bool, int]:
-    """The CPU's model name, whether this is a virtual machine, and physical cores a package."""
-    try:
-        text = (procfs / "cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "", False, 0
-    model = re.search(r"^model name[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
-    flags = re.search(r"^flags[ \t]*:[ \t]*(.*)$", text, re.MULTILINE)
-    cores = re.search(r"^cpu cores[ \t]*:[ \t]*([0-9]{1,6})$", text, re.MULTILINE)
-    virtual = flags is not None and "hypervisor" in flags[1].split()
-    return (model[1].strip() if model else ""), virtual, int(cores[1]) if cores else 0
+        devices.append(
+            Device(
+                *(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",)),
+                spec=spec,
+                share_ratio=pick.share_ratio,
+                share_note=pick.share_note,
+            )
+        )
+    return _Gpus(devices, bool(selection.by))
 
 
 def _proc_gpus(procfs: Path) -> list[FoundGpu]:
@@ -270,7 +226,9 @@ def _proc_gpus(procfs: Path) -> list[FoundGpu]:
             continue
         model = re.search(r"^Model:[ \t]*(.*)$", text, re.MULTILINE)
         uuid = re.search(r"^GPU UUID:[ \t]*(GPU-[0-9a-fA-F-]{36})\s*$", text, re.MULTILINE)
+        minor = re.search(r"^Device Minor:[ \t]*([0-9]{1,9})\s*$", text, re.MULTILINE)
         name = model[1].strip() if model else "NVIDIA GPU"
         device_id = uuid[1] if uuid else f"gpu-{index}"
-        found.setdefault(device_id, FoundGpu(device_id, index, name, path.parent.name))
+        gpu = FoundGpu(device_id, index, name, path.parent.name, minor=int(minor[1]) if minor else None)
+        found.setdefault(device_id, gpu)
     return list(found.values())

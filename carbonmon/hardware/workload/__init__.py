@@ -8,9 +8,10 @@ from pathlib import Path
 
 from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
-from carbonmon.hardware.gpu_selection import FoundGpu, allocate
+from carbonmon.hardware.found_gpus import FoundGpu
+from carbonmon.hardware.gpu_selection import VARIABLES, allocate
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
-from carbonmon.hardware.workload.gpus import list_gpus
+from carbonmon.hardware.workload.gpus import list_gpus_in_time
 from carbonmon.hardware.workload.holders import GpuHolders
 from carbonmon.hardware.workload.namespaces import host_pid, shows_host_pids
 from carbonmon.hardware.workload.node_cpu import NodeCpu
@@ -48,7 +49,8 @@ class NodeWorkload:
         self._allocation_notes: tuple[str, ...] = ()
 
     def add(self, run_id: str, roots: Roots, since: ResumePoint | None = None) -> None:
-        self._runs[run_id] = _Run()
+        self._runs[run_id] = run = _Run()
+        run.gpus = None if roots.gpus is None else dict(roots.gpus)
         self.join(run_id, roots)
         if since is not None:
             self._node.rewind(since.busy_s, since.capacity_s)
@@ -82,8 +84,8 @@ class NodeWorkload:
         run = self._runs.get(run_id)
         if run is None:
             return
-        if roots.gpus is not None:
-            run.gpus = {**(run.gpus or {}), **roots.gpus}
+        if roots.gpus is not None and run.gpus is not None:  # else it also holds what its processes are on
+            run.gpus = {**run.gpus, **roots.gpus}
         if roots.cgroup is not None and all(group.path != roots.cgroup for group in run.cgroups):
             run.cgroups.append(Cgroup(roots.cgroup))
         self._table.add(run_id, map(self._pid_here, roots.pids), map(self._pid_here, roots.wrappers))
@@ -116,11 +118,11 @@ class NodeWorkload:
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
     ) -> Mapping[str, float] | None:
         """The metered GPUs allocated to a job, and the fraction of each; None if no allocation is known."""
-        if not self._gpus:
+        if not self._gpus or (gpus is None and environ.keys().isdisjoint(VARIABLES)):
             return None
-        found = list_gpus() or [
-            FoundGpu(device.id, index, device.name, f"{index:08d}")
-            for index, device in enumerate(self._gpus.values())
+        found = list_gpus_in_time() or [
+            FoundGpu(device.id, place if device.index is None else device.index, device.name, f"{place:08d}")
+            for place, device in enumerate(self._gpus.values())
         ]
         allocated, notes = allocate(found, gpus, environ)
         self._allocation_notes = tuple(notes)

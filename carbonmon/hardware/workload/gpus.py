@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from carbonmon.core.pacing import Backoff
+from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_inventory import list_inventory
-from carbonmon.hardware.gpu_selection import FoundGpu
 from carbonmon.hardware.nvml_errors import (
     DRIVER_ERRORS,
     FIRST_RETRY_S,
@@ -19,6 +19,7 @@ from carbonmon.hardware.nvml_errors import (
     LAST_RETRY_S,
     NOT_SUPPORTED_ERRORS,
 )
+from carbonmon.hardware.own_thread import OwnThread
 
 
 class GpuProcesses:
@@ -26,6 +27,7 @@ class GpuProcesses:
 
     def __init__(self, uuids: Collection[str]) -> None:
         self._uuids = tuple(uuids)
+        self._own = OwnThread("gpu-processes")
         self._nvml: Any = None
         self._handles: dict[str, Any] = {}
         self._seen_us: dict[str, int] = {}
@@ -35,17 +37,29 @@ class GpuProcesses:
 
     def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]:
         """The pids on each GPU, None where they are unknown."""
-        return {uuid: self._ask(uuid, now_s, self._pids) for uuid in self._uuids}
+        found = self._in_time(lambda: {uuid: self._ask(uuid, now_s, self._pids) for uuid in self._uuids})
+        return dict.fromkeys(self._uuids) if found is None else found
 
     def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None:
         """Mean SM utilisation (0 to 1) of each pid since the last call; an absent pid was not active.
 
         None where it is unknown, as under MIG.
         """
-        ratios: Mapping[int, float] | None = self._ask(uuid, now_s, self._utilization)
+        ratios: Mapping[int, float] | None = self._in_time(lambda: self._ask(uuid, now_s, self._utilization))
         return ratios
 
     def close(self) -> None:
+        """Shut NVML down, in its own thread; a driver that hangs is left as it is."""
+        if not self._own.is_busy and self._own.run(self._shut_down):
+            self._own.close()
+
+    def _in_time(self, call: Callable[[], Any]) -> Any:
+        """What a call gives, None if it does not return in time: the driver hangs."""
+        answers: list[Any] = []
+        self._own.run(lambda: answers.append(call()))
+        return answers[0] if answers else None
+
+    def _shut_down(self) -> None:
         nvml, self._nvml = self._nvml, None
         self._handles.clear()
         if nvml is not None:
@@ -84,7 +98,7 @@ class GpuProcesses:
 
     def _on_error(self, error: Any, now_s: float) -> None:
         if error.value in DRIVER_ERRORS:
-            self.close()
+            self._shut_down()
             self._retry.schedule(now_s)
 
     def _pids(self, uuid: str, handle: Any) -> frozenset[int] | None:
@@ -142,3 +156,12 @@ def list_gpus() -> list[FoundGpu]:
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
+
+
+def list_gpus_in_time() -> list[FoundGpu]:
+    """The same, none if the driver hangs: a job is not kept from joining its run."""
+    found: list[FoundGpu] = []
+    own = OwnThread("gpu-inventory")
+    in_time = own.run(lambda: found.extend(list_gpus()))
+    own.close()
+    return found if in_time else []

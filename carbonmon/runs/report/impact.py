@@ -25,7 +25,8 @@ _PARTS = {"gpu": "GPUs", "cpu": "CPU packages", "dram": "memory"}
 _IDLE = {
     "proportional": "Of CPUs and memory the run has its share by CPU time, of idle energy the same share.",
     "exclusive": "The run is charged with all of the node that no other run used, idle energy included.",
-    "none": "Of CPUs and memory the run has what its CPU time drew; their idle energy is charged to nobody.",
+    "none": "Of CPUs and memory the run has its share by CPU time; their idle energy, where their idle power "
+    "was observed, is charged to nobody.",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from carbonmon.core.model import (
     JOULES_PER_KWH,
@@ -15,7 +15,8 @@ from carbonmon.core.model import (
     Snapshot,
 )
 from carbonmon.core.times import rfc3339
-from carbonmon.runs.summary.node import drawn_j, node_summary
+from carbonmon.runs.summary.devices import devices_summary
+from carbonmon.runs.summary.node import node_summary
 from carbonmon.runs.summary.ranges import (
     Row,
     emissions_g,
@@ -36,20 +37,16 @@ _ROUNDING = 1e-9
 State = Literal["running", "final", "recovered", "estimated"]
 
 
-class MonitorCost(NamedTuple):
-    """What the monitor itself used; None where it is unknown."""
-
-    cpu_s: float | None = None
-    peak_rss_bytes: int | None = None
-
-
 def summarize(
     snapshot: Snapshot,
     run: RunState,
     state: State,
-    cost: MonitorCost | None = None,
+    own_peak_rss_bytes: int | None = None,
 ) -> dict[str, Any]:
-    """Return the summary of a run; what is unknown is None, never 0."""
+    """Return the summary of a run; what is unknown is None, never 0.
+
+    `own_peak_rss_bytes` is the largest memory of the monitor itself.
+    """
     devices = {device_state.device.id: device_state for device_state in snapshot.devices}
     rows = [with_uncertainty(total, devices) for total in run.totals]
     document: dict[str, Any] = _clean(
@@ -61,7 +58,7 @@ def summarize(
             "carbon": _carbon(snapshot, run, rows),
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
-            "monitor": _monitor(snapshot, cost or MonitorCost()),
+            "monitor": _monitor(snapshot, run, own_peak_rss_bytes),
         }
     )
     return document
@@ -106,7 +103,7 @@ def _energy(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> 
         "methods": {method: _method(by_method[method]) for method in METHODS if method in by_method},
         "components": _components(rows),
         "node": node_summary(run, devices),
-        "devices": _devices(run, rows, devices),
+        "devices": devices_summary(run, rows, devices),
         "phases": _phases(run, rows),
     }
 
@@ -127,76 +124,6 @@ def _method(rows: list[Row]) -> dict[str, Any]:
         "high_ratio": None if high_j is None or not total_j else high_j / total_j - 1,
         "sources": sorted({row.uncertainty.source for row in rows if row.uncertainty}),
     }
-
-
-def _devices(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> list[dict[str, Any]]:
-    """The devices that the run used, in the machine's order, then those that are no longer in the machine."""
-    by_device = grouped(rows, lambda total: total.device_id)
-    used = {*by_device, *dict(run.unobserved_s), *dict(run.power_w)}
-    notes, unobserved_s = dict(run.shares), dict(run.unobserved_s)
-    drawn = {total.device_id: drawn_j(total) for total in run.node}
-    present = [
-        _device(state, by_device.get(device_id, []), notes.get(device_id))
-        for device_id, state in devices.items()
-        if device_id in used
-    ]
-    former = [
-        _former_device(device_id, group, notes.get(device_id))
-        for device_id, group in by_device.items()
-        if device_id not in devices
-    ]
-    for device in present + former:
-        device["node_energy_j"] = drawn.get(device["id"])
-        device["unobserved_s"] = unobserved_s.get(device["id"])
-    return present + former
-
-
-def _device(state: DeviceState, rows: list[Row], note: str | None) -> dict[str, Any]:
-    """The run's own energy of a device; power and utilisation are the device's, whoever used it."""
-    device = state.device
-    return {
-        "id": device.id,
-        "name": device.name,
-        "index": device.index,
-        "component": device.component,
-        "energy_j": energy_j(rows),
-        "methods": _joules_by_method(rows),
-        "share_ratio": device.share_ratio,
-        "share_note": note or device.share_note or None,
-        "mean_power_w": state.mean_power_w,
-        "peak_power_w": state.peak_power_w,
-        "utilization_ratio": state.utilization_mean_ratio,
-        "anomalies": {
-            "reset": state.resets,
-            "jump": state.jumps,
-            "step_back": state.step_backs,
-            "stuck": state.stuck,
-            "implausible": state.implausible,
-        },
-    }
-
-
-def _former_device(device_id: str, rows: list[Row], note: str | None) -> dict[str, Any]:
-    """A device that has totals from before a restart and is no longer in the machine."""
-    return {
-        "id": device_id,
-        "name": None,
-        "index": None,
-        "component": rows[0].total.component,
-        "energy_j": energy_j(rows),
-        "methods": _joules_by_method(rows),
-        "share_ratio": None,
-        "share_note": note or None,
-        "mean_power_w": None,
-        "peak_power_w": None,
-        "utilization_ratio": None,
-        "anomalies": None,
-    }
-
-
-def _joules_by_method(rows: list[Row]) -> dict[str, float]:
-    groups = grouped(rows, lambda total: total.method)
-    return {method: energy_j(groups[method]) for method in METHODS if method in groups}
 
 
 def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
@@ -345,13 +272,13 @@ def _scaled_range(amount: float, rows: list[Row]) -> tuple[float | None, float |
     return min(ends), max(ends)
 
 
-def _monitor(snapshot: Snapshot, cost: MonitorCost) -> dict[str, Any]:
+def _monitor(snapshot: Snapshot, run: RunState, own_peak_rss_bytes: int | None) -> dict[str, Any]:
     return {
         "version": snapshot.version,
         "interval_s": snapshot.interval_s,
-        "samples": snapshot.samples,
-        "own_cpu_s": cost.cpu_s,
-        "own_peak_rss_bytes": cost.peak_rss_bytes,
+        "samples": snapshot.samples if run.samples is None else run.samples,
+        "own_cpu_s": run.monitor_cpu_s,
+        "own_peak_rss_bytes": own_peak_rss_bytes,
         "sources": [
             {"sensor": sensor.name, "state": sensor.use, "reason": sensor.reason or None}
             for sensor in snapshot.sensors

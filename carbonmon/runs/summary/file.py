@@ -1,15 +1,13 @@
-"""The file summary.json of a run's folder, its schema, and what its monitor has cost so far."""
+"""The file summary.json of a run's folder, its schema, and the memory of its monitor."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 from carbonmon.core.files import replace_file
 from carbonmon.runs.layout import SUMMARY_FILE
-from carbonmon.runs.summary.document import MonitorCost
 
 SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
 """The JSON Schema (draft 2020-12) of every summary."""
@@ -22,18 +20,13 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
     return path
 
 
-def monitor_cost(procfs: Path) -> MonitorCost:
-    """What this process has used so far.
+def own_peak_rss_bytes(procfs: Path) -> int | None:
+    """The largest memory of this process so far: VmHWM, in kB of 1024 bytes; None if it cannot be read.
 
-    The peak is VmHWM and not getrusage's ru_maxrss, which an exec inherits from the process that forked.
+    It is not getrusage's ru_maxrss, which an exec inherits from the process that forked.
     """
-    return MonitorCost(time.process_time(), _peak_rss_bytes(procfs / "self" / "status"))
-
-
-def _peak_rss_bytes(status: Path) -> int | None:
-    """VmHWM from a /proc status file, which states it in kB of 1024 bytes; None if it cannot be read."""
     try:
-        with status.open("rb") as lines:
+        with (procfs / "self" / "status").open("rb") as lines:
             for line in lines:
                 if line.startswith(b"VmHWM:"):
                     return int(line.split()[1]) * 1024

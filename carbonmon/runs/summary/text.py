@@ -38,7 +38,7 @@ _WHOLE_NODE_RATIO = 0.9995
 """From this share on the run counts as having all of the node, and no line about the rest is printed."""
 
 _SHARED = "shared: "
-_INEXACT = ("mig", "container")
+_INEXACT = ("mig", "container", "share of the package is unknown")
 """What is in the note of a share that is not exact, beside a note that begins with `shared: `."""
 
 

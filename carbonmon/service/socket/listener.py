@@ -9,7 +9,8 @@ import stat
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from carbonmon.client.rendezvous import MAX_PATH_BYTES, locked
+from carbonmon.client.places import MAX_PATH_BYTES
+from carbonmon.client.rendezvous import locked
 from carbonmon.core.errors import ConfigError
 
 MAX_CONNECTIONS = 1024

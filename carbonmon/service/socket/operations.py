@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import IDLE_POLICIES, Rank, RunState
+from carbonmon.core.model import IDLE_POLICIES, IdlePolicy, Rank, RunState
 from carbonmon.core.pacing import TokenBucket
 from carbonmon.core.ports import Roots
 from carbonmon.service.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
@@ -77,6 +78,8 @@ class Operations:
                 raise self._unknown_run(peer, message)
             new = self._new_run(message, own)
             entry = self._begin(peer, new, peer.uid, "participants", answer)
+        else:  # a launcher may give each rank GPUs of its own
+            own = replace(own, gpus=self._allocation(message, "proportional"))
         participant = registry.take_part(entry, local_size)
         peer.state = (entry, participant)
         if is_known:
@@ -243,13 +246,13 @@ class Operations:
                 roots.pids,
                 roots.wrappers,
                 roots.cgroup,
-                self._monitor.allocation(
-                    fields.optional_texts(message, "gpus"),
-                    fields.texts_by_name(message, "environ"),
-                    policy,
-                ),
+                self._allocation(message, policy),
             ),
         )
+
+    def _allocation(self, message: Message, policy: IdlePolicy) -> Mapping[str, float] | None:
+        gpus, environ = fields.optional_texts(message, "gpus"), fields.texts_by_name(message, "environ")
+        return self._monitor.allocation(gpus, environ, policy)
 
     def _begin(self, peer: Peer, new: NewRun, uid: int, ends_with: Any, answer: Answer) -> Entry:
         if self._registry.is_full:

@@ -32,6 +32,7 @@ class NvmlSensor:
     """All chosen GPUs. An error of one GPU does not affect others; a reloaded driver is initialised again."""
 
     name = "nvml"
+    may_hang = True
 
     def __init__(self, nvml: Any, settings: SensorSettings) -> None:
         self._nvml = nvml
@@ -39,7 +40,7 @@ class NvmlSensor:
         self._is_driver_lost = False
         self._retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         try:
-            self._gpus, self._sources = open_gpus(nvml, settings)
+            self._gpus, self._sources, self.gpus_are_given = open_gpus(nvml, settings)
         except Exception:
             self.close()
             raise

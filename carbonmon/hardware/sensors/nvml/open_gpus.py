@@ -8,22 +8,34 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Method, SensorState, Spec
 from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
+from carbonmon.hardware.found_gpus import Chosen
 from carbonmon.hardware.gpu_inventory import ask, list_inventory
-from carbonmon.hardware.gpu_selection import Chosen, choose, parse_gpu_model
+from carbonmon.hardware.gpu_selection import select
 from carbonmon.hardware.nvml_errors import NOT_SUPPORTED_ERRORS, REMEDIES
 from carbonmon.hardware.sensors.nvml.gpu import Gpu
 from carbonmon.hardware.spec_sheets import gpu_spec
 
+if TYPE_CHECKING:
+    from carbonmon.hardware.device_names import StatedGpus
 
-def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[SensorState]]:
-    """The chosen GPUs and what was found; raises `SensorUnavailable` where there is none to meter."""
+
+class Opened(NamedTuple):
+    """The GPUs to meter and what was found. `are_given`: they are those that the job was given."""
+
+    gpus: list[Gpu]
+    sources: list[SensorState]
+    are_given: bool
+
+
+def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
+    """The GPUs of the job; raises `SensorUnavailable` where there is none to meter."""
     found, handles, unreadable = list_inventory(nvml)
     notes = [f"GPU {index} cannot be read: {error}" for index, error in unreadable]
     remedy = "nvidia-smi -L"
@@ -31,20 +43,40 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> tuple[list[Gpu], list[Sens
         remedy = REMEDIES.get(error.value, remedy)
     if not found:
         raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
-    chosen, choice_notes = choose(found, settings.gpus, settings.environ)
-    notes += choice_notes
-    if not chosen:
+    selection = select(found, settings.gpus, settings.environ, is_own_view=True)
+    stated = _stated(settings)
+    notes += selection.notes
+    if stated is not None and stated.number not in (1, len(found)):
+        notes.append(stated.count_note(len(found)))
+    if not selection.chosen:
+        nothing = f"the job may use none of the {len(found)} GPUs ({selection.by})"
         raise SensorUnavailable(
-            "; ".join(notes) or f"the job may use none of the {len(found)} GPUs (CUDA_VISIBLE_DEVICES)",
+            "; ".join(notes) or nothing,
             "carbonmon run --gpus 0,1 -- …",
+            "; ".join([*selection.notes, nothing]) if selection.notes and selection.by != "--gpus" else "",
         )
-    devices = [_device(nvml, handles[pick.gpu.uuid], pick, settings) for pick in chosen]
+    models = {pick.gpu.name: gpu_spec(pick.gpu.name) for pick in selection.chosen} if stated is None else {}
+    devices = [
+        _device(
+            *(nvml, handles[pick.gpu.uuid], pick, settings),
+            models[pick.gpu.name] if stated is None else stated.spec,
+        )
+        for pick in selection.chosen
+    ]
     gpus = [Gpu(device, handles[device.id]) for device in devices]
-    return gpus, _sources(devices, len(found), notes)
+    return Opened(gpus, _sources(devices, len(found), notes), bool(selection.by))
 
 
-def _device(nvml: Any, handle: Any, pick: Chosen, settings: SensorSettings) -> Device:
-    table = gpu_spec(parse_gpu_model(settings.gpu_model)[0] if settings.gpu_model else pick.gpu.name)
+def _stated(settings: SensorSettings) -> StatedGpus | None:
+    """The GPUs that the user states; most state none, and need no tables for it."""
+    if settings.gpu_model is None:
+        return None
+    from carbonmon.hardware.device_names import stated_gpus
+
+    return stated_gpus(settings)
+
+
+def _device(nvml: Any, handle: Any, pick: Chosen, settings: SensorSettings, table: Spec | None) -> Device:
     table_w = None if table is None else table.tdp_w
     limit_w = believed_limit_w(_limit_w(nvml, handle), table_w)
     highest_w = believed_limit_w(_highest_limit_w(nvml, handle), table_w)

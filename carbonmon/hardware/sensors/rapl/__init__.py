@@ -9,6 +9,7 @@ from carbonmon.core.model import Device, Failure, Reading, SensorState
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
+from carbonmon.hardware.cpu_info import read_cpu_info
 from carbonmon.hardware.sensors.rapl.readers import DirectReader, Reader, open_pyrapl
 from carbonmon.hardware.sensors.rapl.zones import Zone, discover, mirrors
 
@@ -23,9 +24,17 @@ class RaplSensor:
 
     name = "rapl"
 
-    def __init__(self, readers: Sequence[tuple[Zone, Reader]], sources: Sequence[SensorState]) -> None:
+    def __init__(
+        self,
+        readers: Sequence[tuple[Zone, Reader]],
+        sources: Sequence[SensorState],
+        share_ratio: float = 1.0,
+        share_note: str = "",
+    ) -> None:
         self._readers = list(readers)
         self._sources = sources
+        self._share_ratio = share_ratio
+        self._share_note = share_note
 
     def devices(self) -> Sequence[Device]:
         return [
@@ -40,6 +49,8 @@ class RaplSensor:
                 measured_uncertainty=(
                     RAPL_PACKAGE_UNCERTAINTY if zone.component == "cpu" else RAPL_DRAM_UNCERTAINTY
                 ),
+                share_ratio=self._share_ratio,
+                share_note=self._share_note,
             )
             for zone, _ in self._readers
         ]
@@ -116,4 +127,13 @@ def open_sensor(settings: SensorSettings) -> RaplSensor:
     by_pyrapl = sum(reader is not direct for (_, reader), (_, direct) in zip(served, readers, strict=True))
     how = f"{by_pyrapl} through pyRAPL, {len(served) - by_pyrapl} directly"
     text = f"{', '.join(zone.device_id for zone, _ in served)}: {how}" + (f" ({why_not})" if why_not else "")
-    return RaplSensor(served, [SensorState("rapl", "used", text, "", True), *sources])
+    info = read_cpu_info(settings.sysfs, settings.procfs)
+    note = ""
+    if info.container_note:
+        note = f"{info.container_note}, the same share of the host's counter, its true one is unknown"
+        sources.append(SensorState("rapl share", "used", note))
+    elif info.is_virtual:
+        reason = "a virtual machine: whether the counters are its own or the host's is unknown"
+        sources.append(SensorState("rapl share", "used", reason))
+    state = SensorState("rapl", "used", text, "", True)
+    return RaplSensor(served, [state, *sources], info.container_ratio, note)

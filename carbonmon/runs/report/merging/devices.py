@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.model import METHODS
-from carbonmon.runs.report.merging.sums import Part, each, listed, same, sum_of_anomalies, total
+from carbonmon.runs.report.merging.sums import (
+    Part,
+    each,
+    listed,
+    same,
+    sum_of_anomalies,
+    total,
+    weighted,
+)
 
 
 def devices(summaries: Sequence[Part]) -> list[dict[str, Any]]:
@@ -51,7 +59,7 @@ def _added(group: Sequence[tuple[float | None, Part]]) -> dict[str, Any]:
             for method in METHODS
             if any(method in part["methods"] for part in parts)
         },
-        "share_ratio": same(each(parts, "share_ratio")),
+        "share_ratio": _share_ratio(parts),
         "share_note": listed(each(parts, "share_note"), "; ") or None,
         "mean_power_w": _mean(group, "mean_power_w"),
         "peak_power_w": None if None in peaks else max(peaks),
@@ -62,6 +70,14 @@ def _added(group: Sequence[tuple[float | None, Part]]) -> dict[str, Any]:
     if "node_energy_j" in device:
         device["node_energy_j"] = total(each(parts, "node_energy_j"))
     return device
+
+
+def _share_ratio(parts: Sequence[Part]) -> float | None:
+    """The run's part of what the device drew; where one file does not say that, what all have in common."""
+    if total(each(parts, "node_energy_j")) is None:
+        found: float | None = same(each(parts, "share_ratio"))
+        return found
+    return weighted(parts, "share_ratio", "node_energy_j")
 
 
 def _mean(group: Sequence[tuple[float | None, Part]], key: str) -> float | None:

@@ -1,7 +1,9 @@
-"""Finds the model of the spec-sheet tables that a user's text names: spellings may vary, nothing is guessed.
+"""Finds the model of the spec-sheet tables that a user's text names, for every command.
 
-A GPU is found by the name that NVML reports, by the table's own name, or by a short name if all models that
-match have the same power. Each look-up raises ConfigError for a table that cannot be used.
+Spellings may vary, nothing is guessed and nothing is dropped: what is left over after a match is a count, or
+the name is refused with the nearest. A GPU is found by the name that NVML reports, by the table's own, or by
+a short name if all models that match have the same power. Each look-up raises ConfigError for a table that
+cannot be used.
 """
 
 from __future__ import annotations
@@ -11,23 +13,21 @@ from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec
-from carbonmon.data import CPUS, GPUS, NVML_NAMES, Row, rows, using
-from carbonmon.hardware.spec_sheets import (
-    cpu_keys,
-    cpu_spec,
-    gpu_spec,
-    is_known_cpu,
-    similar_cpus,
-    similar_gpus,
-)
+from carbonmon.core.ports import SensorSettings
+from carbonmon.data import CPUS, GPUS, Row, rows, using
+from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec, is_known_cpu, similar_cpus
+from carbonmon.hardware.device_counts import parse_gpu_model, split_count
+from carbonmon.hardware.spec_sheets import gpu_spec, nvml_model, only_memory, similar_gpus
 
-_BRANDS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE", "TESLA", "GEFORCE", "RADEON", "INSTINCT"))
+_VENDORS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE"))
+_BRANDS = _VENDORS | frozenset(("TESLA", "GEFORCE", "RADEON", "INSTINCT"))
 _FORM_OR_SIZE = re.compile(r"SXM\d?|PCIE|\d+GB")
 """Words that many models share, so that they identify none by themselves."""
 _MIG = re.compile(r"\bMIG\b")
 _UNSPECIFIED = "(unspecified)"
 """The suffix of the table's row for a name without further details."""
 _MAX_CHOICES = 8
+_FREQUENCY = re.compile(r"\s*[0-9]+(?:\.[0-9]+)?\s*[GM]Hz\s*", re.IGNORECASE)
 
 
 class Model(NamedTuple):
@@ -35,6 +35,39 @@ class Model(NamedTuple):
 
     name: str
     spec: Spec
+
+
+class StatedGpus(NamedTuple):
+    """The GPUs of `--gpu-model`; `spec` is None for a model of no table whose power `--gpu-tdp` gives."""
+
+    name: str
+    number: int
+    spec: Spec | None
+
+    def count_note(self, found: int) -> str:
+        """What to say where there are other GPUs than it counts: the machine is right."""
+        return f"--gpu-model {self.name}:{self.number}: {found} GPUs are here, and these are counted"
+
+
+def stated_gpus(settings: SensorSettings) -> StatedGpus | None:
+    """The GPUs that `--gpu-model` states, None without it; raises `ConfigError` for an unknown model."""
+    if settings.gpu_model is None:
+        return None
+    name, number = parse_gpu_model(settings.gpu_model)
+    try:
+        spec = gpu_model(name, "--gpu-model").spec
+    except ConfigError:
+        if settings.gpu_tdp_w is None:
+            raise
+        spec = None
+    return StatedGpus(name, number, spec)
+
+
+def check_models(settings: SensorSettings) -> None:
+    """Raise `ConfigError` for a `--gpu-model` or `--cpu-model` that no table has, whatever needs it."""
+    stated_gpus(settings)
+    if settings.cpu_model is not None and settings.cpu_tdp_w is None:
+        cpu_model(settings.cpu_model, "--cpu-model")
 
 
 def gpu_model(name: str, place: str) -> Model:
@@ -65,6 +98,17 @@ def gpu_model(name: str, place: str) -> Model:
 
 def cpu_model(name: str, place: str) -> Model:
     """The CPU that a text names, one package of it; raises ConfigError with the most similar of the table."""
+    _, at, behind = name.partition("@")
+    if at and _FREQUENCY.fullmatch(behind) is None:
+        raise ConfigError(
+            f"{place}: {behind.strip()!r:.80} behind @ in {name!r:.80} is no frequency: leave it out"
+        )
+    single, count = split_count(re.sub(r"\s*:\s*([0-9]{1,7})\s*$", r" x\1", name))
+    if count is not None and is_known_cpu(single):
+        raise ConfigError(
+            f"{place}: {name!r:.80} names {count} CPUs: give the model of one package, {single!r:.80}"
+            + ("; how many there are is read from /sys" if place == "--cpu-model" else "")
+        )
     if not is_known_cpu(name):
         raise _unknown(place, name, "cpu", _alike_cpus(name) or similar_cpus(name, _MAX_CHOICES))
     return Model(name, cpu_spec(name, visible_threads=1, physical_cores=1, virtual=False))
@@ -82,26 +126,38 @@ def same_cpu(name: str, other: str) -> bool:
 
 
 def gpu_rows(name: str) -> list[Row]:
-    """The rows of the table that match a GPU's name: one, or several for a short name."""
+    """The rows of the table that match all of a GPU's name: one, or several for a short name."""
     wanted = _words(name)
     if not wanted:
         return []
+    vendors = _VENDORS & _all_words(name)
     with using(GPUS):
-        table = list(rows(GPUS))
-        model = _nvml_model(name)
-        number_text = [row for row in table if row["model"] == model or _words(row["model"]) == wanted]
-        if number_text:
-            return number_text[:1]
+        table = [row for row in rows(GPUS) if not vendors or row["vendor"].upper() in vendors]
+        model = nvml_model(name)
+        plain = " ".join(name.casefold().split())
+        named_so = [
+            row
+            for row in table
+            if row["model"] == model
+            or row["model"].casefold() == plain
+            or _words(row["model"], True) == wanted
+        ]
+        if named_so:
+            return named_so[:1]
         short = [row for row in table if row["tdp_w"] and _is_short_for(wanted, row)]
         if short:
             return short
-        return [row for row in table if _fits(row["name_regex"], name)][:1]
+        return [row for row in table if _fits(row, name)][:1]
 
 
-def _words(name: str) -> frozenset[str]:
-    """The words of a model's name without brands and remarks: V100, SXM2, 16GB."""
-    plain = re.sub(r"\(.*?\)", " ", name.upper()).replace(" GB", "GB")
-    return frozenset(word for word in re.split(r"[\s_/-]+", plain) if word and word not in _BRANDS)
+def _all_words(name: str) -> frozenset[str]:
+    plain = name.upper().replace(" GB", "GB")
+    return frozenset(word for word in re.split(r"[\s_/()-]+", plain) if word)
+
+
+def _words(name: str, has_remarks: bool = False) -> frozenset[str]:
+    """The words of a model's name without brands: V100, SXM2, 16GB; of the table's names without remarks."""
+    return _all_words(re.sub(r"\(.*?\)", " ", name) if has_remarks else name) - _BRANDS
 
 
 def _model_words(words: frozenset[str]) -> frozenset[str]:
@@ -111,32 +167,25 @@ def _model_words(words: frozenset[str]) -> frozenset[str]:
 
 def _is_short_for(wanted: frozenset[str], row: Row) -> bool:
     """Whether each wanted word is one of the model's, or its memory; SXM stands for all its generations."""
-    words = _words(row["model"])
+    words = _words(row["model"], True)
     if not _model_words(wanted) or words == wanted or _UNSPECIFIED in row["model"]:
         return False
     known = {*words, f"{row['memory_gb']}GB", *("SXM" for word in words if word.startswith("SXM"))}
     return wanted <= known
 
 
-def _nvml_model(name: str) -> str:
-    """The model of a name that NVML is known to report, with or without the vendor; "" for no such name."""
-    plain = " ".join(name.casefold().split())
-    names = (plain, f"nvidia {plain}")
-    return next((row["model"] for row in rows(NVML_NAMES) if row["name"].casefold() in names), "")
-
-
-def _fits(expression: str, name: str) -> bool:
-    """Whether the whole name, without brands, matches: a longer name may be that of another board."""
+def _fits(row: Row, name: str) -> bool:
+    """Whether all of the name but brands and memory matches: a longer one may be that of another board."""
     plain = " ".join(name.split())
-    hit = re.search(expression, plain)
-    return hit is not None and not _words(plain[: hit.start()])
+    hit = re.search(row["name_regex"], plain)
+    return hit is not None and not _words(plain[: hit.start()]) and only_memory(plain[hit.end() :], row)
 
 
 def _alike_gpus(name: str) -> tuple[str, ...]:
     """The models that share a model word of the name, for an error message."""
     wanted = _model_words(_words(name))
     with using(GPUS):
-        found = [row["model"] for row in rows(GPUS) if row["tdp_w"] and wanted & _words(row["model"])]
+        found = [row["model"] for row in rows(GPUS) if row["tdp_w"] and wanted & _words(row["model"], True)]
     return tuple(found[:_MAX_CHOICES])
 
 

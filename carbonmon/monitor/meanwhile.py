@@ -1,0 +1,98 @@
+"""What the node's devices and the monitor did while a run lasted: totals now, less those at its begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from carbonmon.core.model import NodeTotal
+
+
+class NodeTotals(NamedTuple):
+    """The totals of each device by its id, the monitor's samples and its CPU seconds (None: unknown).
+
+    Made once for a snapshot, whatever the number of runs.
+    """
+
+    devices: Mapping[str, NodeTotal]
+    samples: int = 0
+    cpu_s: float | None = 0.0
+
+
+class Found(NamedTuple):
+    """What the devices, and the monitor, did between two moments."""
+
+    devices: tuple[NodeTotal, ...]
+    samples: int
+    cpu_s: float | None
+
+
+NOTHING = NodeTotals({})
+
+
+class Meanwhile:
+    """The difference of two `NodeTotals`: from a run's begin until now, or until its end."""
+
+    __slots__ = ("_begin", "_found")
+
+    def __init__(self) -> None:
+        self._begin = NOTHING
+        self._found: Found | None = None
+
+    def begin(self, node: NodeTotals) -> None:
+        """Count from here on."""
+        self._begin = node
+
+    def restore(self, rows: Iterable[NodeTotal], samples: int, cpu_s: float | None, node: NodeTotals) -> None:
+        """Go on from what an earlier monitor found; devices that it did not know count from here on."""
+        found = {row.device_id: row for row in rows}
+        self._begin = NodeTotals(
+            {
+                device_id: minus(total, found[device_id]) if device_id in found else total
+                for device_id, total in node.devices.items()
+            },
+            node.samples - samples,
+            _difference(node.cpu_s, cpu_s),
+        )
+
+    def end(self, node: NodeTotals) -> None:
+        """Count no further."""
+        self._found = self.until(node)
+
+    def until(self, node: NodeTotals) -> Found:
+        """What was found since the begin."""
+        if self._found is not None:
+            return self._found
+        now = node.devices
+        return Found(
+            tuple([minus(now[device_id], before) for device_id, before in self._begin.devices.items()]),
+            node.samples - self._begin.samples,
+            _difference(node.cpu_s, self._begin.cpu_s),
+        )
+
+
+def minus(now: NodeTotal, before: NodeTotal) -> NodeTotal:
+    """The growth of each total; never below 0, whatever rounding does.
+
+    It is called for every run and device at each snapshot: hence the plain arithmetic.
+    """
+    device_id, counter_j, power_j, tdp_j, grams, used_s, known_s, resets, jumps, step_backs, stuck, odd = now
+    _, counter_0, power_0, tdp_0, grams_0, used_0, known_0, resets_0, jumps_0, back_0, stuck_0, odd_0 = before
+    return NodeTotal(
+        device_id,
+        counter_j - counter_0 if counter_j > counter_0 else 0.0,
+        power_j - power_0 if power_j > power_0 else 0.0,
+        tdp_j - tdp_0 if tdp_j > tdp_0 else 0.0,
+        grams - grams_0 if grams > grams_0 else 0.0,
+        used_s - used_0 if used_s > used_0 else 0.0,
+        known_s - known_0 if known_s > known_0 else 0.0,
+        resets - resets_0 if resets > resets_0 else 0,
+        jumps - jumps_0 if jumps > jumps_0 else 0,
+        step_backs - back_0 if step_backs > back_0 else 0,
+        stuck - stuck_0 if stuck > stuck_0 else 0,
+        odd - odd_0 if odd > odd_0 else 0,
+    )
+
+
+def _difference(now: float | None, before: float | None) -> float | None:
+    return None if now is None or before is None else now - before

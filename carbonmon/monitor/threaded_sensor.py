@@ -1,0 +1,64 @@
+"""A sensor that is read in a thread of its own, because its driver may hang: it costs only itself."""
+
+from __future__ import annotations
+
+import logging
+
+from carbonmon.core.model import Failure, Reading, SensorState
+from carbonmon.core.ports import Clock, Sensor
+from carbonmon.hardware.own_thread import WAIT_S, OwnThread
+from carbonmon.monitor.guard import GuardedSensor, merge_readings
+
+log = logging.getLogger(__name__)
+
+STALE_S = 5.0
+"""An answer to a question that was asked longer ago is not used: nobody knows of which moment it is. The
+next value of a counter covers that time exactly."""
+
+
+class ThreadedSensor(GuardedSensor):
+    """A guarded sensor whose newest answer a tick takes. One that comes late counts at the next tick."""
+
+    def __init__(self, sensor: Sensor, wait_s: float = WAIT_S) -> None:
+        super().__init__(sensor)
+        self._own = OwnThread(self.name, wait_s)
+        self._wait_s = wait_s
+        self._asked_s = 0.0
+        self._answer: dict[str, tuple[Reading | Failure, float]] = {}
+
+    def read(self, clock: Clock, edge: bool, into: dict[str, tuple[Reading | Failure, float]]) -> None:
+        """Collect into `into` what the sensor said by now, each reading stamped right after it was made."""
+        was_late = self._own.is_late
+        if not self._own.is_busy:
+            self._asked_s = clock.now_s()
+
+        def collect() -> None:
+            answer: dict[str, tuple[Reading | Failure, float]] = {}
+            super(ThreadedSensor, self).read(clock, edge, answer)
+            self._answer = answer
+
+        if self._own.run(collect):
+            answer, self._answer = self._answer, {}
+            is_stale = was_late and clock.now_s() - self._asked_s > STALE_S
+            for device_id, (reading, at_s) in () if is_stale else answer.items():
+                merge_readings(into, device_id, reading, at_s)
+        if self._own.is_late is not was_late:
+            if was_late:
+                log.warning("sensor %s answers again", self.name)
+            else:
+                log.warning(
+                    "sensor %s did not answer within %g s: its driver may hang; the others are read on",
+                    self.name,
+                    self._wait_s,
+                )
+
+    def state(self) -> SensorState:
+        state = super().state()
+        if not self._own.is_late:
+            return state
+        return state._replace(up=False, reason=f"it did not answer within {self._wait_s:g} s")
+
+    def close(self) -> None:
+        """Close the sensor, in its own thread; a driver that hangs is left as it is."""
+        if not self._own.is_busy and self._own.run(super().close):
+            self._own.close()

@@ -1,0 +1,58 @@
+"""The folder of a new run: under the output, else where this machine lets us write.
+
+A job is not kept from starting by a disk that is full or read-only, nor by a working folder that nobody may
+write into: then the run is kept in `carbonmon-UID/runs` of the temporary folder, and a log line says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from carbonmon.client import places
+from carbonmon.core.config import DEFAULT_OUTPUT
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import DISK_FAULTS
+from carbonmon.runs import folders
+
+log = logging.getLogger(__name__)
+
+
+def create(
+    output: Path,
+    run_id: str | None,
+    default_id: str,
+    suffix: str = "",
+    environ: Mapping[str, str] = os.environ,
+) -> Path:
+    """As `folders.create`; raises `ConfigError` only for what is a mistake in the options.
+
+    Where nothing can be written at all, the folder is not there yet: it is made when the disk is well again.
+    """
+    try:
+        return folders.create(output, run_id, default_id, suffix)
+    except folders.CannotWrite as error:
+        if error.number not in DISK_FAULTS and output != DEFAULT_OUTPUT:
+            raise
+        try:
+            folder = folders.create(_temporary_output(environ), None, run_id or default_id, suffix)
+        except folders.CannotWrite:
+            if error.number not in DISK_FAULTS:
+                raise error from None
+            folder = output / f"{run_id or default_id}{suffix}"
+        log.warning("%s; this run is kept in %s", error, folder)
+        return folder
+
+
+def _temporary_output(environ: Mapping[str, str]) -> Path:
+    """A folder for runs that only we may read, not in $XDG_RUNTIME_DIR, which ends with the session.
+
+    Raises `CannotWrite`.
+    """
+    others = {key: value for key, value in environ.items() if key != "XDG_RUNTIME_DIR"}
+    try:
+        return places.runtime_folder(others) / "runs"
+    except ConfigError as error:
+        raise folders.CannotWrite(str(error), 0) from None

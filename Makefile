@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards help run run-simulated test test-units test-e2e test-python system-deps tools check wheel-test bench gpu-check fuzz chaos format clean
+.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-python system-deps tools check wheel-test bench gpu-check fuzz chaos format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 # TRAIN: options of the example, for instance TRAIN="--seconds 5"
 TRAIN ?=
 GPU_CHECK ?=
+RELEASE ?=
 # End-to-end tests mostly wait: three to a CPU. The others compute: one to a CPU.
 COMPUTING ?= $(shell nproc)
 WAITING ?= $(shell expr 3 '*' $$(nproc))
@@ -29,7 +30,7 @@ run-simulated: $(VENV)/.demo ## the same on a simulated machine with 4 GPUs and 
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.simulator --gpus 4 --packages 2 -- \
 	  carbonmon run --region FR --gpus 0,1,2,3 -- python examples/train_digits.py $(TRAIN)
 
-test: check $(VENV)/.dev wheel-test ## everything: checks, all tests, the built wheel
+test: check docs $(VENV)/.dev wheel-test ## everything: checks, the documentation, all tests, the built wheel
 	@$(MAKE) --no-print-directory --keep-going test-units test-e2e
 
 test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=2 workers
@@ -55,10 +56,18 @@ check: $(VENV)/.dev ## format, lint, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# -E: all pages anew; a page from the cache would keep its warning to itself
+docs: $(VENV)/.dev ## build the documentation as a site in build/docs/html; a warning is an error
+	$(BIN)/python -m sphinx -E -W --keep-going -n -q -d build/docs/doctrees docs build/docs/html
+
 wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use it
 	$(BIN)/python tests/wheel_check.py
 
-bench: $(VENV)/.dev ## print the table of docs/accuracy.md for this machine
+# RELEASE: options, for instance RELEASE=--rehearse before the changelog is final
+release: $(VENV)/.dev ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
+	$(BIN)/python -m tests.release $(RELEASE)
+
+bench: $(VENV)/.dev ## print the table of docs/use/accuracy.md for this machine
 	$(BIN)/python -m tests.bench
 
 # The Python that has PyTorch and nvidia-ml-py serves if it is there; else the demo's, which has no PyTorch.
@@ -68,7 +77,7 @@ gpu-check: ## prove the meter on this machine's GPU in 3 minutes; without one on
 	then PYTHONPATH=.:exporters $(PYTHON) -m tests.gpucheck $(GPU_CHECK); \
 	else $(MAKE) --no-print-directory $(VENV)/.demo && $(BIN)/python -m tests.gpucheck $(GPU_CHECK); fi
 
-chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/reliability.md
+chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/use/reliability.md
 	$(BIN)/python -m tests.chaos
 
 fuzz: $(VENV)/.dev ## damage every file that is read, for FUZZ_MINUTES=5

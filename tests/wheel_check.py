@@ -1,6 +1,7 @@
 """Proves that the built wheel works outside the tree: builds it, installs it alone, and uses it.
 
-Run by `make wheel-test`. It is no pytest file, because the environment under test has no pytest.
+Run by `make wheel-test`; `tests/release.py` uses its parts. It is no pytest file, because the environment
+under test has no pytest.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 import tempfile
 import venv
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parent.parent
@@ -40,17 +43,22 @@ def main() -> None:
     run([sys.executable, "-m", "build", "--wheel", "--outdir", str(BUILD), str(TREE)], cwd=TREE)
     (wheel,) = BUILD.glob("carbonmon-*.whl")
     check_contents(wheel)
+    with clean_environment(wheel):
+        pass
+    print(f"wheel-test: {wheel.name} works outside the tree")  # noqa: T201 (this is a program)
+
+
+@contextmanager
+def clean_environment(distribution: Path) -> Iterator[Path]:
+    """Install a wheel or a source archive alone outside the tree, try it, and give the Python there."""
     with tempfile.TemporaryDirectory(prefix="carbonmon-wheel-") as elsewhere:
         folder = Path(elsewhere)
         venv.create(folder / "venv", with_pip=False)
         python = folder / "venv" / "bin" / "python"
-        run(
-            [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", str(wheel)],
-            cwd=folder,
-        )
+        run([*pip(python), "install", "--quiet", str(distribution)], cwd=folder)
         check_use(folder, python)
         check_size(folder, python)
-    print(f"wheel-test: {wheel.name} works outside the tree")  # noqa: T201 (this is a program)
+        yield python
 
 
 def check_contents(wheel: Path) -> None:
@@ -76,9 +84,7 @@ def check_use(folder: Path, python: Path) -> None:
 
 
 def check_size(folder: Path, python: Path) -> None:
-    listed = run(
-        [sys.executable, "-m", "pip", "--python", str(python), "list", "--format", "json"], cwd=folder
-    )
+    listed = run([*pip(python), "list", "--format", "json"], cwd=folder)
     packages = {entry["name"].lower().replace("_", "-") for entry in json.loads(listed)}
     expect(packages == DEPENDENCIES | {"carbonmon"}, f"not just its dependencies: {packages}")
     files = [
@@ -94,8 +100,8 @@ def pip(python: Path) -> list[str]:
     return [sys.executable, "-m", "pip", "--python", str(python)]
 
 
-def run(command: list[str], cwd: Path) -> str:
-    environ = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+def run(command: list[str], cwd: Path, environ: Mapping[str, str] = os.environ) -> str:
+    environ = {key: value for key, value in environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
         command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=300, check=False
     )

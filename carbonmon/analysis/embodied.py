@@ -115,7 +115,7 @@ def embodied_range(
         amount = item.number * item.hours
         low += amount * found.low_kg
         sources.update(dict.fromkeys(found.sources))
-        if item.component == "gpu":
+        if item.component in ("gpu", "module"):
             cards += amount * found.high_kg
             servers[item.machine] = servers.get(item.machine, 0.0) + amount * SERVER_KG_PER_GPU
             sources[_SERVER_SOURCE] = None
@@ -179,7 +179,7 @@ def _run_ratio(device: Mapping[str, Any]) -> float:
 def _figures(item: Hardware) -> Figures | None:
     if item.component == "cpu":
         return CPU_FIGURES
-    if item.component == "gpu":
+    if item.component in ("gpu", "module"):  # a module has its GPU's name
         return _gpu_figures(item.name)
     memory = _MEMORY.fullmatch(item.name)
     if memory is None:

@@ -1,4 +1,4 @@
-"""Prints docs/command-line.md: `python -m carbonmon.cli.docs`. A test fails when the page is stale."""
+"""Prints docs/use/command-line.md: `python -m carbonmon.cli.docs`. A test fails when the page is stale."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from carbonmon.cli import main
 
 HEAD = """# The command line
 
-Generated from the commands themselves: `python -m carbonmon.cli.docs > docs/command-line.md`.
+Generated from the commands themselves: `python -m carbonmon.cli.docs > docs/use/command-line.md`.
 
 Every option is also an environment variable and a key of the TOML file (`--config`, else `./carbonmon.toml`,
 else `carbonmon.toml` in the user's config folder), which all commands share. Flags beat the environment,

@@ -14,6 +14,7 @@ from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider
+from carbonmon.core.scope import contents_text
 from carbonmon.service.open_grid import open_provider
 from carbonmon.service.open_sensors import open_sensors
 
@@ -57,6 +58,7 @@ def command(as_json: bool, **values: Any) -> None:
                     "name": device.name,
                     "methods": list(device.methods),
                     "tdp_w": device.spec.tdp_w if device.spec is not None else None,
+                    "contains": [part._asdict() for part in device.contains],
                 }
                 for device in sensors.devices.values()
             ],
@@ -85,6 +87,8 @@ def command(as_json: bool, **values: Any) -> None:
         click.echo(
             f"  {device.component:<4}  {device.id}  {device.name}: {' → '.join(device.methods) or 'nothing'}"
         )
+        if device.contains:
+            click.echo(f"        contains: {contents_text(device)}")
     if not sensors.devices:
         click.echo("  none: nothing can be metered or estimated here")
     click.echo()

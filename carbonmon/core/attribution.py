@@ -10,13 +10,14 @@ D = the part of the energy above the device's idle power (`idle_power.py`):
                           exclusive      1 − others' c     the run owns the node: also idle energy, daemons
     GPU                   one run on it: all of it; several runs: by SM utilisation, equally where
                           that is unknown or 0; MIG: the slices' part of the whole GPU
+    module                as the GPUs in it, in equal parts; while nobody is on them, as a CPU package
 
-docs/attribution.md has a worked example.
+docs/use/attribution.md has a worked example.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from carbonmon.core.idle_power import ALL, DynamicPart
@@ -134,6 +135,19 @@ def gpu_shares(
         if ratio > 0.0 and run_id in policies:
             found[run_id] = Share(min(1.0, ratio), after.notes.get((device_id, run_id), ""))
     return found
+
+
+def module_shares(gpus: Sequence[Mapping[str, Share]], cpu: Mapping[str, Share]) -> dict[str, Share]:
+    """Each run's share of a module: as its GPUs are shared, in equal parts; while nobody holds one, as CPUs.
+
+    `gpus` are the shares of each of its GPUs, `cpu` those of a CPU package.
+    """
+    found: dict[str, Share] = {}
+    for shares in gpus:
+        for run_id, share in shares.items():
+            before = found.get(run_id, Share(0.0, share.note))
+            found[run_id] = before._replace(ratio=before.ratio + share.ratio / len(gpus))
+    return found or dict(cpu)
 
 
 def split_gpu(claims: Mapping[str, GpuClaim], others_sm: float | None) -> dict[str, Share]:

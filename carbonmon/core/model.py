@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Component = Literal["gpu", "cpu", "dram"]
+Component = Literal["gpu", "cpu", "dram", "module"]
+"""What a device is. A module is one meter of several parts, such as a superchip's GPU, CPU and memory."""
 Method = Literal["counter", "power", "tdp"]
 
 METHODS: tuple[Method, ...] = ("counter", "power", "tdp")
@@ -58,11 +59,25 @@ class Spec(NamedTuple):
     assumed_utilization_ratio: float | None = None
 
 
+class Part(NamedTuple):
+    """A part of the machine that a device measures: by kind, and by number or by a device's id.
+
+    The number is the `Device.index` of a GPU, or of the CPU package whose cores or memory are meant. Without
+    both it is every part of that kind: `Part("dram")` is all memory.
+    """
+
+    component: Component
+    number: int | None = None
+    device_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One disjoint part of the machine that draws power: a GPU, a CPU package, a package's memory.
+    """One part of the machine that draws power, or a module of several: what one meter measures.
 
-    `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are separate), `dram-0`.
+    `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are separate), `dram-0`,
+    `module-0`. `contains` are the parts that it measures beside its own: `scope.decide` counts none
+    of them twice.
     `counter_range_uj` is the largest value of a counter that wraps, None for one that never wraps.
     `max_power_w` bounds what is plausible: no reading above it is believed, and no counter that grows
     faster over a second. `plausibility.bound_w` makes it where a sensor leaves it None.
@@ -81,6 +96,19 @@ class Device:
     measured_uncertainty: Uncertainty | None = None
     share_ratio: float = 1.0
     share_note: str = ""
+    contains: tuple[Part, ...] = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether hardware measures it; else its energy is estimated, or unknown."""
+        return not MEASURED_METHODS.isdisjoint(self.methods)
+
+    @property
+    def gpu_ids(self) -> tuple[str, ...]:
+        """The GPUs in it, by id: its energy is charged to those who hold them."""
+        if self.component == "gpu":
+            return (self.id,)
+        return tuple([part.device_id for part in self.contains if part.component == "gpu" and part.device_id])
 
 
 class Reading(NamedTuple):
@@ -391,7 +419,11 @@ SensorUse = Literal["used", "not used"]
 
 
 class SensorState(NamedTuple):
-    """One source: whether it is used, why not, the command that fixes it, and the result of its last read."""
+    """One source: whether it is used, why not, the command that fixes it, and the result of its last read.
+
+    `parts` are those of a reason that speaks of single devices, (device id, text): what is said of a device
+    that is not counted is left out of it.
+    """
 
     name: str
     use: SensorUse
@@ -400,6 +432,7 @@ class SensorState(NamedTuple):
     up: bool = False
     read_s: float | None = None
     errors: tuple[tuple[str, int], ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 class Rank(NamedTuple):

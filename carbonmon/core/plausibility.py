@@ -99,7 +99,7 @@ def check(device: Device, reading: Reading) -> tuple[Reading, tuple[Rejected, ..
 def is_working(device: Device, reading: Reading) -> bool:
     """Whether a device certainly draws power now, so that a counter that stands still is not believed.
 
-    A CPU package and memory that run always do; a GPU may be switched off while nobody uses it.
+    A CPU package, memory and a module that run always do; a GPU may be switched off while nobody uses it.
     """
     if device.component != "gpu":
         return True

@@ -38,7 +38,7 @@ class SensorSettings:
 
     `sysfs` and `procfs` are the roots of those file systems, other paths in containers and tests.
     `gpus` is the user's choice of GPUs (indices or UUIDs), None without one: then the job's `environ`
-    decides, which is empty for a daemon (docs/attribution.md). `known` holds the devices of the sensors
+    decides, which is empty for a daemon (docs/use/attribution.md). `known` holds the devices of the sensors
     opened before this one, by id, so that a fallback fills gaps and counts nothing twice.
     """
 

@@ -1,7 +1,7 @@
 """Reads lists of GPUs, each by the rules of who wrote it: the user, a container runtime, Slurm, CUDA; pure.
 
 A reader gives the named parts by UUID, None where the list decides nothing, and notes for people.
-Sources are in docs/attribution.md, "Which variable counts".
+Sources are in docs/use/attribution.md, "Which variable counts".
 """
 
 from __future__ import annotations

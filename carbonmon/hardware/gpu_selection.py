@@ -1,7 +1,7 @@
 """Which GPUs a job was given: one answer for `carbonmon run` and the daemon; pure.
 
 What the user says counts first, then the container's list, then Slurm's, then CUDA's. CUDA's list also
-narrows what a container or Slurm gave: a job may use a part of it. The table is in docs/attribution.md.
+narrows what a container or Slurm gave: a job may use a part of it. The table is in docs/use/attribution.md.
 """
 
 from __future__ import annotations

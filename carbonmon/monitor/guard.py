@@ -25,6 +25,11 @@ class GuardedSensor:
         self._read_s: float | None = None
         self._errors: dict[str, int] = {}
         self._failing: dict[str, dict[str, str]] = {}
+        self._ignored: frozenset[str] = frozenset()
+
+    def ignore(self, device_ids: frozenset[str], reason: str) -> None:
+        """Take no reading of these devices: others have their energy. `reason` says what it still reads."""
+        self._ignored, self._reason = device_ids, reason
 
     def read(self, clock: Clock, edge: bool, into: dict[str, tuple[Reading | Failure, float]]) -> None:
         """Collect what the sensor says into `into`, each reading stamped right after it was made."""
@@ -38,6 +43,8 @@ class GuardedSensor:
         try:
             for reading in self._sensor.read(begin_s, edge):
                 at_s = now_s()
+                if reading.device_id in self._ignored:
+                    continue
                 if type(reading) is Failure:
                     failures.append(reading)
                 else:

@@ -158,7 +158,9 @@ class Monitor:
         return [
             device
             for device in self.devices.values()
-            if self.workload is None or device.component != "gpu" or (gpus is not None and device.id in gpus)
+            if self.workload is None
+            or not device.gpu_ids
+            or not (gpus or {}).keys().isdisjoint(device.gpu_ids)
         ]
 
     # ---- what changes in a living run ----
@@ -218,7 +220,7 @@ class Monitor:
         found = None if self.workload is None else self.workload.allocation(gpus, environ)
         if found is None and policy == "exclusive":
             devices = self.devices.values()
-            return {device.id: device.share_ratio for device in devices if device.component == "gpu"}
+            return {gpu: device.share_ratio for device in devices for gpu in device.gpu_ids}
         return found
 
     # ---- the end ----

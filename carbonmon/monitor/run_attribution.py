@@ -163,14 +163,28 @@ class RunAttribution:
             return {}
         if device.component == "gpu":
             return attribution.gpu_shares(before, self._tally, device.id, self._policies)
+        by_cpu = self._by_cpu_time(account, before, power_w)
+        gpu_ids = device.gpu_ids
+        if not gpu_ids:
+            return by_cpu
+        by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
+        is_foreign = not self._usage.others.keys().isdisjoint(gpu_ids)
+        return attribution.module_shares(by_gpu, {} if is_foreign else by_cpu)
+
+    def _by_cpu_time(self, account: DeviceAccount, before: Tally, power_w: float | None) -> dict[str, Share]:
+        """Each run's share by CPU time, of the part of the device that is this machine's."""
         if before.at_s > self._recent[0].at_s:  # too short a time to compare CPU times: a little longer
             before = self._recent[0]
         if self._leaves_idle:
             dynamic = dynamic_part(account.idle.idle_w, power_w)
-            return attribution.cpu_shares(before, self._tally, self._policies, dynamic)
-        found = self._cpu_shares.get(id(before))
-        if found is None:  # packages and memory are settled at the same ticks: one answer serves them all
-            found = self._cpu_shares[id(before)] = attribution.cpu_shares(before, self._tally, self._policies)
+            found = attribution.cpu_shares(before, self._tally, self._policies, dynamic)
+        else:
+            known = self._cpu_shares.get(id(before))
+            if known is None:  # packages and memory are settled at the same ticks: one answer serves them all
+                known = attribution.cpu_shares(before, self._tally, self._policies)
+                self._cpu_shares[id(before)] = known
+            found = known
+        device = account.device
         if device.share_note:  # of a container or a virtual machine: CPU times are those of its part
             return {
                 run_id: Share(ratio * device.share_ratio, f"{note}; {device.share_note}")
@@ -180,6 +194,6 @@ class RunAttribution:
 
     def _is_unknown(self, device: Device) -> bool:
         """Whether nobody counted the CPU time since the energy of this device was settled last."""
-        if self._outage_began is None or self._workload is None or device.component == "gpu":
+        if self._outage_began is None or self._workload is None or device.gpu_ids:
             return False
         return self._settled.get(device.id) is self._outage_began

@@ -36,8 +36,16 @@ def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
     """run.json of a run."""
     run = asdict(info)
     run[ENDS_WITH_KEY] = run.pop("ends_with")
-    document = {"schema": RUN_SCHEMA, "run": run, "devices": [asdict(device) for device in devices]}
+    document = {"schema": RUN_SCHEMA, "run": run, "devices": [_device(device) for device in devices]}
     return _line(document, indent=1)
+
+
+def _device(device: Device) -> dict[str, Any]:
+    """A device's fields; what it contains only if it does, so that release 0.1.0 reads the others."""
+    fields = asdict(device)
+    if not device.contains:
+        del fields["contains"]
+    return fields
 
 
 def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:

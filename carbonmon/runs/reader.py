@@ -41,6 +41,9 @@ from carbonmon.runs.layout import (
     RUN_SCHEMA,
 )
 
+_LATER_DEVICE_FIELDS = frozenset(("contains",))
+"""Fields of a device that files of earlier releases lack: they take their defaults."""
+
 _LATER: Mapping[str, Any] = {
     "node": [],
     "node_fields": list(NodeTotal._fields),
@@ -274,6 +277,6 @@ def _resume_point(kept: Entry) -> ResumePoint | None:
 
 def _device(entry: Entry) -> Device:
     hints = get_type_hints(Device)
-    if entry.values.keys() != hints.keys():
+    if not hints.keys() - _LATER_DEVICE_FIELDS <= entry.values.keys() <= hints.keys():
         raise entry.source.mistake("a device has other fields than this version of carbonmon knows")
-    return Device(**{key: entry.value(key, hint) for key, hint in hints.items()})
+    return Device(**{key: entry.value(key, hint) for key, hint in hints.items() if key in entry.values})

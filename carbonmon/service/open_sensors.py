@@ -1,4 +1,5 @@
-"""Opens the sensors of a config in the ladder's order, and merges what they say of the same devices.
+"""Opens the sensors of a config in the ladder's order, merges what they say of the same devices, and
+counts each part of the machine once (`core/scope.py`).
 
 A source that cannot serve is data: it is listed with its reason and its remedy, and the next one fills
 the gap. A driver that hangs is waited for only a little.
@@ -14,11 +15,13 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from carbonmon.core import scope
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Device, SensorState
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
+from carbonmon.hardware import unmetered
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
 from carbonmon.monitor.threaded_sensor import ThreadedSensor
@@ -65,9 +68,8 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
 
         check_models(settings)
     gpus_are_given = False
-    opened: list[GuardedSensor] = []
+    found: list[_Opened | SensorState] = []
     devices: dict[str, Device] = {}
-    sources: list[SensorState] = []
     for entry in config.sensors:
         name, _, argument = entry.partition(":")
         open_sensor: Callable[[SensorSettings], Sensor] = plugins.load("carbonmon.sensors", name)
@@ -77,22 +79,60 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
             gpus_are_given |= bool(getattr(sensor, "gpus_are_given", False))  # a plug-in may not say
             guarded = (ThreadedSensor if getattr(sensor, "may_hang", False) else GuardedSensor)(sensor)
             closing.callback(guarded.close)
-            for device in sensor.devices():
+            offered = tuple(sensor.devices())
+            for device in offered:
                 devices[device.id] = merge_devices(devices.get(device.id), device)
         except SensorUnavailable as error:
-            sources.append(SensorState(name, "not used", error.reason, error.remedy))
+            found.append(SensorState(name, "not used", error.reason, error.remedy))
             if error.note:
-                sources.append(SensorState(f"{name} note", "not used", error.note))
+                found.append(SensorState(f"{name} note", "not used", error.note))
         except ConfigError:
             raise
         except Exception as error:  # a source's own bug at opening is a step down the ladder, never an end
             log.warning("sensor %s cannot be opened", name, exc_info=True)
-            sources.append(SensorState(name, "not used", f"{type(error).__name__}: {error}"))
+            found.append(SensorState(name, "not used", f"{type(error).__name__}: {error}"))
         else:
-            opened.append(guarded)
-            sources.extend(guarded.sources)
-    bounded = {device.id: _bounded(device) for device in devices.values()}
-    return Sensors(tuple(opened), bounded, tuple(sources), gpus_are_given)
+            found.append(_Opened(guarded, tuple(device.id for device in offered)))
+    decision = scope.decide(devices)
+    reasons = {each.device.id: each.reason for each in decision.left_out}
+    used: list[GuardedSensor] = []
+    sources: list[SensorState] = []
+    for each in found:
+        if isinstance(each, SensorState):
+            sources.append(each)
+            continue
+        sources += _counted_sources(each, reasons)
+        if not each.device_ids or not reasons.keys() >= set(each.device_ids):
+            used.append(each.sensor)
+    stated = decision.counted.values() if config.gpu_model else ()
+    sources += unmetered.sources(config.sysfs, stated)
+    bounded = {device.id: _bounded(device) for device in decision.counted.values()}
+    return Sensors(tuple(used), bounded, tuple(sources), gpus_are_given)
+
+
+class _Opened(NamedTuple):
+    """A sensor that serves, and the devices that it offers."""
+
+    sensor: GuardedSensor
+    device_ids: tuple[str, ...]
+
+
+def _counted_sources(opened: _Opened, reasons: Mapping[str, str]) -> list[SensorState]:
+    """What a sensor says of itself, without its devices that are not counted; `reasons` say why, by id."""
+    sensor = opened.sensor
+    ignored = [device_id for device_id in opened.device_ids if device_id in reasons]
+    if not ignored:
+        return list(sensor.sources)
+    own = next((source for source in sensor.sources if source.name == sensor.name), None)
+    others = [source for source in sensor.sources if source is not own]
+    if len(ignored) == len(opened.device_ids):
+        text = "; ".join(f"{device_id}: {reasons[device_id]}" for device_id in ignored)
+        return [SensorState(sensor.name, "not used", text), *others]
+    kept = [] if own is None else [text for device_id, text in own.parts if device_id not in reasons]
+    reason = "; ".join(kept) or ("" if own is None else own.reason)
+    sensor.ignore(frozenset(ignored), reason)
+    left_out = [SensorState(f"{sensor.name} {each}", "not used", reasons[each]) for each in ignored]
+    return [*([] if own is None else [own._replace(reason=reason)]), *left_out, *others]
 
 
 def _bounded(device: Device) -> Device:
@@ -107,12 +147,15 @@ def merge_devices(first: Device | None, second: Device) -> Device:
     if first is None:
         return second
     bounds_w = [each.max_power_w for each in (first, second) if each.max_power_w is not None]
+    measured = first if first.is_measured or not second.is_measured else second
     return replace(
         first,
+        component=measured.component,
         name=second.name if first.name == first.id else first.name,
         methods=first.methods + tuple(method for method in second.methods if method not in first.methods),
         max_power_w=max(bounds_w, default=None),
         spec=first.spec or second.spec,
+        contains=measured.contains,
     )
 
 

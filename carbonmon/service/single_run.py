@@ -127,7 +127,7 @@ def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monito
     Where a list of CUDA's is there, it always decides, also for devices that are not NVML's (a recording).
     """
     is_given = config.gpus is not None or "CUDA_VISIBLE_DEVICES" in workload.environ or monitor.gpus_are_given
-    gpus = {device.id: device.share_ratio for device in monitor.devices.values() if device.component == "gpu"}
+    gpus = {gpu: device.share_ratio for device in monitor.devices.values() for gpu in device.gpu_ids}
     allocated = gpus if is_given or config.idle == "exclusive" else None
     if isinstance(workload, job.Attached):
         return Roots(pids=(workload.pid,), gpus=allocated)

@@ -36,7 +36,12 @@ log = logging.getLogger(__name__)
 def notes(config: Config, sensors: Sensors) -> list[str]:
     """What the user should know before the job starts: choices that could not be followed to the letter."""
     found = [source.reason for source in sensors.sources if source.name.endswith(" note")]
-    if config.gpus and not any(device.component == "gpu" for device in sensors.devices.values()):
+    found += [
+        f"{source.reason}: {source.remedy}"
+        for source in sensors.sources
+        if source.name.startswith("unmetered ")
+    ]
+    if config.gpus and not any(device.gpu_ids for device in sensors.devices.values()):
         found.append(f"--gpus {','.join(config.gpus)}: no GPU can be metered here; carbonmon doctor says why")
     return found
 

@@ -1,6 +1,6 @@
-"""The page docs/metrics.md, made from the table of families that the collectors describe.
+"""The page docs/use/metrics.md, made from the table of families that the collectors describe.
 
-    python -m carbonmon_exporters.docs > docs/metrics.md
+    python -m carbonmon_exporters.docs > docs/use/metrics.md
 
 A test compares the page with this, so that it cannot go stale.
 """

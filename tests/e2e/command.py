@@ -15,7 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-CARBONMON = str(Path(sys.executable).with_name("carbonmon"))
+CARBONMON = os.environ.get("CARBONMON_TEST_COMMAND") or str(Path(sys.executable).with_name("carbonmon"))
+"""The command under test: this environment's, or an installed release's (`tests/release.py`)."""
+
 DEADLINE_S = 90.0
 """No measure of anything: what does not come by then does not come."""
 

@@ -32,7 +32,7 @@ needs_prometheus = pytest.mark.skipif(
 
 def blocks(kind: str) -> list[str]:
     """The code blocks of one kind on the pages about deployment."""
-    pages = [page.read_text() for page in sorted((TREE / "docs").glob("deploy*.md"))]
+    pages = [page.read_text() for page in sorted((TREE / "docs" / "use").glob("deploy*.md"))]
     return [found for page in pages for found in re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)]
 
 

@@ -162,7 +162,7 @@ def _time(subject: Subject, book: Book, plan: Plan) -> None:
             f"{', '.join(sorted(words))}; {median_us:.0f} µs, at worst {worst_us:.0f}",
             words <= EXPECTED[expected] and median_us <= SLOWEST_US,
             f"{expected}; within {SLOWEST_US / 1e3:.0f} ms",
-            "docs/accuracy.md: what the meter reads; the time is an own bound",
+            "docs/use/accuracy.md: what the meter reads; the time is an own bound",
             f"median and worst of {len(times_us)} calls",
             {"median_us": median_us, "worst_us": worst_us, "calls": len(times_us)},
         )

@@ -21,10 +21,10 @@ from tests.gpucheck.subject import ROOT, Subject, TwoLoads, carbonmon, python_en
 PATIENCE_S = 30.0
 RUNS = ("first", "second")
 NVML_SOURCE = "nvml.h: pids of compute processes, SM utilisation of each since a time"
-SHARE_SOURCE = "docs/attribution.md: several holders share by SM utilisation of their processes"
+SHARE_SOURCE = "docs/use/attribution.md: several holders share by SM utilisation of their processes"
 CONSERVATION = "own promise: the parts add up to what was drawn"
 NO_ENERGY = "nothing was charged to the two"
-CONTAINER_SOURCE = "NVML lists pids of the host's namespace; docs/attribution.md says what is done then"
+CONTAINER_SOURCE = "NVML lists pids of the host's namespace; docs/use/attribution.md says what is done then"
 
 
 def measure(subject: Subject, book: Book, plan: Plan) -> None:

@@ -22,7 +22,7 @@ from tests.gpucheck.subject import Subject, carbonmon, python_environ
 PATIENCE_S = 30.0
 RUN_ID = "gpu-check"
 NAME = "kill -9 and resume"
-SOURCE = "own promise: hardware counters give the gap back exactly (docs/reliability.md)"
+SOURCE = "own promise: hardware counters give the gap back exactly (docs/use/reliability.md)"
 BACK_SOURCE = "own promise: all since the last checkpoint, which is 1 s old at most, to the first reading"
 
 

@@ -18,7 +18,7 @@ from tests.gpucheck.subject import Subject, carbonmon, python_environ
 
 POLL_S = 0.05
 PATIENCE_S = 120.0
-SUM_SOURCE = "own promise: phases of a run add up to its total (docs/attribution.md)"
+SUM_SOURCE = "own promise: phases of a run add up to its total (docs/use/attribution.md)"
 PHASE_SOURCE = (
     "own promise: a second is split by the driver's samples; one refresh of the counter at both ends"
 )

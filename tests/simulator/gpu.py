@@ -12,6 +12,7 @@ from tests.simulator.profiles import Constant, History, Profile
 
 GIB = 1 << 30
 HUNDRED = Constant(100.0)
+NOTHING = Constant(0.0)
 
 FAULTS = (
     "lost",  # every call and lookup: GPU_IS_LOST
@@ -75,7 +76,9 @@ class Gpu:
     GA100; otherwise the power of the moment. The driver's buffer gets the mean power of the last
     `sensor_window_s` (None: the whole period) each `sample_period_s`. `architecture` is NVML's number
     (7: Ampere), `virtualization` as well (2: vGPU). `minor` is N of /dev/nvidiaN (None: its place).
-    `mig=None` is a GPU that knows no MIG, `()` one with MIG switched off.
+    `mig=None` is a GPU that knows no MIG, `()` one with MIG switched off. `superchip`: 1, its energy counter
+    is the module's, which draws `rest` beside the GPU, and NVLink-C2C is there; 2, field values tell the
+    scopes GPU and module apart, too.
     """
 
     name: str = "NVIDIA A100-SXM4-80GB"
@@ -98,6 +101,8 @@ class Gpu:
     memory_used_bytes: int = 2 * GIB
     mig: Sequence[Mig] | None = None
     processes: Sequence[Process] = ()
+    superchip: int = 0
+    rest: Profile = NOTHING
 
 
 class LiveGpu:
@@ -112,6 +117,7 @@ class LiveGpu:
         self._clock = clock
         self._power = History(clock.epoch_s, spec.profile)
         self._utilization = History(clock.epoch_s, spec.utilization)
+        self._rest = History(clock.epoch_s, spec.rest)
         self._fill(spec, record)
         self.set_processes(spec.processes)
 
@@ -125,6 +131,8 @@ class LiveGpu:
         record.sensor_window_s = spec.sample_period_s if window_s is None else window_s
         record.power.begin(self._clock.epoch_s, spec.profile)
         record.utilization.begin(self._clock.epoch_s, spec.utilization)
+        record.rest.begin(self._clock.epoch_s, spec.rest)
+        record.superchip = spec.superchip
         record.pci_bus = 0x10 + self.place if spec.pci_bus is None else spec.pci_bus
         record.minor_number = self.place if spec.minor is None else spec.minor
         record.pci_device_id = 0x20B210DE
@@ -149,6 +157,10 @@ class LiveGpu:
     def energy_j(self, start_s: float, end_s: float) -> float:
         """What it drew between two times of the machine's clock (`Simulator.now_s`), whatever it reports."""
         return self._power.between(start_s, end_s)
+
+    def module_energy_j(self, start_s: float, end_s: float) -> float:
+        """The same of the whole superchip."""
+        return self.energy_j(start_s, end_s) + self._rest.between(start_s, end_s)
 
     def energy_between_wall(self, start_unix_s: float, end_unix_s: float) -> float:
         """The same between two Unix times."""

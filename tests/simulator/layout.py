@@ -112,6 +112,7 @@ class GpuRecord(ctypes.Structure):
     sensor_window_s: F64
     power: Source
     utilization: Source
+    rest: Source
     pci_domain: U32
     pci_bus: U32
     pci_device: U32
@@ -146,7 +147,7 @@ class GpuRecord(ctypes.Structure):
     power_error: U32
     fail_next_counter_reads: U32
     limit_locked: U32
-    reserved: U32
+    superchip: U32
     counter_reads: U64
 
 

@@ -155,6 +155,16 @@ EXPORT nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t handle, nvmlMemory_t *m
     return OK;
 }
 
+/* NVLink-C2C joins a superchip's GPU to its CPU. */
+EXPORT nvmlReturn_t nvmlDeviceGetC2cModeInfoV(nvmlDevice_t handle, nvmlC2cModeInfo_v1_t *info)
+{
+    struct target target;
+    nvmlReturn_t result = enter_device(FN_nvmlDeviceGetC2cModeInfoV, handle, &target);
+    if (result == OK)
+        info->isC2cEnabled = target.gpu->superchip != 0;
+    return result;
+}
+
 /* ---- MIG ---- */
 
 EXPORT nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t handle, unsigned int *current, unsigned int *pending)

@@ -25,7 +25,14 @@ static int take_failure(gpu_t *gpu)
     return 0;
 }
 
-static nvmlReturn_t read_counter(const struct target *target, unsigned long long *energy_mj)
+/* J of a scope until that time: a module has the GPU and the rest of the superchip. */
+static double scope_integral(const volatile struct sim_gpu *gpu, unsigned int scope, double time_s)
+{
+    double rest_j = scope == SCOPE_MODULE ? source_integral(&gpu->rest, time_s) : 0;
+    return source_integral(&gpu->power, time_s) + rest_j;
+}
+
+static nvmlReturn_t read_counter(const struct target *target, unsigned int scope, unsigned long long *energy_mj)
 {
     gpu_t *gpu = target->gpu;
     __atomic_fetch_add(&gpu->counter_reads, 1, __ATOMIC_RELAXED);
@@ -46,13 +53,14 @@ static nvmlReturn_t read_counter(const struct target *target, unsigned long long
         start_mj = 0;
     }
     double end_s = fmax(last_tick_s(target, gpu->counter_refresh_s) - gpu->counter_lag_s, zero_s);
-    double drawn_j = source_integral(&gpu->power, end_s) - source_integral(&gpu->power, zero_s);
+    double drawn_j = scope_integral(gpu, scope, end_s) - scope_integral(gpu, scope, zero_s);
     double counter_mj = start_mj + drawn_j * 1e3 + (double)gpu->counter_offset_mj;
     *energy_mj = counter_mj > 0 ? (unsigned long long)counter_mj : 0;
     return OK;
 }
 
-static nvmlReturn_t read_power(const struct target *target, int averaged, unsigned int *power_mw)
+static nvmlReturn_t read_power(const struct target *target, unsigned int scope, int averaged,
+                               unsigned int *power_mw)
 {
     gpu_t *gpu = target->gpu;
     if (gpu->no_power)
@@ -61,6 +69,8 @@ static nvmlReturn_t read_power(const struct target *target, int averaged, unsign
         return gpu->power_error;
     double start_s = averaged ? target->now_s - AVERAGE_S : target->now_s;
     double mean_w = source_mean(&gpu->power, start_s, target->now_s) * (1 - gpu->power_loss_ratio);
+    if (scope == SCOPE_MODULE)
+        mean_w += source_mean(&gpu->rest, start_s, target->now_s);
     *power_mw = (unsigned int)(mean_w * 1e3 + 0.5);
     return OK;
 }
@@ -69,14 +79,16 @@ EXPORT nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t handle, uns
 {
     struct target target;
     nvmlReturn_t result = enter_device(FN_nvmlDeviceGetTotalEnergyConsumption, handle, &target);
-    return result != OK ? result : read_counter(&target, energy_mj);
+    if (result != OK)
+        return result;
+    return read_counter(&target, target.gpu->superchip ? SCOPE_MODULE : SCOPE_GPU, energy_mj);
 }
 
 EXPORT nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t handle, unsigned int *power_mw)
 {
     struct target target;
     nvmlReturn_t result = enter_device(FN_nvmlDeviceGetPowerUsage, handle, &target);
-    return result != OK ? result : read_power(&target, target.gpu->power_averaged != 0, power_mw);
+    return result != OK ? result : read_power(&target, SCOPE_GPU, target.gpu->power_averaged != 0, power_mw);
 }
 
 /* Entry of what concerns limits; a board without them supports none of it. */
@@ -155,13 +167,17 @@ EXPORT nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t handle, int count, nvm
         entry->value.ullVal = 0;
         entry->valueType = VALUE_UNSIGNED_INT;
         entry->nvmlReturn = NOT_SUPPORTED;
-        if (entry->scopeId != 0)
-            continue; /* neither module nor memory power here */
-        if (entry->fieldId == FIELD_TOTAL_ENERGY) {
+        unsigned int scope = entry->scopeId, superchip = target.gpu->superchip;
+        if (scope > SCOPE_MODULE || (scope == SCOPE_MODULE && superchip < 2))
+            continue; /* no memory power here, and a module's of new superchips only */
+        if (entry->fieldId == FIELD_TOTAL_ENERGY || (entry->fieldId == FIELD_ENERGY && superchip == 2)) {
+            if (entry->fieldId == FIELD_TOTAL_ENERGY)
+                scope = superchip ? SCOPE_MODULE : SCOPE_GPU;
             entry->valueType = VALUE_UNSIGNED_LONG_LONG;
-            entry->nvmlReturn = read_counter(&target, &entry->value.ullVal);
+            entry->nvmlReturn = read_counter(&target, scope, &entry->value.ullVal);
         } else if (entry->fieldId == FIELD_POWER_AVERAGE || entry->fieldId == FIELD_POWER_INSTANT) {
-            entry->nvmlReturn = read_power(&target, entry->fieldId == FIELD_POWER_AVERAGE, &entry->value.uiVal);
+            int averaged = entry->fieldId == FIELD_POWER_AVERAGE;
+            entry->nvmlReturn = read_power(&target, scope, averaged, &entry->value.uiVal);
         }
     }
     return OK;

@@ -52,6 +52,10 @@ typedef struct {
 } nvmlUtilization_t;
 
 typedef struct {
+    unsigned int isC2cEnabled;
+} nvmlC2cModeInfo_v1_t;
+
+typedef struct {
     unsigned long long total;
     unsigned long long free;
     unsigned long long used;

@@ -77,6 +77,7 @@ struct sim_gpu {
     double sensor_window_s;     /* a sample is the mean power of that long before it; 0: the moment's */
     struct sim_source power;    /* watts */
     struct sim_source utilization; /* percent */
+    struct sim_source rest;     /* watts of a superchip beside its GPU: CPU and memory */
     uint32_t pci_domain;
     uint32_t pci_bus;
     uint32_t pci_device;
@@ -113,7 +114,7 @@ struct sim_gpu {
     uint32_t power_error;
     uint32_t fail_next_counter_reads; /* the library counts it down */
     uint32_t limit_locked;
-    uint32_t reserved;
+    uint32_t superchip;      /* 1: the counter is the module's; 2: fields tell the scopes apart, too */
 
     uint64_t counter_reads; /* by any function: the library counts it up */
 };

@@ -15,6 +15,7 @@
 #define nvmlProcessInfo_v2_t sim_ProcessInfoV2
 #define nvmlProcessUtilizationSample_t sim_ProcessUtilizationSample
 #define nvmlUtilization_t sim_Utilization
+#define nvmlC2cModeInfo_v1_t sim_C2cModeInfo
 #define nvmlMemory_t sim_Memory
 #define nvmlPciInfo_t sim_PciInfo
 #define nvmlDeviceAttributes_t sim_DeviceAttributes
@@ -28,6 +29,7 @@
 #undef nvmlProcessInfo_v2_t
 #undef nvmlProcessUtilizationSample_t
 #undef nvmlUtilization_t
+#undef nvmlC2cModeInfo_v1_t
 #undef nvmlMemory_t
 #undef nvmlPciInfo_t
 #undef nvmlDeviceAttributes_t
@@ -85,6 +87,9 @@ SIZE(sim_Utilization, nvmlUtilization_t);
 MEMBER(sim_Utilization, nvmlUtilization_t, gpu);
 MEMBER(sim_Utilization, nvmlUtilization_t, memory);
 
+SIZE(sim_C2cModeInfo, nvmlC2cModeInfo_v1_t);
+MEMBER(sim_C2cModeInfo, nvmlC2cModeInfo_v1_t, isC2cEnabled);
+
 SIZE(sim_Memory, nvmlMemory_t);
 MEMBER(sim_Memory, nvmlMemory_t, total);
 MEMBER(sim_Memory, nvmlMemory_t, free);
@@ -127,6 +132,9 @@ VALUE(VALUE_UNSIGNED_LONG_LONG, NVML_VALUE_TYPE_UNSIGNED_LONG_LONG);
 VALUE(FIELD_TOTAL_ENERGY, NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION);
 VALUE(FIELD_POWER_AVERAGE, NVML_FI_DEV_POWER_AVERAGE);
 VALUE(FIELD_POWER_INSTANT, NVML_FI_DEV_POWER_INSTANT);
+VALUE(FIELD_ENERGY, NVML_FI_DEV_ENERGY);
+VALUE(SCOPE_GPU, NVML_POWER_SCOPE_GPU);
+VALUE(SCOPE_MODULE, NVML_POWER_SCOPE_MODULE);
 VALUE(TOTAL_POWER_SAMPLES, NVML_TOTAL_POWER_SAMPLES);
 VALUE(GPU_UTILIZATION_SAMPLES, NVML_GPU_UTILIZATION_SAMPLES);
 

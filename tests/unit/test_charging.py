@@ -23,10 +23,10 @@ from carbonmon.runs import layout
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.summary.document import summarize
-from carbonmon.runs.summary.file import SCHEMA_FILE
 from carbonmon.runs.summary.text import table_text
 from carbonmon.service.open_grid import open_overheads
 from tests.harness import INFO, FakeClock, make_sampler
+from tests.strictness import strict_schema
 from tests.unit.test_sampler import Source
 
 HOUR_S = 3600.0
@@ -139,7 +139,7 @@ def test_a_summary_names_the_intensity_of_most_of_the_energy_and_lists_all() -> 
     final = sampler.finish(0, None)
     assert final.intensity.kind == "stale", "what is in force now is not what the run was charged with"
     summary = summarize(final, final.runs[0], "final")
-    jsonschema.validate(summary, json.loads(SCHEMA_FILE.read_bytes()))
+    jsonschema.validate(summary, strict_schema())
     assert summary["carbon"]["intensity"]["kind"] == "live"
     assert [source["kind"] for source in summary["carbon"]["sources"]] == ["live", "stale"]
     assert "charged with: 89.0 % live (test); 11.0 % stale (test)" in table_text(summary)
@@ -191,7 +191,7 @@ def test_money_follows_the_tariff_of_the_moment_with_pue_and_may_be_earned() -> 
         "the third hour has no price: not 0"
     )
     summary = summarize(final, final.runs[0], "final")
-    jsonschema.validate(summary, json.loads(SCHEMA_FILE.read_bytes()))
+    jsonschema.validate(summary, strict_schema())
     assert summary["costs"][0]["priced_ratio"] == pytest.approx(2 / 3, abs=0.01)
     assert "price known for 66.6 % of the energy" in table_text(summary)
 
@@ -241,7 +241,7 @@ def test_water_that_is_known_for_a_part_of_the_energy_says_so() -> None:
     watch(sampler, clock, 10)
     final = sampler.finish(0, None)
     summary = summarize(final, final.runs[0], "final")
-    jsonschema.validate(summary, json.loads(SCHEMA_FILE.read_bytes()))
+    jsonschema.validate(summary, strict_schema())
     water = summary["water"]
     assert water["litres"] == pytest.approx(10 * POWER_W / JOULES_PER_KWH * 0.5)
     assert (water["known_ratio"], water["wue_l_per_kwh"]) == (pytest.approx(0.25), 0.5)

@@ -352,7 +352,7 @@ def test_a_value_that_cannot_be_meant_is_refused(values: Document):
 
 
 def test_every_value_is_explained_in_the_guide():
-    guide = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("deploy*.md")))
+    guide = "".join(path.read_text() for path in sorted((ROOT / "docs" / "use").glob("deploy*.md")))
     for name in yaml.safe_load((CHART / "values.yaml").read_text()):
         assert f"| `{name}" in guide or f"`, `{name}" in guide, name
     for annotation in (RUN_ANNOTATION, NODES_ANNOTATION):

@@ -176,3 +176,29 @@ def test_a_sensor_that_crashes_at_its_opening_is_a_reason_and_the_others_serve(
     (rapl,) = [source for source in said["sources"] if source["source"] == "rapl"]
     assert (rapl["state"], rapl["reason"]) == ("not used", "ZeroDivisionError: a bug")
     assert [device["id"] for device in said["devices"]][2:] == ["package-0", "package-1", "dram-0"]
+
+
+def test_a_module_says_what_it_contains_and_what_it_holds_is_left_out(doctor: Doctor):
+    chip = Gpu(name="NVIDIA GH200 480GB", superchip=1)
+    with Simulator(gpus=[chip]) as machine:
+        lines = doctor(machine, "--sensor", "nvml,tdp,dram").stdout.splitlines()
+        said = document(doctor(machine, "--json", "--sensor", "nvml,tdp,dram"))
+        uuid = machine.gpus[0].uuid
+    place = next(number for number, line in enumerate(lines) if line.startswith("  module  module-0"))
+    assert lines[place + 1].strip() == f"contains: gpu {uuid}, all cpu, all dram"
+    (device,) = said["devices"]
+    assert device["contains"][0] == {"component": "gpu", "number": None, "device_id": uuid}
+    left_out = {source["source"]: source for source in said["sources"] if source["state"] == "not used"}
+    assert left_out.keys() == {f"nvml {uuid}", "tdp", "dram"}
+    assert all("is in module-0 (measured)" in source["reason"] for source in left_out.values())
+
+
+def test_accelerators_that_nobody_reads_are_listed(doctor: Doctor, machine: Simulator):
+    for index in range(8):
+        device = machine.sysfs / f"class/drm/card{index}/device"
+        device.mkdir(parents=True)
+        (device / "vendor").write_text("0x1002\n")
+    said = document(doctor(machine, "--json"))
+    (source,) = [source for source in said["sources"] if source["source"] == "unmetered AMD GPU"]
+    assert source["reason"] == "8 AMD GPUs are here and not counted: no sensor reads them"
+    assert "--gpu-model" in source["remedy"]

@@ -27,12 +27,13 @@ from carbonmon.hardware.device_names import cpu_model, gpu_model, gpu_rows
 from carbonmon.runs.report.condensing import condensed
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.summary.document import summarize
-from carbonmon.runs.summary.file import SCHEMA_FILE, write_summary
+from carbonmon.runs.summary.file import write_summary
 from tests import records
 from tests.rows import for_each_row
+from tests.strictness import strict_schema
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "estimate.toml"
-VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+VALIDATOR = jsonschema.Draft202012Validator(strict_schema())
 
 TRAINING = Part(
     *("main", 48.0, (Counted("V100-SXM2", 10),), (Counted("Xeon Gold 6154", 2),)),

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.core.model import DeviceState, FallbackMeter, Meter, NodeTotal, RunTotal, Snapshot
+from carbonmon.core.model import (
+    Device,
+    DeviceState,
+    FallbackMeter,
+    Meter,
+    NodeTotal,
+    Part,
+    RunTotal,
+    Snapshot,
+)
 from carbonmon.runs import layout
 from carbonmon.runs.reader import read_run
 from tests import records
@@ -94,3 +103,14 @@ def test_a_moment_names_devices_by_their_place_in_the_header_and_leaves_zeros_ou
         ["main", 0, "power", 1000.0],
         ["main", "package-0", "counter", 300_000.0],
     ]
+
+
+def test_what_a_device_contains_is_kept_and_a_device_that_is_only_itself_is_as_in_release_0_1_0(
+    tmp_path: Path,
+):
+    module = Device("module-0", "module", "chip", 0, contains=(Part("gpu", None, "GPU-1"), Part("dram")))
+    plain = Device("GPU-2", "gpu", "chip", 1)
+    text = layout.run_text(records.run_info(), [module, plain])
+    (tmp_path / layout.RUN_FILE).write_text(text, encoding="utf-8")
+    assert read_run(tmp_path)[1] == [module, plain]
+    assert "contains" not in json.loads(text)["devices"][1]

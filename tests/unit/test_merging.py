@@ -21,7 +21,7 @@ from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.report.merging import check_no_duplicates, merged
 from carbonmon.runs.report.modelcard import model_card_text
 from carbonmon.runs.summary.document import summarize
-from carbonmon.runs.summary.file import SCHEMA_FILE, write_summary
+from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import invoke
 from tests.records import (
@@ -36,8 +36,9 @@ from tests.records import (
     run_total,
     snapshot,
 )
+from tests.strictness import strict_schema
 
-VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+VALIDATOR = jsonschema.Draft202012Validator(strict_schema())
 
 Summary = dict[str, Any]
 

@@ -34,6 +34,7 @@ STRUCTURES = {
     "nvmlProcessInfo_v2_t": pynvml.c_nvmlProcessInfo_v2_t,
     "nvmlProcessUtilizationSample_t": pynvml.c_nvmlProcessUtilizationSample_t,
     "nvmlUtilization_t": pynvml.c_nvmlUtilization_t,
+    "nvmlC2cModeInfo_v1_t": pynvml.c_nvmlC2cModeInfo_v1_t,
     "nvmlMemory_t": pynvml.c_nvmlMemory_t,
     "nvmlPciInfo_t": pynvml.nvmlPciInfo_t,
     "nvmlDeviceAttributes_t": pynvml.c_nvmlDeviceAttributes,

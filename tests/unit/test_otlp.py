@@ -481,6 +481,6 @@ def test_a_device_that_only_an_estimate_knows_is_never_told_as_measured(collecto
 
 
 def test_the_names_that_come_back_otherwise_are_on_the_page():
-    page = (Path(__file__).parents[2] / "docs" / "push.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "use" / "push.md").read_text(encoding="utf-8")
     for name in OTHER_IN_PROMETHEUS.values():
         assert f"`{name}`" in page

@@ -484,9 +484,9 @@ def test_every_sample_has_the_labels_of_the_table() -> None:
 
 
 def test_the_page_about_the_metrics_is_up_to_date() -> None:
-    path = Path(__file__).parents[2] / "docs" / "metrics.md"
+    path = Path(__file__).parents[2] / "docs" / "use" / "metrics.md"
     assert path.read_text(encoding="utf-8") == docs.page(), (
-        "write it again: python -m carbonmon_exporters.docs > docs/metrics.md"
+        "write it again: python -m carbonmon_exporters.docs > docs/use/metrics.md"
     )
 
 

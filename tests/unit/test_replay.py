@@ -115,7 +115,7 @@ def test_blank_lines_and_separators_inside_texts_do_not_shift_the_line_numbers(w
         ([header(id=7), MOMENT], "line 1: devices[0].id must be a text, and is 7"),
         (
             [header(component="disk"), MOMENT],
-            "line 1: devices[0].component must be one of gpu, cpu, dram, and is 'disk'",
+            "line 1: devices[0].component must be one of gpu, cpu, dram, module, and is 'disk'",
         ),
         (
             [header(methods=["guess"]), MOMENT],

@@ -34,7 +34,6 @@ from carbonmon.cli import report
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.model import Cost, Intensity, Snapshot
 from carbonmon.runs.report.merging import merged
-from carbonmon.runs.summary.file import SCHEMA_FILE
 from tests import gridserver
 from tests.gridserver import FAULTS, SECRET, GridServer, Reply, Request
 from tests.records import (
@@ -52,8 +51,9 @@ from tests.records import (
     snapshot,
 )
 from tests.rows import for_each_row
+from tests.strictness import strict_schema
 
-VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+VALIDATOR = jsonschema.Draft202012Validator(strict_schema())
 RUN = "slurm-4242"
 STEP_S = 15.0
 LOOK_BACK_S = 300.0

@@ -1,4 +1,4 @@
-"""How many series a node and a run are: what docs/scale.md promises, and what Prometheus has to carry."""
+"""How many series a node and a run are: what docs/use/scale.md promises, and what Prometheus has to carry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from carbonmon.core.model import Snapshot
 from tests.bench.scale import PHASES, node_snapshot
 
-PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "use" / "scale.md").read_text()
 NODE = node_snapshot(3, 1_795_000_100.0, 1_795_000_000.0)
 
 

@@ -26,10 +26,11 @@ from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.document import summarize
-from carbonmon.runs.summary.file import SCHEMA_FILE, write_summary
+from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import plugins
 from tests import gridsources, records
 from tests.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, loader
+from tests.strictness import strict_schema
 
 PUE = 1.2
 START_S = NOON_S + 17.0
@@ -388,8 +389,7 @@ def summary_in(folder: Path) -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
-    rules: dict[str, Any] = json.loads(SCHEMA_FILE.read_bytes())
-    return rules
+    return strict_schema()
 
 
 def test_the_settled_figure_stands_beside_the_live_one_which_stays(run_folder: Path, intensity_file: Path):

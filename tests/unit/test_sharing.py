@@ -1,4 +1,4 @@
-"""Whose joules: the rules of sharing, one by one. docs/attribution.md has the example of the first test."""
+"""Whose joules: the rules of sharing, one by one; docs/use/attribution.md has the first test's example."""
 
 from __future__ import annotations
 

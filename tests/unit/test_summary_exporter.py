@@ -21,7 +21,7 @@ from carbonmon.core.model import METHODS, Device, NodeTotal, Rank, RunState, Run
 from carbonmon.core.ports import ExporterSettings
 from carbonmon.core.times import rfc3339
 from carbonmon.runs.summary.document import summarize
-from carbonmon.runs.summary.file import SCHEMA_FILE, own_peak_rss_bytes, write_summary
+from carbonmon.runs.summary.file import own_peak_rss_bytes, write_summary
 from carbonmon.runs.summary.text import (
     describe,
     describe_run,
@@ -46,8 +46,9 @@ from tests.records import (
     snapshot,
 )
 from tests.rows import for_each_row
+from tests.strictness import strict_schema
 
-SCHEMA = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+SCHEMA = strict_schema()
 VALIDATOR = jsonschema.Draft202012Validator(
     SCHEMA, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
 )

@@ -114,14 +114,16 @@ def _model(component: Component, name: str, tdp_w: float | None, place: str) -> 
 
 
 def _groups(fit: Fit, component: Component) -> list[Group]:
-    return [group for group in fit.groups if group.component == component]
+    """The run's devices of a kind; a module goes by its GPU's name."""
+    kinds = ("gpu", "module") if component == "gpu" else (component,)
+    return [group for group in fit.groups if group.component in kinds]
 
 
 def _chosen(groups: Sequence[Group], wanted: Iterable[Counted], place: str) -> list[tuple[Group, int]]:
     """The run's groups for the wanted models, with the wanted counts; all groups if none is wanted."""
     chosen = []
     for name, count in wanted:
-        same = same_gpu if groups[0].component == "gpu" else same_cpu
+        same = same_cpu if groups[0].component == "cpu" else same_gpu
         hits = [group for group in groups if same(name, group.name)]
         if len(hits) != 1:
             names = ", ".join(group.name for group in (hits or groups))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from carbonmon.core.errors import SensorUnavailable
-from carbonmon.core.model import Device, Failure, Reading, SensorState
+from carbonmon.core.model import Device, Failure, Part, Reading, SensorState
 from carbonmon.core.ports import SensorSettings
 from carbonmon.hardware.spec_sheets import dram_spec
 
@@ -30,6 +30,7 @@ class DramSensor:
                 0,
                 ("tdp",),
                 spec=self._spec,
+                contains=(Part("dram"),),  # of all packages
             )
         ]
 

@@ -31,8 +31,9 @@ MEASURED_UNCERTAINTY = {
     "gpu": NVML_UNCERTAINTY,
     "cpu": RAPL_PACKAGE_UNCERTAINTY,
     "dram": RAPL_DRAM_UNCERTAINTY,
+    "module": NVML_UNCERTAINTY,
 }
-"""A recording is as good as what was recorded: NVML's GPUs, RAPL's packages and memory."""
+"""A recording is as good as what was recorded: NVML's GPUs and modules, RAPL's packages and memory."""
 
 
 class ReplaySensor:

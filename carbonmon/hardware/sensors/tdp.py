@@ -19,10 +19,10 @@ from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
+from carbonmon.hardware import modules
 from carbonmon.hardware.cpu_packages import estimated_packages
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import select
-from carbonmon.hardware.spec_sheets import gpu_spec
 
 GPU_ASSUMED_UTILIZATION = 1.0
 """A GPU whose utilisation is unknown is taken as fully used, as Green Algorithms does
@@ -125,17 +125,20 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
             f"{stat} does not hold the CPU's times: {error}", "carbonmon doctor --procfs /proc"
         ) from None
     sources: list[SensorState] = []
-    cpus, notes = estimated_packages(settings)
+    packages, notes = estimated_packages(settings)
+    cpus = modules.with_cpu_contents(packages)
     gpus, are_given = _gpus(settings, sources)
     if not cpus and not gpus:
         raise SensorUnavailable("no CPU package and no GPU is left to estimate")
     estimated = [device for device in (*cpus, *gpus) if device.id not in settings.known]
     metered = len(cpus) + len(gpus) - len(estimated)
-    texts = [*map(_describe, estimated), *notes]
+    texts = [(device.id, _describe(device)) for device in estimated]
+    texts += [("", note) for note in notes]
     if metered:
-        texts.append(f"fallback for {metered} metered")
+        texts.append(("", f"fallback for {metered} metered"))
     is_fallback_only = all(device.id in settings.known for device in cpus)
-    state = SensorState("tdp", "used", "; ".join(texts), "", True)
+    reason = "; ".join(text for _, text in texts)
+    state = SensorState("tdp", "used", reason, "", True, parts=tuple(texts))
     return TdpSensor(cpus, gpus, [state, *sources], is_fallback_only, are_given)
 
 
@@ -165,7 +168,7 @@ class _Gpus(NamedTuple):
 
 def _gpus(settings: SensorSettings, sources: list[SensorState]) -> _Gpus:
     """GPUs that no other sensor reads: those that the driver's /proc lists, or that the user states."""
-    if any(device.component == "gpu" for device in settings.known.values()):
+    if any(device.gpu_ids for device in settings.known.values()):
         return _Gpus([], False)
     found = _proc_gpus(settings.procfs)
     stated = None
@@ -190,9 +193,9 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> _Gpus:
         spec = (
             Spec(settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
             if settings.gpu_tdp_w is not None
-            else gpu_spec(pick.gpu.name)
+            else modules.figure(pick.gpu.name, settings)
             if stated is None
-            else stated.spec
+            else modules.figure(stated.name, settings, stated.spec)
         )
         if spec is None:
             sources.append(
@@ -205,14 +208,13 @@ def _gpus(settings: SensorSettings, sources: list[SensorState]) -> _Gpus:
             )
             continue
         spec = spec._replace(assumed_utilization_ratio=GPU_ASSUMED_UTILIZATION)
-        devices.append(
-            Device(
-                *(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",)),
-                spec=spec,
-                share_ratio=pick.share_ratio,
-                share_note=pick.share_note,
-            )
+        device = Device(
+            *(pick.gpu.uuid, "gpu", pick.gpu.name, pick.gpu.number, ("tdp",)),
+            spec=spec,
+            share_ratio=pick.share_ratio,
+            share_note=pick.share_note,
         )
+        devices.append(modules.with_gpu_contents(device))
     return _Gpus(devices, bool(selection.by))
 
 

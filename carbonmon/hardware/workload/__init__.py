@@ -40,7 +40,7 @@ class NodeWorkload:
     def __init__(self, procfs: Path, sysfs: Path, devices: Mapping[str, Device]) -> None:
         self._procfs = procfs
         self._sysfs = sysfs
-        self._gpus = {id_: device for id_, device in devices.items() if device.component == "gpu"}
+        self._gpus = {gpu: device for device in devices.values() for gpu in device.gpu_ids}
         myself = host_pid(procfs, os.getpid())
         self._table = ProcessTable(procfs, frozenset(() if myself is None else (myself,)))
         self._node = NodeCpu(procfs)
@@ -121,8 +121,8 @@ class NodeWorkload:
         if not self._gpus or (gpus is None and environ.keys().isdisjoint(VARIABLES)):
             return None
         found = list_gpus_in_time() or [
-            FoundGpu(device.id, place if device.index is None else device.index, device.name, f"{place:08d}")
-            for place, device in enumerate(self._gpus.values())
+            FoundGpu(gpu, place if device.index is None else device.index, device.name, f"{place:08d}")
+            for place, (gpu, device) in enumerate(self._gpus.items())
         ]
         allocated, notes = allocate(found, gpus, environ)
         self._allocation_notes = tuple(notes)

@@ -8,7 +8,7 @@ The column `scope` says what a row is about, `item` which one:
 | settled | | each run that was settled: its emissions again |
 | embodied | | each run with embodied emissions: their range |
 | phase | its name | each phase |
-| component | gpu, cpu, dram | each component |
+| component | gpu, cpu, dram, module | each component |
 | method | counter, power, tdp | each way in which energy was known |
 | device | its id | each device and method |
 | source | who states it | each intensity that the energy was charged with |

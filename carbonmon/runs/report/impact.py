@@ -21,7 +21,12 @@ from carbonmon.runs.summary.figures import (
 )
 from carbonmon.runs.summary.strings import counted
 
-_PARTS = {"gpu": "GPUs", "cpu": "CPU packages", "dram": "memory"}
+_PARTS = {
+    "gpu": "GPUs",
+    "cpu": "CPU packages",
+    "dram": "memory",
+    "module": "modules (GPU, CPU and memory by one meter)",
+}
 _IDLE = {
     "proportional": "Of CPUs and memory the run has its share by CPU time, of idle energy the same share.",
     "exclusive": "The run is charged with all of the node that no other run used, idle energy included.",
@@ -41,7 +46,9 @@ def statement(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def hardware(devices: Sequence[Mapping[str, Any]], components: Sequence[str] = ("gpu", "cpu")) -> str:
+def hardware(
+    devices: Sequence[Mapping[str, Any]], components: Sequence[str] = ("gpu", "module", "cpu")
+) -> str:
     """The devices by name, how many of each: `8 × NVIDIA A100-SXM4-80GB, 2 × AMD EPYC 7742`."""
     counts: dict[str, int] = {}
     for component in components:
@@ -84,7 +91,9 @@ def _result(summary: Mapping[str, Any]) -> str:
 def _scope(summary: Mapping[str, Any], embodied: str) -> str:
     energy, pue = summary["energy"], summary["carbon"]["pue"]
     counted = [words for part, words in _PARTS.items() if part in energy["components"]]
-    missing = [words for part, words in _PARTS.items() if part not in energy["components"]]
+    missing = [words for part, words in _PARTS.items() if part not in ("module", *energy["components"])]
+    if "module" in energy["components"]:  # it holds what has no meter of its own
+        missing = []
     is_estimate = summary["state"] == "estimated"
     policy = "" if is_estimate else _IDLE.get(summary["run"].get("idle_policy") or "", "")
     text = f"Counted is the use phase: the electricity of {_and(counted) or 'no device, for none was seen'}."

@@ -24,7 +24,7 @@ from carbonmon.runs.summary.figures import (
     unit_of,
 )
 
-_COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory"}
+_COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory", "module": "module"}
 _NONE = "–"
 
 

@@ -34,6 +34,9 @@ ANOMALY_WORDS = {
 }
 """What was rejected of a device's readings, as a table says it."""
 
+OTHER_ANOMALY = "of another kind"
+"""A kind that a newer version counts."""
+
 _WHOLE_NODE_RATIO = 0.9995
 """From this share on the run counts as having all of the node, and no line about the rest is printed."""
 
@@ -235,7 +238,13 @@ def _remarks(devices: list[dict[str, Any]]) -> list[str]:
     odd = [
         f"{_short_id(device['id'])} {', '.join(texts)}"
         for device in devices
-        if (texts := [_times(n, ANOMALY_WORDS[kind]) for kind, n in (device["anomalies"] or {}).items() if n])
+        if (
+            texts := [
+                _times(n, ANOMALY_WORDS.get(kind, OTHER_ANOMALY))
+                for kind, n in (device["anomalies"] or {}).items()
+                if n
+            ]
+        )
     ]
     shared = [
         one_line(f"{_short_id(device['id'])} {note.removeprefix(_SHARED)}", WIDTH - len("  shared: "))

@@ -3,6 +3,9 @@
 The rules are written down once, in the schema. A library that reads it would be one more package that every
 report needs; the code that generators make of it is 300 kB in lines that nobody can read. The schema uses a
 dozen keywords: they are interpreted here, and a test holds that against a complete implementation.
+
+Fields that the schema does not name are accepted and ignored, so that files of newer versions can be read.
+Only an unknown method or component is a fault: without knowing it, nothing can be said about its joules.
 """
 
 from __future__ import annotations
@@ -79,11 +82,14 @@ class _Schema:
         for key in rule.get("required", ()):
             if key not in value:
                 yield f"{where}.{key} is missing".lstrip(".")
-        others = rule.get("additionalProperties", False)
+        others = rule.get("additionalProperties")
         for key, item in value.items():
             kind = rule.get("properties", {}).get(key, others)
             at = f"{where}.{key}".lstrip(".")
-            yield self.fault(item, kind, at) if kind else f"{at!r:.60} is unknown"
+            if kind is False:
+                yield f"{at!r:.60} is unknown"
+            elif kind is not None:  # None: a field of a newer version
+                yield self.fault(item, kind, at)
 
 
 def _text_fault(text: str, rule: Rule, where: str) -> str:

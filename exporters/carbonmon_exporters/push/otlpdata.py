@@ -35,8 +35,9 @@ from carbonmon_exporters.push.otlpnames import otlp_name
 
 NS_PER_S = 1_000_000_000
 
-HW_TYPES: dict[Component, str] = {"gpu": "gpu", "cpu": "cpu", "dram": "memory"}
-"""The well-known values of hw.type in the semantic conventions for hardware."""
+HW_TYPES: dict[Component, str] = {"gpu": "gpu", "cpu": "cpu", "dram": "memory", "module": "module"}
+"""The well-known values of hw.type in the semantic conventions for hardware, and one of ours: they have none
+for a meter of several."""
 
 OF_RUNS_TOO = (f.UNCERTAINTY, f.PUE, f.GRID_INTENSITY, f.DEVICE_INFO)
 """What is the node's, and a run's figures are joined with it by their instance: so it is told of each run as

@@ -1,6 +1,6 @@
 """NVIDIA GPUs through NVML: the energy counter, the power sensor, utilisation and power limit.
 
-The meaning of NVML's figures: docs/accuracy.md. The counter is read at most once a second, because boards
+The meaning of NVML's figures: docs/use/accuracy.md. The counter is read at most once a second, because boards
 that are read more often under-report (arXiv 2312.02741). Where there is no counter, the driver's own
 buffer of power samples keeps the sensor's resolution at longer intervals; where there is one, that buffer
 says when the joules of the last second were drawn, if the GPU was read in between.
@@ -17,12 +17,15 @@ from carbonmon.core.model import Device, Failure, Reading, SensorState
 from carbonmon.core.pacing import Backoff
 from carbonmon.core.ports import SensorSettings
 from carbonmon.hardware.nvml_errors import DRIVER_ERRORS, FIRST_RETRY_S, LAST_RETRY_S, REMEDIES
-from carbonmon.hardware.sensors.nvml.gpu import DRIVER_LOST, READINGS, Gpu, reason
+from carbonmon.hardware.sensors.nvml.gpu import (
+    COUNTER_PERIOD_S,
+    DRIVER_LOST,
+    PERIOD_JITTER_S,
+    Gpu,
+    reason,
+)
 from carbonmon.hardware.sensors.nvml.open_gpus import open_gpus
-
-COUNTER_PERIOD_S = 1.0
-PERIOD_JITTER_S = 0.05
-"""A tick of a 1 s grid may come a little early or late; it is still one read a second."""
+from carbonmon.hardware.sensors.nvml.superchip import read_energy_uj
 
 PROBE_PERIOD_S = 60.0
 """A reading that a driver did not support is tried again once a minute: a container may regain its rights."""
@@ -46,7 +49,8 @@ class NvmlSensor:
             raise
 
     def devices(self) -> Sequence[Device]:
-        return [gpu.device for gpu in self._gpus]
+        found = [gpu.device for gpu in self._gpus]
+        return found + [gpu.module.device for gpu in self._gpus if gpu.module is not None]
 
     def sources(self) -> Sequence[SensorState]:
         return self._sources
@@ -54,7 +58,7 @@ class NvmlSensor:
     def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
         if self._is_driver_lost and not self._reinitialise(now_s):
             for gpu in self._gpus:
-                yield Failure(gpu.device.id, *DRIVER_LOST)
+                yield from _failures(gpu, *DRIVER_LOST)
             return
         for gpu in self._gpus:
             yield from self._read(gpu, now_s, edge)
@@ -68,18 +72,21 @@ class NvmlSensor:
     def _read(self, gpu: Gpu, now_s: float, edge: bool) -> Iterator[Reading | Failure]:
         device_id = gpu.device.id
         if gpu.handle is None and not self._reacquire(gpu, now_s):
-            yield Failure(device_id, *gpu.failure)
+            yield from _failures(gpu, *gpu.failure)
             return
         nvml, handle, supported = self._nvml, gpu.handle, gpu.supported
         energy_uj = power_w = utilization_ratio = trace = shape = None
         errors: list[Any] = []
         if now_s >= gpu.probe_at_s:
             gpu.probe_at_s = now_s + PROBE_PERIOD_S
-            supported |= READINGS
+            supported |= gpu.readings
         is_counter_due = edge or now_s - gpu.counter_at_s >= COUNTER_PERIOD_S - PERIOD_JITTER_S
         if "counter" in supported and is_counter_due:
             try:
-                energy_uj = nvml.nvmlDeviceGetTotalEnergyConsumption(handle) * 1000
+                if gpu.counter_field is None:
+                    energy_uj = nvml.nvmlDeviceGetTotalEnergyConsumption(handle) * 1000
+                else:
+                    energy_uj = read_energy_uj(nvml, handle, gpu.counter_field)
                 gpu.counter_at_s = now_s
                 gpu.sample = None
             except nvml.NVMLError as error:
@@ -111,7 +118,7 @@ class NvmlSensor:
         elif errors:
             failure = gpu.set_lost(errors, now_s)
             self._is_driver_lost |= failure is DRIVER_LOST
-            yield Failure(device_id, *failure)
+            yield from _failures(gpu, *failure)
             return
         elif gpu.measured and supported <= {"samples"}:
             yield Failure(device_id, "not_supported", "the driver supports none of its readings any more")
@@ -119,6 +126,8 @@ class NvmlSensor:
             yield Reading(device_id)
         for name, detail in {reason(error): str(error) for error in errors}.items():
             yield Failure(device_id, name, detail)
+        if gpu.module is not None:
+            yield gpu.module.read(nvml, handle, now_s, edge, utilization_ratio)
 
     def _on_recovered(self, gpu: Gpu) -> None:
         """It was read again; a handle is no proof: NVML also gives one for a GPU that fell off the bus."""
@@ -139,7 +148,7 @@ class NvmlSensor:
                 gpu.failure = reason(error), str(error)
             gpu.retry.schedule(now_s)
             return False
-        gpu.supported |= READINGS
+        gpu.supported |= gpu.readings
         return True
 
     def _reinitialise(self, now_s: float) -> bool:
@@ -158,6 +167,13 @@ class NvmlSensor:
             gpu.failure = gpu.failure or DRIVER_LOST
             gpu.retry.reset()
         return True
+
+
+def _failures(gpu: Gpu, name: str, detail: str) -> Iterator[Failure]:
+    """The failure of a GPU, which is that of its module too."""
+    yield Failure(gpu.device.id, name, detail)
+    if gpu.module is not None:
+        yield Failure(gpu.module.device.id, name, detail)
 
 
 def open_sensor(settings: SensorSettings) -> NvmlSensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from carbonmon.core.model import Device
 from carbonmon.core.pacing import Backoff
@@ -20,9 +20,16 @@ from carbonmon.hardware.nvml_errors import (
 )
 from carbonmon.hardware.sensors.nvml.cross_check import CrossCheck
 
+if TYPE_CHECKING:
+    from carbonmon.hardware.sensors.nvml.superchip import Module, Scopes
+
 STALE_BUFFER_S = 2.0
 """A buffer without new samples for so long is not waited for. Its samples have wall time, so after a clock
 was set back they seem old until it has passed their times."""
+
+COUNTER_PERIOD_S = 1.0
+PERIOD_JITTER_S = 0.05
+"""A tick of a 1 s grid may come a little early or late; it is still one read a second."""
 
 READINGS = frozenset(("counter", "power", "samples", "utilization"))
 """The readings that a driver may support for a GPU."""
@@ -39,16 +46,20 @@ class Gpu:
 
     `was_read_between`: it was read since its counter was read last. `sample` is the last power sample of its
     trace, (wall time in µs, W), None where the next trace starts from the beginning. `failure` is the reason
-    and detail of its failure from when it is lost until it can be read again.
+    and detail of its failure from when it is lost until it can be read again. `module` is a superchip's:
+    then the plain energy counter may be the module's, and the GPU's own is `counter_field`, if any.
     """
 
     __slots__ = (
         "check",
         "counter_at_s",
+        "counter_field",
         "device",
         "failure",
         "handle",
+        "module",
         "probe_at_s",
+        "readings",
         "retry",
         "sample",
         "sample_at_s",
@@ -56,10 +67,19 @@ class Gpu:
         "was_read_between",
     )
 
-    def __init__(self, device: Device, handle: Any) -> None:
+    def __init__(
+        self,
+        device: Device,
+        handle: Any,
+        scopes: Scopes | None = None,
+        module: Module | None = None,
+    ) -> None:
         self.device = device
         self.handle = handle
-        self.supported = set(READINGS)
+        self.module = module
+        self.counter_field = None if scopes is None else scopes.gpu_energy
+        self.readings = READINGS if scopes is None or scopes.has_gpu_counter else READINGS - {"counter"}
+        self.supported = set(self.readings)
         self.check = CrossCheck(f"GPU {device.index} {device.id}")
         self.counter_at_s = float("-inf")
         self.probe_at_s = 0.0

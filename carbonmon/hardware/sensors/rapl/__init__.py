@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from carbonmon.core.errors import SensorUnavailable
-from carbonmon.core.model import Device, Failure, Reading, SensorState
+from carbonmon.core.model import Device, Failure, Part, Reading, SensorState
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
@@ -30,8 +31,11 @@ class RaplSensor:
         sources: Sequence[SensorState],
         share_ratio: float = 1.0,
         share_note: str = "",
+        mirrored: Mapping[str, Sequence[Zone]] = MappingProxyType({}),
     ) -> None:
+        """`mirrored` are the zones that show a device's counter, by its id: the device holds them too."""
         self._readers = list(readers)
+        self._mirrored = mirrored
         self._sources = sources
         self._share_ratio = share_ratio
         self._share_note = share_note
@@ -51,6 +55,12 @@ class RaplSensor:
                 ),
                 share_ratio=self._share_ratio,
                 share_note=self._share_note,
+                contains=tuple(
+                    Part(
+                        each.component, each.package, each.device_id if each.package == zone.package else None
+                    )
+                    for each in self._mirrored.get(zone.device_id, ())
+                ),
             )
             for zone, _ in self._readers
         ]
@@ -113,7 +123,9 @@ def open_sensor(settings: SensorSettings) -> RaplSensor:
         except (OSError, ValueError) as error:
             sources.append(SensorState(f"rapl {zone.device_id}", "used", f"not readable yet: {error}"))
         readers.append((zone, reader))
+    mirrored: dict[str, list[Zone]] = {}
     for mirror, original in mirrors(readers):
+        mirrored.setdefault(original.device_id, []).append(mirror)
         next(reader for zone, reader in readers if zone is mirror).close()
         readers = [(zone, reader) for zone, reader in readers if zone is not mirror]
         sources.append(
@@ -136,4 +148,4 @@ def open_sensor(settings: SensorSettings) -> RaplSensor:
         reason = "a virtual machine: whether the counters are its own or the host's is unknown"
         sources.append(SensorState("rapl share", "used", reason))
     state = SensorState("rapl", "used", text, "", True)
-    return RaplSensor(served, [state, *sources], info.container_ratio, note)
+    return RaplSensor(served, [state, *sources], info.container_ratio, note, mirrored)

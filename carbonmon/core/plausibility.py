@@ -35,6 +35,10 @@ WORKING_RATIO = 0.05
 """From this utilisation on, or this part of its bound by its own power sensor, a device certainly works."""
 
 
+LEAST_RANGE_UJ = 10**9
+"""A counter that wraps holds more than 1 kJ: RAPL's have 32 bits of 15 to 61 µJ, 65 to 262 kJ (Intel SDM)."""
+
+
 class Rejected(NamedTuple):
     """A quantity of a reading that is not believed: its name, its value, and what it should have been."""
 
@@ -62,6 +66,11 @@ def believed_limit_w(limit_w: float | None, tdp_w: float | None) -> float | None
     if tdp_w is not None:
         largest_w = min(largest_w, LARGEST_LIMIT_TO_TDP * tdp_w)
     return limit_w if limit_w is not None and 0.0 < limit_w <= largest_w else None
+
+
+def believed_range_uj(range_uj: int | None) -> int | None:
+    """The largest value of a counter if a counter can have it, else None: then no wrap can be calculated."""
+    return range_uj if range_uj is not None and range_uj >= LEAST_RANGE_UJ else None
 
 
 def check(device: Device, reading: Reading) -> tuple[Reading, tuple[Rejected, ...]]:

@@ -19,7 +19,7 @@ from carbonmon.core import scope
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Device, SensorState
-from carbonmon.core.plausibility import bound_w
+from carbonmon.core.plausibility import believed_range_uj, bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
 from carbonmon.hardware import unmetered
 from carbonmon.monitor.guard import GuardedSensor
@@ -136,10 +136,12 @@ def _counted_sources(opened: _Opened, reasons: Mapping[str, str]) -> list[Sensor
 
 
 def _bounded(device: Device) -> Device:
-    """The device with a bound of what is plausible, where no sensor states one."""
-    if device.max_power_w is not None:
+    """The device with a bound of what is plausible, where no sensor states one, and a range that is one."""
+    most_w = device.max_power_w or bound_w(device.component, None, None)
+    range_uj = believed_range_uj(device.counter_range_uj)
+    if most_w == device.max_power_w and range_uj == device.counter_range_uj:
         return device
-    return replace(device, max_power_w=bound_w(device.component, None, None))
+    return replace(device, max_power_w=most_w, counter_range_uj=range_uj)
 
 
 def merge_devices(first: Device | None, second: Device) -> Device:

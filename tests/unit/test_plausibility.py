@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import Device, Reading, Spec, Uncertainty
-from carbonmon.core.plausibility import believed_limit_w, bound_w, check, is_working
+from carbonmon.core.plausibility import believed_limit_w, believed_range_uj, bound_w, check, is_working
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.gate import Gate
 from carbonmon.monitor.guard import GuardedSensor
@@ -122,3 +122,10 @@ def test_a_package_always_works_and_a_gpu_when_it_is_used_or_draws():
     assert not is_working(GPU, Reading(GPU.id, power_w=5.0, utilization_ratio=0.0))
     assert is_working(GPU, Reading(GPU.id, utilization_ratio=0.05))
     assert is_working(GPU, Reading(GPU.id, power_w=10.0))
+
+
+def test_a_range_that_no_counter_has_is_not_believed():
+    """It would make the sampler read thousands of times a second, and hide a wrap in every interval."""
+    assert believed_range_uj(1000) is None
+    assert believed_range_uj(65_712_999_613) == 65_712_999_613
+    assert believed_range_uj(None) is None

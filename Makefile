@@ -40,7 +40,7 @@ test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for
 	$(PYTEST) -m e2e --numprocesses $(WAITING)
 
 tools: $(VENV)/.dev ## fetch and build what the end-to-end tests start, below build/
-	@$(BIN)/python -m tests.e2e.tools
+	@$(BIN)/python -m tests.support.tools
 
 system-deps: ## say what the tests need from the system, and install it where this is root on Debian
 	@$(PYTHON) tests/system_deps.py

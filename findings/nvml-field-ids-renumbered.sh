@@ -7,7 +7,7 @@
 # power smoothing is on in 13.4.92; the call succeeds in both. Ids up to 250 are the same, among them those of power (185 and
 # 186) and energy (83 and 191).
 #
-# carbonmon therefore reads fields up to 250 only; tests/unit/test_nvml_header.py holds them against both headers.
+# carbonmon therefore reads fields up to 250 only; tests/simulator/test_nvml_header.py holds them against both headers.
 #
 # Exit code: 0 as described, 1 different now, 2 the packages cannot be had.
 set -euo pipefail

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.scheduling import BySharedMachine, longest_first
+from tests.support.scheduling import BySharedMachine, longest_first
 
 os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has put into the user's folder
 

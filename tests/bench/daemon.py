@@ -16,8 +16,8 @@ from carbonmon.client.connection import MonitorConnection
 from carbonmon.client.rendezvous import connect
 from tests.bench import node
 from tests.bench.table import Row, megabytes
-from tests.e2e import command
 from tests.simulator import Simulator
+from tests.support import command
 
 RUNS, PROCESSES_A_RUN = 100, 50
 SETTLE_S = 10.0

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from tests.bench import node
 from tests.bench.table import Row, megabytes, spread
-from tests.e2e import command
-from tests.metrics_endpoint import Authority, basic, hashed
 from tests.simulator import Simulator
+from tests.support import command
+from tests.support.metrics_endpoint import Authority, basic, hashed
 
 RATE_HZ = 50.0
 INTERVAL_S = 0.2

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tests.bench.table import Row
-from tests.harness import Monitor
 from tests.simulator import Constant, Gpu, LiveGpu, LiveZone, Package, Simulator, Sine
 from tests.simulator.powercap import PACKAGE_RANGE_UJ
+from tests.support.harness import Monitor
 
 BEFORE_S, AFTER_S = 30, 90
 PACKAGE_W = 200.0

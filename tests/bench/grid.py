@@ -17,9 +17,9 @@ from pathlib import Path
 
 from tests.bench import node
 from tests.bench.table import Row, megabytes, spread
-from tests.e2e import command
-from tests.harness import Monitor
 from tests.simulator import Gpu, Simulator, Sine
+from tests.support import command
+from tests.support.harness import Monitor
 
 MEAN_W, SWING_W, PERIOD_S = 200.0, 120.0, 86400.0
 CURVE = [round(300.0 + 240.0 * math.sin(math.tau * (hour + 0.5) / 24)) for hour in range(24)]
@@ -150,7 +150,7 @@ def _memory() -> Row:
 
 def _jitter(seconds: float) -> Row:
     """How late the ticks of a real sampler are: without a live source, and with one that never answers."""
-    from tests.gridserver import GridServer
+    from tests.support.gridserver import GridServer
 
     late: dict[str, list[float]] = {}
     with GridServer() as server:

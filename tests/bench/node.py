@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.e2e import command
 from tests.simulator import Constant, Gpu, Package, Simulator, Sine, Square, can_wrap
+from tests.support import command
 
 AS_PROMETHEUS_ASKS = {
     "Accept": "application/openmetrics-text; version=1.0.0, text/plain; version=0.0.4;q=0.5",

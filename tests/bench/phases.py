@@ -66,7 +66,7 @@ def _run(sim: Simulator, phases: int) -> tuple[dict[str, Any], list[tuple[float,
     import tempfile
     from pathlib import Path
 
-    from tests.e2e import command
+    from tests.support import command
 
     with tempfile.TemporaryDirectory(prefix="carbonmon-bench-") as folder:
         job = [sys.executable, "-c", JOB.format(phases=phases, seconds=PHASE_S)]

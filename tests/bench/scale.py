@@ -22,8 +22,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from carbonmon.core.model import Device, NodeTotal, RunInfo, RunTotal, Snapshot
 from tests.bench.table import Row, megabytes
-from tests.e2e import prometheus
-from tests.records import device_state, dram, gpu, intensity, package, run_state, snapshot
+from tests.support import prometheus
+from tests.support.records import device_state, dram, gpu, intensity, package, run_state, snapshot
 
 INTERVAL_S = 15.0
 PHASES = ("main", "train", "eval")

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 from tests.bench import node
 from tests.bench.table import Row, spread
-from tests.records import crowd
+from tests.support.records import crowd
 
 TARGET = "≤ 5 ms"
 MANY_RUNS = 100

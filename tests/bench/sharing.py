@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tests.bench import node
 from tests.bench.table import Row
-from tests.e2e import command, test_ranks
-from tests.e2e.daemon import daemon
+from tests.e2e import test_ranks
 from tests.e2e.test_attribution import SHORT_WORKERS, cpu_j, package_machine, spinning
+from tests.support import command
+from tests.support.daemon import daemon
 
 
 def rows(quick: bool) -> Iterator[Row]:

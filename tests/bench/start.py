@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tests.bench import node
 from tests.bench.table import Row, spread
-from tests.e2e import command
 from tests.simulator import Simulator
+from tests.support import command
 
 TARGET = "≤ 0.30 s"
 

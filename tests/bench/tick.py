@@ -66,8 +66,8 @@ def main(sysfs: Path, control_file: Path, rounds: int, sleep_s: float) -> None:
     from carbonmon.monitor.run_account import RunAccount
     from carbonmon.service.open_grid import open_overheads, open_provider
     from carbonmon.service.open_sensors import open_sensors
-    from tests.harness import INFO, make_sampler
     from tests.simulator.layout import Control
+    from tests.support.harness import INFO, make_sampler
 
     with open(control_file, "r+b") as file:
         control = Control.from_buffer(mmap.mmap(file.fileno(), ctypes.sizeof(Control)))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.chaos.monitors import Watched, ended_s, started_s, unobserved_s
 from tests.chaos.table import Check, Row, energy_check
-from tests.e2e import command
 from tests.simulator import Constant, Gpu, Package, Simulator
+from tests.support import command
 
 INTERVAL_S, CHECKPOINT_S = 0.1, 0.2
 OPTIONS = ("--sensor", "nvml,rapl", "--interval", str(INTERVAL_S), "--checkpoint", str(CHECKPOINT_S))

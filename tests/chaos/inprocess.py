@@ -19,7 +19,7 @@ from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.series import read_series
 from carbonmon.runs.writer import RunFiles
-from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
+from tests.support.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 GPU = Device("gpu-counter", "gpu", "GPU", methods=("counter",), max_power_w=400.0)
 POWER_ONLY = Device("gpu-power", "gpu", "GPU", methods=("power",), max_power_w=400.0)

@@ -17,7 +17,7 @@ from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs import layout
 from carbonmon.runs.writer import SERIES_PERIOD_S
 from tests.chaos.table import Check, Row
-from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
+from tests.support.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 GPUS, PACKAGES = 8, 2
 RANGE_UJ = 262_143_328_850

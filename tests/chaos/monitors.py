@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.e2e import command
 from tests.simulator import Simulator
+from tests.support import command
 
 RUN_ID = "chaos"
 LONGEST_S = 900

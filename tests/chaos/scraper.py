@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e import command
+from tests.support import command
 
 HEADERS = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/chaos"}
 OWN = ("carbonmon_run_", "carbonmon_device_", "carbonmon_counter_")

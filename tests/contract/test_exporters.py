@@ -18,8 +18,8 @@ from prometheus_client.samples import Sample
 
 from carbonmon.core.model import DeviceState, Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
-from tests.receivers import Receiver, eventually
-from tests.records import (
+from tests.support.receivers import Receiver, eventually
+from tests.support.records import (
     HOSTILE_TEXTS,
     START_S,
     UNDECODABLE,

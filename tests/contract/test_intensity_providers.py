@@ -19,7 +19,7 @@ from carbonmon.core.model import Intensity, IntensityKind
 from carbonmon.core.ports import IntensityProvider, IntensitySettings
 from carbonmon.core.timeline import Slot
 from carbonmon.grid import file, fixed, live, table
-from tests.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, WallClock, hour_of, loader
+from tests.support.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, WallClock, hour_of, loader
 
 MOMENTS = (-1e9, 0.0, NOON_S - 5 * HOUR_S, *(NOON_S + quarter * 900.0 for quarter in range(40)), 1e12)
 

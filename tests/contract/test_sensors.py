@@ -74,7 +74,7 @@ def nowhere(folder: Path) -> SensorSettings:
 
 
 CASES = (
-    Case("nvml", nvml.open_sensor, of_machine, None),  # its absence: tests/unit/test_nvml.py
+    Case("nvml", nvml.open_sensor, of_machine, None),  # its absence: tests/hardware/test_nvml.py
     Case("rapl", rapl.open_sensor, of_machine, nowhere),
     Case("tdp", tdp.open_sensor, with_two_gpus_stated, nowhere),
     Case("dram", dram.open_sensor, of_machine, nowhere),

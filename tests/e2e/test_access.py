@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import command, prometheus
-from tests.metrics_endpoint import PASSWORD, Authority, basic, hashed, replace
+from tests.support import command, prometheus
+from tests.support.metrics_endpoint import PASSWORD, Authority, basic, hashed, replace
 
 pytestmark = pytest.mark.e2e
 

@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e import command
-from tests.e2e.daemon import Daemon, daemon
 from tests.simulator import Constant, Gpu, Mig, Package, Process, Simulator
+from tests.support import command
+from tests.support.daemon import Daemon, daemon
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import command
+from tests.support import command
 
 pytestmark = pytest.mark.e2e
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from carbonmon.client.rendezvous import connect
-from tests.e2e import command
-from tests.e2e.daemon import Daemon, daemon
 from tests.simulator import Constant, Package, Simulator
+from tests.support import command
+from tests.support.daemon import Daemon, daemon
 
 pytestmark = pytest.mark.e2e
 

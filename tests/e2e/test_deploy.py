@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e import command, debian, kubectl
+from tests.support import command, debian, kubectl
 
 pytestmark = pytest.mark.e2e
 

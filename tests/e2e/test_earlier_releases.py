@@ -16,9 +16,9 @@ import pytest
 
 from carbonmon.client.protocol import BOOT_CLOCK
 from carbonmon.runs.summary.file import SCHEMA_FILE
-from tests.e2e import command
 from tests.fixtures import record
-from tests.strictness import with_new_fields
+from tests.support import command
+from tests.support.strictness import with_new_fields
 
 pytestmark = pytest.mark.e2e
 

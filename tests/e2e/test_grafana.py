@@ -19,10 +19,9 @@ from typing import Any
 
 import pytest
 
-from tests import grafana
-from tests.e2e import command, prometheus
-from tests.e2e.daemon import Daemon, daemon
 from tests.simulator import Constant, Gpu, Package, Simulator, Square
+from tests.support import command, grafana, prometheus
+from tests.support.daemon import Daemon, daemon
 
 RULES = [
     grafana.FOLDER.parent / "prometheus" / name for name in ("carbonmon.rules.yml", "carbonmon.alerts.yml")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import command
-from tests.gridserver import FAULTS, GridServer, Reply
 from tests.simulator import Constant, Gpu, Simulator
+from tests.support import command
+from tests.support.gridserver import FAULTS, GridServer, Reply
 
 pytestmark = pytest.mark.e2e
 

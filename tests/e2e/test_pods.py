@@ -17,11 +17,10 @@ import pytest
 
 from carbonmon.client.connection import MonitorConnection
 from carbonmon.client.rendezvous import connect
-from tests import apiserver
-from tests.apiserver import TOKEN, UID, ApiServer, pod
-from tests.e2e import command
-from tests.e2e.daemon import Daemon, daemon
 from tests.simulator import Constant, Package, Simulator
+from tests.support import apiserver, command
+from tests.support.apiserver import TOKEN, UID, ApiServer, pod
+from tests.support.daemon import Daemon, daemon
 
 pytestmark = pytest.mark.e2e
 

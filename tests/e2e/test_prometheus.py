@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e import command, prometheus
 from tests.simulator import Constant, Gpu, Package, Simulator
+from tests.support import command, prometheus
 
 pytestmark = [
     pytest.mark.e2e,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from carbonmon.core.metrics import FAMILIES
-from tests.e2e import prometheus
+from tests.support import prometheus
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 RULES, ALERTS = FOLDER / "carbonmon.rules.yml", FOLDER / "carbonmon.alerts.yml"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from tests.e2e import command, pushgateway
-from tests.receivers import Receiver
 from tests.simulator import Constant, Gpu, Package, Simulator
+from tests.support import command, pushgateway
+from tests.support.receivers import Receiver
 
 pytestmark = pytest.mark.e2e
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e import command
 from tests.simulator import Gpu, Package, Simulator
+from tests.support import command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

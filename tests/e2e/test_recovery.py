@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e import command
 from tests.simulator import Constant, Gpu, Package, Simulator
+from tests.support import command
 
 pytestmark = pytest.mark.e2e
 

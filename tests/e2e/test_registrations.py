@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from carbonmon.service.socket.operations import RUNS_A_MINUTE
-from tests.e2e import command, slurm
-from tests.e2e.daemon import Daemon, daemon
 from tests.simulator import Package, Simulator
+from tests.support import command, slurm
+from tests.support.daemon import Daemon, daemon
 
 pytestmark = [
     pytest.mark.e2e,

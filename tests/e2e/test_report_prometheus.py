@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e import command, prometheus
-from tests.e2e.daemon import daemon
 from tests.simulator import Constant, Gpu, Package, Simulator
+from tests.support import command, prometheus
+from tests.support.daemon import daemon
 
 pytestmark = [
     pytest.mark.e2e,

@@ -17,8 +17,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from carbonmon.runs.layout import FILES
-from tests.e2e import command
 from tests.simulator import Constant, Gpu, Package, Simulator
+from tests.support import command
 
 pytestmark = pytest.mark.e2e
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import command, slurm
-from tests.e2e.daemon import Daemon, daemon
-from tests.e2e.slurm import Slurm
 from tests.simulator import Constant, Gpu, Package, Simulator
+from tests.support import command, slurm
+from tests.support.daemon import Daemon, daemon
+from tests.support.slurm import Slurm
 
 pytestmark = [
     pytest.mark.e2e,

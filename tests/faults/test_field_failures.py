@@ -11,8 +11,8 @@ from carbonmon.core.model import Device, Failure, Intensity, Reading, SensorStat
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
-from tests.harness import INFO, INTENSITY, FakeClock, FixedIntensity, Monitor, make_sampler
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square
+from tests.support.harness import INFO, INTENSITY, FakeClock, FixedIntensity, Monitor, make_sampler
 
 RANGE_UJ = 262_143_328_850
 

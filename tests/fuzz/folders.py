@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from carbonmon.core.model import FallbackMeter, Meter, Rank, Snapshot
 from carbonmon.runs import layout
-from tests import records
+from tests.support import records
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from carbonmon.core.model import (
     RunTotal,
     Snapshot,
 )
-from tests import records
+from tests.support import records
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 """JSON spells a character beyond U+FFFF and its two surrogates alike, so no file can tell them apart."""

@@ -18,7 +18,7 @@ from carbonmon.core.documents import LONGEST_TOML_BYTES as LONGEST_BYTES
 from carbonmon.core.errors import ConfigError
 from tests.fuzz.folders import invoke, scratch
 from tests.fuzz.strategies import damaged_bytes, examples
-from tests.rows import for_each_row
+from tests.support.rows import for_each_row
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 KEYS = (

@@ -20,7 +20,7 @@ from carbonmon.hardware.sensors.rapl.readers import DirectReader
 from carbonmon.hardware.sensors.rapl.zones import Zone, discover
 from tests.fuzz.folders import scratch
 from tests.fuzz.strategies import damaged_bytes, examples
-from tests.recorded import RecordedMachine, recorded_machine
+from tests.support.recorded import RecordedMachine, recorded_machine
 
 pytestmark = pytest.mark.timeout(240)
 

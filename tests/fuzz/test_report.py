@@ -15,8 +15,8 @@ from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.file import write_summary
 from tests.fuzz.folders import a_snapshot, invoke, is_possible, scratch, write
 from tests.fuzz.strategies import HOSTILE_FILES, TEXT, damaged_bytes, damaged_json, examples
-from tests.rows import for_each_row
-from tests.strictness import without_unknown
+from tests.support.rows import for_each_row
+from tests.support.strictness import without_unknown
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -24,7 +24,7 @@ from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import a_snapshot, document, is_possible, scratch, series_bytes, write
 from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples, snapshots
-from tests.harness import INFO, FakeClock, FixedIntensity, make_sampler
+from tests.support.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 pytestmark = pytest.mark.timeout(300)
 

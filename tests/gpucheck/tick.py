@@ -15,7 +15,7 @@ from carbonmon.service.open_sensors import open_sensors
 from tests.gpucheck.figures import Book
 from tests.gpucheck.plan import Plan
 from tests.gpucheck.subject import Subject
-from tests.harness import make_sampler
+from tests.support.harness import make_sampler
 
 INFO = RunInfo("gpu-check", "gpu-check", ("none",), (), "host", 1_700_000_000.0)
 SOURCE = "docs/use/accuracy.md: at most 3 times the bare reads was the aim; 0.3 ms more is allowed"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbonmon.hardware.workload.processes import ProcessTable
-from tests.kernel import INIT, FakeKernel
+from tests.support.kernel import INIT, FakeKernel
 
 OPS = ("fork", "fork", "work", "work", "exit", "wait", "wait", "setsid", "scan")
 SCRIPTS = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 30), st.integers(1, 20)), max_size=60)

@@ -35,7 +35,7 @@ from carbonmon.core.ports import Roots
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.run_account import RunAccount
-from tests.harness import FakeClock, FixedIntensity, make_sampler
+from tests.support.harness import FakeClock, FixedIntensity, make_sampler
 
 pytestmark = pytest.mark.timeout(600)
 

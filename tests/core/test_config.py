@@ -1,0 +1,124 @@
+"""The user's words, parsed: nothing that is no number, place or name comes through."""
+
+from __future__ import annotations
+
+import math
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbonmon.core.config import Config, parse_label, parse_list, parse_listen, parse_number, parse_run_id
+from carbonmon.core.errors import ConfigError
+from carbonmon.service import wiring
+from tests.support.rows import for_each_row
+
+ANY_NUMBER = st.floats().map(str) | st.integers().map(str) | st.sampled_from(["nan", "inf", "-inf", "1e999"])
+
+
+@given(ANY_NUMBER | st.text(max_size=8), st.floats(0, 100), st.floats(100, 1e6) | st.just(math.inf))
+def test_a_number_is_finite_and_within_its_bounds_or_an_error(text: str, low: float, high: float):
+    try:
+        value = parse_number(text, "--option", "a figure", low, high)
+    except ConfigError as error:
+        assert str(error).startswith(f"--option: {text!r} is not a figure: give a number ")
+    else:
+        assert math.isfinite(value)
+        assert low <= value <= high
+
+
+@given(st.floats(0, 1e6))
+def test_a_number_within_its_bounds_comes_back_as_it_was_written(value: float):
+    assert parse_number(repr(value), "--option", "a figure", 0.0, 1e6) == value
+
+
+def test_the_error_says_which_numbers_fit():
+    with pytest.raises(ConfigError, match=r"give a number of at least 0.1"):
+        parse_number("0", "--watts", "a power", 0.1)
+    with pytest.raises(ConfigError, match=r"give a number from 1 to 10"):
+        parse_number("11", "--pue", "a PUE", 1, 10)
+
+
+HOSTS = st.sampled_from(["localhost", "node-1.cluster.example", "0.0.0.0"]) | st.builds(
+    str, st.builds(IPv4Address, st.integers(0, 2**32 - 1))
+)
+
+
+@given(HOSTS, st.integers(0, 65535))
+def test_an_address_comes_back_as_it_was_written(host: str, port: int):
+    assert parse_listen(f"{host}:{port}") == (host, port)
+
+
+@given(st.integers(0, 2**128 - 1), st.integers(0, 65535))
+def test_an_ipv6_address_comes_back_without_its_brackets(number: int, port: int):
+    host = str(IPv6Address(number))
+    assert parse_listen(f"[{host}]:{port}") == (host, port)
+
+
+def test_a_port_alone_is_every_address():
+    assert parse_listen(":9877") == ("0.0.0.0", 9877)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_an_address_or_an_error_that_shows_one(text: str):
+    try:
+        host, port = parse_listen(text)
+    except ConfigError as error:
+        assert "127.0.0.1:9877" in str(error)
+    else:
+        assert host
+        assert 0 <= port <= 65535
+
+
+@for_each_row(
+    "text", ["", "9877", "::1:9877", "localhost", "localhost:", "localhost:65536", "a b:1", "h:1\n", "[]:1"]
+)
+def test_what_is_no_address_and_port_is_refused(text: str):
+    with pytest.raises(ConfigError, match="ADDRESS:PORT"):
+        parse_listen(text)
+
+
+@given(st.text(max_size=70))
+def test_a_run_id_is_safe_as_the_name_of_a_folder_or_refused(text: str):
+    try:
+        run_id = parse_run_id(text)
+    except ConfigError:
+        return
+    assert run_id == text
+    assert "/" not in run_id and run_id not in ("", ".", "..") and len(run_id) <= 64
+
+
+@given(st.text(st.characters(exclude_categories=["Z", "C"], exclude_characters="="), min_size=1), st.text())
+def test_a_label_is_split_at_its_first_equals_sign(key: str, value: str):
+    assert parse_label(f"{key}={value}") == (key, value)
+
+
+@pytest.mark.parametrize("text", ["", "team", "=vision", "my team=vision"])
+def test_what_is_no_label_is_refused(text: str):
+    with pytest.raises(ConfigError, match="KEY=VALUE"):
+        parse_label(text)
+
+
+@given(st.lists(st.from_regex(r"[a-z0-9:/.-]+", fullmatch=True), min_size=1))
+def test_a_list_comes_back_entry_by_entry(entries: list[str]):
+    assert parse_list(",".join(entries), "--sensor") == tuple(entries)
+    assert parse_list(" , ".join(entries), "--sensor") == tuple(entries)
+
+
+def test_an_empty_list_is_none_and_an_empty_entry_a_mistake():
+    assert parse_list(" ", "--sensor") == ()
+    for text in (",", "nvml,", "nvml,,rapl"):
+        with pytest.raises(ConfigError, match="empty entry"):
+            parse_list(text, "--sensor")
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        Config().interval_s = 2.0  # type: ignore[misc]
+
+
+def test_exporters_that_may_wait_for_a_server_end_behind_those_that_write_files():
+    entries = ("otlp:http://127.0.0.1:1", "summary", "pushgateway:http://127.0.0.1:2", "prometheus")
+    ordered = wiring._files_first(entries)
+    assert ordered == ["summary", "prometheus", "otlp:http://127.0.0.1:1", "pushgateway:http://127.0.0.1:2"]

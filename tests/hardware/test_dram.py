@@ -1,0 +1,76 @@
+"""Memory where nothing meters it: watts per gigabyte, or nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.model import Device, Reading
+from carbonmon.hardware.sensors import dram
+from tests.simulator import Package, Simulator, can_build
+from tests.support.harness import Monitor
+from tests.support.recorded import RecordedMachine, recorded_machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[RecordedMachine]:
+    with recorded_machine(tmp_path) as recorded:
+        yield recorded
+
+
+def test_the_estimate_is_watts_per_gigabyte_of_what_is_installed(machine: RecordedMachine):
+    machine.memory(512 << 20)
+    sensor = dram.open_sensor(machine.settings())
+    (device,) = sensor.devices()
+    assert (device.id, device.component, device.methods) == ("dram-0", "dram", ("tdp",))
+    assert device.spec is not None
+    assert device.spec.tdp_w == pytest.approx(512 * 0.3725)
+    assert device.spec.assumed_utilization_ratio == 1.0
+    assert device.measured_uncertainty is None
+    assert sensor.sources()[0].reason.startswith("191 W = 512.0 GB × 0.3725 W/GB")
+    assert list(sensor.read(0.0)) == [Reading("dram-0")]
+
+
+def test_it_reads_the_host_s_memory_and_changes_nobody_s_settings(machine: RecordedMachine):
+    machine.memory(1 << 20)
+    before = psutil.PROCFS_PATH
+    assert "1.0 GiB" in dram.open_sensor(machine.settings()).devices()[0].name
+    assert before == psutil.PROCFS_PATH
+
+
+def test_the_user_may_leave_it_out(machine: RecordedMachine):
+    machine.memory(1 << 20)
+    with pytest.raises(SensorUnavailable, match="--no-dram-estimate"):
+        dram.open_sensor(machine.settings(dram_estimate=False))
+
+
+def test_memory_that_rapl_meters_is_not_estimated_as_well(machine: RecordedMachine):
+    machine.memory(1 << 20)
+    metered = Device("dram-1", "dram", "dram", 1, ("counter",))
+    with pytest.raises(SensorUnavailable, match="RAPL meters the memory"):
+        dram.open_sensor(machine.settings([metered]))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"MemFree: 5 kB\n", b"MemTotal: many kB\n", b"\xff\xfe"])
+def test_a_procfs_that_does_not_tell_is_no_source(machine: RecordedMachine, content: bytes | None):
+    if content is not None:
+        (machine.procfs / "meminfo").write_bytes(content)
+    with pytest.raises(SensorUnavailable) as refused:
+        dram.open_sensor(machine.settings())
+    assert str(machine.procfs / "meminfo") in refused.value.reason
+    assert "--procfs" in refused.value.remedy
+
+
+@pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
+def test_it_draws_the_same_at_every_second(machine: RecordedMachine):
+    machine.memory(100 << 20)
+    with Simulator(packages=[Package()]) as simulated:
+        with Monitor(simulated, sensors=("rapl", "dram"), procfs=machine.procfs) as monitor:
+            monitor.watch(30)
+            state = monitor.device("dram-0")
+            assert state.tdp_j == state.energy_j == pytest.approx(37.25 * 30)
+            assert state.power_w == pytest.approx(37.25)

@@ -1,0 +1,123 @@
+"""A real Prometheus on loopback: the machine's own, or Debian's package unpacked below build/."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.support import command, debian
+
+
+def binary() -> str | None:
+    """The program, fetched once with apt where it is missing; None where that cannot be done."""
+    return debian.program("prometheus")
+
+
+def free_port() -> int:
+    """A port of loopback that no other worker of this test run and no outgoing connection will take."""
+    for port in _PORTS:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
+
+
+def _own_ports() -> Iterator[int]:
+    """Those below what the kernel gives to whoever asks for any: one thousand for each worker, in turn."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    first = 15_000 + 1000 * worker
+    start = os.getpid() % 1000  # two test runs on one machine should not begin at the same one
+    return (first + (start + number) % 1000 for number in itertools.count())
+
+
+_PORTS = _own_ports()
+
+
+class Prometheus:
+    """Scrapes its targets, and evaluates its rules as often, until it is left as a context."""
+
+    def __init__(
+        self, folder: Path, target: str | Sequence[str], interval_s: float, rule_files: Sequence[Path] = ()
+    ) -> None:
+        program = binary()
+        assert program is not None
+        self._port = free_port()
+        config = folder / "prometheus.yml"
+        period = f"{interval_s * 1000:.0f}ms"
+        targets = [target] if isinstance(target, str) else list(target)
+        # JSON is YAML.
+        document = {
+            "global": {
+                "scrape_interval": period,
+                "scrape_timeout": period,
+                "evaluation_interval": period,
+            },
+            "rule_files": [str(path) for path in rule_files],
+            "scrape_configs": [{"job_name": "carbonmon", "static_configs": [{"targets": targets}]}],
+        }
+        config.write_text(json.dumps(document))
+        arguments = [
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'tsdb'}",
+            f"--web.listen-address=127.0.0.1:{self._port}",
+        ]
+        self._process = subprocess.Popen(
+            [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def __enter__(self) -> Prometheus:
+        command.wait_for(self._is_ready, "Prometheus")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=command.DEADLINE_S)
+
+    def _is_ready(self) -> bool:
+        try:
+            return "Ready" in command.get(f"http://127.0.0.1:{self._port}/-/ready")
+        except OSError:
+            return False
+
+    def query(self, text: str) -> list[Any]:
+        """The result of an instant query, as the API gives it."""
+        result: list[Any] = self._ask("query", query=text, time=f"{time.time():.3f}")["result"]
+        return result
+
+    def query_range(self, text: str, span_s: float, step_s: float) -> list[Any]:
+        """The result of a query over the last `span_s` seconds, as the API gives it."""
+        now_s = time.time()
+        times = {"start": f"{now_s - span_s:.3f}", "end": f"{now_s:.3f}", "step": f"{step_s:g}"}
+        result: list[Any] = self._ask("query_range", query=text, **times)["result"]
+        return result
+
+    def label_values(self, label: str, selector: str) -> list[str]:
+        """The values of a label in the series of a selector."""
+        values: list[str] = self._ask(f"label/{label}/values", **{"match[]": selector})
+        return values
+
+    def number(self, text: str) -> float | None:
+        """The value of a query that gives one series; None without one."""
+        result = self.query(text)
+        return float(result[0]["value"][1]) if result else None
+
+    def _ask(self, what: str, **parameters: str) -> Any:
+        """The data of an answer of the API; fails with what it says of an error."""
+        question = urllib.parse.urlencode(parameters)
+        try:
+            answer = command.get(f"http://127.0.0.1:{self._port}/api/v1/{what}?{question}")
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from None
+        return json.loads(answer)["data"]

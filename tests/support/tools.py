@@ -1,0 +1,49 @@
+"""Fetch and build what the end-to-end tests start, before several workers ask for it at once.
+
+    python -m tests.support.tools
+
+Prometheus, its Pushgateway and node_exporter, Slurm, kubectl and the simulator; what the machine has is used.
+What cannot be had is named with the reason; in CI, where no test may be skipped, this ends with 1.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.simulator import build
+from tests.support import kubectl, prometheus, pushgateway, slurm
+
+
+def missing() -> list[str]:
+    """What cannot be had on this machine, each with the reason."""
+    found = []
+    if prometheus.binary() is None:
+        found.append("prometheus: not installed, and no apt-get to fetch it")
+    if not pushgateway.are_here():
+        found.append(f"{' and '.join(pushgateway.PACKAGES)}: not installed, and no apt-get to fetch them")
+    if reason := slurm.missing():
+        found.append(f"slurm: {reason}")
+    if build.can_build():
+        build.built()
+    else:
+        found.append("the simulator: no gcc")
+    try:
+        kubectl.program()
+    except subprocess.CalledProcessError as error:
+        found.append(f"kubectl: not installed, and it could not be fetched: {error}")
+    return found
+
+
+def main() -> int:
+    found = missing()
+    for line in found:
+        sys.stderr.write(f"end-to-end tests lack {line}\n")
+    if found:
+        sys.stderr.write("make system-deps says what to install; tests without their programs are skipped\n")
+    return 1 if found and os.environ.get("CI") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -41,8 +41,8 @@ def rows(quick: bool) -> Iterator[Row]:
             "the same tick after a second of sleep, 8 GPUs",
             "",
             _compared(found),
-            f"CPU time of the process, {len(found['tick'])} each, alternating: this is what a monitor at rest "
-            "pays, with caches and clock cold",
+            f"CPU time of the process, {len(found['tick'])} each, alternating: this is what a monitor at rest"
+            " pays, with caches and clock cold",
         )
 
 

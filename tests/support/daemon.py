@@ -59,7 +59,10 @@ class Daemon:
         return self.summary(run_id)
 
     def summary(self, run_id: str) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads((self.output / run_id / "summary.json").read_text())
+        """The run's summary. A scheduler may call a job completed before its epilog has ended the run."""
+        path = self.output / run_id / "summary.json"
+        command.wait_for(path.exists, f"the summary of {run_id}")
+        document: dict[str, Any] = json.loads(path.read_text())
         return document
 
     def draw(self, joules: float) -> None:

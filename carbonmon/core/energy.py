@@ -46,6 +46,9 @@ SHAPE_TOLERANCE_S = 0.25
 STILL_S = 0.5
 """A counter that did not change for so long stands still: the slowest are refreshed every 0.1 s (NVML)."""
 
+DOUBT_S = 5.0
+"""For so long a GPU's counter may stand still while the GPU works, and is believed all the same."""
+
 NEW_LINE_VALUES = 3
 """After so many values below its line a counter was reset. Glitches of a second were seen: at a tick a second
 they are one value, or two."""
@@ -114,10 +117,12 @@ def advance(
 def finish(meter: Meter, device: Device, at_s: float) -> Interval | None:
     """Settle, at the end of metering, what was held for a counter that did not return."""
     end_s = max(at_s, meter.settled_s)
-    if meter.stands_still and not meter.is_stuck and device.component == "gpu":
+    is_newly_still = meter.stands_still and not meter.is_stuck
+    if is_newly_still and device.component == "gpu" and end_s - meter.settled_s < DOUBT_S:
         # It did not stand still for long enough to be doubted. A package that runs never stands still.
         return Interval(device.id, meter.settled_s, end_s, power_w=0.0)
     interval = _count_odd(_fallback_interval(meter, device, meter.fallback, end_s), meter.odd)
+    interval = interval._replace(stuck=int(is_newly_still))
     lost_s = interval.unobserved_s + meter.open_s
     if not (lost_s or interval.energy_j or meter.odd):
         return None

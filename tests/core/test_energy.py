@@ -199,6 +199,19 @@ def test_a_gpu_that_is_switched_off_draws_0_and_its_counter_is_believed():
     assert metered.intervals[-1].power_w == 0.0
 
 
+@pytest.mark.parametrize(("seconds", "unobserved_s", "stuck"), [(3, 0.0, 0), (60, 60.0, 1)])
+def test_a_busy_gpu_s_counter_that_stands_still_and_that_nothing_replaces_is_unknown_and_not_0(
+    seconds: int, unobserved_s: float, stuck: int
+):
+    metered = Metered(dataclasses.replace(GPU, methods=("counter",), spec=None))
+    for second in range(seconds + 1):
+        metered.at(float(second), energy_uj=joules(100), utilization_ratio=1.0)
+    metered.finish()
+    assert metered.total("energy_j") == 0.0
+    assert metered.total("unobserved_s") == unobserved_s
+    assert metered.total("stuck") == stuck
+
+
 def test_a_counter_that_catches_up_is_credited_less_what_stood_in():
     metered = Metered(GPU)
     metered.at(0.0, energy_uj=0, power_w=300.0)

@@ -3,8 +3,9 @@
     python3 tests/system_deps.py
 
 Needs nothing but Python, as it runs before everything else. Servers are not installed, for that would start
-them: the tests unpack Debian's packages of Prometheus, Pushgateway, node_exporter, Slurm and systemd below
-build/ and start them from there (`make tools`). Where apt-get is missing, those on the PATH are used.
+them: the tests unpack Debian's packages of Prometheus, Pushgateway, node_exporter, VictoriaMetrics, Slurm and
+systemd below build/ and start them from there (`make tools`). Where apt-get is missing, those on the PATH
+are used.
 """
 
 from __future__ import annotations
@@ -48,7 +49,14 @@ NEEDS = (
     Need("taskset", "util-linux", command("taskset"), "jobs that share one CPU"),
     Need("mount", "mount", command("mount"), "full and read-only disks"),
 )
-SERVERS = ("prometheus", "prometheus-pushgateway", "prometheus-node-exporter", "slurmd", "systemd-analyze")
+SERVERS = (
+    "prometheus",
+    "prometheus-pushgateway",
+    "prometheus-node-exporter",
+    "victoria-metrics",
+    "slurmd",
+    "systemd-analyze",
+)
 
 
 def main() -> int:

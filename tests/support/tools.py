@@ -2,8 +2,9 @@
 
     python -m tests.support.tools
 
-Prometheus, its Pushgateway and node_exporter, Slurm, kubectl and the simulator; what the machine has is used.
-What cannot be had is named with the reason; in CI, where no test may be skipped, this ends with 1.
+Prometheus, its Pushgateway and node_exporter, VictoriaMetrics, Slurm, kubectl and the
+simulator; what the machine has is used. What cannot be had is named with the reason; in CI, where no
+test may be skipped, this ends with 1.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 
 from tests.simulator import build
-from tests.support import kubectl, prometheus, pushgateway, slurm
+from tests.support import kubectl, prometheus, pushgateway, slurm, victoriametrics
 
 
 def missing() -> list[str]:
@@ -21,6 +22,8 @@ def missing() -> list[str]:
     found = []
     if prometheus.binary() is None:
         found.append("prometheus: not installed, and no apt-get to fetch it")
+    if victoriametrics.binary() is None:
+        found.append("victoria-metrics: not installed, and no apt-get to fetch it")
     if not pushgateway.are_here():
         found.append(f"{' and '.join(pushgateway.PACKAGES)}: not installed, and no apt-get to fetch them")
     if reason := slurm.missing():

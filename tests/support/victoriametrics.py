@@ -1,0 +1,86 @@
+"""A real VictoriaMetrics on loopback: the machine's own, or Debian's package unpacked below build/."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.support import command, debian, prometheus
+
+
+def binary() -> str | None:
+    """The program, fetched once with apt where it is missing; None where that cannot be done."""
+    return debian.program("victoria-metrics")
+
+
+class VictoriaMetrics:
+    """Scrapes its targets until it is left as a context. `url` is its address, for queries and for pushes."""
+
+    def __init__(
+        self, folder: Path, target: str | Sequence[str], interval_s: float, arguments: Sequence[str] = ()
+    ) -> None:
+        program = binary()
+        assert program is not None
+        self.url = f"http://127.0.0.1:{prometheus.free_port()}"
+        targets = [target] if isinstance(target, str) else list(target)
+        period = f"{interval_s * 1000:.0f}ms"
+        document = {
+            "global": {"scrape_interval": period, "scrape_timeout": period},
+            "scrape_configs": [{"job_name": "carbonmon", "static_configs": [{"targets": targets}]}],
+        }
+        config = folder / "victoria-metrics.yml"
+        config.write_text(json.dumps(document))
+        self._process = subprocess.Popen(
+            [
+                program,
+                f"-promscrape.config={config}",
+                f"-storageDataPath={folder / 'victoria-metrics'}",
+                f"-httpListenAddr={self.url.removeprefix('http://')}",
+                *arguments,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def __enter__(self) -> VictoriaMetrics:
+        command.wait_for(self._is_ready, "VictoriaMetrics")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=command.DEADLINE_S)
+
+    def _is_ready(self) -> bool:
+        try:
+            return "OK" in command.get(f"{self.url}/health")
+        except OSError:
+            return False
+
+    def query(self, text: str) -> list[Any]:
+        """The result of an instant query for now: without `nocache` it is answered for 30 s ago."""
+        result: list[Any] = self._ask("query", query=text, time=f"{time.time():.3f}", nocache="1")["result"]
+        return result
+
+    def query_range(self, text: str, span_s: float, step_s: float) -> list[Any]:
+        """The result of a query over the last `span_s` seconds, as the API gives it."""
+        now_s = time.time()
+        times = {"start": f"{now_s - span_s:.3f}", "end": f"{now_s:.3f}", "step": f"{step_s:g}"}
+        result: list[Any] = self._ask("query_range", query=text, nocache="1", **times)["result"]
+        return result
+
+    def number(self, text: str) -> float | None:
+        """The value of a query that gives one series; None without one."""
+        result = self.query(text)
+        return float(result[0]["value"][1]) if result else None
+
+    def _ask(self, what: str, **parameters: str) -> Any:
+        question = urllib.parse.urlencode(parameters)
+        return json.loads(command.get(f"{self.url}/api/v1/{what}?{question}"))["data"]

@@ -5,10 +5,13 @@ Imported by the training process: standard library only.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +25,7 @@ from carbonmon.client.rendezvous import (
     run_socket,
     start_monitor,
 )
+from carbonmon.client.switch import is_off
 from carbonmon.core.errors import ConfigError
 
 CONNECT_S = 1.0
@@ -35,6 +39,10 @@ _AGAIN_S = 0.05
 _MAX_STARTS = 2
 
 _start_failed = False
+
+_open: MonitorConnection | None = None
+"""The connection of a run that has ended to a monitor that waits a little for the next one. It ends at once
+when this process does."""
 
 
 class RunOptions(NamedTuple):
@@ -95,6 +103,34 @@ def join_run(options: RunOptions, environ: Mapping[str, str]) -> JoinedRun:
         raise NoMonitor("; ".join([*reasons, str(error)])) from None
 
 
+def join_again(run_id: str | None, environ: Mapping[str, str]) -> JoinedRun | None:
+    """Take part as a helper in the run that the environment names; None where that is another one or none.
+
+    A helper holds no run open. Raises OSError, `Refused` and `ProtocolError`.
+    """
+    path = environ.get(SOCKET_VARIABLE)
+    if not path or not run_id or environ.get(RUN_VARIABLE) != run_id or is_off(environ):
+        return None
+    message = {"op": "join", "run_id": run_id, "helper": True}
+    return _join_at(Path(path), message)
+
+
+def keep_open(connection: MonitorConnection) -> None:
+    """Keep the connection of a run that has ended, for the next one."""
+    global _open
+    if _open is not None:
+        _open.close()
+    _open = connection
+
+
+def forget_open() -> None:
+    """After a fork: it is the parent's."""
+    global _open
+    if _open is not None:
+        _open.abandon()
+        _open = None
+
+
 def _join_at(path: Path, message: dict[str, Any]) -> JoinedRun:
     return _joined(path, connect(path, CONNECT_S), message, JOIN_S)
 
@@ -114,6 +150,10 @@ def _join_run_monitor(
 ) -> JoinedRun:
     """Join by the socket that the processes of this run share; retry if its monitor is about to end."""
     region = {} if options.region is None else {"CARBONMON_REGION": options.region}
+    message = message | {"settings": _settings(options, environ)}
+    joined = _join_open(path, message)
+    if joined is not None:
+        return joined
     deadline_s = time.monotonic() + START_S
     starts = 0
 
@@ -139,8 +179,45 @@ def _join_run_monitor(
         time.sleep(_AGAIN_S)
 
 
+def _join_open(path: Path, message: dict[str, Any]) -> JoinedRun | None:
+    """Begin the next run with the monitor of the one before, if it is at `path` and still takes it."""
+    global _open
+    connection, _open = _open, None
+    if connection is None:
+        return None
+    if connection.path == path and connection.is_connected:
+        connection.join_message = message
+        with suppress(OSError, Refused, ProtocolError):  # then as if it had not been there
+            return _joined_over(connection, message, JOIN_S)
+    connection.close()
+    return None
+
+
+def _settings(options: RunOptions, environ: Mapping[str, str]) -> str:
+    """A checksum of all that a monitor is started with: it takes no run that asks for other choices."""
+    home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
+    files = (environ.get("CARBONMON_CONFIG"), "carbonmon.toml", f"{home}/carbonmon/carbonmon.toml")
+    chosen = sorted(
+        (name, value)
+        for name, value in environ.items()
+        if name.startswith("CARBONMON_") and name not in (SOCKET_VARIABLE, RUN_VARIABLE)
+    )
+    said: list[object] = [options.region, chosen]
+    with suppress(OSError):
+        said.append(Path.cwd())  # where results go, unless they have a place
+    for file in files:
+        with suppress(OSError, ValueError):  # there is no such file, or the path has a zero in it
+            status = os.stat(file or "")  # noqa: PTH116 (the same without the import of a Path for each)
+            said.append((file, status.st_mtime_ns, status.st_size))
+    text = repr(said).encode("utf-8", "replace")
+    return f"{zlib.crc32(text):08x}-{zlib.adler32(text):08x}-{len(text)}"
+
+
 def _joined(path: Path, connected: socket.socket, message: dict[str, Any], timeout_s: float) -> JoinedRun:
-    connection = MonitorConnection(path, connected, message)
+    return _joined_over(MonitorConnection(path, connected, message), message, timeout_s)
+
+
+def _joined_over(connection: MonitorConnection, message: dict[str, Any], timeout_s: float) -> JoinedRun:
     try:
         answer = connection.request(message, timeout_s)
     except BaseException:

@@ -478,7 +478,9 @@ class RunState(NamedTuple):
     `water_l` are litres, None without a WUE, for `watered_j` of the energy. `facility_j` is the energy with
     the PUE that each joule was charged with, None where it was not recorded. `peaks_w` are the highest powers
     of the run's part of each device. `samples` were taken while the run lasted, its baseline included, and
-    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it.
+    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `doubts_j` are
+    joules near changes of phase, by phase, that may belong to the phase before or behind (`windows.py`); None
+    where nobody noted them.
     """
 
     info: RunInfo
@@ -507,6 +509,7 @@ class RunState(NamedTuple):
     peaks_w: tuple[tuple[str, float | None], ...] = ()
     samples: int | None = None
     monitor_cpu_s: float | None = None
+    doubts_j: tuple[tuple[str, float], ...] | None = None
 
 
 class Snapshot(NamedTuple):

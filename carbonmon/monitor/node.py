@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Snapshot
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
+from carbonmon.core.windows import Key, Marks
 from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.monitor import resume
 from carbonmon.monitor.guard import GuardedExporter
@@ -138,13 +139,30 @@ class Monitor:
             run = RunAccount(plan.info, self._expected(plan))
             resume.restore_run(self.sampler, run, before.snapshot.runs[0], outage, lost, plan.roots)
 
-    def end(self, run_id: str, exit_code: int | None, signal: int | None, then: Callable[[], object]) -> None:
-        """End a run at the next sample; `then` is called when its files are written, in that thread."""
-        self.requests.post(partial(self._end, run_id, exit_code, signal, then), "edge")
+    def end(
+        self,
+        run_id: str,
+        exit_code: int | None,
+        signal: int | None,
+        then: Callable[[], object],
+        last: Callable[[RunAccount, RunState], object] | None = None,
+    ) -> None:
+        """End a run at the next sample; `then` is called when its files are written, in that thread.
+
+        `last` is told its final totals, in the sampling thread.
+        """
+        self.requests.post(partial(self._end, run_id, exit_code, signal, then, last), "edge")
 
     def _end(
-        self, run_id: str, exit_code: int | None, signal: int | None, then: Callable[[], object]
+        self,
+        run_id: str,
+        exit_code: int | None,
+        signal: int | None,
+        then: Callable[[], object],
+        last: Callable[[RunAccount, RunState], object] | None,
     ) -> None:
+        if last is not None:
+            self._look(run_id, lambda run, state: None if run is None or state is None else last(run, state))
         self.sampler.end(run_id, exit_code, signal)
         self.recorder.end(run_id, partial(self._written, run_id, then))
 
@@ -178,15 +196,22 @@ class Monitor:
         if self.workload is not None:
             self.workload.join(run_id, roots)
 
-    def change_phase(self, run_id: str, names: Sequence[str], at_s: float) -> None:
-        """From `at_s` on the run is in these phases, one for each participant that is in one."""
-        # The change is noted first: the sample then settles what was drawn on both sides of it.
-        self.requests.post(partial(self._change_phase, run_id, names, at_s), "after")
+    def change_phase(
+        self, run_id: str, names: Sequence[str], at_s: float, marks: Marks | None = None
+    ) -> None:
+        """From `at_s` on the run is in these phases, one for each participant that is in one.
 
-    def _change_phase(self, run_id: str, names: Sequence[str], at_s: float) -> None:
+        `marks` are the windows that begin or end there.
+        """
+        # The change is noted first: the sample then settles what was drawn on both sides of it.
+        self.requests.post(partial(self._change_phase, run_id, names, at_s, marks), "after")
+
+    def _change_phase(self, run_id: str, names: Sequence[str], at_s: float, marks: Marks | None) -> None:
         run = self.runs.get(run_id)
         if run is None:
             return
+        if marks is not None:
+            run.windows.mark(at_s, marks)
         had_too_many = run.phases.overflowed
         run.phases.change(at_s, names)
         if run.phases.overflowed and not had_too_many:
@@ -201,13 +226,23 @@ class Monitor:
         if run is not None:
             run.progress = (step, total)
 
-    def look(self, run_id: str, tell: Callable[[RunState | None], object]) -> None:
-        """Take a sample and tell the run's totals, in the sampling thread; None if it does not live."""
+    def look(self, run_id: str, tell: Callable[[RunAccount | None, RunState | None], object]) -> None:
+        """Take a sample and tell the run and its totals, in the sampling thread; None if it does not live."""
         self.requests.post(partial(self._look, run_id, tell), "before")
 
-    def _look(self, run_id: str, tell: Callable[[RunState | None], object]) -> None:
+    def _look(self, run_id: str, tell: Callable[[RunAccount | None, RunState | None], object]) -> None:
         run = self.runs.get(run_id)
-        tell(None if run is None else run.state(self.clock.now_s(), self.sampler.node_totals()))
+        tell(run, None if run is None else run.state(self.clock.now_s(), self.sampler.node_totals()))
+
+    def window(self, run_id: str, key: Key, tell: Callable[[dict[str, float | bool] | None], object]) -> None:
+        """Take a sample and tell what is known of a run's window, in the sampling thread."""
+        self.requests.post(partial(self._window, run_id, key, tell), "before")
+
+    def _window(
+        self, run_id: str, key: Key, tell: Callable[[dict[str, float | bool] | None], object]
+    ) -> None:
+        run = self.runs.get(run_id)
+        tell(None if run is None else run.window(key, self.clock.now_s()))
 
     def allocation(
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str], policy: IdlePolicy

@@ -19,6 +19,7 @@ from carbonmon.core.model import (
     RunTotal,
 )
 from carbonmon.core.phases import Phases
+from carbonmon.core.windows import REFRESH_S, Key, Windows
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.peak_power import PeakPower
 
@@ -44,6 +45,7 @@ class RunAccount:
     __slots__ = (
         "_charges",
         "_costs",
+        "_doubts_j",
         "_meanwhile",
         "_peaks",
         "_power_w",
@@ -65,6 +67,7 @@ class RunAccount:
         "start_s",
         "water_l",
         "watered_j",
+        "windows",
     )
 
     def __init__(self, info: RunInfo, devices: Iterable[Device], start_s: float = 0.0) -> None:
@@ -80,6 +83,8 @@ class RunAccount:
         self.progress: tuple[float, float | None] | None = None
         self.ranks: tuple[Rank, ...] = ()
         self.phases = Phases(start_s)
+        self.windows = Windows()
+        self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
         self._charges: dict[Charge, list[float]] = {}
@@ -110,6 +115,7 @@ class RunAccount:
         self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
+        self._doubts_j.update(state.doubts_j or ())
         self._shares.update(state.shares)
         self.water_l = state.water_l
         self.watered_j, self.facility_j = state.watered_j or 0.0, state.facility_j or 0.0
@@ -157,6 +163,10 @@ class RunAccount:
                 self._charge(phase, device, "power", part.power_j * ratio, rates)
             if part.tdp_j:
                 self._charge(phase, device, "tdp", part.tdp_j * ratio, rates)
+        refresh_s = REFRESH_S[device.component] if part.counter_j else 0.0
+        for phase, ratio in self.phases.doubts(part.start_s, part.end_s, part.curve, refresh_s):
+            self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
+        self.windows.add(device, part)
         self._power_w[device.id] = part.power_w
         self._peaks[device.id].add(part.power_w, part.end_s - part.start_s)
         if part.unobserved_s:
@@ -259,7 +269,12 @@ class RunAccount:
             peaks_w=tuple([(device_id, peak.peak_w) for device_id, peak in self._peaks.items()]),
             samples=found.samples,
             monitor_cpu_s=found.cpu_s,
+            doubts_j=tuple(self._doubts_j.items()),
         )
+
+    def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:
+        """What is known of one of its windows; None of one that is not kept."""
+        return self.windows.figures(key, now_s if self.end_s is None else self.end_s, self._power_w)
 
 
 def _weight(item: tuple[str, float]) -> float:

@@ -84,6 +84,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "price_source": snapshot.price_source,
         "currency": snapshot.currency,
         "phases_s": run.phases_s,
+        "doubts_j": run.doubts_j,
         "unobserved_s": run.unobserved_s,
         "total_fields": RunTotal._fields,
         "totals": run.totals,

@@ -7,8 +7,10 @@ cgroup are gone; the one run of `carbonmon run` ends with its job.
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client.launcher import safe_id
-from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo
+from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo, RunState
 from carbonmon.core.ports import Roots
+from carbonmon.core.windows import Marks
 from carbonmon.monitor.node import Monitor, RunPlan
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.service import naming, run_folder
 
@@ -29,13 +33,27 @@ LINGER_S = 5.0
 LATE_S = 5.0
 """A change of phase is taken at the time that its sender states if that was not longer ago."""
 
+FIRST_RUN_S = 60.0
+"""How long a monitor that was started for one run waits for it."""
+
+NEXT_RUN_S = 5.0
+"""How long it waits for the next one, so that a function that is tracked at each call starts one monitor."""
+
+_SERIALS = itertools.count(1)
+
 
 @dataclass(eq=False)
 class Participant:
-    """A connection that takes part in a run; `phase` is the innermost that it is in."""
+    """A connection that takes part in a run; `phase` is the innermost that it is in.
+
+    `is_rank`: its launcher gave it a rank. A helper, such as a worker that loads data, holds no run open.
+    """
 
     run_id: str
+    is_rank: bool = False
+    is_helper: bool = False
     phase: str | None = None
+    serial: int = field(default_factory=lambda: next(_SERIALS))
 
 
 @dataclass(eq=False)
@@ -43,7 +61,8 @@ class Entry:
     """A run as the registry knows it.
 
     `phase` is that of the run while no participant is in one. `expected` ranks were promised by the launcher,
-    `joined` have come. `seen`: it had a living process once.
+    `joined` have come. `seen`: it had a living process once. `failure` is the exit code or signal of the
+    first rank that failed: its launcher ends the others.
     """
 
     plan: RunPlan
@@ -56,6 +75,7 @@ class Entry:
     alone_since_s: float = 0.0
     seen: bool = False
     ending: bool = False
+    failure: tuple[int | None, int | None] | None = None
 
     @property
     def run_id(self) -> str:
@@ -87,10 +107,11 @@ class NewRun(NamedTuple):
 
 
 class Registry:
-    """Called by the thread of the socket; `tidy` by the main thread.
+    """Called by the thread of the socket; `tidy` and `retire` by the main thread.
 
-    `creates`: unknown runs may begin. `once`: one run only, and the monitor ends with it. `host` names
-    this machine in its runs, by default its own name.
+    `creates`: unknown runs may begin. `once`: one run at a time, and the monitor ends a little after the
+    last. `host` names this machine in its runs, by default its own name. `turn` is held while a run begins, so
+    that a monitor that is about to end takes no more. `waiting` are those who may begin the next run.
     """
 
     def __init__(
@@ -112,6 +133,11 @@ class Registry:
         self._once = once
         self._host = host or platform.node()
         self._entries: dict[str, Entry] = {}
+        self._settings: str | None = None
+        self._began_s = self._free_s = monitor.clock.now_s()
+        self._over = False
+        self.turn = threading.RLock()
+        self.waiting: set[object] = set()
         self.begun = 0
 
     @property
@@ -123,10 +149,39 @@ class Registry:
     def is_full(self) -> bool:
         return len(self._entries) >= MAX_RUNS
 
+    def takes(self, settings: str | None) -> bool:
+        """Whether a run may begin now, of a process whose choices for a monitor are summed up as `settings`.
+
+        A monitor that processes have started takes runs with the choices of its first one, which it was
+        started with; for others it makes way.
+        """
+        if not self._once or not self.begun:
+            self._settings = settings
+            return not self._over
+        if self._settings is None or settings != self._settings:
+            self._over = True
+        return not self._over
+
     @property
-    def is_over(self) -> bool:
-        """Whether the only run of this monitor was there and has ended, or is about to."""
-        return self._once and bool(self.begun) and all(entry.ending for entry in self.entries)
+    def may_go_on(self) -> bool:
+        """Whether a process that leaves may begin the next run here."""
+        return self._once and self._settings is not None and not self._over
+
+    def refuse(self) -> None:
+        """The first run could not begin: who started this monitor for it will not come again."""
+        self._over |= self._once and not self.begun
+
+    def retire(self) -> bool:
+        """Whether this monitor is to end now; then no run begins any more."""
+        with self.turn:
+            if not self._once or self._entries:
+                return False
+            now_s = self.monitor.clock.now_s()
+            if not self.begun:
+                self._over |= now_s - self._began_s > FIRST_RUN_S
+            else:
+                self._over |= not self.waiting or now_s - self._free_s > NEXT_RUN_S
+            return self._over
 
     def find(self, asked: str | None, uid: int = 0) -> Entry | None:
         """A living run by its id, else its key; None asks for the only one of a monitor that has no more."""
@@ -181,21 +236,29 @@ class Registry:
         self.begun += 1
         return entry
 
-    def take_part(self, entry: Entry, local_size: int) -> Participant:
+    def take_part(
+        self, entry: Entry, local_size: int, is_rank: bool = False, is_helper: bool = False
+    ) -> Participant:
         """One more participant, of `local_size` that the launcher starts on this node."""
-        participant = Participant(entry.run_id)
+        participant = Participant(entry.run_id, is_rank, is_helper)
         entry.participants.append(participant)
+        if is_helper:
+            return participant
         entry.joined += 1
         entry.linger_until_s = None
         entry.expected = max(entry.expected, local_size)
         return participant
 
-    def leave(self, entry: Entry, participant: Participant) -> bool:
+    def leave(
+        self, entry: Entry, participant: Participant, exit_code: int | None = None, signal: int | None = None
+    ) -> bool:
         """Whether the run is to end now, because this was the last participant and all have come."""
+        if participant.is_rank and (exit_code or signal) and entry.failure is None:
+            entry.failure = (exit_code, signal)
         # First, so that `tidy` in its thread does not take the run for lost before we end it.
         entry.linger_until_s = self.monitor.clock.now_s() + LINGER_S
         self.lose(entry, participant)
-        if entry.ends_with != "participants" or entry.participants or entry.ending:
+        if participant.is_helper or entry.ends_with != "participants" or is_held(entry) or entry.ending:
             entry.linger_until_s = None
             return False
         return entry.joined >= entry.expected
@@ -214,13 +277,17 @@ class Registry:
         exit_code: int | None = None,
         signal: int | None = None,
         tell: Callable[[dict[str, Any] | None], object] | None = None,
+        last: Callable[[RunAccount, RunState], object] | None = None,
     ) -> None:
-        """End a run; `tell` gets its summary when it is written."""
+        """End a run; `last` gets its final totals, then `tell` its summary when it is written."""
         entry.ending = True
-        self.monitor.end(entry.run_id, exit_code, signal, partial(self._ended, entry, tell))
+        if entry.failure is not None:
+            exit_code, signal = entry.failure
+        self.monitor.end(entry.run_id, exit_code, signal, partial(self._ended, entry, tell), last)
 
     def _ended(self, entry: Entry, tell: Callable[[dict[str, Any] | None], object] | None) -> None:
         """A run is written, in the thread that writes."""
+        self._free_s = self.monitor.clock.now_s()
         if tell is not None:
             tell(_summary(entry.plan.folder))
         if self._entries.get(entry.run_id) is entry:
@@ -238,7 +305,7 @@ class Registry:
             entry.seen |= processes > 0 or (account.processes is not None and bool(entry.plan.roots.pids))
             if entry.ends_with == "processes" and entry.seen and processes == 0:
                 self.end(entry)
-            elif entry.ends_with == "participants" and not entry.participants:
+            elif entry.ends_with == "participants" and not is_held(entry):
                 if entry.linger_until_s is not None:
                     is_over = now_s >= entry.linger_until_s
                 else:  # nobody said goodbye: what was counted before the last one was lost proves nothing
@@ -247,7 +314,7 @@ class Registry:
                 if is_over:
                     self.end(entry)
 
-    def tell_phases(self, entry: Entry, at_s: float | None) -> None:
+    def tell_phases(self, entry: Entry, at_s: float | None, marks: Marks | None = None) -> None:
         """The phases of a run's participants, or its own, have changed at `at_s`."""
         now_s = self.monitor.clock.now_s()
         if at_s is None or not now_s - LATE_S <= at_s <= now_s:
@@ -255,7 +322,12 @@ class Registry:
         names = [each.phase for each in entry.participants if each.phase is not None]
         if not names and entry.phase is not None:
             names = [entry.phase]
-        self.monitor.change_phase(entry.run_id, names, at_s)
+        self.monitor.change_phase(entry.run_id, names, at_s, marks)
+
+
+def is_held(entry: Entry) -> bool:
+    """Whether a participant that is no helper is there."""
+    return not all(participant.is_helper for participant in entry.participants)
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:

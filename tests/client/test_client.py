@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import carbonmon
-from carbonmon.client import connection, join_run, rendezvous, track
+from carbonmon.client import connection, current, join_run, rendezvous
 from carbonmon.client import run as handle
 from carbonmon.core.errors import ConfigError
 from carbonmon.service.socket.peer import Peer
@@ -90,7 +90,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(join_run, "start_monitor", start_monitor)
     connection._warned.clear()
     yield
-    assert track._current is None
+    assert current._current is None
 
 
 @pytest.fixture

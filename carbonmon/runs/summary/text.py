@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from carbonmon.core.model import MAIN_PHASE, MEASURED_METHODS, RunState, Snapshot
+from carbonmon.core.windows import INTERPOLATED_RATIO
 from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.figures import (
@@ -111,6 +112,10 @@ def _estimated_text(measured_ratio: float | None) -> str:
     return f"{part}estimated (tdp)"
 
 
+def _split_text(phase: dict[str, Any]) -> str:
+    return "interpolated" if (phase.get("interpolated_ratio") or 0.0) > INTERPOLATED_RATIO else ""
+
+
 def _carbon_lines(carbon: dict[str, Any]) -> list[str]:
     grams, now = carbon["emissions_g"], carbon["intensity"]
     unit = unit_of(grams, MASS_UNITS)
@@ -199,7 +204,7 @@ def _phase_lines(phases: dict[str, dict[str, Any]], total_j: float, unit: str) -
                 f"{mass_text(phase['emissions_g'])} CO2e",
                 "" if seconds is None else duration_text(seconds),
                 percent_text(phase["energy_j"] / total_j) if total_j else "",
-                _estimated_text(phase.get("measured_ratio")),
+                ", ".join(filter(None, (_estimated_text(phase.get("measured_ratio")), _split_text(phase)))),
             )
         )
     table = aligned(rows, numbers=(1, 2, 3, 4), room=WIDTH - len("  phase  "), elastic=0)

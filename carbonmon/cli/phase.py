@@ -10,6 +10,7 @@ import click
 
 from carbonmon.cli import options, talk
 from carbonmon.client.protocol import BOOT_CLOCK, RUN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.client.switch import is_off
 
 ANSWER_S = 2.0
 """A script does not wait longer for a monitor that hangs."""
@@ -25,6 +26,8 @@ def command(name: str | None, log_level: str, log_format: str) -> None:
     script fails over it. Phases of training code go before this one.
     """
     options.set_up_log(log_level, log_format)
+    if is_off(os.environ):
+        return
     path = os.environ.get(SOCKET_VARIABLE)
     if not path:
         click.echo("carbonmon: no run is metered here: put carbonmon run -- before the script", err=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -15,17 +16,34 @@ from carbonmon.cli import options
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
 from carbonmon.client.rendezvous import daemon_sockets
+from carbonmon.client.switch import is_off
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Snapshot
 from carbonmon.service import single_run
-from carbonmon.service.job import Attached, Command
+from carbonmon.service.job import Attached, Command, start_error_code
 
 if TYPE_CHECKING:
     from carbonmon.service.joined_job import Part
 
 
-@click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+class _Switched(click.Command):
+    """The command, but that with CARBONMON_OFF=1 the job takes its place, whatever the options are."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if is_off(os.environ):
+            lenient = super().make_context(info_name, list(args), parent, resilient_parsing=True, **extra)
+            job = args[args.index("--") + 1 :] if "--" in args else lenient.params.get("job")
+            if job:
+                _become(job)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(
+    "run", cls=_Switched, context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False}
+)
 @options.with_options(*options.RUN_OPTIONS)
 @click.argument("job", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARG…]")
 @click.pass_context
@@ -43,6 +61,8 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
         raise click.UsageError(
             "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
         )
+    if is_off(os.environ):  # there is no job: only a process to watch
+        return
 
     if config.attach is None and config.resume is None and not config.own_monitor:
         part = _join(ctx, config, job)
@@ -105,6 +125,17 @@ def _take_part(part: Part, config: Config, job: Sequence[str]) -> int:
             echo(table_text(summary))
 
     return joined_job.run(part, Command(job, dict(os.environ)), config.output, show)
+
+
+def _become(job: Sequence[str]) -> NoReturn:
+    """Become the job, with the signals that Python ignores as they were."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(job[0], list(job))
+    except OSError as error:
+        echo(f"{job[0]}: {error.strerror}\n")
+        sys.exit(start_error_code(error))
 
 
 def sources_text(snapshot: Snapshot) -> str:

@@ -117,6 +117,7 @@ class MonitorConnection:
             while True:
                 for answer in self._lines():
                     if answer.get("id") == request_id:
+                        self._silent_s = None
                         if answer.get("ok") is not True:
                             raise Refused(answer)
                         return answer
@@ -144,9 +145,13 @@ class MonitorConnection:
         return self._silent_s is not None
 
     def abandon(self) -> None:
-        """After a fork: close this process's copy of the socket without a word; it is the parent's."""
+        """Close this process's copy of the socket without a word: after a fork it is the parent's."""
         if self._socket is not None:
             self._socket.close()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # the interpreter may be half gone
+            self.abandon()
 
     def close(self) -> None:
         with self._send_lock:

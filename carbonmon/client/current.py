@@ -16,6 +16,7 @@ from carbonmon.client.run import Run
 
 _current: Run | None = None
 _started: Run | None = None
+_handle: Run | None = None
 _entering = threading.RLock()
 _process_end = ProcessEnd()
 
@@ -71,11 +72,18 @@ def stop_started() -> None:
 
 
 def restored(run_id: str | None) -> Run:
-    """A run that was pickled or copied: this process's own if it is that one, else a handle."""
-    run = _current
-    if run is not None and run.is_ours() and run_id is not None and run.id == run_id:
-        return run
-    return Run(run_id)
+    """A run that was pickled or copied: this process's own if it is that one, else a handle.
+
+    All handles of a run in a process are one: a pool unpickles one for each task.
+    """
+    global _handle
+    if run_id is None:
+        return Run()
+    for run in (_current, _handle):
+        if run is not None and run.is_ours() and run.id == run_id:
+            return run
+    _handle = Run(run_id)
+    return _handle
 
 
 def _end(run: Run, outcome: dict[str, int]) -> None:

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from carbonmon.client.connection import Refused, log, warn_once
 from carbonmon.client.join_run import (
@@ -278,7 +278,13 @@ class Run:
         return self._joined
 
     def _take_part(self, joined: JoinedRun) -> None:
-        joined.connection.state_messages = self._state_messages
+        own = ref(self)  # a cycle would keep the connection of a handle open that nobody has any more
+
+        def state_messages() -> list[dict[str, Any]]:
+            run = own()
+            return [] if run is None else [run._phase_message()]
+
+        joined.connection.state_messages = state_messages
         self._id, self._folder = joined.run_id, joined.folder
         self._joined = joined
 
@@ -326,10 +332,6 @@ class Run:
         if self._progress is not None:
             self._send(self._progress)
             self._progress = None
-
-    def _state_messages(self) -> list[dict[str, Any]]:
-        """The messages to send after a lost connection was made again."""
-        return [self._phase_message()]
 
     def _send(self, message: dict[str, Any]) -> bool:
         try:

@@ -26,7 +26,7 @@ REFRESH_S: Mapping[Component, float] = {"gpu": 0.1, "module": 0.1, "cpu": 0.001,
 "Part-time Power Measurements", arXiv 2312.02741), and the longest is taken. RAPL's are refreshed about every
 millisecond (Intel SDM vol. 3, "RAPL Interfaces")."""
 
-INTERPOLATED_RATIO = 0.05
+INTERPOLATED_RATIO = 0.03
 
 MAX_WINDOWS = 1024
 """Windows that a run keeps; of more the oldest ones that have ended are forgotten."""

@@ -155,7 +155,7 @@ class Sampler:
         """Replace the newest snapshot between two ticks: a run has begun or ended."""
         now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
         self.runs.drop_old(now_s)
-        self.snapshots.latest = self._snapshot(wall_s, now_s)
+        self.snapshots.publish(self._snapshot(wall_s, now_s))
 
     def finish(self, exit_code: int | None, signal: int | None, hangs: bool = False) -> Snapshot:
         """Settle what is held, end the runs, and show the final snapshot; the loop has ended.

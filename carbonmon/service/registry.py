@@ -110,8 +110,8 @@ class Registry:
     """Called by the thread of the socket; `tidy` and `retire` by the main thread.
 
     `creates`: unknown runs may begin. `once`: one run at a time, and the monitor ends a little after the
-    last. `host` names this machine in its runs, by default its own name. `turn` is held while a run begins, so
-    that a monitor that is about to end takes no more. `waiting` are those who may begin the next run.
+    last. `host` names this machine in its runs, by default its own name. `turn` is held while a run begins,
+    so that a monitor that is about to end takes no more. `waiting` are those who may begin the next run.
     """
 
     def __init__(

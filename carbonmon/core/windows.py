@@ -31,6 +31,9 @@ INTERPOLATED_RATIO = 0.03
 MAX_WINDOWS = 1024
 """Windows that a run keeps; of more the oldest ones that have ended are forgotten."""
 
+LATE_S = 1.0
+"""A begin or an end that is told so much later still finds the intervals that it divides."""
+
 ABSENT_S = 10.0
 """A device that has said nothing for so much longer than the others is not waited for."""
 
@@ -69,7 +72,7 @@ class Windows:
     def __init__(self) -> None:
         self._all: dict[Key, _Window] = {}
         self._waiting: dict[Key, _Window] = {}
-        self._last: dict[str, tuple[Device, Interval]] = {}
+        self._last: dict[str, tuple[Device, list[Interval]]] = {}
 
     def mark(self, at_s: float, marks: Marks) -> None:
         """Windows begin and end at a moment, which may be a little ago."""
@@ -82,12 +85,15 @@ class Windows:
             if len(self._all) >= MAX_WINDOWS:
                 self._forget_oldest()
             window = self._all[marks.begun] = self._waiting[marks.begun] = _Window(at_s)
-            for device, part in self._last.values():  # a tick may have come before the word of the begin
-                window.add(device, part)
+            for device, parts in self._last.values():  # ticks may have come before the word of the begin
+                for part in parts:
+                    window.add(device, part)
 
     def add(self, device: Device, part: Interval) -> None:
         """Add the run's part of an interval to the windows that it is in."""
-        self._last[device.id] = (device, part)
+        known = self._last.get(device.id)
+        parts = [] if known is None else [each for each in known[1] if each.end_s > part.end_s - LATE_S]
+        self._last[device.id] = (device, [*parts, part])
         if self._waiting:
             for key, window in list(self._waiting.items()):
                 window.add(device, part)
@@ -127,11 +133,11 @@ class Windows:
 
     def _unsettled(self, at_s: float) -> list[tuple[Device, float]]:
         """The devices whose energy is not settled until a moment, and since when."""
-        newest_s = max((part.end_s for _, part in self._last.values()), default=at_s)
+        newest_s = max((parts[-1].end_s for _, parts in self._last.values()), default=at_s)
         return [
-            (device, part.end_s)
-            for device, part in self._last.values()
-            if newest_s - ABSENT_S < part.end_s < at_s
+            (device, parts[-1].end_s)
+            for device, parts in self._last.values()
+            if newest_s - ABSENT_S < parts[-1].end_s < at_s
         ]
 
     def _forget_oldest(self) -> None:
@@ -143,32 +149,37 @@ class Windows:
 
 
 class _Window:
-    """Sums by device; the last interval of each is kept, for an end that is told a little late."""
+    """Sums by device; its newest intervals are kept apart, for an end that is told a little late."""
 
     __slots__ = ("_devices", "end_s", "start_s")
 
     def __init__(self, start_s: float) -> None:
         self.start_s = start_s
         self.end_s: float | None = None
-        self._devices: dict[str, tuple[Amount, Device, Interval, Amount]] = {}
+        self._devices: dict[str, tuple[Amount, Device, list[tuple[Interval, Amount]]]] = {}
 
     def add(self, device: Device, part: Interval) -> None:
         piece = piece_of(device, part, self.start_s, self.end_s)
         if piece is NOTHING:
             return
-        known = self._devices.get(device.id)
-        before = NOTHING if known is None else known[0].plus(known[3])
-        self._devices[device.id] = before, device, part, piece
+        total, _, newest = self._devices.get(device.id, (NOTHING, device, []))
+        newest = [*newest, (part, piece)]
+        while newest[0][0].end_s < part.end_s - LATE_S:
+            total = total.plus(newest.pop(0)[1])
+        self._devices[device.id] = total, device, newest
 
     def close(self, at_s: float) -> None:
-        self.end_s = max(at_s, self.start_s)
-        for device_id, (before, device, part, _) in list(self._devices.items()):
-            self._devices[device_id] = before, device, part, piece_of(device, part, self.start_s, self.end_s)
+        self.end_s = end_s = max(at_s, self.start_s)
+        for device_id, (total, device, newest) in list(self._devices.items()):
+            again = [(part, piece_of(device, part, self.start_s, end_s)) for part, _ in newest]
+            self._devices[device_id] = total, device, again
 
     def amount(self) -> Amount:
         total = NOTHING
-        for before, _, _, piece in self._devices.values():
-            total = total.plus(before).plus(piece)
+        for before, _, newest in self._devices.values():
+            total = total.plus(before)
+            for _, piece in newest:
+                total = total.plus(piece)
         return total
 
 

@@ -27,22 +27,22 @@ def enter(options: RunOptions) -> Run:
     with _entering:
         if _current is None:
             run = Run()
-            run.begin(options)
+            run._part.begin(options)
             _process_end.watch()
             _current = run
             if run.id is not None:
                 notebook.say(f"run {run.id}: its summary will be in {run.folder}")
-        _current.depth += 1
+        _current._part.depth += 1
         return _current
 
 
 def leave(run: Run, error: BaseException | None) -> None:
     """One of those that entered leaves; the last one ends it. A run that was stopped has ended already."""
-    if run is not _current or not run.is_ours():
+    if run is not _current or not run._part.is_ours():
         return  # forked while the parent tracked: the run is the parent's
     with _entering:
-        run.depth -= 1
-        if not run.depth:
+        run._part.depth -= 1
+        if not run._part.depth:
             _end(run, outcome_of(error))
 
 
@@ -60,7 +60,7 @@ def start(options: RunOptions) -> Run:
 def stop(run: Run) -> None:
     """End a run of this process now."""
     with _entering:
-        if run is _current and run.is_ours():
+        if run is _current and run._part.is_ours():
             _end(run, outcome_of(None))
 
 
@@ -80,7 +80,7 @@ def restored(run_id: str | None) -> Run:
     if run_id is None:
         return Run()
     for run in (_current, _handle):
-        if run is not None and run.is_ours() and run.id == run_id:
+        if run is not None and run._part.is_ours() and run.id == run_id:
             return run
     _handle = Run(run_id)
     return _handle
@@ -88,12 +88,12 @@ def restored(run_id: str | None) -> Run:
 
 def _end(run: Run, outcome: dict[str, int]) -> None:
     global _current, _started
-    run.depth, _current = 0, None
+    run._part.depth, _current = 0, None
     if _started is run:
         _started = None
     _process_end.unwatch()
-    run.restore()
-    run.end(outcome)
+    run._part.restore()
+    run._part.end(outcome)
     if run.id is not None:
         figures = f"{run.energy_j:.4g} J, {run.emissions_g:.3g} g CO2e in {run.duration_s:.1f} s"
         notebook.say(f"run {run.id}: {figures}; more: carbonmon report {run.id}")
@@ -102,7 +102,7 @@ def _end(run: Run, outcome: dict[str, int]) -> None:
 def _at_exit() -> None:
     """Close what was entered by hand and not left: with the process's exit code and its last second."""
     with _entering:
-        if _current is not None and _current.is_ours():
+        if _current is not None and _current._part.is_ours():
             _end(_current, _process_end.outcome())
 
 
@@ -115,7 +115,7 @@ def _after_fork() -> None:
     _process_end = ProcessEnd()
     forget_open()
     if run is not None:
-        run.become_handle()
+        run._part.become_handle()
 
 
 atexit.register(_at_exit)

@@ -5,14 +5,19 @@ Imported by the training process: standard library only.
 
 from __future__ import annotations
 
+import itertools
 import math
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary, ref
+
+from carbonmon.client.protocol import BOOT_CLOCK
 
 if TYPE_CHECKING:
+    from carbonmon.client.part import Part
     from carbonmon.client.run import Run
-
 
 ASKED_AGAIN_S = 0.1
 """Least time between two questions for the same figures."""
@@ -72,11 +77,11 @@ class Phase:
         return bool(self._found.get("is_settled", False))
 
     def __enter__(self) -> Phase:
-        self._run.enter(self)
+        self._run._part.enter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._run.exit(self)
+        self._run._part.exit(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy has the name, and the figures of its own times in it."""
@@ -85,32 +90,29 @@ class Phase:
     def __del__(self) -> None:
         with suppress(Exception):  # the interpreter may be half gone
             if self._last is not None:
-                self._run.forget(self._last)
+                self._run._part.phases.forget(self._last)
 
-    def begin(self, window: int | None) -> None:
+    def _begin(self, window: int | None) -> None:
         """It was entered; the monitor knows this time by a number, None if it could not be told."""
         if self._last is not None and self._last not in self._open:
-            self._run.forget(self._last)
+            self._run._part.phases.forget(self._last)
         self._last, self._found = window, {}
         self._open.append(-1 if window is None else window)
 
-    def leave(self) -> int | None:
+    def _leave(self) -> int | None:
         """It is left: the number of the time that ends."""
         window = self._open.pop() if self._open else -1
         if window >= 0 and window != self._last:  # it was entered again in itself
-            self._run.forget(self._last)
+            if self._last is not None:
+                self._run._part.phases.forget(self._last)
             self._last, self._found = window, {}
         self._asked_s = -math.inf
         return None if window < 0 else window
 
-    @property
-    def window(self) -> int | None:
-        """The number of its last time."""
-        return self._last
-
-    def take(self, found: dict[str, Any]) -> None:
-        """What the monitor knows of its last time."""
-        self._found = found
+    def _take(self, window: int, found: dict[str, Any]) -> None:
+        """What the monitor says at last of one of its times."""
+        if window == self._last:
+            self._found = {**found, "is_settled": True}
 
     def _ask(self) -> None:
         now_s = time.monotonic()
@@ -120,7 +122,7 @@ class Phase:
             and now_s - self._asked_s >= ASKED_AGAIN_S
         ):
             self._asked_s = now_s
-            found = self._run.window(self._last)
+            found = self._run._part.window(self._last)
             if found:
                 self._found = found
 
@@ -128,3 +130,75 @@ class Phase:
         self._ask()
         value = self._found.get(name)
         return math.nan if value is None else float(value)
+
+
+class PhaseStack:
+    """The phases that this process is in, the last one entered on top, and what the monitor is told of them.
+
+    Each time that a phase is entered is a window with a number.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self._part = ref(part)  # a cycle would keep the connection of a handle open that nobody has any more
+        self._numbers = itertools.count(1)
+        self.restart()
+
+    def restart(self) -> None:
+        """After a fork: what the parent was in is the parent's."""
+        self._lock = threading.RLock()  # re-entrant: a signal handler may change the phase
+        self._phases: list[Phase] = []
+        self._windows: WeakValueDictionary[int, Phase] = WeakValueDictionary()
+        self._forgotten: list[int] = []
+        self._was_dropped = False
+
+    def enter(self, phase: Phase) -> int | None:
+        """The number of the window that begins; None if the monitor could not be told."""
+        with self._lock:
+            self._phases.append(phase)
+            number = next(self._numbers)
+            if not self._tell(begin=number):
+                return None
+            self._windows[number] = phase
+            return number
+
+    def exit(self, phase: Phase, number: int | None) -> None:
+        """Leave the window; nothing where this process did not enter the phase."""
+        with self._lock:
+            for index in range(len(self._phases) - 1, -1, -1):
+                if self._phases[index] is phase:
+                    del self._phases[index]
+                    self._tell(**({} if number is None else {"end": number}))
+                    return
+
+    def forget(self, number: int) -> None:
+        """Nobody will ask for this window any more: the next message says so."""
+        self._forgotten.append(number)
+
+    def flush(self) -> None:
+        """Tell the present phase if the last message was dropped."""
+        with self._lock:
+            if self._was_dropped:
+                self._tell()
+
+    def take(self, windows: dict[str, Any]) -> None:
+        """What the monitor says at last of windows, by number."""
+        for number, found in windows.items():
+            phase = self._windows.get(int(number))
+            if phase is not None and found:
+                phase._take(int(number), found)
+
+    def message(self) -> dict[str, Any]:
+        """What tells the monitor the present phase."""
+        innermost = self._phases[-1:]  # in one operation: a reconnecting thread reads it without the lock
+        name = innermost[0].name if innermost else None
+        return {"op": "phase", "name": name, "at_s": time.clock_gettime(BOOT_CLOCK)}
+
+    def _tell(self, **marks: int) -> bool:
+        message = self.message() | marks
+        forgotten, self._forgotten = self._forgotten, []
+        if forgotten:
+            message["forget"] = forgotten
+        part = self._part()
+        is_sent = part is not None and part.send(message)
+        self._was_dropped = not is_sent
+        return is_sent

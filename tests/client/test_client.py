@@ -18,7 +18,7 @@ import pytest
 
 import carbonmon
 from carbonmon.client import connection, join_run, rendezvous
-from carbonmon.client import run as handle
+from carbonmon.client import part as handle
 from carbonmon.core.errors import ConfigError
 from carbonmon.service.socket.request import RequestError
 from carbonmon.service.socket.server import ControlServer

@@ -161,9 +161,9 @@ def test_a_phase_that_a_child_inherited_is_left_there_without_a_word(server: Con
 
 def test_a_fork_while_another_thread_waits_for_an_answer_leaves_no_lock(server: ControlServer, fake: Fake):
     with carbonmon.track() as run:
-        with run._lock:
-            assert run._joined is not None
-            with run._joined.connection._request_lock:
+        with run._part._lock:
+            assert run._part._joined is not None
+            with run._part._joined.connection._request_lock:
                 assert in_child(lambda: run.phase("child").__enter__()) == 0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import carbonmon
 from carbonmon.client import connection
-from carbonmon.client import run as handle
+from carbonmon.client import part as handle
 from carbonmon.service.socket.server import ControlServer
 from tests.support.fake_monitor import Fake, until, warned
 from tests.support.rows import for_each_row

@@ -272,7 +272,7 @@ def test_phases_have_their_energy_emissions_and_seconds() -> None:
         run_total("dram-0", "dram", "tdp", 5.0, emissions_g=0.5, phase="eval"),
     )
     seconds = (("eval", 30.0), ("main", 60.0), ("idle", 5.0))
-    run = run_state(totals=rows, phases_s=seconds, doubts_j=(("eval", 5.0),))
+    run = run_state(totals=rows, phases_s=seconds)._replace(doubts_j=(("eval", 5.0),))
     phases = of(snapshot((run,), (device_state(gpu()), device_state(dram()))))["energy"]["phases"]
     assert list(phases) == ["main", "eval", "idle"], "main first, then as they came"
     assert phases == {
@@ -311,7 +311,7 @@ def test_a_table_says_which_phases_are_interpolated() -> None:
         run_total(gpu().id, "gpu", "counter", 10.0),
         run_total(gpu().id, "gpu", "counter", 20.0, phase="step"),
     )
-    run = run_state(totals=rows, doubts_j=(("step", 5.0), ("main", 0.1)))
+    run = run_state(totals=rows)._replace(doubts_j=(("step", 5.0), ("main", 0.1)))
     lines = table_text(of(snapshot((run,), (device_state(gpu()),)))).splitlines()
     assert [line.split()[1] for line in lines if "interpolated" in line] == ["step"]
 

@@ -28,7 +28,7 @@ class Phase:
 
     They count all that the run drew on this node from its begin to its end, nested phases included; the
     summary counts a joule in the innermost phase only. Until the next reading of each counter, up to a second
-    after the end, the newest part is reckoned from the last power (`is_settled`).
+    after the end, the newest part is reckoned from power samples, or the last power (`is_settled`).
     """
 
     __slots__ = ("__weakref__", "_asked_s", "_found", "_last", "_open", "_run", "name")

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from carbonmon.core.curves import edge_s, part_between
-from carbonmon.core.model import Component, Device, Interval
+from carbonmon.core.curves import between, edge_s, part_between
+from carbonmon.core.model import Component, Curve, Device, Interval
 
 REFRESH_S: Mapping[Component, float] = {"gpu": 0.1, "module": 0.1, "cpu": 0.001, "dram": 0.001}
 """How old a counter's value may be, in seconds. NVML does not tell; 20 to 100 ms were found (Yang et al.,
@@ -67,12 +67,13 @@ NOTHING = Amount()
 class Windows:
     """The windows of one run. Times are seconds on the injected clock."""
 
-    __slots__ = ("_all", "_last", "_waiting")
+    __slots__ = ("_all", "_foreseen", "_last", "_waiting")
 
     def __init__(self) -> None:
         self._all: dict[Key, _Window] = {}
         self._waiting: dict[Key, _Window] = {}
         self._last: dict[str, tuple[Device, list[Interval]]] = {}
+        self._foreseen: dict[str, tuple[Curve, float]] = {}
 
     def mark(self, at_s: float, marks: Marks) -> None:
         """Windows begin and end at a moment, which may be a little ago."""
@@ -91,6 +92,7 @@ class Windows:
 
     def add(self, device: Device, part: Interval) -> None:
         """Add the run's part of an interval to the windows that it is in."""
+        self._foreseen.pop(device.id, None)
         known = self._last.get(device.id)
         parts = [] if known is None else [each for each in known[1] if each.end_s > part.end_s - LATE_S]
         self._last[device.id] = (device, [*parts, part])
@@ -105,7 +107,8 @@ class Windows:
     ) -> dict[str, float | bool] | None:
         """What is known of a window now, None of one that is not kept.
 
-        What a device drew since its energy was settled last is reckoned with its last power, `power_w`.
+        What a device drew since its energy was settled last is reckoned with the power samples that were
+        foreseen, else with its last power, `power_w`.
         """
         window = self._all.get(key)
         if window is None:
@@ -114,8 +117,11 @@ class Windows:
         amount = window.amount()
         unsettled = self._unsettled(end_s)
         for device, settled_s in unsettled:
-            seconds = end_s - max(window.start_s, settled_s)
-            joules = (power_w.get(device.id) or 0.0) * seconds
+            begin_s = max(window.start_s, settled_s)
+            seconds = end_s - begin_s
+            joules = self._foreseen_j(device.id, begin_s, end_s)
+            if joules is None:
+                joules = (power_w.get(device.id) or 0.0) * seconds
             most_j = (device.max_power_w or 0.0) * seconds
             amount = amount.plus(Amount(joules, 0.0, max(joules, most_j), joules))
         return {
@@ -126,6 +132,16 @@ class Windows:
             "is_interpolated": amount.doubt_j > INTERPOLATED_RATIO * amount.energy_j,
             "is_settled": window.end_s is not None and not unsettled,
         }
+
+    def foresee(self, device_id: str, curve: Curve, ratio: float) -> None:
+        """What a device seems to have drawn since its energy was settled, and the run's part of it."""
+        self._foreseen[device_id] = curve, ratio
+
+    def _foreseen_j(self, device_id: str, begin_s: float, end_s: float) -> float | None:
+        curve, ratio = self._foreseen.get(device_id, (None, 0.0))
+        if curve is None or curve.times_s[-1] < end_s:
+            return None
+        return between(curve, begin_s, end_s) * ratio
 
     def keys_of(self, owner: int) -> list[Key]:
         """The windows of one owner."""

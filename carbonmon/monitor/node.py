@@ -236,6 +236,7 @@ class Monitor:
 
     def window(self, run_id: str, key: Key, tell: Callable[[dict[str, float | bool] | None], object]) -> None:
         """Take a sample and tell what is known of a run's window, in the sampling thread."""
+        self.sampler.wants_shape = True
         self.requests.post(partial(self._window, run_id, key, tell), "before")
 
     def _window(

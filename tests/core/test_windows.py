@@ -79,6 +79,9 @@ def test_what_no_counter_has_told_yet_is_reckoned_and_said():
     assert found["is_interpolated"]
     assert found["low_j"] <= 5.0
     assert found["high_j"] >= 5.0 + 800.0 * 0.5
+    windows.foresee(GPU.id, Curve((1.0, 1.2, 1.6), (0.0, 20.0, 120.0)), 0.5)
+    assert figures(windows)["energy_j"] == pytest.approx(5.0 + 0.5 * (20.0 + 75.0))
+    assert not figures(windows)["is_settled"]
     windows.add(GPU, even(GPU, 1.0, 2.0, 300.0))
     found = figures(windows)
     assert found["energy_j"] == pytest.approx(5.0 + 150.0)

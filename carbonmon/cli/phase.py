@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,7 +17,18 @@ ANSWER_S = 2.0
 """A script does not wait longer for a monitor that hangs."""
 
 
-@click.command("phase")
+class _Switched(click.Command):
+    """The command, but that with CARBONMON_OFF=1 it does nothing, whatever the options are."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if is_off(os.environ):
+            raise click.exceptions.Exit(0)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command("phase", cls=_Switched)
 @options.with_options("log-level", "log-format")
 @click.argument("name", required=False, metavar="[NAME]")
 def command(name: str | None, log_level: str, log_format: str) -> None:
@@ -26,8 +38,6 @@ def command(name: str | None, log_level: str, log_format: str) -> None:
     no script fails. A phase set by the training code takes precedence.
     """
     options.set_up_log(log_level, log_format)
-    if is_off(os.environ):
-        return
     path = os.environ.get(SOCKET_VARIABLE)
     if not path:
         click.echo("carbonmon: no run is metered here: put carbonmon run -- before the script", err=True)

@@ -38,6 +38,8 @@ class _Switched(click.Command):
             job = args[args.index("--") + 1 :] if "--" in args else lenient.params.get("job")
             if job:
                 _become(job)
+            if lenient.params.get("attach") is not None:  # there is no job: only a process to watch
+                raise click.exceptions.Exit(0)
         return super().make_context(info_name, args, parent, **extra)
 
 
@@ -61,8 +63,6 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
         raise click.UsageError(
             "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
         )
-    if is_off(os.environ):  # there is no job: only a process to watch
-        return
 
     if config.attach is None and config.resume is None and not config.own_monitor:
         part = _join(ctx, config, job)

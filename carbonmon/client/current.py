@@ -28,9 +28,9 @@ def enter(options: RunOptions) -> Run:
         if _current is None:
             run = Run()
             run._part.begin(options)
-            _process_end.watch()
             _current = run
             if run.id is not None:
+                _process_end.watch()
                 notebook.say(f"run {run.id}: its summary will be in {run.folder}")
         _current._part.depth += 1
         return _current

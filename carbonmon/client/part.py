@@ -66,11 +66,11 @@ class Part:
         try:
             joined = join_run(options, os.environ)
         except (NoMonitor, ProtocolError) as error:
-            warn_once("none", "carbonmon does not meter this run: %s", error)
+            warn_once("none", "carbonmon: this run is not metered: %s", error)
             return
         # A bug of ours must not end a training run.
         except Exception as error:  # noqa: BLE001
-            warn_once("none", "carbonmon does not meter this run, by a bug of its own: %r", error)
+            warn_once("none", "carbonmon: this run is not metered, by a bug of carbonmon: %r", error)
             log.debug("carbonmon could not join the run", exc_info=True)
             return
         self._take_part(joined)

@@ -1,8 +1,8 @@
 """How this process, or a block of it, ends: the exit code or signal that a monitor is told.
 
 Python tells `atexit` neither. So while a run is open `sys.excepthook` and `sys.exit` are wrapped, to note
-what passes. A `SystemExit` that is raised in another way outside of every block (`raise`, the `exit` of `site`) is
-not seen: it counts as 0.
+what passes. A `SystemExit` that is raised in another way outside of every block (`raise`, the `exit` of
+`site`) is not seen: it counts as 0.
 
 Imported by the training process: standard library only.
 """

@@ -274,7 +274,7 @@ def test_without_a_monitor_one_warning_says_why_and_everything_does_nothing(
             assert (run.id, run.folder, run.active) == (None, None, False)
             assert set(run.snapshot().values()) == {None}
             assert "CARBONMON_SOCKET" not in os.environ
-    assert warned(caplog) == ["carbonmon does not meter this run: not here"]
+    assert warned(caplog) == ["carbonmon: this run is not metered: not here"]
 
 
 def test_a_monitor_that_could_not_start_is_not_started_at_every_call(monkeypatch: pytest.MonkeyPatch):
@@ -305,7 +305,7 @@ def test_a_monitor_that_dies_at_every_join_is_not_started_for_ever(
     with carbonmon.track():
         pass
     assert len(starts) == 3
-    assert warned(caplog) == ["carbonmon does not meter this run: it is gone"]
+    assert warned(caplog) == ["carbonmon: this run is not metered: it is gone"]
 
 
 def test_a_monitor_that_refuses_is_named_as_the_reason(

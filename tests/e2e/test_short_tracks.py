@@ -143,7 +143,7 @@ def test_a_run_that_is_refused_leaves_no_monitor(tmp_path: Path):
     with machine() as node:
         done = train(node, tmp_path, code, CARBONMON_OUTPUT="file/below")
         assert (done.returncode, done.stdout) == (0, "nan None\n"), done.stderr
-        assert "carbonmon does not meter this run" in done.stderr
+        assert "carbonmon: this run is not metered" in done.stderr
         gone(tmp_path)
 
 

@@ -244,3 +244,56 @@ def test_a_run_that_was_entered_by_hand_has_the_exit_code_and_the_last_second(tm
     run = command.summary(tmp_path)["run"]
     assert run["exit_code"] == 3
     assert run["duration_s"] >= 0.5
+
+
+RANK = """
+rank = int(os.environ["RANK"])
+with carbonmon.track() as run:
+    print("in", flush=True)
+    sys.stdin.readline()
+    sys.exit(3 if rank == 1 else 0)
+"""
+
+
+def test_the_first_rank_that_fails_gives_the_run_its_exit_code(tmp_path: Path):
+    with machine() as node:
+        ranks = []
+        for rank in range(2):
+            launched = {
+                "RANK": f"{rank}",
+                "LOCAL_RANK": f"{rank}",
+                "WORLD_SIZE": "2",
+                "LOCAL_WORLD_SIZE": "2",
+            }
+            env = settings(node, tmp_path, TORCHELASTIC_RUN_ID="abc", **launched)
+            words = [sys.executable, "-c", PREAMBLE + RANK]
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            ranks.append(subprocess.Popen(words, cwd=tmp_path, env=env, **pipes))
+        for process in ranks:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "in\n"
+        for process in reversed(ranks):
+            process.communicate("end\n", timeout=command.DEADLINE_S)
+        assert [process.returncode for process in ranks] == [0, 3]
+        gone(tmp_path)
+    assert command.summary(tmp_path)["run"]["exit_code"] == 3
+
+
+INSIDE = """
+with carbonmon.track() as run:
+    time.sleep(0.3)
+assert run.summary["state"] == "running", run.summary
+assert run.summary["energy_j"] > 0.0
+print(run.id)
+"""
+
+
+def test_inside_of_another_run_the_totals_are_those_until_now(tmp_path: Path):
+    with machine() as node:
+        done = command.run(
+            ["run", "--quiet", "--", sys.executable, "-c", PREAMBLE + INSIDE],
+            tmp_path,
+            env=settings(node, tmp_path),
+        )
+    assert done.returncode == 0, done.stderr
+    assert command.summary(tmp_path)["run"]["id"] == done.stdout.strip()

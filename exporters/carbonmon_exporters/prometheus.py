@@ -16,6 +16,7 @@ from carbonmon.net.address import is_loopback
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
+from carbonmon_exporters.endpoint.scrapers import Scrapers
 from carbonmon_exporters.endpoint.server import (
     IDLE_TIMEOUT_S,
     MAX_CONNECTIONS,
@@ -62,7 +63,8 @@ class PrometheusExporter:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(latest))
         registry.register(OwnProcessCollector(self._settings.procfs))
-        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0)
+        scrapers = Scrapers(lambda: latest().continued)
+        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers)
         host, port = self._settings.listen
         remark = ""
         try:

@@ -61,6 +61,12 @@ RUN_PROCESSES = Family(
     "How many processes of the run live now; absent while unknown and after its end.",
     ("run_id",),
 )
+RUN_PHASE = Family(
+    "info",
+    "carbonmon_run_phase_info",
+    "The phase that a run is in; of several at once, that of the most participants. Absent after its end.",
+    ("run_id", "phase"),
+)
 RUN_PROGRESS = Family(
     "gauge",
     "carbonmon_run_progress_ratio",
@@ -193,6 +199,7 @@ FAMILIES: tuple[Family, ...] = (
     RUN_NODE_ENERGY,
     RUN_CPU,
     RUN_PROCESSES,
+    RUN_PHASE,
     RUN_PROGRESS,
     RUN_WATER,
     RUN_COST,
@@ -220,6 +227,16 @@ FAMILIES: tuple[Family, ...] = (
     SAMPLE_INTERVAL,
     BUILD_INFO,
 )
+
+MACHINE = Family(
+    "info",
+    "carbonmon_machine_info",
+    "The boot of the kernel (random(4)): monitors with the same one see the same devices. Absent if unknown.",
+    ("boot_id",),
+)
+
+ENDPOINT_FAMILIES: tuple[Family, ...] = (MACHINE,)
+"""What is served on /metrics beside the snapshot; not in files, on gateways or over OTLP."""
 
 PROCESS_FAMILIES: tuple[Family, ...] = (
     Family("counter", "process_cpu_seconds_total", "CPU time of the monitor, user and system."),

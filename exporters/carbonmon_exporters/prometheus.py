@@ -17,6 +17,7 @@ from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
 from carbonmon_exporters.endpoint.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
+from carbonmon_exporters.machine import MachineCollector
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -55,6 +56,7 @@ class PrometheusExporter:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(latest))
         registry.register(OwnProcessCollector(self._settings.procfs))
+        registry.register(MachineCollector(self._settings.procfs))
         app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0)
         host, port = self._settings.listen
         remark = ""

@@ -65,6 +65,7 @@ def _of_the_run(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -
     processes, progress = as_gauge(f.RUN_PROCESSES), as_gauge(f.RUN_PROGRESS)
     water, cost = as_counter(f.RUN_WATER), as_gauge(f.RUN_COST)
     start, end, info = as_gauge(f.RUN_START), as_gauge(f.RUN_END), as_info(f.RUN_INFO)
+    phase = as_info(f.RUN_PHASE)
     for run in snapshot.runs:
         label = (encodable(run.info.id),)
         for component, joules in _node_joules(run, components).items():
@@ -79,10 +80,12 @@ def _of_the_run(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -
         ):
             if value is not None:
                 family.add_metric(label, value)
+        if run.ended_at_s is None:
+            phase.add_metric((), {"run_id": label[0], "phase": encodable(run.phase)})
         for paid in run.costs:
             cost.add_metric((*label, encodable(paid.currency)), paid.amount)
         info.add_metric((), info_labels(run.info, snapshot.intensity.zone))
-    yield from (node, cpu, processes, progress, water, cost, start, end, info)
+    yield from (node, cpu, processes, phase, progress, water, cost, start, end, info)
 
 
 def _node_joules(run: RunState, components: dict[str, str]) -> dict[str, float]:

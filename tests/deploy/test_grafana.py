@@ -13,14 +13,17 @@ import promql_parser
 import pytest
 import yaml
 
-from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES
+from carbonmon.core.metrics import ENDPOINT_FAMILIES, FAMILIES, PROCESS_FAMILIES
 from deploy.grafana.boards import places
 from deploy.grafana.boards.promql import labelled
 from tests.support import grafana
 from tests.support.grafana import BOARDS, filled, panels, queries_of_variables, targets
 
 RULES = grafana.FOLDER.parent / "prometheus" / "carbonmon.rules.yml"
-LABELS = {family.name: {*family.labels, "job", "instance"} for family in (*FAMILIES, *PROCESS_FAMILIES)}
+LABELS = {
+    family.name: {*family.labels, "job", "instance"}
+    for family in (*FAMILIES, *ENDPOINT_FAMILIES, *PROCESS_FAMILIES)
+}
 RECORDED = {
     rule["record"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
 }
@@ -28,7 +31,7 @@ PROMETHEUS_OWN = {
     "up": {"job", "instance"},
     "ALERTS": {"alertname", "alertstate", "severity", "instance", "run_id"},
 }
-MADE = {"place", "counted", "label", "run"}
+MADE = {"place", "counted", "label", "run", "machine"}
 """Labels that the queries make themselves."""
 VALUES = {
     "__range": "6h",

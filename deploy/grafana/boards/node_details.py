@@ -14,6 +14,7 @@ from deploy.grafana.boards.node_queries import (
     NODE,
     OF_NO_RUN,
     POWER,
+    RUN_POWER,
     SAMPLE,
     SENSORS,
     USE,
@@ -79,8 +80,8 @@ def devices() -> list[Builder[models.Panel]]:
                 span=8,
             )
         ),
-        power_by_method(DRAWN, *NODE, span=8),
-        power_of_runs(*NODE, span=8),
+        power_by_method(promql.by_method(POWER, DRAWN, *NODE), span=8),
+        power_of_runs(f"max by ({_DEVICE}) ({now(POWER)})", f"sum by ({_DEVICE}) ({now(RUN_POWER)})", span=8),
     ]
 
 

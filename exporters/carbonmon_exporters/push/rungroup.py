@@ -21,7 +21,7 @@ from carbonmon_exporters.push.newborns import Key, Newborns
 HOLD_S = 60.0
 """How long a new counter series is shown at 0: as long as the time between two scrapes may be."""
 
-OF_THE_MOMENT = (f.RUN_POWER, f.RUN_PROCESSES, f.GRID_INTENSITY, f.GRID_TIMESTAMP, f.PRICE)
+OF_THE_MOMENT = (f.RUN_POWER, f.RUN_PROCESSES, f.RUN_PHASE, f.GRID_INTENSITY, f.GRID_TIMESTAMP, f.PRICE)
 LASTING = (
     f.RUN_ENERGY,
     f.RUN_EMISSIONS,

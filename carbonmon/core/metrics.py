@@ -34,7 +34,7 @@ RUN_EMISSIONS = Family(
 RUN_POWER = Family(
     "gauge",
     "carbonmon_run_power_watts",
-    "Power of the run's part of a device over the last interval; absent while unknown.",
+    "Power of the run's part of a device over the last interval; absent while unknown and after its end.",
     ("run_id", "component", "device"),
 )
 RUN_UNOBSERVED = Family(

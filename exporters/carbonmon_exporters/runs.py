@@ -52,7 +52,7 @@ def _charged(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -> I
         for labels, amount_g in grams.items():
             emissions.add_metric(labels, amount_g)
         for device_id, watts in run.power_w:
-            if watts is not None:
+            if watts is not None and run.ended_at_s is None:
                 power.add_metric((run_id, components.get(device_id, ""), texts[device_id]), watts)
         for device_id, seconds in run.unobserved_s:
             unobserved.add_metric((run_id, texts[device_id]), seconds)

@@ -51,7 +51,7 @@ def test_promtool_accepts_the_scrape_configs(name: str, tmp_path: Path) -> None:
 
 def test_promtool_accepts_the_rules_and_their_unit_tests_pass() -> None:
     promtool("check", "rules", "--lint=all", "--lint-fatal", RULES.name, ALERTS.name)
-    promtool("test", "rules", "carbonmon.rules.test.yml")
+    promtool("test", "rules", "carbonmon.rules.test.yml", "carbonmon.rules.day.test.yml")
 
 
 def test_rules_and_alerts_use_only_metrics_that_exist() -> None:

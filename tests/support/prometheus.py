@@ -66,14 +66,13 @@ class Prometheus:
             "scrape_configs": [{"job_name": "carbonmon", "static_configs": [{"targets": targets}]}],
         }
         config.write_text(json.dumps(document))
-        arguments = [
+        self._command = [
+            program,
             f"--config.file={config}",
             f"--storage.tsdb.path={folder / 'tsdb'}",
             f"--web.listen-address=127.0.0.1:{self._port}",
         ]
-        self._process = subprocess.Popen(
-            [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._process = self._started()
 
     def __enter__(self) -> Prometheus:
         command.wait_for(self._is_ready, "Prometheus")
@@ -82,8 +81,20 @@ class Prometheus:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server; what it has stored stays."""
         self._process.terminate()
         self._process.wait(timeout=command.DEADLINE_S)
+
+    def start(self) -> None:
+        """Start it again, at the same address."""
+        self._process = self._started()
+        command.wait_for(self._is_ready, "Prometheus")
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def _is_ready(self) -> bool:
         try:
@@ -96,9 +107,9 @@ class Prometheus:
         result: list[Any] = self._ask("query", query=text, time=f"{time.time():.3f}")["result"]
         return result
 
-    def query_range(self, text: str, span_s: float, step_s: float) -> list[Any]:
-        """The result of a query over the last `span_s` seconds, as the API gives it."""
-        now_s = time.time()
+    def query_range(self, text: str, span_s: float, step_s: float, end_s: float | None = None) -> list[Any]:
+        """The result of a query over the `span_s` seconds until `end_s` (now), as the API gives it."""
+        now_s = time.time() if end_s is None else end_s
         times = {"start": f"{now_s - span_s:.3f}", "end": f"{now_s:.3f}", "step": f"{step_s:g}"}
         result: list[Any] = self._ask("query_range", query=text, **times)["result"]
         return result

@@ -6,12 +6,11 @@ registered, and a third one has a monitor of its own beside the node's. All time
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +70,12 @@ class Seen:
         return sorted(at_s for each in stretches for at_s in (each.start_s, each.end_s))
 
 
+def _times(summary: Mapping[str, Any]) -> Stretch:
+    """When a run was, by its summary, at the power of the whole node."""
+    begin, end = (datetime.fromisoformat(summary["run"][key]) for key in ("started_at", "ended_at"))
+    return Stretch(begin.timestamp(), end.timestamp(), NODE_W)
+
+
 class _Script:
     def __init__(self, folder: Path, machine: Simulator, seen: Seen, options: Sequence[str]) -> None:
         self._folder, self._machine, self._seen, self._options = folder, machine, seen, options
@@ -80,7 +85,7 @@ class _Script:
     def play(self) -> None:
         seen = self._seen
         self._until_scraped()
-        self._origin_s = seen.start_s = began_s = time.time()
+        self._origin_s = seen.start_s = time.time()
         self.node.register(FIRST, "--idle", "exclusive", "--label", "user=ada")
         self._phase("load", 0)
         self._phase("train", 5)
@@ -104,42 +109,37 @@ class _Script:
         seen.paused.append(Stretch(paused_s, time.time(), 0.0))
         self._wait(36)
         self.node.register(SECOND, "--gpus", "1", "--idle", "none", "--label", "user=bob")
-        second_s = time.time()
         self._phase("eval", 40)
         self._wait(44)
-        self.node.unregister(FIRST)
-        first_end_s = time.time()
+        first = _times(self.node.unregister(FIRST))
         self._wait(46)
-        self.node.unregister(SECOND)
+        second = _times(self.node.unregister(SECOND))
         # Both claim the GPU, so that each gets half of it while both are there.
         seen.power[FIRST] = [
-            Stretch(began_s, second_s, NODE_W),
-            Stretch(second_s, first_end_s, NODE_W - GPU_W / 2),
+            Stretch(first.start_s, second.start_s, NODE_W),
+            Stretch(second.start_s, first.end_s, NODE_W - GPU_W / 2),
         ]
         seen.power[SECOND] = [
-            Stretch(second_s, first_end_s, GPU_W / 2),
-            Stretch(first_end_s, time.time(), GPU_W),
+            Stretch(second.start_s, first.end_s, GPU_W / 2),
+            Stretch(first.end_s, second.end_s, GPU_W),
         ]
         self._third()
-        self._wait(55)
+        self._wait(56)
         seen.end_s = time.time()
 
     def _third(self) -> None:
         """A run whose own monitor stands beside the node's."""
         words = ["run", "--own-monitor", "--run-id", THIRD, "--gpus", "0,1", "--idle", "exclusive"]
         words += ["--listen", self._seen.targets[1], "--label", "user=bob", *self._options]
-        started_s = time.time()
         seconds = 7 * self._seen.scrape_s
         done = command.run(
             [*words, "--", "sleep", f"{seconds:g}"], self._folder, env=self._machine.environ, timeout_s=600.0
         )
         assert done.returncode == 0, done.stderr
-        self._seen.power[THIRD] = [Stretch(started_s, time.time(), NODE_W)]
+        self._seen.power[THIRD] = [_times(command.summary(self._folder))]
 
     def _started(self) -> Daemon:
-        return Daemon(
-            self._machine, self._folder, "--listen", self._seen.targets[0], *self._options
-        )
+        return Daemon(self._machine, self._folder, "--listen", self._seen.targets[0], *self._options)
 
     def _until_scraped(self) -> None:
         """Prometheus finds a target only some seconds after its start."""
@@ -177,8 +177,10 @@ def played(folder: Path, scrape_s: float, rules: Sequence[Path]) -> Iterator[See
             "prometheus": stack.enter_context(prometheus.Prometheus(folder, ports, scrape_s, rules))
         }
         if victoriametrics.binary() is not None:
+            # Without it the last 30 s of a range are what they were before.
+            now = ["-search.latencyOffset=1s"]
             stores["victoria"] = stack.enter_context(
-                victoriametrics.VictoriaMetrics(folder, ports, scrape_s)
+                victoriametrics.VictoriaMetrics(folder, ports, scrape_s, now)
             )
         seen = Seen(stores, (ports[0], ports[1]), scrape_s)
         script = _Script(folder, machine, seen, [*options, "--sysfs", str(machine.sysfs)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,5 +92,10 @@ class VictoriaMetrics:
         return float(result[0]["value"][1]) if result else None
 
     def _ask(self, what: str, **parameters: str) -> Any:
+        """The data of an answer of the API; fails with what it says of an error."""
         question = urllib.parse.urlencode(parameters)
-        return json.loads(command.get(f"{self.url}/api/v1/{what}?{question}"))["data"]
+        try:
+            answer = command.get(f"{self.url}/api/v1/{what}?{question}")
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from None
+        return json.loads(answer)["data"]

@@ -6,18 +6,23 @@ registered, and a third one has a monitor of its own beside the node's. All time
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.simulator import Constant, Gpu, Package, Simulator
-from tests.support import command, prometheus, victoriametrics
+from tests.support import command, grafana, prometheus, victoriametrics
 from tests.support.daemon import Daemon
 
+RULES = [
+    grafana.FOLDER.parent / "prometheus" / name for name in ("carbonmon.rules.yml", "carbonmon.alerts.yml")
+]
 GPU_W, PACKAGE_W, DRAM_W = 300.0, 120.0, 15.0
 NODE_W = 2 * GPU_W + PACKAGE_W + DRAM_W
 PUE, INTENSITY = 1.25, 400.0
@@ -49,6 +54,16 @@ class Seen:
     """Without a monitor of the node."""
     paused: list[Stretch] = field(default_factory=list)
     """Without a store."""
+
+    @property
+    def range_s(self) -> float:
+        """The time range of a dashboard that holds all of it."""
+        return 120.0 * self.scrape_s
+
+    @property
+    def lag_s(self) -> float:
+        """How old what is shown may be: what is not safe on disk yet is not shown."""
+        return 1.0 + 0.2 * self.scrape_s
 
     def watts(self, run_id: str, at_s: float) -> float | None:
         """The power of a run at a moment; None when it did not run."""
@@ -93,8 +108,7 @@ class _Script:
         self._phase("train", 11)
         self._wait(15)
         killed_s = time.time()
-        self.node.process.kill()
-        self.node.process.communicate()
+        self.stop()
         self._wait(18)
         self.node = self._started()
         seen.silent.append(Stretch(killed_s, time.time(), 0.0))
@@ -127,6 +141,10 @@ class _Script:
         self._wait(56)
         seen.end_s = time.time()
 
+    def stop(self) -> None:
+        self.node.process.kill()
+        self.node.process.communicate()
+
     def _third(self) -> None:
         """A run whose own monitor stands beside the node's."""
         words = ["run", "--own-monitor", "--run-id", THIRD, "--gpus", "0,1", "--idle", "exclusive"]
@@ -146,7 +164,7 @@ class _Script:
         since_s = time.time()
         newest = f"max(timestamp(carbonmon_last_sample_timestamp_seconds)) > {since_s:.3f}"
         for name, store in self._seen.stores.items():
-            command.wait_for(lambda store=store: store.query(newest), f"a scrape by {name}")
+            command.wait_for(partial(store.query, newest), f"a scrape by {name}")
 
     def _wait(self, scrapes: float) -> None:
         time.sleep(max(0.0, self._origin_s + scrapes * self._seen.scrape_s - time.time()))
@@ -159,8 +177,11 @@ class _Script:
 
 
 @contextmanager
-def played(folder: Path, scrape_s: float, rules: Sequence[Path]) -> Iterator[Seen]:
-    """Play it, some 55 scrapes long, and leave the stores up. The rules are Prometheus' alone."""
+def played(folder: Path, scrape_s: float) -> Iterator[Seen]:
+    """Play it, some 56 scrapes long, and leave the stores up. Prometheus alone evaluates our rules."""
+    rules = [folder / path.name for path in RULES]
+    for path, copy in zip(RULES, rules, strict=True):
+        copy.write_text(re.sub(r"interval: \d+m", f"interval: {scrape_s:g}s", path.read_text()))
     ports = [f"127.0.0.1:{prometheus.free_port()}" for _ in range(2)]
     interval_s = min(1.0, scrape_s / 10)
     options = ["--pue", f"{PUE}", "--intensity", f"{INTENSITY}", "--wue", "1.8", "--price", "0.3"]
@@ -184,6 +205,6 @@ def played(folder: Path, scrape_s: float, rules: Sequence[Path]) -> Iterator[See
             )
         seen = Seen(stores, (ports[0], ports[1]), scrape_s)
         script = _Script(folder, machine, seen, [*options, "--sysfs", str(machine.sysfs)])
-        stack.callback(lambda: (script.node.process.kill(), script.node.process.communicate()))
+        stack.callback(script.stop)
         script.play()
         yield seen

@@ -134,6 +134,16 @@ def test_windows_are_grafanas_so_that_they_fit_the_scrapes(board: dict[str, Any]
 
 
 @every_board
+def test_rates_are_of_series_that_lived_through_the_window_or_make_a_share(board: dict[str, Any]) -> None:
+    """Prometheus divides by the window also where a series is younger, and shows too little."""
+    rated = re.compile(r"\brate\(([^\[]*)\[\$__rate_interval\]\)( and \1 offset \$__rate_interval)?")
+    for what, expr in queries(board):
+        for found in rated.finditer(expr):
+            assert found[2] or "device, method) (rate(" in expr, what
+        assert not re.search(r"\bincrease\(carbonmon_run_(energy|emissions)", expr), what
+
+
+@every_board
 def test_every_panel_says_what_it_shows_in_which_unit_and_from_which_source(board: dict[str, Any]) -> None:
     source = {"type": "prometheus", "uid": "${datasource}"}
     for panel in panels(board):

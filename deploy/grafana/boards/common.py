@@ -22,7 +22,7 @@ def power_by_method(expr: str, span: int = 12) -> timeseries.Panel:
     """What of the power is measured, of a query that keeps the method."""
     panel = chart(
         "Power by method",
-        f"Power at each scrape, split as the energy of the last scrapes was known. {METHODS}",
+        f"Power now, split as the energy of the last scrapes was known. {METHODS}",
         "watt",
         Query(f"sum by (method) ({expr})", "{{method}}"),
         stacked=True,
@@ -31,14 +31,14 @@ def power_by_method(expr: str, span: int = 12) -> timeseries.Panel:
     return by_method(panel)
 
 
-def power_of_runs(devices: str, runs: str, span: int = 12) -> timeseries.Panel:
-    """The power of all devices, split into that of runs and the rest; both with the same labels."""
+def power_of_runs(runs: str, rest: str, span: int = 12) -> timeseries.Panel:
+    """The power of all devices, split into that of runs and the rest."""
     return chart(
         "Power of runs and of no run",
-        "Power at each scrape of all metered devices: the part that was charged to runs, and the rest.",
+        "Power of all metered devices: the part that is charged to runs, and the rest.",
         "watt",
-        Query(f"sum({runs} and {devices})", "runs"),
-        Query(f"sum(clamp_min({devices} - {runs}, 0) or {devices})", "no run"),
+        Query(runs, "runs"),
+        Query(rest, "no run"),
         stacked=True,
         span=span,
     )

@@ -8,15 +8,11 @@ from grafana_foundation_sdk.models import dashboard as models
 from deploy.grafana.boards import promql
 from deploy.grafana.boards.common import NODE_LINK, RUN_LINK, grid_intensity, power_by_method, power_of_runs
 from deploy.grafana.boards.fleet_queries import (
-    CARBON,
-    DEVICES,
     GRAMS,
     INTENSITY,
     JOULES,
     MEASURED,
-    METHODS,
     NODES,
-    OF_RUNS,
     POWER,
     RUN_POWER,
     SAMPLE,
@@ -96,13 +92,15 @@ def over_time() -> list[Builder[models.Panel]]:
     return [
         chart(
             "Power by component",
-            "All metered devices of all nodes over the last sampling interval before a scrape; without PUE.",
+            "All metered devices of all nodes, each once, as last recorded; without PUE.",
             "watt",
-            Query(f"sum by (component) ({DEVICES})", "{{component}}"),
+            Query("sum by (component) (component:carbonmon_power_watts:sum)", "{{component}}"),
             stacked=True,
         ),
-        power_by_method(METHODS),
-        power_of_runs(DEVICES, OF_RUNS),
+        power_by_method("method:carbonmon_power_watts:sum"),
+        power_of_runs(
+            "sum(fleet:carbonmon_run_power_watts:sum)", "sum(fleet:carbonmon_unattributed_power_watts:sum)"
+        ),
         chart(
             "Power by run",
             "The ten runs that draw most, measured or estimated.",
@@ -111,9 +109,9 @@ def over_time() -> list[Builder[models.Panel]]:
         ),
         chart(
             "Carbon by zone",
-            "Power of all metered devices times PUE and intensity at each scrape, whoever caused it.",
+            "Power of all metered devices times PUE and intensity, as last recorded, whoever caused it.",
             GRAMS_PER_HOUR,
-            Query(f"sum by (zone) ({CARBON})", "{{zone}}"),
+            Query("sum by (zone) (zone:carbonmon_emissions_grams_per_hour:sum)", "{{zone}}"),
             stacked=True,
         ),
         grid_intensity(INTENSITY),

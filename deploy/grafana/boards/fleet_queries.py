@@ -14,10 +14,8 @@ _OWN = "machine, component, device"
 DEVICES = promql.one(_OWN, promql.with_machine(POWER))
 """Watts of each device, once: where two runs on a node have a monitor each, both show all devices."""
 
-OF_RUNS = f"sum by ({_OWN}) ({promql.with_machine(RUN_POWER)})"
-METHODS = promql.one(f"{_OWN}, method", promql.with_machine(promql.by_method(POWER, DRAWN)))
-CARBON = promql.one(f"zone, {_OWN}", promql.with_machine(promql.with_zone(promql.grams_an_hour(POWER))))
-"""g CO2e an hour of each device, once, with its zone."""
+CARBON = promql.one(_OWN, promql.with_machine(promql.grams_an_hour(POWER)))
+"""g CO2e an hour of each device, once."""
 
 NODES = f"and on (job, instance) {promql.last(BUILD)}"
 """Leaves the targets that were carbonmon within the time range."""

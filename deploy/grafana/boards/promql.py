@@ -51,12 +51,6 @@ def grams_an_hour(power: str) -> str:
     return f"({power} * on ({NODE}) group_left () ({pue} * {intensity}) / 1000)"
 
 
-def with_zone(expr: str) -> str:
-    """The expression with the zone of its node's grid."""
-    zones = one(f"{NODE}, zone", _INTENSITY)
-    return f"{expr} * on ({NODE}) group_left (zone) group by ({NODE}, zone) (topk by ({NODE}) (1, {zones}))"
-
-
 def with_machine(expr: str) -> str:
     """The expression with a label `machine`: two monitors of one machine have the same, and the same devices.
 

@@ -281,7 +281,7 @@ class RunAccount:
             peaks_w=tuple([(device_id, peak.peak_w) for device_id, peak in self._peaks.items()]),
             samples=found.samples,
             monitor_cpu_s=found.cpu_s,
-            start_s=self.start_s,
+            start_s=self.start_s if self.start_s >= 0.0 else None,
         )
 
     def _tell_starts(self, now_s: float) -> None:

@@ -66,7 +66,7 @@ def test_power_and_grams_an_hour_are_right_at_every_step(seen: Seen, store: str)
         scale = GRAMS_PER_J if "grams" in name else 1.0
         instance = seen.targets[0] if name.startswith("instance:") else None
         wrong["rule", name, ""] = misses(seen, board.sums(name, instance), truth, scale)
-    assert not {key: found for key, found in wrong.items() if found}
+    assert not [f"{key}: {found}" for key, found in wrong.items() if found]
 
 
 @every_store
@@ -83,4 +83,4 @@ def test_totals_never_fall_and_are_the_truth(seen: Seen, store: str) -> None:
         wrong["rule", name, ""] = falls(board.sums(name))
     total = board.sums(f'{RECORDED[0]} and on (run_id) label_replace(vector(1), "run_id", "{FIRST}", "", "")')
     wrong["rule", RECORDED[0], FIRST] = strays(seen, total, FIRST)
-    assert not {key: found for key, found in wrong.items() if found}
+    assert not [f"{key}: {found}" for key, found in wrong.items() if found]

@@ -183,7 +183,7 @@ def played(folder: Path, scrape_s: float) -> Iterator[Seen]:
     for path, copy in zip(RULES, rules, strict=True):
         copy.write_text(re.sub(r"interval: \d+m", f"interval: {scrape_s:g}s", path.read_text()))
     ports = [f"127.0.0.1:{prometheus.free_port()}" for _ in range(2)]
-    interval_s = min(1.0, scrape_s / 10)
+    interval_s = min(1.0, scrape_s / 4)
     options = ["--pue", f"{PUE}", "--intensity", f"{INTENSITY}", "--wue", "1.8", "--price", "0.3"]
     options += ["--currency", "EUR", "--interval", f"{interval_s:g}", "--checkpoint", f"{interval_s * 2:g}"]
     profile = Constant(GPU_W)

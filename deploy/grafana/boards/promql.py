@@ -35,14 +35,27 @@ def rate(metric: str, *matchers: str) -> str:
     return f"(rate({own}[$__rate_interval]) and {own} offset $__rate_interval)"
 
 
+def lately(metric: str, *matchers: str) -> str:
+    """The newest values of the last scrapes, for lines over time.
+
+    Where a counter is new, VictoriaMetrics 1.79 marks it as gone in its second scrape, beside its value.
+    """
+    return f"last_over_time({series(metric, *matchers)}[$__rate_interval])"
+
+
 def by_method(power: str, energy: str, *matchers: str) -> str:
     """Watts of each device by method: the power now, split as the energy grew in the last scrapes.
 
-    What a store makes of the age of a series cancels in the shares; the parts add up to the power.
+    What a store makes of the age of a series cancels in the shares; the parts add up to the power. Where
+    nothing grew, as between two scrapes of one reading, the totals are the shares.
     """
+    total = f"({series(energy, *matchers)})"
     grown = f"(rate({series(energy, *matchers)}[$__rate_interval]))"
-    share = f"sum by ({DEVICE}, method) {grown} / on ({DEVICE}) group_left () (sum by ({DEVICE}) {grown} > 0)"
-    return f"{share} * on ({DEVICE}) group_left () {one(DEVICE, series(power, *matchers))}"
+    share = " or ".join(
+        f"sum by ({DEVICE}, method) {part} / on ({DEVICE}) group_left () (sum by ({DEVICE}) {part} > 0)"
+        for part in (grown, total)
+    )
+    return f"({share}) * on ({DEVICE}) group_left () {one(DEVICE, series(power, *matchers))}"
 
 
 def grams_an_hour(power: str) -> str:

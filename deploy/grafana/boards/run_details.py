@@ -101,7 +101,7 @@ def carbon() -> list[Builder[models.Panel]]:
             "Emissions so far",
             "CO2 equivalent since the run's start, PUE included.",
             "massg",
-            Query(f"sum by (component) ({now(GRAMS)})", "{{component}}"),
+            Query(f"sum by (component) ({promql.lately(GRAMS, RUN)})", "{{component}}"),
             stacked=True,
         ),
         chart(

@@ -67,12 +67,8 @@ class PrometheusExporter:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(latest))
         registry.register(OwnProcessCollector(self._settings.procfs))
-<<<<<<< HEAD
         registry.register(MachineCollector(self._settings.procfs))
-        scrapers = Scrapers(lambda: latest().continued)
-=======
         scrapers = Scrapers(lambda: latest().continued, self._wall_clock)
->>>>>>> births
         app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers)
         host, port = self._settings.listen
         remark = ""

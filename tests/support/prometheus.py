@@ -87,13 +87,8 @@ class Prometheus:
             f"--storage.tsdb.path={folder / 'tsdb'}",
             f"--web.listen-address=127.0.0.1:{self._port}",
         ]
-<<<<<<< HEAD
-        self._process = self._started()
-=======
         self.log = folder / "prometheus.log"
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=log)
->>>>>>> births
+        self._process = self._started()
 
     def __enter__(self) -> Prometheus:
         command.wait_for(self._is_ready, "Prometheus")
@@ -115,7 +110,8 @@ class Prometheus:
         command.wait_for(self._is_ready, "Prometheus")
 
     def _started(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=log)
 
     def _is_ready(self) -> bool:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.bench.table import Row
 from tests.support.boards_over_time import TOLERANCE, Board, compared, strays
 from tests.support.panel_truth import POWER, QUERIES, TOTALS, UNITS, Truth, factor, of_run, of_the_node
-from tests.support.scripted_run import FIRST, GRAMS_PER_J, NODE_W, Seen, played
+from tests.support.scripted_run import FIRST, GRAMS_PER_J, NODE_W, played
 
 _CARBON = (
     "sum(sum by (job, instance) (rate(carbonmon_device_energy_joules_total[5m])) / 1000 * on (job, instance) "
@@ -38,9 +38,9 @@ def rows(quick: bool) -> Iterator[Row]:
         boards = {store: Board(seen, store) for store in seen.stores}
         how = f"scrapes of {seen.scrape_s:g} s; simulated, {NODE_W:g} W; steps after the second scrape"
         for what, (expr, truth, unit) in BEFORE.items():
-            yield Row(what, "", _shown(seen, boards, expr, truth, unit), how)
+            yield Row(what, "", _shown(boards, expr, truth, unit), how)
         for key, truth in POWER.items():
-            measured = _shown(seen, boards, QUERIES[key], truth, UNITS[key])
+            measured = _shown(boards, QUERIES[key], truth, UNITS[key])
             yield Row(" / ".join(key), f"within {TOLERANCE:.0%}", measured, how)
         for key, unit in TOTALS.items():
             scale = GRAMS_PER_J if unit == "grams" else 1.0
@@ -55,11 +55,11 @@ def rows(quick: bool) -> Iterator[Row]:
             yield Row(" / ".join(key), "within 1 %", "; ".join(parts), how)
 
 
-def _shown(seen: Seen, boards: dict[str, Board], expr: str, truth: Truth, unit: str) -> str:
+def _shown(boards: dict[str, Board], expr: str, truth: Truth, unit: str) -> str:
     """The range of what is shown as a part of what is true."""
     parts = []
     for store, board in boards.items():
-        pairs = [(value, true_w) for _, value, true_w in compared(seen, board.sums(expr), truth)]
+        pairs = [(value, true_w) for _, value, true_w in compared(board, board.sums(expr), truth)]
         gaps = sum(value is None for value, _ in pairs)
         errors = [
             (value / factor(unit) - true_w) / NODE_W

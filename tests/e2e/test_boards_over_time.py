@@ -58,14 +58,14 @@ def test_power_and_grams_an_hour_are_right_at_every_step(seen: Seen, store: str)
     board = board_of(seen, store)
     wrong = {}
     for key, truth in POWER.items():
-        wrong[key] = misses(seen, board.sums(QUERIES[key]), truth, factor(UNITS[key]))
+        wrong[key] = misses(board, board.sums(QUERIES[key]), truth, factor(UNITS[key]))
     for key in PER_INSTANCE:
         shown = board.sums(QUERIES[key], seen.targets[0])
-        wrong[key] = misses(seen, shown, of_the_node, factor(UNITS[key]))
+        wrong[key] = misses(board, shown, of_the_node, factor(UNITS[key]))
     for name, truth in RATES.items():
         scale = GRAMS_PER_J if "grams" in name else 1.0
         instance = seen.targets[0] if name.startswith("instance:") else None
-        wrong["rule", name, ""] = misses(seen, board.sums(name, instance), truth, scale)
+        wrong["rule", name, ""] = misses(board, board.sums(name, instance), truth, scale)
     assert not [f"{key}: {found}" for key, found in wrong.items() if found]
 
 

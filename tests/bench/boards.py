@@ -36,7 +36,11 @@ def rows(quick: bool) -> Iterator[Row]:
         played(Path(name), 1.0 if quick else 15.0) as seen,
     ):
         boards = {store: Board(seen, store) for store in seen.stores}
-        how = f"scrapes of {seen.scrape_s:g} s; simulated, {NODE_W:g} W; steps after the second scrape"
+        late = max(len(board.starved) for board in boards.values())
+        how = (
+            f"scrapes of {seen.scrape_s:g} s; simulated, {NODE_W:g} W; steps after the second scrape, but for "
+            f"{late} at which the simulated counters were late"
+        )
         for what, (expr, truth, unit) in BEFORE.items():
             yield Row(what, "", _shown(boards, expr, truth, unit), how)
         for key, truth in POWER.items():

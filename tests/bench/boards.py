@@ -38,8 +38,8 @@ def rows(quick: bool) -> Iterator[Row]:
         boards = {store: Board(seen, store) for store in seen.stores}
         late = max(len(board.starved) for board in boards.values())
         how = (
-            f"scrapes of {seen.scrape_s:g} s; simulated, {NODE_W:g} W; steps after the second scrape, but for "
-            f"{late} at which the simulated counters were late"
+            f"scrapes of {seen.scrape_s:g} s; simulated, {NODE_W:g} W; steps after the second scrape but "
+            f"{late} when the simulated counters were late"
         )
         for what, (expr, truth, unit) in BEFORE.items():
             yield Row(what, "", _shown(boards, expr, truth, unit), how)

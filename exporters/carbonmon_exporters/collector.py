@@ -15,6 +15,8 @@ from carbonmon.core import metrics as f
 from carbonmon.core.model import MEASURED_METHODS, METHODS, Component, Method, Snapshot
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.births import Births
+from carbonmon_exporters.ended import answer
+from carbonmon_exporters.ended.runs import EndedRuns
 from carbonmon_exporters.families import as_counter, as_gauge, as_info, empty
 from carbonmon_exporters.runs import run_families
 
@@ -24,8 +26,15 @@ _log = logging.getLogger(__name__)
 class SnapshotCollector(Collector):
     """The metrics of the newest snapshot."""
 
-    def __init__(self, latest: Callable[[], Snapshot], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        latest: Callable[[], Snapshot],
+        clock: Callable[[], float] = time.monotonic,
+        ended: EndedRuns | None = None,
+    ) -> None:
+        """`ended` are runs of earlier monitors that are shown as well."""
         self._latest = latest
+        self._ended = ended
         self._births = Births(clock)
 
     def describe(self) -> list[Metric]:
@@ -34,10 +43,18 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._latest()
-        parts = (run_families, _devices, _uncertainty, _grid, _monitor)
-        families = [family for part in parts for family in part(snapshot) if family.samples]
+        families = families_of(snapshot)
         self._births.at_zero(families, snapshot)
+        if self._ended is not None:
+            for ended in self._ended.shown({run.info.id for run in snapshot.runs}):
+                answer.add(families, answer.of_runs(ended.families))
         yield from families
+
+
+def families_of(snapshot: Snapshot) -> list[Metric]:
+    """The families of a snapshot that have samples."""
+    parts = (run_families, _devices, _uncertainty, _grid, _monitor)
+    return [family for part in parts for family in part(snapshot) if family.samples]
 
 
 class OwnProcessCollector(Collector):

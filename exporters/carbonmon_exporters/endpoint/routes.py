@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from carbonmon_exporters.births import SCRAPER_HEADER, scraper
+from carbonmon_exporters.ended.scrapers import Connection
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -23,9 +24,16 @@ Answer = tuple[str, list[tuple[str, str]], bytes]
 class Routes:
     """Routes GET and HEAD to the metrics and the two probes; other paths are 404, other methods 405."""
 
-    def __init__(self, metrics: WSGIApplication, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        metrics: WSGIApplication,
+        is_ready: Callable[[], bool],
+        came: Callable[[str, Connection], None] = lambda program, connection: None,
+    ) -> None:
+        """`came` is told of each scraper that is answered: its program and address, and its connection."""
         self._metrics = metrics
         self._is_ready = is_ready
+        self._came = came
         self._has_failed = False
         self._scrape_lock = threading.Lock()
 
@@ -78,6 +86,8 @@ class Routes:
             finally:
                 scraper.reset(token)
         status, headers = started[0]
+        if name is not None and environ["REQUEST_METHOD"] == "GET":
+            self._came(name, Connection())
         return status, headers, body
 
     def _report(self, error: Exception) -> None:

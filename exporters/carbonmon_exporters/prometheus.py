@@ -27,6 +27,7 @@ from carbonmon_exporters.endpoint import file_sd
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
 from carbonmon_exporters.endpoint.server import (
+    IDLE_TIMEOUT_S,
     MAX_CONNECTIONS,
     READ_TIMEOUT_S,
     MetricsServer,
@@ -54,11 +55,13 @@ class PrometheusExporter:
         settings: ExporterSettings,
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._settings = settings
         self._policy = AccessPolicy(settings.web_config)
         self._read_timeout_s = read_timeout_s
+        self._idle_timeout_s = idle_timeout_s
         self._max_connections = max_connections
         self._server: MetricsServer | None = None
         self._scrapers = Scrapers()
@@ -184,6 +187,7 @@ class PrometheusExporter:
             app,
             self._policy,
             read_timeout_s=self._read_timeout_s,
+            idle_timeout_s=self._idle_timeout_s,
             max_connections=self._max_connections,
             listening=listening,
         )

@@ -17,6 +17,7 @@ from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.births import Births
 from carbonmon_exporters.ended import answer
 from carbonmon_exporters.ended.runs import EndedRuns
+from carbonmon_exporters.ended.scrapes import RecentScrapers, present
 from carbonmon_exporters.families import as_counter, as_gauge, as_info, empty
 from carbonmon_exporters.runs import run_families
 
@@ -30,11 +31,13 @@ class SnapshotCollector(Collector):
         self,
         latest: Callable[[], Snapshot],
         clock: Callable[[], float] = time.monotonic,
+        scrapers: RecentScrapers | None = None,
         ended: EndedRuns | None = None,
     ) -> None:
-        """`ended` are runs of earlier monitors that are shown as well."""
+        """`scrapers` is told who scrapes; `ended` are runs of earlier monitors that are shown as well."""
         self._latest = latest
-        self._ended = ended
+        self._scrapers = scrapers or RecentScrapers()
+        self._ended = ended or EndedRuns()
         self._births = Births(clock)
 
     def describe(self) -> list[Metric]:
@@ -45,9 +48,11 @@ class SnapshotCollector(Collector):
         snapshot = self._latest()
         families = families_of(snapshot)
         self._births.at_zero(families, snapshot)
-        if self._ended is not None:
-            for ended in self._ended.shown({run.info.id for run in snapshot.runs}):
-                answer.add(families, answer.of_runs(ended.families))
+        scrape = present.get()
+        if scrape is not None:
+            self._scrapers.came(scrape, snapshot.at_s)
+        for ended in self._ended.shown({run.info.id for run in snapshot.runs}):
+            answer.add(families, ended.families(scrape, only_runs=True))
         yield from families
 
 

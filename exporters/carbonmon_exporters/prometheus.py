@@ -21,7 +21,7 @@ from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from carbonmon_exporters.ended import answer, channel
 from carbonmon_exporters.ended.bundle import Bundle
 from carbonmon_exporters.ended.runs import Ended, EndedRuns
-from carbonmon_exporters.ended.scrapers import Connection, Scrapers
+from carbonmon_exporters.ended.scrapes import RecentScrapers
 from carbonmon_exporters.ended.start import start
 from carbonmon_exporters.endpoint import file_sd
 from carbonmon_exporters.endpoint.access import AccessPolicy
@@ -64,7 +64,7 @@ class PrometheusExporter:
         self._idle_timeout_s = idle_timeout_s
         self._max_connections = max_connections
         self._server: MetricsServer | None = None
-        self._scrapers = Scrapers()
+        self._scrapers = RecentScrapers()
         self._ended = EndedRuns()
         self._final: Snapshot | None = None
         self._target: Path | None = None
@@ -76,9 +76,9 @@ class PrometheusExporter:
         CarbonmonError when no port can be had.
         """
         registry = CollectorRegistry()
-        registry.register(SnapshotCollector(latest, ended=self._ended))
+        registry.register(SnapshotCollector(latest, scrapers=self._scrapers, ended=self._ended))
         registry.register(OwnProcessCollector(self._settings.procfs))
-        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, self._came)
+        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, self._ended.came)
         host, port = self._settings.listen
         remark = ""
         try:
@@ -126,10 +126,6 @@ class PrometheusExporter:
                 self._target.unlink()
         server.close()
 
-    def _came(self, program: str, connection: Connection) -> None:
-        self._scrapers.came(program, connection)
-        self._ended.came(program, connection)
-
     def _take_over(self, host: str, port: int, app: WSGIApplication) -> MetricsServer | None:
         """A server at the port of ended runs of ours; None if others have it, or protect it otherwise."""
 
@@ -160,7 +156,7 @@ class PrometheusExporter:
                 run_ids = [run.info.id for run in self._final.runs]
                 last = answer.lasting(families_of(self._final))
                 until_s = time.monotonic() + self._settings.served_s
-                ended.take([Ended(run_ids, last, recent or None, until_s)])
+                ended.take([Ended(run_ids, last, recent, until_s)])
         left = ended.to_json()
         return bool(left) and start(listening, Bundle.of(left, self._policy, self._target))
 

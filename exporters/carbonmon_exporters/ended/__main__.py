@@ -27,7 +27,7 @@ from carbonmon.core.metrics import FAMILIES
 from carbonmon_exporters.ended import answer, channel
 from carbonmon_exporters.ended.bundle import Bundle
 from carbonmon_exporters.ended.runs import EndedRuns
-from carbonmon_exporters.ended.scrapers import Connection
+from carbonmon_exporters.ended.scrapes import Scrape, present
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import Routes
 from carbonmon_exporters.endpoint.server import READ_TIMEOUT_S, MetricsServer
@@ -52,10 +52,9 @@ class EndedCollector(Collector):
         return [empty(family) for family in FAMILIES]
 
     def collect(self) -> Iterable[Metric]:
-        shown = self._ended.shown()
         families: list[Metric] = []
-        for number, ended in enumerate(reversed(shown)):
-            answer.add(families, ended.families if number == 0 else answer.of_runs(ended.families))
+        for number, ended in enumerate(reversed(self._ended.shown())):
+            answer.add(families, ended.families(present.get(), only_runs=number > 0))
         return families
 
 
@@ -103,8 +102,8 @@ class Process:
             with suppress(OSError):
                 self._bundle.target.unlink()
 
-    def _came(self, program: str, connection: Connection) -> None:
-        self._ended.came(program, connection)
+    def _came(self, scrape: Scrape) -> None:
+        self._ended.came(scrape)
         os.eventfd_write(self._changed, 1)
 
     def _give_away(self) -> bool:
@@ -116,11 +115,11 @@ class Process:
             return False
         with connection:
             data = replace(self._bundle, ended=self._ended.to_json()).to_bytes()
-            answer = channel.offer(connection, data, self._server.socket)
-            if answer not in (channel.TAKEN, channel.TAKEN_WITH_TARGET):
+            said = channel.offer(connection, data, self._server.socket)
+            if said not in (channel.TAKEN, channel.TAKEN_WITH_TARGET):
                 return False
             self._server.stop_accepting()
-            if answer == channel.TAKEN:
+            if said == channel.TAKEN:
                 self.remove_target()
             self._bundle = replace(self._bundle, target=None)
             return True

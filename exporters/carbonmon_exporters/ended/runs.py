@@ -11,43 +11,66 @@ from weakref import WeakSet
 from prometheus_client.core import Metric
 
 from carbonmon_exporters.ended import answer
-from carbonmon_exporters.ended.scrapers import Connection
+from carbonmon_exporters.ended.scrapes import Recent, Scrape
+from carbonmon_exporters.endpoint.request import Connection
+
+LOOK_BACK_S = 3300.0
+"""A scraper of an unknown program is shown counters with their start that began up to so long ago."""
 
 
 class Ended:
     """The last answer of one monitor: its runs, who has not seen it yet, and how long it is shown at most.
 
-    `waited` is how many scrapers of each program are waited for, None where nobody knows who scrapes: then
-    it is shown for all its time. `until_s` is on the clock of `EndedRuns`.
+    `waited` are the scrapers that are waited for, by program; without any it is shown for all its time: then
+    nobody knows who scrapes. `until_s` is on the clock of `EndedRuns`.
     """
 
     def __init__(
         self,
         run_ids: Iterable[str],
         families: Sequence[Metric],
-        waited: Mapping[str, int] | None,
+        waited: Mapping[str, Recent],
         until_s: float,
     ) -> None:
         self.run_ids = frozenset(run_ids)
-        self.families = families
         self.until_s = until_s
-        self._waited = None if waited is None else dict(waited)
+        self._families = families
+        self._waited = dict(waited)
         self._seen_by: WeakSet[Connection] = WeakSet()
+        self._text_seen_s: float | None = None
 
-    def came(self, program: str, connection: Connection) -> None:
+    def families(self, scrape: Scrape | None, *, only_runs: bool) -> list[Metric]:
+        """What a scraper is shown, or anybody else (None): a counter that is new to it with its start."""
+        families = answer.of_runs(self._families) if only_runs else self._families
+        if scrape is None or scrape.connection in self._seen_by:
+            return answer.shown(families, float("inf"), 0.0)
+        return answer.shown(families, self._seen_s(scrape), round(scrape.at_s, 3))
+
+    def _seen_s(self, scrape: Scrape) -> float:
+        """Until when a scraper has seen all (Unix time)."""
+        known = self._waited.get(scrape.program)
+        if known is not None:
+            return known.seen_s
+        if scrape.is_text and self._waited:
+            # There are servers that ignore the times in it, to which a second 0 would be a reset.
+            return max(recent.seen_s for recent in self._waited.values())
+        return scrape.at_s - LOOK_BACK_S
+
+    def came(self, scrape: Scrape) -> None:
         """A scraper was shown it; over one connection it counts once, however often it comes."""
-        if self._waited is not None and connection not in self._seen_by:
-            self._seen_by.add(connection)
-            self._waited[program] = self._waited.get(program, 0) - 1
+        known = self._waited.get(scrape.program)
+        if known is not None and scrape.connection not in self._seen_by:
+            self._waited[scrape.program] = known._replace(scrapers=known.scrapers - 1)
+        self._seen_by.add(scrape.connection)
 
     @property
     def is_seen(self) -> bool:
-        return self._waited is not None and all(count <= 0 for count in self._waited.values())
+        return bool(self._waited) and all(known.scrapers <= 0 for known in self._waited.values())
 
     def to_json(self, now_s: float) -> dict[str, Any]:
         return {
             "run_ids": sorted(self.run_ids),
-            "families": answer.to_rows(self.families),
+            "families": answer.to_rows(self._families),
             "waited": self._waited,
             "left_s": self.until_s - now_s,
         }
@@ -55,13 +78,11 @@ class Ended:
     @classmethod
     def from_json(cls, value: Mapping[str, Any], now_s: float) -> Ended:
         """Raises KeyError, TypeError or ValueError for what `to_json` has not made."""
-        waited = value["waited"]
-        return cls(
-            value["run_ids"],
-            answer.from_rows(value["families"]),
-            None if waited is None else {str(program): int(count) for program, count in waited.items()},
-            now_s + float(value["left_s"]),
-        )
+        waited = {
+            str(program): Recent(int(scrapers), float(seen_s))
+            for program, (scrapers, seen_s) in value["waited"].items()
+        }
+        return cls(value["run_ids"], answer.from_rows(value["families"]), waited, now_s + value["left_s"])
 
 
 class EndedRuns:
@@ -77,11 +98,11 @@ class EndedRuns:
         with self._lock:
             self._ended.extend(ended)
 
-    def came(self, program: str, connection: Connection) -> None:
+    def came(self, scrape: Scrape) -> None:
         """A scraper was answered."""
         with self._lock:
             for ended in self._ended:
-                ended.came(program, connection)
+                ended.came(scrape)
 
     def shown(self, living: Collection[str] = ()) -> list[Ended]:
         """What is still shown; an ended run that goes on as one of the `living` is shown by these alone."""

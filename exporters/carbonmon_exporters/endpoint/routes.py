@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from carbonmon_exporters.births import SCRAPER_HEADER, scraper
-from carbonmon_exporters.ended.scrapers import Connection
+from carbonmon_exporters.ended.scrapes import Scrape, present
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -28,9 +28,9 @@ class Routes:
         self,
         metrics: WSGIApplication,
         is_ready: Callable[[], bool],
-        came: Callable[[str, Connection], None] = lambda program, connection: None,
+        came: Callable[[Scrape], None] = lambda scrape: None,
     ) -> None:
-        """`came` is told of each scraper that is answered: its program and address, and its connection."""
+        """`came` is told of each scrape that was answered."""
         self._metrics = metrics
         self._is_ready = is_ready
         self._came = came
@@ -78,16 +78,18 @@ class Routes:
             if SCRAPER_HEADER in environ
             else None
         )
+        scrape = Scrape.of(environ)
         # One at a time: the sampling thread then waits for Python's lock after one scrape, not after many.
         with self._scrape_lock:
-            token = scraper.set(name)
+            token, other = scraper.set(name), present.set(scrape)
             try:
                 body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
             finally:
                 scraper.reset(token)
+                present.reset(other)
         status, headers = started[0]
-        if name is not None and environ["REQUEST_METHOD"] == "GET":
-            self._came(name, Connection())
+        if scrape is not None:
+            self._came(scrape)
         return status, headers, body
 
     def _report(self, error: Exception) -> None:

@@ -17,15 +17,16 @@ from carbonmon.core.errors import CarbonmonError
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon.net.address import is_loopback
-from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector, families_of
-from carbonmon_exporters.ended import answer, channel
+from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector, last_answer
+from carbonmon_exporters.ended import channel
 from carbonmon_exporters.ended.bundle import Bundle
 from carbonmon_exporters.ended.runs import Ended, EndedRuns
-from carbonmon_exporters.ended.scrapes import RecentScrapers
 from carbonmon_exporters.ended.start import start
+from carbonmon_exporters.ended.visits import RecentScrapers
 from carbonmon_exporters.endpoint import file_sd
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
+from carbonmon_exporters.endpoint.scrapers import Scrapers
 from carbonmon_exporters.endpoint.server import (
     IDLE_TIMEOUT_S,
     MAX_CONNECTIONS,
@@ -78,7 +79,8 @@ class PrometheusExporter:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(latest, scrapers=self._scrapers, ended=self._ended))
         registry.register(OwnProcessCollector(self._settings.procfs))
-        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, self._ended.came)
+        scrapers = Scrapers(lambda: latest().continued)
+        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers, self._ended.came)
         host, port = self._settings.listen
         remark = ""
         try:
@@ -151,12 +153,9 @@ class PrometheusExporter:
         ended = EndedRuns()
         ended.take(self._ended.shown())
         if self._final is not None and self._settings.served_s > 0.0:
-            recent = self._scrapers.recent()
-            if recent or self._target is not None:
-                run_ids = [run.info.id for run in self._final.runs]
-                last = answer.lasting(families_of(self._final))
-                until_s = time.monotonic() + self._settings.served_s
-                ended.take([Ended(run_ids, last, recent, until_s)])
+            until_s = time.monotonic() + self._settings.served_s
+            if self._scrapers.recent() or self._target is not None:
+                ended.take([last_answer(self._final, self._scrapers, until_s)])
         left = ended.to_json()
         return bool(left) and start(listening, Bundle.of(left, self._policy, self._target))
 

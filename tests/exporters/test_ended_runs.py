@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import subprocess
@@ -9,30 +10,34 @@ import threading
 from typing import Any
 
 import pytest
-from carbonmon_exporters.collector import families_of
+from carbonmon_exporters.collector import families
 from carbonmon_exporters.ended import answer, channel
 from carbonmon_exporters.ended.bundle import Bundle
 from carbonmon_exporters.ended.runs import Ended, EndedRuns
-from carbonmon_exporters.ended.scrapes import RECENT_S, Recent, RecentScrapers, Scrape
+from carbonmon_exporters.ended.visits import RECENT_S, Recent, RecentScrapers, Visit
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.request import Connection
+from carbonmon_exporters.starts import Starts, plain
 from prometheus_client.core import Metric
 
 from carbonmon.core.metrics import MOMENTARY
 from tests.support.harness import FakeClock
-from tests.support.records import START_S, node
+from tests.support.records import node
 
 PROGRAM = "127.0.0.1 Prometheus/2.42.0"
-NOW_S = START_S + 1000.0
+NODE = node(1, 1, 1)
+NOW_S = NODE.at_s
 
 
-def scrape(connection: Connection, program: str = PROGRAM, *, is_text: bool = False) -> Scrape:
-    return Scrape(program, connection, is_text, NOW_S)
+def visit(connection: Connection, program: str = PROGRAM, *, is_text: bool = False) -> Visit:
+    return Visit(program, connection, is_text, NOW_S)
 
 
 def ended(waited: dict[str, int] | None = None, until_s: float = 60.0, run_id: str = "run-1") -> Ended:
     recent = {program: Recent(count, NOW_S - 10.0) for program, count in (waited or {}).items()}
-    return Ended([run_id], answer.lasting(families_of(node(1, 1, 1))), recent, until_s)
+    return Ended(
+        [run_id], answer.lasting(families(NODE, Starts(NODE, -math.inf, NODE.at_s))), recent, until_s
+    )
 
 
 def shown(runs: EndedRuns) -> int:
@@ -46,14 +51,14 @@ def rows(families: list[Metric], name: str) -> list[Any]:
 def test_a_run_is_shown_until_each_scraper_has_come_once_more() -> None:
     runs = EndedRuns([ended({PROGRAM: 2, "10.0.0.7 vm_promscrape": 1})], lambda: 0.0)
     first, second, third = Connection(), Connection(), Connection()
-    runs.came(scrape(first))
-    runs.came(scrape(first))
+    runs.came(visit(first))
+    runs.came(visit(first))
     assert shown(runs) == 1, "the same scraper twice is not the other one"
-    runs.came(scrape(second))
+    runs.came(visit(second))
     assert shown(runs) == 1
-    runs.came(scrape(Connection(), "10.0.0.8 curl/8.0"))
+    runs.came(visit(Connection(), "10.0.0.8 curl/8.0"))
     assert shown(runs) == 1, "nobody waits for this one"
-    runs.came(scrape(third, "10.0.0.7 vm_promscrape"))
+    runs.came(visit(third, "10.0.0.7 vm_promscrape"))
     assert shown(runs) == 0
 
 
@@ -72,7 +77,7 @@ def test_no_run_is_shown_beyond_its_time() -> None:
 
 def test_where_nobody_knows_who_scrapes_a_run_is_shown_for_all_its_time() -> None:
     runs = EndedRuns([ended({})], lambda: 0.0)
-    runs.came(scrape(Connection()))
+    runs.came(visit(Connection()))
     assert shown(runs) == 1
 
 
@@ -83,7 +88,7 @@ def test_a_run_that_goes_on_is_not_shown_twice() -> None:
 
 
 def test_what_was_true_only_at_a_moment_is_left_out() -> None:
-    everything = families_of(node(1, 1, 1))
+    everything = families(NODE, plain(NODE))
     momentary = {family.family_name for family in MOMENTARY}
     assert {family.name for family in everything} & momentary, "the power of a device, for example"
     left = answer.lasting(everything)
@@ -96,7 +101,7 @@ def test_what_was_true_only_at_a_moment_is_left_out() -> None:
 def test_the_next_process_shows_the_same_to_the_same_scrapers() -> None:
     clock = FakeClock(100.0)
     before = EndedRuns([ended({PROGRAM: 2}, until_s=130.0)], clock.now_s)
-    before.came(scrape(Connection()))
+    before.came(visit(Connection()))
     later = FakeClock(5000.0)
     after = EndedRuns(clock=later.now_s)
     bundle = Bundle.from_bytes(Bundle(before.to_json()).to_bytes())
@@ -105,9 +110,9 @@ def test_the_next_process_shows_the_same_to_the_same_scrapers() -> None:
     assert after.left_s() == pytest.approx(30.0)
     (one,), (other,) = before.shown(), after.shown()
     assert one.run_ids == other.run_ids
-    families = [each.families(None, only_runs=False) for each in (one, other)]
-    assert answer.to_rows(families[0]) == answer.to_rows(families[1]) != []
-    after.came(scrape(Connection()))
+    left = [answer.to_rows(each.families(None, only_runs=False)) for each in (one, other)]
+    assert left[0] == left[1] != []
+    after.came(visit(Connection()))
     assert shown(after) == 0, "one of the two had come already"
 
 
@@ -136,26 +141,53 @@ def test_scrapers_are_counted_by_their_connections_and_forgotten_after_a_while()
     clock = FakeClock(0.0)
     scrapers = RecentScrapers(clock.now_s)
     first, second = Connection(), Connection()
-    scrapers.came(scrape(first), NOW_S - 20.0)
-    scrapers.came(scrape(second), NOW_S - 10.0)
-    scrapers.came(scrape(Connection(), "10.0.0.8 closes/1"), NOW_S)
+    scrapers.came(visit(first), NOW_S - 20.0)
+    scrapers.came(visit(second), NOW_S - 10.0)
+    scrapers.came(visit(Connection(), "10.0.0.8 closes/1"), NOW_S)
     assert scrapers.recent() == {PROGRAM: Recent(2, NOW_S - 20.0), "10.0.0.8 closes/1": Recent(1, NOW_S)}
     del first  # its connection was closed
     assert scrapers.recent()[PROGRAM] == Recent(1, NOW_S - 10.0)
     clock.time_s = RECENT_S
-    scrapers.came(scrape(second), NOW_S)
+    scrapers.came(visit(second), NOW_S)
     clock.time_s = RECENT_S + 0.1
     assert list(scrapers.recent()) == [PROGRAM]
 
 
 def test_whoever_names_no_time_out_is_no_scraper() -> None:
     environ = {"REQUEST_METHOD": "GET", "HTTP_USER_AGENT": "curl/8.0", "REMOTE_ADDR": "127.0.0.1"}
-    assert Scrape.of(environ) is None
+    assert Visit.of(environ) is None
     environ["HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"] = "10"
-    found = Scrape.of(environ)
+    found = Visit.of(environ)
     assert found is not None
     assert found.program == "127.0.0.1 curl/8.0"
-    assert Scrape.of(environ | {"REQUEST_METHOD": "HEAD"}) is None
+    assert Visit.of(environ | {"REQUEST_METHOD": "HEAD"}) is None
+
+
+TOTAL = "carbonmon_run_energy_joules_total"
+
+
+def starts(each: Ended, visit: Visit) -> int:
+    """How many counters of energy a scraper is shown with their start; it has come then."""
+    found = sum(value == 0.0 for _, _, value, *_ in rows(each.families(visit, only_runs=True), TOTAL))
+    each.came(visit)
+    return found
+
+
+def test_a_counter_that_a_scraper_has_not_seen_is_shown_with_its_start_once() -> None:
+    run = NODE.runs[0]
+    first, last = run.totals[:2]
+    early = first._replace(phase="early", energy_j=5.0, start_s=NODE.clock_s - 100.0)
+    late = last._replace(phase="late", energy_j=5.0, start_s=NODE.clock_s - 1.0)
+    final = NODE._replace(runs=(run._replace(totals=(early, late)),))
+    lasting = answer.lasting(families(final, Starts(final, -math.inf, final.at_s)))
+    each = Ended(["run-1"], lasting, {PROGRAM: Recent(2, NOW_S - 10.0)}, 60.0, NOW_S - 10.0)
+    connection = Connection()
+    assert starts(each, visit(connection)) == 1, "the late phase began after its last scrape"
+    assert starts(each, visit(connection)) == 0
+    assert starts(each, visit(Connection())) == 1, "another server of the same program"
+    assert starts(each, visit(Connection(), "10.0.0.9 new/1")) == 2, "one that was never here"
+    assert starts(each, visit(Connection(), is_text=True)) == 1
+    assert starts(each, visit(Connection(), is_text=True)) == 0, "a second 0 may be a reset to it"
 
 
 # How one process gives its port to the next

@@ -27,7 +27,7 @@ from carbonmon.core.metrics import FAMILIES
 from carbonmon_exporters.ended import answer, channel
 from carbonmon_exporters.ended.bundle import Bundle
 from carbonmon_exporters.ended.runs import EndedRuns
-from carbonmon_exporters.ended.scrapes import Scrape, present
+from carbonmon_exporters.ended.visits import Visit, visiting
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import Routes
 from carbonmon_exporters.endpoint.server import READ_TIMEOUT_S, MetricsServer
@@ -54,7 +54,7 @@ class EndedCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         families: list[Metric] = []
         for number, ended in enumerate(reversed(self._ended.shown())):
-            answer.add(families, ended.families(present.get(), only_runs=number > 0))
+            answer.add(families, ended.families(visiting.get(), only_runs=number > 0))
         return families
 
 
@@ -75,7 +75,7 @@ class Process:
         self._changed = os.eventfd(0)
         registry = CollectorRegistry()
         registry.register(EndedCollector(self._ended))
-        app = Routes(make_wsgi_app(registry), lambda: True, self._came)
+        app = Routes(make_wsgi_app(registry), lambda: True, came=self._came)
         self._server = MetricsServer(listening.getsockname()[:2], app, policy, listening=listening)
 
     def serve(self) -> None:
@@ -102,8 +102,8 @@ class Process:
             with suppress(OSError):
                 self._bundle.target.unlink()
 
-    def _came(self, scrape: Scrape) -> None:
-        self._ended.came(scrape)
+    def _came(self, visit: Visit) -> None:
+        self._ended.came(visit)
         os.eventfd_write(self._changed, 1)
 
     def _give_away(self) -> bool:

@@ -14,11 +14,11 @@ from prometheus_client.samples import Sample
 
 from carbonmon.core import metrics as f
 from carbonmon_exporters.families import empty
+from carbonmon_exporters.starts import LEAST_GAP_S
 
 _MOMENTARY = frozenset(family.family_name for family in f.MOMENTARY)
+_ROUNDED_S = 0.001
 _FAMILIES = {family.family_name: family for family in f.FAMILIES}
-
-LEAST_GAP_S = 0.002
 
 
 def lasting(families: Iterable[Metric]) -> list[Metric]:
@@ -42,7 +42,7 @@ def shown(families: Iterable[Metric], since_s: float, at_s: float) -> list[Metri
         for sample in family.samples:
             plain = sample._replace(timestamp=None)
             start_s = sample.timestamp
-            if start_s is None or not since_s <= float(start_s) <= at_s - LEAST_GAP_S:
+            if start_s is None or not since_s - _ROUNDED_S <= float(start_s) <= at_s - LEAST_GAP_S:
                 own.samples.append(plain)
             else:
                 own.samples += [sample._replace(value=0.0), plain._replace(timestamp=at_s)]

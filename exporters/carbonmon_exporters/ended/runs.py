@@ -11,7 +11,7 @@ from weakref import WeakSet
 from prometheus_client.core import Metric
 
 from carbonmon_exporters.ended import answer
-from carbonmon_exporters.ended.scrapes import Recent, Scrape
+from carbonmon_exporters.ended.visits import Recent, Visit
 from carbonmon_exporters.endpoint.request import Connection
 
 LOOK_BACK_S = 3300.0
@@ -22,7 +22,8 @@ class Ended:
     """The last answer of one monitor: its runs, who has not seen it yet, and how long it is shown at most.
 
     `waited` are the scrapers that are waited for, by program; without any it is shown for all its time: then
-    nobody knows who scrapes. `until_s` is on the clock of `EndedRuns`.
+    nobody knows who scrapes. `until_s` is on the clock of `EndedRuns`. Until `text_seen_s` (Unix time)
+    everything was shown to somebody in the text format.
     """
 
     def __init__(
@@ -31,37 +32,38 @@ class Ended:
         families: Sequence[Metric],
         waited: Mapping[str, Recent],
         until_s: float,
+        text_seen_s: float | None = None,
     ) -> None:
         self.run_ids = frozenset(run_ids)
         self.until_s = until_s
         self._families = families
         self._waited = dict(waited)
         self._seen_by: WeakSet[Connection] = WeakSet()
-        self._text_seen_s: float | None = None
+        self._text_seen_s = text_seen_s
 
-    def families(self, scrape: Scrape | None, *, only_runs: bool) -> list[Metric]:
+    def families(self, visit: Visit | None, *, only_runs: bool) -> list[Metric]:
         """What a scraper is shown, or anybody else (None): a counter that is new to it with its start."""
         families = answer.of_runs(self._families) if only_runs else self._families
-        if scrape is None or scrape.connection in self._seen_by:
+        if visit is None or visit.connection in self._seen_by:
             return answer.shown(families, float("inf"), 0.0)
-        return answer.shown(families, self._seen_s(scrape), round(scrape.at_s, 3))
+        return answer.shown(families, self._seen_s(visit), round(visit.at_s, 3))
 
-    def _seen_s(self, scrape: Scrape) -> float:
-        """Until when a scraper has seen all (Unix time)."""
-        known = self._waited.get(scrape.program)
-        if known is not None:
-            return known.seen_s
-        if scrape.is_text and self._waited:
+    def _seen_s(self, visit: Visit) -> float:
+        """Until when a scraper has seen everything (Unix time)."""
+        if visit.is_text:
             # There are servers that ignore the times in it, to which a second 0 would be a reset.
-            return max(recent.seen_s for recent in self._waited.values())
-        return scrape.at_s - LOOK_BACK_S
+            return visit.at_s - LOOK_BACK_S if self._text_seen_s is None else self._text_seen_s
+        known = self._waited.get(visit.program)
+        return visit.at_s - LOOK_BACK_S if known is None else known.seen_s
 
-    def came(self, scrape: Scrape) -> None:
+    def came(self, visit: Visit) -> None:
         """A scraper was shown it; over one connection it counts once, however often it comes."""
-        known = self._waited.get(scrape.program)
-        if known is not None and scrape.connection not in self._seen_by:
-            self._waited[scrape.program] = known._replace(scrapers=known.scrapers - 1)
-        self._seen_by.add(scrape.connection)
+        known = self._waited.get(visit.program)
+        if known is not None and visit.connection not in self._seen_by:
+            self._waited[visit.program] = known._replace(scrapers=known.scrapers - 1)
+        self._seen_by.add(visit.connection)
+        if visit.is_text:
+            self._text_seen_s = visit.at_s
 
     @property
     def is_seen(self) -> bool:
@@ -73,6 +75,7 @@ class Ended:
             "families": answer.to_rows(self._families),
             "waited": self._waited,
             "left_s": self.until_s - now_s,
+            "text_seen_s": self._text_seen_s,
         }
 
     @classmethod
@@ -82,7 +85,8 @@ class Ended:
             str(program): Recent(int(scrapers), float(seen_s))
             for program, (scrapers, seen_s) in value["waited"].items()
         }
-        return cls(value["run_ids"], answer.from_rows(value["families"]), waited, now_s + value["left_s"])
+        families, text_seen_s = answer.from_rows(value["families"]), value["text_seen_s"]
+        return cls(value["run_ids"], families, waited, now_s + float(value["left_s"]), text_seen_s)
 
 
 class EndedRuns:
@@ -98,11 +102,11 @@ class EndedRuns:
         with self._lock:
             self._ended.extend(ended)
 
-    def came(self, scrape: Scrape) -> None:
+    def came(self, visit: Visit) -> None:
         """A scraper was answered."""
         with self._lock:
             for ended in self._ended:
-                ended.came(scrape)
+                ended.came(visit)
 
     def shown(self, living: Collection[str] = ()) -> list[Ended]:
         """What is still shown; an ended run that goes on as one of the `living` is shown by these alone."""

@@ -1,4 +1,4 @@
-"""Handles one connection: a handshake, then requests: head, access check, an answer made in memory and sent."""
+"""Handles one connection: a handshake, then requests: head, access check, an answer from memory."""
 
 from __future__ import annotations
 

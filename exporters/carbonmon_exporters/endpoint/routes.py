@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from carbonmon_exporters.births import SCRAPER_HEADER, scraper
-from carbonmon_exporters.ended.scrapes import Scrape, present
+from carbonmon_exporters.ended.visits import Visit, visiting
+from carbonmon_exporters.endpoint.scrapers import Scrapers
+from carbonmon_exporters.starts import present
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -28,11 +29,13 @@ class Routes:
         self,
         metrics: WSGIApplication,
         is_ready: Callable[[], bool],
-        came: Callable[[Scrape], None] = lambda scrape: None,
+        scrapers: Scrapers | None = None,
+        came: Callable[[Visit], None] = lambda visit: None,
     ) -> None:
-        """`came` is told of each scrape that was answered."""
+        """Without `scrapers` everybody gets plain totals. `came` is told of each scrape that was answered."""
         self._metrics = metrics
         self._is_ready = is_ready
+        self._scrapers = scrapers
         self._came = came
         self._has_failed = False
         self._scrape_lock = threading.Lock()
@@ -73,23 +76,21 @@ class Routes:
             started.append((status, headers))
             return lambda _: None
 
-        name = (
-            f"{environ.get('REMOTE_ADDR')} {environ.get('HTTP_USER_AGENT')}"
-            if SCRAPER_HEADER in environ
-            else None
-        )
-        scrape = Scrape.of(environ)
+        visit = Visit.of(environ)
         # One at a time: the sampling thread then waits for Python's lock after one scrape, not after many.
         with self._scrape_lock:
-            token, other = scraper.set(name), present.set(scrape)
+            scrape = None if self._scrapers is None else self._scrapers.begin(environ)
+            token, other = present.set(scrape), visiting.set(visit)
             try:
                 body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
             finally:
-                scraper.reset(token)
-                present.reset(other)
+                present.reset(token)
+                visiting.reset(other)
+            if self._scrapers is not None and scrape is not None:
+                self._scrapers.end(environ, scrape)
         status, headers = started[0]
-        if scrape is not None:
-            self._came(scrape)
+        if visit is not None:
+            self._came(visit)
         return status, headers, body
 
     def _report(self, error: Exception) -> None:

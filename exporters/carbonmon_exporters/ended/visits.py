@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
-from carbonmon_exporters.births import SCRAPER_HEADER
 from carbonmon_exporters.endpoint.request import CONNECTION, Connection
+from carbonmon_exporters.endpoint.scrapers import HEADER, is_text
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -22,7 +22,7 @@ RECENT_S = 300.0
 MAX_PROGRAMS = 16
 
 
-class Scrape(NamedTuple):
+class Visit(NamedTuple):
     """One scrape. `program` is what the scraper says that it is, and its address. `at_s` is Unix time.
 
     `is_text`: the answer is in the text format, not in OpenMetrics.
@@ -34,16 +34,15 @@ class Scrape(NamedTuple):
     at_s: float
 
     @classmethod
-    def of(cls, environ: WSGIEnvironment) -> Scrape | None:
+    def of(cls, environ: WSGIEnvironment) -> Visit | None:
         """The scrape that a request is; None for one of anybody who names no scrape time-out."""
-        if SCRAPER_HEADER not in environ or environ["REQUEST_METHOD"] != "GET":
+        if HEADER not in environ or environ["REQUEST_METHOD"] != "GET":
             return None
         program = f"{environ.get('REMOTE_ADDR')} {environ.get('HTTP_USER_AGENT')}"
-        is_text = "application/openmetrics-text" not in environ.get("HTTP_ACCEPT", "")
-        return cls(program, environ.get(CONNECTION) or Connection(), is_text, time.time())
+        return cls(program, environ.get(CONNECTION) or Connection(), is_text(environ), time.time())
 
 
-present: ContextVar[Scrape | None] = ContextVar("present", default=None)
+visiting: ContextVar[Visit | None] = ContextVar("visiting", default=None)
 """The scrape that is answered in this thread, None for anybody else."""
 
 
@@ -55,7 +54,7 @@ class _Program:
 
 
 class Recent(NamedTuple):
-    """The scrapers of one program: how many there are, and until when (Unix time) all have seen all."""
+    """The scrapers of one program: how many there are, and until when all have seen everything."""
 
     scrapers: int
     seen_s: float
@@ -68,14 +67,18 @@ class RecentScrapers:
         self._clock = clock
         self._lock = threading.Lock()
         self._programs: OrderedDict[str, _Program] = OrderedDict()
+        self.text_seen_s: float | None = None
+        """Until when anybody has seen everything in the text format, None if nobody has."""
 
-    def came(self, scrape: Scrape, seen_s: float) -> None:
-        """A scraper was shown all that was known at `seen_s` (Unix time)."""
+    def came(self, visit: Visit, seen_s: float) -> None:
+        """A scraper was shown all that was known at `seen_s`, on the clock of the snapshots."""
         with self._lock:
-            known = self._programs.pop(scrape.program, None) or _Program()
+            if visit.is_text:
+                self.text_seen_s = seen_s
+            known = self._programs.pop(visit.program, None) or _Program()
             known.last_s, known.seen_s = self._clock(), seen_s
-            known.connections[scrape.connection] = seen_s
-            self._programs[scrape.program] = known
+            known.connections[visit.connection] = seen_s
+            self._programs[visit.program] = known
             if len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)
 

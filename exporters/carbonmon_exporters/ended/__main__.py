@@ -72,7 +72,7 @@ class Process:
         policy = AccessPolicy(bundle.web_config)
         if bundle.protects_less(policy):
             raise ConfigError("the web config protects less than the one with which the runs were served")
-        self._changed = os.eventfd(0)
+        self._changed = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         registry = CollectorRegistry()
         registry.register(EndedCollector(self._ended))
         app = Routes(make_wsgi_app(registry), lambda: True, came=self._came)

@@ -85,7 +85,7 @@ class MetricsServer(RequestServer):
         super().__init__((host, address[1]), Handler)
         self.app = app
         self.socket.setblocking(False)  # another process may have the same socket, and be faster
-        self._wake = os.eventfd(0)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def server_bind(self) -> None:
         """Bind without HTTPServer's lookup of the host's name, which may ask a name server and hang."""

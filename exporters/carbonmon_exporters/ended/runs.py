@@ -38,6 +38,7 @@ class Ended:
         self.until_s = until_s
         self._families = families
         self._waited = dict(waited)
+        self._left = {program: known.scrapers for program, known in waited.items()}
         self._seen_by: WeakSet[Connection] = WeakSet()
         self._text_seen_s = text_seen_s
 
@@ -56,24 +57,37 @@ class Ended:
         known = self._waited.get(visit.program)
         return visit.at_s - LOOK_BACK_S if known is None else known.seen_s
 
+    def wait_for(self, others: Mapping[str, int]) -> None:
+        """Wait for so many scrapers of its programs, where others say that there are more."""
+        for program, known in self._waited.items():
+            more = others.get(program, 0) - known.scrapers
+            if more > 0:
+                self._waited[program] = known._replace(scrapers=known.scrapers + more)
+                self._left[program] += more
+
     def came(self, visit: Visit) -> None:
         """A scraper was shown it; over one connection it counts once, however often it comes."""
-        known = self._waited.get(visit.program)
-        if known is not None and visit.connection not in self._seen_by:
-            self._waited[visit.program] = known._replace(scrapers=known.scrapers - 1)
+        if visit.program in self._left and visit.connection not in self._seen_by:
+            self._left[visit.program] -= 1
         self._seen_by.add(visit.connection)
         if visit.is_text:
             self._text_seen_s = visit.at_s
 
     @property
+    def waited(self) -> dict[str, int]:
+        """How many scrapers of each program are or were waited for."""
+        return {program: known.scrapers for program, known in self._waited.items()}
+
+    @property
     def is_seen(self) -> bool:
-        return bool(self._waited) and all(known.scrapers <= 0 for known in self._waited.values())
+        return bool(self._left) and all(count <= 0 for count in self._left.values())
 
     def to_json(self, now_s: float) -> dict[str, Any]:
+        """For the next process: it does not know the connections here, so all of a program's come again."""
         return {
             "run_ids": sorted(self.run_ids),
             "families": answer.to_rows(self._families),
-            "waited": self._waited,
+            "waited": {name: known for name, known in self._waited.items() if self._left[name] > 0},
             "left_s": self.until_s - now_s,
             "text_seen_s": self._text_seen_s,
         }
@@ -98,9 +112,19 @@ class EndedRuns:
         self._ended = list(ended)
 
     def take(self, ended: Iterable[Ended]) -> None:
-        """Show these as well."""
+        """Show these as well.
+
+        Where a program has two scrapers, an earlier run may know of both, a later one of the first that came:
+        nobody can tell which of them comes next, so all are waited for.
+        """
         with self._lock:
             self._ended.extend(ended)
+            most: dict[str, int] = {}
+            for each in self._ended:
+                for program, count in each.waited.items():
+                    most[program] = max(most.get(program, 0), count)
+            for each in self._ended:
+                each.wait_for(most)
 
     def came(self, visit: Visit) -> None:
         """A scraper was answered."""

@@ -1,7 +1,8 @@
 """Starts the process that goes on serving ended runs: a new interpreter, with nothing of the job's.
 
 It is executed and not forked: a fork of the monitor would hold its driver's files and its memory, and locks
-that other threads held. It gets the listening socket, so that no scrape is refused in between.
+that other threads held. It gets the listening socket, so that no scrape is refused in between, and begins
+when this process has gone, so that the job's exit shares no CPU with it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def start(listening: socket.socket, bundle: Bundle) -> bool:
         return False
     with ExitStack() as opened:
         try:
+            ends_with_us, _ = os.pipe()  # the other end is closed with this process
+            opened.callback(os.close, ends_with_us)
             data = os.memfd_create("carbonmon-ended")
             opened.callback(os.close, data)
             with open(data, "wb", closefd=False) as file:
@@ -45,7 +48,7 @@ def start(listening: socket.socket, bundle: Bundle) -> bool:
                 _log.debug("ended runs cannot be given to another monitor: %s", error)
             subprocess.Popen(
                 [sys.executable, "-m", "carbonmon_exporters.ended", *map(str, descriptors)],
-                stdin=subprocess.DEVNULL,
+                stdin=ends_with_us,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",

@@ -58,12 +58,14 @@ class PrometheusExporter:
         read_timeout_s: float = READ_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._policy = AccessPolicy(settings.web_config)
         self._read_timeout_s = read_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._max_connections = max_connections
+        self._wall_clock = wall_clock
         self._server: MetricsServer | None = None
         self._scrapers = RecentScrapers()
         self._ended = EndedRuns()
@@ -79,7 +81,7 @@ class PrometheusExporter:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(latest, scrapers=self._scrapers, ended=self._ended))
         registry.register(OwnProcessCollector(self._settings.procfs))
-        scrapers = Scrapers(lambda: latest().continued)
+        scrapers = Scrapers(lambda: latest().continued, self._wall_clock)
         app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers, self._ended.came)
         host, port = self._settings.listen
         remark = ""

@@ -12,11 +12,15 @@ import sys
 MONITOR_S = 5.0
 """How long it waits at most: a monitor may hang, in a driver for example."""
 
+START_S = 60
+"""How long its start may take: then the kernel ends it. The process sets its own time after that."""
+
 if __name__ == "__main__":
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.alarm(START_S)
     select.select([0], [], [], MONITOR_S)
     os.dup2(1, 0)  # the null device
 

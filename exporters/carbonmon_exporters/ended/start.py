@@ -46,7 +46,7 @@ def start(listening: socket.socket, bundle: Bundle) -> bool:
                 descriptors.append(opened.enter_context(channel.listen(listening.getsockname()[:2])).fileno())
             except OSError as error:  # another one of ours is being served here: it can give its own away
                 _log.debug("ended runs cannot be given to another monitor: %s", error)
-            subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "carbonmon_exporters.ended", *map(str, descriptors)],
                 stdin=ends_with_us,
                 stdout=subprocess.DEVNULL,
@@ -57,6 +57,7 @@ def start(listening: socket.socket, bundle: Bundle) -> bool:
                 start_new_session=True,
                 umask=0o077,
             )
+            process.returncode = 0  # nobody waits for it, and nobody is to be warned of that
         except (OSError, ValueError) as error:
             _log.warning("the end of the run is not served: no process can be started for it: %s", error)
             return False

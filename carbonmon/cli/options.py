@@ -168,7 +168,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "log-format": _option("One line of text, or one JSON object.", None, LOG_FORMAT, "text"),
 }  # fmt: skip
 
-RUN_OPTIONS = tuple(name for name in _OPTIONS if name not in ("retain", "socket"))
+RUN_OPTIONS = tuple(name for name in _OPTIONS if name != "socket")
+RUN_RETAIN = _option(
+    "How long at most the end of the run stays in /metrics for those who scraped it.", "SECONDS", RETAIN,
+    f"{config.RUN_RETAIN_S:g}",
+)  # fmt: skip
 DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
@@ -199,14 +203,19 @@ DOCTOR_OPTIONS = (
 REPORT_OPTIONS = ("output", "log-level", "log-format")
 
 
-def with_options(*names: str) -> Callable[[Command], Command]:
-    """A decorator that adds the named options, each with its CARBONMON_ variable, and `--config`."""
+def with_options(*names: str, **own: dict[str, Any]) -> Callable[[Command], Command]:
+    """A decorator that adds the named options, each with its CARBONMON_ variable, and `--config`.
+
+    `own` are options that this command describes in its own way.
+    """
 
     def decorate(command: Command) -> Command:
         for name in reversed(names):
             parameter = name.replace("-", "_")
             variable = f"CARBONMON_{parameter.upper()}"
-            command = click.option(f"--{name}", parameter, envvar=variable, **_OPTIONS[name])(command)
+            command = click.option(
+                f"--{name}", parameter, envvar=variable, **own.get(parameter, _OPTIONS[name])
+            )(command)
         return click.option(
             "--config",
             type=click.Path(path_type=Path, dir_okay=False),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
-@options.with_options(*options.RUN_OPTIONS)
+@options.with_options(*options.RUN_OPTIONS, retain=options.RUN_RETAIN)
 @click.argument("job", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARG…]")
 @click.pass_context
 def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:

@@ -17,7 +17,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Clock
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
-from carbonmon.service import file_sd, wiring
+from carbonmon.service import wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
 from carbonmon.service.resumption import unfinished
@@ -58,7 +58,8 @@ def serve(
     clock = clock or SystemClock()
     with ExitStack() as closing:
         signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDS, signal.SIGHUP})
-        monitor = wiring.build(config, {}, clock, closing, watching=True)
+        served_s = config.retain_s if once else 0.0
+        monitor = wiring.build(config, {}, clock, closing, watching=True, served_s=served_s)
         registry = Registry(
             monitor,
             config.output,
@@ -73,8 +74,6 @@ def serve(
         for_all = os.geteuid() == 0 and not once
         server = ControlServer(path, Operations(registry), 0o666 if for_all else 0o600, everyone=for_all)
         monitor.show(closing.callback)
-        if config.targets is not None:
-            closing.callback(file_sd.announce(config.targets, monitor.places))
         left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
         monitor.resume(left)
         if not monitor.sampling.start():

@@ -22,7 +22,7 @@ from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
-from carbonmon.service import file_sd, job, naming, run_folder
+from carbonmon.service import job, naming, run_folder
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
@@ -64,13 +64,19 @@ def run(
             before = read_checkpoint(folders.find(config.output, config.resume))
             config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
         watching = config.idle != "exclusive"
-        monitor = build(config, workload.environ, clock, closing, watching=watching, before=before)
+        monitor = build(
+            config,
+            workload.environ,
+            clock,
+            closing,
+            watching=watching,
+            before=before,
+            served_s=config.retain_s,
+        )
         plan = _plan(config, workload, monitor, before)
         monitor.plan(plan)
         more = _open_control(config, monitor, plan, closing)
         monitor.show(closing.callback)
-        if config.targets is not None:
-            closing.callback(file_sd.announce(config.targets, monitor.places))
         announce(monitor.sampler.latest, plan.info.id, monitor.places)
         monitor.begin(plan)
         if not monitor.sampling.start() and not monitor.runs:

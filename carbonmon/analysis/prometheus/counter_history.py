@@ -42,8 +42,17 @@ class CounterHistory:
 
     @property
     def last(self) -> TargetScrapes:
-        """The one that was scraped last: its totals include those of all others."""
+        """The one that was scraped last."""
         return max(self.target_scrapes, key=lambda scraped: scraped.last_s)
+
+    @property
+    def last_ones(self) -> list[TargetScrapes]:
+        """The last one and those beside it, whose totals may be newer, as a killed monitor's file is older.
+
+        The totals of the last one include those of all that had ended before it began.
+        """
+        begin_s = self.last.first_s
+        return [scraped for scraped in self.target_scrapes if scraped.last_s >= begin_s]
 
     @property
     def instance(self) -> str:
@@ -66,6 +75,11 @@ class CounterHistory:
         """Seconds between two scrapes: the longest interval of its targets."""
         known = [scraped.interval_s for scraped in self.target_scrapes if scraped.interval_s is not None]
         return max(known, default=None)
+
+    @property
+    def step_s(self) -> float | None:
+        """The same, of the last one alone where nothing better is known; None for a single scrape."""
+        return self.interval_s or self.last.step_s
 
     def gaps(self, end_s: float | None) -> list[tuple[float, float]]:
         """The times between its first and its last scrape, or its end, in which it was not scraped."""
@@ -124,7 +138,7 @@ class SameMonitorCheck:
 
     def _series(self, scraped: TargetScrapes, end_s: float, window_s: float) -> list[Series]:
         query = f"{of_run(RUN_ENERGY.name, self._run_id, scraped.target)}[{span(window_s)}]"
-        return self._api.at(query, end_s)
+        return [series for series in self._api.at(query, end_s) if scraped.has(series.labels)]
 
 
 def _gpus(series: Sequence[Series], scraped: TargetScrapes) -> set[str]:
@@ -133,12 +147,22 @@ def _gpus(series: Sequence[Series], scraped: TargetScrapes) -> set[str]:
 
 
 def _sums(series: Sequence[Series]) -> dict[float, float]:
-    """The joules of each scrape, without a scraper's first one, which has zeros."""
+    """The joules at each time at which any series has a sample, without a scraper's first zeros.
+
+    A series counts with its last value: new ones have times of their own.
+    """
+    found = [
+        (at_s, number, value)
+        for number, each in enumerate(series)
+        for at_s, value in zip(each.times_s, each.values, strict=True)
+        if value >= 0.0  # NaN is not
+    ]
+    joules: dict[int, float] = {}
     sums: dict[float, float] = {}
-    for found in series:
-        for at_s, value in zip(found.times_s, found.values, strict=True):
-            sums[at_s] = sums.get(at_s, 0.0) + value
-    return {at_s: joules for at_s, joules in sums.items() if joules > 0.0}
+    for at_s, number, value in sorted(found):
+        joules[number] = value
+        sums[at_s] = sum(joules.values())
+    return {at_s: total for at_s, total in sums.items() if total > 0.0}
 
 
 def _is_one_count(sums: Sequence[dict[float, float]]) -> bool:

@@ -25,6 +25,11 @@ def of_run(name: str, run_id: str, target: Target = ()) -> str:
     return f"{name}{{{','.join([f'{RUN_ID}={_text(run_id)}', *_matchers(target)])}}}"
 
 
+def of_target(name: str, target: Target) -> str:
+    """The series of a metric that the scraper itself writes for a target."""
+    return f"{name}{{{','.join(_matchers(target))}}}"
+
+
 def of_node(names: Sequence[str], run_id: str, target: Target) -> str:
     """The series of metrics that are of a run, and those of no run, which are the node's.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from carbonmon.analysis.prometheus.address import Login
 from carbonmon.analysis.prometheus.charged_intensity import charged_intensities
@@ -58,7 +59,9 @@ def find(
     found = counter_histories(target_scrapes(api, run_id, since_s, until_s), SameMonitorCheck(api, run_id))
     if not found:
         raise _unknown(api, run_id, since_s, until_s, is_default=since is None)
-    all_counters = [_counters_of(api, run_id, history, until_s) for history in found]
+    # A node's clock may be ahead of the server's: what is newest may be of a time to come.
+    latest_s = inf if until_s >= now_s else until_s
+    all_counters = [_counters_of(api, run_id, history, latest_s) for history in found]
     hosts = _hosts(all_counters)
     alive = {
         target_of(series.labels): series.values[-1]
@@ -74,8 +77,8 @@ def find(
     return PrometheusRun(api.host, parts, list(api.notes))
 
 
-def _counters_of(api: Api, run_id: str, history: CounterHistory, until_s: float) -> RunCounters:
-    last = totals(api, run_id, history.last_ones, until_s)
+def _counters_of(api: Api, run_id: str, history: CounterHistory, latest_s: float) -> RunCounters:
+    last = totals(api, run_id, history.last_ones, latest_s)
     end_s = last.one(f.RUN_END)
     intensities = charged_intensities(api, run_id, history, end_s)
     return RunCounters(run_id, host_of(history.instance), end_s, history, last, intensities)

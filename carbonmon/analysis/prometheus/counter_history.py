@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 
 from carbonmon.analysis.prometheus.client import Api, Series
 from carbonmon.analysis.prometheus.scan import GAP_INTERVALS, LAST_SCRAPES, TargetScrapes, joined
@@ -25,9 +26,11 @@ from carbonmon.core.metrics import RUN_ENERGY
 from carbonmon.net.address import is_loopback
 
 _EQUAL = 1e-9
+_SAME_LOOK_RATIO = 0.5
+"""Samples are of one scrape that are less than this part of a scrape interval apart."""
 _MAX_DECREASES_RATIO = 0.25
 """Of the steps between the merged scrapes of two scrapers: if they read one monitor, the totals decrease once
-at most, where one of them gets a new series at 0; if they read two, at every other step."""
+at most, where one of them is shown zeros; if they read two, at every other step."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ class SameMonitorCheck:
         hosts = {host_of(instance_of(scraped.target)) for scraped in (one, other)}
         if len(hosts) == 1 and not is_loopback(*hosts):
             return True
-        return _is_one_count([_sums(found) for found in series])
+        looks_s = [_SAME_LOOK_RATIO * interval_s for interval_s in intervals_s]
+        return _is_one_count([_sums(found, look_s) for found, look_s in zip(series, looks_s, strict=True)])
 
     def _series(self, scraped: TargetScrapes, end_s: float, window_s: float) -> list[Series]:
         query = f"{of_run(RUN_ENERGY.name, self._run_id, scraped.target)}[{span(window_s)}]"
@@ -146,23 +150,28 @@ def _gpus(series: Sequence[Series], scraped: TargetScrapes) -> set[str]:
     return {found.get("device", "") for found in labels if found.get("component") == "gpu"}
 
 
-def _sums(series: Sequence[Series]) -> dict[float, float]:
-    """The joules at each time at which any series has a sample, without a scraper's first zeros.
+def _sums(series: Sequence[Series], look_s: float) -> dict[float, float]:
+    """The joules of each scrape, without a scraper's first one, which may have zeros.
 
-    A series counts with its last value: new ones have times of their own.
+    New counters have times of their own, so that a series counts with its last value, and what comes within
+    `look_s` seconds is of one scrape.
     """
-    found = [
+    found = sorted(
         (at_s, number, value)
         for number, each in enumerate(series)
         for at_s, value in zip(each.times_s, each.values, strict=True)
-        if value >= 0.0  # NaN is not
-    ]
+        if value > 0.0  # NaN is not
+    )
     joules: dict[int, float] = {}
     sums: dict[float, float] = {}
-    for at_s, number, value in sorted(found):
+    last_s = -inf
+    for at_s, number, value in found:
         joules[number] = value
+        if at_s - last_s < look_s:
+            sums.pop(last_s, None)
         sums[at_s] = sum(joules.values())
-    return {at_s: total for at_s, total in sums.items() if total > 0.0}
+        last_s = at_s
+    return sums
 
 
 def _is_one_count(sums: Sequence[dict[float, float]]) -> bool:

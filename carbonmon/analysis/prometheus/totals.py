@@ -29,7 +29,7 @@ _FAMILIES = (
 _COUNTERS = frozenset(family.name for family in _FAMILIES if family.kind == "counter")
 _SLACK_S = 1.0
 _CLOCK_SLACK_S = 60.0
-"""So much may a node's clock be ahead of the server's: new counters come with the node's times."""
+"""So much may a node's clock differ from the server's: new counters come with the node's times."""
 _SAME_LOOK_RATIO = 0.9
 """Samples are of one scrape that are less than this part of a scrape interval apart."""
 
@@ -75,17 +75,18 @@ class _Known(NamedTuple):
         return tuple(sorted(self.labels.items()))
 
 
-def totals(api: Api, run_id: str, all_scraped: Sequence[TargetScrapes], until_s: float) -> Totals:
+def totals(api: Api, run_id: str, all_scraped: Sequence[TargetScrapes], latest_s: float) -> Totals:
     """Of each counter the largest value of the last scrapes, of all other metrics the last value.
 
-    The targets are those of one counter that were scraped to the end. The largest value, because one of them
-    may be behind, and because monitors up to version 0.2.0 show each counter at 0 once to a new scraper: that
-    is no reset. Samples of scrapes with another start time are left out.
+    The targets are those of one counter that were scraped to the end; what is newer than `latest_s` does not
+    count. The largest value, because one of them may be behind, and because monitors up to version 0.2.0 show
+    each counter at 0 once to a new scraper: that is no reset. Samples of scrapes with another start time are
+    left out.
     """
     counters: dict[str, dict[_Key, list[_Known]]] = {}
     gauges: dict[str, list[_Known]] = {}
     for scraped in all_scraped:
-        for known in _last_samples(api, run_id, scraped, until_s):
+        for known in _last_samples(api, run_id, scraped, latest_s):
             if known.name in _COUNTERS:
                 counters.setdefault(known.name, {}).setdefault(known.key, []).append(known)
             else:
@@ -113,25 +114,26 @@ def totals(api: Api, run_id: str, all_scraped: Sequence[TargetScrapes], until_s:
     return Totals(samples, only_zeros)
 
 
-def _last_samples(api: Api, run_id: str, scraped: TargetScrapes, until_s: float) -> Iterator[_Known]:
+def _last_samples(api: Api, run_id: str, scraped: TargetScrapes, latest_s: float) -> Iterator[_Known]:
     """The samples of the target's last scrapes, series by series.
 
     Counters of the run may have a time of their own, by the node's clock; what is the node's own goes on
     after the run, and counts as of the run's last scrape.
     """
-    end_s = max(scraped.last_s, min(scraped.last_s + _CLOCK_SLACK_S, until_s))
+    end_s = max(scraped.last_s, min(scraped.last_s + _CLOCK_SLACK_S, latest_s))
+    begin_s = min(scraped.tail_s[0], scraped.last_s - _CLOCK_SLACK_S) - _SLACK_S
     query = of_node([family.name for family in _FAMILIES], run_id, scraped.target)
-    for series in api.at(f"{query}[{span(end_s - scraped.tail_s[0] + _SLACK_S)}]", end_s):
+    for series in api.at(f"{query}[{span(end_s - begin_s)}]", end_s):
         if not scraped.has(series.labels):
             continue
         name = series.labels.get("__name__", "")
         labels = own_labels(series.labels, scraped.target)
         has_own_times = name in _COUNTERS and RUN_ID in labels
-        latest_s = (end_s if has_own_times else scraped.last_s) + SAME_TIME_S
+        most_s = (end_s if has_own_times else scraped.last_s) + SAME_TIME_S
         known = [
             (at_s, value)
             for at_s, value in zip(series.times_s, series.values, strict=True)
-            if abs(value) <= LARGEST and at_s <= latest_s and scraped.owns(at_s)  # NaN is not
+            if abs(value) <= LARGEST and at_s <= most_s and scraped.owns(at_s)  # NaN is not
         ]
         if known:
             yield _Known(name, labels, known)

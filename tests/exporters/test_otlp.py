@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import ssl
@@ -10,16 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import trustme
 from carbonmon_exporters.otlp import OtlpExporter, open_exporter
-from carbonmon_exporters.push import otlplink, pusher
+from carbonmon_exporters.push import pusher
 from carbonmon_exporters.push.otlpnames import otlp_name
-from carbonmon_exporters.push.pusher import Parcel
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 
@@ -29,12 +25,11 @@ from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import ExporterSettings
 from carbonmon.monitor.guard import GuardedExporter
 from tests.support.gridserver import GridServer, Reply
-from tests.support.receivers import Received, Receiver, eventually
+from tests.support.otlp import decoded, exported
+from tests.support.receivers import Receiver, eventually
 from tests.support.records import START_S, dram, gpu, node, run_info, run_state, run_total
 
-CUMULATIVE = 2
 HOST = platform.node()
-S = 1_000_000_000
 
 
 @pytest.fixture
@@ -48,61 +43,6 @@ def _no_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(pusher, "RETRY_S", 0.01)
-
-
-class Point(NamedTuple):
-    """One data point, with what there is to know of its metric."""
-
-    value: float
-    labels: dict[str, str]
-    unit: str
-    is_counter: bool
-    resource: dict[str, str]
-    start_s: float
-    at_s: float
-
-
-def texts(attributes: Any) -> dict[str, str]:
-    return {attribute.key: attribute.value.string_value for attribute in attributes}
-
-
-def decoded(request: Received) -> dict[str, list[Point]]:
-    message = ExportMetricsServiceRequest.FromString(request.body)
-    found: dict[str, list[Point]] = {}
-    for part in message.resource_metrics:
-        for scope in part.scope_metrics:
-            assert scope.scope.name == "carbonmon"
-            for metric in scope.metrics:
-                assert metric.description
-                is_counter = metric.HasField("sum")
-                if is_counter:
-                    assert metric.sum.is_monotonic
-                    assert metric.sum.aggregation_temporality == CUMULATIVE
-                for point in (*metric.sum.data_points, *metric.gauge.data_points):
-                    found.setdefault(metric.name, []).append(
-                        Point(
-                            point.as_double,
-                            texts(point.attributes),
-                            metric.unit,
-                            is_counter,
-                            texts(part.resource.attributes),
-                            point.start_time_unix_nano / S,
-                            point.time_unix_nano / S,
-                        )
-                    )
-    return found
-
-
-def exported(collector: Receiver, *snapshots: Snapshot) -> list[dict[str, list[Point]]]:
-    """What the collector gets of these snapshots, of which the last one is the monitor's last."""
-    limit_s = 60.0  # for thousands of runs on a busy machine
-    exporter = OtlpExporter(f"{collector.url}/v1/metrics", limit_s)
-    exporter.start(lambda: snapshots[0])
-    for shown in snapshots[:-1]:
-        exporter._pusher.finish(Parcel(shown, is_last=False), limit_s)
-    exporter.finish(snapshots[-1])
-    exporter.close()
-    return [decoded(request) for request in collector.received]
 
 
 def run(run_id: str = "mine", energy_j: float = 500.0) -> RunState:
@@ -225,15 +165,6 @@ def test_a_machine_that_has_another_name_has_it_here_as_well(collector: Receiver
     of_run, of_device = (shown[name][0].resource for name in ("carbonmon.run.energy", "hw.energy"))
     assert (of_run["host.name"], of_run["service.instance.id"]) == ("node-7", "node-7")
     assert of_device["service.instance.id"] == f"node-7:{os.getpid()}"
-
-
-def test_a_counter_begins_at_zero_goes_on_with_its_total_and_ends_with_it(collector: Receiver):
-    shown = exported(
-        collector, at(0.0, run(energy_j=3.0)), at(15.0, run(energy_j=40.0)), at(20.0, run(), run("late", 7.0))
-    )
-    energy = [{p.labels["run_id"]: p.value for p in part["carbonmon.run.energy"]} for part in shown]
-    assert energy == [{"mine": 0.0}, {"mine": 40.0}, {"mine": 500.0, "late": 7.0}]
-    assert [sum(p.value for p in part["hw.energy"]) for part in shown] == [0.0, 1_241_000.0, 1_241_000.0]
 
 
 def test_a_run_that_is_gone_on_with_keeps_its_start_and_its_total(collector: Receiver):
@@ -397,16 +328,6 @@ def test_a_collector_that_does_not_work_is_told_of_once_by_us_and_never_by_the_s
     assert capfd.readouterr().err == ""
 
 
-def test_the_sdk_s_log_is_ours_also_after_the_exporter_is_closed(collector: Receiver, capfd: Any):
-    for _ in range(2):
-        OtlpExporter(collector.url).close()
-    log = logging.getLogger("opentelemetry")
-    ours = [handler for handler in log.handlers if type(handler).__module__ == otlplink.__name__]
-    assert len(ours) == 1, "two exporters do not tell everything twice"
-    logging.getLogger("opentelemetry.exporter").warning("a request that hung has failed")
-    assert capfd.readouterr().err == ""
-
-
 @pytest.mark.parametrize(
     ("argument", "path"),
     [
@@ -414,6 +335,8 @@ def test_the_sdk_s_log_is_ours_also_after_the_exporter_is_closed(collector: Rece
         ("/", "/v1/metrics"),
         ("/v1/metrics", "/v1/metrics"),
         ("/otlp", "/otlp/v1/metrics"),
+        ("/opentelemetry", "/opentelemetry/v1/metrics"),
+        ("/opentelemetry/api/v1/push", "/opentelemetry/api/v1/push"),
     ],
 )
 def test_the_signal_s_path_is_added_to_an_address_that_lacks_it(

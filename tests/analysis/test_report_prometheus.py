@@ -664,6 +664,7 @@ def test_labels_of_the_target_are_told_from_those_of_the_metric():
         ({"instance": "127.0.0.1:9877", "node": "n1"}, "n1"),
         ({"instance": "[::1]:9877", "hostname": "n1"}, "n1"),
         ({"instance": "localhost:9877"}, "localhost:9877"),
+        ({"host_name": "n1", "service_instance_id": "n1", "service_name": "carbonmon"}, "n1"),
         ({"job": "j"}, "job=j"),
         ({}, "unknown"),
     ],

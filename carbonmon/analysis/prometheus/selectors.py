@@ -14,8 +14,8 @@ NAME = "__name__"
 Target = tuple[tuple[str, str], ...]
 """The labels that a scrape added to all its samples, for instance job and instance."""
 
-_OF_NODES = ("node", "nodename", "host", "hostname", "kubernetes_node")
-"""Labels that name the node where all nodes are scraped as localhost."""
+_OF_NODES = ("node", "nodename", "host", "hostname", "host_name", "kubernetes_node")
+"""Labels that name the node where all nodes are scraped as localhost, or where none is scraped."""
 
 _PLAIN = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import ssl
 import subprocess
 import sys
@@ -109,19 +110,36 @@ def test_what_is_unknown_is_absent(collector: Receiver):
     assert "hw.energy" in shown
 
 
-def in_prometheus(name: str, unit: str, kind: str) -> str:
-    """The name that Prometheus and Mimir make of it (their otlptranslator, with suffixes)."""
+SUFFIXES, PLAIN, DOTTED_SUFFIXES, DOTTED = range(4)
+"""Prometheus' strategies: UnderscoreEscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes,
+NoUTF8EscapingWithSuffixes and NoTranslation, the columns of the table in push.md."""
+
+
+def in_prometheus(name: str, unit: str, kind: str, strategy: int = SUFFIXES) -> str:
+    """The name that Prometheus and Mimir make of it (their otlptranslator)."""
+    base = name.replace(".", "_") if strategy in (SUFFIXES, PLAIN) else name
+    if strategy in (PLAIN, DOTTED):
+        return base
     units = {"J": "joules", "W": "watts", "g": "grams", "s": "seconds", "1": ""}
     main, _, per = unit.partition("/")
-    words = name.replace(".", "_").split("_")
-    for word in ("" if "{" in main else units.get(main, main), f"per_{per}" if per else ""):
-        if word and word not in words:
-            words.append(word)
+    known = name.replace(".", "_").split("_")
+    suffixes = ("" if "{" in main else units.get(main, main), f"per_{per}" if per else "")
+    words = [base, *(word for word in suffixes if word and word not in known)]
     if kind == "counter":
         words.append("total")
     if unit == "1" and kind == "gauge":
         words.append("ratio")
     return "_".join(words)
+
+
+def test_the_page_s_table_of_names_is_by_the_rules_of_prometheus():
+    sent = {otlp_name(family)[0]: (otlp_name(family)[1], family.kind) for family in families.FAMILIES}
+    sent |= {"hw.energy": ("J", "counter"), "hw.power": ("W", "gauge")}
+    page = (Path(__file__).parents[2] / "docs/use/push.md").read_text()
+    rows = [re.findall(r"`([^`]+)`", line) for line in page.splitlines() if line.startswith(("| `c", "| `h"))]
+    assert len(rows) >= 7
+    for name, *shown in rows:
+        assert shown == [in_prometheus(name, *sent[name], strategy) for strategy in range(4)]
 
 
 OTHER_IN_PROMETHEUS = {

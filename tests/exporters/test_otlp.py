@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import platform
 import re
@@ -224,6 +225,33 @@ def test_a_job_s_own_choices_for_opentelemetry_change_neither_names_nor_sums(
     headers = {name.lower(): value for name, value in collector.received[0].headers.items()}
     assert headers["authorization"] == "Basic eHg="
     assert headers["content-type"] == "application/x-protobuf"
+
+
+def test_messages_are_packed_and_headers_are_those_of_metrics_where_the_environment_says_so(
+    collector: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "X-Scope-OrgID=all")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "X-Scope-OrgID=lab, broken, X-Two = a%20b")
+    exporter = OtlpExporter(collector.url)
+    exporter.finish(at(0.0, run()))
+    exporter.close()
+    (request,) = collector.received
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    assert (headers["x-scope-orgid"], headers["x-two"]) == ("lab", "a b")
+    assert headers["content-encoding"] == "gzip"
+    assert "carbonmon.run.energy" in decoded(request._replace(body=gzip.decompress(request.body)))
+
+
+def test_a_header_that_would_be_two_is_an_error_that_does_not_repeat_it(
+    collector: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=hunter2%0d%0aX: y")
+    exporter = OtlpExporter(collector.url)
+    with pytest.raises(CarbonmonError, match="no header may hold") as error:
+        exporter.finish(at(0.0, run()))
+    exporter.close()
+    assert "hunter2" not in str(error.value)
 
 
 def test_it_sends_every_15_s_and_at_the_end(collector: Receiver):

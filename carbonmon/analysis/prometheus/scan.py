@@ -130,10 +130,12 @@ def target_scrapes(api: Api, run_id: str, since_s: float, until_s: float) -> lis
         step_s = (end_s - begin_s) / parts
         for part in range(parts):
             _read(api, starts, begin_s + part * step_s, begin_s + (part + 1) * step_s, found, seen_s)
-    for of_target in found.values():
+    labels = {target: frozenset(target) for target in found}
+    for target, of_target in found.items():
+        narrower = [other for other in found if len(other) > len(target) and labels[target] < labels[other]]
         for scraped in of_target:
             scraped.rivals = [other for other in of_target if other is not scraped]
-            scraped.narrower = [other for other in found if set(scraped.target) < set(other)]
+            scraped.narrower = narrower
     return [scraped for of_target in found.values() for scraped in of_target]
 
 

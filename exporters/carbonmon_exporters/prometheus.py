@@ -16,7 +16,13 @@ from carbonmon.net.address import is_loopback
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
-from carbonmon_exporters.endpoint.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
+from carbonmon_exporters.endpoint.scrapers import Scrapers
+from carbonmon_exporters.endpoint.server import (
+    IDLE_TIMEOUT_S,
+    MAX_CONNECTIONS,
+    READ_TIMEOUT_S,
+    MetricsServer,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -39,11 +45,13 @@ class PrometheusExporter:
         settings: ExporterSettings,
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._settings = settings
         self._policy = AccessPolicy(settings.web_config)
         self._read_timeout_s = read_timeout_s
+        self._idle_timeout_s = idle_timeout_s
         self._max_connections = max_connections
         self._server: MetricsServer | None = None
 
@@ -55,7 +63,8 @@ class PrometheusExporter:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(latest))
         registry.register(OwnProcessCollector(self._settings.procfs))
-        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0)
+        scrapers = Scrapers(lambda: latest().continued)
+        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers)
         host, port = self._settings.listen
         remark = ""
         try:
@@ -109,6 +118,7 @@ class PrometheusExporter:
             app,
             self._policy,
             read_timeout_s=self._read_timeout_s,
+            idle_timeout_s=self._idle_timeout_s,
             max_connections=self._max_connections,
         )
 

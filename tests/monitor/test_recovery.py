@@ -110,7 +110,7 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
             lambda d: d["totals"][0].__setitem__(4, -0.001),
             "totals[0].energy_j must be a number of at least 0, and is -0.001",
         ),
-        (lambda d: d["totals"][0].pop(), "totals[0] must have 8 values, and has 7"),
+        (lambda d: d["totals"][0].pop(), "totals[0] must have 9 values, and has 8"),
         (lambda d: d["totals"].append(d["totals"][0]), "totals holds the same twice"),
         (lambda d: d["devices"][0].__setitem__(0, "GPU-0"), "devices of 'GPU-0': it is not in run.json"),
         (lambda d: d["devices"].append(d["devices"][0]), "devices holds the same twice"),
@@ -227,6 +227,7 @@ def test_a_run_of_an_older_version_is_read_with_what_it_did_not_know_left_open(f
             facility_j=old.runs[0].facility_j,
             peaks_w=tuple((state.device.id, state.peak_power_w) for state in SNAPSHOT.devices),
             samples=SNAPSHOT.samples,
+            start_s=now.start_s,
         ),
     )
     energy_j = sum(row.energy_j for row in now.totals)

@@ -109,7 +109,7 @@ def test_a_last_phase_that_an_old_monitor_showed_only_at_0_is_said(
     notes = " ".join(found.notes())
     assert (phase or "at 0") in notes if phase else "at 0" not in notes
     if phase:
-        assert "eval of node-7; up to 2.40 kJ may be missing" in notes
+        assert "eval of node-7; up to 2.40 kJ of before that may be missing" in notes
         assert summary["energy"]["total_j"] + (found.parts[0].lack.up_to_j or 0.0) >= 60.0 * WATTS
 
 

@@ -31,18 +31,34 @@ _ZERO_ONCE_UNTIL = (0, 2)
 class Missing(NamedTuple):
     """What a part may lack: so many seconds at that power, each None where it is unknown.
 
-    `phases` are those of which a 0 is all that was scraped.
+    `after_s` are those after the last sample, `before_s` those before the last scrape of which it showed only
+    zeros; `phases` are those of which a 0 is all that was scraped.
     """
 
     power_w: float | None
-    seconds: float | None
+    after_s: float | None
+    before_s: float | None = 0.0
     phases: Sequence[str] = ()
 
     @property
+    def after_j(self) -> float | None:
+        return _joules(self.power_w, self.after_s)
+
+    @property
+    def before_j(self) -> float | None:
+        return _joules(self.power_w, self.before_s)
+
+    @property
     def up_to_j(self) -> float | None:
-        if self.seconds == 0.0:
-            return 0.0
-        return None if self.power_w is None or self.seconds is None else self.power_w * self.seconds
+        """Of both; None where one is unknown."""
+        after_j, before_j = self.after_j, self.before_j
+        return None if after_j is None or before_j is None else after_j + before_j
+
+
+def _joules(power_w: float | None, seconds: float | None) -> float | None:
+    if seconds == 0.0:
+        return 0.0
+    return None if power_w is None or seconds is None else power_w * seconds
 
 
 def missing(api: Api, counters: RunCounters, state: State, until_s: float) -> Missing:
@@ -56,8 +72,7 @@ def missing(api: Api, counters: RunCounters, state: State, until_s: float) -> Mi
         before_s = max(0.0, counters.until_s - counters.history.start_s)
     elif phases:
         before_s = counters.history.step_s
-    seconds = None if after_s is None or before_s is None else before_s + after_s
-    return Missing(_power_w(counters), seconds, phases)
+    return Missing(_power_w(counters), after_s, before_s, phases)
 
 
 def _power_w(counters: RunCounters) -> float | None:

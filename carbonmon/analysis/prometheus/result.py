@@ -143,11 +143,11 @@ class PrometheusRun(NamedTuple):
     def _lacks(self) -> list[str]:
         """By how much the total may be low where the end was not scraped."""
         parts = [part for part in self.parts if part.state == "recovered"]
-        known = [part.lack.up_to_j for part in parts if part.lack.up_to_j is not None]
+        known = [part.lack.after_j for part in parts if part.lack.after_j is not None]
         unknown = [
             part.host if part.lack.power_w is None else f"{part.host} ({figure(part.lack.power_w)} W)"
             for part in parts
-            if part.lack.up_to_j is None
+            if part.lack.after_j is None
         ]
         notes = []
         if known:
@@ -176,10 +176,10 @@ class PrometheusRun(NamedTuple):
         some = [part for part in self.parts if part.lack.phases and not part.is_only_zeros]
         if some:
             names = listed([f"{phase} of {part.host}" for part in some for phase in part.lack.phases])
-            known = sum(part.lack.up_to_j or 0.0 for part in some)
+            known = sum(part.lack.before_j or 0.0 for part in some)
             notes.append(
                 "Scraped only once, at 0, as carbonmon up to version 0.2.0 shows a new counter first: "
-                f"{names}; up to {energy_text(known)} may be missing."
+                f"{names}; up to {energy_text(known)} of before that may be missing."
             )
         return notes
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from carbonmon_exporters.otlp import OtlpExporter
-from carbonmon_exporters.push.otlpdata import HW_ENERGY, HW_POWER, HW_TYPES, OLDEST_ZERO_S
+from carbonmon_exporters.push.otlpdata import OLDEST_ZERO_S
+from carbonmon_exporters.push.otlpseries import HW_ENERGY, HW_POWER, HW_TYPES
 from carbonmon_exporters.push.pusher import Parcel
 from opentelemetry.semconv._incubating.attributes import hw_attributes
 from opentelemetry.semconv._incubating.metrics import hw_metrics
@@ -74,6 +75,16 @@ def test_a_counter_begins_with_its_zero_and_its_value_together_and_goes_on_with_
     assert zeros_s(second) == {"train": 10.0}, "it was not there when it was looked at before"
     assert zeros_s(last) == {"main": 25.0}
     assert starts_s(last) == {"load": 0.0, "train": 10.0, "main": 25.0}
+
+
+def test_a_phase_counts_since_its_own_start_where_the_snapshot_knows_it(collector: Receiver):
+    later = run(load=700.0, train=80.0)
+    totals = (later.totals[0], later.totals[1]._replace(start_s=17.5))
+    _, second, _ = sent(
+        collector, at(10.0, run(load=500.0)), at(25.0, later._replace(totals=totals)), at(26.0)
+    )
+    assert starts_s(second) == {"load": 0.0, "train": 17.5}
+    assert zeros_s(second) == {"train": 17.5}
 
 
 def test_a_killed_monitor_lacks_what_came_after_its_last_request_and_no_more(collector: Receiver):

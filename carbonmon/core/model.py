@@ -481,7 +481,7 @@ class RunState(NamedTuple):
     the PUE that each joule was charged with, None where it was not recorded. `peaks_w` are the highest powers
     of the run's part of each device. `samples` were taken while the run lasted, its baseline included, and
     `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `start_s` is the
-    run's start on the injected clock.
+    run's start on the injected clock, None where an earlier boot or release began it.
     """
 
     info: RunInfo

@@ -44,8 +44,8 @@ class _Amounts:
 
 
 class RunAccount:
-    """Totals of one run. A row is born at 0 for the best method of each device of its own, so that the first
-    joules of a series are not lost to Prometheus' `increase()`; lower rungs get theirs if they are used.
+    """Totals of one run. The best method of each device of its own has a row at 0 from the start, so that its
+    series are there when the first joules come; lower rungs get theirs if they are used.
 
     `start_s` is its start on the injected clock, of which phases and durations are reckoned. `devices` are
     those that it is expected to use; others get their rows when it does.
@@ -281,7 +281,7 @@ class RunAccount:
             peaks_w=tuple([(device_id, peak.peak_w) for device_id, peak in self._peaks.items()]),
             samples=found.samples,
             monitor_cpu_s=found.cpu_s,
-            start_s=self.start_s,
+            start_s=self.start_s if self.start_s >= 0.0 else None,
         )
 
     def _tell_starts(self, now_s: float) -> None:

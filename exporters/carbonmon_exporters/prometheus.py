@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -47,12 +48,14 @@ class PrometheusExporter:
         read_timeout_s: float = READ_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._policy = AccessPolicy(settings.web_config)
         self._read_timeout_s = read_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._max_connections = max_connections
+        self._wall_clock = wall_clock
         self._server: MetricsServer | None = None
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
@@ -63,7 +66,7 @@ class PrometheusExporter:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(latest))
         registry.register(OwnProcessCollector(self._settings.procfs))
-        scrapers = Scrapers(lambda: latest().continued)
+        scrapers = Scrapers(lambda: latest().continued, self._wall_clock)
         app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers)
         host, port = self._settings.listen
         remark = ""

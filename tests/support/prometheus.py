@@ -106,6 +106,10 @@ class Prometheus:
         except OSError:
             return False
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
     def query(self, text: str, at_s: float | None = None) -> list[Any]:
         """The result of an instant query, for now or for a Unix time, as the API gives it."""
         at_s = time.time() if at_s is None else at_s

@@ -97,13 +97,17 @@ class CounterHistory:
 def counter_histories(
     target_scrapes: Iterable[TargetScrapes], is_same: Callable[[TargetScrapes, TargetScrapes], bool]
 ) -> list[CounterHistory]:
-    """The scrapes grouped by counter, in the order of start times; `is_same` decides where times overlap."""
+    """The scrapes grouped by counter, in the order of start times; `is_same` decides where times overlap.
+
+    One of a group stands for all: a monitor may be scraped under many names.
+    """
     groups: list[list[TargetScrapes]] = []
     for scraped in sorted(target_scrapes, key=lambda scraped: (scraped.start_s, scraped.first_s)):
         for group in groups:
-            if group[0].start_s == scraped.start_s and all(
-                is_same(other, scraped) for other in group if _overlap(other, scraped)
-            ):
+            if group[0].start_s != scraped.start_s:
+                continue
+            beside = next((other for other in group if _overlap(other, scraped)), None)
+            if beside is None or is_same(beside, scraped):
                 group.append(scraped)
                 break
         else:

@@ -480,8 +480,9 @@ class RunState(NamedTuple):
     `water_l` are litres, None without a WUE, for `watered_j` of the energy. `facility_j` is the energy with
     the PUE that each joule was charged with, None where it was not recorded. `peaks_w` are the highest powers
     of the run's part of each device. `samples` were taken while the run lasted, its baseline included, and
-    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `start_s` is the
-    run's start on the injected clock, None where an earlier boot or release began it.
+    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `start_s` is
+    since when its totals count, on the injected clock; None where an earlier boot or release began them, or
+    the run was resumed after its end.
     """
 
     info: RunInfo

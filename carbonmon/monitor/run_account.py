@@ -54,6 +54,7 @@ class RunAccount:
     __slots__ = (
         "_charges",
         "_costs",
+        "_counts_since_s",
         "_meanwhile",
         "_peaks",
         "_power_w",
@@ -102,6 +103,7 @@ class RunAccount:
         self._peaks: dict[str, PeakPower] = {}
         self._meanwhile = Meanwhile()
         self._told_s = start_s
+        self._counts_since_s: float | None = start_s
         for device in devices:
             self._touch(device)
 
@@ -110,7 +112,7 @@ class RunAccount:
 
         That sample is its first. A monitor that was started for its own job has cost it from its start on.
         """
-        self.start_s = self._told_s = now_s
+        self.start_s = self._told_s = self._counts_since_s = now_s
         self.phases = Phases(now_s)
         cpu_s = 0.0 if self.info.ends_with == "job" else node.cpu_s
         self._meanwhile.begin(node._replace(samples=max(0, node.samples - 1), cpu_s=cpu_s))
@@ -118,10 +120,12 @@ class RunAccount:
     def restore(self, state: RunState, now_s: float, outage_s: float, same_boot: bool) -> None:
         """Go on from the totals that a monitor left `outage_s` seconds ago, also of devices that are gone.
 
-        `same_boot`: its clock was this one.
+        `same_boot`: its clock was this one, and the run went on until then.
         """
         self.start_s = now_s - outage_s - state.duration_s
         self._told_s = now_s - outage_s
+        # Not the start of which durations are reckoned: a run that is resumed after its end began earlier.
+        self._counts_since_s = state.start_s if same_boot else None
         self.recovered_j = state.recovered_j
         self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
         self.phases = Phases(now_s - outage_s, state.phase)
@@ -281,7 +285,7 @@ class RunAccount:
             peaks_w=tuple([(device_id, peak.peak_w) for device_id, peak in self._peaks.items()]),
             samples=found.samples,
             monitor_cpu_s=found.cpu_s,
-            start_s=self.start_s if self.start_s >= 0.0 else None,
+            start_s=self._counts_since_s,
         )
 
     def _tell_starts(self, now_s: float) -> None:

@@ -79,6 +79,19 @@ def test_a_start_lies_between_the_last_snapshot_without_the_row_and_the_first_wi
             known, told_s = found, now_s
 
 
+def test_of_a_run_that_is_resumed_after_its_end_no_start_is_told():
+    """Its durations leave the time between out: a start after stored samples would count them twice."""
+    before = account(100.0)
+    draw(before, 100.0, 160.0)
+    before.end(160.0, records.START_S + 60.0, 0, None, NODE)
+    state = before.state(170.0, NODE)
+    run = RunAccount(records.run_info(), [])
+    run.restore(state, 1000.0, 0.0, same_boot=False)
+    after = run.state(1000.0, NODE)
+    assert (after.start_s, after.duration_s) == (None, 60.0)
+    assert [row.start_s for row in after.totals] == [None]
+
+
 @for_each_row(("same_boot", "kept"), [(True, 100.0), (False, None)])
 def test_a_resumed_run_keeps_its_starts_on_the_same_boot(same_boot: bool, kept: float | None):
     before = account(100.0)

@@ -76,19 +76,18 @@ def _join(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None
         return None
     from carbonmon.service import joined_job
 
-    idle = config.idle if options.given(ctx, ("idle",)) else None
-    message = joined_job.join_message(
-        environ, job, config.name, config.run_id, config.labels, config.gpus, idle
-    )
-    measuring = options.given(ctx, options.MEASURING_OPTIONS)
-    part = joined_job.join_outer(environ, message)
-    if part is None and not measuring:
-        part = joined_job.join_daemon(environ, message)
-    elif part is None and any(map(os.path.exists, daemon_sockets())) and not config.quiet:
-        say(f"the daemon of this node is not asked: it cannot follow --{measuring[0]}")
+    choices = options.choices(ctx, config)
+    message = joined_job.join_message(environ, job, config, choices)
+    part = joined_job.join_named(environ, message, choices)
+    if part is None:
+        try:
+            part = joined_job.join_daemon(environ, message, choices)
+        except joined_job.DaemonUnlike as unlike:
+            if not config.quiet:
+                say(f"the node's daemon is not asked, as it has other options: {unlike}")
     if part is None:
         arguments = options.as_arguments(ctx, options.DAEMON_OPTIONS)
-        part = joined_job.join_ranks(environ, message, arguments)
+        part = joined_job.join_ranks(environ, message, choices, arguments)
     return part
 
 

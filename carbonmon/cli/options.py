@@ -173,6 +173,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "log-format": _option("One line of text, or one JSON object.", None, LOG_FORMAT, "text"),
 }  # fmt: skip
 
+NAMES = _OPTIONS.keys()
+"""All options that commands share."""
+
 RUN_OPTIONS = tuple(name for name in _OPTIONS if name not in ("retain", "socket"))
 DAEMON_OPTIONS = tuple(
     name

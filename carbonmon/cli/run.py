@@ -44,10 +44,9 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
             "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
         )
 
-    if config.attach is None and config.resume is None and not config.own_monitor:
-        part = _join(ctx, config, job)
-        if part is not None:
-            sys.exit(_take_part(part, config, job))
+    part = take_part(ctx, config, job)
+    if part is not None:
+        sys.exit(_accompany(part, config, job))
 
     def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
         if config.quiet:
@@ -68,8 +67,10 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
     sys.exit(result.exit_code)
 
 
-def _join(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None:
+def take_part(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None:
     """Our part in the run of another monitor; None if the job is to have one of its own."""
+    if config.own_monitor or config.resume is not None or config.attach is not None:
+        return None
     environ = os.environ
     local_size = read_launch(environ).local_size or 1
     if not environ.get(SOCKET_VARIABLE) and local_size < 2 and not any(map(os.path.exists, daemon_sockets())):
@@ -91,7 +92,7 @@ def _join(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None
     return part
 
 
-def _take_part(part: Part, config: Config, job: Sequence[str]) -> int:
+def _accompany(part: Part, config: Config, job: Sequence[str]) -> int:
     from carbonmon.service import joined_job
 
     if not config.quiet:

@@ -70,10 +70,10 @@ def config_file(environ: Mapping[str, str]) -> str | None:
 
 def mark(environ: Mapping[str, str]) -> str:
     """A checksum of the options that the environment and the working folder give a process."""
-    options = sorted(option.variable for option in OPTIONS.values() if option.variable in environ)
-    others = sorted(name for name in environ if name.startswith(PREFIX) and name not in _OWN)
+    options = {option.variable for option in OPTIONS.values()}
+    names = sorted(name for name in environ if name.startswith(PREFIX) and name not in _OWN)
+    parts = [f"{name}={environ[name] if name in options else ''}" for name in names]  # else it may be a key
     path = config_file(environ)
-    parts = [*(f"{name}={environ[name]}" for name in options), *others]
     if path is not None:
         parts.append(str(Path(path).absolute()))
     return f"{zlib.crc32(chr(0).join(parts).encode('utf-8', 'replace')):08x}"

@@ -13,7 +13,14 @@ import pytest
 
 from carbonmon.cli import options, run
 from carbonmon.client import rendezvous
+from carbonmon.client.protocol import SEEN_VARIABLE
+from carbonmon.client.track import track
+from carbonmon.client.variables import mark
+from carbonmon.core.config import Config
 from carbonmon.core.ways import FIRST, NOTHING, OPTIONS, OUTCOMES, OWN, SAID, WAYS, outcome
+from carbonmon.service import settings
+from carbonmon.service.registry import Entry
+from carbonmon.service.socket.operations import Operations
 from tests.support.rows import for_each_row
 from tests.support.ways import Entered, Node, config_in
 
@@ -173,3 +180,81 @@ def test_what_the_monitor_does_anyway_is_not_told_and_needs_no_other_monitor(nod
         came = entering.enter([flag(name)])
         assert came.run is not None
         assert came.said == ""
+
+
+def test_what_the_command_of_the_run_has_seen_is_not_told_again(node: Node):
+    """The flag of the outer command went before its own variable; a process inside of it has the same one."""
+    with node.way("nested", {"CARBONMON_REGION": "FR"}) as entering:
+        os.environ[SEEN_VARIABLE] = mark(os.environ)
+        assert entering.enter().said == ""
+        os.environ["CARBONMON_REGION"] = "PL"
+        assert "CARBONMON_REGION=PL (it uses DE)" in entering.enter().said
+        del os.environ[SEEN_VARIABLE]
+
+
+@for_each_row(
+    ("words", "said"),
+    [
+        (["--name=outer", "--label=a=b"], ""),
+        (["--run-id=outer"], ""),
+        (["--label=a=c"], "--label a=c (a run keeps the labels that it began with)"),
+        (["--run-id=x", "--pue=1.0"], "--run-id x (it is outer)"),
+        (["--intensity=50"], "--intensity 50 (it uses --region DE)"),
+        (["--exporter=otlp:http://me:secret@x"], "--exporter otlp:http://…@x (it uses summary)"),
+    ],
+)
+def test_only_what_differs_from_the_run_is_told(node: Node, words: list[str], said: str):
+    with node.way("nested", begun={"labels": {"a": "b"}}) as entering:
+        came = entering.enter(words).said
+    assert said in came
+    assert "secret" not in came
+    assert came.count("(") == (1 if said else 0)
+
+
+def test_an_id_that_an_earlier_run_of_the_daemon_has_is_told(node: Node):
+    with node.way("socket") as entering:
+        assert entering.enter(["--run-id=chosen"]).said == ""
+        said = entering.enter(["--run-id=chosen"]).said
+    assert "--run-id chosen (it is chosen-2, as there is an earlier run with that id)" in said
+
+
+def test_a_monitor_of_an_earlier_release_does_not_say_what_it_follows(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+):
+    def fields(self: Operations, entry: Entry, *, begun: bool) -> dict[str, str]:
+        return {"run_id": entry.run_id, "folder": str(entry.plan.folder)}
+
+    monkeypatch.setattr(Operations, "_run_fields", fields)
+    monkeypatch.setattr(Operations, "_settings", lambda self, *_: self.handle(*_))
+    with node.way("socket") as entering:
+        said = entering.enter(["--region=FR", "--name=mine"]).said
+    assert "does not say which of these it follows: --region FR, --name mine" in said
+
+
+def test_a_named_monitor_that_is_not_there_is_told(node: Node):
+    with node.way("socket") as entering:
+        os.environ["CARBONMON_SOCKET"] = "/nowhere.sock"
+        came = entering.enter()
+    assert came.alone is not None
+    assert "CARBONMON_SOCKET=/nowhere.sock: no monitor there" in came.said
+
+
+def test_a_block_inside_of_another_in_one_process_names_what_it_cannot_change(node: Node):
+    with node.way("track_daemon"):
+        options.set_up_log("warning", "text")
+        with track("outer", region="DE", labels={"a": 1}):
+            node.heard()
+            for _ in range(2):
+                with track("inner", region="FR", labels={"a": 1}):
+                    pass
+    said = node.heard()
+    assert "track(name='inner') (it has outer)" in said
+    assert "track(region='FR') (it uses DE)" in said
+    assert said.count("\n") == 1, "once"
+    assert "labels" not in said
+
+
+def test_another_user_is_not_told_the_addresses_of_exporters():
+    told = settings.told(Config(exporters=("summary", "pushgateway:http://me:secret@x")))
+    assert settings.told_to_others(told)["exporter"] == "summary,pushgateway:…"
+    assert settings.told_to_others(told)["region"] is None

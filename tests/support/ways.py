@@ -52,7 +52,7 @@ class Node:
     """A monitor whose socket is where a daemon's is; each `way` begins anew and leaves nothing."""
 
     def __init__(self, folder: Path, closing: ExitStack, heard: Callable[[], str]) -> None:
-        self.folder, self._heard = folder, heard
+        self.folder, self.heard = folder, heard
         self.config = Config(
             region="DE",
             interval_s=0.05,
@@ -82,8 +82,13 @@ class Node:
         return registry
 
     @contextmanager
-    def way(self, way: str, environ: Mapping[str, str] = {}, toml: str = "") -> Iterator[Way]:
-        """Be where a way begins, with more variables and with a file of options."""
+    def way(
+        self, way: str, environ: Mapping[str, str] = {}, toml: str = "", begun: Mapping[str, Any] = {}
+    ) -> Iterator[Way]:
+        """Be where a way begins, with more variables and a file of options.
+
+        `begun` is what else a run began with that is there already.
+        """
         with pytest.MonkeyPatch.context() as patch, ExitStack() as closing:
             there = way in ("daemon", "track_daemon")
             patch.setenv("XDG_RUNTIME_DIR", str(self.folder / ("there" if there else "empty")))
@@ -96,7 +101,7 @@ class Node:
                 patch.setenv(SOCKET_VARIABLE, str(self.socket))
             if way in ("nested", "track_inside"):
                 patch.setenv(RUN_VARIABLE, "outer")
-                _begin(self.socket, closing, {"run_id": "outer", "name": "outer", "command": ["x"]})
+                _begin(self.socket, closing, {"run_id": "outer", "name": "outer", **begun})
             if way == "rank":
                 for name, value in {**RANK, "TORCHELASTIC_RUN_ID": f"{next(_numbers)}"}.items():
                     patch.setenv(name, value)
@@ -104,7 +109,7 @@ class Node:
                 path = rendezvous.run_socket(run_id or run_key(os.environ))
                 registry = self._serve(path, closing, once=True)
                 _begin(path, closing, {"run_id": run_id, "name": "first", "local_size": 2})
-            begun = Way(way, registry, self._heard)
+            begun = Way(way, registry, self.heard)
             if way in ("track", "track_daemon"):
 
                 def start(path: Path, _: Sequence[str], environ: Mapping[str, str], timeout_s: float) -> None:
@@ -112,7 +117,7 @@ class Node:
                     begun.registry = self._serve(path, closing, once=True)
 
                 patch.setattr(join_run, "start_monitor", start)
-            self._heard()
+            self.heard()
             yield begun
 
 
@@ -120,7 +125,7 @@ class Way:
     """One way into a run: `enter` comes in, leaves again, and says what came of it."""
 
     def __init__(self, way: str, registry: Registry, heard: Callable[[], str]) -> None:
-        self.way, self.registry, self._heard = way, registry, heard
+        self.way, self.registry, self.heard = way, registry, heard
         self.started_with: Mapping[str, str] | None = None
 
     def enter(self, words: Sequence[str] = (), **parameters: Any) -> Entered:
@@ -140,7 +145,7 @@ class Way:
             config = config_in(ctx)
             part = run_command.take_part(ctx, config, COMMAND)
             if part is None:
-                return Entered(self._heard(), alone=settings.texts(config))
+                return Entered(self.heard(), alone=settings.texts(config))
             return self._entered(part.connection, part.run_id, part.is_copied and part.is_awaited)
 
     def _entered(self, joined: MonitorConnection, run_id: str | None, is_copied: bool = False) -> Entered:
@@ -151,7 +156,7 @@ class Way:
         if self.started_with is not None:
             environ = self.started_with
             alone = {name: environ.get(option.variable) for name, option in OPTIONS.items()}
-        return Entered(self._heard(), _texts(entry), alone, is_copied)
+        return Entered(self.heard(), _texts(entry), alone, is_copied)
 
     def _entry(self, run_id: str | None) -> Entry:
         assert run_id is not None

@@ -36,7 +36,8 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
     summary are and which sources are used. A table of energy and emissions is printed at the end.
 
     It joins a run that is already active (nested, or other ranks of one launcher). Otherwise it uses the
-    node's daemon, unless an option needs a separate monitor; --own-monitor always starts one.
+    node's daemon, unless an option asks for what the daemon does not do; --own-monitor always starts a
+    monitor. A line says which options another monitor does not follow.
     """
     config = options.to_config(values)
     if bool(job) == (config.attach is not None):

@@ -26,9 +26,9 @@ WAYS = {
 FOLLOWED, SAID, OWN, FIRST, NOTHING = "followed", "told", "own monitor", "first", "–"
 OUTCOMES = {
     FOLLOWED: "it is followed",
-    SAID: "it is not followed, and one line on stderr names it, unless the run or its monitor has that value",
-    OWN: "the job gets a monitor of its own, which follows it; not where the daemon has that value",
-    FIRST: "the first process decides; a later one that gives something else is told, as above",
+    SAID: "it is not followed; a line on stderr says so, with what is in force instead, if that is another value",
+    OWN: "the run gets a monitor of its own, which follows it; not where the daemon does the same anyway",
+    FIRST: "it is followed for the first process; a later one that gives another value is told",
     NOTHING: "there is nothing that it could change",
 }
 """What can come of an option on a way, with the words of the documentation."""

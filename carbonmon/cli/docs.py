@@ -14,18 +14,18 @@ Generated from the commands themselves: `python -m carbonmon.cli.docs > docs/use
 
 Every option is also an environment variable and a key of the TOML file (`--config`, else `./carbonmon.toml`,
 else `carbonmon.toml` in the user's config folder), which all commands share. Flags beat the environment,
-which beats the file. A mistake in an option ends the command with exit code 2 before the job starts. A misspelt
-variable is told with the nearest name.
+which beats the file. A mistake in an option ends the command with exit code 2 before the job starts. A
+misspelt variable is told with the nearest name.
 """
 
 WAYS_HEAD = """## Options by way
 
-A run may be measured by a monitor that was there before: that of a run around it, of other ranks, of the node.
+A run may have a monitor that was there before: that of a run around it, of other ranks, of the node.
 No option is ignored in silence there: no flag, no variable, no key of the file, no argument of `track()`.
 
-Inside of a run, its command has taken the environment and the file, or has told what it could not follow; they
-are looked at again if they have changed since. A run that a daemon has already under the same id is joined, as
-from inside of it. `track()` and `register` take the variables and keys as well.
+Inside of a run, its command has taken the environment and the file, or has told what it could not follow;
+they are looked at again if they have changed since. A run that a daemon has already under the same id is
+joined, as from inside of it. `track()` and `register` take the variables and keys as well.
 """
 
 

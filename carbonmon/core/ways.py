@@ -26,7 +26,7 @@ WAYS = {
 FOLLOWED, SAID, OWN, FIRST, NOTHING = "followed", "told", "own monitor", "first", "–"
 OUTCOMES = {
     FOLLOWED: "it is followed",
-    SAID: "it is not followed; a line on stderr says so, with what is in force instead, if that is not the same",
+    SAID: "it is not followed; if that makes a difference, a line on stderr says so, with what is in force",
     OWN: "the run gets a monitor of its own, which follows it; not where the daemon does the same anyway",
     FIRST: "it is followed for the first process; a later one that gives another value is told",
     NOTHING: "there is nothing that it could change",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from carbonmon.cli import options, run
-from carbonmon.client import rendezvous
+from carbonmon.client import connection, rendezvous
 from carbonmon.client.protocol import SEEN_VARIABLE
 from carbonmon.client.track import track
 from carbonmon.client.variables import mark
@@ -209,6 +209,14 @@ def test_only_what_differs_from_the_run_is_told(node: Node, words: list[str], sa
     assert said in came
     assert "secret" not in came
     assert came.count("(") == (1 if said else 0)
+
+
+@for_each_row("way", ["alone", "socket", "track", "track_inside", "register"])
+def test_a_misspelt_variable_is_told(node: Node, way: str):
+    with node.way(way, {"CARBONMON_REGOIN": "FR"}) as entering:
+        connection._warned.clear()
+        said = entering.enter().said
+    assert said.count("CARBONMON_REGOIN is no variable of carbonmon: did you mean CARBONMON_REGION?") == 1
 
 
 def test_an_id_that_an_earlier_run_of_the_daemon_has_is_told(node: Node):

@@ -133,6 +133,7 @@ class Way:
         choices._told.clear()
         if self.way.startswith("track"):
             options.set_up_log("warning", "text")
+            self.heard()
             joined = join_run.join_run(join_run.RunOptions(**parameters), os.environ)
             return self._entered(joined.connection, joined.run_id)
         if self.way == "register":

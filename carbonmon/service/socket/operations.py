@@ -12,7 +12,6 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES, IdlePolicy, Rank, RunState
 from carbonmon.core.pacing import TokenBucket
 from carbonmon.core.ports import Roots
-from carbonmon.service import settings
 from carbonmon.service.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
 from carbonmon.service.socket import fields
 from carbonmon.service.socket.peer import Peer
@@ -171,6 +170,8 @@ class Operations:
 
     def _settings(self, peer: Peer, message: Message, answer: Answer) -> None:
         """What this monitor was started with, for those who choose whether to have their run in it."""
+        from carbonmon.service import settings
+
         told = settings.told(self._registry.config)
         is_own = peer.uid in (0, self._registry.uid)
         answer({"settings": told if is_own else settings.told_to_others(told)})

@@ -274,23 +274,25 @@ def file_or_grid(
 
 
 def choices(ctx: click.Context, config: Config) -> list[Choice]:
-    """The options that the user has chosen; not those that the command of the run around us has seen."""
+    """The options that the user has chosen."""
     from carbonmon.service.settings import texts
 
     source = click.core.ParameterSource
-    ways = {source.COMMANDLINE: "--{name} {text}"}
-    if not are_seen(os.environ):
-        ways[source.ENVIRONMENT] = "{variable}={text}"
-        ways[source.DEFAULT_MAP] = ctx.meta.get(_CONFIG_PATH, CONFIG_NAME) + ": {name} = {text}"
+    path = ctx.meta.get(_CONFIG_PATH, CONFIG_NAME)
     found = []
     for name, text in texts(config).items():
         option = OPTIONS[name]
+        words = {
+            source.COMMANDLINE: f"--{name} ",
+            source.ENVIRONMENT: f"{option.variable}=",
+            source.DEFAULT_MAP: f"{path}: {name} = ",
+        }
         way = ctx.get_parameter_source(option.parameter)
-        if text is None or way not in ways:  # None: an option that excludes this one was given nearer
+        if text is None or way not in words:  # None: an option that excludes this one was given nearer
             continue
-        is_flag = option.kind == "flag" and way is source.COMMANDLINE
-        words = ways[way].format(name=name, variable=option.variable, text="" if is_flag else shown(text))
-        found.append(Choice(option, text, words.replace("\n", " ").rstrip()))
+        is_argument = way is source.COMMANDLINE
+        value = "" if option.kind == "flag" and is_argument else shown(text).replace("\n", " ")
+        found.append(Choice(option, text, (words[way] + value).rstrip(), is_argument))
     return found
 
 

@@ -6,6 +6,7 @@ Imported by the training process: standard library only. The rules are those of 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,10 @@ def choose(option: Option, value: object, source: str) -> Choice:
 
 
 def from_environment(environ: Mapping[str, str]) -> list[Choice]:
-    """The options in a process's environment and TOML file, but for what the command of its run has seen.
+    """The options in a process's environment and TOML file.
 
     Where the file cannot be read, one warning says so: a monitor that is started says more.
     """
-    if are_seen(environ):
-        return []
     given = {
         name: choose(option, environ[option.variable], f"{option.variable}=")
         for name, option in OPTIONS.items()
@@ -75,7 +74,12 @@ def of_arguments(arguments: Mapping[str, object]) -> list[Choice]:
     """The parameters of `track` that were given."""
     names = {parameter: OPTIONS[parameter.replace("_", "-").removesuffix("s")] for parameter in arguments}
     return [
-        Choice(names[parameter], _text(names[parameter], value), f"track({parameter}={value!r})")
+        Choice(
+            names[parameter],
+            _text(names[parameter], value),
+            f"track({parameter}={value!r})",
+            is_argument=True,
+        )
         for parameter, value in arguments.items()
         if value is not None
     ]
@@ -116,16 +120,18 @@ def unfollowed(
 ) -> str | None:
     """One line that names the choices which a run that was joined does not follow; None if it follows all.
 
-    `answer` is the monitor's to the join. `is_inside`: the process was in this run already. `is_copied`: the
-    summary will be copied to the output that was chosen.
+    `answer` is the monitor's to the join. `is_inside`: the process was in this run already, whose command has
+    seen the environment. `is_copied`: the summary will be copied to the output that was chosen.
     """
+    begun = answer.get("begun")
+    if is_inside and not begun and are_seen(os.environ):
+        choices = [choice for choice in choices if choice.is_argument]
     left = [choice for choice in choices if not (is_copied and choice.option.belongs_to == "output")]
     left = [
         choice for choice in left if choice.option.belongs_to in ("monitor", "run", "output", "own", "job")
     ]
     if not left:
         return None
-    begun = answer.get("begun")
     needs_settings = any(
         choice.option.belongs_to in ("monitor", "output") or choice.option.name == "gpus" for choice in left
     )
@@ -169,11 +175,8 @@ def _in_run(choice: Choice, answer: Mapping[str, Any], settings: Settings, is_in
         return _gpus_in_run(text, answer, settings, is_inside)
     if option.name == "run-id":
         run_id = str(answer.get("run_id"))
-        return (
-            None
-            if text == run_id
-            else f"it is {run_id}" + ", as there is an earlier run with that id" * is_new
-        )
+        why = ", as that id is taken or not valid" if is_new else ""
+        return None if text == run_id else f"it is {run_id}{why}"
     if option.belongs_to == "output":
         same = is_same(option, text, settings.get(option.name))
         return None if same else f"it is kept in {answer.get('folder')}"

@@ -5,6 +5,7 @@ Imported by the training process: standard library only.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -85,7 +86,9 @@ def join_run(options: RunOptions, environ: Mapping[str, str]) -> JoinedRun:
     joined = _join(options, chosen, environ)
     if joined.is_started:  # with the same environment
         chosen = [choice for choice in chosen if choice.option.belongs_to not in ("monitor", "output", "own")]
-    choices.tell(joined.connection, joined.answer, chosen, is_inside=bool(environ.get(RUN_VARIABLE)))
+    around = environ.get(SOCKET_VARIABLE) if environ.get(RUN_VARIABLE) else None
+    is_inside = os.fspath(joined.connection.path) == around
+    choices.tell(joined.connection, joined.answer, chosen, is_inside=is_inside)
     return joined
 
 

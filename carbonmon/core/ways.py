@@ -63,11 +63,15 @@ class Option(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What somebody has chosen: an option, the text of its value, and how it was given."""
+    """What somebody has chosen: an option, the text of its value, and how it was given.
+
+    `is_argument`: with the command or the call itself, not in the environment or a file.
+    """
 
     option: Option
     text: str
     shown: str
+    is_argument: bool = False
 
 
 OPTIONS = {

@@ -189,6 +189,9 @@ def test_what_the_command_of_the_run_has_seen_is_not_told_again(node: Node):
         assert entering.enter().said == ""
         os.environ["CARBONMON_REGION"] = "PL"
         assert "CARBONMON_REGION=PL (it uses DE)" in entering.enter().said
+        os.environ["CARBONMON_REGION"] = "FR"
+        os.environ["CARBONMON_RUN"] = "of-another-node"
+        assert "CARBONMON_REGION=FR (it uses DE)" in entering.enter().said, "that was another run's command"
         del os.environ[SEEN_VARIABLE]
 
 
@@ -223,7 +226,7 @@ def test_an_id_that_an_earlier_run_of_the_daemon_has_is_told(node: Node):
     with node.way("socket") as entering:
         assert entering.enter(["--run-id=chosen"]).said == ""
         said = entering.enter(["--run-id=chosen"]).said
-    assert "--run-id chosen (it is chosen-2, as there is an earlier run with that id)" in said
+    assert "--run-id chosen (it is chosen-2, as that id is taken or not valid)" in said
 
 
 def test_a_monitor_of_an_earlier_release_does_not_say_what_it_follows(

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from carbonmon.client import rendezvous
@@ -60,15 +60,7 @@ def serve(
         signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDS, signal.SIGHUP})
         served_s = config.retain_s if once else 0.0
         monitor = wiring.build(config, {}, clock, closing, watching=True, served_s=served_s)
-        registry = Registry(
-            monitor,
-            config.output,
-            os.geteuid(),
-            creates=True,
-            once=once,
-            idle_policy=config.idle,
-            host=config.host,
-        )
+        registry = Registry(monitor, config, os.geteuid(), creates=True, once=once)
         path = config.socket or default_socket()
         # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.
         for_all = os.geteuid() == 0 and not once
@@ -150,7 +142,7 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     waiting = [name for name in changed if name not in LIVE_FIELDS]
     if waiting:
         log.warning("a restart is needed for: %s", ", ".join(waiting))
-    registry.idle_policy = new.idle
+    registry.config = replace(registry.config, **{name: getattr(new, name) for name in LIVE_FIELDS})
 
     def take() -> None:
         monitor.sampler.rates.replace(provider, overheads, monitor.clock.wall_s()).close()

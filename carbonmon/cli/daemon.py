@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from carbonmon.cli import options
 from carbonmon.core.config import RUN_RETAIN_S, Config
@@ -30,7 +31,7 @@ def command(ctx: click.Context, /, once: bool, detach: bool, **values: Any) -> N
     from carbonmon.service import daemon
 
     config = options.to_config(values)
-    if once and not options.given(ctx, ("retain",)):
+    if once and ctx.get_parameter_source("retain") is ParameterSource.DEFAULT:
         config = replace(config, retain_s=RUN_RETAIN_S)
     arguments = list(ctx.obj or sys.argv[1:])
 

@@ -122,7 +122,7 @@ def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[s
     end_s = known_time(summary["run"]["ended_at"]) if summary["state"] == "final" else None
     if end_s is None:
         end_s = read_checkpoint(folder).snapshot.at_s
-    stretches, remarks = settle.read_stretches(folder, summary, end_s)
+    stretches, remarks = read_stretches(folder, summary, end_s)
     timeline, origins, more = figures.known(stretches[0].start_s, stretches[-1].end_s)
     result = settle.settle(stretches, timeline, summary["carbon"]["pue"])
     if result.gaps and (not fill or not result.origins):

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.files import append_durably, read_file, replace_file
+from carbonmon.core.files import append_whole, read_file, replace_file
 from carbonmon.core.model import Snapshot
 from carbonmon.monitor.guard import Guard
 from carbonmon.monitor.recorder import FINISH_TIMEOUT_S, Recorder
@@ -402,10 +402,10 @@ def test_half_a_line_is_taken_back(tmp_path: Path):
     path = tmp_path / "lines"
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
-        append_durably(descriptor, b"first\n")
+        append_whole(descriptor, b"first\n")
         with FailingDisk(0, errno.ENOSPC), pytest.raises(OSError, match="No space"):
-            append_durably(descriptor, b"second\n")
-        append_durably(descriptor, b"third\n")
+            append_whole(descriptor, b"second\n")
+        append_whole(descriptor, b"third\n")
     finally:
         os.close(descriptor)
     assert path.read_bytes() == b"first\nthird\n"

@@ -70,6 +70,7 @@ def read_stretches(
         tail_s = found.at_s if found.at_s < math.inf else end_s or 0.0
         begin_s, until_s = found.hole or (tail_s, end_s or tail_s)
         stretches.append(Stretch(begin_s, max(begin_s, until_s), rest, live_g_per_kwh))
+        stretches.sort(key=lambda stretch: stretch.end_s)
     if not found.rows:
         remarks.append("the series is empty: all energy is taken to be drawn evenly from start to end")
     lacking_j = summary["energy"]["total_j"] - sum(final.values())

@@ -13,6 +13,7 @@ import click
 
 from carbonmon.analysis import settle
 from carbonmon.analysis.settle import Origin, Settlement
+from carbonmon.analysis.stretches import read_stretches
 from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Http

@@ -61,29 +61,28 @@ def rows_in(lines: Iterable[bytes], path: Path, *, strict: bool = True) -> Itera
     """Lines of a series, each with its end; a newer version's raise, or are damaged if not `strict`."""
     older = _Version1(path)
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
         try:
-            found = json_value(line)
+            found = json_value(line.decode())
         except ValueError:
             found = None
         rows = None
-        if isinstance(found, dict):
-            if strict:
-                check_version(found, f"{path}: line {number}")
-            is_ours = found.get(SERIES_VERSION_KEY) == SERIES_VERSION
-            row = _row(found) if is_ours else None
-            if row is not None:
-                older.add(row)
-                rows = [row]
-            elif not is_ours:
+        if type(found) is dict:
+            if found.get(SERIES_VERSION_KEY) == SERIES_VERSION:
+                row = _row(found)
+                if row is not None:
+                    older.add(row)
+                    yield number, [row]
+                    continue
+            else:
+                if strict:
+                    check_version(found, f"{path}: line {number}")
                 rows = older.rows(found)
-        if rows is None:
-            if not line.startswith(b'{"at_s"'):
-                older.ids = ()  # it may have been the header of the device numbers below
-            if not line.endswith(b"\n"):
-                continue
-        yield number, rows
+        elif not line.strip():
+            continue
+        if rows is None and not line.startswith(b'{"at_s"'):
+            older.ids = ()  # it may have been the header of the device numbers below
+        if rows is not None or line.endswith(b"\n"):
+            yield number, rows
 
 
 def check_version(found: object, where: object) -> None:

@@ -90,17 +90,19 @@ class SeriesFile:
         if not self._is_summed_up:
             self._sum_up()
         period_s, since_s = self.period_s, snapshot.at_s
+        rows: list[SeriesRow] = []
         while self.parts:
             part = self.parts.popleft()
             if part[0].sample >= snapshot.samples:
                 self.parts.appendleft(part)
                 break
             since_s = min(since_s, part[0].at_s - part[2])
-            self._keep(self._fold.add(part, period_s))
-        self._balance(snapshot, run, since_s)
-        self._keep(self._fold.end_sample(period_s))
+            rows += self._fold.add(part, period_s)
+        self._keep(self._lacking(snapshot, run, rows, since_s))
+        rows += self._fold.end_sample(period_s)
         if is_last:
-            self._keep(self._fold.close(snapshot.at_s))
+            rows += self._fold.close(snapshot.at_s)
+        self._keep(rows)
         syncs = is_last or now_s - self._synced_s >= SYNC_PERIOD_S
         if self._pending or (syncs and not self._is_synced):
             self._append(now_s, syncs)
@@ -140,31 +142,41 @@ class SeriesFile:
             self._pending.append(row._replace(at_s=at_s))
             _add(self._sums, row)
 
-    def _balance(self, snapshot: Snapshot, run: RunState, since_s: float) -> None:
-        """Make rows of what the totals hold and no row does: it was drawn before `since_s` (Unix time)."""
+    def _lacking(
+        self, snapshot: Snapshot, run: RunState, closed: list[SeriesRow], since_s: float
+    ) -> list[SeriesRow]:
+        """Rows of what the totals hold and no row does: it was drawn before `since_s` (Unix time).
+
+        `closed` are the rows that come next. What is only rounding goes into the open rows.
+        """
+        sums: dict[Key, list[float]] = {}
+        for row in closed:
+            _add(sums, row)
         lacking: dict[Key, float] = {}
         grams: dict[Key, float] = {}
         for total in run.totals:
             key = total.phase, total.device_id, total.method
             open_row = self._fold.rows.get(key)
-            kept_j, kept_g = self._sums.get(key, (0.0, 0.0))
+            lacking_j, lacking_g = total.energy_j, total.emissions_g
+            for known in (self._sums.get(key), sums.get(key)):
+                if known is not None:
+                    lacking_j, lacking_g = lacking_j - known[0], lacking_g - known[1]
             if open_row is not None:
-                kept_j, kept_g = kept_j + open_row.energy_j, kept_g + open_row.emissions_g
-            lacking_j, lacking_g = total.energy_j - kept_j, total.emissions_g - kept_g
+                lacking_j, lacking_g = lacking_j - open_row.energy_j, lacking_g - open_row.emissions_g
             if lacking_j > max(ROUNDING_J, ROUNDING_RATIO * total.energy_j):
                 lacking[key], grams[key] = lacking_j, max(0.0, lacking_g)
             elif open_row is not None:
                 open_row.energy_j = max(0.0, open_row.energy_j + lacking_j)
                 open_row.emissions_g = max(0.0, open_row.emissions_g + lacking_g)
-        if not lacking:
-            return
         since_s = max(since_s, self._at_s)
         begin_s = self._at_s or snapshot.at_s - run.duration_s
         components = {total.device_id: total.component for total in run.totals}
+        rows = []
         for key, joules, seconds in time_shares(lacking, max(0.0, since_s - begin_s)):
-            row = OpenRow(components[key[1]], snapshot.intensity)
-            row.energy_j, row.emissions_g, row.duration_s = joules, grams[key], seconds
-            self._keep([row.closed(since_s, key)])
+            open_row = OpenRow(components[key[1]], snapshot.intensity)
+            open_row.energy_j, open_row.emissions_g, open_row.duration_s = joules, grams[key], seconds
+            rows.append(open_row.closed(since_s, key))
+        return rows
 
     def _append(self, now_s: float, syncs: bool) -> None:
         data = "".join(map(layout.series_text, self._pending)).encode()

@@ -124,8 +124,10 @@ class SeriesFold:
     def add(self, part: Part, period_s: float) -> list[SeriesRow]:
         """Add a part; the rows that close because it is of another sample than the one before."""
         moment, device, observed_s, counter_j, power_j, tdp_j, phases, rates = part
-        closed = self.end_sample(period_s) if self._moment is not None and moment is not self._moment else []
-        self._moment = moment
+        last, closed = self._moment, []
+        if last is None or last.sample != moment.sample:
+            closed = self.end_sample(period_s)
+            self._moment = moment
         whole_j = counter_j + power_j + tdp_j
         if observed_s <= 0.0 and not whole_j:
             self._windows.pop(device.id, None)

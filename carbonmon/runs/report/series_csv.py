@@ -15,7 +15,7 @@ COLUMNS = ("run_id", "host", *SeriesRow._fields)
 
 
 def series_csv_text(folders: Iterable[Path]) -> tuple[str, list[str]]:
-    """The table with its head, and what is missing in it. Raises `ConfigError` for a run that is named twice."""
+    """The table with its head, and what is missing in it. Raises `ConfigError` for a run given twice."""
     lines, notes = [",".join(COLUMNS)], []
     seen = set()
     for folder in folders:

@@ -98,8 +98,8 @@ class FromGrid:
 def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool, **values: Any) -> None:
     """Recalculate a run's emissions with the actual grid intensity.
 
-    RUN is a run's folder, its summary.json, or an id under the output folder. The energy of each minute meets
-    the intensity of that minute, from a file or from what a source tells of the past. The result goes beside
+    RUN is a run's folder, its summary.json, or an id under the output folder. The energy over time meets the
+    intensity of that time, from a file or from what a source tells of the past. The result goes beside
     the live figure into summary.json, which keeps both; a run that still goes on is only shown.
     """
     options.set_up_log(values["log_level"], values["log_format"])

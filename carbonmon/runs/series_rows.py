@@ -105,7 +105,7 @@ class OpenRow:
             _rounded(self.low_w),
             _rounded(self.high_w),
             round(self.emissions_g, 9),
-            self.intensity.g_per_kwh,
+            float(self.intensity.g_per_kwh),
             self.intensity.kind,
         )
 

@@ -101,8 +101,9 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
     """Recalculate a run's emissions with the actual grid intensity.
 
     RUN is a run's folder, its summary.json, or an id under the output folder. The energy of each row of the
-    run's series is multiplied by the intensity of that time, from a file or from a source's history. summary.json keeps the
-    result beside the live figure; for a run that is still active the result is only printed.
+    run's series is multiplied by the intensity of its time, from a file or from a source's history.
+    summary.json keeps the result beside the live figure; for a run that is still active the result is only
+    printed.
     """
     options.set_up_log(values["log_level"], values["log_format"])
     try:

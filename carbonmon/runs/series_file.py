@@ -168,7 +168,7 @@ class SeriesFile:
             elif open_row is not None:
                 open_row.energy_j = max(0.0, open_row.energy_j + lacking_j)
                 open_row.emissions_g = max(0.0, open_row.emissions_g + lacking_g)
-        since_s = max(since_s, self._at_s)
+        since_s = max(round(since_s, 3), self._at_s)
         begin_s = self._at_s or snapshot.at_s - run.duration_s
         components = {total.device_id: total.component for total in run.totals}
         rows = []

@@ -90,20 +90,24 @@ class OpenRow:
         self.high_w: float | None = None
 
     def closed(self, at_s: float, key: Key) -> SeriesRow:
-        """The row as it ends at a Unix time. Its joules and grams are rounded as they are written."""
+        """The row as it ends at a Unix time of whole milliseconds, with figures as they are written."""
         phase, device_id, method = key
         mean_w = self.energy_j / self.duration_s if self.duration_s > 0.0 else None
+        low_w, high_w = self.low_w, self.high_w
+        mean = None if mean_w is None else round(mean_w, 2)
+        low = mean if low_w == mean_w else None if low_w is None else round(low_w, 2)
+        high = low if high_w == low_w else None if high_w is None else round(high_w, 2)
         return SeriesRow(
-            round(at_s, 3),
+            at_s,
             round(self.duration_s, 3),
             device_id,
             self.component,
             phase,
             method,
             round(self.energy_j, 3),
-            _rounded(mean_w),
-            _rounded(self.low_w),
-            _rounded(self.high_w),
+            mean,
+            low,
+            high,
             round(self.emissions_g, 9),
             float(self.intensity.g_per_kwh),
             self.intensity.kind,
@@ -134,7 +138,14 @@ class SeriesFold:
             return closed
         if observed_s > self._longest_s:
             self._longest_s = observed_s
-        mean_w = self._windowed(device.id, whole_j, observed_s)
+        if observed_s >= PEAK_WINDOW_S and not self._windows:
+            mean_w: float | None = whole_j / observed_s
+        else:
+            mean_w = self._windowed(device.id, whole_j, observed_s)
+        if whole_j and whole_j == counter_j:  # nearly always
+            self._methods[device.id] = "counter"
+            self._spread(device, "counter", whole_j, observed_s, phases, rates, mean_w)
+            return closed
         for method, joules in zip(METHODS, (counter_j, power_j, tdp_j), strict=True):
             if joules:
                 self._methods[device.id] = method
@@ -158,6 +169,7 @@ class SeriesFold:
 
     def close(self, at_s: float) -> list[SeriesRow]:
         """All open rows, as they end at a Unix time."""
+        at_s = round(at_s, 3)
         rows = [row.closed(at_s, key) for key, row in self.rows.items()]
         self.rows = {}
         return [row for row in rows if row.energy_j or row.duration_s]
@@ -181,11 +193,14 @@ class SeriesFold:
             row.emissions_g += joules * ratio * rates.grams
             row.duration_s += seconds * ratio
             row.intensity = rates.intensity
-            if mean_w is not None:
-                if row.low_w is None or mean_w < row.low_w:
-                    row.low_w = mean_w
-                if row.high_w is None or mean_w > row.high_w:
-                    row.high_w = mean_w
+            if mean_w is None:
+                continue
+            if row.low_w is None or row.high_w is None:
+                row.low_w = row.high_w = mean_w
+            elif mean_w < row.low_w:
+                row.low_w = mean_w
+            elif mean_w > row.high_w:
+                row.high_w = mean_w
 
     def _windowed(self, device_id: str, joules: float, seconds: float) -> float | None:
         """The mean power (W) of a window that this part ends; None while it is too short to be true."""
@@ -205,7 +220,3 @@ def time_shares(joules: Mapping[Key, float], seconds: float) -> Iterable[tuple[K
         of_device[device_id] = of_device.get(device_id, 0.0) + part_j
     for key, part_j in joules.items():
         yield key, part_j, seconds * part_j / of_device[key[1]]
-
-
-def _rounded(power_w: float | None) -> float | None:
-    return None if power_w is None else round(power_w, 2)

@@ -131,6 +131,10 @@ def write_days(folder: Path, days: int) -> Snapshot:
         snapshot = snapshot._replace(runs=(state,), at_s=moment.at_s, samples=moment.sample + 1)
         series.write(snapshot, state, elapsed_s, False)
     series.close()
+    drawn_j = sum(row.energy_j for row in state.totals)
+    charges = (state.charges[0]._replace(energy_j=drawn_j, emissions_g=drawn_j * rates.grams),)
+    state = state._replace(charges=charges, facility_j=drawn_j)
+    snapshot = snapshot._replace(runs=(state,))
     (folder / layout.RUN_FILE).write_text(layout.run_text(state.info, devices))
     (folder / layout.CHECKPOINT_FILE).write_text(layout.checkpoint_text(snapshot, state, "boot"))
     return snapshot

@@ -10,7 +10,8 @@ import click
 
 from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError, FetchError
-from carbonmon.runs.summaries import find, find_nodes
+from carbonmon.runs.reader import read_run
+from carbonmon.runs.summaries import find, find_nodes, node_folders
 from carbonmon.runs.summary.strings import encodable
 from carbonmon.runs.summary.text import table_text
 
@@ -29,6 +30,11 @@ _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "toke
 @options.with_options(*options.REPORT_OPTIONS)
 @printing.format_option(*FORMATS)
 @click.option("--merge", is_flag=True, help="Add up the nodes of one run.")
+@click.option(
+    "--series",
+    is_flag=True,
+    help="With --format csv: energy, power and emissions over time, by device and phase.",
+)
 @click.option(
     "--elsewhere",
     is_flag=False,
@@ -73,6 +79,7 @@ def command(
     runs: tuple[str, ...],
     form: str,
     merge: bool,
+    series: bool,
     elsewhere: str | None,
     embodied: bool,
     output: Path,
@@ -92,7 +99,9 @@ def command(
     try:
         named, place = _told_apart(runs, elsewhere)
         _check(named, form, place, remote)
-        if remote["server"] is None:
+        if series:
+            text = _series(named, output, form, merge, embodied, remote["server"])
+        elif remote["server"] is None:
             text = _text(_summaries(named, output, merge, embodied), form, place)
         else:
             text = _scraped(form, place, embodied, **remote)
@@ -150,6 +159,26 @@ def _summaries(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -
     from carbonmon.runs.report.merging import merged
 
     return [merged(summaries)]
+
+
+def _series(
+    runs: Sequence[str], output: Path, form: str, merge: bool, embodied: bool, server: str | None
+) -> str:
+    """The rows of the runs' series; what is damaged in them is told beside it."""
+    from carbonmon.runs import folders
+    from carbonmon.runs.report.series_csv import series_csv_text
+
+    if form != "csv" or embodied or server is not None:
+        odd = "--prometheus" if server is not None else "--embodied" if embodied else f"--format {form}"
+        raise ConfigError(f"--series is for --format csv of runs' folders, not for {odd}")
+    found = []
+    for run in runs:
+        nodes = [path for path in node_folders(run, output) if read_run(path)[0].id == run] if merge else []
+        found += nodes or [folders.named(run, output, "report")]
+    text, notes = series_csv_text(found)
+    for note in notes:
+        click.echo(encodable(f"carbonmon: {note}"), err=True)
+    return text
 
 
 def _scraped(

@@ -32,6 +32,8 @@ def enter(options: RunOptions) -> Run:
             if run.id is not None:
                 _process_end.watch()
                 notebook.say(f"run {run.id}: its summary will be in {run.folder}")
+        elif options != RunOptions():
+            _current._part.tell_unfollowed(options)
         _current._part.depth += 1
         return _current
 

@@ -13,11 +13,13 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from carbonmon.client import choices
 from carbonmon.client.connection import Refused, log, warn_once
 from carbonmon.client.join_run import JoinedRun, NoMonitor, RunOptions, join_again, join_run, keep_open
 from carbonmon.client.phase import PhaseStack
-from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
+from carbonmon.client.protocol import RUN_VARIABLE, SEEN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 from carbonmon.client.switch import is_off
+from carbonmon.client.variables import mark
 
 if TYPE_CHECKING:
     from carbonmon.client.phase import Phase
@@ -74,10 +76,21 @@ class Part:
             log.debug("carbonmon could not join the run", exc_info=True)
             return
         self._take_part(joined)
-        variables = {SOCKET_VARIABLE: os.fspath(joined.connection.path), RUN_VARIABLE: joined.run_id}
+        variables = {
+            SOCKET_VARIABLE: os.fspath(joined.connection.path),
+            RUN_VARIABLE: joined.run_id,
+            SEEN_VARIABLE: mark(os.environ),
+        }
         for name, value in variables.items():
             self._before[name] = os.environ.get(name)
             _set(name, value)
+
+    def tell_unfollowed(self, options: RunOptions) -> None:
+        """Warn of options that come when the run has begun already."""
+        joined = self.link()
+        if joined is not None:
+            chosen = choices.of_arguments(options._asdict())
+            choices.tell(joined.connection, {**joined.answer, "begun": False}, chosen, is_inside=True)
 
     def end(self, outcome: dict[str, int]) -> None:
         """Leave the run; waits until the monitor has written the summary."""

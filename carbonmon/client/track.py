@@ -86,8 +86,9 @@ def track(
     """Meter what happens inside: `with track("cifar") as run:`, `@track` or `@track(region="DE")`.
 
     Inside a run that is already active (nested, in another thread, in a child process, in `carbonmon run`)
-    that run is joined, and the arguments have no effect. `region` is where the electricity comes from, for a
-    run that starts its own monitor. Raises `TypeError` where it decorates what it cannot measure.
+    that run is joined, and one warning names the arguments that have no effect. `region` is where the
+    electricity comes from, for a run that starts its own monitor. Raises `TypeError` where it decorates what
+    it cannot measure.
     """
     if callable(name) or hasattr(type(name), "__get__"):  # a function, or what a decorator has made of one
         return Tracking(RunOptions())(name)  # type: ignore[type-var]

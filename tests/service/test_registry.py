@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from carbonmon.core.config import Config
 from carbonmon.core.model import RunInfo
 from carbonmon.monitor.node import RunPlan
 from carbonmon.service.registry import FIRST_RUN_S, NEXT_RUN_S, Entry, Registry
@@ -34,7 +35,7 @@ class FakeMonitor:
 
 def made(once: bool = True) -> tuple[Registry, Any]:
     monitor: Any = FakeMonitor()
-    return Registry(monitor, Path("/runs"), 0, creates=True, once=once), monitor
+    return Registry(monitor, Config(output=Path("/runs")), 0, creates=True, once=once), monitor
 
 
 def begin(registry: Registry, run_id: str = "run") -> Entry:

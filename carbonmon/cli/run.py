@@ -15,14 +15,19 @@ from carbonmon.cli import options
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
 from carbonmon.client.rendezvous import daemon_sockets
+from carbonmon.client.surrounding_run import monitor_sockets
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Snapshot
 from carbonmon.service import single_run
-from carbonmon.service.job import Attached, Command
+from carbonmon.service.job import Attached, Command, left_behind
+from carbonmon.service.unseen import unseen_note
 
 if TYPE_CHECKING:
     from carbonmon.service.joined_job import Part
+
+MAX_NAMED = 4
+"""So many processes that go on are named."""
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -44,6 +49,8 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
             "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
         )
 
+    if not config.quiet:
+        _say_what_is_unseen(job, config)
     if config.attach is None and config.resume is None and not config.own_monitor:
         part = _join(ctx, config, job)
         if part is not None:
@@ -65,6 +72,7 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
         from carbonmon.runs.summary.text import describe
 
         echo(describe(result.final))
+        _say_what_goes_on(left_behind())
     sys.exit(result.exit_code)
 
 
@@ -72,7 +80,7 @@ def _join(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None
     """Our part in the run of another monitor; None if the job is to have one of its own."""
     environ = os.environ
     local_size = read_launch(environ).local_size or 1
-    if not environ.get(SOCKET_VARIABLE) and local_size < 2 and not any(map(os.path.exists, daemon_sockets())):
+    if not environ.get(SOCKET_VARIABLE) and local_size < 2 and not any(monitor_sockets(environ)):
         return None
     from carbonmon.service import joined_job
 
@@ -81,7 +89,7 @@ def _join(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None
         environ, job, config.name, config.run_id, config.labels, config.gpus, idle
     )
     measuring = options.given(ctx, options.MEASURING_OPTIONS)
-    part = joined_job.join_outer(environ, message)
+    part = joined_job.join_outer(environ, message) or joined_job.join_around(environ, message)
     if part is None and not measuring:
         part = joined_job.join_daemon(environ, message)
     elif part is None and any(map(os.path.exists, daemon_sockets())) and not config.quiet:
@@ -98,13 +106,32 @@ def _take_part(part: Part, config: Config, job: Sequence[str]) -> int:
     if not config.quiet:
         say(f"part of run {part.run_id}: {' · '.join([*part.places, str(part.folder)])}")
 
-    def show(summary: dict[str, Any]) -> None:
+    def show(summary: dict[str, Any], going_on: Sequence[str]) -> None:
         if not config.quiet:
             from carbonmon.runs.summary.text import table_text
 
             echo(table_text(summary))
+            _say_what_goes_on(going_on)
 
     return joined_job.run(part, Command(job, dict(os.environ)), config.output, show)
+
+
+def _say_what_is_unseen(job: Sequence[str], config: Config) -> None:
+    """Where carbonmon belongs if this command's work is not below it. A daemon may be told of it by hooks."""
+    told = os.environ.get(SOCKET_VARIABLE)
+    if told and not os.path.basename(told).startswith("run-"):
+        return
+    note = unseen_note(job, os.environ, owns_node=config.idle == "exclusive")
+    if note:
+        say(note)
+
+
+def _say_what_goes_on(processes: Sequence[str]) -> None:
+    if processes:
+        count = "1 process goes on" if len(processes) == 1 else f"{len(processes)} processes go on"
+        more = ", …" if len(processes) > MAX_NAMED else ""
+        named = ", ".join(processes[:MAX_NAMED])
+        say(f"{count} ({named}{more}): energy from now on is not counted")
 
 
 def sources_text(snapshot: Snapshot) -> str:

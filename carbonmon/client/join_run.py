@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from carbonmon.client import launcher
 from carbonmon.client.connection import MonitorConnection, Refused
+from carbonmon.client.notebook import notebook_name
 from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 from carbonmon.client.rendezvous import (
     connect,
@@ -22,6 +23,7 @@ from carbonmon.client.rendezvous import (
     run_socket,
     start_monitor,
 )
+from carbonmon.client.surrounding_run import find_surrounding_run
 from carbonmon.core.errors import ConfigError
 
 CONNECT_S = 1.0
@@ -71,26 +73,35 @@ def short_text(value: object) -> str:
 def join_run(options: RunOptions, environ: Mapping[str, str]) -> JoinedRun:
     """Join the run that this process belongs to; raises `NoMonitor`.
 
-    The monitor is the one of the run that we are in already (`carbonmon run`, or a parent that tracks), else
-    the node's daemon, else one that the processes of the run start together.
+    The monitor is the one of the run that we are in already (`carbonmon run`, or a parent that tracks, by the
+    environment or else by our parents), else the node's daemon, else one that the processes of the run start
+    together.
     """
     launch = launcher.read_launch(environ)
     run_id = options.run_id or launch.run_id
-    message = _message(options, launch, environ) | {"named": run_id is not None}
+    key = options.run_id or launch.key or launcher.run_key(environ)
+    message = _message(options, launch, environ) | {"run_id": run_id or key, "named": run_id is not None}
+    if options.run_id is None:
+        message["key"] = key
     reasons: list[str] = []
     if environ.get(SOCKET_VARIABLE):
         path = Path(environ[SOCKET_VARIABLE])
         try:
-            return _join_at(path, message | {"run_id": environ.get(RUN_VARIABLE) or run_id})
+            return _join_at(path, message | {"run_id": environ.get(RUN_VARIABLE) or run_id, "key": None})
         except (OSError, Refused) as error:
             reasons.append(f"{SOCKET_VARIABLE}={path}: {error}")
-    key = run_id or launcher.run_key(environ)
+    around = find_surrounding_run(environ)
+    if around is not None:
+        try:
+            return _join_at(around[0], message | {"run_id": around[1], "key": None})
+        except (OSError, Refused) as error:  # it has just ended
+            reasons.append(f"{around[0]}: {error}")
     for path in daemon_sockets(environ):
-        joined = _join_daemon(path, message | {"run_id": key}, reasons)
+        joined = _join_daemon(path, message, reasons)
         if joined is not None:
             return joined
     try:
-        return _join_run_monitor(run_socket(key, environ), message | {"run_id": run_id}, options, environ)
+        return _join_run_monitor(run_socket(key, environ), message, options, environ)
     except (OSError, Refused, ProtocolError, ConfigError) as error:
         raise NoMonitor("; ".join([*reasons, str(error)])) from None
 
@@ -147,17 +158,18 @@ def _joined(path: Path, connected: socket.socket, message: dict[str, Any], timeo
         connection.close()
         raise
     run_id, folder = answer.get("run_id"), answer.get("folder")
-    connection.join_message = message | {"run_id": run_id or message["run_id"]}
+    connection.join_message = message | {"run_id": run_id or message["run_id"], "key": None}
     return JoinedRun(connection, run_id and str(run_id), folder and str(folder))
 
 
 def _message(options: RunOptions, launch: launcher.Launch, environ: Mapping[str, str]) -> dict[str, Any]:
     """The join message, without the fields that are unknown."""
     fields = {
-        "name": options.name,
+        "name": options.name or notebook_name(environ),
         "labels": options.labels,
         "command": _command(),
         "environ": {name: environ[name] for name in GPU_VARIABLES if name in environ},
+        "default_id": launcher.default_id(environ, time.time()),
         **launch._asdict(),
     }
     known = {name: value for name, value in fields.items() if value is not None}
@@ -168,7 +180,11 @@ def _command() -> list[str]:
     """The command line of this process, cut to the length that a message can hold."""
     arguments: list[str] = []
     left = _MAX_COMMAND
-    for argument in (sys.executable or "python", *getattr(sys, "argv", ())):
+    given = list(getattr(sys, "argv", ()))
+    module = getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None)
+    if isinstance(module, str) and module != "__main__":  # `python -m`: argv has the module's file instead
+        given[:1] = ["-m", module.removesuffix(".__main__")]
+    for argument in (sys.executable or "python", *given):
         text = str(argument).encode("utf-8", "replace").decode()
         left -= len(text) + 3
         if left < 0:

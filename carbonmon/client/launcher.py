@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -40,20 +41,31 @@ _MPI_IDS = (
 
 MAX_ID_LENGTH = 56
 
+_NO_STEP = 0xFFFFFFF0
+"""From here on a Slurm step is no srun's: 0xfffffffa is an interactive shell's, …b the batch script's, …c the
+external one, …d a pending one (SLURM_INTERACTIVE_STEP, … in slurm.h of Slurm 22.05)."""
+
+_SHARED_IDS = ("", "none", "0")
+"""What torchrun names its job if nobody does: every job has it, so it is no id."""
+
+_LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0")
+
 
 class Launch(NamedTuple):
     """What a launcher set; None where it did not."""
 
     run_id: str | None = None
-    """The same for all processes of a run on all of its nodes."""
+    """The same for all processes of a run on all of its nodes. Later runs of a job may ask for it as well."""
     scheduler: str | None = None
     scheduler_job_id: str | None = None
     rank: int | None = None
     local_rank: int | None = None
     world_size: int | None = None
     local_size: int | None = None
-    """How many processes of the run are on this node."""
+    """How many processes of the run are on this node: so many are waited for."""
     nodes: int | None = None
+    key: str | None = None
+    """What the processes of the run on this node share, and no others; None where no launcher made ranks."""
 
 
 class _Ranks(NamedTuple):
@@ -67,7 +79,33 @@ class _Ranks(NamedTuple):
 def read_launch(environ: Mapping[str, str]) -> Launch:
     """What the launcher set in the environment of a process."""
     scheduler, job_id = scheduler_job(environ)
-    return Launch(_run_id(environ), scheduler or None, job_id or None, *_ranks(environ))
+    ranks = _ranks(environ)
+    made = _innermost(environ, ranks)
+    key, run_id = made.key, made.run_id
+    if scheduler:
+        # mpirun's ranks are in a step of Slurm on other nodes only, where Slurm has started its daemons.
+        step = "" if made.launcher == "mpi" else _step(environ)
+        run_id = safe_id(f"{scheduler}-{job_id}{step}{_restart(environ, scheduler)}")
+        if made.launcher == "slurm" or (scheduler != "slurm" and made.launcher is None):
+            key = run_id
+        elif key is not None:
+            key = f"{run_id} {key}"
+    return Launch(run_id, scheduler or None, job_id or None, *ranks, key)
+
+
+def default_id(environ: Mapping[str, str], wall_s: float) -> str | None:
+    """An id with host, user and start, for a run on one node whose launcher gives every job the same one.
+
+    None where there is no such launcher.
+    """
+    launch = read_launch(environ)
+    if launch.run_id is not None or launch.key is None:
+        return None
+    kind = launch.key.partition("-")[0]
+    host = os.uname().nodename.partition(".")[0]
+    user = environ.get("USER") or environ.get("LOGNAME") or f"u{os.geteuid()}"
+    start = time.strftime("%Y%m%d-%H%M%S", time.localtime(wall_s))
+    return f"{kind}-{safe_id(host)[:16]}-{safe_id(user)[:12]}-{start}"
 
 
 def run_key(environ: Mapping[str, str]) -> str:
@@ -79,9 +117,12 @@ def run_key(environ: Mapping[str, str]) -> str:
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         return f"mp-{os.getppid()}"
-    if "PMI_RANK" in environ:
-        return f"mpi-{os.getppid()}"
-    return f"pid-{os.getpid()}"
+    return mpi_key(environ, os.getppid()) or f"pid-{os.getpid()}"
+
+
+def mpi_key(environ: Mapping[str, str], ppid: int) -> str | None:
+    """The key of an MPI rank with this parent whose launcher names no job; None for other processes."""
+    return f"mpi-{ppid}" if "PMI_RANK" in environ else None
 
 
 def scheduler_job(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -104,20 +145,57 @@ def safe_id(text: str) -> str:
     return clean[: MAX_ID_LENGTH - len(mark)] + mark
 
 
-def _run_id(environ: Mapping[str, str]) -> str | None:
-    scheduler, job_id = scheduler_job(environ)
-    if scheduler:
-        return safe_id(f"{scheduler}-{job_id}{_restart(environ, scheduler)}")
+class _Made(NamedTuple):
+    """Who made the ranks, and by what they know one another; the id is None where it is not one of a kind."""
+
+    launcher: str | None = None
+    key: str | None = None
+    run_id: str | None = None
+
+
+def _innermost(environ: Mapping[str, str], ranks: _Ranks) -> _Made:
+    """The innermost launcher that made ranks.
+
+    Variables of MPI and of torch.distributed with Slurm's numbers are Slurm's ranks by other names, set by its
+    PMI or by the user's script.
+    """
+    slurm = _slurm(environ)
+    if slurm.rank is not None and (slurm.rank, slurm.world_size) == (ranks.rank, ranks.world_size):
+        return _Made("slurm" if (slurm.world_size or 1) > 1 else None)
+    if _torchrun(environ).rank is not None:
+        return _Made("torch", *_torch_ids(environ, ranks))
+    if _open_mpi(environ).rank is not None or _pmi(environ).rank is not None:
+        # Without a rank the ids prove nothing: importing mpi4py may set PMIX_NAMESPACE.
+        for launcher, variable in _MPI_IDS:
+            if environ.get(variable):
+                named = safe_id(f"{launcher}-{environ[variable]}")
+                return _Made("mpi", named, named)
+        return _Made("mpi")
+    if (slurm.world_size or 1) < 2 and _ddp(environ) is not None:
+        return _Made("torch", *_torch_ids(environ, ranks))
+    return _Made()
+
+
+def _torch_ids(environ: Mapping[str, str], ranks: _Ranks) -> tuple[str | None, str | None]:
     elastic = environ.get("TORCHELASTIC_RUN_ID", "")
-    if elastic and elastic != "none":  # "none" is torchrun's default: it is not unique
-        return safe_id(f"torchrun-{elastic}")
+    if elastic not in _SHARED_IDS:
+        named = safe_id(f"torchrun-{elastic}")
+        return named, named
     address, port = environ.get("MASTER_ADDR"), environ.get("MASTER_PORT")
-    if address and port and (elastic or _number(environ, "RANK") is not None):
-        return safe_id(f"torchrun-{address}-{port}")
-    for launcher, variable in _MPI_IDS:
-        if environ.get(variable):
-            return safe_id(f"{launcher}-{environ[variable]}")
-    return None
+    if not address or not port:
+        return None, None
+    kind = "torchrun" if _torchrun(environ).rank is not None else "ddp"
+    key = safe_id(f"{kind}-{address}-{port}")
+    is_alone = ranks.nodes == 1 or _LOOPBACK.fullmatch(address) is not None
+    return key, None if is_alone else key
+
+
+def _step(environ: Mapping[str, str]) -> str:
+    """`.0` in a step of srun, "" in a batch script or a shell."""
+    step = _number(environ, "SLURM_STEP_ID", "SLURM_STEPID")
+    if step is None or step >= _NO_STEP or _number(environ, "SLURM_PROCID") is None:
+        return ""
+    return f".{step}"
 
 
 def _restart(environ: Mapping[str, str], scheduler: str) -> str:
@@ -132,7 +210,10 @@ def _restart(environ: Mapping[str, str], scheduler: str) -> str:
 def _ranks(environ: Mapping[str, str]) -> _Ranks:
     """The ranks of the innermost launcher; an outer one with the same rank and size fills missing values."""
     launchers = (_torchrun(environ), _open_mpi(environ), _pmi(environ))
-    first, *others = [*(ranks for ranks in launchers if ranks.rank is not None), _slurm(environ)]
+    slurm = _slurm(environ)
+    first, *others = [*(ranks for ranks in launchers if ranks.rank is not None), slurm]
+    if first is slurm and (slurm.rank is None or (slurm.world_size or 1) < 2):
+        first = _ddp(environ) or slurm
     for other in others:
         if (other.rank, other.world_size) == (first.rank, first.world_size):
             pairs = zip(first, other, strict=True)
@@ -145,6 +226,28 @@ def _torchrun(environ: Mapping[str, str]) -> _Ranks:
         return _Ranks()  # RANK alone may be set by any program
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
     return _Ranks(*(_number(environ, name) for name in names))
+
+
+def _ddp(environ: Mapping[str, str]) -> _Ranks | None:
+    """The ranks of a program that starts its own, such as Lightning's `ddp`: an address, and no RANK.
+
+    Sources: subprocess_script.py and lightning.py of lightning 2.6 (fabric, strategies/launchers and
+    plugins/environments). NODE_RANK is 0 on the only node too.
+    """
+    if "RANK" in environ or not environ.get("MASTER_ADDR") or not environ.get("MASTER_PORT"):
+        return None
+    local_rank, world_size = _number(environ, "LOCAL_RANK"), _number(environ, "WORLD_SIZE")
+    if local_rank is None and world_size is None:
+        return None
+    is_alone = _LOOPBACK.fullmatch(environ["MASTER_ADDR"]) is not None
+    is_first_node = is_alone or _number(environ, "NODE_RANK") == 0
+    return _Ranks(
+        local_rank if is_first_node else None,
+        local_rank,
+        world_size,
+        world_size if is_alone and local_rank is not None else None,
+        1 if is_alone else None,
+    )
 
 
 def _open_mpi(environ: Mapping[str, str]) -> _Ranks:
@@ -160,8 +263,11 @@ def _pmi(environ: Mapping[str, str]) -> _Ranks:
 def _slurm(environ: Mapping[str, str]) -> _Ranks:
     nodes = _number(environ, "SLURM_STEP_NUM_NODES", "SLURM_NNODES", "SLURM_JOB_NUM_NODES")
     here = environ.get("SLURM_GTIDS", "")
-    if here == "0" and "SLURM_STEP_ID" not in environ:
-        return _Ranks(nodes=nodes)  # the batch script: one process, however many tasks the job asked for
+    step = _number(environ, "SLURM_STEP_ID", "SLURM_STEPID")
+    is_script = here == "0" and (step is None or step >= _NO_STEP)
+    if is_script or _number(environ, "SLURM_PROCID") is None:
+        # A batch script, or the shell of salloc: one process, however many tasks the job asked for.
+        return _Ranks(nodes=nodes)
     return _Ranks(
         _number(environ, "SLURM_PROCID"),
         _number(environ, "SLURM_LOCALID"),
@@ -185,6 +291,6 @@ def _slurm_local_size(environ: Mapping[str, str]) -> int | None:
 def _number(environ: Mapping[str, str], *names: str) -> int | None:
     for name in names:
         text = environ.get(name, "")
-        if re.fullmatch(r"[0-9]{1,9}", text):
+        if re.fullmatch(r"[0-9]{1,10}", text):
             return int(text)
     return None

@@ -12,10 +12,14 @@ accepted: the earlier run is about to end.
                 `rank`, `local_rank`, `local_size`, `wrapper` (a command of ours that wraps a job), `environ`
                 (variables that allocate GPUs), `gpus`, `world_size`, `nodes`, `scheduler`,
                 `scheduler_job_id`, `named` (whether `run_id` is a name of the user or the launcher, or only
-                a key that the processes of one run share: the monitor may give that run another id).
+                a key that the processes of one run share: the monitor may give that run another id), `key`
+                (what the processes of one run on this node share, where `run_id` is not the user's choice),
+                `default_id` (the id to give it where `run_id` is only a key).
                 Answer: `run_id`, `folder`, `places`
+    find        whether the sender, or one of its parents, is a process of a run here. Answer: `run_id`
     job         `pid` of the process that a wrapper has started
-    leave       leave the run: `exit_code`, `signal`. Answer: `last`, and for the last one `summary`
+    leave       leave the run: `exit_code`, `signal`. Answer: `last`, `notes` (texts: what was not counted), and
+                for the last one `summary`
     phase       `name` of the innermost phase that this participant is in, None for none; `at_s`
     run_phase   `name` of the phase of a run whose participants are in none; `run_id`
     progress    `step`, `total`

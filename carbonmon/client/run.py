@@ -124,7 +124,9 @@ class Run:
             return
         with self._lock:
             self._send_pending()
-        self._request({"op": "leave", **_outcome(error)}, LEAVE_S)
+        answer = self._request({"op": "leave", **_outcome(error)}, LEAVE_S)
+        for note in (answer or {}).get("notes") or ():  # what of the job was not counted
+            log.warning("carbonmon: run %s: %s", self.id, note)
         self._joined.connection.close()
 
     def restore(self) -> None:

@@ -154,6 +154,7 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         peaks_w=_peaks(kept, states),
         samples=kept.value("run_samples" if kept.has("run_samples") else "samples", int | None),
         monitor_cpu_s=kept.value("monitor_cpu_s", float | None),
+        notes=kept.texts("notes") if kept.has("notes") else (),
     )
 
 

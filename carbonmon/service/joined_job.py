@@ -10,13 +10,14 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client.connection import MonitorConnection, Refused
 from carbonmon.client.join_run import CONNECT_S, JOIN_S, START_S
-from carbonmon.client.launcher import read_launch, run_key
+from carbonmon.client.launcher import default_id, read_launch, run_key
 from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 from carbonmon.client.rendezvous import (
     connect,
@@ -25,6 +26,7 @@ from carbonmon.client.rendezvous import (
     run_socket,
     start_monitor,
 )
+from carbonmon.client.surrounding_run import find_surrounding_run
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
 from carbonmon.runs.layout import SUMMARY_FILE
@@ -50,8 +52,16 @@ def join_outer(environ: Mapping[str, str], message: Mapping[str, Any]) -> Part |
     """Take part in the run that this process is in already; None if it is in none."""
     if not environ.get(SOCKET_VARIABLE):
         return None
-    asked = {**message, "run_id": environ.get(RUN_VARIABLE)}
+    asked = {**message, "run_id": environ.get(RUN_VARIABLE), "key": None}
     return _join(Path(environ[SOCKET_VARIABLE]), asked, is_ours=True)
+
+
+def join_around(environ: Mapping[str, str], message: Mapping[str, Any]) -> Part | None:
+    """Take part in the run that one of our parents is in; None if there is none."""
+    found = find_surrounding_run(environ)
+    if found is None:
+        return None
+    return _join(found[0], {**message, "run_id": found[1], "key": None}, is_ours=True)
 
 
 def join_daemon(environ: Mapping[str, str], message: Mapping[str, Any]) -> Part | None:
@@ -74,7 +84,7 @@ def join_ranks(
     if (launch.local_size or 1) < 2:
         return None
     try:
-        path = run_socket(launch.run_id or run_key(environ), environ)
+        path = run_socket(launch.key or run_key(environ), environ)
 
         def start(timeout_s: float) -> None:
             start_monitor(path, arguments, environ, timeout_s)
@@ -100,6 +110,8 @@ def join_message(
     said: dict[str, Any] = {
         **launch._asdict(),
         "run_id": run_id or launch.run_id,
+        "default_id": default_id(environ, time.time()),
+        "key": None if run_id else launch.key or run_key(environ),
         "name": name,
         "command": list(command),
         "labels": dict(labels),
@@ -115,9 +127,11 @@ def run(
     part: Part,
     command: job.Command,
     output: Path,
-    show: Callable[[dict[str, Any]], object],
+    show: Callable[[dict[str, Any], Sequence[str]], object],
 ) -> int:
-    """Run the job and return its exit code; `show` gets the summary if the run ended with us.
+    """Run the job and return its exit code.
+
+    If the run ended with us, `show` gets its summary and the processes that go on without it.
 
     A daemon keeps the run's folder where only it may write: then the summary is copied to `output`.
     """
@@ -138,7 +152,7 @@ def run(
     if isinstance(summary, dict):
         if not part.is_ours:
             _keep(summary, output, part.folder.name)  # the nodes of a run share its id, not the folder's name
-        show(summary)
+        show(summary, job.left_behind())
     return outcome.shell_code
 
 
@@ -155,7 +169,7 @@ def _join(path: Path, message: Mapping[str, Any], is_ours: bool) -> Part | None:
         connection.close()
         return None
     run_id = str(answer.get("run_id"))
-    connection.join_message = {**message, "run_id": run_id}
+    connection.join_message = {**message, "run_id": run_id, "key": None}
     places = tuple(str(place) for place in answer.get("places") or ())
     return Part(connection, run_id, Path(str(answer.get("folder"))), places, is_ours)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client.launcher import safe_id
-from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo
+from carbonmon.core.model import EndsWith, IdlePolicy, Rank, RunInfo
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs.layout import SUMMARY_FILE
@@ -32,10 +32,15 @@ LATE_S = 5.0
 
 @dataclass(eq=False)
 class Participant:
-    """A connection that takes part in a run; `phase` is the innermost that it is in."""
+    """A connection that takes part in a run; `phase` is the innermost that it is in.
+
+    `key` is what it shares with the other ranks of its launch, `rank` which of them it is.
+    """
 
     run_id: str
     phase: str | None = None
+    key: str | None = None
+    rank: Rank | None = None
 
 
 @dataclass(eq=False)
@@ -43,7 +48,8 @@ class Entry:
     """A run as the registry knows it.
 
     `phase` is that of the run while no participant is in one. `expected` ranks were promised by the launcher,
-    `joined` have come. `seen`: it had a living process once.
+    `joined` have come; `ranks` are known by number, also those that were found and did not come by themselves.
+    `seen`: it had a living process once.
     """
 
     plan: RunPlan
@@ -52,6 +58,7 @@ class Entry:
     participants: list[Participant] = field(default_factory=list)
     expected: int = 1
     joined: int = 0
+    ranks: set[int] = field(default_factory=set)
     linger_until_s: float | None = None
     alone_since_s: float = 0.0
     seen: bool = False
@@ -77,6 +84,7 @@ class NewRun(NamedTuple):
     name: str | None
     run_id: str | None
     key: str | None
+    default_id: str | None
     command: tuple[str, ...]
     labels: Mapping[str, str]
     scheduler: str
@@ -139,6 +147,26 @@ class Registry:
         found = by_id or [entry for entry in living if entry.key == asked]
         return found[0] if found else None
 
+    def find_launch(self, key: str, run_id: str | None, uid: int) -> Entry | None:
+        """The living run of the processes that share a key.
+
+        Else one that was registered under the id that it would have: a scheduler's hooks began it for the job.
+        """
+        living = [entry for entry in self.entries if not entry.ending and uid in (0, entry.uid)]
+        if len(living) == 1 and (self._once or not self.creates):
+            return living[0]
+        theirs = [entry for entry in living if entry.key == key]
+        registered = [
+            entry for entry in living if entry.run_id == run_id and entry.ends_with != "participants"
+        ]
+        return (theirs or registered or [None])[0]
+
+    def find_around(self, pid: int, uid: int) -> Entry | None:
+        """The living run that a process or one of its parents belongs to."""
+        run_id = self.monitor.run_around(pid) if pid else None
+        entry = None if run_id is None else self._entries.get(run_id)
+        return entry if entry is not None and not entry.ending and uid in (0, entry.uid) else None
+
     def has(self, run_id: str, uid: int) -> bool:
         """Whether a living run of this user has an id or key, whatever others have."""
         return any(
@@ -159,7 +187,8 @@ class Registry:
         name = new.name or naming.command_name(new.command)
         suffix = f".{safe_id(host)}" if new.nodes > 1 else ""
         wall_s = self.monitor.clock.wall_s()
-        default_id = safe_id(new.run_id) if new.run_id else naming.default_run_id({}, name, wall_s)
+        default_id = new.run_id or new.default_id
+        default_id = safe_id(default_id) if default_id else naming.default_run_id({}, name, wall_s)
         folder = run_folder.create(self._output, None, default_id, suffix)
         info = RunInfo(
             id=folder.name.removesuffix(suffix),
@@ -172,7 +201,7 @@ class Registry:
             scheduler_job_id=new.scheduler_job_id,
             idle_policy=new.idle_policy,
             uid=uid,
-            key=new.run_id or new.key,
+            key=new.key or new.run_id,
             ends_with=ends_with,
         )
         entry = Entry(RunPlan(info, folder, new.roots), uid)
@@ -217,7 +246,17 @@ class Registry:
     ) -> None:
         """End a run; `tell` gets its summary when it is written."""
         entry.ending = True
+        for note in self.notes(entry):
+            self.monitor.note(entry.run_id, note)
         self.monitor.end(entry.run_id, exit_code, signal, partial(self._ended, entry, tell))
+
+    def notes(self, entry: Entry) -> list[str]:
+        """What people should know of a run that ends with its participants: ranks that did not take part."""
+        present = len(entry.ranks) or entry.joined
+        if entry.ends_with != "participants" or present >= entry.expected:
+            return []
+        took = f"{present} of {entry.expected} ranks on this node took part"
+        return [f"{took}, the others are not counted: call track() in each rank"]
 
     def _ended(self, entry: Entry, tell: Callable[[dict[str, Any] | None], object] | None) -> None:
         """A run is written, in the thread that writes."""

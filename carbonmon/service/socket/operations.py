@@ -12,6 +12,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES, IdlePolicy, Rank, RunState
 from carbonmon.core.pacing import TokenBucket
 from carbonmon.core.ports import Roots
+from carbonmon.service.other_ranks import other_ranks
 from carbonmon.service.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
 from carbonmon.service.socket import fields
 from carbonmon.service.socket.peer import Peer
@@ -34,6 +35,7 @@ class Operations:
         self._begun: dict[int, TokenBucket] = {}
         self._ops: dict[str, Callable[[Peer, Message, Answer], None]] = {
             "join": self._join,
+            "find": self._find,
             "leave": self._leave,
             "job": self._job,
             "phase": self._phase,
@@ -64,8 +66,10 @@ class Operations:
             raise RequestError("this connection takes part in a run already; leave it first")
         registry = self._registry
         asked = fields.optional_text(message, "run_id", 64)
+        key = fields.optional_text(message, "key", fields.MAX_NAME)
         # If another user has a run with this id, the new run gets a number added.
-        entry = registry.find(asked, peer.uid)
+        find = partial(registry.find, asked) if key is None else partial(registry.find_launch, key, asked)
+        entry = find(peer.uid)
         own = Roots(wrappers=(peer.pid,)) if message.get("wrapper") is True else Roots(pids=(peer.pid,))
         rank = _rank(message)
         local_size = fields.optional_count(message, "local_size") or 1
@@ -87,14 +91,40 @@ class Operations:
             answer(self._run_fields(entry))
         elif rank is not None:
             self._monitor.join(entry.run_id, Roots(), rank)
+        if rank is not None and rank.rank is not None:
+            entry.ranks.add(rank.rank)
+        participant.key, participant.rank = key, rank
+        self._adopt_ranks(peer, entry, participant)
+
+    def _adopt_ranks(self, peer: Peer, entry: Entry, participant: Participant) -> None:
+        """Count the ranks on this node that have not come by themselves, where they can be found."""
+        key, rank = participant.key, participant.rank
+        is_whole = len(entry.ranks) >= entry.expected or entry.ends_with != "participants"
+        if is_whole or key is None or rank is None or not peer.pid:
+            return
+        for other in other_ranks(peer.pid, key, rank.rank):
+            if other.rank.rank is None or other.rank.rank in entry.ranks:
+                continue
+            try:
+                roots = self._process(peer, other.pid)
+            except RequestError:  # ended, or another user's
+                continue
+            gpus = self._monitor.allocation(None, other.environ, "proportional")
+            entry.ranks.add(other.rank.rank)
+            self._monitor.join(entry.run_id, replace(roots, gpus=gpus), other.rank)
+
+    def _find(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry = self._registry.find_around(peer.pid, peer.uid)
+        answer({"run_id": None if entry is None else entry.run_id})
 
     def _leave(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry, participant = self._participation(peer)
+        self._adopt_ranks(peer, entry, participant)
         peer.state = None
         if self._registry.leave(entry, participant):
             self._end(entry, message, answer)
         else:
-            answer({"last": False})
+            answer({"last": False, "notes": [] if entry.participants else self._registry.notes(entry)})
 
     def _job(self, peer: Peer, message: Message, answer: Answer) -> None:
         """The process that a wrapper has started: it belongs to the run even if the wrapper is killed."""
@@ -232,10 +262,12 @@ class Operations:
         policy = fields.choice(message, "idle", IDLE_POLICIES, policy)
         run_id = text(message, "run_id", 64)
         is_named = message.get("named", True) is True
+        key = text(message, "key", fields.MAX_NAME)
         return NewRun(
             name=text(message, "name", fields.MAX_NAME),
             run_id=run_id if is_named else None,
-            key=run_id,
+            key=key or run_id,
+            default_id=text(message, "default_id", 64),
             command=fields.optional_texts(message, "command") or (),
             labels=fields.texts_by_name(message, "labels"),
             scheduler=text(message, "scheduler", 64) or "",
@@ -294,7 +326,8 @@ class Operations:
 
 def _tell_end(entry: Entry, answer: Answer, summary: dict[str, Any] | None) -> None:
     folder = str(entry.plan.folder.absolute())
-    answer({"last": True, "run_id": entry.run_id, "folder": folder, "summary": summary})
+    notes = ((summary or {}).get("run") or {}).get("notes") or []
+    answer({"last": True, "run_id": entry.run_id, "folder": folder, "notes": notes, "summary": summary})
 
 
 def _rank(message: Message) -> Rank | None:

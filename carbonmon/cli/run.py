@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -119,7 +120,7 @@ def _take_part(part: Part, config: Config, job: Sequence[str]) -> int:
 def _say_what_is_unseen(job: Sequence[str], config: Config) -> None:
     """Where carbonmon belongs if this command's work is not below it. A daemon may be told of it by hooks."""
     told = os.environ.get(SOCKET_VARIABLE)
-    if told and not os.path.basename(told).startswith("run-"):
+    if told and not PurePath(told).name.startswith("run-"):
         return
     note = unseen_note(job, os.environ, owns_node=config.idle == "exclusive")
     if note:

@@ -156,8 +156,8 @@ class _Made(NamedTuple):
 def _innermost(environ: Mapping[str, str], ranks: _Ranks) -> _Made:
     """The innermost launcher that made ranks.
 
-    Variables of MPI and of torch.distributed with Slurm's numbers are Slurm's ranks by other names, set by its
-    PMI or by the user's script.
+    Variables of MPI and of torch.distributed with Slurm's numbers are Slurm's ranks by other names, set by
+    its PMI or by the user's script.
     """
     slurm = _slurm(environ)
     if slurm.rank is not None and (slurm.rank, slurm.world_size) == (ranks.rank, ranks.world_size):
@@ -268,12 +268,12 @@ def _slurm(environ: Mapping[str, str]) -> _Ranks:
     if is_script or _number(environ, "SLURM_PROCID") is None:
         # A batch script, or the shell of salloc: one process, however many tasks the job asked for.
         return _Ranks(nodes=nodes)
+    tasks = _number(environ, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+    local_size = len(here.split(",")) if here else _slurm_local_size(environ)
+    if tasks is not None and local_size is not None:
+        local_size = min(local_size, tasks)  # the job's figures are in a step's environment too
     return _Ranks(
-        _number(environ, "SLURM_PROCID"),
-        _number(environ, "SLURM_LOCALID"),
-        _number(environ, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
-        len(here.split(",")) if here else _slurm_local_size(environ),
-        nodes,
+        _number(environ, "SLURM_PROCID"), _number(environ, "SLURM_LOCALID"), tasks, local_size, nodes
     )
 
 

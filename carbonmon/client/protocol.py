@@ -18,8 +18,8 @@ accepted: the earlier run is about to end.
                 Answer: `run_id`, `folder`, `places`
     find        whether the sender, or one of its parents, is a process of a run here. Answer: `run_id`
     job         `pid` of the process that a wrapper has started
-    leave       leave the run: `exit_code`, `signal`. Answer: `last`, `notes` (texts: what was not counted), and
-                for the last one `summary`
+    leave       leave the run: `exit_code`, `signal`. Answer: `last`, `notes` (texts: what was not
+                counted), and for the last one `summary`
     phase       `name` of the innermost phase that this participant is in, None for none; `at_s`
     run_phase   `name` of the phase of a run whose participants are in none; `run_id`
     progress    `step`, `total`

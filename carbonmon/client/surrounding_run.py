@@ -1,8 +1,8 @@
 """Finds the run that this process is inside of without having been told: by its parents.
 
-A pool of workers may be older than the run (Dask, Ray, joblib), or a program may start its children without its
-environment. Each living monitor of this user is asked whether one of our parents is in a run of its own.
-Imported by the training process: standard library only.
+A pool of workers may be older than the run (Dask, Ray, joblib), or a program may start its children without
+its environment. Each living monitor of this user is asked whether one of our parents is in a run of its
+own. Imported by the training process: standard library only.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from carbonmon.core.model import (
     RunTotal,
 )
 from carbonmon.core.phases import Phases
-from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.idle_run import idle_note
+from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.peak_power import PeakPower
 
 

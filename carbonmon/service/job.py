@@ -144,11 +144,15 @@ def _describe(pid: int) -> tuple[tuple[str, ...], Mapping[str, str]]:
         return command, os.environ
 
 
+HELPER = "multiprocessing.resource_tracker"
+"""A process of Python's own that ends by itself behind the program that it serves."""
+
+
 def left_behind(grace_s: float = 0.3) -> list[str]:
     """What goes on below us after the job has ended, as `name pid`; [] where nothing does.
 
-    Processes that end with the job need a moment, such as Python's tracker of shared memory: they are waited
-    for, `grace_s` seconds at most. Only a subreaper knows: orphans are its children.
+    Processes that end with the job may need a moment: they are waited for, `grace_s` seconds at most. Only a
+    subreaper knows: orphans are its children.
     """
     until_s = time.monotonic() + grace_s
     while True:
@@ -166,7 +170,8 @@ def left_behind(grace_s: float = 0.3) -> list[str]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):  # ended meanwhile
-            if process.status() != psutil.STATUS_ZOMBIE:
+            is_helper = any(HELPER in word for word in process.cmdline())
+            if process.status() != psutil.STATUS_ZOMBIE and not is_helper:
                 found.append(f"{process.name()} {process.pid}")
     return found
 

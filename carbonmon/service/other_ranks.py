@@ -1,7 +1,7 @@
-"""Finds the other ranks of a launch on this node, which may never call `track()`: most code does so on rank 0 only.
+"""Finds the other ranks of a launch on this node: most code calls `track()` on rank 0 only.
 
-They are children of the same launcher (torchrun, mpirun, slurmstepd), or of rank 0 itself (Lightning's `ddp`), and
-their environment names the same launch with another rank.
+They are children of the same launcher (torchrun, mpirun, slurmstepd), or of rank 0 itself (Lightning's
+`ddp`), and their environment names the same launch with another rank.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _parent(pid: int, proc: Path) -> int:
 
 
 def _children(pid: int, proc: Path) -> Iterator[int]:
-    """The children of a process: of each of its threads, as /proc/PID/task/TID/children lists them (proc(5))."""
+    """The children of a process, by /proc/PID/task/TID/children of each of its threads (proc(5))."""
     try:
         threads = os.listdir(proc / str(pid) / "task")  # noqa: PTH208 (names are enough)
     except OSError:

@@ -48,8 +48,8 @@ class Entry:
     """A run as the registry knows it.
 
     `phase` is that of the run while no participant is in one. `expected` ranks were promised by the launcher,
-    `joined` have come; `ranks` are known by number, also those that were found and did not come by themselves.
-    `seen`: it had a living process once.
+    `joined` have come; `ranks` are known by number, also those that were found and did not come by
+    themselves. `seen`: it had a living process once.
     """
 
     plan: RunPlan
@@ -150,7 +150,8 @@ class Registry:
     def find_launch(self, key: str, run_id: str | None, uid: int) -> Entry | None:
         """The living run of the processes that share a key.
 
-        Else one that was registered under the id that it would have: a scheduler's hooks began it for the job.
+        Else one that was registered under the id that it would have: a scheduler's hooks began it for the
+        job.
         """
         living = [entry for entry in self.entries if not entry.ending and uid in (0, entry.uid)]
         if len(living) == 1 and (self._once or not self.creates):
@@ -159,7 +160,7 @@ class Registry:
         registered = [
             entry for entry in living if entry.run_id == run_id and entry.ends_with != "participants"
         ]
-        return (theirs or registered or [None])[0]
+        return next(iter(theirs or registered), None)
 
     def find_around(self, pid: int, uid: int) -> Entry | None:
         """The living run that a process or one of its parents belongs to."""

@@ -131,6 +131,12 @@ sys.exit(max(rank.wait() for rank in ranks))
 """
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short name: the path of a socket has at most 107 bytes."""
+    return tmp_path_factory.mktemp("l")
+
+
 def run(words: list[str], folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         words,

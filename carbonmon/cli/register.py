@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from carbonmon.cli import options, talk
-from carbonmon.client.launcher import read_launch
+from carbonmon.client.launcher import job_run_id, read_launch
 from carbonmon.client.protocol import GPU_VARIABLES
 
 
@@ -54,7 +54,7 @@ def command(
     if uid is None and os.geteuid() == 0 and owner.isdigit():
         uid = int(owner)
     message = {
-        "run_id": run_id or launch.run_id,
+        "run_id": run_id or job_run_id(os.environ),
         "name": name,
         "labels": dict(label),
         "gpus": None if gpus is None else list(gpus),

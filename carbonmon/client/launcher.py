@@ -23,6 +23,19 @@ import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from carbonmon.client.ranks import (
+    LOOPBACK,
+    NO_STEP,
+    Ranks,
+    ddp_ranks,
+    number,
+    open_mpi_ranks,
+    pmi_ranks,
+    read_ranks,
+    slurm_ranks,
+    torchrun_ranks,
+)
+
 _SCHEDULERS = (
     ("slurm", "SLURM_JOB_ID"),
     ("pbs", "PBS_JOBID"),
@@ -41,14 +54,8 @@ _MPI_IDS = (
 
 MAX_ID_LENGTH = 56
 
-_NO_STEP = 0xFFFFFFF0
-"""From here on a Slurm step is no srun's: 0xfffffffa is an interactive shell's, …b the batch script's, …c the
-external one, …d a pending one (SLURM_INTERACTIVE_STEP, … in slurm.h of Slurm 22.05)."""
-
 _SHARED_IDS = ("", "none", "0")
 """What torchrun names its job if nobody does: every job has it, so it is no id."""
-
-_LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0")
 
 
 class Launch(NamedTuple):
@@ -68,29 +75,26 @@ class Launch(NamedTuple):
     """What the processes of the run on this node share, and no others; None where no launcher made ranks."""
 
 
-class _Ranks(NamedTuple):
-    rank: int | None = None
-    local_rank: int | None = None
-    world_size: int | None = None
-    local_size: int | None = None
-    nodes: int | None = None
-
-
 def read_launch(environ: Mapping[str, str]) -> Launch:
     """What the launcher set in the environment of a process."""
     scheduler, job_id = scheduler_job(environ)
-    ranks = _ranks(environ)
+    ranks = read_ranks(environ)
     made = _innermost(environ, ranks)
     key, run_id = made.key, made.run_id
     if scheduler:
         # mpirun's ranks are in a step of Slurm on other nodes only, where Slurm has started its daemons.
-        step = "" if made.launcher == "mpi" else _step(environ)
-        run_id = safe_id(f"{scheduler}-{job_id}{step}{_restart(environ, scheduler)}")
+        run_id = _job_id(environ, scheduler, job_id, "" if made.launcher == "mpi" else _step(environ))
         if made.launcher == "slurm" or (scheduler != "slurm" and made.launcher is None):
             key = run_id
         elif key is not None:
             key = f"{run_id} {key}"
     return Launch(run_id, scheduler or None, job_id or None, *ranks, key)
+
+
+def job_run_id(environ: Mapping[str, str]) -> str | None:
+    """The id of the run of a whole job, all of its steps: of a scheduler's hooks; None outside of a job."""
+    scheduler, job_id = scheduler_job(environ)
+    return _job_id(environ, scheduler, job_id, "") if scheduler else None
 
 
 def default_id(environ: Mapping[str, str], wall_s: float) -> str | None:
@@ -145,6 +149,10 @@ def safe_id(text: str) -> str:
     return clean[: MAX_ID_LENGTH - len(mark)] + mark
 
 
+def _job_id(environ: Mapping[str, str], scheduler: str, job_id: str, step: str) -> str:
+    return safe_id(f"{scheduler}-{job_id}{step}{_restart(environ, scheduler)}")
+
+
 class _Made(NamedTuple):
     """Who made the ranks, and by what they know one another; the id is None where it is not one of a kind."""
 
@@ -153,30 +161,30 @@ class _Made(NamedTuple):
     run_id: str | None = None
 
 
-def _innermost(environ: Mapping[str, str], ranks: _Ranks) -> _Made:
+def _innermost(environ: Mapping[str, str], ranks: Ranks) -> _Made:
     """The innermost launcher that made ranks.
 
     Variables of MPI and of torch.distributed with Slurm's numbers are Slurm's ranks by other names, set by
     its PMI or by the user's script.
     """
-    slurm = _slurm(environ)
+    slurm = slurm_ranks(environ)
     if slurm.rank is not None and (slurm.rank, slurm.world_size) == (ranks.rank, ranks.world_size):
         return _Made("slurm" if (slurm.world_size or 1) > 1 else None)
-    if _torchrun(environ).rank is not None:
+    if torchrun_ranks(environ).rank is not None:
         return _Made("torch", *_torch_ids(environ, ranks))
-    if _open_mpi(environ).rank is not None or _pmi(environ).rank is not None:
+    if open_mpi_ranks(environ).rank is not None or pmi_ranks(environ).rank is not None:
         # Without a rank the ids prove nothing: importing mpi4py may set PMIX_NAMESPACE.
         for launcher, variable in _MPI_IDS:
             if environ.get(variable):
                 named = safe_id(f"{launcher}-{environ[variable]}")
                 return _Made("mpi", named, named)
         return _Made("mpi")
-    if (slurm.world_size or 1) < 2 and _ddp(environ) is not None:
+    if (slurm.world_size or 1) < 2 and ddp_ranks(environ) is not None:
         return _Made("torch", *_torch_ids(environ, ranks))
     return _Made()
 
 
-def _torch_ids(environ: Mapping[str, str], ranks: _Ranks) -> tuple[str | None, str | None]:
+def _torch_ids(environ: Mapping[str, str], ranks: Ranks) -> tuple[str | None, str | None]:
     elastic = environ.get("TORCHELASTIC_RUN_ID", "")
     if elastic not in _SHARED_IDS:
         named = safe_id(f"torchrun-{elastic}")
@@ -184,16 +192,16 @@ def _torch_ids(environ: Mapping[str, str], ranks: _Ranks) -> tuple[str | None, s
     address, port = environ.get("MASTER_ADDR"), environ.get("MASTER_PORT")
     if not address or not port:
         return None, None
-    kind = "torchrun" if _torchrun(environ).rank is not None else "ddp"
+    kind = "torchrun" if torchrun_ranks(environ).rank is not None else "ddp"
     key = safe_id(f"{kind}-{address}-{port}")
-    is_alone = ranks.nodes == 1 or _LOOPBACK.fullmatch(address) is not None
+    is_alone = ranks.nodes == 1 or LOOPBACK.fullmatch(address) is not None
     return key, None if is_alone else key
 
 
 def _step(environ: Mapping[str, str]) -> str:
     """`.0` in a step of srun, "" in a batch script or a shell."""
-    step = _number(environ, "SLURM_STEP_ID", "SLURM_STEPID")
-    if step is None or step >= _NO_STEP or _number(environ, "SLURM_PROCID") is None:
+    step = number(environ, "SLURM_STEP_ID", "SLURM_STEPID")
+    if step is None or step >= NO_STEP or number(environ, "SLURM_PROCID") is None:
         return ""
     return f".{step}"
 
@@ -203,94 +211,5 @@ def _restart(environ: Mapping[str, str], scheduler: str) -> str:
 
     SLURM_RESTART_COUNT is set for a job, SLURM_JOB_RESTART_COUNT for its prolog.
     """
-    count = _number(environ, "SLURM_RESTART_COUNT", "SLURM_JOB_RESTART_COUNT")
+    count = number(environ, "SLURM_RESTART_COUNT", "SLURM_JOB_RESTART_COUNT")
     return f"-{count + 1}" if scheduler == "slurm" and count else ""
-
-
-def _ranks(environ: Mapping[str, str]) -> _Ranks:
-    """The ranks of the innermost launcher; an outer one with the same rank and size fills missing values."""
-    launchers = (_torchrun(environ), _open_mpi(environ), _pmi(environ))
-    slurm = _slurm(environ)
-    first, *others = [*(ranks for ranks in launchers if ranks.rank is not None), slurm]
-    if first is slurm and (slurm.rank is None or (slurm.world_size or 1) < 2):
-        first = _ddp(environ) or slurm
-    for other in others:
-        if (other.rank, other.world_size) == (first.rank, first.world_size):
-            pairs = zip(first, other, strict=True)
-            first = _Ranks(*(inner if inner is not None else outer for inner, outer in pairs))
-    return first
-
-
-def _torchrun(environ: Mapping[str, str]) -> _Ranks:
-    if "WORLD_SIZE" not in environ and "LOCAL_RANK" not in environ:
-        return _Ranks()  # RANK alone may be set by any program
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
-    return _Ranks(*(_number(environ, name) for name in names))
-
-
-def _ddp(environ: Mapping[str, str]) -> _Ranks | None:
-    """The ranks of a program that starts its own, such as Lightning's `ddp`: an address, and no RANK.
-
-    Sources: subprocess_script.py and lightning.py of lightning 2.6 (fabric, strategies/launchers and
-    plugins/environments). NODE_RANK is 0 on the only node too.
-    """
-    if "RANK" in environ or not environ.get("MASTER_ADDR") or not environ.get("MASTER_PORT"):
-        return None
-    local_rank, world_size = _number(environ, "LOCAL_RANK"), _number(environ, "WORLD_SIZE")
-    if local_rank is None and world_size is None:
-        return None
-    is_alone = _LOOPBACK.fullmatch(environ["MASTER_ADDR"]) is not None
-    is_first_node = is_alone or _number(environ, "NODE_RANK") == 0
-    return _Ranks(
-        local_rank if is_first_node else None,
-        local_rank,
-        world_size,
-        world_size if is_alone and local_rank is not None else None,
-        1 if is_alone else None,
-    )
-
-
-def _open_mpi(environ: Mapping[str, str]) -> _Ranks:
-    names = ("RANK", "LOCAL_RANK", "SIZE", "LOCAL_SIZE")
-    return _Ranks(*(_number(environ, f"OMPI_COMM_WORLD_{name}") for name in names))
-
-
-def _pmi(environ: Mapping[str, str]) -> _Ranks:
-    names = ("PMI_RANK", "MPI_LOCALRANKID", "PMI_SIZE", "MPI_LOCALNRANKS")
-    return _Ranks(*(_number(environ, name) for name in names))
-
-
-def _slurm(environ: Mapping[str, str]) -> _Ranks:
-    nodes = _number(environ, "SLURM_STEP_NUM_NODES", "SLURM_NNODES", "SLURM_JOB_NUM_NODES")
-    here = environ.get("SLURM_GTIDS", "")
-    step = _number(environ, "SLURM_STEP_ID", "SLURM_STEPID")
-    is_script = here == "0" and (step is None or step >= _NO_STEP)
-    if is_script or _number(environ, "SLURM_PROCID") is None:
-        # A batch script, or the shell of salloc: one process, however many tasks the job asked for.
-        return _Ranks(nodes=nodes)
-    tasks = _number(environ, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
-    local_size = len(here.split(",")) if here else _slurm_local_size(environ)
-    if tasks is not None and local_size is not None:
-        local_size = min(local_size, tasks)  # the job's figures are in a step's environment too
-    return _Ranks(
-        _number(environ, "SLURM_PROCID"), _number(environ, "SLURM_LOCALID"), tasks, local_size, nodes
-    )
-
-
-def _slurm_local_size(environ: Mapping[str, str]) -> int | None:
-    """The tasks of this node from `4(x2),3`: four on each of two nodes and three on the last."""
-    text = environ.get("SLURM_STEP_TASKS_PER_NODE") or environ.get("SLURM_TASKS_PER_NODE") or ""
-    node = _number(environ, "SLURM_NODEID") or 0
-    for count, repeat in re.findall(r"(\d{1,9})(?:\(x(\d{1,9})\))?", text):
-        node -= int(repeat or 1)
-        if node < 0:
-            return int(count)
-    return _number(environ, "SLURM_NTASKS_PER_NODE")
-
-
-def _number(environ: Mapping[str, str], *names: str) -> int | None:
-    for name in names:
-        text = environ.get(name, "")
-        if re.fullmatch(r"[0-9]{1,10}", text):
-            return int(text)
-    return None

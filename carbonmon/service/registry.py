@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.client.launcher import safe_id
-from carbonmon.core.model import EndsWith, IdlePolicy, Rank, RunInfo
-from carbonmon.core.ports import Roots
+from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.service import naming, run_folder
+from carbonmon.service.entries import Entry, NewRun, Participant
 
 MAX_RUNS = 200
 LINGER_S = 5.0
@@ -28,70 +27,6 @@ LINGER_S = 5.0
 
 LATE_S = 5.0
 """A change of phase is taken at the time that its sender states if that was not longer ago."""
-
-
-@dataclass(eq=False)
-class Participant:
-    """A connection that takes part in a run; `phase` is the innermost that it is in.
-
-    `key` is what it shares with the other ranks of its launch, `rank` which of them it is.
-    """
-
-    run_id: str
-    phase: str | None = None
-    key: str | None = None
-    rank: Rank | None = None
-
-
-@dataclass(eq=False)
-class Entry:
-    """A run as the registry knows it.
-
-    `phase` is that of the run while no participant is in one. `expected` ranks were promised by the launcher,
-    `joined` have come; `ranks` are known by number, also those that were found and did not come by
-    themselves. `seen`: it had a living process once.
-    """
-
-    plan: RunPlan
-    uid: int
-    phase: str | None = None
-    participants: list[Participant] = field(default_factory=list)
-    expected: int = 1
-    joined: int = 0
-    ranks: set[int] = field(default_factory=set)
-    linger_until_s: float | None = None
-    alone_since_s: float = 0.0
-    seen: bool = False
-    ending: bool = False
-
-    @property
-    def run_id(self) -> str:
-        return self.plan.info.id
-
-    @property
-    def key(self) -> str | None:
-        """What its participants ask for: the id that their launcher gave, or what else they share."""
-        return self.plan.info.key
-
-    @property
-    def ends_with(self) -> EndsWith:
-        return self.plan.info.ends_with
-
-
-class NewRun(NamedTuple):
-    """What somebody says of a run that is to begin; `key` names it on this node, `run_id` everywhere."""
-
-    name: str | None
-    run_id: str | None
-    key: str | None
-    default_id: str | None
-    command: tuple[str, ...]
-    labels: Mapping[str, str]
-    scheduler: str
-    scheduler_job_id: str
-    nodes: int
-    idle_policy: IdlePolicy
-    roots: Roots
 
 
 class Registry:
@@ -147,19 +82,16 @@ class Registry:
         found = by_id or [entry for entry in living if entry.key == asked]
         return found[0] if found else None
 
-    def find_launch(self, key: str, run_id: str | None, uid: int) -> Entry | None:
+    def find_launch(self, key: str, job: tuple[str, str], uid: int) -> Entry | None:
         """The living run of the processes that share a key.
 
-        Else one that was registered under the id that it would have: a scheduler's hooks began it for the
-        job.
+        Else the run that a scheduler's hooks registered for this (scheduler, job id).
         """
         living = [entry for entry in self.entries if not entry.ending and uid in (0, entry.uid)]
         if len(living) == 1 and (self._once or not self.creates):
             return living[0]
         theirs = [entry for entry in living if entry.key == key]
-        registered = [
-            entry for entry in living if entry.run_id == run_id and entry.ends_with != "participants"
-        ]
+        registered = [entry for entry in living if job[1] and entry.is_for(job)]
         return next(iter(theirs or registered), None)
 
     def find_around(self, pid: int, uid: int) -> Entry | None:

@@ -291,7 +291,7 @@ def disturb(what: str, folder: Path) -> None:
 def test_no_rank_is_harmed_by_a_monitor_that_fails(tmp_path: Path, what: str):
     """Program with ranks of its own, whose monitor is killed or stopped, cannot be had, or is not wanted."""
     with machine() as node:
-        environ = settings(node, tmp_path)
+        environ = settings(node, tmp_path, CARBONMON_CHECKPOINT="0.2")
         if what == "off":
             environ["CARBONMON_DISABLE"] = "1"
         elif what == "absent":
@@ -313,6 +313,8 @@ def test_no_rank_is_harmed_by_a_monitor_that_fails(tmp_path: Path, what: str):
             if what in ("killed", "hung"):
                 assert process.stdout is not None
                 process.stdout.readline()
+                kept = tmp_path / "carbonmon-runs"
+                command.wait_for(lambda: any(kept.glob("*/checkpoint.json")), "a checkpoint")
                 left = monitors(tmp_path)
                 disturb(what, tmp_path)
             _, said = process.communicate(timeout=command.DEADLINE_S)
@@ -323,5 +325,5 @@ def test_no_rank_is_harmed_by_a_monitor_that_fails(tmp_path: Path, what: str):
         assert process.returncode == 0, said
         assert "Traceback" not in said
         if what == "killed":
-            (kept,) = (tmp_path / "carbonmon-runs").glob("*/checkpoint.json")
-            assert json.loads(kept.read_text())["samples"] > 0, "what was known stays"
+            (path,) = kept.glob("*/checkpoint.json")
+            assert json.loads(path.read_text())["samples"] > 0, "what was known stays"

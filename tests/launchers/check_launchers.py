@@ -6,13 +6,11 @@ it. What is installed for it is in tests/support/launchers.txt.
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -91,7 +89,7 @@ def test_the_energy_of_the_node_is_counted_once(folder: Path, launcher: str):
 @pytest.mark.parametrize("launcher", HARMED)
 def test_no_fault_of_ours_ends_a_training(folder: Path, launcher: str, fault: str):
     with machine() as node:
-        environ = settings(node, folder)
+        environ = settings(node, folder, CARBONMON_CHECKPOINT="0.2")
         environ |= {
             "absent": {"CARBONMON_SENSOR": "no-such-sensor"},
             "unwritable": {"CARBONMON_OUTPUT": "/proc/carbonmon-runs"},
@@ -111,6 +109,8 @@ def test_no_fault_of_ours_ends_a_training(folder: Path, launcher: str, fault: st
                 assert process.stdout is not None
                 while not process.stdout.readline().startswith("run "):
                     assert process.poll() is None
+                kept = folder / "carbonmon-runs"
+                command.wait_for(lambda: any(kept.glob("*/checkpoint.json")), "a checkpoint")
                 hit = monitors(folder)
                 for monitor in hit:
                     with suppress(psutil.NoSuchProcess):
@@ -123,8 +123,3 @@ def test_no_fault_of_ours_ends_a_training(folder: Path, launcher: str, fault: st
                 with suppress(psutil.NoSuchProcess):
                     monitor.kill()
         assert process.returncode == 0, said
-        if fault == "killed":
-            kept: list[dict[str, Any]] = [
-                json.loads(path.read_text()) for path in (folder / "carbonmon-runs").glob("*/checkpoint.json")
-            ]
-            assert kept, "what was known stays"

@@ -12,14 +12,17 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES, IdlePolicy, Rank, RunState
 from carbonmon.core.pacing import TokenBucket
 from carbonmon.core.ports import Roots
+from carbonmon.service.entries import Entry, NewRun, Participant
 from carbonmon.service.other_ranks import other_ranks
-from carbonmon.service.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
+from carbonmon.service.registry import MAX_RUNS, Registry
 from carbonmon.service.socket import fields
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
 
 Answer = Callable[[dict[str, Any]], None]
 Message = Mapping[str, Any]
+
+JOB_FIELDS = ("scheduler", "scheduler_job_id")
 
 RUNS_A_MINUTE = 60.0
 """So many runs a user may begin in a minute, and so many at once: each has a folder, which stays, and series
@@ -68,8 +71,11 @@ class Operations:
         asked = fields.optional_text(message, "run_id", 64)
         key = fields.optional_text(message, "key", fields.MAX_NAME)
         # If another user has a run with this id, the new run gets a number added.
-        find = partial(registry.find, asked) if key is None else partial(registry.find_launch, key, asked)
-        entry = find(peer.uid)
+        job = tuple(fields.optional_text(message, name, 64) or "" for name in JOB_FIELDS)
+        if key is None:
+            entry = registry.find(asked, peer.uid)
+        else:
+            entry = registry.find_launch(key, (job[0], job[1]), peer.uid)
         own = Roots(wrappers=(peer.pid,)) if message.get("wrapper") is True else Roots(pids=(peer.pid,))
         rank = _rank(message)
         local_size = fields.optional_count(message, "local_size") or 1

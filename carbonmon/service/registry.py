@@ -160,7 +160,14 @@ class Registry:
         if entry.ends_with != "participants" or entry.participants or entry.ending:
             entry.linger_until_s = None
             return False
-        return entry.joined >= entry.expected
+        return entry.joined >= entry.expected or self._has_waited(entry)
+
+    def _has_waited(self, entry: Entry) -> bool:
+        """Whether all ranks are known, and had time to come by themselves: then nobody is waited for."""
+        account = self.monitor.runs.get(entry.run_id)
+        if account is None or len(entry.ranks) < entry.expected:
+            return False
+        return self.monitor.clock.now_s() - account.start_s >= LINGER_S
 
     def lose(self, entry: Entry, participant: Participant) -> None:
         """A participant without a goodbye: its run goes on while any of its processes lives."""

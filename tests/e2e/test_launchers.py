@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from tests.support import command, openmpi
+from tests.support.daemon import daemon
 from tests.support.ranks import NODE_W, gone, machine, monitors, settings, truth_j
 
 pytestmark = pytest.mark.e2e
@@ -327,3 +328,40 @@ def test_no_rank_is_harmed_by_a_monitor_that_fails(tmp_path: Path, what: str):
         if what == "killed":
             (path,) = kept.glob("*/checkpoint.json")
             assert json.loads(path.read_text())["samples"] > 0, "what was known stays"
+
+
+MEET = """
+import os, sys, time
+import carbonmon
+with carbonmon.track() as run:
+    print(run.id, flush=True)
+    open(sys.argv[1], "w").close()
+    while not os.path.exists(sys.argv[2]):
+        time.sleep(0.01)
+"""
+
+
+def test_the_node_s_daemon_tells_trainings_of_a_job_apart_and_knows_the_job_of_its_hooks(tmp_path: Path):
+    folder = tmp_path / "runtime" / "carbonmon"
+    folder.mkdir(parents=True, mode=0o700)
+    batch = {"SLURM_JOB_ID": "77", "SLURM_PROCID": "0", "SLURM_GTIDS": "0", "SLURM_NTASKS": "4"}
+    step = batch | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "1"}
+    path = script(tmp_path, "meet.py", MEET)
+    with machine() as node, daemon(node, tmp_path, "--socket", str(folder / "daemon.sock")) as running:
+        environ = settings(node, tmp_path) | batch
+        both = [
+            subprocess.Popen(
+                [sys.executable, path, *names], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
+            )
+            for names in (("a", "b"), ("b", "a"))
+        ]
+        assert {each.communicate(timeout=command.DEADLINE_S)[0] for each in both} == {
+            "slurm-77\n",
+            "slurm-77-2\n",
+        }
+        registered = command.run(
+            ["register", "--socket", str(running.socket)], tmp_path, env=batch | {"SLURM_JOB_ID": "78"}
+        )
+        assert registered.stdout == "slurm-78\n", registered.stderr
+        done = run([sys.executable, path, "c", "c"], tmp_path, environ | step | {"SLURM_JOB_ID": "78"})
+        assert done.stdout == "slurm-78\n", "its step is part of it"

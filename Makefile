@@ -67,7 +67,7 @@ wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use 
 release: $(VENV)/.dev ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
 	$(BIN)/python -m tests.release $(RELEASE)
 
-bench: $(VENV)/.dev ## print the table of docs/use/accuracy.md for this machine
+bench: $(VENV)/.dev ## print the tables of docs/use/measurements.md for this machine
 	$(BIN)/python -m tests.bench
 
 # The Python that has PyTorch and nvidia-ml-py serves if it is there; else the demo's, which has no PyTorch.

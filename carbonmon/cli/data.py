@@ -108,7 +108,7 @@ def check(folder: Path | None) -> None:
     "--into",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the tables are; default: your own, which go before the package's.",
+    help="Where the tables are; default: your own, which take precedence over the package's.",
 )
 def update(source: Path, into: Path | None) -> None:
     """Take a newer edition of the sources, all of it or nothing, and say what changed.

@@ -21,8 +21,8 @@ ANSWER_S = 2.0
 def command(name: str | None, log_level: str, log_format: str) -> None:
     """Name the phase that a run is in from now on; without NAME it is in none.
 
-    For shell scripts under `carbonmon run`. Where no monitor listens it says so and exits with 0, so that no
-    script fails over it. Phases of training code go before this one.
+    For shell scripts under `carbonmon run`. Without a monitor it prints a line and exits with 0, so that
+    no script fails. A phase set by the training code takes precedence.
     """
     options.set_up_log(log_level, log_format)
     path = os.environ.get(SOCKET_VARIABLE)

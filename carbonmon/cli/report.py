@@ -36,7 +36,12 @@ _WITHOUT_NOTES = ("csv", "model-card")
     help="The same energy in other regions of a cloud provider, or in other `countries`.",
 )
 @click.option("--embodied", is_flag=True, help="The run's part of making the hardware, as a range.")
-@click.option("--prometheus", "server", metavar="URL", help="A run over all its nodes, as Prometheus has it.")
+@click.option(
+    "--prometheus",
+    "server",
+    metavar="URL",
+    help="Build the summary of a run, all its nodes, from a Prometheus server.",
+)
 @click.option("--run-id", type=options.RUN_ID, metavar="ID", help="With --prometheus: which run.")
 @click.option(
     "--since",

@@ -90,16 +90,18 @@ class FromGrid:
 
 @click.command("settle")
 @options.with_options("region", "intensity-file", "grid", *options.REPORT_OPTIONS)
-@click.option("--fill", is_flag=True, help="Where nothing is known, keep the figure of the moment.")
+@click.option(
+    "--fill", is_flag=True, help="Use the intensity recorded during the run where there is no grid data."
+)
 @printing.format_option("text", "json")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
 @click.pass_context
 def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool, **values: Any) -> None:
     """Recalculate a run's emissions with the actual grid intensity.
 
-    RUN is a run's folder, its summary.json, or an id under the output folder. The energy of each minute meets
-    the intensity of that minute, from a file or from what a source tells of the past. The result goes beside
-    the live figure into summary.json, which keeps both; a run that still goes on is only shown.
+    RUN is a run's folder, its summary.json, or an id under the output folder. The energy of each minute is
+    multiplied by the intensity of that minute, from a file or from a source's history. summary.json keeps the
+    result beside the live figure; for a run that is still active the result is only printed.
     """
     options.set_up_log(values["log_level"], values["log_format"])
     try:
@@ -167,7 +169,7 @@ def _write(folder: Path, summary: Mapping[str, Any], settled: Mapping[str, Any])
 def _figures(
     ctx: click.Context, path: Path | None, grid: tuple[str, ...] | None, region: str | None
 ) -> FromFile | FromGrid:
-    """Where the figures come from; what stands on the command line goes before environment and file."""
+    """Where the figures come from; the command line takes precedence over environment and file."""
     path, grid = options.file_or_grid(ctx, path, grid)
     if path is not None:
         return FromFile(path, region)

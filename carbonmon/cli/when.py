@@ -101,7 +101,7 @@ def command(ctx: click.Context, /, run_h: float, within_h: float, form: str, **v
 def _choice(
     ctx: click.Context, path: Path | None, grid: tuple[str, ...] | None
 ) -> tuple[Path | None, tuple[str, ...]]:
-    """The file or the sources; what stands on the command line goes before environment and file."""
+    """The file or the sources; the command line takes precedence over environment and file."""
     path, grid = options.file_or_grid(ctx, path, grid)
     names = tuple(name for name in grid or () if name != TABLE)
     if path is None and not names:

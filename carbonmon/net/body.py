@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 HEAD_LIMIT_BYTES = 1 << 16
 """Of status line and headers together, those of answers that only say 100 included."""
 
+BUFFER_BYTES = 1 << 13
+"""What is read at once. Python 3.14's own buffer is twice a head's limit: a body would count as head."""
+
 _PIECE_BYTES = 1 << 14
 
 

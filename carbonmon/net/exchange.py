@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from carbonmon.core.errors import FetchError
 from carbonmon.net.address import address_of
-from carbonmon.net.body import HEAD_LIMIT_BYTES, Damaged, Incoming, Incomplete, TooLong
+from carbonmon.net.body import BUFFER_BYTES, HEAD_LIMIT_BYTES, Damaged, Incoming, Incomplete, TooLong
 from carbonmon.net.deadline import Deadline, connect, send
 from carbonmon.net.proxy import Proxy, proxy_for
 
@@ -109,7 +109,7 @@ class Exchange:
         response.fp.close()
         incoming = Incoming(sock, self._deadline)
         incoming.allow(HEAD_LIMIT_BYTES, what=_HEAD)
-        response.fp = io.BufferedReader(incoming)
+        response.fp = io.BufferedReader(incoming, BUFFER_BYTES)
         try:
             response.begin()
         except BaseException:

@@ -179,6 +179,7 @@ def test_the_issue_templates_are_valid_and_ask_for_what_the_page_about_bugs_name
         "develop/adding-a-sensor",
         "glossary",
         "use/accuracy",
+        "use/measurements",
         "use/attribution",
         "use/carbon",
         "use/bug-report",

@@ -13,7 +13,7 @@ from tests.gpucheck.figures import Book
 from tests.gpucheck.plan import Plan
 from tests.gpucheck.subject import Subject, carbonmon, python_environ
 
-START_SOURCE = "docs/use/accuracy.md: 0.30 s, and what NVML itself needs to initialise"
+START_SOURCE = "docs/use/measurements.md: 0.30 s, and what NVML itself needs to initialise"
 
 
 def measure(subject: Subject, book: Book, plan: Plan) -> None:

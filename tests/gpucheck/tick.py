@@ -18,7 +18,7 @@ from tests.gpucheck.subject import Subject
 from tests.support.harness import make_sampler
 
 INFO = RunInfo("gpu-check", "gpu-check", ("none",), (), "host", 1_700_000_000.0)
-SOURCE = "docs/use/accuracy.md: at most 3 times the bare reads was the aim; 0.3 ms more is allowed"
+SOURCE = "docs/use/measurements.md: at most 3 times the bare reads was the aim; 0.3 ms more is allowed"
 ALLOWED_US = 300.0
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from tests.gpucheck.figures import Book
 from tests.gpucheck.subject import Subject, python_environ
 
-MEMORY_SOURCE = "docs/use/accuracy.md: 5.3 MB over Python with the same libraries"
-CPU_SOURCE = "docs/use/accuracy.md: 0.05 CPU-s a minute on a simulated machine, beside the reads themselves"
+MEMORY_SOURCE = "docs/use/measurements.md: 5.3 MB over Python with the same libraries"
+CPU_SOURCE = (
+    "docs/use/measurements.md: 0.05 CPU-s a minute on a simulated machine, beside the reads themselves"
+)
 
 FLOOR = """
 import json, re, sys, click, prometheus_client, psutil, pynvml

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc
 PACKAGES = ("nvidia-nvml-dev", "nvidia-nvml-dev-cu12")
 SOURCES = ("vendor_check.c", "nvml_core.c", "nvml_device.c", "nvml_readings.c")
 # In the vendor's header codes are enums of several names, here they are numbers.
-FLAGS = (*build.FLAGS, "-Wno-enum-conversion", "-Wno-enum-compare")
+FLAGS = (*build.FLAGS, "-Wno-enum-conversion", "-Wno-enum-compare", "-Wno-enum-int-mismatch")
 
 STRUCTURES = {
     "nvmlFieldValue_t": pynvml.c_nvmlFieldValue_t,

@@ -212,7 +212,8 @@ def endless_chunks(handler: Handler) -> None:
 
 def endless_heads(handler: Handler) -> None:
     while handler.wait(0):
-        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        head = b"HTTP/1.1 100 Continue\r\nX-Padding: " + b"0" * 2000 + b"\r\n\r\n"
+        handler.wfile.write(head * 50)
 
 
 def endless_headers(handler: Handler) -> None:

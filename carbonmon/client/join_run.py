@@ -101,7 +101,7 @@ def join_run(options: RunOptions, environ: Mapping[str, str]) -> JoinedRun:
         if joined is not None:
             return joined
     try:
-        return _join_run_monitor(run_socket(key, environ), message, options, environ)
+        return _join_run_monitor(run_socket(key, environ), message | {"run_id": run_id}, options, environ)
     except (OSError, Refused, ProtocolError, ConfigError) as error:
         raise NoMonitor("; ".join([*reasons, str(error)])) from None
 

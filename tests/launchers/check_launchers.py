@@ -35,7 +35,10 @@ def words(launcher: str) -> list[str]:
             *(str(BIN / "torchrun"), "--nproc-per-node", "2"),
             *("--master-port", str(prometheus.free_port()), ranks),
         ],
-        "accelerate": [str(BIN / "accelerate"), "launch", "--cpu", "--num_processes", "2", ranks],
+        "accelerate": [
+            *(str(BIN / "accelerate"), "launch", "--multi_gpu", "--num_processes", "2"),
+            *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", ranks),
+        ],
         "mp.spawn": [python, ranks, "spawn", str(prometheus.free_port())],
         "Lightning, 2": [python, lightning, "2", "callback"],
         "Lightning, 4": [python, lightning, "4", "callback"],

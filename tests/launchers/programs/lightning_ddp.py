@@ -16,6 +16,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import carbonmon
 
+# The simulated GPUs have power and no CUDA, and Lightning takes them for real ones.
+torch.cuda.is_available = lambda: False
+torch.cuda.device_count = lambda: 0
+
 DEVICES, WHERE = int(sys.argv[1]), sys.argv[2]
 STEPS = 8
 

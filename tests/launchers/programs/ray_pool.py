@@ -16,8 +16,13 @@ def work(seconds: float) -> str | None:
         return run.id
 
 
+@ray.remote
+def wake() -> None:
+    pass
+
+
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-ray.get([work.options(num_cpus=1).remote(0.0) for _ in range(2)])
+ray.get([wake.remote() for _ in range(4)])
 with carbonmon.track(name="driver") as run:
     print(f"run {run.id}", flush=True)
     for run_id in ray.get([work.remote(3.0) for _ in range(2)]):

@@ -317,7 +317,8 @@ class RunTotal(NamedTuple):
     """Running totals of one run in one phase, from one device, by one method.
 
     The emissions include the PUE; their low and high are the intensity's range alone, without the
-    method's uncertainty.
+    method's uncertainty. `start_s`, on the injected clock, is when they were 0 at last; None where that is
+    not known better than that it was at the run's start.
     """
 
     phase: str
@@ -328,6 +329,7 @@ class RunTotal(NamedTuple):
     emissions_g: float
     emissions_low_g: float
     emissions_high_g: float
+    start_s: float | None = None
 
 
 class Charge(NamedTuple):
@@ -479,7 +481,9 @@ class RunState(NamedTuple):
     `water_l` are litres, None without a WUE, for `watered_j` of the energy. `facility_j` is the energy with
     the PUE that each joule was charged with, None where it was not recorded. `peaks_w` are the highest powers
     of the run's part of each device. `samples` were taken while the run lasted, its baseline included, and
-    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it.
+    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `start_s` is
+    since when its totals count, on the injected clock; None where an earlier boot or release began them, or
+    the run was resumed after its end.
     """
 
     info: RunInfo
@@ -509,6 +513,7 @@ class RunState(NamedTuple):
     samples: int | None = None
     monitor_cpu_s: float | None = None
     notes: tuple[str, ...] = ()
+    start_s: float | None = None
 
 
 class Snapshot(NamedTuple):
@@ -518,7 +523,8 @@ class Snapshot(NamedTuple):
     `exporter_errors` are (exporter, how often it failed). `meters` are the state that the next reading of
     each device will be compared with. `continued`: the totals began under another monitor. `pue_source`,
     `wue_source` and `price_source` say who gave the PUE, the WUE (litres per kWh of device energy) and the
-    price. `fetch_errors` are (source, reason, how often) of failed fetches.
+    price. `fetch_errors` are (source, reason, how often) of failed fetches. `start_s`, on the injected clock,
+    is since when the devices' totals count; None where an earlier boot or release began them.
     """
 
     at_s: float
@@ -541,3 +547,4 @@ class Snapshot(NamedTuple):
     price_source: str = ""
     currency: str = ""
     fetch_errors: tuple[tuple[str, str, int], ...] = ()
+    start_s: float | None = None

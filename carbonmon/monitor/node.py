@@ -156,7 +156,7 @@ class Monitor:
         then()
 
     def _expected(self, plan: RunPlan) -> list[Device]:
-        """The devices that a run will surely use, so that its series are born at 0 with the run."""
+        """The devices that a run will surely use, so that its series are there, at 0, from its start."""
         gpus = plan.roots.gpus
         return [
             device

@@ -71,7 +71,7 @@ def restore_devices(sampler: Sampler, before: Snapshot, outage: Outage) -> list[
         else:
             account.unobserved_s += outage.duration_s
             lost.append(device_id)
-    sampler.count_on_from(before.samples)
+    sampler.count_on_from(before.samples, before.start_s if outage.same_boot else None)
     return lost
 
 
@@ -84,7 +84,7 @@ def restore_run(
     roots: Roots | None = None,
 ) -> None:
     """Go on with one run, once the devices are restored; `lost` are those whose outage nobody can know."""
-    run.restore(before, sampler.clock.now_s(), outage.duration_s)
+    run.restore(before, sampler.clock.now_s(), outage.duration_s, outage.same_boot)
     for device_id in lost:
         run.lose(device_id, outage.duration_s)
     run.restore_meanwhile(before, sampler.node_totals())

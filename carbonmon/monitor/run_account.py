@@ -25,18 +25,28 @@ from carbonmon.monitor.peak_power import PeakPower
 
 
 class _Amounts:
-    """Joules and grams of one row of a run's totals."""
+    """Joules and grams of one row of a run's totals; `is_new` until they were told, with a later start."""
 
-    __slots__ = ("component", "emissions_g", "emissions_high_g", "emissions_low_g", "energy_j")
+    __slots__ = (
+        "component",
+        "emissions_g",
+        "emissions_high_g",
+        "emissions_low_g",
+        "energy_j",
+        "is_new",
+        "start_s",
+    )
 
-    def __init__(self, component: Component) -> None:
+    def __init__(self, component: Component, start_s: float | None) -> None:
         self.component = component
+        self.start_s = start_s
+        self.is_new = True
         self.energy_j = self.emissions_g = self.emissions_low_g = self.emissions_high_g = 0.0
 
 
 class RunAccount:
-    """Totals of one run. A row is born at 0 for the best method of each device of its own, so that the first
-    joules of a series are not lost to Prometheus' `increase()`; lower rungs get theirs if they are used.
+    """Totals of one run. The best method of each device of its own has a row at 0 from the start, so that its
+    series are there when the first joules come; lower rungs get theirs if they are used.
 
     `start_s` is its start on the injected clock, of which phases and durations are reckoned. `devices` are
     those that it is expected to use; others get their rows when it does.
@@ -45,11 +55,13 @@ class RunAccount:
     __slots__ = (
         "_charges",
         "_costs",
+        "_counts_since_s",
         "_meanwhile",
         "_peaks",
         "_power_w",
         "_rows",
         "_shares",
+        "_told_s",
         "_unobserved_s",
         "cpu_s",
         "end_s",
@@ -95,6 +107,8 @@ class RunAccount:
         self._shares: dict[str, str] = {}
         self._peaks: dict[str, PeakPower] = {}
         self._meanwhile = Meanwhile()
+        self._told_s = start_s
+        self._counts_since_s: float | None = start_s
         for device in devices:
             self._touch(device)
 
@@ -103,14 +117,20 @@ class RunAccount:
 
         That sample is its first. A monitor that was started for its own job has cost it from its start on.
         """
-        self.start_s = now_s
+        self.start_s = self._told_s = self._counts_since_s = now_s
         self.phases = Phases(now_s)
         cpu_s = 0.0 if self.info.ends_with == "job" else node.cpu_s
         self._meanwhile.begin(node._replace(samples=max(0, node.samples - 1), cpu_s=cpu_s))
 
-    def restore(self, state: RunState, now_s: float, outage_s: float) -> None:
-        """Go on from the totals that a monitor left `outage_s` seconds ago, also of devices that are gone."""
+    def restore(self, state: RunState, now_s: float, outage_s: float, same_boot: bool) -> None:
+        """Go on from the totals that a monitor left `outage_s` seconds ago, also of devices that are gone.
+
+        `same_boot`: its clock was this one, and the run went on until then.
+        """
         self.start_s = now_s - outage_s - state.duration_s
+        self._told_s = now_s - outage_s
+        # Not the start of which durations are reckoned: a run that is resumed after its end began earlier.
+        self._counts_since_s = state.start_s if same_boot else None
         self.recovered_j = state.recovered_j
         self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
         self.notes = state.notes
@@ -124,7 +144,9 @@ class RunAccount:
             self._charges[key] = [charge.energy_j, charge.emissions_g]
         self._costs = {cost.currency: [cost.amount, cost.priced_j] for cost in state.costs}
         for row in state.totals:
-            amounts = self._rows[row.phase, row.device_id, row.method] = _Amounts(row.component)
+            amounts = _Amounts(row.component, row.start_s if same_boot else None)
+            amounts.is_new = False
+            self._rows[row.phase, row.device_id, row.method] = amounts
             amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
             amounts.emissions_low_g, amounts.emissions_high_g = row.emissions_low_g, row.emissions_high_g
         self._unobserved_s.update(state.unobserved_s)
@@ -161,11 +183,11 @@ class RunAccount:
         self._pay(part.counter_j + part.power_j + part.tdp_j, rates)
         for phase, ratio in self.phases.split(part.start_s, part.end_s, part.curve):
             if part.counter_j:
-                self._charge(phase, device, "counter", part.counter_j * ratio, rates)
+                self._charge(phase, device, "counter", part.counter_j * ratio, rates, part.start_s)
             if part.power_j:
-                self._charge(phase, device, "power", part.power_j * ratio, rates)
+                self._charge(phase, device, "power", part.power_j * ratio, rates, part.start_s)
             if part.tdp_j:
-                self._charge(phase, device, "tdp", part.tdp_j * ratio, rates)
+                self._charge(phase, device, "tdp", part.tdp_j * ratio, rates, part.start_s)
         self._power_w[device.id] = part.power_w
         self._peaks[device.id].add(part.power_w, part.end_s - part.start_s)
         if part.unobserved_s:
@@ -189,7 +211,7 @@ class RunAccount:
         self._unobserved_s.setdefault(device.id, 0.0)
         phase = self.phases.now[0][0]
         for method in device.methods[:1]:
-            self._rows.setdefault((phase, device.id, method), _Amounts(device.component))
+            self._rows.setdefault((phase, device.id, method), _Amounts(device.component, self._told_s))
 
     def _pay(self, energy_j: float, rates: Rates) -> None:
         """Note what energy was charged with, and what it cost beside carbon."""
@@ -209,10 +231,12 @@ class RunAccount:
             paid[0] += energy_j * rates.cost
             paid[1] += energy_j
 
-    def _charge(self, phase: str, device: Device, method: Method, energy_j: float, rates: Rates) -> None:
+    def _charge(
+        self, phase: str, device: Device, method: Method, energy_j: float, rates: Rates, start_s: float
+    ) -> None:
         amounts = self._rows.get((phase, device.id, method))
         if amounts is None:
-            amounts = self._rows[phase, device.id, method] = _Amounts(device.component)
+            amounts = self._rows[phase, device.id, method] = _Amounts(device.component, start_s)
         amounts.energy_j += energy_j
         amounts.emissions_g += energy_j * rates.grams
         amounts.emissions_low_g += energy_j * rates.low_grams
@@ -223,6 +247,7 @@ class RunAccount:
             now_s = self.end_s
         found = self._meanwhile.until(node)
         duration_s = now_s - self.start_s
+        self._tell_starts(now_s)
         return RunState(
             info=self.info,
             totals=tuple(
@@ -236,6 +261,7 @@ class RunAccount:
                         amounts.emissions_g,
                         amounts.emissions_low_g,
                         amounts.emissions_high_g,
+                        amounts.start_s,
                     )
                     for (phase, device_id, method), amounts in self._rows.items()
                 ]
@@ -269,7 +295,19 @@ class RunAccount:
             peaks_w=tuple([(device_id, peak.peak_w) for device_id, peak in self._peaks.items()]),
             samples=found.samples,
             monitor_cpu_s=found.cpu_s,
+            start_s=self._counts_since_s,
         )
+
+    def _tell_starts(self, now_s: float) -> None:
+        """A row that is told now for the first time was 0 when the totals were told last.
+
+        Whoever saw them then knows by its start that it is new, whatever the devices told late.
+        """
+        for amounts in self._rows.values():
+            if amounts.is_new:
+                amounts.start_s = max(amounts.start_s or 0.0, self._told_s)
+                amounts.is_new = False
+        self._told_s = now_s
 
 
 def _weight(item: tuple[str, float]) -> float:

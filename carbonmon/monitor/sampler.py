@@ -66,6 +66,7 @@ class Sampler:
         self._read_s: dict[str, float] = {}
         self._samples = 0
         self._continued = False
+        self._start_s: float | None = clock.now_s()
         self._resumed_s = 0.0
         self._bridging: set[str] = set()
         self.snapshots = Snapshots(clock, self._snapshot(clock.wall_s(), clock.now_s()))
@@ -98,9 +99,10 @@ class Sampler:
         self._bridging.add(device_id)
         self.runs.attribution.settle(device_id)
 
-    def count_on_from(self, samples: int) -> None:
-        """The totals began under an earlier monitor, which took so many samples."""
+    def count_on_from(self, samples: int, start_s: float | None) -> None:
+        """The totals began under an earlier monitor at `start_s`, which took so many samples."""
         self._samples = samples
+        self._start_s = start_s
         self._continued = True
 
     def tick(self, edge: bool = False, publish: bool = True) -> None:
@@ -218,6 +220,7 @@ class Sampler:
             price_source="" if tariff is None else tariff.source,
             currency="" if tariff is None else tariff.currency,
             fetch_errors=self.rates.fetch_errors(),
+            start_s=self._start_s,
         )
 
 

@@ -61,6 +61,8 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "samples": snapshot.samples,
         "pue_ratio": snapshot.pue_ratio,
         "intensity": snapshot.intensity,
+        "start_s": snapshot.start_s,
+        "run_start_s": run.start_s,
         "duration_s": run.duration_s,
         "ended_at_s": run.ended_at_s,
         "recovered_j": run.recovered_j,

@@ -116,6 +116,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         wue_source=kept.text("wue_source", ""),
         price_source=kept.text("price_source", ""),
         currency=kept.text("currency", ""),
+        start_s=kept.value("start_s", float | None),
     )
     return Checkpoint(snapshot, kept.text("boot_id"))
 
@@ -155,6 +156,7 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         samples=kept.value("run_samples" if kept.has("run_samples") else "samples", int | None),
         monitor_cpu_s=kept.value("monitor_cpu_s", float | None),
         notes=kept.texts("notes") if kept.has("notes") else (),
+        start_s=kept.value("run_start_s", float | None),
     )
 
 

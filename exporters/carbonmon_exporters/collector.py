@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from prometheus_client.registry import Collector
 from carbonmon.core import metrics as f
 from carbonmon.core.model import MEASURED_METHODS, METHODS, Component, Method, Snapshot
 from carbonmon.runs.summary.strings import encodable
-from carbonmon_exporters.births import Births
 from carbonmon_exporters.families import as_counter, as_gauge, as_info, empty
 from carbonmon_exporters.runs import run_families
+from carbonmon_exporters.starts import Starts, plain, present
 
 _log = logging.getLogger(__name__)
 
@@ -24,20 +23,24 @@ _log = logging.getLogger(__name__)
 class SnapshotCollector(Collector):
     """The metrics of the newest snapshot."""
 
-    def __init__(self, latest: Callable[[], Snapshot], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, latest: Callable[[], Snapshot]) -> None:
         self._latest = latest
-        self._births = Births(clock)
 
     def describe(self) -> list[Metric]:
         """All families without samples, so that `?name[]=` finds them before the first sample."""
         return [empty(family) for family in f.FAMILIES]
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> list[Metric]:
+        """To a scraper what is new to it is shown with its start (`starts.py`)."""
         snapshot = self._latest()
-        parts = (run_families, _devices, _uncertainty, _grid, _monitor)
-        families = [family for part in parts for family in part(snapshot) if family.samples]
-        self._births.at_zero(families, snapshot)
-        yield from families
+        scrape = present.get()
+        return families(snapshot, plain(snapshot) if scrape is None else scrape.starts(snapshot))
+
+
+def families(snapshot: Snapshot, starts: Starts) -> list[Metric]:
+    """The families of a snapshot that have samples."""
+    parts = (run_families, _devices, _uncertainty, _grid, _monitor)
+    return [family for part in parts for family in part(snapshot, starts) if family.samples]
 
 
 class OwnProcessCollector(Collector):
@@ -59,42 +62,58 @@ class OwnProcessCollector(Collector):
             return ()
 
 
-def _put(family: CounterMetricFamily | GaugeMetricFamily, value: float | None, *labels: str) -> None:
+def _put(family: GaugeMetricFamily, value: float | None, *labels: str) -> None:
     """Add one sample; an unknown value stays absent."""
     if value is not None:
         family.add_metric([encodable(label) for label in labels], value)
 
 
-def _devices(snapshot: Snapshot) -> Iterator[Metric]:
+class _Counters:
+    """Adds samples of counters that began with the monitor's totals."""
+
+    def __init__(self, snapshot: Snapshot, starts: Starts) -> None:
+        self._starts, self._start_s = starts, snapshot.start_s
+
+    def put(self, family: CounterMetricFamily, value: float, *labels: str) -> None:
+        self._starts.add(family, [encodable(label) for label in labels], value, self._start_s)
+
+    def put_late(self, family: CounterMetricFamily, value: float, *labels: str) -> None:
+        """Add one that appears when it is counted for the first time."""
+        self._starts.add_late(family, [encodable(label) for label in labels], value, self._start_s)
+
+
+def _devices(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     energy, unattributed = as_counter(f.DEVICE_ENERGY), as_counter(f.DEVICE_UNATTRIBUTED)
     power, utilization = as_gauge(f.DEVICE_POWER), as_gauge(f.DEVICE_UTILIZATION)
     info, anomalies = as_info(f.DEVICE_INFO), as_counter(f.ANOMALIES)
+    counters = _Counters(snapshot, starts)
     for state in snapshot.devices:
         device = state.device
         own = (device.component, device.id)
         joules_by_method = {"counter": state.counter_j, "power": state.power_j, "tdp": state.tdp_j}
         for method in METHODS:
             joules = joules_by_method[method]
-            # A rung is born at 0; one that the device has lost keeps what it once gave.
+            # A rung is shown from the start; one that the device has lost keeps what it once gave.
             if method in device.methods or joules:
-                _put(energy, joules, *own, method)
-        _put(unattributed, state.unattributed_j, *own)
+                counters.put(energy, joules, *own, method)
+        counters.put(unattributed, state.unattributed_j, *own)
         _put(power, state.power_w, *own)
         _put(utilization, state.utilization_ratio, *own)
         if "counter" in device.methods:
-            _put(anomalies, state.resets, device.id, "reset")
-            _put(anomalies, state.jumps, device.id, "jump")
-        # Rare kinds are born when they happen, so that an idle node keeps its budget of series.
-        _put(anomalies, state.step_backs or None, device.id, "step_back")
-        _put(anomalies, state.stuck or None, device.id, "stuck")
-        _put(anomalies, state.implausible or None, device.id, "implausible")
+            counters.put(anomalies, state.resets, device.id, "reset")
+            counters.put(anomalies, state.jumps, device.id, "jump")
+        # Rare kinds are shown when they happen, so that an idle node keeps its budget of series.
+        rare = (("step_back", state.step_backs), ("stuck", state.stuck), ("implausible", state.implausible))
+        for kind, count in rare:
+            if count:
+                counters.put_late(anomalies, count, device.id, kind)
         index = "" if device.index is None else str(device.index)
         values = (device.component, device.id, device.name, index)
         info.add_metric((), dict(zip(f.DEVICE_INFO.labels, map(encodable, values), strict=True)))
     yield from (energy, unattributed, power, utilization, info, anomalies)
 
 
-def _uncertainty(snapshot: Snapshot) -> Iterator[Metric]:
+def _uncertainty(snapshot: Snapshot, _: Starts) -> Iterator[Metric]:
     """How far each method may be off: of the devices of a component, the widest."""
     bounds: dict[tuple[Component, Method], tuple[float, float]] = {}
     for state in snapshot.devices:
@@ -113,34 +132,36 @@ def _uncertainty(snapshot: Snapshot) -> Iterator[Metric]:
     yield family
 
 
-def _grid(snapshot: Snapshot) -> Iterator[Metric]:
+def _grid(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     grid, timestamp, pue = as_gauge(f.GRID_INTENSITY), as_gauge(f.GRID_TIMESTAMP), as_gauge(f.PUE)
     errors, wue, price = as_counter(f.GRID_ERRORS), as_gauge(f.WUE), as_gauge(f.PRICE)
     now = snapshot.intensity
     _put(grid, now.g_per_kwh, now.zone, now.source, now.kind)
     _put(timestamp, now.timestamp_s, now.zone, now.source)
+    counters = _Counters(snapshot, starts)
     for source, reason, count in snapshot.fetch_errors:
-        _put(errors, count, source, reason)
+        counters.put_late(errors, count, source, reason)
     _put(pue, snapshot.pue_ratio)
     _put(wue, snapshot.wue_l_per_kwh)
     _put(price, snapshot.price_per_kwh, snapshot.currency)
     yield from (grid, timestamp, errors, pue, wue, price)
 
 
-def _monitor(snapshot: Snapshot) -> Iterator[Metric]:
+def _monitor(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     up, seconds, errors = as_gauge(f.SENSOR_UP), as_gauge(f.SENSOR_SECONDS), as_counter(f.SENSOR_ERRORS)
+    counters = _Counters(snapshot, starts)
     for sensor in snapshot.sensors:
         if sensor.use == "used":
             _put(up, 1 if sensor.up else 0, sensor.name)
             _put(seconds, sensor.read_s, sensor.name)
         for reason, count in sensor.errors:
-            _put(errors, count, sensor.name, reason)
+            counters.put_late(errors, count, sensor.name, reason)
     exporter_errors, last = as_counter(f.EXPORTER_ERRORS), as_gauge(f.LAST_SAMPLE)
     failures: dict[str, int] = {}
     for name, count in snapshot.exporter_errors:  # there may be two of a kind, with two addresses
         failures[name] = failures.get(name, 0) + count
     for name, count in failures.items():
-        _put(exporter_errors, count, name)
+        counters.put(exporter_errors, count, name)
     _put(last, snapshot.at_s if snapshot.samples else None)
     interval = as_gauge(f.SAMPLE_INTERVAL)
     _put(interval, snapshot.interval_s)

@@ -25,10 +25,12 @@ Base units throughout: joules, watts, grams of CO2 equivalent, seconds, ratios f
 is absent, never 0. A scrape reads a snapshot and touches no sensor; it is the newest that is safe on
 disk, some 5 s old, so that no total steps back when the monitor is killed and another goes on.
 
-A scraper that says so (the header `X-Prometheus-Scrape-Timeout-Seconds`, which Prometheus and vmagent send)
-sees each new counter series at 0 once, because `increase()` counts from the first sample that it knows.
-To a scraper that is new to a monitor only what began within the last two minutes is new: it may be an old
-one that was updated, or that has moved.
+`increase()` counts from the first sample that a server has. A scraper (who sends the header
+`X-Prometheus-Scrape-Timeout-Seconds`: Prometheus, vmagent and what is built on them) is therefore shown a
+counter that is new to it with two samples that have times: 0 when it began, and its value; from the next
+scrape on there is one without a time. Everybody else sees plain totals. What a scraper has seen is
+remembered for its connection, so leave `honor_timestamps` at true, and put no proxy between that mixes the
+requests of two servers on one connection. [Scraping](scraping.md) has the limits.
 
 `method` says how a joule was known: `counter` (a hardware energy counter) and `power` (an integrated power
 sensor) are measured, `tdp` (the specification's power times the utilisation) is estimated. Energy is what

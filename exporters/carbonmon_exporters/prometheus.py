@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,13 @@ from carbonmon.net.address import is_loopback
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
-from carbonmon_exporters.endpoint.server import MAX_CONNECTIONS, READ_TIMEOUT_S, MetricsServer
+from carbonmon_exporters.endpoint.scrapers import Scrapers
+from carbonmon_exporters.endpoint.server import (
+    IDLE_TIMEOUT_S,
+    MAX_CONNECTIONS,
+    READ_TIMEOUT_S,
+    MetricsServer,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -39,12 +46,16 @@ class PrometheusExporter:
         settings: ExporterSettings,
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._policy = AccessPolicy(settings.web_config)
         self._read_timeout_s = read_timeout_s
+        self._idle_timeout_s = idle_timeout_s
         self._max_connections = max_connections
+        self._wall_clock = wall_clock
         self._server: MetricsServer | None = None
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
@@ -55,7 +66,8 @@ class PrometheusExporter:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(latest))
         registry.register(OwnProcessCollector(self._settings.procfs))
-        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0)
+        scrapers = Scrapers(lambda: latest().continued, self._wall_clock)
+        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers)
         host, port = self._settings.listen
         remark = ""
         try:
@@ -109,6 +121,7 @@ class PrometheusExporter:
             app,
             self._policy,
             read_timeout_s=self._read_timeout_s,
+            idle_timeout_s=self._idle_timeout_s,
             max_connections=self._max_connections,
         )
 

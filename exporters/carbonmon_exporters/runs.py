@@ -13,6 +13,7 @@ from carbonmon.core.model import RunInfo, RunState, Snapshot
 from carbonmon.runs.summary.node import drawn_j
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.families import as_counter, as_gauge, as_info
+from carbonmon_exporters.starts import Starts
 
 _RESERVED_LABELS = frozenset((*f.RUN_INFO.labels, "job", "instance"))
 _BAD_LABEL_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
@@ -26,40 +27,48 @@ class _Texts(dict[str, str]):
         return fit
 
 
-def run_families(snapshot: Snapshot) -> Iterator[Metric]:
+def run_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     """The families of all runs; an unknown value stays absent."""
     texts = _Texts()
     components: dict[str, str] = {state.device.id: state.device.component for state in snapshot.devices}
-    yield from _charged(snapshot, texts, components)
-    yield from _of_the_run(snapshot, texts, components)
+    yield from _charged(snapshot, starts, texts, components)
+    yield from _of_the_run(snapshot, starts, texts, components)
 
 
-def _charged(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -> Iterator[Metric]:
+def _charged(
+    snapshot: Snapshot, starts: Starts, texts: _Texts, components: dict[str, str]
+) -> Iterator[Metric]:
     """What the runs were charged, device by device: the many samples of a scrape."""
     energy, emissions = as_counter(f.RUN_ENERGY), as_counter(f.RUN_EMISSIONS)
     power, unobserved = as_gauge(f.RUN_POWER), as_counter(f.RUN_UNOBSERVED)
     for run in snapshot.runs:
         run_id = encodable(run.info.id)
-        grams: dict[tuple[str, str, str], float] = {}
+        grams: dict[tuple[str, str, str], tuple[float, float | None]] = {}
+        devices: dict[str, float | None] = {}
         for row in run.totals:
             phase, component = texts[row.phase], row.component
-            energy.add_metric(
-                (run_id, phase, component, texts[row.device_id], row.method),
-                row.energy_j,
+            start_s = run.start_s if row.start_s is None else row.start_s
+            starts.add(
+                energy, (run_id, phase, component, texts[row.device_id], row.method), row.energy_j, start_s
             )
+            devices.setdefault(row.device_id, start_s)
             key = (run_id, phase, component)
-            grams[key] = grams.get(key, 0.0) + row.emissions_g
-        for labels, amount_g in grams.items():
-            emissions.add_metric(labels, amount_g)
+            amount_g, first_s = grams.get(key, (0.0, start_s))
+            grams[key] = amount_g + row.emissions_g, first_s
+        for labels, (amount_g, first_s) in grams.items():
+            starts.add(emissions, labels, amount_g, first_s)
         for device_id, watts in run.power_w:
             if watts is not None:
                 power.add_metric((run_id, components.get(device_id, ""), texts[device_id]), watts)
         for device_id, seconds in run.unobserved_s:
-            unobserved.add_metric((run_id, texts[device_id]), seconds)
+            first_s = devices.get(device_id, run.start_s)
+            starts.add(unobserved, (run_id, texts[device_id]), seconds, first_s)
     yield from (energy, emissions, power, unobserved)
 
 
-def _of_the_run(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -> Iterator[Metric]:
+def _of_the_run(
+    snapshot: Snapshot, starts: Starts, texts: _Texts, components: dict[str, str]
+) -> Iterator[Metric]:
     """What there is once a run."""
     node, cpu = as_counter(f.RUN_NODE_ENERGY), as_counter(f.RUN_CPU)
     processes, progress = as_gauge(f.RUN_PROCESSES), as_gauge(f.RUN_PROGRESS)
@@ -68,17 +77,18 @@ def _of_the_run(snapshot: Snapshot, texts: _Texts, components: dict[str, str]) -
     for run in snapshot.runs:
         label = (encodable(run.info.id),)
         for component, joules in _node_joules(run, components).items():
-            node.add_metric((*label, component), joules)
-        for family, value in (
-            (cpu, run.cpu_s),
+            starts.add(node, (*label, component), joules, run.start_s)
+        for counter, value in ((cpu, run.cpu_s), (water, run.water_l)):
+            if value is not None:
+                starts.add_late(counter, label, value, run.start_s)
+        for gauge, value in (
             (processes, run.processes),
             (progress, progress_ratio(run)),
-            (water, run.water_l),
             (start, run.info.started_at_s),
             (end, run.ended_at_s),
         ):
             if value is not None:
-                family.add_metric(label, value)
+                gauge.add_metric(label, value)
         for paid in run.costs:
             cost.add_metric((*label, encodable(paid.currency)), paid.amount)
         info.add_metric((), info_labels(run.info, snapshot.intensity.zone))

@@ -135,7 +135,7 @@ class Locked(node.Monitored):
         if place is None:
             raise RuntimeError(line)
         self.url, self._port = place[0], int(place[1])
-        headers = {**node.AS_PROMETHEUS_ASKS, **basic("prometheus")}
+        headers = {**node.AS_PROMETHEUS_ASKS, **basic("prometheus"), "Connection": "close"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._request = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode()
 

@@ -236,9 +236,6 @@ class Running:
 def _journal_errors(run: Watched) -> int:
     text = command.get(run.address, **HEADERS)
     match = re.search(r'^carbonmon_exporter_errors_total\{exporter="journal"\} (\S+)', text, re.MULTILINE)
-    if match and float(match[1]) == 0.0:  # the first look of a scraper at a counter shows 0
-        text = command.get(run.address, **HEADERS)
-        match = re.search(r'^carbonmon_exporter_errors_total\{exporter="journal"\} (\S+)', text, re.MULTILINE)
     return int(float(match[1])) if match else -1
 
 

@@ -68,11 +68,7 @@ def _many(kills: int, chance: random.Random, short: bool) -> Row:
         lost_s = sum(unobserved_s(summary).values())
         scrapes = scraper.scrapes
         fallen = steps_back(scrapes)
-        # A first look at the first monitor shows 0 (births.py), at a later one what was drawn until then.
-        first = scrapes[0]
-        is_born = not any(value for (name, _), value in first.counters.items() if name == ENERGY)
-        since_s = begin_s if is_born else first.sampled_s or 0.0
-        scraped_j = run.truth_j(since_s, scrapes[-1].sampled_s or 0.0)
+        scraped_j = run.truth_j(scrapes[0].sampled_s or 0.0, scrapes[-1].sampled_s or 0.0)
         drift = total_increase(scrapes, ENERGY) / scraped_j - 1.0
         left = [path.name for path in run.folder.iterdir() if path.name.startswith(".")]
         wrote = (run.folder / "series.jsonl").read_text().count('"schema"')

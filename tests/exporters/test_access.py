@@ -149,7 +149,7 @@ def test_http_on_the_tls_port_is_told_so(tmp_path: Path, authority: Authority) -
         with endpoint.connect() as connection:
             connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             answer = read_to_end(connection)
-        assert answer.startswith(b"HTTP/1.0 400 Bad Request\r\n")
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
         assert answer.endswith(b"this port uses TLS: use https\n")
         assert endpoint.status() == 200
 
@@ -158,7 +158,7 @@ def test_tls_on_the_plain_port_is_ended_at_once(authority: Authority) -> None:
     with serving(read_timeout_s=2 * DEADLINE_S) as endpoint:
         with endpoint.connect() as connection:
             connection.sendall(b"\x16\x03\x01")
-            assert read_to_end(connection).startswith(b"HTTP/1.0 400 ")
+            assert read_to_end(connection).startswith(b"HTTP/1.1 400 ")
         with endpoint.connect() as connection, pytest.raises(ssl.SSLError):
             authority.client().wrap_socket(connection, server_hostname="localhost")
         assert endpoint.status() == 200
@@ -339,7 +339,7 @@ def test_the_scheme_is_known_in_any_case_and_one_header_is_enough(tmp_path: Path
         assert endpoint.status(headers={"authorization": f"bAsIc  {token}"}) == 200
         twice = f"Authorization: Basic {token}\r\n" * 2
         raw = endpoint.send(f"GET /metrics HTTP/1.0\r\n{twice}\r\n".encode())
-        assert raw.startswith(b"HTTP/1.0 401 ")
+        assert raw.startswith(b"HTTP/1.1 401 ")
 
 
 def test_a_password_may_hold_colons_and_any_letters(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_the_environment_of_the_monitor_is_no_request(
 def test_head_without_a_password_has_no_body(tmp_path: Path) -> None:
     with serving(written(tmp_path, USERS)) as endpoint:
         raw = endpoint.send(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert raw.startswith(b"HTTP/1.0 401 Unauthorized\r\n")
+    assert raw.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
     assert raw.endswith(b"\r\n\r\n")
 
 
@@ -552,7 +552,7 @@ def test_sessions_that_nobody_asked_to_keep_are_forgotten(
     endpoint = Endpoint(f"https://127.0.0.1:{server.server_port}/metrics", client)
     try:
         for _ in range(6):
-            assert endpoint.status("/-/healthy") == 200
+            assert endpoint.status("/-/healthy", headers={"Connection": "close"}) == 200
         full = policy.current_settings().context
         assert full is not None
         assert full.session_stats()["number"] == 6

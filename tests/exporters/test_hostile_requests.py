@@ -68,12 +68,13 @@ def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Endpoin
 def request(
     target: str = "/metrics", method: str = "GET", version: str = "HTTP/1.1", more: str = ""
 ) -> bytes:
-    return f"{method} {target} {version}\r\nHost: x\r\n{more}\r\n".encode()
+    """A request after which the connection is closed."""
+    return f"{method} {target} {version}\r\nHost: x\r\nConnection: close\r\n{more}\r\n".encode()
 
 
 def status(answer: bytes) -> int:
     line = answer.partition(b"\r\n")[0]
-    assert line.startswith(b"HTTP/1.0 "), answer[:100]
+    assert line.startswith(b"HTTP/1.1 "), answer[:100]
     return int(line.split()[1])
 
 
@@ -128,7 +129,7 @@ def status(answer: bytes) -> int:
         (request("/metrics?name[]=\xff&name[]=%ff%fe&=&&;=&name[]"), 200),
         (request(version="HTTP/1.0"), 200),
         (request(version="HTTP/1.9"), 200),
-        (b"GET /metrics HTTP/1.1\n\n", 200),
+        (b"GET /metrics HTTP/1.1\nConnection: close\n\n", 200),
     ],
 )
 def test_each_request_gets_its_status(
@@ -171,13 +172,13 @@ def test_the_body_of_a_get_is_not_read_as_a_request(endpoint: Endpoint) -> None:
     inner = request("/-/healthy")
     answer = endpoint.send(request("/nothing", more=f"Content-Length: {len(inner)}\r\n") + inner)
     assert status(answer) == 404
-    assert answer.count(b"HTTP/1.0 ") == 1
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_of_pipelined_requests_the_first_is_answered_and_the_connection_closed(endpoint: Endpoint) -> None:
     answer = endpoint.send(request("/-/healthy") + request("/nothing") * 50)
     assert status(answer) == 200
-    assert answer.count(b"HTTP/1.0 ") == 1
+    assert answer.count(b"HTTP/1.1 ") == 1
     assert answer.endswith(b"carbonmon is healthy\n")
 
 
@@ -315,4 +316,4 @@ def test_a_fault_of_ours_shows_nothing_of_itself(tmp_path: Path) -> None:
     with serving(config, latest=broken) as endpoint:
         answer, body = endpoint.ask(headers=basic("anna"))
         assert (answer.status, body) == (500, b"carbonmon failed to answer\n")
-        assert set(answer.headers) == {"Date", "Content-Type", "Content-Length", "Server"}
+        assert set(answer.headers) == {"Date", "Content-Type", "Content-Length", "Server", "Connection"}

@@ -526,18 +526,18 @@ def test_other_methods_are_refused_with_those_that_are_allowed(method: str) -> N
 def test_head_has_the_headers_of_get_and_no_body(path: str) -> None:
     with serving(snapshot()) as address:
         got, body = ask(address, path)
-        raw = ask_raw(address, f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        raw = ask_raw(address, f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     head, _, rest = raw.partition(b"\r\n\r\n")
     assert rest == b""
     assert f"Content-Length: {len(body)}".encode() in head
-    assert head.split(b"\r\n")[0] == f"HTTP/1.0 {got.status} {got.reason}".encode()
+    assert head.split(b"\r\n")[0] == f"HTTP/1.1 {got.status} {got.reason}".encode()
 
 
 def test_head_of_the_metrics_has_no_body() -> None:
     with serving(snapshot()) as address:
-        raw = ask_raw(address, b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw = ask_raw(address, b"HEAD /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     head, _, rest = raw.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\nContent-Type: text/plain" in head
     assert int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]) > 1000
     assert rest == b""
@@ -583,7 +583,7 @@ def test_a_malformed_request_is_refused_in_few_words(
 ) -> None:
     with serving(snapshot()) as address:
         raw = ask_raw(address, request_bytes)
-        assert raw.startswith(b"HTTP/1.0 " + status)
+        assert raw.startswith(b"HTTP/1.1 " + status)
         assert b"script" not in raw
         assert b"Python" not in raw
         assert ask(address)[0].status == 200
@@ -676,7 +676,7 @@ def test_a_client_too_many_is_told_so_when_all_others_are_being_answered() -> No
                 client.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 assert app.begun.acquire(timeout=DEADLINE_S)
             with socket.create_connection(address) as third:
-                assert read_to_end(third).startswith(b"HTTP/1.0 503 ")
+                assert read_to_end(third).startswith(b"HTTP/1.1 503 ")
             app.go_on.set()
             assert all(read_to_end(client).endswith(b"ok\n") for client in clients)
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from carbonmon_exporters.push.newborns import Newborns
-from carbonmon_exporters.push.rungroup import HOLD_S, LASTING, OF_THE_MOMENT
+from carbonmon_exporters.push.rungroup import LASTING, OF_THE_MOMENT
 from carbonmon_exporters.textfile import TextfileExporter, open_exporter
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -58,13 +58,12 @@ def ended(state: RunState) -> RunState:
     return state._replace(ended_at_s=START_S + 60.0, exit_code=0)
 
 
-def test_a_run_s_file_begins_with_zeros_and_tells_its_totals_when_a_scrape_has_had_the_time(tmp_path: Path):
+def test_a_file_holds_the_totals_as_they_stand_at_all_times(tmp_path: Path):
+    """A monitor that is killed leaves what it wrote last, for ever."""
     exporter = opened(tmp_path, at(0.0))
-    for clock_s in (100.0, 120.0, 140.0):
-        exporter.checkpoint(at(clock_s, run(energy_j=clock_s)))
-        assert joules(tmp_path, "mine") == 0.0
-    exporter.checkpoint(at(100.0 + HOLD_S, run(energy_j=777.0)))
-    assert joules(tmp_path, "mine") == 777.0
+    for clock_s, energy_j in ((100.0, 0.0), (115.0, 300.0), (130.0, 600.0)):
+        exporter.checkpoint(at(clock_s, run(energy_j=energy_j)))
+        assert joules(tmp_path, "mine") == energy_j
 
 
 def test_what_is_no_counter_is_told_from_the_beginning(tmp_path: Path):
@@ -93,21 +92,19 @@ def test_the_end_of_the_monitor_is_the_end_of_the_file_too(tmp_path: Path):
     assert "carbonmon_run_power_watts" not in names
 
 
-def test_a_phase_that_comes_later_is_born_at_zero_too(tmp_path: Path):
+def test_a_phase_is_told_with_the_first_checkpoint_after_its_begin(tmp_path: Path):
     exporter = opened(tmp_path, at(0.0))
     exporter.checkpoint(at(0.0, run()))
-    exporter.checkpoint(at(100.0, run(phases=("main", "eval"))))
-    assert (joules(tmp_path, "mine"), joules(tmp_path, "mine", "eval")) == (500.0, 0.0)
-    exporter.checkpoint(at(100.0 + HOLD_S, run(phases=("main", "eval"))))
+    exporter.checkpoint(at(5.0, run(phases=("main", "eval"))))
     assert (joules(tmp_path, "mine"), joules(tmp_path, "mine", "eval")) == (500.0, 500.0)
+    exporter.checkpoint(at(10.0, run(energy_j=900.0, phases=("main", "eval"))))
+    assert joules(tmp_path, "mine", "eval") == 500.0, "not due before 15 s have passed"
 
 
-def test_a_run_that_an_earlier_monitor_began_never_steps_back_to_zero(tmp_path: Path):
+def test_a_run_that_an_earlier_monitor_began_goes_on_with_its_totals(tmp_path: Path):
     exporter = opened(tmp_path, at(0.0))
     exporter.checkpoint(at(100.0, run(), continued=True))
     assert joules(tmp_path, "mine") == 500.0
-    exporter.checkpoint(at(101.0, run(), run("young"), continued=True))
-    assert (joules(tmp_path, "mine"), joules(tmp_path, "young")) == (500.0, 0.0)
 
 
 def test_a_file_is_written_every_15_s_and_when_a_run_begins(tmp_path: Path):
@@ -195,7 +192,7 @@ def test_a_folder_that_is_not_there_is_an_error_at_the_start_and_is_written_when
     folder.mkdir()
     shown[0] = at(2.0, run())
     assert guarded.checkpoint(shown[0])
-    assert joules(folder, "mine") == 0.0, "what could not be written was not shown either"
+    assert joules(folder, "mine") == 500.0
 
 
 def test_one_run_s_failure_does_not_keep_the_others_back(tmp_path: Path):

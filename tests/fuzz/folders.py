@@ -45,6 +45,7 @@ def a_snapshot(gpus: int = 1) -> Snapshot:
                 processes=None,
                 phase="evaluate",
                 ranks=(Rank(0, 0, 2), Rank(None, None, None)),
+                start_s=12.5,
             ),
         ),
         sensors=(),

@@ -304,7 +304,7 @@ def test_a_checkpoint_keeps_charges_money_and_water(tmp_path: Path) -> None:
     assert run.water_l == pytest.approx(10 * POWER_W / JOULES_PER_KWH * 0.3)
     assert (read.pue_source, read.wue_l_per_kwh, read.currency) == ("user", 0.3, "EUR")
     account = RunAccount(INFO, [DEVICE])
-    account.restore(run, 0.0, 0.0)
+    account.restore(run, 0.0, 0.0, same_boot=False)
     assert account.state(0.0, NOTHING).charges == run.charges
     assert account.state(0.0, NOTHING).costs == run.costs
     assert account.state(0.0, NOTHING).watered_j == run.watered_j == charge.energy_j

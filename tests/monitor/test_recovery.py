@@ -110,7 +110,7 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
             lambda d: d["totals"][0].__setitem__(4, -0.001),
             "totals[0].energy_j must be a number of at least 0, and is -0.001",
         ),
-        (lambda d: d["totals"][0].pop(), "totals[0] must have 8 values, and has 7"),
+        (lambda d: d["totals"][0].pop(), "totals[0] must have 9 values, and has 8"),
         (lambda d: d["totals"].append(d["totals"][0]), "totals holds the same twice"),
         (lambda d: d["devices"][0].__setitem__(0, "GPU-0"), "devices of 'GPU-0': it is not in run.json"),
         (lambda d: d["devices"].append(d["devices"][0]), "devices holds the same twice"),

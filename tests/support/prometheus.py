@@ -44,10 +44,19 @@ _PORTS = _own_ports()
 
 
 class Prometheus:
-    """Scrapes its targets, and evaluates its rules as often, until it is left as a context."""
+    """Scrapes its targets, and evaluates its rules as often, until it is left as a context.
+
+    `pools` are more targets, each with a scrape pool (`pool-N`) and so with connections and an offset of its
+    own. `log` is what it writes.
+    """
 
     def __init__(
-        self, folder: Path, target: str | Sequence[str], interval_s: float, rule_files: Sequence[Path] = ()
+        self,
+        folder: Path,
+        target: str | Sequence[str],
+        interval_s: float,
+        rule_files: Sequence[Path] = (),
+        pools: Sequence[str] = (),
     ) -> None:
         program = binary()
         assert program is not None
@@ -63,7 +72,13 @@ class Prometheus:
                 "evaluation_interval": period,
             },
             "rule_files": [str(path) for path in rule_files],
-            "scrape_configs": [{"job_name": "carbonmon", "static_configs": [{"targets": targets}]}],
+            "scrape_configs": [
+                {"job_name": name, "static_configs": [{"targets": where}]}
+                for name, where in [
+                    ("carbonmon", targets),
+                    *((f"pool-{number}", [pool]) for number, pool in enumerate(pools)),
+                ]
+            ],
         }
         config.write_text(json.dumps(document))
         arguments = [
@@ -71,9 +86,9 @@ class Prometheus:
             f"--storage.tsdb.path={folder / 'tsdb'}",
             f"--web.listen-address=127.0.0.1:{self._port}",
         ]
-        self._process = subprocess.Popen(
-            [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self.log = folder / "prometheus.log"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=log)
 
     def __enter__(self) -> Prometheus:
         command.wait_for(self._is_ready, "Prometheus")
@@ -91,9 +106,10 @@ class Prometheus:
         except OSError:
             return False
 
-    def query(self, text: str) -> list[Any]:
-        """The result of an instant query, as the API gives it."""
-        result: list[Any] = self._ask("query", query=text, time=f"{time.time():.3f}")["result"]
+    def query(self, text: str, at_s: float | None = None) -> list[Any]:
+        """The result of an instant query, for now or for a Unix time, as the API gives it."""
+        at_s = time.time() if at_s is None else at_s
+        result: list[Any] = self._ask("query", query=text, time=f"{at_s:.3f}")["result"]
         return result
 
     def query_range(self, text: str, span_s: float, step_s: float) -> list[Any]:

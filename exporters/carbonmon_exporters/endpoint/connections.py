@@ -14,24 +14,28 @@ class _Connection:
     def __init__(self, client: str) -> None:
         self.client = client
         self.is_waiting = True
-        """Whether the request is not complete yet, or the answer was sent already."""
+        """Whether no request is complete: before the first one, between two, or after the last answer."""
 
 
 class OpenConnections:
-    """The open connections in order of arrival: at most `limit`, and `limit_per_client` of one client."""
+    """The open connections: at most `limit`, and `limit_per_client` of one client.
+
+    They are in the order of their last answers, or of arrival where nothing was answered yet.
+    """
 
     def __init__(self, limit: int, limit_per_client: int) -> None:
         self._limit = limit
         self._limit_per_client = limit_per_client
         self._open: dict[socket.socket, _Connection] = {}
         self._changed = threading.Condition()
+        self._is_closing = False
 
     def add(self, connection: socket.socket, client: str) -> bool:
         """Add a connection; False if the limit is reached. A connection that is being answered stays.
 
-        If the client is at its limit, its own oldest waiting connection is closed. If the limit in all is
-        reached, the oldest waiting one of the client with the most connections is closed, so that many
-        connections of one client keep no other client out.
+        If the client is at its limit, that one of its own is closed that waits the longest. If the limit in
+        all is reached, it is one of the client with the most connections, so that many connections of one
+        client keep no other client out.
         """
         with self._changed:
             count = Counter(other.client for other in self._open.values())
@@ -53,11 +57,20 @@ class OpenConnections:
 
     def begin_answer(self, connection: socket.socket) -> bool:
         """Keep a connection open while it is answered; False if it was closed for another one meanwhile."""
-        return self._set_waiting(connection, is_waiting=False)
+        with self._changed:
+            state = self._open.get(connection)
+            if state is not None:
+                state.is_waiting = False
+            return state is not None
 
-    def end_answer(self, connection: socket.socket) -> None:
-        """The answer was sent: from now on the connection may be closed for another one."""
-        self._set_waiting(connection, is_waiting=True)
+    def end_answer(self, connection: socket.socket) -> bool:
+        """The answer was sent: from now on the connection may be closed for another one; False if all are."""
+        with self._changed:
+            state = self._open.pop(connection, None)
+            if state is not None:
+                state.is_waiting = True
+                self._open[connection] = state
+            return not self._is_closing
 
     def remove(self, connection: socket.socket) -> None:
         with self._changed:
@@ -67,19 +80,13 @@ class OpenConnections:
     def close_all(self, timeout_s: float) -> None:
         """Close waiting connections, wait for the answers in progress, then close all others."""
         with self._changed:
+            self._is_closing = True
             for connection, state in self._open.items():
                 if state.is_waiting:
                     shut_down(connection)
             self._changed.wait_for(lambda: not self._open, timeout=timeout_s)
             for connection in self._open:
                 shut_down(connection)
-
-    def _set_waiting(self, connection: socket.socket, is_waiting: bool) -> bool:
-        with self._changed:
-            state = self._open.get(connection)
-            if state is not None:
-                state.is_waiting = is_waiting
-            return state is not None
 
     def _oldest_waiting(self, clients: set[str]) -> socket.socket | None:
         return next(

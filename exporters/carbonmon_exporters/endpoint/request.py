@@ -1,4 +1,4 @@
-"""Handles one connection with one request: handshake, head, access check, answer made in memory and sent."""
+"""Handles one connection: a handshake, then requests: head, access check, an answer from memory."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ Header = tuple[str, str]
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
+MEMORY = "carbonmon.memory"
+"""In the environ of a request whose connection is kept open: a dictionary of the application's own, which is
+the same for each request of the connection."""
+
+
 class RequestServer(WSGIServer):
     """What a request handler uses of its server."""
 
@@ -44,35 +49,48 @@ class RequestServer(WSGIServer):
     policy: AccessPolicy
     connections: OpenConnections
     read_timeout_s: float
+    idle_timeout_s: float
 
 
 class Handler(WSGIRequestHandler):
-    """Reads one request within a deadline, answers it in memory, and sends the answer within another."""
+    """Reads each request within a deadline, answers it in memory, and sends the answer within another.
+
+    The connection stays open for the next request of HTTP/1.1 after one that was answered with 200, and is
+    closed after every other.
+    """
 
     server: RequestServer
+    protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
         self.connection: socket.socket = self.request
+        self._memory: dict[str, Any] = {}
 
     def handle(self) -> None:
         self._settings = self.server.policy.current_settings()
-        deadline = Deadline(self.server.read_timeout_s)  # for the handshake and the head together
+        deadline = Deadline(self.server.read_timeout_s)  # for the handshake and the first head together
         try:
             stream = self._open(deadline)
         except ClearTextError:
             text = "this port uses TLS: use https"
-            self._send(PlainStream(self.connection), refusal(HTTPStatus.BAD_REQUEST, text=text), True)
+            self._send(PlainStream(self.connection), refusal(HTTPStatus.BAD_REQUEST, text=text))
+            self._end(PlainStream(self.connection), may_have_unread=True)
             return
         except (ssl.SSLError, NotAllowedError):
             drain(self.connection)
             raise
-        try:
-            head, has_more = read_head(stream, deadline)
-        except InvalidRequestError as error:
-            self._send(stream, refusal(error.status, self._settings.config.headers), True)
+        begin = b""
+        while self._exchange(stream, begin, deadline):
+            try:
+                begin = stream.receive(Deadline(self.server.idle_timeout_s))
+            except (TimeoutError, ConnectionError):  # either side has waited for long enough
+                break
+            deadline = Deadline(self.server.read_timeout_s)
+            if not self._renew_settings():
+                break
+        else:
             return
-        if self.server.connections.begin_answer(self.connection):
-            self._send(stream, self._answer(head), has_more or self._has_body())
+        stream.end()
 
     def _open(self, deadline: Deadline) -> Stream:
         if self._settings.context is None:
@@ -86,26 +104,66 @@ class Handler(WSGIRequestHandler):
             raise
         return stream
 
-    def _send(self, stream: Stream, answer: Data, may_have_unread: bool) -> None:
-        """`may_have_unread`: the client may have sent more than was read."""
+    def _exchange(self, stream: Stream, begin: bytes, deadline: Deadline) -> bool:
+        """Answer one request, whose first bytes may be there; whether the connection stays open."""
+        try:
+            head, has_more = read_head(stream, deadline, begin)
+        except InvalidRequestError as error:
+            self._send(stream, refusal(error.status, self._settings.config.headers))
+            self._end(stream, may_have_unread=True)
+            return False
+        connections = self.server.connections
+        if not connections.begin_answer(self.connection):
+            return False
+        self._send(stream, self._answer(head, has_more))
+        if self.close_connection:
+            self._end(stream, has_more or self._has_body())
+            return False
+        if not connections.end_answer(self.connection):
+            stream.end()
+            return False
+        return True
+
+    def _renew_settings(self) -> bool:
+        """Apply a web config that has changed; False where it may not allow this connection any more.
+
+        The client's certificate was checked in the handshake. A client whose connection is closed before an
+        answer opens another one and asks again (RFC 9112, 9.3.1).
+        """
+        settings = self.server.policy.current_settings()
+        is_same = settings is self._settings
+        self._settings = settings
+        return is_same or settings.context is None
+
+    def _send(self, stream: Stream, answer: Data) -> None:
         stream.send(answer, Deadline(self.server.read_timeout_s))
+
+    def _end(self, stream: Stream, may_have_unread: bool) -> None:
+        """Nothing more is answered; `may_have_unread`: the client may have sent more than was read."""
         stream.end()
         if may_have_unread:
             self.server.connections.end_answer(self.connection)
             drain(self.connection)
 
-    def _answer(self, head: bytes) -> Data:
+    def _answer(self, head: bytes, has_more: bool) -> Data:
+        """The answer to a request; `close_connection` then says whether another one may follow."""
         answer = io.BytesIO()
         self.rfile, self.wfile = io.BytesIO(head), answer
         self.raw_requestline = self.rfile.readline()
         if self.parse_request():
+            is_last = self.request_version < self.protocol_version or has_more or self._has_body()
+            self.close_connection = self.close_connection or is_last
             self._respond(answer)
+        else:
+            self.close_connection = True
+        self.rfile = self.wfile = io.BytesIO()  # nothing of it is kept while the connection is idle
         return answer.getbuffer()
 
     def _respond(self, answer: io.BytesIO) -> None:
         authorization = self.headers.get_all("authorization", ())
         refused = self.server.policy.check_request(self._settings, self.client_address[0], authorization)
         if refused is not None:
+            self.close_connection = True
             headers = (*refused.headers, *self._settings.config.headers)
             answer.write(refusal(HTTPStatus(refused.status), headers, has_body=self.command != "HEAD"))
             return
@@ -113,8 +171,11 @@ class Handler(WSGIRequestHandler):
         if absolute:  # the form for proxies, which every server has to accept (RFC 9112, 3.2.2)
             target = self.path[absolute.end() :]
             self.path = target if target.startswith("/") else f"/{target}"
-        handler = _Response(io.BytesIO(), answer, self.get_stderr(), self.get_environ(), multithread=True)
-        handler.request_handler = self  # type: ignore[attr-defined]  # which it calls to log
+        environ = self.get_environ()
+        if not self.close_connection:
+            environ[MEMORY] = self._memory
+        handler = _Response(io.BytesIO(), answer, self.get_stderr(), environ, multithread=True)
+        handler.request_handler = self
         handler.more_headers = self._settings.config.headers
         handler.run(self.server.app)
 
@@ -123,6 +184,10 @@ class Handler(WSGIRequestHandler):
         return headers is not None and (
             "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         )
+
+    def handle_expect_100(self) -> bool:
+        """Go on without `100 Continue`: no request needs a body."""
+        return True
 
     def finish(self) -> None:
         """Nothing is left to do: the answer was sent."""
@@ -142,13 +207,19 @@ class _Response(ServerHandler):
     """The standard library's WSGI handler, without this process's environment in the request's environ."""
 
     os_environ: MutableMapping[str, str] = {}  # noqa: RUF012 (never changed: each request copies it)
+    http_version = "1.1"
     more_headers: Iterable[Header] = ()
+    request_handler: Handler
 
     def cleanup_headers(self) -> None:
         super().cleanup_headers()
         headers: Headers = self.headers  # type: ignore[attr-defined]  # unknown to typeshed
         for name, value in self.more_headers:
             headers[name] = value
+        if not str(self.status).startswith("200"):  # type: ignore[attr-defined]  # likewise
+            self.request_handler.close_connection = True
+        if self.request_handler.close_connection:
+            headers["Connection"] = "close"
 
 
 def refusal(
@@ -157,7 +228,7 @@ def refusal(
     """A whole answer with a status and a short text."""
     body = f"{text or f'{status.value} {status.phrase}'}\n"
     lines = (
-        f"HTTP/1.0 {status.value} {status.phrase}",
+        f"HTTP/1.1 {status.value} {status.phrase}",
         "Server: carbonmon",
         "Content-Type: text/plain; charset=utf-8",
         f"Content-Length: {len(body)}",

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from carbonmon_exporters.births import SCRAPER_HEADER, scraper
+from carbonmon_exporters.endpoint.scrapers import Scrapers
+from carbonmon_exporters.starts import present
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -23,9 +24,13 @@ Answer = tuple[str, list[tuple[str, str]], bytes]
 class Routes:
     """Routes GET and HEAD to the metrics and the two probes; other paths are 404, other methods 405."""
 
-    def __init__(self, metrics: WSGIApplication, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, metrics: WSGIApplication, is_ready: Callable[[], bool], scrapers: Scrapers | None = None
+    ) -> None:
+        """Without `scrapers` everybody gets plain totals."""
         self._metrics = metrics
         self._is_ready = is_ready
+        self._scrapers = scrapers
         self._has_failed = False
         self._scrape_lock = threading.Lock()
 
@@ -65,18 +70,16 @@ class Routes:
             started.append((status, headers))
             return lambda _: None
 
-        name = (
-            f"{environ.get('REMOTE_ADDR')} {environ.get('HTTP_USER_AGENT')}"
-            if SCRAPER_HEADER in environ
-            else None
-        )
         # One at a time: the sampling thread then waits for Python's lock after one scrape, not after many.
         with self._scrape_lock:
-            token = scraper.set(name)
+            scrape = None if self._scrapers is None else self._scrapers.begin(environ)
+            token = present.set(scrape)
             try:
                 body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
             finally:
-                scraper.reset(token)
+                present.reset(token)
+            if self._scrapers is not None and scrape is not None:
+                self._scrapers.end(environ, scrape)
         status, headers = started[0]
         return status, headers, body
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 __all__ = [
+    "IDLE_TIMEOUT_S",
     "MAX_CONNECTIONS",
     "MAX_CONNECTIONS_PER_CLIENT",
     "MAX_HEAD_BYTES",
@@ -36,6 +37,10 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 5.0
+IDLE_TIMEOUT_S = 330.0
+"""How long a connection is kept for the next request. Prometheus closes one that was idle for 300 s itself
+(its client library, common/config 0.65), and asks for each target at least as often."""
+
 MAX_CONNECTIONS = 32
 MAX_CONNECTIONS_PER_CLIENT = 24
 _STACK_BYTES = 512 * 1024
@@ -47,8 +52,8 @@ _SWITCH_S = 0.001
 class MetricsServer(RequestServer):
     """Serves one WSGI application; listens when created, answers when started.
 
-    One thread blocks in accept and wakes for nothing else; each connection has a short-lived thread, in
-    which also its TLS handshake is made. All are daemon threads, so that no client delays the exit.
+    One thread blocks in accept and wakes for nothing else; each connection has a thread, in which also its
+    TLS handshake is made. All are daemon threads, so that no client delays the exit.
     """
 
     allow_reuse_address = True
@@ -62,6 +67,7 @@ class MetricsServer(RequestServer):
         policy: AccessPolicy | None = None,
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         host, port = address
@@ -74,6 +80,7 @@ class MetricsServer(RequestServer):
         )[0]
         self.address_family = family
         self.read_timeout_s = read_timeout_s
+        self.idle_timeout_s = idle_timeout_s
         self.policy = policy or AccessPolicy()
         self.connections = OpenConnections(max_connections, min(max_connections, MAX_CONNECTIONS_PER_CLIENT))
         self._closing = threading.Event()
@@ -139,6 +146,8 @@ class MetricsServer(RequestServer):
 
     def _serve(self, connection: socket.socket, peer: Any) -> None:
         try:
+            # The end of an answer would wait for the client's acknowledgement of what came before it.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             Handler(connection, peer, self)
         except OSError as error:  # too slow, closed by either side, or without the right certificate
             _log.debug("a connection ended early: %s", error)

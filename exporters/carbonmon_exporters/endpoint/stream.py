@@ -157,17 +157,18 @@ class TlsStream:
             self._plain.send(self._outgoing.read(), deadline)
 
 
-def read_head(stream: Stream, deadline: Deadline) -> tuple[bytes, bool]:
+def read_head(stream: Stream, deadline: Deadline, begin: bytes = b"") -> tuple[bytes, bool]:
     """The bytes up to the blank line after the headers, and whether more bytes have come after it.
 
-    Raises TimeoutError after the deadline, ConnectionError when the client closed the connection, and
-    InvalidRequestError for a head that is too long or no request of HTTP/1.
+    `begin` are its first bytes where some were received before. Raises TimeoutError after the deadline,
+    ConnectionError when the client closed the connection, and InvalidRequestError for a head that is too long
+    or no request of HTTP/1.
     """
     head = bytearray()
     received = 0
     is_request = False
     while True:
-        chunk = stream.receive(deadline)
+        chunk, begin = begin or stream.receive(deadline), b""
         received += len(chunk)
         searched = max(0, len(head) - 3)
         head += chunk

@@ -1,8 +1,8 @@
 """Shows new counter series at 0 before they tell their totals, to whoever cannot say what he has seen.
 
 `increase()` counts from the first sample on that it knows: a series that is first seen at 5000 J loses those
-joules for good. A scraper that comes to us is known (`births.py`); one that looks at a file, or at another
-server that we send to, is not. It is given time to see the 0.
+joules for good. A scraper that comes to us is known (`endpoint/scrapers.py`); one that looks at another
+server that we send to is not. It is given time to see the 0.
 """
 
 from __future__ import annotations

@@ -10,15 +10,18 @@ PERIOD_S = 15.0
 SLACK_S = 0.5
 """Checkpoints come every few seconds, a little early or late."""
 
+_Event = tuple[str, str | float | None]
+"""A run's id, and None for its begin, the name of a phase that has begun, or the Unix time of its end."""
+
 
 class Pace:
-    """One snapshot every 15 s, and at once where a run begins or ends."""
+    """One snapshot every 15 s, and at once where a run or a phase begins or a run ends."""
 
     def __init__(self, period_s: float = PERIOD_S) -> None:
         self._period_s = period_s
         self._due_s = -math.inf
         self._samples = -1
-        self._seen: frozenset[tuple[str, float | None]] = frozenset()
+        self._seen: frozenset[_Event] = frozenset()
 
     def choose(self, written: Snapshot, shown: Snapshot) -> Snapshot | None:
         """The snapshot to send now, None for none.
@@ -27,14 +30,14 @@ class Pace:
         lost with a killed monitor would make its series step back, so what is not safe is only sent where
         it holds the end of a run, which may not come again.
         """
-        ends = any(ended_at_s is not None for _, ended_at_s in _states(written) - self._seen)
+        ends = any(isinstance(event[1], float) for event in _events(written) - self._seen)
         chosen = written if ends else shown
-        states = _states(chosen)
-        if chosen.samples < self._samples or (chosen.clock_s < self._due_s and states <= self._seen):
+        events = _events(chosen)
+        if chosen.samples < self._samples or (chosen.clock_s < self._due_s and events <= self._seen):
             return None
         self._due_s = chosen.clock_s + self._period_s - SLACK_S
         self._samples = chosen.samples
-        self._seen = states
+        self._seen = events
         return chosen
 
     def again(self) -> None:
@@ -42,6 +45,9 @@ class Pace:
         self._due_s = -math.inf
 
 
-def _states(snapshot: Snapshot) -> frozenset[tuple[str, float | None]]:
-    """Which runs there are, and when each ended."""
-    return frozenset((run.info.id, run.ended_at_s) for run in snapshot.runs)
+def _events(snapshot: Snapshot) -> frozenset[_Event]:
+    """Which runs there are, which phases each has had, and when each ended."""
+    begun = {(run.info.id, None) for run in snapshot.runs}
+    phases = {(run.info.id, row.phase) for run in snapshot.runs for row in run.totals}
+    ended = {(run.info.id, run.ended_at_s) for run in snapshot.runs if run.ended_at_s is not None}
+    return frozenset(begun | phases | ended)

@@ -3,6 +3,9 @@
 Each run stands for itself there, for good: every sample bears the run's id, so that no two runs of a node
 collide. What the node's devices drew for whoever it was is left out, and once a run is over, so is what
 was true only at a moment: a file or a gateway would show it for ever.
+
+Totals are told as they stand: whatever was told last may stay for ever, if the monitor is killed. Neither a
+file nor a gateway takes the time of a sample, so the 0 at a counter's start cannot be told later.
 """
 
 from __future__ import annotations
@@ -15,11 +18,8 @@ from prometheus_client.registry import Collector
 from carbonmon.core import metrics as f
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.runs.summary.strings import encodable
-from carbonmon_exporters.collector import SnapshotCollector
-from carbonmon_exporters.push.newborns import Key, Newborns
-
-HOLD_S = 60.0
-"""How long a new counter series is shown at 0: as long as the time between two scrapes may be."""
+from carbonmon_exporters.collector import families as all_families
+from carbonmon_exporters.starts import plain
 
 OF_THE_MOMENT = (f.RUN_POWER, f.RUN_PROCESSES, f.GRID_INTENSITY, f.GRID_TIMESTAMP, f.PRICE)
 LASTING = (
@@ -49,11 +49,9 @@ _NAMES = _LASTING_NAMES | {family.family_name for family in OF_THE_MOMENT}
 class Group(Collector):
     """The families of one run, for prometheus_client to write or to push."""
 
-    def __init__(self, run: RunState, families: list[Metric], shown: list[tuple[str, Key]]) -> None:
-        """`shown` are its newborn series, as of `Newborns.at_zero`."""
+    def __init__(self, run: RunState, families: list[Metric]) -> None:
         self.run = run
         self.families = families
-        self.shown = shown
 
     def collect(self) -> Iterable[Metric]:
         return self.families
@@ -63,7 +61,6 @@ class RunGroups:
     """Makes the groups of the runs in snapshots, and remembers which runs are told for good."""
 
     def __init__(self) -> None:
-        self._newborns = Newborns(HOLD_S)
         self._final: dict[str, float] = {}
 
     def due(self, snapshot: Snapshot, is_last: bool) -> Iterator[Group]:
@@ -71,7 +68,6 @@ class RunGroups:
 
         The caller says of each with `settle` whether it was delivered.
         """
-        self._newborns.keep(snapshot)
         present = {run.info.id for run in snapshot.runs}
         self._final = {run_id: end_s for run_id, end_s in self._final.items() if run_id in present}
         for run in snapshot.runs:
@@ -79,16 +75,14 @@ class RunGroups:
                 yield self._group(snapshot, run, is_last or run.ended_at_s is not None)
 
     def settle(self, group: Group, is_delivered: bool) -> None:
-        """What was delivered of a run that has ended is there for good; else its newborns are still new."""
-        if not is_delivered:
-            self._newborns.forget(group.shown)
-        elif group.run.ended_at_s is not None:
+        """What was delivered of a run that has ended is there for good."""
+        if is_delivered and group.run.ended_at_s is not None:
             self._final[group.run.info.id] = group.run.ended_at_s
 
     def _group(self, snapshot: Snapshot, run: RunState, is_over: bool) -> Group:
         one = snapshot._replace(runs=(run,))
         names = _LASTING_NAMES if is_over else _NAMES
-        families = [family for family in SnapshotCollector(lambda: one).collect() if family.name in names]
+        families = [family for family in all_families(one, plain(one)) if family.name in names]
         run_id = encodable(run.info.id)
         for family in families:
             family.samples = [
@@ -97,4 +91,4 @@ class RunGroups:
                 else sample._replace(labels={"run_id": run_id, **sample.labels})
                 for sample in family.samples
             ]
-        return Group(run, families, self._newborns.at_zero(families, snapshot, (run_id,) if is_over else ()))
+        return Group(run, families)

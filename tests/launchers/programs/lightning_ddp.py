@@ -44,7 +44,7 @@ class Track(lightning.Callback):
     def on_train_start(self, trainer, model):  # type: ignore[no-untyped-def]
         if WHERE == "callback" or trainer.global_rank == 0:
             run = self.open.enter_context(carbonmon.track(name="ddp"))
-            print(f"run {run.id}", flush=True)
+            print(f"run {run.id}\n", end="", flush=True)
 
     def on_train_end(self, trainer, model):  # type: ignore[no-untyped-def]
         self.open.close()
@@ -68,7 +68,7 @@ def run_fabric() -> None:
     fabric = lightning.Fabric(accelerator="cpu", devices=DEVICES, strategy="ddp")
     fabric.launch()
     with carbonmon.track(name="ddp") as run:
-        print(f"run {run.id}", flush=True)
+        print(f"run {run.id}\n", end="", flush=True)
         for _ in range(STEPS):
             time.sleep(3.0 / STEPS)
             fabric.barrier()
@@ -78,7 +78,7 @@ if WHERE == "fabric":
     run_fabric()
 elif WHERE == "around":
     with carbonmon.track(name="ddp") as run:
-        print(f"run {run.id}", flush=True)
+        print(f"run {run.id}\n", end="", flush=True)
         fit()
 else:
     fit()

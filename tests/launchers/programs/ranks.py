@@ -17,7 +17,7 @@ def train(rank: int, size: int) -> None:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[2])
     dist.init_process_group("gloo", rank=rank, world_size=size)
     with carbonmon.track(name="ranks") as run:
-        print(f"run {run.id}", flush=True)
+        print(f"run {run.id}\n", end="", flush=True)
         end_s, over = time.monotonic() + 3.0, torch.zeros(1)
         while not over.item():
             over = torch.tensor([float(time.monotonic() > end_s)])

@@ -24,7 +24,7 @@ def wake() -> None:
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 ray.get([wake.remote() for _ in range(4)])
 with carbonmon.track(name="driver") as run:
-    print(f"run {run.id}", flush=True)
+    print(f"run {run.id}\n", end="", flush=True)
     for run_id in ray.get([work.remote(3.0) for _ in range(2)]):
-        print(f"run {run_id}", flush=True)
+        print(f"run {run_id}\n", end="", flush=True)
 ray.shutdown()

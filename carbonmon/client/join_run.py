@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from carbonmon.client import choices, launcher
 from carbonmon.client.connection import MonitorConnection, Refused
+from carbonmon.client.notebook import notebook_name
 from carbonmon.client.protocol import (
     GPU_VARIABLES,
     RUN_VARIABLE,
@@ -31,6 +32,7 @@ from carbonmon.client.rendezvous import (
     run_socket,
     start_monitor,
 )
+from carbonmon.client.surrounding_run import find_surrounding_run
 from carbonmon.client.switch import is_off
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ways import Choice, is_true
@@ -91,9 +93,9 @@ def short_text(value: object) -> str:
 def join_run(options: RunOptions, environ: Mapping[str, str]) -> JoinedRun:
     """Join the run that this process belongs to; raises `NoMonitor`.
 
-    The monitor is the one of the run that we are in already (`carbonmon run`, or a parent that tracks), else
-    the node's daemon, else one that the processes of the run start together. One warning names the options
-    that it does not follow.
+    The monitor is the one of the run that we are in already (`carbonmon run`, or a parent that tracks, by the
+    environment or else by our parents), else the node's daemon, else one that the processes of the run start
+    together. One warning names the options that it does not follow.
     """
     chosen = choices.of_track(options._asdict(), environ)
     joined = _join(options, chosen, environ)
@@ -109,18 +111,26 @@ def _join(options: RunOptions, chosen: Sequence[Choice], environ: Mapping[str, s
     texts = {choice.option.name: choice.text for choice in chosen}
     launch = launcher.read_launch(environ)
     run_id = texts.get("run-id") or launch.run_id
-    message = _message(texts, launch, environ) | {"named": run_id is not None}
+    key = texts.get("run-id") or launch.key or launcher.run_key(environ)
+    message = _message(texts, launch, environ) | {"run_id": run_id or key, "named": run_id is not None}
+    if not texts.get("run-id"):
+        message["key"] = key
     is_alone = is_true(texts.get("own-monitor", "")) and not environ.get(RUN_VARIABLE)
     reasons: list[str] = []
     if environ.get(SOCKET_VARIABLE) and not is_alone:
         path = Path(environ[SOCKET_VARIABLE])
         try:
-            return _join_at(path, message | {"run_id": environ.get(RUN_VARIABLE) or run_id})
+            return _join_at(path, message | {"run_id": environ.get(RUN_VARIABLE) or run_id, "key": None})
         except (OSError, Refused) as error:
             reasons.append(f"{SOCKET_VARIABLE}={path}: {error}")
-    key = run_id or launcher.run_key(environ)
+    around = None if is_alone else find_surrounding_run(environ)
+    if around is not None:
+        try:
+            return _join_at(around[0], message | {"run_id": around[1], "key": None})
+        except (OSError, Refused) as error:  # it has just ended
+            reasons.append(f"{around[0]}: {error}")
     for path in [] if is_alone else daemon_sockets(environ):
-        joined = _join_daemon(path, message | {"run_id": key}, reasons)
+        joined = _join_daemon(path, message, reasons)
         if joined is not None:
             return joined
     try:
@@ -253,7 +263,7 @@ def _joined_over(connection: MonitorConnection, message: dict[str, Any], timeout
         connection.close()
         raise
     run_id, folder = answer.get("run_id"), answer.get("folder")
-    connection.join_message = message | {"run_id": run_id or message["run_id"]}
+    connection.join_message = message | {"run_id": run_id or message["run_id"], "key": None}
     return JoinedRun(connection, run_id and str(run_id), folder and str(folder), answer)
 
 
@@ -264,12 +274,13 @@ def _message(texts: Mapping[str, str], launch: launcher.Launch, environ: Mapping
         name = name or Path(command[-1] if len(command) < 2 else command[1]).stem
         command = [command[0], "…"]
     fields = {
-        "name": name,
+        "name": name or notebook_name(environ),
         "labels": choices.labels_in(texts["label"]) if texts.get("label") else None,
         "gpus": texts["gpus"].replace(" ", "").split(",") if texts.get("gpus") else None,
         "idle": texts.get("idle"),
         "command": command,
         "environ": {name: environ[name] for name in GPU_VARIABLES if name in environ},
+        "default_id": launcher.default_id(environ, time.time()),
         **launch._asdict(),
     }
     known = {name: value for name, value in fields.items() if value is not None}
@@ -280,7 +291,11 @@ def _command() -> list[str]:
     """The command line of this process, cut to the length that a message can hold."""
     arguments: list[str] = []
     left = _MAX_COMMAND
-    for argument in (sys.executable or "python", *getattr(sys, "argv", ())):
+    given = list(getattr(sys, "argv", ()))
+    module = getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None)
+    if isinstance(module, str) and module != "__main__":  # `python -m`: argv has the module's file instead
+        given[:1] = ["-m", module.removesuffix(".__main__")]
+    for argument in (sys.executable or "python", *given):
         text = str(argument).encode("utf-8", "replace").decode()
         left -= len(text) + 3
         if left < 0:

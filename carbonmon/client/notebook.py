@@ -1,12 +1,16 @@
-"""A line below a notebook's cell when a run begins and ends there; in a program nothing is printed.
+"""A notebook: its name where it can be known, and a line below its cell when a run begins and ends there.
 
 Imported by the training process: standard library only.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
+
+_FILE = re.compile(r"(?:.*[/\\])?([^/\\]+)\.ipynb(?:-.*)?")
 
 
 def is_notebook() -> bool:
@@ -22,3 +26,18 @@ def say(text: str) -> None:
     with suppress(Exception):
         if is_notebook():
             sys.stdout.write(f"carbonmon: {text}\n")
+
+
+def notebook_name(environ: Mapping[str, str]) -> str | None:
+    """The notebook's file without folder and ending; None outside of a notebook, and where nobody says.
+
+    Jupyter Server (since 2.0) names the notebook in JPY_SESSION_NAME, VS Code in a variable of the notebook.
+    """
+    if "ipykernel" not in sys.modules:
+        return None
+    main = sys.modules.get("__main__")
+    for said in (getattr(main, "__vsc_ipynb_file__", None), environ.get("JPY_SESSION_NAME")):
+        match = _FILE.fullmatch(said) if isinstance(said, str) else None
+        if match:
+            return match[1]
+    return None

@@ -99,6 +99,8 @@ class Part:
         if joined is not None:
             self._flush()
             answer = self._request({"op": "leave", **outcome}, LEAVE_S, is_last=True) or {}
+            for note in answer.get("notes") or ():  # what of the job was not counted
+                log.warning("carbonmon: run %s: %s", self.id, note)
         self._learn(answer.get("totals"))
         self.phases.take(answer.get("windows") or {})
         state = "unknown" if not answer else "final" if answer.get("last") else "running"

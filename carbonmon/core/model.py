@@ -475,7 +475,8 @@ class RunState(NamedTuple):
     hardware counter. `node` is what each device drew in all while the run lasted. `shares` says for
     people, by device id, how the run's part was found. `cpu_s` are CPU seconds of its processes, None where
     they were not counted. `phase` is the current one (the one with the largest weight of several).
-    `progress` is (steps done, steps in all), as the training code reports them. `resume_point` is for a
+    `progress` is (steps done, steps in all), as the training code reports them. `notes` say for people what
+    was not counted. `resume_point` is for a
     monitor that resumes the run. `charges` split the energy by the intensity that it was charged with.
     `water_l` are litres, None without a WUE, for `watered_j` of the energy. `facility_j` is the energy with
     the PUE that each joule was charged with, None where it was not recorded. `peaks_w` are the highest powers
@@ -513,6 +514,7 @@ class RunState(NamedTuple):
     samples: int | None = None
     monitor_cpu_s: float | None = None
     doubts_j: tuple[tuple[str, float], ...] | None = None
+    notes: tuple[str, ...] = ()
     start_s: float | None = None
 
 

@@ -16,7 +16,7 @@ from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Sn
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.windows import Key, Marks
-from carbonmon.hardware.workload import NodeWorkload
+from carbonmon.hardware.workload import NodeWorkload, is_below
 from carbonmon.monitor import resume
 from carbonmon.monitor.guard import GuardedExporter
 from carbonmon.monitor.loop import SamplingLoop
@@ -75,6 +75,7 @@ class Monitor:
         self.requests = RequestQueue(clock)
         self.sampling = SamplingLoop(sampler, self.requests, clock)
         self.places: list[str] = []
+        self._owned: dict[str, frozenset[int]] = {}
         self._leave_sensors = leave_sensors
 
     @property
@@ -108,6 +109,7 @@ class Monitor:
 
     def begin_now(self, plan: RunPlan, then: Callable[[], object] | None = None) -> None:
         """The same at once: in the sampling thread, or where a driver hangs and the job cannot wait."""
+        self._owned[plan.info.id] = frozenset((*plan.roots.pids, *plan.roots.wrappers))
         if plan.info.id in self.runs:  # a driver hung for long, and the job did not wait for it
             return
         if plan.before is None:
@@ -163,6 +165,7 @@ class Monitor:
     ) -> None:
         if last is not None:
             self._look(run_id, lambda run, state: None if run is None or state is None else last(run, state))
+        self._owned.pop(run_id, None)
         self.sampler.end(run_id, exit_code, signal)
         self.recorder.end(run_id, partial(self._written, run_id, then))
 
@@ -198,6 +201,21 @@ class Monitor:
             run.ranks = (*run.ranks, rank)
         if self.workload is not None:
             self.workload.join(run_id, roots)
+
+    def run_around(self, pid: int) -> str | None:
+        """The living run that a process or one of its parents belongs to; None where there is none."""
+        if self.workload is not None:
+            return self.workload.run_around(pid)
+        return next((run_id for run_id, pids in self._owned.items() if is_below(pid, pids)), None)
+
+    def note(self, run_id: str, text: str) -> None:
+        """Something that people should know of a run: a line of its summary."""
+        self.requests.post(partial(self._note, run_id, text))
+
+    def _note(self, run_id: str, text: str) -> None:
+        run = self.runs.get(run_id)
+        if run is not None and text not in run.notes:
+            run.notes = (*run.notes, text)
 
     def change_phase(
         self, run_id: str, names: Sequence[str], at_s: float, marks: Marks | None = None

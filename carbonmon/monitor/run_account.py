@@ -20,6 +20,7 @@ from carbonmon.core.model import (
 )
 from carbonmon.core.phases import Phases
 from carbonmon.core.windows import REFRESH_S, Key, Windows
+from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.peak_power import PeakPower
 from carbonmon.runs.series_rows import Moment, Parts
@@ -73,6 +74,8 @@ class RunAccount:
         "exit_code",
         "facility_j",
         "info",
+        "node_busy_s",
+        "notes",
         "phases",
         "processes",
         "progress",
@@ -100,6 +103,8 @@ class RunAccount:
         self.processes: int | None = None
         self.progress: tuple[float, float | None] | None = None
         self.ranks: tuple[Rank, ...] = ()
+        self.node_busy_s: float | None = None
+        self.notes: tuple[str, ...] = ()
         self.phases = Phases(start_s)
         self.windows = Windows()
         self._doubts_j: dict[str, float] = {}
@@ -139,6 +144,7 @@ class RunAccount:
         self._counts_since_s = state.start_s if same_boot else None
         self.recovered_j = state.recovered_j
         self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
+        self.notes = state.notes
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
         self._doubts_j.update(state.doubts_j or ())
@@ -175,6 +181,9 @@ class RunAccount:
         """The run has ended; nothing is added to it from now on."""
         self._meanwhile.end(node)
         self.end_s = now_s
+        idle = idle_note(now_s - self.start_s, self.cpu_s, self.node_busy_s)
+        if idle and idle not in self.notes:
+            self.notes = (*self.notes, idle)
         self.ended_at_s = max(wall_s, self.info.started_at_s)
         self.exit_code, self.signal = exit_code, signal
         self.processes = None
@@ -296,6 +305,7 @@ class RunAccount:
             phase=max(self.phases.now, key=_weight)[0],
             progress=self.progress,
             ranks=self.ranks,
+            notes=self.notes,
             charges=tuple(
                 [
                     key._replace(energy_j=energy_j, emissions_g=grams)

@@ -98,6 +98,8 @@ class RunAttribution:
                 run.processes = used.processes
                 if used.cpu_s is not None:
                     run.cpu_s = (run.cpu_s or 0.0) + used.cpu_s
+                    if usage.busy_s is not None:
+                        run.node_busy_s = (run.node_busy_s or 0.0) + usage.busy_s
 
     def assume(self, now_s: float) -> None:
         """Instead of a look that failed or could hang: GPUs are held as before, and nobody used a CPU."""

@@ -75,6 +75,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "phase": run.phase,
         "progress": run.progress,
         "ranks": run.ranks,
+        "notes": run.notes,
         "shares": run.shares,
         RESUME_POINT_KEY: run.resume_point,
         "charges": run.charges,

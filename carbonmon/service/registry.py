@@ -7,25 +7,23 @@ cgroup are gone; the one run of `carbonmon run` ends with its job.
 
 from __future__ import annotations
 
-import itertools
 import json
 import platform
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.client.launcher import safe_id
 from carbonmon.core.config import Config
-from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo, RunState
-from carbonmon.core.ports import Roots
+from carbonmon.core.model import EndsWith, RunInfo, RunState
 from carbonmon.core.windows import Marks
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.service import naming, run_folder
+from carbonmon.service.entries import Entry, NewRun, Participant
 
 MAX_RUNS = 200
 LINGER_S = 5.0
@@ -39,72 +37,6 @@ FIRST_RUN_S = 60.0
 
 NEXT_RUN_S = 5.0
 """How long it waits for the next one, so that a function that is tracked at each call starts one monitor."""
-
-_SERIALS = itertools.count(1)
-
-
-@dataclass(eq=False)
-class Participant:
-    """A connection that takes part in a run; `phase` is the innermost that it is in.
-
-    `is_rank`: its launcher gave it a rank. A helper, such as a worker that loads data, holds no run open.
-    """
-
-    run_id: str
-    is_rank: bool = False
-    is_helper: bool = False
-    phase: str | None = None
-    serial: int = field(default_factory=lambda: next(_SERIALS))
-
-
-@dataclass(eq=False)
-class Entry:
-    """A run as the registry knows it.
-
-    `phase` is that of the run while no participant is in one. `expected` ranks were promised by the launcher,
-    `joined` have come. `seen`: it had a living process once. `failure` is the exit code or signal of the
-    first rank that failed: its launcher ends the others.
-    """
-
-    plan: RunPlan
-    uid: int
-    phase: str | None = None
-    participants: list[Participant] = field(default_factory=list)
-    expected: int = 1
-    joined: int = 0
-    linger_until_s: float | None = None
-    alone_since_s: float = 0.0
-    seen: bool = False
-    ending: bool = False
-    failure: tuple[int | None, int | None] | None = None
-
-    @property
-    def run_id(self) -> str:
-        return self.plan.info.id
-
-    @property
-    def key(self) -> str | None:
-        """What its participants ask for: the id that their launcher gave, or what else they share."""
-        return self.plan.info.key
-
-    @property
-    def ends_with(self) -> EndsWith:
-        return self.plan.info.ends_with
-
-
-class NewRun(NamedTuple):
-    """What somebody says of a run that is to begin; `key` names it on this node, `run_id` everywhere."""
-
-    name: str | None
-    run_id: str | None
-    key: str | None
-    command: tuple[str, ...]
-    labels: Mapping[str, str]
-    scheduler: str
-    scheduler_job_id: str
-    nodes: int
-    idle_policy: IdlePolicy
-    roots: Roots
 
 
 class Registry:
@@ -185,6 +117,24 @@ class Registry:
         found = by_id or [entry for entry in living if entry.key == asked]
         return found[0] if found else None
 
+    def find_launch(self, key: str, job: tuple[str, str], uid: int) -> Entry | None:
+        """The living run of the processes that share a key.
+
+        Else the run that a scheduler's hooks registered for this (scheduler, job id).
+        """
+        living = [entry for entry in self.entries if not entry.ending and uid in (0, entry.uid)]
+        if len(living) == 1 and (self._once or not self.creates):
+            return living[0]
+        theirs = [entry for entry in living if entry.key == key]
+        registered = [entry for entry in living if job[1] and entry.is_for(job)]
+        return next(iter(theirs or registered), None)
+
+    def find_around(self, pid: int, uid: int) -> Entry | None:
+        """The living run that a process or one of its parents belongs to."""
+        run_id = self.monitor.run_around(pid) if pid else None
+        entry = None if run_id is None else self._entries.get(run_id)
+        return entry if entry is not None and not entry.ending and uid in (0, entry.uid) else None
+
     def has(self, run_id: str, uid: int) -> bool:
         """Whether a living run of this user has an id or key, whatever others have."""
         return any(
@@ -205,7 +155,8 @@ class Registry:
         name = new.name or naming.command_name(new.command)
         suffix = f".{safe_id(host)}" if new.nodes > 1 else ""
         wall_s = self.monitor.clock.wall_s()
-        default_id = safe_id(new.run_id) if new.run_id else naming.default_run_id({}, name, wall_s)
+        default_id = new.run_id or new.default_id
+        default_id = safe_id(default_id) if default_id else naming.default_run_id({}, name, wall_s)
         folder = run_folder.create(self.config.output, None, default_id, suffix)
         info = RunInfo(
             id=folder.name.removesuffix(suffix),
@@ -218,7 +169,7 @@ class Registry:
             scheduler_job_id=new.scheduler_job_id,
             idle_policy=new.idle_policy,
             uid=uid,
-            key=new.run_id or new.key,
+            key=new.key or new.run_id,
             ends_with=ends_with,
         )
         entry = Entry(RunPlan(info, folder, new.roots), uid)
@@ -252,7 +203,14 @@ class Registry:
         if participant.is_helper or entry.ends_with != "participants" or is_held(entry) or entry.ending:
             entry.linger_until_s = None
             return False
-        return entry.joined >= entry.expected
+        return entry.joined >= entry.expected or self._has_waited(entry)
+
+    def _has_waited(self, entry: Entry) -> bool:
+        """Whether all ranks are known, and had time to come by themselves: then nobody is waited for."""
+        account = self.monitor.runs.get(entry.run_id)
+        if account is None or len(entry.ranks) < entry.expected:
+            return False
+        return self.monitor.clock.now_s() - account.start_s >= LINGER_S
 
     def lose(self, entry: Entry, participant: Participant) -> None:
         """A participant without a goodbye: its run goes on while any of its processes lives."""
@@ -274,7 +232,17 @@ class Registry:
         entry.ending = True
         if entry.failure is not None:
             exit_code, signal = entry.failure
+        for note in self.notes(entry):
+            self.monitor.note(entry.run_id, note)
         self.monitor.end(entry.run_id, exit_code, signal, partial(self._ended, entry, tell), last)
+
+    def notes(self, entry: Entry) -> list[str]:
+        """What people should know of a run that ends with its participants: ranks that did not take part."""
+        present = max(len(entry.ranks), entry.joined)  # rank 0 may have come before it was one
+        if entry.ends_with != "participants" or present >= entry.expected:
+            return []
+        took = f"{present} of {entry.expected} ranks on this node took part"
+        return [f"{took}, the others are not counted: call track() in each rank"]
 
     def _ended(self, entry: Entry, tell: Callable[[dict[str, Any] | None], object] | None) -> None:
         """A run is written, in the thread that writes."""

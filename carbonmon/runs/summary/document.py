@@ -86,6 +86,7 @@ def _run(run: RunState) -> dict[str, Any]:
             {"rank": rank.rank, "local_rank": rank.local_rank, "world_size": rank.world_size}
             for rank in run.ranks
         ],
+        "notes": list(run.notes),
     }
 
 

@@ -69,6 +69,7 @@ def table_text(summary: dict[str, Any]) -> str:
     lines += _device_lines(energy["devices"], unit)
     lines += _phase_lines(energy["phases"], energy["total_j"], unit)
     lines += _remarks(energy["devices"])
+    lines += [one_line(f"  note: {note}", 2 * WIDTH) for note in run.get("notes") or ()]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

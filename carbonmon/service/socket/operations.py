@@ -14,7 +14,9 @@ from carbonmon.core.pacing import TokenBucket
 from carbonmon.core.ports import Roots
 from carbonmon.core.windows import Key, Marks
 from carbonmon.monitor.run_account import RunAccount
-from carbonmon.service.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
+from carbonmon.service.entries import Entry, NewRun, Participant
+from carbonmon.service.other_ranks import other_ranks
+from carbonmon.service.registry import MAX_RUNS, Registry, is_held
 from carbonmon.service.socket import fields
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
@@ -22,6 +24,8 @@ from carbonmon.service.socket.totals import last_words, tell_leaver, tell_totals
 
 Answer = Callable[[dict[str, Any]], None]
 Message = Mapping[str, Any]
+
+JOB_FIELDS = ("scheduler", "scheduler_job_id")
 
 RUNS_A_MINUTE = 60.0
 """So many runs a user may begin in a minute, and so many at once: each has a folder, which stays, and series
@@ -37,6 +41,7 @@ class Operations:
         self._begun: dict[int, TokenBucket] = {}
         self._ops: dict[str, Callable[[Peer, Message, Answer], None]] = {
             "join": self._join,
+            "find": self._find,
             "leave": self._leave,
             "job": self._job,
             "phase": self._phase,
@@ -74,8 +79,13 @@ class Operations:
     def _join_now(self, peer: Peer, message: Message, answer: Answer) -> None:
         registry = self._registry
         asked = fields.optional_text(message, "run_id", 64)
+        key = fields.optional_text(message, "key", fields.MAX_NAME)
         # If another user has a run with this id, the new run gets a number added.
-        entry = registry.find(asked, peer.uid)
+        job = tuple(fields.optional_text(message, name, 64) or "" for name in JOB_FIELDS)
+        if key is None:
+            entry = registry.find(asked, peer.uid)
+        else:
+            entry = registry.find_launch(key, (job[0], job[1]), peer.uid)
         own = Roots(wrappers=(peer.pid,)) if message.get("wrapper") is True else Roots(pids=(peer.pid,))
         rank = _rank(message)
         local_size = fields.optional_count(message, "local_size") or 1
@@ -100,9 +110,35 @@ class Operations:
             answer(self._run_fields(entry, begun=False))
         elif rank is not None:
             self._monitor.join(entry.run_id, Roots(), rank)
+        if rank is not None and rank.rank is not None:
+            entry.ranks.add(rank.rank)
+        participant.key, participant.rank = key, rank
+        self._adopt_ranks(peer, entry, participant)
+
+    def _adopt_ranks(self, peer: Peer, entry: Entry, participant: Participant) -> None:
+        """Count the ranks on this node that have not come by themselves, where they can be found."""
+        key, rank = participant.key, participant.rank
+        is_whole = len(entry.ranks) >= entry.expected or entry.ends_with != "participants"
+        if is_whole or key is None or rank is None or not peer.pid:
+            return
+        for other in other_ranks(peer.pid, key, rank.rank):
+            if other.rank.rank is None or other.rank.rank in entry.ranks:
+                continue
+            try:
+                roots = self._process(peer, other.pid)
+            except RequestError:  # ended, or another user's
+                continue
+            gpus = self._monitor.allocation(None, other.environ, "proportional")
+            entry.ranks.add(other.rank.rank)
+            self._monitor.join(entry.run_id, replace(roots, gpus=gpus), other.rank)
+
+    def _find(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry = self._registry.find_around(peer.pid, peer.uid)
+        answer({"run_id": None if entry is None else entry.run_id})
 
     def _leave(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry, participant = self._participation(peer)
+        self._adopt_ranks(peer, entry, participant)
         peer.state = None
         outcome = [fields.optional_count(message, key) for key in ("exit_code", "signal")]
         if self._registry.leave(entry, participant, *outcome):
@@ -110,8 +146,10 @@ class Operations:
                 self._registry.waiting.add(peer)
             self._end(entry, message, answer, participant)
         else:
+            notes = [] if is_held(entry) else self._registry.notes(entry)
             now_s = self._monitor.clock.now_s()
-            self._monitor.look(entry.run_id, partial(tell_leaver, entry, participant, answer, now_s))
+            leaver = partial(tell_leaver, entry, participant, answer, now_s, notes)
+            self._monitor.look(entry.run_id, leaver)
 
     def _job(self, peer: Peer, message: Message, answer: Answer) -> None:
         """The process that a wrapper has started: it belongs to the run even if the wrapper is killed."""
@@ -271,10 +309,12 @@ class Operations:
         policy = fields.choice(message, "idle", IDLE_POLICIES, policy)
         run_id = text(message, "run_id", 64)
         is_named = message.get("named", True) is True
+        key = text(message, "key", fields.MAX_NAME)
         return NewRun(
             name=text(message, "name", fields.MAX_NAME),
             run_id=run_id if is_named else None,
-            key=run_id,
+            key=key or run_id,
+            default_id=text(message, "default_id", 64),
             command=fields.optional_texts(message, "command") or (),
             labels=fields.texts_by_name(message, "labels"),
             scheduler=text(message, "scheduler", 64) or "",
@@ -344,9 +384,11 @@ class Operations:
             if participant is not None:
                 said.update(last_words(run, state, entry, participant, self._monitor.clock.now_s()))
 
-        self._registry.end(
-            entry, exit_code, signal, lambda summary: answer({**said, "summary": summary}), last
-        )
+        def tell(summary: dict[str, Any] | None) -> None:
+            notes = ((summary or {}).get("run") or {}).get("notes") or []
+            answer({**said, "notes": notes, "summary": summary})
+
+        self._registry.end(entry, exit_code, signal, tell, last)
 
 
 def _rank(message: Message) -> Rank | None:

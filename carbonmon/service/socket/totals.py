@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from carbonmon.core.model import RunState
 from carbonmon.monitor.run_account import RunAccount
-from carbonmon.service.registry import Entry, Participant
+from carbonmon.service.entries import Entry, Participant
 
 Answer = Callable[[dict[str, Any]], None]
 
@@ -24,12 +24,13 @@ def tell_leaver(
     participant: Participant,
     answer: Answer,
     now_s: float,
+    notes: Sequence[str],
     run: RunAccount | None,
     state: RunState | None,
 ) -> None:
-    """What a participant that leaves is told where its run goes on."""
+    """What a participant that leaves is told where its run goes on; `notes`: what is not counted."""
     known = {} if run is None or state is None else last_words(run, state, entry, participant, now_s)
-    answer({"last": False, **known})
+    answer({"last": False, "notes": list(notes), **known})
 
 
 def last_words(

@@ -239,7 +239,7 @@ class Registry:
     def notes(self, entry: Entry) -> list[str]:
         """What people should know of a run that ends with its participants: ranks that did not take part."""
         present = max(len(entry.ranks), entry.joined)  # rank 0 may have come before it was one
-        if entry.ends_with != "participants" or present >= entry.expected:
+        if entry.ends_with != "participants" or not 0 < present < entry.expected:
             return []
         took = f"{present} of {entry.expected} ranks on this node took part"
         return [f"{took}, the others are not counted: call track() in each rank"]

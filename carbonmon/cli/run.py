@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
-@options.with_options(*options.RUN_OPTIONS)
+@options.with_options(*options.RUN_OPTIONS, retain=options.RUN_RETAIN)
 @click.argument("job", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARG…]")
 @click.pass_context
 def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
@@ -36,7 +36,8 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
     summary are and which sources are used. A table of energy and emissions is printed at the end.
 
     It joins a run that is already active (nested, or other ranks of one launcher). Otherwise it uses the
-    node's daemon, unless an option needs a separate monitor; --own-monitor always starts one.
+    node's daemon, unless an option asks for what the daemon does not do; --own-monitor always starts a
+    monitor. A line says which options another monitor does not follow.
     """
     config = options.to_config(values)
     if bool(job) == (config.attach is not None):
@@ -44,10 +45,9 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
             "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
         )
 
-    if config.attach is None and config.resume is None and not config.own_monitor:
-        part = _join(ctx, config, job)
-        if part is not None:
-            sys.exit(_take_part(part, config, job))
+    part = take_part(ctx, config, job)
+    if part is not None:
+        sys.exit(_accompany(part, config, job))
 
     def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
         if config.quiet:
@@ -68,31 +68,32 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
     sys.exit(result.exit_code)
 
 
-def _join(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None:
+def take_part(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None:
     """Our part in the run of another monitor; None if the job is to have one of its own."""
+    if config.own_monitor or config.resume is not None or config.attach is not None:
+        return None
     environ = os.environ
     local_size = read_launch(environ).local_size or 1
     if not environ.get(SOCKET_VARIABLE) and local_size < 2 and not any(map(os.path.exists, daemon_sockets())):
         return None
     from carbonmon.service import joined_job
 
-    idle = config.idle if options.given(ctx, ("idle",)) else None
-    message = joined_job.join_message(
-        environ, job, config.name, config.run_id, config.labels, config.gpus, idle
-    )
-    measuring = options.given(ctx, options.MEASURING_OPTIONS)
-    part = joined_job.join_outer(environ, message)
-    if part is None and not measuring:
-        part = joined_job.join_daemon(environ, message)
-    elif part is None and any(map(os.path.exists, daemon_sockets())) and not config.quiet:
-        say(f"the daemon of this node is not asked: it cannot follow --{measuring[0]}")
+    choices = options.choices(ctx, config)
+    message = joined_job.join_message(environ, job, config, choices)
+    part = joined_job.join_named(environ, message, choices)
+    if part is None:
+        try:
+            part = joined_job.join_daemon(environ, message, choices)
+        except joined_job.DaemonUnlike as unlike:
+            if not config.quiet:
+                say(f"the node's daemon is not asked, as it has other options: {unlike}")
     if part is None:
         arguments = options.as_arguments(ctx, options.DAEMON_OPTIONS)
-        part = joined_job.join_ranks(environ, message, arguments)
+        part = joined_job.join_ranks(environ, message, choices, arguments)
     return part
 
 
-def _take_part(part: Part, config: Config, job: Sequence[str]) -> int:
+def _accompany(part: Part, config: Config, job: Sequence[str]) -> int:
     from carbonmon.service import joined_job
 
     if not config.quiet:

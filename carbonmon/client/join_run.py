@@ -5,14 +5,15 @@ Imported by the training process: standard library only.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from carbonmon.client import launcher
+from carbonmon.client import choices, launcher
 from carbonmon.client.connection import MonitorConnection, Refused
 from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 from carbonmon.client.rendezvous import (
@@ -23,6 +24,7 @@ from carbonmon.client.rendezvous import (
     start_monitor,
 )
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.ways import Choice, is_true
 
 CONNECT_S = 1.0
 JOIN_S = 5.0
@@ -47,11 +49,16 @@ class RunOptions(NamedTuple):
 
 
 class JoinedRun(NamedTuple):
-    """A run that this process has joined; id and folder are None where the monitor did not send them."""
+    """A run that this process has joined; id and folder are None where the monitor did not send them.
+
+    `answer` is the monitor's to the join; `is_started`: this process has started the monitor.
+    """
 
     connection: MonitorConnection
     run_id: str | None
     folder: str | None
+    answer: Mapping[str, Any]
+    is_started: bool = False
 
 
 class NoMonitor(Exception):
@@ -72,20 +79,34 @@ def join_run(options: RunOptions, environ: Mapping[str, str]) -> JoinedRun:
     """Join the run that this process belongs to; raises `NoMonitor`.
 
     The monitor is the one of the run that we are in already (`carbonmon run`, or a parent that tracks), else
-    the node's daemon, else one that the processes of the run start together.
+    the node's daemon, else one that the processes of the run start together. One warning names the options
+    that it does not follow.
     """
+    chosen = choices.of_track(options._asdict(), environ)
+    joined = _join(options, chosen, environ)
+    if joined.is_started:  # with the same environment
+        chosen = [choice for choice in chosen if choice.option.belongs_to not in ("monitor", "output", "own")]
+    around = environ.get(SOCKET_VARIABLE) if environ.get(RUN_VARIABLE) else None
+    is_inside = os.fspath(joined.connection.path) == around
+    choices.tell(joined.connection, joined.answer, chosen, is_inside=is_inside)
+    return joined
+
+
+def _join(options: RunOptions, chosen: Sequence[Choice], environ: Mapping[str, str]) -> JoinedRun:
+    texts = {choice.option.name: choice.text for choice in chosen}
     launch = launcher.read_launch(environ)
-    run_id = options.run_id or launch.run_id
-    message = _message(options, launch, environ) | {"named": run_id is not None}
+    run_id = texts.get("run-id") or launch.run_id
+    message = _message(texts, launch, environ) | {"named": run_id is not None}
+    is_alone = is_true(texts.get("own-monitor", "")) and not environ.get(RUN_VARIABLE)
     reasons: list[str] = []
-    if environ.get(SOCKET_VARIABLE):
+    if environ.get(SOCKET_VARIABLE) and not is_alone:
         path = Path(environ[SOCKET_VARIABLE])
         try:
             return _join_at(path, message | {"run_id": environ.get(RUN_VARIABLE) or run_id})
         except (OSError, Refused) as error:
             reasons.append(f"{SOCKET_VARIABLE}={path}: {error}")
     key = run_id or launcher.run_key(environ)
-    for path in daemon_sockets(environ):
+    for path in [] if is_alone else daemon_sockets(environ):
         joined = _join_daemon(path, message | {"run_id": key}, reasons)
         if joined is not None:
             return joined
@@ -113,7 +134,9 @@ def _join_run_monitor(
     path: Path, message: dict[str, Any], options: RunOptions, environ: Mapping[str, str]
 ) -> JoinedRun:
     """Join by the socket that the processes of this run share; retry if its monitor is about to end."""
-    region = {} if options.region is None else {"CARBONMON_REGION": options.region}
+    if options.region is not None:  # it goes before the environment's choice of either
+        environ = {name: value for name, value in environ.items() if name != "CARBONMON_INTENSITY"}
+        environ["CARBONMON_REGION"] = options.region
     deadline_s = time.monotonic() + START_S
     starts = 0
 
@@ -124,7 +147,7 @@ def _join_run_monitor(
         if _start_failed:
             raise ConfigError("no monitor could be started before in this process")
         try:
-            start_monitor(path, (), {**environ, **region}, timeout_s)
+            start_monitor(path, (), environ, timeout_s)
         except ConfigError:
             _start_failed = True  # a function that is tracked at each call must not wait each time
             raise
@@ -132,7 +155,8 @@ def _join_run_monitor(
     while True:
         left_s = deadline_s - time.monotonic()
         try:
-            return _joined(path, connect_or_start(path, start, left_s), message, max(JOIN_S, left_s))
+            joined = _joined(path, connect_or_start(path, start, left_s), message, max(JOIN_S, left_s))
+            return joined._replace(is_started=starts > 0)
         except (ConnectionError, Refused) as error:
             if (isinstance(error, Refused) and not error.retry) or starts > _MAX_STARTS or left_s < 1.0:
                 raise
@@ -148,15 +172,21 @@ def _joined(path: Path, connected: socket.socket, message: dict[str, Any], timeo
         raise
     run_id, folder = answer.get("run_id"), answer.get("folder")
     connection.join_message = message | {"run_id": run_id or message["run_id"]}
-    return JoinedRun(connection, run_id and str(run_id), folder and str(folder))
+    return JoinedRun(connection, run_id and str(run_id), folder and str(folder), answer)
 
 
-def _message(options: RunOptions, launch: launcher.Launch, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The join message, without the fields that are unknown."""
+def _message(texts: Mapping[str, str], launch: launcher.Launch, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The join message, without the fields that are unknown; `texts` are the options that were chosen."""
+    command, name = _command(), texts.get("name")
+    if is_true(texts.get("redact-command", "")):
+        name = name or Path(command[-1] if len(command) < 2 else command[1]).stem
+        command = [command[0], "…"]
     fields = {
-        "name": options.name,
-        "labels": options.labels,
-        "command": _command(),
+        "name": name,
+        "labels": choices.labels_in(texts["label"]) if texts.get("label") else None,
+        "gpus": texts["gpus"].replace(" ", "").split(",") if texts.get("gpus") else None,
+        "idle": texts.get("idle"),
+        "command": command,
         "environ": {name: environ[name] for name in GPU_VARIABLES if name in environ},
         **launch._asdict(),
     }

@@ -13,7 +13,9 @@ accepted: the earlier run is about to end.
                 (variables that allocate GPUs), `gpus`, `world_size`, `nodes`, `scheduler`,
                 `scheduler_job_id`, `named` (whether `run_id` is a name of the user or the launcher, or only
                 a key that the processes of one run share: the monitor may give that run another id).
-                Answer: `run_id`, `folder`, `places`
+                Answer: `run_id`, `folder`, `places`, `begun` (whether the run began with this message), its
+                `name`, `labels`, `idle`, and `gpus` (whether it has a list of GPUs)
+    settings    Answer: `settings`, the options that the monitor was started with as texts, by name
     job         `pid` of the process that a wrapper has started
     leave       leave the run: `exit_code`, `signal`. Answer: `last`, and for the last one `summary`
     phase       `name` of the innermost phase that this participant is in, None for none; `at_s`
@@ -43,6 +45,9 @@ SOCKET_VARIABLE = "CARBONMON_SOCKET"
 
 RUN_VARIABLE = "CARBONMON_RUN"
 """The id of the run that a process is part of."""
+
+SEEN_VARIABLE = "CARBONMON_RUN_ENVIRON"
+"""A mark of the options in the environment of the command that began the run: it has taken or told them."""
 
 BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """The clock of times in messages: it never jumps, and all processes of a node share it."""

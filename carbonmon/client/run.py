@@ -13,9 +13,11 @@ import threading
 import time
 from typing import Any
 
+from carbonmon.client import choices
 from carbonmon.client.connection import Refused, log, warn_once
 from carbonmon.client.join_run import JoinedRun, NoMonitor, RunOptions, join_run, short_text
-from carbonmon.client.protocol import BOOT_CLOCK, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
+from carbonmon.client.protocol import BOOT_CLOCK, RUN_VARIABLE, SEEN_VARIABLE, SOCKET_VARIABLE, ProtocolError
+from carbonmon.client.variables import mark
 
 SNAPSHOT_S, LEAVE_S = 2.0, 10.0
 PROGRESS_S = 0.1
@@ -113,10 +115,21 @@ class Run:
             return
         joined.connection.state_messages = self._state_messages
         self._joined = joined
-        variables = {SOCKET_VARIABLE: os.fspath(joined.connection.path), RUN_VARIABLE: joined.run_id}
+        variables = {
+            SOCKET_VARIABLE: os.fspath(joined.connection.path),
+            RUN_VARIABLE: joined.run_id,
+            SEEN_VARIABLE: mark(os.environ),
+        }
         for name, value in variables.items():
             self._before[name] = os.environ.get(name)
             _set(name, value)
+
+    def tell_unfollowed(self, options: RunOptions) -> None:
+        """Warn of options that come when the run has begun already."""
+        if self._joined is not None and self.is_ours():
+            chosen = choices.of_arguments(options._asdict())
+            answer = {**self._joined.answer, "begun": False}
+            choices.tell(self._joined.connection, answer, chosen, is_inside=True)
 
     def end(self, error: BaseException | None) -> None:
         """Leave the run; waits until the monitor has written the summary."""

@@ -80,8 +80,8 @@ def track(
     """Meter what happens inside: `with track("cifar") as run:`, `@track` or `@track(region="DE")`.
 
     Inside a run that is already active (nested, in another thread, in a child process, in `carbonmon run`)
-    that run is joined, and the arguments have no effect. `region` is where the electricity comes from, for a
-    run that starts its own monitor.
+    that run is joined, and one warning names the arguments that have no effect. `region` is where the
+    electricity comes from, for a run that starts its own monitor.
     """
     if callable(name):
         return Tracking(RunOptions())(name)
@@ -102,6 +102,8 @@ def _enter(options: RunOptions) -> Run:
             run = Run()
             run.begin(options)
             _current = run
+        elif options != RunOptions():
+            _current.tell_unfollowed(options)
         _current.depth += 1
         return _current
 

@@ -238,6 +238,23 @@ MACHINE = Family(
 ENDPOINT_FAMILIES: tuple[Family, ...] = (MACHINE,)
 """What is served on /metrics beside the snapshot; not in files, on gateways or over OTLP."""
 
+MOMENTARY: tuple[Family, ...] = (
+    RUN_POWER,
+    RUN_PROCESSES,
+    DEVICE_POWER,
+    DEVICE_UTILIZATION,
+    GRID_INTENSITY,
+    GRID_TIMESTAMP,
+    PUE,
+    WUE,
+    PRICE,
+    SENSOR_UP,
+    SENSOR_SECONDS,
+    LAST_SAMPLE,
+    SAMPLE_INTERVAL,
+)
+"""What is true only at a moment, or only while somebody measures."""
+
 PROCESS_FAMILIES: tuple[Family, ...] = (
     Family("counter", "process_cpu_seconds_total", "CPU time of the monitor, user and system."),
     Family("gauge", "process_resident_memory_bytes", "Resident memory of the monitor."),

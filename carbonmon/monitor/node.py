@@ -111,10 +111,10 @@ class Monitor:
             return
         if plan.before is None:
             info = replace(plan.info, started_at_s=self.clock.wall_s())
-            self.sampler.begin(RunAccount(info, self._expected(plan)), plan.roots)
+            self.sampler.begin(self._account(plan, info), plan.roots)
         else:
             outage = resume.outage_of(plan.before, self.boot_id, self.clock)
-            run = RunAccount(plan.info, self._expected(plan))
+            run = self._account(plan, plan.info)
             resume.resume_run(self.sampler, run, plan.before.snapshot, outage, plan.roots)
         self.recorder.hurry()
         if then is not None:
@@ -135,7 +135,7 @@ class Monitor:
         lost = resume.restore_devices(self.sampler, newest.snapshot, outage)
         for plan, before in runs:
             outage = resume.outage_of(before, self.boot_id, self.clock)
-            run = RunAccount(plan.info, self._expected(plan))
+            run = self._account(plan, plan.info)
             resume.restore_run(self.sampler, run, before.snapshot.runs[0], outage, lost, plan.roots)
 
     def end(self, run_id: str, exit_code: int | None, signal: int | None, then: Callable[[], object]) -> None:
@@ -151,6 +151,9 @@ class Monitor:
     def _written(self, run_id: str, then: Callable[[], object]) -> None:
         self.requests.post(partial(self.sampler.runs.written, run_id))
         then()
+
+    def _account(self, plan: RunPlan, info: RunInfo) -> RunAccount:
+        return RunAccount(info, self._expected(plan), parts=self.recorder.parts(info.id))
 
     def _expected(self, plan: RunPlan) -> list[Device]:
         """The devices that a run will surely use, so that its series are there, at 0, from its start."""

@@ -21,6 +21,7 @@ from carbonmon.core.model import (
 from carbonmon.core.phases import Phases
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.peak_power import PeakPower
+from carbonmon.runs.series_rows import Moment, Parts
 
 
 class _Amounts:
@@ -48,7 +49,8 @@ class RunAccount:
     series are there when the first joules come; lower rungs get theirs if they are used.
 
     `start_s` is its start on the injected clock, of which phases and durations are reckoned. `devices` are
-    those that it is expected to use; others get their rows when it does.
+    those that it is expected to use; others get their rows when it does. `parts` takes what is added, for the
+    run's series.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class RunAccount:
         "_costs",
         "_counts_since_s",
         "_meanwhile",
+        "_parts",
         "_peaks",
         "_power_w",
         "_rows",
@@ -79,8 +82,11 @@ class RunAccount:
         "watered_j",
     )
 
-    def __init__(self, info: RunInfo, devices: Iterable[Device], start_s: float = 0.0) -> None:
+    def __init__(
+        self, info: RunInfo, devices: Iterable[Device], start_s: float = 0.0, parts: Parts | None = None
+    ) -> None:
         self.info = info
+        self._parts = parts
         self.start_s = start_s
         self.end_s: float | None = None
         self.ended_at_s: float | None = None
@@ -167,22 +173,30 @@ class RunAccount:
         self.exit_code, self.signal = exit_code, signal
         self.processes = None
 
-    def add(self, device: Device, part: Interval, rates: Rates, note: str = "") -> None:
-        """Add the run's part of an interval; `note` says how the part was found."""
+    def add(self, device: Device, part: Interval, rates: Rates, moment: Moment, note: str = "") -> None:
+        """Add the run's part of an interval that a sample settled; `note` says how the part was found."""
         if device.id not in self._power_w:
             self._touch(device)
-        self._pay(part.counter_j + part.power_j + part.tdp_j, rates)
-        for phase, ratio in self.phases.split(part.start_s, part.end_s, part.curve):
-            if part.counter_j:
-                self._charge(phase, device, "counter", part.counter_j * ratio, rates, part.start_s)
-            if part.power_j:
-                self._charge(phase, device, "power", part.power_j * ratio, rates, part.start_s)
-            if part.tdp_j:
-                self._charge(phase, device, "tdp", part.tdp_j * ratio, rates, part.start_s)
+        counter_j, power_j, tdp_j = part.counter_j, part.power_j, part.tdp_j
+        start_s, unobserved_s = part.start_s, part.unobserved_s
+        seconds = part.end_s - start_s
+        self._pay(counter_j + power_j + tdp_j, rates)
+        phases = self.phases.split(start_s, part.end_s, part.curve)
+        for phase, ratio in phases:
+            if counter_j:
+                self._charge(phase, device, "counter", counter_j * ratio, rates, start_s)
+            if power_j:
+                self._charge(phase, device, "power", power_j * ratio, rates, start_s)
+            if tdp_j:
+                self._charge(phase, device, "tdp", tdp_j * ratio, rates, start_s)
+        if self._parts is not None:
+            self._parts.append(
+                (moment, device, seconds - unobserved_s, counter_j, power_j, tdp_j, phases, rates)
+            )
         self._power_w[device.id] = part.power_w
-        self._peaks[device.id].add(part.power_w, part.end_s - part.start_s)
-        if part.unobserved_s:
-            self.lose(device.id, part.unobserved_s)
+        self._peaks[device.id].add(part.power_w, seconds)
+        if unobserved_s:
+            self.lose(device.id, unobserved_s)
         known = self._shares.get(device.id)
         if note and note != known:
             self._shares[device.id] = joined_note(known, note)

@@ -17,6 +17,7 @@ from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.guard import GuardedWorkload
 from carbonmon.monitor.run_account import RunAccount
+from carbonmon.runs.series_rows import Moment
 
 WINDOW_S = 0.25
 """CPU time is compared over at least so long: the kernel tells the node's in steps of 10 ms for each kind."""
@@ -109,8 +110,10 @@ class RunAttribution:
         """The energy of this device is charged until now."""
         self._settled[device_id] = self._tally
 
-    def charge(self, account: DeviceAccount, interval: Interval, rates: Rates, bridged: bool) -> None:
-        """Charge an interval of a device to the runs; what is left is unattributed.
+    def charge(
+        self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, bridged: bool
+    ) -> None:
+        """Charge an interval of a device, settled by a sample, to the runs; what is left is unattributed.
 
         `bridged`: a counter gave back what was drawn while no monitor ran.
         """
@@ -128,7 +131,7 @@ class RunAttribution:
                 continue
             part = attribution.scale_interval(interval, share.ratio)
             attributed_j += part.counter_j + part.power_j + part.tdp_j
-            run.add(device, part, rates, share.note)
+            run.add(device, part, rates, moment, share.note)
             if bridged and run_id in self._resumed:
                 run.recovered_j += part.counter_j
         account.add(interval, attributed_j, rates.grams)

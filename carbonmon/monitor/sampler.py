@@ -21,6 +21,7 @@ from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.snapshots import Snapshots
+from carbonmon.runs.series_rows import Moment
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class Sampler:
         clock = self.clock
         wall_s = clock.wall_s()
         offset_s = wall_s - clock.now_s()
+        moment = Moment(self._samples, wall_s)
         said: dict[str, tuple[Reading | Failure, float]] = {}
         for sensor in self._sensors:
             sensor.read(clock, edge, said)
@@ -143,7 +145,7 @@ class Sampler:
                 if reading.shape is not None:
                     shape = energy.curve(reading.shape, offset_s, interval.start_s, interval.end_s)
                     interval = interval._replace(curve=shape)
-                self._charge(account, interval, rates, offset_s)
+                self._charge(account, interval, rates, moment, offset_s)
             else:
                 account.power_w = reading.power_w
                 attribution.see(account, reading.power_w)
@@ -169,6 +171,7 @@ class Sampler:
             self.runs.attribution.assume(now_s)
         else:
             self.runs.attribution.look(now_s)
+        moment = Moment(self._samples - 1, wall_s)
         for device_id, meter in self._meters.items():
             account = self.accounts[device_id]
             read_s = self._read_s[device_id]
@@ -176,14 +179,16 @@ class Sampler:
             end_s = read_s if now_s - read_s < 1.5 * self.interval_s else now_s
             interval = energy.finish(meter, account.device, end_s)
             if interval is not None:
-                self._charge(account, interval, self.rates.now, wall_s - now_s)
+                self._charge(account, interval, self.rates.now, moment, wall_s - now_s)
         for run_id in list(self.runs.living):
             self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals())
         self.snapshots.latest = self._snapshot(wall_s, now_s)
         return self.latest
 
-    def _charge(self, account: DeviceAccount, interval: Interval, rates: Rates, offset_s: float) -> None:
-        """Charge an interval; `offset_s` leads from the injected clock to Unix time."""
+    def _charge(
+        self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, offset_s: float
+    ) -> None:
+        """Charge an interval that a sample settled; `offset_s` leads from the injected clock to Unix time."""
         if interval.end_s - interval.start_s > LONG_INTERVALS * self.interval_s:
             rates = self.rates.over(interval.start_s + offset_s, interval.end_s + offset_s)
         device_id = account.device.id
@@ -192,7 +197,7 @@ class Sampler:
             # The counter has spoken for the first time since the outage, perhaps after a silence of its own.
             self._bridging.remove(device_id)
             bridged = not (interval.resets or interval.jumps)
-        self.runs.attribution.charge(account, interval, rates, bridged)
+        self.runs.attribution.charge(account, interval, rates, moment, bridged)
         if self.runs.living and (interval.resets or interval.jumps or interval.step_backs or interval.stuck):
             log.warning("the counter of %s %s", device_id, _anomaly_text(interval))
 

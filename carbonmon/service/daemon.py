@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from carbonmon.client import rendezvous
@@ -17,7 +17,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Clock
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
-from carbonmon.service import file_sd, wiring
+from carbonmon.service import wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
 from carbonmon.service.resumption import unfinished
@@ -58,23 +58,14 @@ def serve(
     clock = clock or SystemClock()
     with ExitStack() as closing:
         signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDS, signal.SIGHUP})
-        monitor = wiring.build(config, {}, clock, closing, watching=True)
-        registry = Registry(
-            monitor,
-            config.output,
-            os.geteuid(),
-            creates=True,
-            once=once,
-            idle_policy=config.idle,
-            host=config.host,
-        )
+        served_s = config.retain_s if once else 0.0
+        monitor = wiring.build(config, {}, clock, closing, watching=True, served_s=served_s)
+        registry = Registry(monitor, config, os.geteuid(), creates=True, once=once)
         path = config.socket or default_socket()
         # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.
         for_all = os.geteuid() == 0 and not once
         server = ControlServer(path, Operations(registry), 0o666 if for_all else 0o600, everyone=for_all)
         monitor.show(closing.callback)
-        if config.targets is not None:
-            closing.callback(file_sd.announce(config.targets, monitor.places))
         left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
         monitor.resume(left)
         if not monitor.sampling.start():
@@ -151,7 +142,7 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     waiting = [name for name in changed if name not in LIVE_FIELDS]
     if waiting:
         log.warning("a restart is needed for: %s", ", ".join(waiting))
-    registry.idle_policy = new.idle
+    registry.config = replace(registry.config, **{name: getattr(new, name) for name in LIVE_FIELDS})
 
     def take() -> None:
         monitor.sampler.rates.replace(provider, overheads, monitor.clock.wall_s()).close()

@@ -26,6 +26,11 @@ def command_name(command: Sequence[str]) -> str:
     return "run"
 
 
+def kept_command(command: Sequence[str], is_redacted: bool) -> list[str]:
+    """A command as it is kept with its run: without its arguments where they are secret."""
+    return [*command[:1], "…"] if is_redacted else list(command)
+
+
 def default_run_id(environ: Mapping[str, str], name: str, wall_s: float) -> str:
     """`slurm-4242`, or local time and name: `20261121-204109-train`; fit for a folder."""
     scheduler, job_id = scheduler_job(environ)

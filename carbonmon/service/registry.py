@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client.launcher import safe_id
+from carbonmon.core.config import Config
 from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.node import Monitor, RunPlan
@@ -89,28 +90,18 @@ class NewRun(NamedTuple):
 class Registry:
     """Called by the thread of the socket; `tidy` by the main thread.
 
-    `creates`: unknown runs may begin. `once`: one run only, and the monitor ends with it. `host` names
-    this machine in its runs, by default its own name.
+    `config` is what the monitor was started with; another may take its place. `creates`: unknown runs may
+    begin. `once`: one run only, and the monitor ends with it.
     """
 
     def __init__(
-        self,
-        monitor: Monitor,
-        output: Path,
-        uid: int,
-        *,
-        creates: bool,
-        once: bool = False,
-        idle_policy: IdlePolicy = "proportional",
-        host: str | None = None,
+        self, monitor: Monitor, config: Config, uid: int, *, creates: bool, once: bool = False
     ) -> None:
         self.monitor = monitor
+        self.config = config
         self.uid = uid
         self.creates = creates
-        self.idle_policy: IdlePolicy = idle_policy
-        self._output = output
         self._once = once
-        self._host = host or platform.node()
         self._entries: dict[str, Entry] = {}
         self.begun = 0
 
@@ -155,12 +146,12 @@ class Registry:
 
     def create(self, new: NewRun, uid: int, ends_with: EndsWith) -> Entry:
         """Plan a run and take its folder; the monitor is to begin it. Raises `ConfigError`."""
-        host = self._host
+        host = self.config.host or platform.node()
         name = new.name or naming.command_name(new.command)
         suffix = f".{safe_id(host)}" if new.nodes > 1 else ""
         wall_s = self.monitor.clock.wall_s()
         default_id = safe_id(new.run_id) if new.run_id else naming.default_run_id({}, name, wall_s)
-        folder = run_folder.create(self._output, None, default_id, suffix)
+        folder = run_folder.create(self.config.output, None, default_id, suffix)
         info = RunInfo(
             id=folder.name.removesuffix(suffix),
             name=name,

@@ -29,7 +29,7 @@ PAGES = [
     *sorted((TREE / "deploy").rglob("README.md")),
 ]
 API = (DOCS / "use" / "python-api.md").read_text()
-INTERNAL = {"begin", "depth", "end", "enter", "exit", "is_ours", "restore"}
+INTERNAL = {"begin", "depth", "end", "enter", "exit", "is_ours", "restore", "tell_unfollowed"}
 """Attributes of `Run` without an underscore that other modules of the client use; not for training code."""
 SENSOR_SECTIONS = ["Platforms", "Files and calls", "Method", "Rights", "Checks", "Limits"]
 

@@ -49,6 +49,10 @@ def test_promtool_accepts_the_scrape_configs(name: str, tmp_path: Path) -> None:
     promtool("check", "config", "--syntax-only", name)
 
 
+def test_promtool_accepts_the_config_of_an_agent() -> None:
+    promtool("check", "config", "--agent", "--syntax-only", "agent.yml")
+
+
 def test_promtool_accepts_the_rules_and_their_unit_tests_pass() -> None:
     promtool("check", "rules", "--lint=all", "--lint-fatal", RULES.name, ALERTS.name)
     promtool("test", "rules", "carbonmon.rules.test.yml", "carbonmon.rules.day.test.yml")

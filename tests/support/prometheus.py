@@ -119,6 +119,10 @@ class Prometheus:
         except OSError:
             return False
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
     def query(self, text: str, at_s: float | None = None) -> list[Any]:
         """The result of an instant query, for now or for a Unix time, as the API gives it."""
         at_s = time.time() if at_s is None else at_s
@@ -150,3 +154,39 @@ class Prometheus:
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
         return json.loads(answer)["data"]
+
+
+class Agent:
+    """A Prometheus in agent mode with a config of its own, until it is left as a context."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        program = binary()
+        assert program is not None
+        path = folder / "agent.yml"
+        path.write_text(config)
+        self._ready = f"http://127.0.0.1:{free_port()}/-/ready"
+        arguments = [
+            "--enable-feature=agent",
+            f"--config.file={path}",
+            f"--storage.agent.path={folder / 'agent'}",
+            f"--web.listen-address={self._ready.split('/')[2]}",
+        ]
+        self._process = subprocess.Popen(
+            [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def __enter__(self) -> Agent:
+        command.wait_for(self._is_ready, "the agent")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=command.DEADLINE_S)
+
+    def _is_ready(self) -> bool:
+        try:
+            return "Ready" in command.get(self._ready)
+        except OSError:
+            return False

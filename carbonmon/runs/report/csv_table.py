@@ -66,12 +66,13 @@ def csv_text(summaries: Iterable[Mapping[str, Any]]) -> str:
             "carbonmon_version": summary["monitor"]["version"],
         }
         lines += [
-            ",".join(_cell((whose | cells).get(column)) for column in COLUMNS) for cells in _rows(summary)
+            ",".join(cell((whose | cells).get(column)) for column in COLUMNS) for cells in _rows(summary)
         ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as it stands in a table; unknown is empty."""
     if value is None:
         return ""
     if not isinstance(value, str):

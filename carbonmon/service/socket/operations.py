@@ -43,6 +43,7 @@ class Operations:
             "register": self._register,
             "unregister": self._unregister,
             "status": self._status,
+            "settings": self._settings,
         }
 
     def handle(self, peer: Peer, message: dict[str, Any], answer: Answer) -> None:
@@ -84,7 +85,7 @@ class Operations:
         peer.state = (entry, participant)
         if is_known:
             self._monitor.join(entry.run_id, own, rank)
-            answer(self._run_fields(entry))
+            answer(self._run_fields(entry, begun=False))
         elif rank is not None:
             self._monitor.join(entry.run_id, Roots(), rank)
 
@@ -167,6 +168,14 @@ class Operations:
         ]
         answer({"runs": runs, "places": list(self._monitor.places)})
 
+    def _settings(self, peer: Peer, message: Message, answer: Answer) -> None:
+        """What this monitor was started with, for those who choose whether to have their run in it."""
+        from carbonmon.service import settings
+
+        told = settings.told(self._registry.config)
+        is_own = peer.uid in (0, self._registry.uid)
+        answer({"settings": told if is_own else settings.told_to_others(told)})
+
     # ---- looking up and checking ----
 
     def _participation(self, peer: Peer) -> tuple[Entry, Participant]:
@@ -228,7 +237,7 @@ class Operations:
         return Roots(pids=(pid,))
 
     def _new_run(self, message: Message, roots: Roots) -> NewRun:
-        text, policy = fields.optional_text, self._registry.idle_policy
+        text, policy = fields.optional_text, self._registry.config.idle
         policy = fields.choice(message, "idle", IDLE_POLICIES, policy)
         run_id = text(message, "run_id", 64)
         is_named = message.get("named", True) is True
@@ -269,7 +278,7 @@ class Operations:
             entry = self._registry.create(new, uid, ends_with)
         except ConfigError as error:
             raise RequestError(str(error)) from None
-        self._monitor.begin(entry.plan, partial(answer, self._run_fields(entry)))
+        self._monitor.begin(entry.plan, partial(answer, self._run_fields(entry, begun=True)))
         return entry
 
     def _may_begin(self, uid: int) -> bool:
@@ -280,11 +289,17 @@ class Operations:
         full = TokenBucket(RUNS_A_MINUTE / 60.0, RUNS_A_MINUTE, now_s)
         return not self._begun.setdefault(uid, full).take(now_s)
 
-    def _run_fields(self, entry: Entry) -> dict[str, Any]:
+    def _run_fields(self, entry: Entry, *, begun: bool) -> dict[str, Any]:
+        info, roots = entry.plan.info, entry.plan.roots
         return {
             "run_id": entry.run_id,
             "folder": str(entry.plan.folder.absolute()),
             "places": list(self._monitor.places),
+            "begun": begun,
+            "name": info.name,
+            "labels": dict(info.labels),
+            "idle": info.idle_policy,
+            "gpus": roots.gpus is not None,
         }
 
     def _end(self, entry: Entry, message: Message, answer: Answer) -> None:

@@ -14,8 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carbonmon.analysis.estimate.fit import fit_of
-from carbonmon.analysis.estimate.loads import Load, loads_of, number_text
-from carbonmon.analysis.estimate.parts import Counted, Part, part_of, read_parts
+from carbonmon.analysis.estimate.figures import number_text
+from carbonmon.analysis.estimate.loads import Load, loads_of
+from carbonmon.analysis.estimate.part_tables import read_parts
+from carbonmon.analysis.estimate.parts import Counted, Part, part_of
 from carbonmon.analysis.estimate.records import snapshot_of
 from carbonmon.cli import main
 from carbonmon.core.errors import ConfigError

@@ -63,6 +63,7 @@ def table_text(summary: dict[str, Any]) -> str:
     run, energy = summary["run"], summary["energy"]
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
     lines = [_title(run, summary["state"]), _energy_line(energy), *_node_lines(energy.get("node"), unit)]
+    lines += _facility_lines(energy, summary["carbon"]["pue"])
     lines += _carbon_lines(summary["carbon"])
     lines += _cost_and_water_lines(summary)
     lines += _device_lines(energy["devices"], unit)
@@ -81,16 +82,37 @@ def _title(run: dict[str, Any], state: str) -> str:
 def _energy_line(energy: dict[str, Any]) -> str:
     total_j, measured = energy["total_j"], energy["measured_ratio"]
     unit = unit_of(total_j, ENERGY_UNITS)
+    stated_j = energy.get("stated_j") or 0.0
     span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
+    if stated_j and energy["low_j"] == energy["high_j"]:
+        span = "no range given"
     if measured is None:
         share = "how much of it was measured is unknown" if total_j else "no energy was seen"
     elif measured == 1:
         share = "all of it measured"
     elif measured == 0:
-        share = "all of it estimated (tdp)"
+        share = _stated_text(stated_j, total_j)
     else:
         share = f"{percent_text(measured)} measured, {percent_text(1 - measured)} estimated (tdp)"
     return f"  energy     {figure(total_j / JOULES[unit])} {unit} ({span}), {share}"
+
+
+def _stated_text(stated_j: float, total_j: float) -> str:
+    """How much of what nothing measured is by a power or an energy that the user gave."""
+    if not stated_j:
+        return "all of it estimated (tdp)"
+    ratio = stated_j / total_j
+    if ratio >= _WHOLE_NODE_RATIO:
+        return "all of it by figures that the user gave"
+    return f"{percent_text(ratio)} by figures that the user gave, {percent_text(1 - ratio)} estimated (tdp)"
+
+
+def _facility_lines(energy: dict[str, Any], pue: float) -> list[str]:
+    """The energy of the data centre beside that of the devices, where an estimate has a PUE."""
+    facility_j = energy.get("facility_j")
+    if facility_j is None or pue == 1.0:
+        return []
+    return [f"  facility   {energy_text(facility_j)}, energy × PUE {pue:.4g}"]
 
 
 def _node_lines(node: dict[str, Any] | None, unit: str) -> list[str]:

@@ -9,9 +9,7 @@ from carbonmon.core.errors import ConfigError
 _COUNT_BEHIND = re.compile(r"(.*\S)(?:\s+[x×*]\s*|(?<=[0-9A-Za-z])[x×])([0-9]{1,7})")
 _COUNT_IN_BRACKETS = re.compile(r"(.*\S)\s*\(\s*(?:[x×*]\s*([0-9]{1,7})|([0-9]{1,7})\s*[x×*])\s*\)")
 _COUNT_BEFORE = re.compile(r"([0-9]{1,7})(?:\s*[x×*]\s*)(\S.*)")
-_TPU_SLICE = re.compile(
-    r"((?:Google )?(?:Cloud )?)TPU[ -]?v([2-6])(p|e|litepod)?-([0-9]{1,6})", re.IGNORECASE
-)
+_TPU_SLICE = re.compile(r"(?:Google )?(?:Cloud )?TPU[ -]?v([2-6])(p|e|litepod)?-([0-9]{1,6})", re.IGNORECASE)
 _CORES_PER_CHIP = {"2": 2, "3": 2, "4": 2, "5p": 2, "5e": 1, "6e": 1}
 """What the number of a slice's name counts, by generation: TensorCores, of which a chip has two, or chips
 (cloud.google.com/tpu/docs, the pages of each generation: v2-8, v3-8, v4-8 and v5p-8 have 4 chips, v5litepod-8
@@ -27,11 +25,11 @@ def split_system(name: str) -> tuple[str, int]:
     """
     plain = " ".join(name.split())
     if hit := _TPU_SLICE.fullmatch(plain):
-        letter = "e" if (hit[3] or "").lower() == "litepod" else (hit[3] or "").lower()
-        per_chip = _CORES_PER_CHIP.get(f"{hit[2]}{letter}")
-        cores = int(hit[4])
+        letter = (hit[2] or "").lower().replace("litepod", "e")
+        per_chip = _CORES_PER_CHIP.get(f"{hit[1]}{letter}")
+        cores = int(hit[3])
         if per_chip is not None and cores and cores % per_chip == 0:
-            return f"{hit[1]}TPU v{hit[2]}{letter}", cores // per_chip
+            return f"TPU v{hit[1]}{letter}", cores // per_chip
     if hit := _RACK.fullmatch(plain):
         return hit[1], int(hit[2])
     return plain, 1

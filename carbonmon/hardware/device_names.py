@@ -145,21 +145,24 @@ def same_cpu(name: str, other: str) -> bool:
 
 def gpu_rows(name: str) -> list[Row]:
     """The rows of the table that match all of a GPU's name: one, or several for a short name."""
-    name = respelled(name)
+    said, name = name, respelled(name)
     wanted = _words(name)
     if not wanted:
         return []
     vendors = _VENDORS & _all_words(name)
     with using(GPUS):
         table = [row for row in rows(GPUS) if not vendors or row["vendor"].upper() in vendors]
-        model = nvml_model(name)
-        plain = " ".join(name.casefold().split())
+        model = nvml_model(said)
+        plain = name.casefold()
+        is_drivers = bool(vendors)  # a driver's "NVIDIA H100" says no more; a person's "H100" may mean any
         named_so = [
             row
             for row in table
-            if row["model"] == model
-            or row["model"].casefold() == plain
-            or (_words(row["model"], True) == wanted and _UNSPECIFIED not in row["model"])
+            if row["model"].casefold() == plain
+            or (
+                (row["model"] == model or _words(row["model"], True) == wanted)
+                and (is_drivers or _UNSPECIFIED not in row["model"])
+            )
         ]
         if named_so:
             return named_so[:1]

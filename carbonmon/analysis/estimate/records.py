@@ -132,7 +132,7 @@ def _charges(
         key = (at.source, at.zone, at.kind, at.basis, at.accounting, at.year)
         joules, grams = sums.get(key, (0.0, 0.0))
         sums[key] = (joules + load.energy_j, grams + load.energy_j * costs[load.part].grams)
-    return tuple(Charge(*key, joules, grams) for key, (joules, grams) in sums.items())
+    return tuple(Charge(*key, *amounts) for key, amounts in sums.items())
 
 
 def _cost(loads: Sequence[Load], costs: Mapping[str, Rates], currency: str) -> Cost:

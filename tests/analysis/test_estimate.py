@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from carbonmon.analysis.estimate.fit import fit_of
 from carbonmon.analysis.estimate.figures import number_text
+from carbonmon.analysis.estimate.fit import fit_of
 from carbonmon.analysis.estimate.loads import Load, loads_of
 from carbonmon.analysis.estimate.part_tables import read_parts
 from carbonmon.analysis.estimate.parts import Counted, Part, part_of

@@ -61,7 +61,7 @@ BRANDS = {"nvidia", "amd", "intel", "google", "tesla", "geforce", "radeon", "ins
 
 def tokens(text: str) -> frozenset[str]:
     """Words and numbers of a name, however they are joined; a bare G after a number is a GB."""
-    words = re.findall(r"\d+|rtx|gtx|arc|ti|[a-z]+", text.lower())
+    words = re.findall(r"\d+|rtx|gtx|arc|tpu|ti|[a-z]+", text.lower())
     return frozenset(
         "gb" if word == "g" and before.isdigit() else word
         for before, word in zip(["", *words], words, strict=False)

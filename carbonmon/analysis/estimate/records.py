@@ -126,13 +126,17 @@ def _charges(
     loads: Iterable[Load], places: Mapping[str, Place], costs: Mapping[str, Rates]
 ) -> tuple[Charge, ...]:
     """The energy by the intensity that it is charged with."""
-    sums: dict[tuple[Any, ...], tuple[float, float]] = {}
+    sums: dict[Intensity, Charge] = {}
     for load in loads:
         at = places[load.part].intensity
-        key = (at.source, at.zone, at.kind, at.basis, at.accounting, at.year)
-        joules, grams = sums.get(key, (0.0, 0.0))
-        sums[key] = (joules + load.energy_j, grams + load.energy_j * costs[load.part].grams)
-    return tuple(Charge(*key, *amounts) for key, amounts in sums.items())
+        before = sums.get(at)
+        joules, grams = (0.0, 0.0) if before is None else (before.energy_j, before.emissions_g)
+        sums[at] = Charge(
+            *(at.source, at.zone, at.kind, at.basis, at.accounting, at.year),
+            joules + load.energy_j,
+            grams + load.energy_j * costs[load.part].grams,
+        )
+    return tuple(sums.values())
 
 
 def _cost(loads: Sequence[Load], costs: Mapping[str, Rates], currency: str) -> Cost:

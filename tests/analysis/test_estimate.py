@@ -455,6 +455,14 @@ def test_hardware_that_the_run_did_not_have_is_taken_from_its_spec_sheet_or_refu
         loads_of(Part("main", 1.0, gpu_utilization=0.5), fit)
 
 
+def test_gpu_hours_of_a_fit_need_the_number_of_gpus_since_the_rest_of_the_run_comes_along() -> None:
+    fit = fit_of(measured_run())
+    with pytest.raises(ConfigError, match="--gpu: --fit takes the rest of that run's hardware too"):
+        loads_of(part_of({"gpu-hours": 100}), fit)
+    gpu, *_ = loads_of(part_of({"gpu": "A100-SXM4-80GB:8", "gpu-hours": 80}), fit)
+    assert gpu.energy_j == pytest.approx(8 * 901_000 * 10)
+
+
 def test_a_run_that_tells_no_power_is_no_fit() -> None:
     estimate = summary_of(loads_of(TRAINING))
     with pytest.raises(ConfigError, match="is an estimate itself"):

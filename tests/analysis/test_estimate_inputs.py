@@ -98,6 +98,7 @@ def test_an_energy_that_was_given_is_called_so_and_has_no_power_and_no_range():
     text = invoke("--energy", "433MWh", "--pue", "1.2").output
     assert "energy     433 MWh (no range given), all of it by figures that the user gave" in text
     assert "facility   520 MWh, energy × PUE 1.2" in text
+    assert "tdp" not in text
 
 
 def test_a_power_that_was_given_is_that_of_all_the_hardware():
@@ -259,6 +260,8 @@ def test_a_utilisation_that_was_given_leaves_the_range_of_a_tdp():
             {"gpu": "T4", "flops": 1e20, "mfu": 40},
             "--mfu: a model FLOPs utilisation is a ratio from 0 to 1: write 0.4",
         ),
+        ({"memory-gb": 9, "hours": 1, "idle-share": 0.5}, "--idle-share 0.5 needs gpu or cpu"),
+        ({"cpu": "T4", "hours": 1, "idle-share": 0.5, "gpu-idle": 9}, "--gpu-idle 9 needs gpu"),
         ({"gpu": "T4", "hours": 1, "gpu-idle": 9}, "--gpu-idle 9 needs idle-share, which is not given"),
         ({"energy": "433"}, "--energy: '433' is not an energy: its unit is missing; give for example 433MWh"),
         ({"energy": "MWh"}, "--energy: 'MWh' is not an energy: a unit without a number"),

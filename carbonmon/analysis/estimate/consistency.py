@@ -37,6 +37,8 @@ _NEEDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     *((key, ("gpu",), "only the device says how long that takes") for key in ("flops", "parameters")),
     ("gpu-idle", ("idle-share",), "it says nothing by itself"),
+    ("idle-share", ("gpu", "cpu"), "no other hardware has an idle power here"),
+    ("gpu-idle", ("gpu",), "it says nothing by itself"),
 )
 """A key, those of which it needs one, and why."""
 

@@ -108,6 +108,11 @@ def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
     if part.energy_j is not None:
         return [_given_energy(part, part.energy_j)]
     work = work_of(part)
+    if fit is not None and work.is_device_hours:
+        raise ConfigError(
+            f"{part.key('gpu')}: --fit takes the rest of that run's hardware too, so the number of GPUs must "
+            "be known: give it, or the hours of all of it"
+        )
     if part.power_w is not None:
         loads = [_stated(part, work, "all hardware", part.power_w)]
     else:

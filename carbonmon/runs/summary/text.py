@@ -38,6 +38,9 @@ ANOMALY_WORDS = {
 OTHER_ANOMALY = "of another kind"
 """A kind that a newer version counts."""
 
+_WHOLE = 1 - 1e-9
+"""From this part on it is all of it: the rest is rounding."""
+
 _WHOLE_NODE_RATIO = 0.9995
 """From this share on the run counts as having all of the node, and no line about the rest is printed."""
 
@@ -67,7 +70,7 @@ def table_text(summary: dict[str, Any]) -> str:
     lines += _facility_lines(energy, summary["carbon"]["pue"])
     lines += _carbon_lines(summary["carbon"])
     lines += _cost_and_water_lines(summary)
-    lines += _device_lines(energy["devices"], unit)
+    lines += _device_lines(energy["devices"], unit, _is_given(energy))
     lines += _phase_lines(energy["phases"], energy["total_j"], unit)
     lines += _remarks(energy["devices"])
     lines += [one_line(f"  note: {note}", 2 * WIDTH) for note in run.get("notes") or ()]
@@ -104,9 +107,14 @@ def _stated_text(stated_j: float, total_j: float) -> str:
     if not stated_j:
         return "all of it estimated (tdp)"
     ratio = stated_j / total_j
-    if ratio >= _WHOLE_NODE_RATIO:
+    if ratio >= _WHOLE:
         return "all of it by figures that the user gave"
     return f"{percent_text(ratio)} by figures that the user gave, {percent_text(1 - ratio)} estimated (tdp)"
+
+
+def _is_given(energy: dict[str, Any]) -> bool:
+    """Whether all the energy is by figures that the user gave."""
+    return bool(energy["total_j"]) and (energy.get("stated_j") or 0.0) >= _WHOLE * energy["total_j"]
 
 
 def _facility_lines(energy: dict[str, Any], pue: float) -> list[str]:
@@ -195,7 +203,8 @@ def _span(low: float | None, high: float | None) -> str:
     return " (range unknown)" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
 
 
-def _device_lines(devices: list[dict[str, Any]], unit: str) -> list[str]:
+def _device_lines(devices: list[dict[str, Any]], unit: str, is_given: bool = False) -> list[str]:
+    """A line for each device; `is_given`: the user gave their power or their energy."""
     rows = []
     for device in devices:
         mean_w = device["mean_power_w"]
@@ -206,7 +215,7 @@ def _device_lines(devices: list[dict[str, Any]], unit: str) -> list[str]:
                 f"{device['name'] or '':12}",
                 energy_text(device["energy_j"], unit),
                 "power unknown" if mean_w is None else f"mean {figure(mean_w)} W",
-                _methods_text(device["methods"]),
+                "as given" if is_given else _methods_text(device["methods"]),
             )
         )
     return [f"  {line}" for line in aligned(rows, numbers=(3, 4), room=WIDTH - 2, elastic=2)]

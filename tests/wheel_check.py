@@ -25,6 +25,7 @@ EXPECTED_FILES = (
     "carbonmon/data/carbon_intensity.csv",
     "carbonmon/data/corrections.csv",
     "carbonmon/data/cpus.csv",
+    "carbonmon/data/gpu_peaks.csv",
     "carbonmon/data/gpus.csv",
     "carbonmon/data/nvml_names.csv",
     "carbonmon/data/pue_water.csv",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from carbonmon.analysis.estimate.fit import Fit
     from carbonmon.analysis.estimate.loads import Load
     from carbonmon.analysis.estimate.parts import Part
+    from carbonmon.analysis.estimate.records import Place
 
 _SHARED = ("region", "intensity", "pue", "wue", "price", "currency", "output", "log-level", "log-format")
 _CHOICES = ("region", "pue", "wue", "currency")
@@ -27,17 +28,32 @@ _CHOICES = ("region", "pue", "wue", "currency")
 
 @click.command("estimate")
 @click.option(
-    "--gpu", "gpus", multiple=True, metavar="NAME[:COUNT]", help="A GPU model and how many; may be repeated."
+    "--gpu", "gpu", multiple=True, metavar="NAME[:COUNT]", help="A GPU model and how many; may be repeated."
 )
+@click.option("--gpu-hours", metavar="HOURS", help="Hours of all GPUs together: 184320 or 1.3M.")
 @click.option("--gpu-utilization", metavar="RATIO", help="Of the GPUs, 0 to 1; 1 is assumed without it.")
-@click.option("--gpu-tdp", "gpu_tdp_w", metavar="W", help="TDP of one GPU, in place of the table's.")
+@click.option("--gpu-tdp", metavar="W", help="TDP of one GPU, in place of the table's.")
+@click.option("--gpu-idle", metavar="W", help="What one idle GPU draws, for --idle-share.")
 @click.option(
-    "--cpu", "cpus", multiple=True, metavar="NAME[:COUNT]", help="A CPU model and how many packages of it."
+    "--cpu", "cpu", multiple=True, metavar="NAME[:COUNT]", help="A CPU model and how many packages of it."
 )
 @click.option("--cpu-utilization", metavar="RATIO", help="Of the CPUs, 0 to 1; 1 is assumed without it.")
-@click.option("--cpu-tdp", "cpu_tdp_w", metavar="W", help="TDP of one CPU package, in place of the table's.")
+@click.option("--cpu-tdp", metavar="W", help="TDP of one CPU package, in place of the table's.")
 @click.option("--memory-gb", metavar="GB", help="Installed memory.")
 @click.option("--hours", metavar="HOURS", help="For how long all of it works.")
+@click.option("--energy", metavar="ENERGY", help="The energy of all devices where it is known: 433MWh.")
+@click.option("--power", metavar="POWER", help="The mean power of all devices together: 1415.78W.")
+@click.option("--host-power", metavar="POWER", help="Of all hosts, what is not their GPUs.")
+@click.option("--idle-share", metavar="RATIO", help="The share of the time in which the hardware is idle.")
+@click.option("--attempts", metavar="N", help="How many times all of it happened; failed runs count.")
+@click.option("--parameters", metavar="N", help="Of a model that is trained: 7B.")
+@click.option("--tokens", metavar="N", help="That it is trained on: 2T. FLOPs are 6 × parameters × tokens.")
+@click.option(
+    "--flops", metavar="N", help="The training's FLOPs, in place of parameters and tokens: 3.14e23."
+)
+@click.option("--mfu", metavar="RATIO", help="Model FLOPs utilisation, 0 to 1; 0.4 is assumed without it.")
+@click.option("--precision", metavar="NAME", help="fp32, tf32, bf16, fp16 or fp8; default: bf16, else fp16.")
+@click.option("--flops-peak", metavar="N", help="FLOP/s of one GPU, in place of the table's: 312T.")
 @click.option("--fit", metavar="RUN", help="The mean powers of an earlier run in place of TDP × utilisation.")
 @click.option("--embodied", is_flag=True, help="The job's part of making the hardware, as a range.")
 @printing.format_option("text", "json")
@@ -47,7 +63,7 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
     """Estimate energy and carbon from spec sheets: P = Σ count × TDP × utilisation, E = P × hours.
 
     Needs no hardware and reads none. Several parts, say training and inference, are [[part]] tables of a
-    TOML file with these options as keys.
+    TOML file with these options as keys; a part may have its own region, intensity and pue.
     """
     options.set_up_log(values["log_level"], values["log_format"])
     values = options.without_weaker(values)
@@ -60,33 +76,55 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
 
 def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, values: dict[str, Any]) -> str:
     from carbonmon.analysis.estimate.loads import loads_of
-    from carbonmon.analysis.estimate.records import snapshot_of
-    from carbonmon.runs.summary.document import summarize
-    from carbonmon.service.open_grid import open_overheads, open_provider
+    from carbonmon.analysis.estimate.records import snapshot_of, summary_of
 
     if values["region"] is not None and values["intensity"] is not None:
         raise ConfigError("--region and --intensity exclude one another: give the place or the figure")
+    parts = _parts(path, values)
+    home = _place(values)
+    places = {part.name: _place(_own(values, part)) for part in parts if _has_place(part)}
+    fitted = None if fit is None else _fit(fit, values["output"])
+    loads = [load for part in parts for load in loads_of(part, fitted)]
+    name = "" if path is None else path.stem
+    snapshot = snapshot_of(loads, home.intensity, home.overheads, __version__, name, places)
+    summary = summary_of(snapshot, loads)
+    if embodied:
+        summary["embodied"] = _embodied(loads)
+    if form == "text":
+        return _text(summary, loads)
+    return printing.json_text(summary)
+
+
+def _place(values: dict[str, Any]) -> Place:
+    """The intensity, the PUE and the rest of the options of a place."""
+    from carbonmon.analysis.estimate.records import Place
+    from carbonmon.service.open_grid import open_overheads, open_provider
+
     config = Config(
         intensity_g_per_kwh=values["intensity"],
         price_per_kwh=values["price"],
         **{name: values[name] for name in _CHOICES},
     )
     overheads = open_overheads(config)
-    parts = _parts(path, values)
-    fitted = None if fit is None else _fit(fit, values["output"])
-    loads = [load for part in parts for load in loads_of(part, fitted)]
     provider = open_provider(config)
     try:
-        intensity = provider.intensity_at(time.time())
+        return Place(provider.intensity_at(time.time()), overheads)
     finally:
         provider.close()
-    snapshot = snapshot_of(loads, intensity, overheads, __version__, "" if path is None else path.stem)
-    summary = summarize(snapshot, snapshot.runs[0], "estimated")
-    if embodied:
-        summary["embodied"] = _embodied(loads)
-    if form == "text":
-        return _text(summary, loads)
-    return printing.json_text(summary)
+
+
+def _has_place(part: Part) -> bool:
+    return any(value is not None for value in (part.region, part.intensity, part.pue))
+
+
+def _own(values: dict[str, Any], part: Part) -> dict[str, Any]:
+    """The options with the part's own place."""
+    own = dict(values)
+    if part.region is not None or part.intensity is not None:
+        own.update(region=part.region, intensity=part.intensity)
+    if part.pue is not None:
+        own.update(pue=part.pue)
+    return own
 
 
 def _fit(run: str, output: Path) -> Fit:
@@ -101,20 +139,14 @@ def _fit(run: str, output: Path) -> Fit:
 
 def _parts(path: Path | None, values: dict[str, Any]) -> Sequence[Part]:
     """The parts of the file, or the one of the command line."""
-    from carbonmon.analysis.estimate.parts import part_of, read_parts
+    from carbonmon.analysis.estimate.parts import OPTIONS, part_of
 
-    given = {
-        "gpu": values["gpus"] or None,
-        "gpu-utilization": values["gpu_utilization"],
-        "gpu-tdp": values["gpu_tdp_w"],
-        "cpu": values["cpus"] or None,
-        "cpu-utilization": values["cpu_utilization"],
-        "cpu-tdp": values["cpu_tdp_w"],
-        "memory-gb": values["memory_gb"],
-        "hours": values["hours"],
-    }
+    given = {name: values[name.replace("-", "_")] for name in OPTIONS}
+    given.update(gpu=values["gpu"] or None, cpu=values["cpu"] or None)
     if path is None:
         return (part_of(given),)
+    from carbonmon.analysis.estimate.part_tables import read_parts
+
     stray = next((key for key, value in given.items() if value is not None), None)
     if stray is not None:
         raise ConfigError(f"--{stray}: the parts are in {path}: give it there, or the part without a file")
@@ -146,15 +178,19 @@ def _text(summary: dict[str, Any], loads: Sequence[Load]) -> str:
 
 def _part_lines(part: str, loads: Sequence[Load]) -> list[str]:
     """The power, time and energy of a part, and below it what each model adds, with the source."""
-    from carbonmon.analysis.estimate.loads import number_text
+    from carbonmon.analysis.estimate.figures import number_text
+    from carbonmon.analysis.estimate.records import hours_text
     from carbonmon.runs.report.details import labelled
 
-    kw = sum(load.power_w for load in loads) / 1000.0
     kwh = sum(load.energy_j for load in loads) / JOULES_PER_KWH
     name = "" if part == MAIN_PHASE else f"{part}: "
-    lines = labelled(
-        "part", f"{name}{number_text(kw)} kW × {number_text(loads[0].hours)} h = {number_text(kwh)} kWh"
-    )
+    product = ""
+    if loads[0].hours is not None:
+        kw = sum(load.power_w or 0.0 for load in loads) / 1000.0
+        product = f"{number_text(kw)} kW × {hours_text(loads[0])} = "
+    lines = labelled("part", f"{name}{product}{number_text(kwh)} kWh")
     for load in loads:
-        lines += labelled("", f"{load.formula}: {load.name}; {load.spec.source}")
+        lines += labelled("", f"{load.formula}: {load.name}; {load.source}")
+    if loads[0].note:
+        lines += labelled("", loads[0].note)
     return lines

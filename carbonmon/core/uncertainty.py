@@ -57,6 +57,16 @@ Downwards: a GPU counts as fully utilised while any kernel runs, so a load that 
 the network draws about half of its TDP at a utilisation of 100 %.
 """
 
+ASSUMED_UTILIZATION_UNCERTAINTY = Uncertainty(
+    0.75,
+    0.0,
+    "a utilisation of 1 is assumed, down to 0.25: GPUs of a training cluster were used to 52 % on average "
+    "(Jeon et al. 2019, arXiv:1901.05758); of TDP × hours, measured jobs drew 43 % (BERT fine-tuning on "
+    "V100) and 30 % (a small vision transformer; both Dodge et al. 2022, arXiv:2206.05229), an evaluation of "
+    "BLOOM-1b7 on A40 30 % (emissions files of the model's repository)",
+)
+"""Beside a TDP whose utilisation nobody stated. The true one may be lower, and is never higher than 1."""
+
 DRAM_ESTIMATE_UNCERTAINTY = Uncertainty(
     0.90,
     0.68,

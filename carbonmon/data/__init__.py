@@ -23,6 +23,7 @@ VARIABLE = "CARBONMON_DATA"
 
 INTENSITIES, CLOUD_REGIONS, OVERHEADS = "carbon_intensity.csv", "cloud_regions.csv", "pue_water.csv"
 GPUS, CPUS, NVML_NAMES, CORRECTIONS = "gpus.csv", "cpus.csv", "nvml_names.csv", "corrections.csv"
+GPU_PEAKS = "gpu_peaks.csv"
 
 Row = dict[str, str]
 
@@ -82,6 +83,12 @@ FORMATS = {
         ("provider", "scope", "data_year"),
         "operators and surveys; per row",
         "single published figures",
+    ),
+    GPU_PEAKS: Format(
+        ("model", "precision", "peak_tflops", "source"),
+        ("model", "precision"),
+        "vendors' data sheets; per row",
+        "vendors' figures",
     ),
     NVML_NAMES: Format(("name", "model"), ("name",), "NVIDIA's lists of supported products", "own"),
     CORRECTIONS: Format(_CORRECTIONS_COLUMNS, ("table", "key", "column", "old"), "per row", "own"),

@@ -16,6 +16,7 @@ from carbonmon.data import (
     CORRECTIONS,
     CPUS,
     FORMATS,
+    GPU_PEAKS,
     GPUS,
     INTENSITIES,
     NVML_NAMES,
@@ -31,6 +32,7 @@ ZONE_TYPES = (
     *("country", "world", "region", "us_state", "egrid_subregion", "cn_province", "in_state"),
     *("bidding_zone", "ca_province", "au_state"),
 )
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8")
 _BARE_FAMILIES = frozenset(("", "xeon", "epyc", "ryzen", "opteron", "core", "processor"))
 
 Tables = Mapping[str, Table]
@@ -131,6 +133,12 @@ def _gpu(row: Row) -> Iterator[str]:
         yield "name_regex is empty: it would fit every name"
 
 
+def _peak(row: Row) -> Iterator[str]:
+    yield from _stated(row, "model", "source")
+    yield from _one_of(row, "precision", PRECISIONS)
+    yield from _number(row, "peak_tflops", 0.1, 100_000.0)
+
+
 def _cpu(row: Row) -> Iterator[str]:
     yield from _stated(row, "name", "source")
     yield from _number(row, "tdp_w", 0.01, 1000.0, may_lack=True)
@@ -171,6 +179,7 @@ _ROWS: dict[str, Callable[[Row], Iterator[str]]] = {
     INTENSITIES: _intensity,
     CLOUD_REGIONS: _cloud,
     GPUS: _gpu,
+    GPU_PEAKS: _peak,
     CPUS: _cpu,
     OVERHEADS: _overhead,
     CORRECTIONS: _correction,
@@ -233,6 +242,13 @@ def _names_fit_one_model(tables: Tables) -> Iterator[Fault]:
             yield Fault(record.place, f"{model}: name_regex does not fit {name!r}, as NVML names it")
 
 
+def _peaks_are_of_known_models(tables: Tables) -> Iterator[Fault]:
+    models = {record.row["model"] for record in _records(tables, GPUS)}
+    for record in _records(tables, GPU_PEAKS) if models else ():
+        if record.row["model"] not in models:
+            yield Fault(record.place, f"{record.row['model']!r:.60} is no model of gpus.csv")
+
+
 def _records(tables: Tables, name: str) -> list[Record]:
     return tables[name].records if name in tables else []
 
@@ -242,4 +258,5 @@ _ACROSS: tuple[Callable[[Tables], Iterator[Fault]], ...] = (
     _codes_differ,
     _clouds_resolve,
     _names_fit_one_model,
+    _peaks_are_of_known_models,
 )

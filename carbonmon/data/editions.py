@@ -18,6 +18,7 @@ from carbonmon.data import (
     CORRECTIONS,
     CPUS,
     FORMATS,
+    GPU_PEAKS,
     GPUS,
     INTENSITIES,
     NVML_NAMES,
@@ -30,7 +31,7 @@ from carbonmon.data import (
 from carbonmon.data.checks import faults
 from carbonmon.data.table import Fault, Record, Table, TableError, check_columns, read_cells, read_table
 
-SOURCES = tuple(name for name in FORMATS if name not in (NVML_NAMES, CORRECTIONS))
+SOURCES = tuple(name for name in FORMATS if name not in (GPU_PEAKS, NVML_NAMES, CORRECTIONS))
 """The tables that an update may bring."""
 _MAIN_COLUMNS = {
     INTENSITIES: "intensity_gco2eq_per_kwh",

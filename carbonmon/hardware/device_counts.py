@@ -9,6 +9,30 @@ from carbonmon.core.errors import ConfigError
 _COUNT_BEHIND = re.compile(r"(.*\S)(?:\s+[x×*]\s*|(?<=[0-9A-Za-z])[x×])([0-9]{1,7})")
 _COUNT_IN_BRACKETS = re.compile(r"(.*\S)\s*\(\s*(?:[x×*]\s*([0-9]{1,7})|([0-9]{1,7})\s*[x×*])\s*\)")
 _COUNT_BEFORE = re.compile(r"([0-9]{1,7})(?:\s*[x×*]\s*)(\S.*)")
+_TPU_SLICE = re.compile(r"(?:Google )?(?:Cloud )?TPU[ -]?v([2-6])(p|e|litepod)?-([0-9]{1,6})", re.IGNORECASE)
+_CORES_PER_CHIP = {"2": 2, "3": 2, "4": 2, "5p": 2, "5e": 1, "6e": 1}
+"""What the number of a slice's name counts, by generation: TensorCores, of which a chip has two, or chips
+(cloud.google.com/tpu/docs, the pages of each generation: v2-8, v3-8, v4-8 and v5p-8 have 4 chips, v5litepod-8
+and v6e-8 have 8)."""
+_RACK = re.compile(r"(.*\bGB[23]00)[ -]NVL(4|36|72)", re.IGNORECASE)
+"""NVIDIA's racks and boards of superchips: the number is that of GPUs (data sheets of GB200 and GB300)."""
+
+
+def split_system(name: str) -> tuple[str, int]:
+    """The device of a system's name, and how many of it the system has: (TPU v3, 1024) of `TPU v3-2048`.
+
+    (the name, 1) for a name of no system that is known, and for a slice that no chips make up.
+    """
+    plain = " ".join(name.split())
+    if hit := _TPU_SLICE.fullmatch(plain):
+        letter = (hit[2] or "").lower().replace("litepod", "e")
+        per_chip = _CORES_PER_CHIP.get(f"{hit[1]}{letter}")
+        cores = int(hit[3])
+        if per_chip is not None and cores and cores % per_chip == 0:
+            return f"TPU v{hit[1]}{letter}", cores // per_chip
+    if hit := _RACK.fullmatch(plain):
+        return hit[1], int(hit[2])
+    return plain, 1
 
 
 def split_count(text: str) -> tuple[str, int | None]:
@@ -35,4 +59,5 @@ def parse_gpu_model(text: str) -> tuple[str, int]:
             f"--gpu-model: {text!r:.80} is not NAME or NAME:COUNT with a count from 1 to 999; "
             "give for example 'A100 PCIe 80GB:4'"
         )
-    return name, int(count)
+    name, each = split_system(name)
+    return name, each * int(count)

@@ -17,6 +17,7 @@ from carbonmon.core.ports import SensorSettings
 from carbonmon.data import CPUS, GPUS, Row, rows, using
 from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec, is_known_cpu, similar_cpus
 from carbonmon.hardware.device_counts import parse_gpu_model, split_count
+from carbonmon.hardware.device_spellings import respelled, whole_xeons
 from carbonmon.hardware.spec_sheets import gpu_spec, nvml_model, only_memory, similar_gpus
 
 _VENDORS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE"))
@@ -86,7 +87,11 @@ def gpu_model(name: str, place: str) -> Model:
         choices = [f"{row['model']} ({float(row['tdp_w']):g} W)" for row in known]
         more = len(choices) - _MAX_CHOICES
         listed = ", ".join(choices[:_MAX_CHOICES]) + (f" and {more} more" if more > 0 else "")
-        raise ConfigError(f"{place}: {name!r:.80} may mean {listed}: name one, or {_give('gpu', place)}")
+        watts = [float(row["tdp_w"]) for row in known]
+        raise ConfigError(
+            f"{place}: {name!r:.80} may mean {listed}, {min(watts):g} to {max(watts):g} W: "
+            f"name one, or {_give('gpu', place)}"
+        )
     spec = gpu_spec(known[0]["model"]) if known else None
     if spec is None:
         raise _unknown(place, name, "gpu", _alike_gpus(name) or similar_gpus(name, _MAX_CHOICES))
@@ -94,6 +99,16 @@ def gpu_model(name: str, place: str) -> Model:
         return Model(known[0]["model"], spec)
     models = " or ".join(row["model"] for row in known[:_MAX_CHOICES])
     return Model(name, spec._replace(source=f"{models}: TDP {spec.tdp_w:g} W ({known[0]['source']})"))
+
+
+def gpu_idle(name: str) -> tuple[float, str] | None:
+    """What a GPU draws while it is idle, in W, and whose figure that is; None where none was published."""
+    with using(GPUS):
+        found = {(row["idle_w"], row["idle_source"]) for row in gpu_rows(name)}
+        if len(found) != 1 or not all(map(all, found)):
+            return None
+        watts, source = found.pop()
+        return float(watts), f"{float(watts):g} W ({source})"
 
 
 def cpu_model(name: str, place: str) -> Model:
@@ -109,6 +124,9 @@ def cpu_model(name: str, place: str) -> Model:
             f"{place}: {name!r:.80} names {count} CPUs: give the model of one package, {single!r:.80}"
             + ("; how many there are is read from /sys" if place == "--cpu-model" else "")
         )
+    if not is_known_cpu(name):
+        known = [whole for whole in whole_xeons(name) if is_known_cpu(whole)]
+        name = known[0] if len(known) == 1 else name
     if not is_known_cpu(name):
         raise _unknown(place, name, "cpu", _alike_cpus(name) or similar_cpus(name, _MAX_CHOICES))
     return Model(name, cpu_spec(name, visible_threads=1, physical_cores=1, virtual=False))
@@ -127,20 +145,24 @@ def same_cpu(name: str, other: str) -> bool:
 
 def gpu_rows(name: str) -> list[Row]:
     """The rows of the table that match all of a GPU's name: one, or several for a short name."""
+    said, name = name, respelled(name)
     wanted = _words(name)
     if not wanted:
         return []
     vendors = _VENDORS & _all_words(name)
     with using(GPUS):
         table = [row for row in rows(GPUS) if not vendors or row["vendor"].upper() in vendors]
-        model = nvml_model(name)
-        plain = " ".join(name.casefold().split())
+        model = nvml_model(said)
+        plain = name.casefold()
+        is_drivers = bool(vendors)  # a driver's "NVIDIA H100" says no more; a person's "H100" may mean any
         named_so = [
             row
             for row in table
-            if row["model"] == model
-            or row["model"].casefold() == plain
-            or _words(row["model"], True) == wanted
+            if row["model"].casefold() == plain
+            or (
+                (row["model"] == model or _words(row["model"], True) == wanted)
+                and (is_drivers or _UNSPECIFIED not in row["model"])
+            )
         ]
         if named_so:
             return named_so[:1]

@@ -130,7 +130,7 @@ def test_a_run_of_unknown_length_has_unknown_embodied_emissions() -> None:
 def test_the_devices_of_an_estimate_stand_for_several_and_have_their_own_times() -> None:
     parts = (
         Part("train", 48.0, (Counted("A100-SXM4-80GB", 8),), gpu_utilization=0.8),
-        Part("serve", 10.0, (Counted("H100", 1),), (Counted("EPYC 7742", 2),)),
+        Part("serve", 10.0, (Counted("H100 SXM5 80GB", 1),), (Counted("EPYC 7742", 2),)),
     )
     loads = [load for part in parts for load in loads_of(part)]
     snapshot = snapshot_of(loads, records.intensity(), Overheads(), "0")

@@ -13,9 +13,11 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
+from carbonmon.analysis.estimate.figures import number_text
 from carbonmon.analysis.estimate.fit import fit_of
-from carbonmon.analysis.estimate.loads import Load, loads_of, number_text
-from carbonmon.analysis.estimate.parts import Counted, Part, part_of, read_parts
+from carbonmon.analysis.estimate.loads import Load, loads_of
+from carbonmon.analysis.estimate.part_tables import read_parts
+from carbonmon.analysis.estimate.parts import Counted, Part, part_of
 from carbonmon.analysis.estimate.records import snapshot_of
 from carbonmon.cli import main
 from carbonmon.core.errors import ConfigError
@@ -198,7 +200,7 @@ def test_figures_are_exact_without_noise(number: float, text: str) -> None:
         ("NVIDIA A100-SXM4-80GB", 400.0),
         ("A100-SXM4", 400.0),
         ("A100 40 GB PCIe", 250.0),
-        ("H100", 700.0),
+        ("NVIDIA H100", 700.0),
         ("H100 SXM", 700.0),
         ("NVIDIA H100 80GB HBM3", 700.0),
         ("H100 PCIe", 350.0),
@@ -218,6 +220,7 @@ def test_a_gpu_is_found_by_the_names_that_people_use(name: str, watts: float) ->
         ("V100", ("V100 SXM2 16GB (300 W)", "V100 PCIe 16GB (250 W)")),
         ("A100", ("A100 SXM4 80GB (400 W)", "A100 PCIe 40GB (250 W)")),
         ("NVIDIA A100", ("A100 SXM4 80GB (400 W)",)),
+        ("H100", ("H100 NVL (400 W)", "H100 SXM5 80GB (700 W)", "350 to 700 W")),
         ("H100-80GB", ("H100 PCIe (350 W)", "H100 SXM5 80GB (700 W)")),
         ("RTX 6000", ("RTX 6000 Ada (300 W)", "Quadro RTX 6000 (260 W)")),
     ],
@@ -263,7 +266,9 @@ def test_a_cpu_is_found_by_the_names_that_people_use(name: str, watts: float) ->
     assert cpu_model(name, "--cpu").spec.tdp_w == watts
 
 
-@pytest.mark.parametrize(("name", "near"), [("Xeon 6154", "Intel Xeon Gold 6154"), ("AMD EPYC", "AMD EPYC")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("Xeon 6154 Turbo", "Intel Xeon Gold 6154"), ("AMD EPYC", "AMD EPYC")]
+)
 def test_an_unknown_cpu_comes_with_the_nearest(name: str, near: str) -> None:
     with pytest.raises(ConfigError, match=f"the table has no CPU {name!r}; the nearest are {near}"):
         cpu_model(name, "--cpu")
@@ -313,7 +318,7 @@ def test_a_model_that_is_given_twice_is_counted_together() -> None:
         ("hours", None, "give for how many hours"),
         ("hours", "-1", "--hours"),
         ("hours", "inf", "--hours"),
-        ("hours", "1e9", "give a number from 0 to 100000"),
+        ("hours", "1e9", "give a number from 0 to 876600"),
         ("memory-gb", "0", "--memory-gb"),
         ("gpu-tdp", "0", "--gpu-tdp"),
         ("cpu-tdp", "much", "--cpu-tdp"),
@@ -448,6 +453,14 @@ def test_hardware_that_the_run_did_not_have_is_taken_from_its_spec_sheet_or_refu
         loads_of(Part("main", 1.0, (Counted("H100", 1),)), fit)
     with pytest.raises(ConfigError, match="--gpu-utilization: --fit takes what the GPUs of that run drew"):
         loads_of(Part("main", 1.0, gpu_utilization=0.5), fit)
+
+
+def test_gpu_hours_of_a_fit_need_the_number_of_gpus_since_the_rest_of_the_run_comes_along() -> None:
+    fit = fit_of(measured_run())
+    with pytest.raises(ConfigError, match="--gpu: --fit takes the rest of that run's hardware too"):
+        loads_of(part_of({"gpu-hours": 100}), fit)
+    gpu, *_ = loads_of(part_of({"gpu": "A100-SXM4-80GB:8", "gpu-hours": 80}), fit)
+    assert gpu.energy_j == pytest.approx(8 * 901_000 * 10)
 
 
 def test_a_run_that_tells_no_power_is_no_fit() -> None:

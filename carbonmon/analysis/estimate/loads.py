@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from carbonmon.analysis.estimate.figures import number_text
 from carbonmon.analysis.estimate.fit import Fit, Group
 from carbonmon.analysis.estimate.parts import Counted, Part
+from carbonmon.analysis.estimate.work import Work, work_of
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import Component, Spec
-from carbonmon.core.uncertainty import TDP_UNCERTAINTY
-from carbonmon.hardware.device_names import Model, cpu_model, gpu_model, same_cpu, same_gpu
+from carbonmon.core.model import Component, Spec, Uncertainty
+from carbonmon.core.uncertainty import ASSUMED_UTILIZATION_UNCERTAINTY, TDP_UNCERTAINTY, combine
+from carbonmon.hardware.device_names import Model, cpu_model, gpu_idle, gpu_model, same_cpu, same_gpu
 from carbonmon.hardware.spec_sheets import GIB, dram_spec
+from carbonmon.runs.summary.figures import energy_text
 
 ASSUMED_UTILIZATION = 1.0
 """GPUs and CPUs without a given utilisation are taken as fully used, as Green Algorithms does
 (Lannelongue et al. 2021, doi:10.1002/advs.202100707: usage factor 1 unless known); the output says so."""
+
+
+AS_GIVEN = Uncertainty(0.0, 0.0, "a figure that the user gave, taken as exact")
+CPU_IDLE_RATIO = 0.12
+"""Of its TDP, what an idle CPU draws: measured by Teads, in Boavizta's CPU model (see `TDP_UNCERTAINTY`)."""
+
+
+class Idle(NamedTuple):
+    """The share of the time in which a device is idle, from 0 to 1, and what it draws then, in W."""
+
+    share: float
+    power_w: float
+    source: str
 
 
 class Load(NamedTuple):
@@ -23,6 +40,8 @@ class Load(NamedTuple):
 
     Each draws `spec.tdp_w` × `utilization`; that is None where the power does not depend on utilisation, and
     `is_assumed` where it was not given. `seen_utilization` is that of the run which the power was fitted to.
+    `given_j` is an energy that the user gave: hours and power are unknown then. `work` says how the hours are
+    known; `hours` are those of one device (see `Work.is_device_hours`).
     """
 
     part: str
@@ -32,30 +51,52 @@ class Load(NamedTuple):
     spec: Spec
     utilization: float | None
     is_assumed: bool
-    hours: float
+    hours: float | None
     seen_utilization: float | None = None
+    idle: Idle | None = None
+    given_j: float | None = None
+    note: str = ""
+    is_device_hours: bool = False
 
     @property
-    def power_w(self) -> float:
-        """Watts of all the devices together."""
-        return self.number * self.spec.tdp_w * (1.0 if self.utilization is None else self.utilization)
+    def power_w(self) -> float | None:
+        """Mean watts of all the devices together; None where only their energy is known."""
+        if self.given_j is not None:
+            return None
+        busy_w = self.spec.tdp_w * (1.0 if self.utilization is None else self.utilization)
+        if self.idle is None:
+            return self.number * busy_w
+        return self.number * (busy_w * (1.0 - self.idle.share) + self.idle.power_w * self.idle.share)
 
     @property
     def energy_j(self) -> float:
-        return self.power_w * self.hours * 3600.0
+        if self.given_j is not None:
+            return self.given_j
+        return (self.power_w or 0.0) * (self.hours or 0.0) * 3600.0
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether the user gave the power or the energy itself, and no specification did."""
+        return self.spec.uncertainty is AS_GIVEN
 
     @property
     def formula(self) -> str:
         """The inputs and their product in words: `10 × 300 W × 0.8 = 2400 W`."""
-        factors = [f"{self.number}", f"{number_text(self.spec.tdp_w)} W"]
+        if self.given_j is not None:
+            return energy_text(self.given_j)
+        factors = [f"{number_text(self.spec.tdp_w)} W"]
         if self.utilization is not None:
             factors.append(f"{number_text(self.utilization)}{' (assumed)' if self.is_assumed else ''}")
-        return f"{' × '.join(factors)} = {number_text(self.power_w)} W"
+        product = " × ".join(factors)
+        if self.idle is not None:
+            busy, share = number_text(1.0 - self.idle.share), number_text(self.idle.share)
+            product = f"({product} × {busy} + {number_text(self.idle.power_w)} W idle × {share})"
+        return f"{self.number} × {product} = {number_text(self.power_w or 0.0)} W"
 
-
-def number_text(number: float) -> str:
-    """Six significant digits at most, without trailing zeros and never in powers of ten."""
-    return f"{float(f'{number:.6g}'):f}".rstrip("0").rstrip(".")
+    @property
+    def source(self) -> str:
+        """Where the power is from."""
+        return self.spec.source if self.idle is None else f"{self.spec.source}; idle {self.idle.source}"
 
 
 def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
@@ -64,22 +105,58 @@ def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
     With a fit, a component that the part does not name is that of the run, in the run's number. Raises
     ConfigError for a model that is not in the tables, and for hardware that is not in the fit.
     """
-    loads = [*_of_component("gpu", part, fit), *_of_component("cpu", part, fit)]
-    if part.memory_gb is not None:
-        spec = dram_spec(round(part.memory_gb * GIB))
-        name = f"{number_text(part.memory_gb)} GB of memory"
-        loads.append(Load(part.name, "dram", name, 1, spec, None, False, part.hours))
-    elif fit is not None:
-        loads += [_fitted(part, group, group.number) for group in _groups(fit, "dram")]
+    if part.energy_j is not None:
+        return [_given_energy(part, part.energy_j)]
+    work = work_of(part)
+    if fit is not None and work.is_device_hours:
+        raise ConfigError(
+            f"{part.key('gpu')}: --fit takes the rest of that run's hardware too, so the number of GPUs must "
+            "be known: give it, or the hours of all of it"
+        )
+    if part.power_w is not None:
+        loads = [_stated(part, work, "all hardware", part.power_w)]
+    else:
+        loads = [*_of_component("gpu", part, work, fit), *_of_component("cpu", part, work, fit)]
+        if part.memory_gb is not None:
+            spec = dram_spec(round(part.memory_gb * GIB))
+            name = f"{number_text(part.memory_gb)} GB of memory"
+            loads.append(Load(part.name, "dram", name, 1, spec, None, False, work.hours))
+        elif fit is not None:
+            loads += [_fitted(part, work, group, group.number) for group in _groups(fit, "dram")]
+        if part.host_power_w is not None:
+            loads.append(_stated(part, work, "hosts", part.host_power_w))
     if not loads:
         raise ConfigError(
             f"{part.key('gpu')}: no hardware is given: give for example --gpu V100-SXM2:10, "
-            '--cpu "Xeon Gold 6154:2" or --memory-gb 512'
+            '--cpu "Xeon Gold 6154:2" or --memory-gb 512; or its --power, or the --energy'
         )
-    return loads
+    return [_worked(load, work) for load in loads]
 
 
-def _of_component(component: Component, part: Part, fit: Fit | None) -> list[Load]:
+def _worked(load: Load, work: Work) -> Load:
+    """The load with how its hours are known; what they may lie off is in the range."""
+    spec = load.spec
+    if work.uncertainty is not None:
+        spec = spec._replace(uncertainty=combine(work.uncertainty, spec.uncertainty))
+    return load._replace(spec=spec, note=work.note, is_device_hours=work.is_device_hours)
+
+
+def _given_energy(part: Part, joules: float) -> Load:
+    spec = Spec(math.nan, AS_GIVEN, "energy, as given")
+    note = "" if part.attempts == 1 else f"{number_text(part.attempts)} attempts"
+    return Load(
+        *(part.name, "module", "all hardware", 1, spec, None, False, None),
+        given_j=joules * part.attempts,
+        note=note,
+    )
+
+
+def _stated(part: Part, work: Work, name: str, watts: float) -> Load:
+    spec = Spec(watts, AS_GIVEN, "power, as given")
+    return Load(part.name, "module", name, 1, spec, None, False, work.hours)
+
+
+def _of_component(component: Component, part: Part, work: Work, fit: Fit | None) -> list[Load]:
     is_gpu = component == "gpu"
     wanted = part.gpus if is_gpu else part.cpus
     tdp_w = part.gpu_tdp_w if is_gpu else part.cpu_tdp_w
@@ -94,8 +171,13 @@ def _of_component(component: Component, part: Part, fit: Fit | None) -> list[Loa
             f"{part.key(f'{component}-{stray}')}: --fit takes what the {what}s of that run drew, at their "
             "utilisation: leave this out, or the fit"
         )
+    if groups and part.idle_share is not None:
+        raise ConfigError(
+            f"{part.key('idle-share')}: --fit takes what the {what}s of that run drew, idle or not: "
+            "leave one of them out"
+        )
     if groups:
-        return [_fitted(part, *choice) for choice in _chosen(groups, wanted, part.key(component))]
+        return [_fitted(part, work, *choice) for choice in _chosen(groups, wanted, part.key(component))]
     if stray is not None and not wanted:
         raise ConfigError(f"{part.key(f'{component}-{stray}')}: no {what} is named to go with it")
     loads = []
@@ -103,8 +185,29 @@ def _of_component(component: Component, part: Part, fit: Fit | None) -> list[Loa
         model = _model(component, name, tdp_w, part.key(component))
         ratio, is_assumed = (ASSUMED_UTILIZATION, True) if utilization is None else (utilization, False)
         spec = model.spec._replace(assumed_utilization_ratio=ratio if is_assumed else None)
-        loads.append(Load(part.name, component, model.name, count, spec, ratio, is_assumed, part.hours))
+        if is_assumed and part.training is None:  # a training with a known or a usual MFU is no idle one
+            spec = spec._replace(uncertainty=combine(spec.uncertainty, ASSUMED_UTILIZATION_UNCERTAINTY))
+        idle = None if part.idle_share is None else _idle(component, part, name, model)
+        load = Load(part.name, component, model.name, count, spec, ratio, is_assumed, work.hours)
+        loads.append(load._replace(idle=idle))
     return loads
+
+
+def _idle(component: Component, part: Part, name: str, model: Model) -> Idle:
+    """What a device draws while it is idle; raises ConfigError for a GPU of which that was not published."""
+    share = part.idle_share or 0.0
+    if component == "cpu":
+        watts = CPU_IDLE_RATIO * model.spec.tdp_w
+        return Idle(share, watts, f"{number_text(watts)} W, {CPU_IDLE_RATIO:g} × TDP (Teads)")
+    if part.gpu_idle_w is not None:
+        return Idle(share, part.gpu_idle_w, f"{number_text(part.gpu_idle_w)} W, as given")
+    found = gpu_idle(name)
+    if found is None:
+        raise ConfigError(
+            f"{part.key('idle-share')}: what {name!r:.80} draws while it is idle is in no table: give it: "
+            + ("gpu-idle = W" if part.where else "--gpu-idle W")
+        )
+    return Idle(share, *found)
 
 
 def _model(component: Component, name: str, tdp_w: float | None, place: str) -> Model:
@@ -135,8 +238,8 @@ def _chosen(groups: Sequence[Group], wanted: Iterable[Counted], place: str) -> l
     return chosen or [(group, group.number) for group in groups]
 
 
-def _fitted(part: Part, group: Group, count: int) -> Load:
+def _fitted(part: Part, work: Work, group: Group, count: int) -> Load:
     return Load(
-        *(part.name, group.component, group.name, count, group.spec, None, False, part.hours),
+        *(part.name, group.component, group.name, count, group.spec, None, False, work.hours),
         seen_utilization=group.utilization,
     )

@@ -5,26 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from carbonmon.core.config import parse_number
-from carbonmon.core.documents import read_toml
-from carbonmon.core.errors import ConfigError
-from carbonmon.core.hints import meant
-from carbonmon.core.model import MAIN_PHASE
-from carbonmon.hardware.device_counts import split_count
-
-KEYS = (
-    *("gpu", "gpu-utilization", "gpu-tdp", "cpu", "cpu-utilization", "cpu-tdp", "memory-gb"),
-    *("hours", "name"),
+from carbonmon.analysis.estimate.consistency import check_consistent
+from carbonmon.analysis.estimate.part_values import (
+    key_text,
+    number_at,
+    power_at,
+    ratio_at,
+    scaled_at,
+    watts_at,
 )
-"""The keys of a part of a TOML file; the options of the command line have the same names."""
+from carbonmon.analysis.estimate.quantities import energy_j_of
+from carbonmon.core.config import PUE_WORDS
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import MAIN_PHASE
+from carbonmon.hardware.device_counts import split_count, split_system
+
+OPTIONS = (
+    *("gpu", "gpu-hours", "gpu-utilization", "gpu-tdp", "gpu-idle", "cpu", "cpu-utilization", "cpu-tdp"),
+    *("memory-gb", "hours", "energy", "power", "host-power", "idle-share", "attempts"),
+    *("parameters", "tokens", "flops", "mfu", "precision", "flops-peak"),
+)
+"""What says how much a part draws: the same words are options of the command line and keys of a table."""
+KEYS = (*OPTIONS, "region", "intensity", "pue", "name")
+"""The keys of a part of a TOML file. Without a place of its own, a part has that of the command line."""
 MAX_COUNT = 1_000_000
-MAX_HOURS = 100_000.0
+MAX_HOURS = 876_600.0
+"""A century."""
+MAX_DEVICE_HOURS = MAX_HOURS * MAX_COUNT
 MAX_MEMORY_GB = 1e9
-MAX_PARTS = 1_000
-LONGEST_NAME = 64
+MAX_FLOPS = 1e33
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8")
 
 _COUNT = re.compile(r"[1-9][0-9]{0,6}")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,_e+-]*")
@@ -37,16 +49,30 @@ class Counted(NamedTuple):
     number: int
 
 
+class Training(NamedTuple):
+    """Work that is known in FLOPs; `stated` is how. `mfu` and `flops_peak` (FLOP/s) are None if not given."""
+
+    flops: float
+    stated: str
+    mfu: float | None
+    precision: str | None
+    flops_peak: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Hardware that works for `hours`; utilisations are ratios from 0 to 1, None where not given.
 
-    `gpu_tdp_w` and `cpu_tdp_w` are the user's own figures, in W for one device, instead of the tables'.
-    `where` is the part's position in a file, "" for that of the command line.
+    `gpu_tdp_w` and `cpu_tdp_w` are the user's own figures, in W for one device, instead of the tables';
+    `gpu_idle_w` is what one idle GPU draws. `where` is the part's position in a file, "" for that of the
+    command line. Exactly one of `hours`, `gpu_hours`, `training` and `energy_j` is there. `power_w` is that
+    of all the hardware together, `host_power_w` that of all hosts without their GPUs. `idle_share` of the
+    time the hardware is idle. All of it happens `attempts` times. `region`, `intensity` and `pue` are the
+    part's own place, None for that of the job.
     """
 
     name: str
-    hours: float
+    hours: float | None
     gpus: tuple[Counted, ...] = ()
     cpus: tuple[Counted, ...] = ()
     gpu_utilization: float | None = None
@@ -55,83 +81,116 @@ class Part:
     gpu_tdp_w: float | None = None
     cpu_tdp_w: float | None = None
     where: str = ""
+    gpu_hours: float | None = None
+    energy_j: float | None = None
+    power_w: float | None = None
+    training: Training | None = None
+    host_power_w: float | None = None
+    idle_share: float | None = None
+    gpu_idle_w: float | None = None
+    attempts: float = 1.0
+    region: str | None = None
+    intensity: float | None = None
+    pue: float | str | None = None
 
     def key(self, word: str) -> str:
         """A key of the part for messages: `--hours`, or the position in the file and the key."""
-        return _key(self.where, word)
+        return key_text(self.where, word)
 
 
 def part_of(values: Mapping[str, Any], name: str = MAIN_PHASE, where: str = "") -> Part:
     """A part from its keys (`KEYS`), their values texts or numbers; raises ConfigError that names the key."""
-    hours = _number(values, "hours", where, "a time in hours", 0.0, MAX_HOURS)
-    if not hours:
+    check_consistent(values, lambda word: key_text(where, word))
+    hours = number_at(values, "hours", where, "a time in hours", 0.0, MAX_HOURS)
+    device_hours = scaled_at(
+        values, "gpu-hours", where, "GPU-hours", 1e-6, MAX_DEVICE_HOURS, "184320 or 1.3M"
+    )
+    energy_j = (
+        None if values.get("energy") is None else energy_j_of(values["energy"], key_text(where, "energy"))
+    )
+    training = _training(values, where)
+    if not hours and device_hours is None and energy_j is None and training is None:
         raise ConfigError(
-            f"{_key(where, 'hours')}: give for how many hours the hardware works: a number above 0"
+            f"{key_text(where, 'hours')}: give for how many hours the hardware works: a number above 0; or "
+            "gpu-hours, an energy, or the parameters and tokens of a training"
         )
     return Part(
         name,
         hours,
         _counted(values, "gpu", where),
         _counted(values, "cpu", where),
-        _utilization(values, "gpu-utilization", where),
-        _utilization(values, "cpu-utilization", where),
-        _number(values, "memory-gb", where, "an amount of memory in GB", 0.001, MAX_MEMORY_GB),
-        _number(values, "gpu-tdp", where, "a power in watts", 0.1, 100_000),
-        _number(values, "cpu-tdp", where, "a power in watts", 0.1, 100_000),
+        ratio_at(values, "gpu-utilization", where, "a utilisation"),
+        ratio_at(values, "cpu-utilization", where, "a utilisation"),
+        number_at(values, "memory-gb", where, "an amount of memory in GB", 0.001, MAX_MEMORY_GB),
+        watts_at(values, "gpu-tdp", where),
+        watts_at(values, "cpu-tdp", where),
         where,
+        device_hours,
+        energy_j,
+        power_at(values, "power", where),
+        training,
+        power_at(values, "host-power", where),
+        ratio_at(values, "idle-share", where, "a share of the time"),
+        watts_at(values, "gpu-idle", where),
+        number_at(values, "attempts", where, "a number of attempts", 1.0, 1e6) or 1.0,
+        _region(values, where),
+        number_at(values, "intensity", where, "an intensity in gCO2e/kWh", 0.0, 5000.0),
+        _pue(values, where),
     )
 
 
-def _key(where: str, word: str) -> str:
-    return f"{where}: {word!r:.60}" if where else f"--{word}"
+def _training(values: Mapping[str, Any], where: str) -> Training | None:
+    """The FLOPs that are given, or 6 × parameters × tokens; None for neither.
+
+    Forward 2 and backward 4 FLOPs a parameter and token: Kaplan et al. 2020 (arXiv:2001.08361, section 2.1),
+    Hoffmann et al. 2022 (arXiv:2203.15556, appendix F). Attention over the context is not in it: little where
+    the context is short beside 12 × the width (Kaplan et al.). Of a mixture of experts the active parameters
+    count.
+    """
+    flops = scaled_at(values, "flops", where, "a number of FLOPs", 1.0, MAX_FLOPS, "3.14e23")
+    stated = "as given"
+    if flops is None:
+        parameters = scaled_at(values, "parameters", where, "a number of parameters", 1.0, 1e18, "7B")
+        tokens = scaled_at(values, "tokens", where, "a number of tokens", 1.0, 1e18, "2T")
+        if parameters is None or tokens is None:
+            return None
+        flops = 6.0 * parameters * tokens
+        stated = f"6 × {parameters:g} parameters × {tokens:g} tokens; Kaplan et al. 2020, arXiv:2001.08361"
+    precision = values.get("precision")
+    if precision is not None and precision not in PRECISIONS:
+        raise ConfigError(
+            f"{key_text(where, 'precision')}: {precision!r:.40} is none of {', '.join(PRECISIONS)}"
+        )
+    mfu = ratio_at(values, "mfu", where, "a model FLOPs utilisation")
+    if mfu == 0:
+        raise ConfigError(f"{key_text(where, 'mfu')}: 0 would take for ever: give a ratio above 0")
+    peak = scaled_at(values, "flops-peak", where, "a peak in FLOP/s", 1e9, 1e18, "312T")
+    return Training(flops, stated, mfu, precision, peak)
 
 
-def read_parts(path: Path) -> tuple[Part, ...]:
-    """The parts of a TOML file, its `[[part]]` tables; raises ConfigError with file, part and key."""
-    tables = read_toml(path)
-    strange = [key for key in tables if key != "part"]
-    entries = tables.get("part")
-    if strange or not isinstance(entries, list) or not entries:
-        what = f"it holds {strange[0]!r:.60}" if strange else "with double brackets, and it holds none"
-        raise ConfigError(f"{path}: parts are [[part]] tables, {what}; see examples/estimate.toml")
-    if len(entries) > MAX_PARTS:
-        raise ConfigError(f"{path}: more than {MAX_PARTS} parts")
-    parts = [_table_part(path, number, entry) for number, entry in enumerate(entries, start=1)]
-    names = [part.name for part in parts]
-    double = next((name for name in names if names.count(name) > 1), None)
-    if double is not None:
-        raise ConfigError(f"{path}: two parts are called {double!r}; give each a name of its own")
-    return tuple(parts)
+def _region(values: Mapping[str, Any], where: str) -> str | None:
+    region = values.get("region")
+    if region is not None and not isinstance(region, str):
+        raise ConfigError(f"{key_text(where, 'region')} must be a text: FR, US-CA or aws:us-east-1")
+    return region
 
 
-def _table_part(path: Path, number: int, entry: Any) -> Part:
-    where = f"{path}, part {number}"
-    if not isinstance(entry, dict):
-        raise ConfigError(f"{where}: not a table; parts are [[part]] tables")
-    values: dict[str, Any] = {}
-    for key, value in entry.items():
-        word = key.replace("_", "-")
-        if word not in KEYS:
-            raise ConfigError(f"{_key(where, key)} is unknown; {meant(word, KEYS)}")
-        if word in values:
-            raise ConfigError(f"{_key(where, key)} is given twice, with a hyphen and with an underscore")
-        values[word] = value
-    name = values.pop("name", f"part {number}")
-    if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
-        raise ConfigError(f"{_key(where, 'name')} must be a text of 1 to {LONGEST_NAME} characters")
-    return part_of(values, name, where)
+def _pue(values: Mapping[str, Any], where: str) -> float | str | None:
+    if isinstance(values.get("pue"), str) and values["pue"] in PUE_WORDS:
+        return str(values["pue"])
+    return number_at(values, "pue", where, f"a PUE (a ratio, or {', '.join(PUE_WORDS)})", 1.0, 10.0)
 
 
 def _counted(values: Mapping[str, Any], key: str, where: str) -> tuple[Counted, ...]:
     given = values.get(key)
     texts = () if given is None else given if isinstance(given, (list, tuple)) else (given,)
     if not all(isinstance(text, str) for text in texts):
-        raise ConfigError(f'{_key(where, key)} must be a text or a list of texts: "V100-SXM2:10"')
-    return _merged(_counted_one(text, _key(where, key)) for text in texts)
+        raise ConfigError(f'{key_text(where, key)} must be a text or a list of texts: "V100-SXM2:10"')
+    return _merged(_counted_one(text, key_text(where, key)) for text in texts)
 
 
 def _counted_one(text: str, place: str) -> Counted:
-    """`NAME`, `NAME:COUNT` or `NAME xCOUNT`.
+    """`NAME`, `NAME:COUNT` or `NAME xCOUNT`; a system's name counts its devices, as in `TPU v3-2048`.
 
     A name may hold colons itself, only a number after the last one is a count.
     """
@@ -144,10 +203,10 @@ def _counted_one(text: str, place: str) -> Counted:
             f"{place}: {text!r:.80} is not NAME:COUNT with a count from 1 to {MAX_COUNT:,}; "
             "give for example V100-SXM2:10"
         )
-    name = " ".join(name.split())
+    name, each = split_system(name)
     if not name:
         raise ConfigError(f"{place}: {text!r:.80} names no model; give for example V100-SXM2:10")
-    return Counted(name, int(tail))
+    return Counted(name, each * int(tail))
 
 
 def _merged(models: Iterable[Counted]) -> tuple[Counted, ...]:
@@ -156,35 +215,3 @@ def _merged(models: Iterable[Counted]) -> tuple[Counted, ...]:
     for name, count in models:
         counts[name] = counts.get(name, 0) + count
     return tuple(Counted(name, count) for name, count in counts.items())
-
-
-def _utilization(values: Mapping[str, Any], key: str, where: str) -> float | None:
-    value = values.get(key)
-    if value is not None and _is_percent(value):
-        raise ConfigError(
-            f"{_key(where, key)}: a utilisation is a ratio from 0 to 1: write {float(value) / 100:g} "
-            f"for {float(value):g} %"
-        )
-    return _number(values, key, where, "a utilisation", 0.0, 1.0)
-
-
-def _is_percent(value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
-    try:
-        return 1.0 < float(value) <= 100.0
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def _number(
-    values: Mapping[str, Any], key: str, where: str, what: str, low: float, high: float
-) -> float | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ConfigError(f"{_key(where, key)} must be a number")
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise ConfigError(f"{_key(where, key)} is too large a number")
-    return parse_number(str(value)[:40], _key(where, key), what, low, high)

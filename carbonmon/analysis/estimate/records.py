@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from carbonmon.analysis.estimate.loads import Load, number_text
-from carbonmon.core.footprint import Overheads, rates
+from carbonmon.analysis.estimate.figures import number_text
+from carbonmon.analysis.estimate.loads import Load
+from carbonmon.core.footprint import Overheads, Rates, rates
 from carbonmon.core.model import (
+    JOULES_PER_KWH,
     Charge,
     Cost,
     Device,
@@ -20,43 +24,79 @@ from carbonmon.core.model import (
     SensorState,
     Snapshot,
 )
+from carbonmon.runs.summary.document import summarize
 
 RUN_ID = "estimate"
 
 
+class Place(NamedTuple):
+    """Where a part works: the intensity there, and PUE, WUE and price."""
+
+    intensity: Intensity
+    overheads: Overheads
+
+
+def summary_of(snapshot: Snapshot, loads: Sequence[Load]) -> dict[str, Any]:
+    """The summary of an estimate: with the energy of the facility, and what of it the user gave."""
+    run = snapshot.runs[0]
+    summary = summarize(snapshot, run, "estimated")
+    stated_j = sum(load.energy_j for load in loads if load.is_stated)
+    summary["energy"].update(
+        facility_j=run.facility_j,
+        facility_kwh=None if run.facility_j is None else run.facility_j / JOULES_PER_KWH,
+        stated_j=stated_j,
+    )
+    return summary
+
+
 def snapshot_of(
-    loads: Sequence[Load], intensity: Intensity, overheads: Overheads, version: str, name: str = ""
+    loads: Sequence[Load],
+    intensity: Intensity,
+    overheads: Overheads,
+    version: str,
+    name: str = "",
+    places: Mapping[str, Place] = MappingProxyType({}),
 ) -> Snapshot:
-    """The job as the records of a run that was not measured: its parts are phases, a model one device."""
-    tariff = overheads.tariff
-    price = None if tariff is None else tariff.per_kwh
-    cost = rates(intensity, overheads, price)
-    hours = {load.part: load.hours for load in loads}
+    """The job as the records of a run that was not measured: its parts are phases, a model one device.
+
+    Parts that `places` does not name are where `intensity` and `overheads` are.
+    """
+    home = Place(intensity, overheads)
     devices = dict(zip(_ids(loads), loads, strict=True))
-    energy_j = sum(load.energy_j for load in loads)
+    places = {load.part: places.get(load.part, home) for load in loads}
+    costs = {part: _rates(place) for part, place in places.items()}
     totals = tuple(
         RunTotal(
             *(load.part, load.component, device_id, "tdp", load.energy_j),
-            *(load.energy_j * grams for grams in (cost.grams, cost.low_grams, cost.high_grams)),
+            *(
+                load.energy_j * grams
+                for grams in (costs[load.part].grams, costs[load.part].low_grams, costs[load.part].high_grams)
+            ),
         )
         for device_id, load in devices.items()
     )
-    charge = Charge(
-        *(intensity.source, intensity.zone, intensity.kind, intensity.basis, intensity.accounting),
-        *(intensity.year, energy_j, energy_j * cost.grams),
-    )
+    energy_j = sum(load.energy_j for load in loads)
+    facility_j = sum(load.energy_j * costs[load.part].pue_ratio for load in loads)
+    seconds = {load.part: load.hours * 3600.0 for load in loads if load.hours and not load.is_device_hours}
+    tariff = overheads.tariff
+    price = None if tariff is None else tariff.per_kwh
+    has_water = all(cost.litres is not None for cost in costs.values())
     run = RunState(
         RunInfo(RUN_ID, name, (), (), "", math.nan),
         totals,
         power_w=(),
         unobserved_s=(),
-        phases_s=tuple((part, each * 3600.0) for part, each in hours.items()),
+        phases_s=tuple(seconds.items()),
         # It is unknown whether several parts run one after another or at the same time.
-        duration_s=loads[0].hours * 3600.0 if len(hours) == 1 else math.nan,
-        charges=(charge,),
-        costs=() if cost.cost is None else (Cost(cost.currency, energy_j * cost.cost, energy_j),),
-        water_l=None if cost.litres is None else energy_j * cost.litres,
+        duration_s=next(iter(seconds.values())) if len(places) == len(seconds) == 1 else math.nan,
+        charges=_charges(loads, places, costs),
+        costs=() if price is None or tariff is None else (_cost(loads, costs, tariff.currency),),
+        water_l=sum(load.energy_j * (costs[load.part].litres or 0.0) for load in loads)
+        if has_water
+        else None,
+        facility_j=facility_j,
     )
+    pue_ratio, pue_source = _pue(places, facility_j / energy_j if energy_j else overheads.pue_ratio)
     return Snapshot(
         at_s=math.nan,
         version=version,
@@ -65,10 +105,10 @@ def snapshot_of(
         runs=(run,),
         devices=tuple(_device_state(device_id, load) for device_id, load in devices.items()),
         sensors=tuple(SensorState("tdp", "used", sentence(load)) for load in loads),
-        intensity=intensity,
-        pue_ratio=overheads.pue_ratio,
+        intensity=next(iter(places.values())).intensity if len(places) == 1 else intensity,
+        pue_ratio=pue_ratio,
         exporter_errors=(),
-        pue_source=overheads.pue_source,
+        pue_source=pue_source,
         wue_l_per_kwh=overheads.wue_l_per_kwh,
         wue_source=overheads.wue_source,
         price_per_kwh=price,
@@ -77,9 +117,52 @@ def snapshot_of(
     )
 
 
+def _rates(place: Place) -> Rates:
+    tariff = place.overheads.tariff
+    return rates(place.intensity, place.overheads, None if tariff is None else tariff.per_kwh)
+
+
+def _charges(
+    loads: Iterable[Load], places: Mapping[str, Place], costs: Mapping[str, Rates]
+) -> tuple[Charge, ...]:
+    """The energy by the intensity that it is charged with."""
+    sums: dict[Intensity, Charge] = {}
+    for load in loads:
+        at = places[load.part].intensity
+        before = sums.get(at)
+        joules, grams = (0.0, 0.0) if before is None else (before.energy_j, before.emissions_g)
+        sums[at] = Charge(
+            *(at.source, at.zone, at.kind, at.basis, at.accounting, at.year),
+            joules + load.energy_j,
+            grams + load.energy_j * costs[load.part].grams,
+        )
+    return tuple(sums.values())
+
+
+def _cost(loads: Sequence[Load], costs: Mapping[str, Rates], currency: str) -> Cost:
+    energy_j = sum(load.energy_j for load in loads)
+    return Cost(currency, sum(load.energy_j * (costs[load.part].cost or 0.0) for load in loads), energy_j)
+
+
+def _pue(places: Mapping[str, Place], mean: float) -> tuple[float, str]:
+    """The PUE of all parts, or the mean over their energy, with each part's in its source."""
+    stated = {(place.overheads.pue_ratio, place.overheads.pue_source) for place in places.values()}
+    if len(stated) == 1:
+        return stated.pop()
+    each = (f"{part} {place.overheads.pue_ratio:g}" for part, place in places.items())
+    return mean, f"the mean over the energy of the parts ({', '.join(each)})"
+
+
 def sentence(load: Load) -> str:
     """A load in words, with the source of its power."""
-    return f"{load.part}: {load.name}: {load.formula} for {number_text(load.hours)} h; {load.spec.source}"
+    hours = "" if load.hours is None else f" for {hours_text(load)}"
+    note = f"; {load.note}" if load.note else ""
+    return f"{load.part}: {load.name}: {load.formula}{hours}; {load.source}{note}"
+
+
+def hours_text(load: Load) -> str:
+    """`48 h`, or `184320 GPU-hours` of devices whose number is not known."""
+    return f"{number_text(load.hours or 0.0)} {'GPU-hours' if load.is_device_hours else 'h'}"
 
 
 def _ids(loads: Iterable[Load]) -> list[str]:

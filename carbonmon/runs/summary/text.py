@@ -38,6 +38,9 @@ ANOMALY_WORDS = {
 OTHER_ANOMALY = "of another kind"
 """A kind that a newer version counts."""
 
+_WHOLE = 1 - 1e-9
+"""From this part on it is all of it: the rest is rounding."""
+
 _WHOLE_NODE_RATIO = 0.9995
 """From this share on the run counts as having all of the node, and no line about the rest is printed."""
 
@@ -64,9 +67,10 @@ def table_text(summary: dict[str, Any]) -> str:
     run, energy = summary["run"], summary["energy"]
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
     lines = [_title(run, summary["state"]), _energy_line(energy), *_node_lines(energy.get("node"), unit)]
+    lines += _facility_lines(energy, summary["carbon"]["pue"])
     lines += _carbon_lines(summary["carbon"])
     lines += _cost_and_water_lines(summary)
-    lines += _device_lines(energy["devices"], unit)
+    lines += _device_lines(energy["devices"], unit, _is_given(energy))
     lines += _phase_lines(energy["phases"], energy["total_j"], unit)
     lines += _remarks(energy["devices"])
     lines += [one_line(f"  note: {note}", 2 * WIDTH) for note in run.get("notes") or ()]
@@ -83,16 +87,42 @@ def _title(run: dict[str, Any], state: str) -> str:
 def _energy_line(energy: dict[str, Any]) -> str:
     total_j, measured = energy["total_j"], energy["measured_ratio"]
     unit = unit_of(total_j, ENERGY_UNITS)
+    stated_j = energy.get("stated_j") or 0.0
     span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
+    if stated_j and energy["low_j"] == energy["high_j"]:
+        span = "no range given"
     if measured is None:
         share = "how much of it was measured is unknown" if total_j else "no energy was seen"
     elif measured == 1:
         share = "all of it measured"
     elif measured == 0:
-        share = "all of it estimated (tdp)"
+        share = _stated_text(stated_j, total_j)
     else:
         share = f"{percent_text(measured)} measured, {percent_text(1 - measured)} estimated (tdp)"
     return f"  energy     {figure(total_j / JOULES[unit])} {unit} ({span}), {share}"
+
+
+def _stated_text(stated_j: float, total_j: float) -> str:
+    """How much of what nothing measured is by a power or an energy that the user gave."""
+    if not stated_j:
+        return "all of it estimated (tdp)"
+    ratio = stated_j / total_j
+    if ratio >= _WHOLE:
+        return "all of it by figures that the user gave"
+    return f"{percent_text(ratio)} by figures that the user gave, {percent_text(1 - ratio)} estimated (tdp)"
+
+
+def _is_given(energy: dict[str, Any]) -> bool:
+    """Whether all the energy is by figures that the user gave."""
+    return bool(energy["total_j"]) and (energy.get("stated_j") or 0.0) >= _WHOLE * energy["total_j"]
+
+
+def _facility_lines(energy: dict[str, Any], pue: float) -> list[str]:
+    """The energy of the data centre beside that of the devices, where an estimate has a PUE."""
+    facility_j = energy.get("facility_j")
+    if facility_j is None or pue == 1.0:
+        return []
+    return [f"  facility   {energy_text(facility_j)}, energy × PUE {pue:.4g}"]
 
 
 def _node_lines(node: dict[str, Any] | None, unit: str) -> list[str]:
@@ -173,7 +203,8 @@ def _span(low: float | None, high: float | None) -> str:
     return " (range unknown)" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
 
 
-def _device_lines(devices: list[dict[str, Any]], unit: str) -> list[str]:
+def _device_lines(devices: list[dict[str, Any]], unit: str, is_given: bool = False) -> list[str]:
+    """A line for each device; `is_given`: the user gave their power or their energy."""
     rows = []
     for device in devices:
         mean_w = device["mean_power_w"]
@@ -184,7 +215,7 @@ def _device_lines(devices: list[dict[str, Any]], unit: str) -> list[str]:
                 f"{device['name'] or '':12}",
                 energy_text(device["energy_j"], unit),
                 "power unknown" if mean_w is None else f"mean {figure(mean_w)} W",
-                _methods_text(device["methods"]),
+                "as given" if is_given else _methods_text(device["methods"]),
             )
         )
     return [f"  {line}" for line in aligned(rows, numbers=(3, 4), room=WIDTH - 2, elastic=2)]

@@ -23,6 +23,7 @@ VARIABLE = "CARBONMON_DATA"
 
 INTENSITIES, CLOUD_REGIONS, OVERHEADS = "carbon_intensity.csv", "cloud_regions.csv", "pue_water.csv"
 GPUS, CPUS, NVML_NAMES, CORRECTIONS = "gpus.csv", "cpus.csv", "nvml_names.csv", "corrections.csv"
+PLACES = "places.csv"
 
 Row = dict[str, str]
 
@@ -34,6 +35,8 @@ class Format(NamedTuple):
     key: tuple[str, ...]
     source: str
     licence: str
+    repeated: tuple[str, ...] = ()
+    """Columns that repeat another table's, filled in at each update."""
 
     def key_of(self, row: Row) -> str:
         """What names the row in messages and in corrections."""
@@ -69,7 +72,11 @@ FORMATS = {
         "CC-BY-4.0, public domain, MIT; per row",
     ),
     CLOUD_REGIONS: Format(
-        _CLOUD_COLUMNS, ("provider", "region"), "own map of regions; providers' figures", "own; Apache-2.0"
+        _CLOUD_COLUMNS,
+        ("provider", "region"),
+        "own map of regions; providers' figures",
+        "own; Apache-2.0",
+        ("default_gco2eq_per_kwh", "default_basis", "default_year", "default_source"),
     ),
     GPUS: Format(
         _GPUS_COLUMNS, ("model",), "vendors' data sheets; Cloud Carbon Footprint", "own; Apache-2.0"
@@ -82,6 +89,12 @@ FORMATS = {
         ("provider", "scope", "data_year"),
         "operators and surveys; per row",
         "single published figures",
+    ),
+    PLACES: Format(
+        ("kind", "zone", "names"),
+        ("kind", "zone"),
+        "Unicode CLDR via Babel 2.19.0; own list of names and of grids",
+        "Unicode License v3; own",
     ),
     NVML_NAMES: Format(("name", "model"), ("name",), "NVIDIA's lists of supported products", "own"),
     CORRECTIONS: Format(_CORRECTIONS_COLUMNS, ("table", "key", "column", "old"), "per row", "own"),

@@ -20,6 +20,7 @@ from carbonmon.data import (
     INTENSITIES,
     NVML_NAMES,
     OVERHEADS,
+    PLACES,
     Row,
 )
 from carbonmon.data.corrections import WHOLE_ROW
@@ -150,6 +151,13 @@ def _overhead(row: Row) -> Iterator[str]:
         yield "it states neither a PUE nor a WUE"
 
 
+def _place(row: Row) -> Iterator[str]:
+    yield from _one_of(row, "kind", ("name", "part", "grid", "subregion"))
+    names = row["names"].split("|")
+    if not all(name.strip() for name in names) or len(set(names)) != len(names):
+        yield "names has an empty one, or one twice"
+
+
 def _correction(row: Row) -> Iterator[str]:
     yield from _stated(row, "key", "reason", "source")
     table = FORMATS.get(row["table"])
@@ -173,6 +181,7 @@ _ROWS: dict[str, Callable[[Row], Iterator[str]]] = {
     GPUS: _gpu,
     CPUS: _cpu,
     OVERHEADS: _overhead,
+    PLACES: _place,
     CORRECTIONS: _correction,
 }
 
@@ -211,6 +220,23 @@ def _clouds_resolve(tables: Tables) -> Iterator[Fault]:
             yield Fault(record.place, f"{row['zone']} has {says} gCO2e/kWh, the default says {told:.20}")
 
 
+def _places_resolve(tables: Tables) -> Iterator[Fault]:
+    """Each place is a zone of the table, no name is another zone's own, and a subregion's regions are there."""
+    records = _records(tables, INTENSITIES)
+    own = {record.row["name"].casefold(): record.row["zone"] for record in records}
+    zones = {*own.values(), *(record.row["zone"] for record in records)}
+    clouds = {f"{record.row['provider']}:{record.row['region']}" for record in _records(tables, CLOUD_REGIONS)}
+    for record in _records(tables, PLACES) if records and clouds else ():
+        row = record.row
+        if row["zone"] not in zones:
+            yield Fault(record.place, f"{row['zone']} is no zone of carbon_intensity.csv")
+        for name in row["names"].split("|"):
+            if row["kind"] == "subregion" and name not in clouds:
+                yield Fault(record.place, f"{name} is no region of cloud_regions.csv")
+            elif name in zones or own.get(name.casefold(), row["zone"]) != row["zone"]:
+                yield Fault(record.place, f"{name!r:.60} is another zone's name")
+
+
 def _names_fit_one_model(tables: Tables) -> Iterator[Fault]:
     """Each known name of NVML fits the expression of its own model, if it has one, and no other."""
     gpus = []
@@ -241,5 +267,6 @@ _ACROSS: tuple[Callable[[Tables], Iterator[Fault]], ...] = (
     _at_most_one_preferred,
     _codes_differ,
     _clouds_resolve,
+    _places_resolve,
     _names_fit_one_model,
 )

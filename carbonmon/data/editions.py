@@ -23,6 +23,7 @@ from carbonmon.data import (
     NVML_NAMES,
     OVERHEADS,
     PACKAGE,
+    PLACES,
     corrections,
     data_file,
     owid,
@@ -30,7 +31,7 @@ from carbonmon.data import (
 from carbonmon.data.checks import faults
 from carbonmon.data.table import Fault, Record, Table, TableError, check_columns, read_cells, read_table
 
-SOURCES = tuple(name for name in FORMATS if name not in (NVML_NAMES, CORRECTIONS))
+SOURCES = tuple(name for name in FORMATS if name not in (NVML_NAMES, PLACES, CORRECTIONS))
 """The tables that an update may bring."""
 _MAIN_COLUMNS = {
     INTENSITIES: "intensity_gco2eq_per_kwh",
@@ -81,7 +82,7 @@ def update(source: Path, into: Path, only_news: bool = False) -> Update:
         news.add(INTENSITIES)
     outcomes = corrections.apply(after[CORRECTIONS], {name: after[name] for name in news})
     notes += (outcome.note for outcome in outcomes if outcome.note)
-    if INTENSITIES in news:
+    if news & {INTENSITIES, CLOUD_REGIONS}:
         clouds = after[CLOUD_REGIONS] = after[CLOUD_REGIONS].copy()
         _fill_defaults(clouds, after[INTENSITIES])
     _refuse(faults(after))

@@ -229,8 +229,7 @@ def _show_one(hit: Hit, region: Region, places: list[Hit]) -> None:
     lines += [("also known", f"{_other(row)}, not used") for row in hit.figures if row is not used]
     if not region.cloud:
         lines += _related(hit, places)
-    other = used is None or used["preferred"] == "1"
-    code = hit.code if other and intensity.kind == "table" else f"{hit.code}@{intensity.basis}"
+    code = f"{hit.code}@{region.chosen_basis}" if region.chosen_basis else hit.code
     lines.append(("use it", f"carbonmon run --region {code} -- COMMAND"))
     printing.show_table(lines, indent="  ")
 

@@ -142,13 +142,15 @@ def rows(name: str) -> Iterator[Row]:
     path = data_file(name)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if tuple(table.fieldnames or ()) != FORMATS[name].columns:
+            table = csv.reader(file)
+            columns = FORMATS[name].columns
+            if tuple(next(table, ())) != columns:
                 raise ValueError("its columns are not those of this table")
-            for row in table:
-                if None in row or None in row.values():
+            for cells in table:
+                if len(cells) != len(columns) and cells:
                     raise ValueError(f"line {table.line_num} has not as many fields as the header")
-                yield row
+                if cells:
+                    yield dict(zip(columns, cells, strict=True))
     except (OSError, ValueError, csv.Error) as error:
         raise damaged(path, error) from None
 

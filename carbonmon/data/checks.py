@@ -221,19 +221,16 @@ def _clouds_resolve(tables: Tables) -> Iterator[Fault]:
 
 
 def _places_resolve(tables: Tables) -> Iterator[Fault]:
-    """Each place is a zone of the table, no name is another zone's own, and a subregion's regions are there."""
+    """Each place is a zone of the table, and none of its other names is another zone's own."""
     records = _records(tables, INTENSITIES)
     own = {record.row["name"].casefold(): record.row["zone"] for record in records}
-    zones = {*own.values(), *(record.row["zone"] for record in records)}
-    clouds = {f"{record.row['provider']}:{record.row['region']}" for record in _records(tables, CLOUD_REGIONS)}
-    for record in _records(tables, PLACES) if records and clouds else ():
+    zones = {record.row["zone"] for record in records}
+    for record in _records(tables, PLACES) if records else ():
         row = record.row
         if row["zone"] not in zones:
             yield Fault(record.place, f"{row['zone']} is no zone of carbon_intensity.csv")
         for name in row["names"].split("|"):
-            if row["kind"] == "subregion" and name not in clouds:
-                yield Fault(record.place, f"{name} is no region of cloud_regions.csv")
-            elif name in zones or own.get(name.casefold(), row["zone"]) != row["zone"]:
+            if name in zones or own.get(name.casefold(), row["zone"]) != row["zone"]:
                 yield Fault(record.place, f"{name!r:.60} is another zone's name")
 
 

@@ -84,7 +84,7 @@ def update(source: Path, into: Path, only_news: bool = False) -> Update:
     notes += (outcome.note for outcome in outcomes if outcome.note)
     if news & {INTENSITIES, CLOUD_REGIONS}:
         clouds = after[CLOUD_REGIONS] = after[CLOUD_REGIONS].copy()
-        _fill_defaults(clouds, after[INTENSITIES])
+        fill_defaults(clouds, after[INTENSITIES])
     _refuse(faults(after))
     changes, written = [], []
     for name in SOURCES:
@@ -175,7 +175,7 @@ def _recognized(path: Path, header: tuple[str, ...]) -> str:
     return name
 
 
-def _fill_defaults(clouds: Table, intensities: Table) -> None:
+def fill_defaults(clouds: Table, intensities: Table) -> None:
     """Give the cloud regions the figures of their zones, which they repeat for readers of that file alone."""
     used = {
         record.row["zone"]: record.row for record in intensities.records if record.row["preferred"] == "1"

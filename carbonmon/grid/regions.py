@@ -49,7 +49,7 @@ class Region:
     `cloud` is (provider, region) if the place was given as a cloud region; then `em_zone` is Electricity
     Maps' name of its grid, "" otherwise. The PUEs are those that the provider states for the region and
     for its whole fleet; they are only shown, not applied. `note` holds remarks on the figure, among them
-    every replacement by another zone.
+    every replacement by another zone. `chosen_basis` is what the text said behind "@".
     """
 
     zone: str
@@ -61,6 +61,7 @@ class Region:
     pue_note: str = ""
     note: str = ""
     em_zone: str = ""
+    chosen_basis: str = ""
 
 
 def resolve(text: str) -> Region:
@@ -122,7 +123,7 @@ def _on_basis(region: Region, basis: str) -> Region:
     if basis == "provider":
         found = _provider_intensity(region)
     elif region.intensity.basis == basis:
-        return region
+        return replace(region, chosen_basis=basis)
     else:
         zone = region.intensity.zone
         if basis == "direct" and region.cloud is not None:
@@ -134,7 +135,7 @@ def _on_basis(region: Region, basis: str) -> Region:
         known = f"{region.intensity.g_per_kwh:g} gCO2e/kWh, {region.intensity.basis}"
         raise ConfigError(f"region {code}@{basis}: there is no such figure; without @{basis} it is {known}")
     note = "; ".join(filter(None, (found.note, *([f"{code} lies in {region.zone}"] if region.cloud else []))))
-    return replace(region, intensity=found._replace(note=note), note=note)
+    return replace(region, intensity=found._replace(note=note), note=note, chosen_basis=basis)
 
 
 def _provider_intensity(region: Region) -> Intensity | None:
@@ -149,7 +150,7 @@ def _provider_intensity(region: Region) -> Intensity | None:
         low_g_per_kwh=g_per_kwh,
         high_g_per_kwh=g_per_kwh,
         source=_PROVIDERS_SOURCE.get(region.cloud[0], f"published by {region.cloud[0]}"),
-        basis="lifecycle",
+        basis="direct",  # its README: "average operational gross emissions per unit of energy from the grid"
         accounting="consumption",
         year=2024,
         note="",
@@ -287,8 +288,10 @@ def _with_figure_of(zone: str, name: str, replacement: str, why: str) -> Region:
 
 
 def _note(row: Row) -> str:
-    """Remarks on a row: old data, and generation that it leaves out."""
+    """Remarks on a row: old data, generation that it leaves out, and what its source says of a province."""
     notes: list[str] = []
+    if row["zone_type"] in ("ca_province", "au_state") and row["note"] and row["preferred"] == "1":
+        notes.append(row["note"])
     if int(row["data_year"]) <= OLD_YEAR:
         notes.append(f"data of {row['data_year']}: the grid may have changed since")
     if row["zone_type"] == "bidding_zone":

@@ -56,6 +56,7 @@ def uncorrected() -> dict[str, bytes]:
             table.records.insert(at, Record(gone, Place(table.path, 0)))
         else:
             table.records[at].row[row["column"]] = row["old"]
+    editions.fill_defaults(found["cloud_regions.csv"], found["carbon_intensity.csv"])
     return {name: table.csv() for name, table in found.items()}
 
 

@@ -11,7 +11,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Component, Spec
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.hardware.device_names import Model, cpu_model, gpu_model, same_cpu, same_gpu
-from carbonmon.hardware.spec_sheets import GIB, dram_spec
+from carbonmon.hardware.memory_power import GIB, memory_spec
 
 ASSUMED_UTILIZATION = 1.0
 """GPUs and CPUs without a given utilisation are taken as fully used, as Green Algorithms does
@@ -66,7 +66,7 @@ def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
     """
     loads = [*_of_component("gpu", part, fit), *_of_component("cpu", part, fit)]
     if part.memory_gb is not None:
-        spec = dram_spec(round(part.memory_gb * GIB))
+        spec = memory_spec(round(part.memory_gb * GIB))
         name = f"{number_text(part.memory_gb)} GB of memory"
         loads.append(Load(part.name, "dram", name, 1, spec, None, False, part.hours))
     elif fit is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -137,8 +137,11 @@ def data_file(name: str) -> Path:
     return PACKAGE / name
 
 
-def rows(name: str) -> Iterator[Row]:
-    """The rows of a table, one at a time. Raises ConfigError for a table that cannot be read."""
+def rows(name: str, column: str = "", values: Collection[str] = ()) -> Iterator[Row]:
+    """The rows of a table, one at a time: all, or those that have one of the values in a column.
+
+    Raises ConfigError for a table that cannot be read.
+    """
     path = data_file(name)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -146,10 +149,11 @@ def rows(name: str) -> Iterator[Row]:
             columns = FORMATS[name].columns
             if tuple(next(table, ())) != columns:
                 raise ValueError("its columns are not those of this table")
+            at = columns.index(column) if column else 0
             for cells in table:
                 if len(cells) != len(columns) and cells:
                     raise ValueError(f"line {table.line_num} has not as many fields as the header")
-                if cells:
+                if cells and (not column or cells[at] in values):
                     yield dict(zip(columns, cells, strict=True))
     except (OSError, ValueError, csv.Error) as error:
         raise damaged(path, error) from None

@@ -92,8 +92,6 @@ def _place_of(added: Record, table: Table) -> int:
 def _line(table: Table, record: Record) -> str:
     """The row as it stands in the file, without what it repeats of another table."""
     text = io.StringIO()
-    cells = (
-        "" if column in table.format.repeated else record.row[column] for column in table.format.columns
-    )
+    cells = ("" if column in table.format.repeated else record.row[column] for column in table.format.columns)
     csv.writer(text, lineterminator="").writerow(cells)
     return text.getvalue()

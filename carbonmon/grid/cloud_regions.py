@@ -1,4 +1,4 @@
-"""Finds the row of a cloud region by its code, as people write it, and puts what its provider states into words."""
+"""Finds the row of a cloud region by its code, as people write it, and what its provider states."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ _CODE = re.compile(r"([A-Za-z]+)(?:\s*:\s*|\s*/\s*|[\s_-]+)(\S.*)")
 """A provider and a region as people write them: `aws:us-east-1`, `aws/us-east-1`, `AWS us-east-1`."""
 _ZONE = {
     **{"aws": re.compile(r"(?<=\d)[a-f]$"), "gcp": re.compile(r"-[a-f]$"), "ovh": re.compile(r"-?\d{1,2}$")},
-    **{"scaleway": re.compile(r"-\d$"), "tencent": re.compile(r"-\d{1,2}$"), "hetzner": re.compile(r"-dc\d+$")},
-    **{"alibaba": re.compile(r"-[a-n]$"), "huawei": re.compile(r"[a-h]$"), "coreweave": re.compile(r"[a-c]$")},
+    **{
+        "scaleway": re.compile(r"-\d$"),
+        "tencent": re.compile(r"-\d{1,2}$"),
+        "hetzner": re.compile(r"-dc\d+$"),
+    },
+    **{
+        "alibaba": re.compile(r"-[a-n]$"),
+        "huawei": re.compile(r"[a-h]$"),
+        "coreweave": re.compile(r"[a-c]$"),
+    },
     "ibm": re.compile(r"-\d$"),
 }
 """The suffix of an availability zone of a region: `us-east-1a`, `us-central1-a`."""
@@ -40,7 +48,7 @@ def cloud_row(wanted: str) -> Row | None:
     provider = _OTHER_PROVIDERS.get(match[1].lower(), match[1].lower())
     region = match[2].lower()
     wider = _ZONE[provider].sub("", region) if provider in _ZONE else region
-    found = {_joined(row["region"]): row for row in cloud_rows() if row["provider"] == provider}
+    found = {_joined(row["region"]): row for row in rows(CLOUD_REGIONS, "provider", (provider,))}
     return found.get(_joined(region)) or found.get(_joined(wider))
 
 

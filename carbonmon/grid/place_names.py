@@ -1,6 +1,7 @@
-"""Other names of a place than the intensity table's: in other languages, former and usual ones, those of grids.
+"""Other names of a place than the intensity table's: in other languages, former and usual ones, of grids.
 
-The table is read line by line at a look-up that finds nothing else. Raises ConfigError for one that cannot be used.
+The table is read line by line at a look-up that finds nothing else. Each look-up raises ConfigError for a
+table that cannot be used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ from typing import NamedTuple
 from carbonmon.data import PLACES, rows, using
 
 _LETTERS = str.maketrans(
-    {"ı": "i", "ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ß": "ss", "æ": "ae", "œ": "oe", "&": " and "}
+    {
+        "ı": "i",
+        "ł": "l",
+        "ø": "o",
+        "đ": "d",
+        "ð": "d",
+        "þ": "th",
+        "ß": "ss",
+        "æ": "ae",
+        "œ": "oe",
+        "&": " and ",
+    }
 )
 """Letters that Unicode does not decompose, as they are written without them."""
 _UNWRITTEN = re.compile(r"['’ʻ`´.]")
@@ -33,11 +45,14 @@ class OtherName(NamedTuple):
 
 
 def plain(text: str) -> str:
-    """A name without what people write differently: case, accents, punctuation, `the`, `St.`, `&`."""
+    """A name without what people write differently: case, accents, punctuation, `the`, `St.`, `&`.
+
+    The table has its names in this form.
+    """
     text = unicodedata.normalize("NFKD", text.casefold().translate(_LETTERS))
     text = "".join(c for c in text if not unicodedata.combining(c))
     text = _WORD_BREAK.sub(" ", _UNWRITTEN.sub("", text)).strip()
-    return _ARTICLE.sub("", _SAINT.sub("saint", text))
+    return unicodedata.normalize("NFC", _ARTICLE.sub("", _SAINT.sub("saint", text)))
 
 
 def meanings(text: str) -> list[OtherName]:
@@ -46,12 +61,15 @@ def meanings(text: str) -> list[OtherName]:
     with using(PLACES):
         return [
             OtherName(row["kind"], row["zone"])
-            for row in rows(PLACES)
-            if wanted and row["kind"] != SUBREGION and any(plain(n) == wanted for n in row["names"].split("|"))
+            for row in rows(PLACES, "kind", (NAME, PART, GRID))
+            if wanted in row["names"].split("|")
         ]
 
 
-def other_names() -> dict[str, list[str]]:
-    """The other names of each zone, without those of its parts and grids."""
+def other_names(start: str) -> dict[str, list[str]]:
+    """The other names of each zone that begin so, without those of its parts and grids."""
     with using(PLACES):
-        return {row["zone"]: row["names"].split("|") for row in rows(PLACES) if row["kind"] == NAME}
+        return {
+            row["zone"]: [name for name in row["names"].split("|") if name.startswith(start)]
+            for row in rows(PLACES, "kind", (NAME,))
+        }

@@ -14,7 +14,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.data import CLOUD_REGIONS, EDITION, INTENSITIES, PLACES, Row, rows, using
 from carbonmon.grid.cloud_regions import cloud_code, cloud_row, cloud_rows, provider_g_per_kwh, pues
-from carbonmon.grid.place_names import GRID, PART, SUBREGION, OtherName, meanings, other_names
+from carbonmon.grid.place_names import GRID, PART, SUBREGION, OtherName, meanings, other_names, plain
 
 WORLD = "WORLD"
 _OTHER_CODES = {
@@ -36,7 +36,7 @@ OLD_YEAR = int(EDITION[:4]) - 4
 BASES = ("lifecycle", "direct", "provider")
 """What may stand behind a place and "@": the basis of its figure, or the cloud provider's own figure."""
 _PROVIDERS_SOURCE = {
-    "gcp": "Google Cloud region carbon data 2024, hourly and load-weighted (GoogleCloudPlatform/region-carbon-info)"
+    "gcp": "Google Cloud 2024, hourly, load-weighted (GoogleCloudPlatform/region-carbon-info)"
 }
 FULL_COVERAGE_PERCENT = 90.0
 """Below, a bidding zone's figure is a lower bound: part of the generation is not covered."""
@@ -67,8 +67,8 @@ class Region:
 def resolve(text: str) -> Region:
     """The region that a text names: `FR`, `FRA`, `US-CA`, `CAMX`, `SE4`, `France`, `aws:us-east-1`.
 
-    A basis may follow: `US-CA@direct`, `gcp:us-central1@provider`. Raises ConfigError, with the nearest matches,
-    if no region or more than one is meant, and for a place that has no figure of that basis.
+    A basis may follow: `US-CA@direct`, `gcp:us-central1@provider`. Raises ConfigError, with the nearest
+    matches, if no region or more than one is meant, and for a place that has no figure of that basis.
     """
     with using(INTENSITIES, CLOUD_REGIONS, PLACES):
         place, at, basis = text.rpartition("@")
@@ -102,9 +102,9 @@ def _ambiguous(wanted: str, zones: Mapping[str, str]) -> ConfigError:
 
 
 def _other_region(wanted: str, meant: OtherName) -> Region:
-    """The region of another name; of a part of a zone and of a grid the zone's figure, which the note says."""
+    """The region of another name; a part of a zone and a grid have the zone's figure, which the note says."""
     if meant.kind == GRID:
-        code = wanted.upper()
+        code = plain(wanted).upper().replace(" ", "-")
         grid = _with_figure_of(code, code, meant.zone, f"the table has no figure for the grid {code}")
         return replace(grid, em_zone=code)
     whole = _region(meant.zone)
@@ -128,7 +128,7 @@ def _on_basis(region: Region, basis: str) -> Region:
         zone = region.intensity.zone
         if basis == "direct" and region.cloud is not None:
             zone = _subregion(code) or zone
-        same = [row for row in rows(INTENSITIES) if row["zone"] == zone and row["basis"] == basis]
+        same = [row for row in rows(INTENSITIES, "zone", (zone,)) if row["basis"] == basis]
         newest = max(same, key=lambda row: row["data_year"], default=None)
         found = None if newest is None else table_intensity(newest)
     if found is None:
@@ -159,7 +159,7 @@ def _provider_intensity(region: Region) -> Intensity | None:
 
 def _subregion(code: str) -> str:
     """The eGRID subregion in which a US cloud region lies; "" elsewhere, and where that is not known."""
-    return next((row["zone"] for row in rows(PLACES) if row["kind"] == SUBREGION and _lists(row, code)), "")
+    return next((row["zone"] for row in rows(PLACES, "kind", (SUBREGION,)) if _lists(row, code)), "")
 
 
 def _lists(row: Row, code: str) -> bool:
@@ -180,10 +180,12 @@ def nearest(text: str, n: int = 5) -> tuple[str, ...]:
             matcher.set_seq1(word)
             contained = len(wanted) > 2 and wanted in word
             begun = wanted.startswith(f"{word}-")  # FR for FR-IDF
-            best = max(best, matcher.ratio() + 0.5 * (contained or begun))
+            more = 0.5 * (contained or begun)
+            if matcher.real_quick_ratio() + more > best and matcher.quick_ratio() + more > best:
+                best = max(best, matcher.ratio() + more)
         return best
 
-    others = other_names()
+    others = other_names(plain(text)[:1])
     places = [(row["zone"], row["name"], *others.get(row["zone"], ())) for row in preferred_rows()]
     places += [(cloud_code(row), row["location"]) for row in cloud_rows()]
     hits = heapq.nlargest(n, places, key=lambda place: similarity(*place))
@@ -192,7 +194,7 @@ def nearest(text: str, n: int = 5) -> tuple[str, ...]:
 
 def preferred_rows() -> Iterator[Row]:
     """The rows of the intensity table that may be used: at most one a zone."""
-    return (row for row in rows(INTENSITIES) if row["preferred"] == "1")
+    return rows(INTENSITIES, "preferred", ("1",))
 
 
 def zone_rows() -> Iterator[Row]:
@@ -229,7 +231,7 @@ def fold_case(text: str) -> str:
 def _zones(wanted: str) -> dict[str, str]:
     """Zone → name of the matches of a text: a zone's code before a country's alpha-3 before names."""
     code, *others = _codes(wanted)
-    name = fold_case(wanted)
+    names = (fold_case(wanted), plain(wanted))
     by_zone: dict[str, str] = {}
     by_alpha3: dict[str, str] = {}
     by_name: dict[str, str] = {}
@@ -239,7 +241,7 @@ def _zones(wanted: str) -> dict[str, str]:
             by_zone[row["zone"]] = row["name"]
         elif row["iso_alpha3"] == code and row["zone_type"] == "country":
             by_alpha3[row["zone"]] = row["name"]
-        elif row["name"].lower() == name:
+        elif row["name"].lower() in names:
             by_name[row["zone"]] = row["name"]
         elif row["zone"] in others:
             by_other[row["zone"]] = row["name"]
@@ -264,7 +266,7 @@ def _region(zone: str) -> Region:
     if zone in _NOT_IN_TABLE:
         name, replacement = _NOT_IN_TABLE[zone]
         return _with_figure_of(zone, name, replacement, f"the table has no figure for {name} ({zone})")
-    found = [row for row in rows(INTENSITIES) if row["zone"] == zone]
+    found = list(rows(INTENSITIES, "zone", (zone,)))
     usable = next((row for row in found if row["preferred"] == "1"), None)
     if usable is not None:
         intensity = table_intensity(usable)
@@ -306,7 +308,9 @@ def _cloud_region(row: Row) -> Region:
     notes = [f"{cloud_code(row)} lies in {row['zone']} ({region.name})", region.note]
     own = provider_g_per_kwh(row)
     if own is not None:
-        notes.append(f"the provider's own hourly load-weighted figure for 2024 is {own:g} gCO2e/kWh (@provider)")
+        notes.append(
+            f"the provider's own hourly load-weighted figure for 2024 is {own:g} gCO2e/kWh (@provider)"
+        )
     subregion = _subregion(cloud_code(row)) if row["country_iso2"] == "US" else ""
     if subregion:
         grid = _region(subregion).intensity

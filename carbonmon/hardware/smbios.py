@@ -1,4 +1,4 @@
-"""What the firmware's tables say (SMBIOS reference specification 3.7, DSP0134): processor (type 4), memory (type 17).
+"""What the firmware's tables say of processors (type 4) and memory (type 17): SMBIOS 3.7, DSP0134.
 
 ARM machines name their model there and nowhere else. Only root may read the tables.
 """
@@ -40,7 +40,8 @@ def processor_version(sysfs: Path) -> str:
 
 
 def memory_modules(sysfs: Path) -> tuple[MemoryModule, ...]:
-    """The modules that are plugged in; () where that cannot be read, and where a module's size or type is unknown."""
+    """The modules that are plugged in; () where that cannot be read, and where one's size or type is
+    unknown."""
     found = []
     for kind, formatted, _ in _structures(sysfs):
         if kind != _MEMORY or len(formatted) <= _TYPE_AT:

@@ -20,4 +20,6 @@ def test_each_province_has_the_figure_that_the_mix_gives() -> None:
     assert {(row["basis"], row["accounting"], row["data_year"]) for row in rows.values()} == {
         ("lifecycle", "production", "2023")
     }
-    assert made["CA-QC"] == pytest.approx(0.921 * 24 + 0.067 * 11 + 0.007 * 230 + 0.003 * 840 + 0.002 * 490, abs=0.1)
+    assert made["CA-QC"] == pytest.approx(
+        0.921 * 24 + 0.067 * 11 + 0.007 * 230 + 0.003 * 840 + 0.002 * 490, abs=0.1
+    )

@@ -160,13 +160,18 @@ def test_a_basis_that_a_place_has_no_figure_of_is_refused(text: str, reason: str
 
 
 def test_a_us_cloud_region_tells_the_figure_of_its_grid_subregion() -> None:
-    assert "its grid subregion EGRID-RFCW has 413.41 gCO2e/kWh, direct, 2023 (@direct)" in resolve("aws:us-east-2").note
+    assert (
+        "its grid subregion EGRID-RFCW has 413.41 gCO2e/kWh, direct, 2023 (@direct)"
+        in resolve("aws:us-east-2").note
+    )
     assert "subregion" not in resolve("aws:eu-west-1").note
 
 
 def test_the_cloud_regions_of_each_subregion_are_in_the_table() -> None:
     clouds = {f"{row['provider']}:{row['region']}" for row in rows("cloud_regions.csv")}
-    listed = [name for row in rows("places.csv") if row["kind"] == "subregion" for name in row["names"].split("|")]
+    listed = [
+        name for row in rows("places.csv") if row["kind"] == "subregion" for name in row["names"].split("|")
+    ]
     assert set(listed) <= clouds
     assert len(listed) == len(set(listed)) > 40
 
@@ -198,9 +203,17 @@ def test_regions_of_more_providers_are_found(text: str, code: str, zone: str) ->
 
 @for_each_row(
     ("grid", "zone"),
-    [("US-CAL-CISO", "US-CA"), ("us-tex-erco", "US-TX"), ("US-MIDA-PJM", "US"), ("JP-TK", "JP"), ("IN-WE", "IN")],
+    [
+        ("US-CAL-CISO", "US-CA"),
+        ("us-tex-erco", "US-TX"),
+        ("US-MIDA-PJM", "US"),
+        ("JP-TK", "JP"),
+        ("IN-WE", "IN"),
+    ],
 )
-def test_electricity_maps_names_of_grids_are_accepted_and_say_whose_figure_they_have(grid: str, zone: str) -> None:
+def test_electricity_maps_names_of_grids_are_accepted_and_say_whose_figure_they_have(
+    grid: str, zone: str
+) -> None:
     region = resolve(grid)
     assert (region.zone, region.em_zone, region.intensity.zone) == (grid.upper(), grid.upper(), zone)
     assert f"the table has no figure for the grid {grid.upper()}" in region.note

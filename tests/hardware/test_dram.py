@@ -22,7 +22,9 @@ def machine(tmp_path: Path) -> Iterator[RecordedMachine]:
         yield recorded
 
 
-def test_the_estimate_is_that_of_a_usual_number_of_modules_where_the_firmware_is_not_readable(machine: RecordedMachine):
+def test_the_estimate_is_that_of_a_usual_number_of_modules_where_the_firmware_is_not_readable(
+    machine: RecordedMachine,
+):
     machine.memory(512 << 20)
     sensor = dram.open_sensor(machine.settings())
     (device,) = sensor.devices()

@@ -4,8 +4,9 @@
 
 prints the figures that carbon_intensity.csv has, in gCO2e/kWh. Sources:
 
-- the mix of 2023 in percent, `canada_mix_2023.csv`: from the Canada Energy Regulator's provincial energy profiles, as
-  CodeCarbon 3.3.2 has it (codecarbon/data/private_infra/2023/canada_energy_mix.json, MIT licence);
+- the mix of 2023 in percent, `canada_mix_2023.csv`: from the Canada Energy Regulator's provincial energy
+  profiles, as CodeCarbon 3.3.2 has it (codecarbon/data/private_infra/2023/canada_energy_mix.json, MIT
+  licence);
 - medians: IPCC AR5, working group III, annex III, table A.III.2 (2014); oil, which that table lacks: IPCC
   special report on renewable energy (SRREN), annex II, table A.II.4 (2011).
 
@@ -15,6 +16,7 @@ The shares of a province add up to 99.8 to 100.2 % by rounding: they are divided
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 MIX = Path(__file__).with_name("canada_mix_2023.csv")
@@ -29,11 +31,12 @@ MEDIANS_G_PER_KWH = {
     "wind": 11.0,
     "tidal": 17.0,
 }
-"""gCO2e/kWh over the life of a power station; solar is photovoltaic of utility scale, wind onshore, biomass dedicated."""
+"""gCO2e/kWh over a power station's life; solar: photovoltaic, utility scale; wind: onshore; biomass:
+dedicated."""
 
 
 def intensities() -> dict[str, float]:
-    """gCO2e/kWh by zone, rounded to one decimal. Raises ValueError for generation of an unknown technology."""
+    """gCO2e/kWh by zone, to one decimal. Raises ValueError for generation of an unknown technology."""
     with MIX.open(encoding="utf-8", newline="") as file:
         return {row.pop("zone"): _intensity(row) for row in csv.DictReader(file)}
 
@@ -47,5 +50,4 @@ def _intensity(row: dict[str, str]) -> float:
 
 
 if __name__ == "__main__":
-    for zone, g_per_kwh in intensities().items():
-        print(zone, g_per_kwh)
+    sys.stdout.writelines(f"{zone} {g_per_kwh}\n" for zone, g_per_kwh in intensities().items())

@@ -1,26 +1,23 @@
-"""Makes carbonmon/data/places.csv: names of countries as people write them, and Electricity Maps' names of grids.
+"""Makes carbonmon/data/places.csv: names of countries as people write them, and of Electricity Maps' grids.
 
-    pip install babel==2.19.0 && python tools/tables/place_names.py
+    pip install babel==2.19.0 && python -m tools.tables.place_names
 
-Names of territories in the languages below, and of each in its own official languages, are those of Unicode's CLDR as
-Babel 2.19.0 ships it (Unicode License v3; Babel: BSD-3-Clause). `tools/tables/own_names.csv` is our own list: English
-names of ISO 3166, former and usual ones, parts of countries, and Electricity Maps' codes. A grid that lies nearly in one
-state has the state's figure, one that is nearly an eGRID subregion has that, any other one its country's.
+Names of territories in the languages below, and of each in its own official languages, are those of Unicode's
+CLDR as Babel 2.19.0 ships it (Unicode License v3; Babel: BSD-3-Clause). `own_names.csv` is our own list:
+English names of ISO 3166, former and usual ones, parts of countries, Electricity Maps' codes, and the eGRID
+subregions of US cloud regions. A grid that lies nearly in one state has the state's figure, one that is
+nearly an eGRID subregion has that, any other one its country's.
 """
 
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 from carbonmon.data import FORMATS, INTENSITIES, PACKAGE, PLACES
 from carbonmon.grid.place_names import SUBREGION, plain
 
-LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "ru", "zh", "ja", "ko", "ar")
+LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "ru", "zh", "zh_Hant", "ja", "ko", "ar")
 _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
 
 
@@ -28,25 +25,28 @@ def main() -> None:
     """Write the table, sorted by kind and zone; a name that the intensity table has is left out."""
     places = {row["zone"]: row for row in _rows(PACKAGE / INTENSITIES)}
     known = {plain(row["name"]): zone for zone, row in places.items()}
-    names: dict[tuple[str, str], dict[str, str]] = {}
-    for zone in sorted(zone for zone, row in places.items() if row["zone_type"] == "country"):
-        _take(names, known, "name", zone, _unicode_names(zone))
+    names: dict[tuple[str, str], dict[str, None]] = {}
+    for zone, row in places.items():
+        if plain(row["name"]) != row["name"].lower():
+            names["name", zone] = {plain(row["name"]): None}
+        if row["zone_type"] == "country":
+            _take(names, known, "name", zone, _unicode_names(zone))
     for row in _rows(Path(__file__).with_name("own_names.csv")):
         if row["zone"] not in places:
             raise ValueError(f"own_names.csv: {row['zone']} is no zone of the intensity table")
         found = row["names"].split("|")
         if row["kind"] == SUBREGION:
-            names["subregion", row["zone"]] = dict(zip(found, found, strict=True))
+            names[SUBREGION, row["zone"]] = dict.fromkeys(found)
         else:
             _take(names, known, row["kind"], row["zone"], found)
     with (PACKAGE / PLACES).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(FORMATS[PLACES].columns)
-        writer.writerows((*key, "|".join(found.values())) for key, found in sorted(names.items()) if found)
+        writer.writerows((*key, "|".join(found)) for key, found in sorted(names.items()) if found)
 
 
 def _take(
-    names: dict[tuple[str, str], dict[str, str]],
+    names: dict[tuple[str, str], dict[str, None]],
     known: dict[str, str],
     kind: str,
     zone: str,
@@ -55,7 +55,7 @@ def _take(
     taken = names.setdefault((kind, zone), {})
     for name in found:
         if plain(name) and plain(name) not in known:
-            taken.setdefault(plain(name), name)
+            taken[plain(name)] = None
 
 
 def _unicode_names(zone: str) -> list[str]:

@@ -47,8 +47,8 @@ Salem 2017, doi:10.1145/3076113.3076117) are below."""
 _SAME_RATIO = 0.9
 """The kernel keeps some per cent of the memory for itself: MemTotal is a little less than the modules."""
 _RANGE = (
-    "idle and busy modules: 1.2 to 10 W each; where the modules are not known, up to 0.408 W/GB (Micron),
-    above " "Boavizta's 0.284 and Green Algorithms' 0.3725; CodeCarbon 3's 5 W a slot and less is within"
+    "idle and busy modules: 1.2 to 10 W each; where they are not known, up to 0.408 W/GB (Micron), above "
+    "Boavizta's 0.284 and Green Algorithms' 0.3725; CodeCarbon 3's 5 W a slot and less is within"
 )
 
 

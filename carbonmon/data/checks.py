@@ -221,8 +221,9 @@ def _clouds_resolve(tables: Tables) -> Iterator[Fault]:
 
 
 def _places_resolve(tables: Tables) -> Iterator[Fault]:
-    """Each place is a zone of the table, and none of its other names is another zone's own."""
-    records = _records(tables, INTENSITIES)
+    """Each place is a zone of the table of its edition, and none of its other names is another zone's own."""
+    both = [tables[name].path.parent for name in (INTENSITIES, PLACES) if name in tables]
+    records = _records(tables, INTENSITIES) if len(both) == 2 and both[0] == both[1] else []
     own = {record.row["name"].casefold(): record.row["zone"] for record in records}
     zones = {record.row["zone"] for record in records}
     for record in _records(tables, PLACES) if records else ():

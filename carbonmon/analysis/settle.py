@@ -1,38 +1,17 @@
-"""Recalculates a run's emissions: the energy of each minute with the actual grid intensity of that minute.
+"""Recalculates a run's emissions: the energy of each stretch of time with the actual grid intensity then.
 
-A run's series holds running totals at moments. The energy between two of them is taken as drawn evenly: over
-a minute that is more precise than any grid's figures, over an outage of the monitor nothing more is known.
 The energy itself is not changed: it adds up to the run's summary.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from carbonmon.analysis.stretches import ROUNDING_J, Key, Stretch
 from carbonmon.core.model import JOULES_PER_KWH
 from carbonmon.core.timeline import Slot, Timeline
-from carbonmon.core.times import known_time
-from carbonmon.runs.checked import RunFileError
-from carbonmon.runs.series import read_series
 from carbonmon.runs.summary.figures import percent_text
-
-Key = tuple[str, str]
-"""A phase and a component."""
-
-ROUNDING_J = 0.001
-"""A row of the series is rounded to so many joules; a larger difference is no rounding."""
-
-
-class Stretch(NamedTuple):
-    """The energy between two moments (Unix seconds), and the intensity that it was charged with live."""
-
-    start_s: float
-    end_s: float
-    energy_j: Mapping[Key, float]
-    live_g_per_kwh: float
 
 
 class Settlement(NamedTuple):
@@ -90,66 +69,6 @@ def settle(stretches: Iterable[Stretch], timeline: Timeline, pue_ratio: float) -
         for key, joules in stretch.energy_j.items():
             grams[key] = grams.get(key, 0.0) + joules / JOULES_PER_KWH * pue_ratio * mean_g_per_kwh
     return Settlement(grams, whole_j, origins, filled_j, filled_g, _joined(gaps))
-
-
-def read_stretches(
-    folder: Path, summary: Mapping[str, Any], end_s: float | None
-) -> tuple[list[Stretch], list[str]]:
-    """The stretches of a run between its start, the moments of its series, and the totals of its summary.
-
-    `end_s` is the time of the summary's totals. The remarks say what is missing. Raises RunFileError where
-    the files do not belong together.
-    """
-    moments, damaged = read_series(folder)
-    remarks = []
-    if damaged:
-        remarks.append(f"{len(damaged)} damaged lines of the series are left out")
-    final = _final(summary)
-    has_components = all(component for _, component in final)
-    of_device = {device["id"]: device["component"] for device in summary["energy"]["devices"]}
-    start_s = known_time(summary["run"]["started_at"])
-    if start_s is None:
-        start_s = moments[0]["at_s"] - moments[0]["duration_s"] if moments else end_s or 0.0
-    before: Mapping[Key, float] = {}
-    charged_g = 0.0
-    carbon = summary["carbon"]
-    stated_g_per_kwh = carbon["intensity"]["mean_g_per_kwh"] or 0.0
-    stretches = []
-    for moment in moments:
-        at_s = max(start_s, moment["at_s"])
-        now: Counter[Key] = Counter()
-        for phase, device, _, joules in moment["energy_j"]:
-            if device not in of_device:
-                raise RunFileError(
-                    f"{folder}: the series has {device!r:.60}, and the summary does not know it"
-                )
-            now[phase, of_device[device] if has_components else ""] += joules
-        stated_g_per_kwh = moment["intensity_g_per_kwh"]
-        drawn = _difference(now, before)
-        live_g_per_kwh = _live(drawn, moment["emissions_g"] - charged_g, carbon["pue"], stated_g_per_kwh)
-        stretches.append(Stretch(start_s, at_s, drawn, live_g_per_kwh))
-        start_s, before, charged_g = at_s, now, moment["emissions_g"]
-    rest = _difference(final, before)
-    rounding_j = ROUNDING_J * (len(moments[-1]["energy_j"]) if moments else 1)
-    if any(joules < -rounding_j for joules in rest.values()):
-        surplus_j = -sum(joules for joules in rest.values() if joules < 0)
-        raise RunFileError(
-            f"{folder}: the series holds {surplus_j:.3f} J more than the summary: they are not of the same "
-            "time; finish the run first, or give the folder as its monitor left it"
-        )
-    if stretches and all(joules <= rounding_j for joules in rest.values()):
-        last = stretches.pop()
-        drawn = {key: last.energy_j.get(key, 0.0) + joules for key, joules in rest.items()}
-        stretches.append(last._replace(energy_j=drawn))
-    else:
-        live_g_per_kwh = _live(rest, carbon["emissions_g"] - charged_g, carbon["pue"], stated_g_per_kwh)
-        stretches.append(Stretch(start_s, max(start_s, end_s or start_s), rest, live_g_per_kwh))
-    if not moments:
-        remarks.append("the series is empty: all energy is taken to be drawn evenly from start to end")
-    lacking_j = summary["energy"]["total_j"] - sum(final.values())
-    if abs(lacking_j) > max(10 * ROUNDING_J, 1e-6 * summary["energy"]["total_j"]):
-        remarks.append(f"{lacking_j:.3f} J of the total are in no phase, and are not settled")
-    return stretches, remarks
 
 
 def describe(
@@ -225,30 +144,6 @@ def _scaled(grams: float, end: float | None, whole: float) -> float | None:
 
 def _sum_known(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first + second
-
-
-def _final(summary: Mapping[str, Any]) -> Counter[Key]:
-    """Joules by phase and component; with "" for the component where an older summary does not have it."""
-    phases = summary["energy"]["phases"]
-    has_components = all("components" in phase for phase in phases.values())
-    final: Counter[Key] = Counter()
-    for name, phase in phases.items():
-        parts = phase["components"] if has_components else {"": phase}
-        for component, part in parts.items():
-            final[name, component] += part["energy_j"]
-    return final
-
-
-def _difference(now: Mapping[Key, float], before: Mapping[Key, float]) -> dict[Key, float]:
-    return {key: now.get(key, 0.0) - before.get(key, 0.0) for key in {**before, **now}}
-
-
-def _live(drawn: Mapping[Key, float], charged_g: float, pue_ratio: float, stated_g_per_kwh: float) -> float:
-    """The figure that a stretch was charged with; the stated one where there is too little energy to know."""
-    drawn_j = sum(drawn.values())
-    if drawn_j < 1.0 or pue_ratio <= 0:
-        return stated_g_per_kwh
-    return max(0.0, charged_g / (drawn_j / JOULES_PER_KWH * pue_ratio))
 
 
 def _joined(gaps: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from carbonmon.cli import options
-from carbonmon.core.config import Config
+from carbonmon.core.config import RUN_RETAIN_S, Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.monitor.node import Monitor
 
@@ -29,6 +31,8 @@ def command(ctx: click.Context, /, once: bool, detach: bool, **values: Any) -> N
     from carbonmon.service import daemon
 
     config = options.to_config(values)
+    if once and ctx.get_parameter_source("retain") is ParameterSource.DEFAULT:
+        config = replace(config, retain_s=RUN_RETAIN_S)
     arguments = list(ctx.obj or sys.argv[1:])
 
     def reload() -> Config:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from carbonmon.cli import main
+from carbonmon.cli.options import RUN_OPTIONS
+from carbonmon.core.ways import OPTIONS, OUTCOMES, WAYS, outcome
 
 HEAD = """# The command line
 
@@ -12,7 +14,18 @@ Generated from the commands themselves: `python -m carbonmon.cli.docs > docs/use
 
 Every option is also an environment variable and a key of the TOML file (`--config`, else `./carbonmon.toml`,
 else `carbonmon.toml` in the user's config folder), which all commands share. Flags beat the environment,
-which beats the file. A mistake in an option ends the command with exit code 2 before the job starts.
+which beats the file. A mistake in an option ends the command with exit code 2 before the job starts. A
+misspelt variable is told with the nearest name.
+"""
+
+WAYS_HEAD = """## Options by way
+
+A run may have a monitor that was there before: that of a run around it, of other ranks, of the node.
+No option is ignored in silence there: no flag, no variable, no key of the file, no argument of `track()`.
+
+Inside of a run, its command has taken the environment and the file, or has told what it could not follow;
+they are looked at again if they have changed since. A run that a daemon has already under the same id is
+joined, as from inside of it. `track()` and `register` take the variables and keys as well.
 """
 
 
@@ -26,7 +39,17 @@ def page() -> str:
             parts.append(_section(name, command))
         if isinstance(command, click.Group):
             parts += [_section(f"{name} {sub.name}", sub) for sub in command.commands.values()]
-    return "\n".join(parts)
+    return "\n".join([*parts, _ways()])
+
+
+def _ways() -> str:
+    """What comes of each option of a run on each way into it: options with the same outcomes are one row."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name in RUN_OPTIONS:
+        rows.setdefault(tuple(outcome(OPTIONS[name], way) for way in WAYS), []).append(f"`{name}`")
+    lines = [WAYS_HEAD, f"| option | {' | '.join(WAYS.values())} |", "|---" * (len(WAYS) + 1) + "|"]
+    lines += [f"| {', '.join(names)} | {' | '.join(outcomes)} |" for outcomes, names in rows.items()]
+    return "\n".join([*lines, "", *(f"- **{word}**: {text}." for word, text in OUTCOMES.items()), ""])
 
 
 def _section(name: str, command: click.Command) -> str:

@@ -11,15 +11,20 @@ from typing import Any, TypeVar
 
 import click
 
+from carbonmon.client.variables import CONFIG_NAME, CONFIG_VARIABLE, are_seen, config_file, misspelt
 from carbonmon.core import config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
+from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, shown
 from carbonmon.hardware import gpu_selection
+
+log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-CONFIG_NAME = "carbonmon.toml"
+_CONFIG_PATH = f"{__name__}.config"
+"""Where click's context has the path of the file of options."""
 
 
 class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest releases only
@@ -70,6 +75,7 @@ LABEL = Checked("label", config.parse_label)
 GPUS = Checked("gpus", _gpus)
 PATH = click.Path(path_type=Path)
 IDLE = click.Choice(IDLE_POLICIES)
+QUERY_TIMEOUT = _number("--timeout", "a time in seconds", 0.1, 3600.0)
 RETAIN = _number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
 LOG_LEVEL = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
 LOG_FORMAT = click.Choice(["text", "json"])
@@ -168,29 +174,19 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "log-format": _option("One line of text, or one JSON object.", None, LOG_FORMAT, "text"),
 }  # fmt: skip
 
-RUN_OPTIONS = tuple(name for name in _OPTIONS if name not in ("retain", "socket"))
+NAMES = _OPTIONS.keys()
+"""All options that commands share."""
+
+RUN_OPTIONS = tuple(name for name in _OPTIONS if name != "socket")
+RUN_RETAIN = _option(
+    "How long at most the end of the run stays in /metrics for those who scraped it.", "SECONDS", RETAIN,
+    f"{config.RUN_RETAIN_S:g}",
+)  # fmt: skip
 DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
     if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
 )
-MEASURING_OPTIONS = (
-    *("region", "intensity", "intensity-file", "grid", "pue", "wue", "price", "price-file", "currency"),
-    *(
-        "web-config",
-        "targets",
-        "host",
-        "interval",
-        "checkpoint",
-        "listen",
-        "gpu-model",
-        "gpu-tdp",
-        "cpu-model",
-    ),
-    *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "exporter", "resume", "attach"),
-    *("redact-command", "own-monitor"),
-)
-"""What a daemon cannot do for one run: who gives one of these gets a monitor of his own."""
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),
     *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "log-level", "log-format"),
@@ -199,14 +195,19 @@ DOCTOR_OPTIONS = (
 REPORT_OPTIONS = ("output", "log-level", "log-format")
 
 
-def with_options(*names: str) -> Callable[[Command], Command]:
-    """A decorator that adds the named options, each with its CARBONMON_ variable, and `--config`."""
+def with_options(*names: str, **own: dict[str, Any]) -> Callable[[Command], Command]:
+    """A decorator that adds the named options, each with its CARBONMON_ variable, and `--config`.
+
+    `own` are options that this command describes in its own way.
+    """
 
     def decorate(command: Command) -> Command:
         for name in reversed(names):
             parameter = name.replace("-", "_")
-            variable = f"CARBONMON_{parameter.upper()}"
-            command = click.option(f"--{name}", parameter, envvar=variable, **_OPTIONS[name])(command)
+            variable = OPTIONS[name].variable
+            command = click.option(
+                f"--{name}", parameter, envvar=variable, **own.get(parameter, _OPTIONS[name])
+            )(command)
         return click.option(
             "--config",
             type=click.Path(path_type=Path, dir_okay=False),
@@ -219,47 +220,6 @@ def with_options(*names: str) -> Callable[[Command], Command]:
         )(command)
 
     return decorate
-
-
-_FIELDS = {
-    "region": "region",
-    "intensity": "intensity_g_per_kwh",
-    "intensity_file": "intensity_file",
-    "grid": "grid",
-    "pue": "pue",
-    "wue": "wue",
-    "price": "price_per_kwh",
-    "price_file": "price_file",
-    "currency": "currency",
-    "web_config": "web_config",
-    "targets": "targets",
-    "host": "host",
-    "interval": "interval_s",
-    "checkpoint": "checkpoint_s",
-    "listen": "listen",
-    "output": "output",
-    "run_id": "run_id",
-    "resume": "resume",
-    "attach": "attach",
-    "redact_command": "redact_command",
-    "name": "name",
-    "label": "labels",
-    "gpus": "gpus",
-    "gpu_model": "gpu_model",
-    "gpu_tdp": "gpu_tdp_w",
-    "cpu_model": "cpu_model",
-    "cpu_tdp": "cpu_tdp_w",
-    "sysfs": "sysfs",
-    "procfs": "procfs",
-    "sensor": "sensors",
-    "exporter": "exporters",
-    "quiet": "quiet",
-    "idle": "idle",
-    "own_monitor": "own_monitor",
-    "retain": "retain_s",
-    "socket": "socket",
-}
-"""Which field of `Config` each option fills."""
 
 
 def to_config(values: dict[str, Any]) -> Config:
@@ -276,12 +236,14 @@ def to_config(values: dict[str, Any]) -> Config:
         raise click.UsageError("--price and --price-file exclude one another: give the figure or the file")
     if values.get("resume") is not None and values.get("run_id") is not None:
         raise click.UsageError("--resume names the run already: leave --run-id out")
-    fields = {field: values[option] for option, field in _FIELDS.items() if option in values}
+    fields = {
+        option.field: values[option.parameter]
+        for option in OPTIONS.values()
+        if option.field is not None and option.parameter in values
+    }
     fields["grid"] = fields.get("grid") or ()
-    return Config(dram_estimate=not values["no_dram_estimate"], **fields)
-
-
-_EXCLUSIVE = ("region", "intensity"), ("intensity", "intensity_file", "grid"), ("price", "price_file")
+    fields["dram_estimate"] = not values["no_dram_estimate"]
+    return Config(**fields)
 
 
 def without_weaker(values: dict[str, Any]) -> dict[str, Any]:
@@ -292,7 +254,8 @@ def without_weaker(values: dict[str, Any]) -> dict[str, Any]:
     source = click.core.ParameterSource
     ranks = {source.COMMANDLINE: 2, source.ENVIRONMENT: 1}
     left = dict(values)
-    for group in _EXCLUSIVE:
+    for names in EXCLUSIVE:
+        group = [OPTIONS[name].parameter for name in names]
         chosen = {
             name: ranks.get(ctx.get_parameter_source(name) or source.DEFAULT, 0)
             for name in group
@@ -320,10 +283,33 @@ def file_or_grid(
     return path, grid
 
 
-def given(ctx: click.Context, names: tuple[str, ...]) -> list[str]:
-    """Which of these options the user has chosen, on the command line, in the environment or in a file."""
-    default = (click.core.ParameterSource.DEFAULT, None)
-    return [name for name in names if ctx.get_parameter_source(name.replace("-", "_")) not in default]
+def choices(ctx: click.Context, config: Config) -> list[Choice]:
+    """The options that the user has chosen."""
+    from carbonmon.service.settings import texts
+
+    source = click.core.ParameterSource
+    path = ctx.meta.get(_CONFIG_PATH, CONFIG_NAME)
+    found = []
+    for name, text in texts(config).items():
+        option = OPTIONS[name]
+        words = {
+            source.COMMANDLINE: f"--{name} ",
+            source.ENVIRONMENT: f"{option.variable}=",
+            source.DEFAULT_MAP: f"{path}: {name} = ",
+        }
+        way = ctx.get_parameter_source(option.parameter)
+        if text is None or way not in words:  # None: an option that excludes this one was given nearer
+            continue
+        is_argument = way is source.COMMANDLINE
+        value = "" if option.kind == "flag" and is_argument else shown(text).replace("\n", " ")
+        found.append(Choice(option, text, (words[way] + value).rstrip(), is_argument))
+    return found
+
+
+def environment(ctx: click.Context) -> dict[str, str]:
+    """The environment, in which a file of options that `--config` names has the place of its variable's."""
+    path = ctx.meta.get(_CONFIG_PATH)
+    return {**os.environ, **({} if path is None else {CONFIG_VARIABLE: path})}
 
 
 def as_arguments(ctx: click.Context, names: tuple[str, ...]) -> list[str]:
@@ -358,22 +344,22 @@ def set_up_log(level: str, form: str) -> None:
         logger.handlers[:] = [handler]
         logger.setLevel(level.upper())
         logger.propagate = False
+    if not are_seen(os.environ):
+        for line in misspelt(os.environ):
+            log.warning("%s", line)
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
-    path = value or next((path for path in _default_paths() if os.path.isfile(path)), None)  # noqa: PTH113
-    if path is None:
+    found = config_file(os.environ) if value is None else value
+    if found is None:
         return
+    path = Path(found)
     try:
         table = read_toml(path)
     except ConfigError as error:
         raise click.UsageError(str(error), ctx) from None
     ctx.default_map = {**(ctx.default_map or {}), **table}
-
-
-def _default_paths() -> tuple[Path, ...]:
-    # os.path.isfile is False for a folder that may not be entered, where Path.is_file raises
-    return Path(CONFIG_NAME), Path(click.get_app_dir("carbonmon")) / CONFIG_NAME
+    ctx.meta[_CONFIG_PATH] = str(path)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class Hit(NamedTuple):
 def command(words: tuple[str, ...], form: str) -> None:
     """Find a zone, a country, a cloud region, and the intensity there.
 
-    WORDS are a code, a name or parts of them: FR, france, US-CA, aws, aws:us-east-1, frankfurt, nordic. A basis
-    may follow the code: US-CA@direct, US-CA@lifecycle, gcp:us-central1@provider.
+    WORDS are a code, a name or parts of them: FR, france, US-CA, aws, aws:us-east-1, frankfurt, nordic. A
+    basis may follow the code: US-CA@direct, US-CA@lifecycle, gcp:us-central1@provider.
     """
     text = " ".join(" ".join(words).split())
     try:

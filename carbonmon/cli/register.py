@@ -10,8 +10,11 @@ from typing import Any
 import click
 
 from carbonmon.cli import options, talk
-from carbonmon.client.launcher import read_launch
+from carbonmon.client import choices
+from carbonmon.client.connection import MonitorConnection
+from carbonmon.client.launcher import job_run_id, read_launch
 from carbonmon.client.protocol import GPU_VARIABLES
+from carbonmon.core.ways import OPTIONS, Choice
 
 
 @click.command("register")
@@ -25,10 +28,14 @@ from carbonmon.client.protocol import GPU_VARIABLES
 @click.option(
     "--idle",
     type=options.IDLE,
+    envvar=OPTIONS["idle"].variable,
     metavar="POLICY",
     help="How idle CPU and memory energy is attributed; default: as the daemon does.",
 )
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     run_id: str | None,
     name: str | None,
     label: tuple[tuple[str, str], ...],
@@ -54,7 +61,7 @@ def command(
     if uid is None and os.geteuid() == 0 and owner.isdigit():
         uid = int(owner)
     message = {
-        "run_id": run_id or launch.run_id,
+        "run_id": run_id or job_run_id(os.environ),
         "name": name,
         "labels": dict(label),
         "gpus": None if gpus is None else list(gpus),
@@ -67,18 +74,31 @@ def command(
         "nodes": launch.nodes,
         "environ": {key: os.environ[key] for key in GPU_VARIABLES if key in os.environ},
     }
-    if not join:
-        click.echo(talk.ask("register", message, socket)["run_id"])
-        return
-    if pid is None or cgroup is not None or message["run_id"] is None:
+    if join and (pid is None or cgroup is not None or message["run_id"] is None):
         raise click.UsageError("--join adds one process to a run: give --pid, and --run-id outside of a job")
-    click.echo(_join(message, pid, socket)["run_id"])
+    messages: list[dict[str, Any]] = [{"op": "register", **message}]
+    if join:
+        # Take part, name the process, and be gone: a participant without a goodbye ends no run. A run that
+        # began with us goes on while any of its processes lives. We are not one of them, as a wrapper.
+        messages = [{**message, "op": "join", "wrapper": True}, {"op": "job", "pid": pid}]
+    chosen = _choices(ctx, {"run-id": run_id, "name": name, "label": label, "gpus": gpus, "idle": idle})
+
+    def tell(connection: MonitorConnection, answers: list[dict[str, Any]]) -> None:
+        choices.tell(connection, answers[0], chosen, is_inside=False)
+
+    click.echo(talk.ask_all(messages, socket, then=tell)[0]["run_id"])
 
 
-def _join(message: Mapping[str, Any], pid: int, path: Path | None) -> dict[str, Any]:
-    """Take part in a run, name the process, and be gone: a participant without a goodbye ends no run.
-
-    A run that began with us goes on while any of its processes lives. We are not one of them, as a wrapper.
-    """
-    join = {**message, "op": "join", "wrapper": True}
-    return talk.ask_all([join, {"op": "job", "pid": pid}], path)[0]
+def _choices(ctx: click.Context, own: Mapping[str, Any]) -> list[Choice]:
+    """What was chosen for the run: our own options, and in the environment and the file also others."""
+    others = choices.from_environment(options.environment(ctx))
+    given = [
+        choices.choose(
+            OPTIONS[name],
+            [f"{key}={text}" for key, text in value] if name == "label" else value,
+            f"--{name} ",
+        )
+        for name, value in own.items()
+        if value
+    ]
+    return given + [choice for choice in others if choice.option.name not in own]

@@ -10,7 +10,8 @@ import click
 
 from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError, FetchError
-from carbonmon.runs.summaries import find, find_nodes
+from carbonmon.runs.reader import read_run
+from carbonmon.runs.summaries import find, find_nodes, node_folders
 from carbonmon.runs.summary.strings import encodable
 from carbonmon.runs.summary.text import table_text
 
@@ -22,12 +23,18 @@ FORMATS = ("text", "json", "markdown", "csv", "model-card")
 _OF_PLACES = ("text", "markdown")
 _WITHOUT_NOTES = ("csv", "model-card")
 """Formats that have no place for how well a run was scraped."""
+_OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "token_file", "tenant", "timeout")
 
 
 @click.command("report")
 @options.with_options(*options.REPORT_OPTIONS)
 @printing.format_option(*FORMATS)
 @click.option("--merge", is_flag=True, help="Add up the nodes of one run.")
+@click.option(
+    "--series",
+    is_flag=True,
+    help="With --format csv: energy, power and emissions over time, by device and phase.",
+)
 @click.option(
     "--elsewhere",
     is_flag=False,
@@ -49,11 +56,30 @@ _WITHOUT_NOTES = ("csv", "model-card")
     help="With --prometheus: look from then on. 2026-11-21T20:00Z, 12h; default: 30d.",
 )
 @click.option("--until", metavar="TIME", help="With --prometheus: the run as it was then. Default: now.")
+@click.option("--username", metavar="NAME", help="With --prometheus: who asks, with --password-file.")
+@click.option(
+    "--password-file", type=options.PATH, metavar="FILE", help="With --prometheus: holds the password."
+)
+@click.option(
+    "--token-file", type=options.PATH, metavar="FILE", help="With --prometheus: holds a bearer token."
+)
+@click.option(
+    "--tenant",
+    metavar="ID",
+    help="With --prometheus: whose data, for Mimir, Cortex and Thanos (X-Scope-OrgID).",
+)
+@click.option(
+    "--timeout",
+    type=options.QUERY_TIMEOUT,
+    metavar="SECONDS",
+    help="With --prometheus: how long each answer is waited for. Default: 10.",
+)
 @click.argument("runs", nargs=-1, metavar="RUN…")
 def command(
     runs: tuple[str, ...],
     form: str,
     merge: bool,
+    series: bool,
     elsewhere: str | None,
     embodied: bool,
     output: Path,
@@ -64,14 +90,18 @@ def command(
     RUN is a run's folder, its summary.json (or a copy of one that ended, under any name), or an id under
     the output folder. With --merge an id stands for the folders of all nodes, RUN_ID.HOST.
 
-    With --prometheus there is no RUN: the figures are those of the last scrape of each node.
+    With --prometheus there is no RUN: the figures are those of the last scrape of each node. The login may
+    also be in CARBONMON_PROMETHEUS_USERNAME and _PASSWORD or _PASSWORD_FILE, or _TOKEN or _TOKEN_FILE, the
+    tenant in CARBONMON_PROMETHEUS_TENANT.
     """
     options.set_up_log(values["log_level"], values["log_format"])
-    remote = {key: values[key] for key in ("server", "run_id", "since", "until")}
+    remote = {key: values[key] for key in ("server", *_OF_PROMETHEUS)}
     try:
         named, place = _told_apart(runs, elsewhere)
         _check(named, form, place, remote)
-        if remote["server"] is None:
+        if series:
+            text = _series(named, output, form, merge, embodied, remote["server"])
+        elif remote["server"] is None:
             text = _text(_summaries(named, output, merge, embodied), form, place)
         else:
             text = _scraped(form, place, embodied, **remote)
@@ -103,11 +133,9 @@ def _hint(error: str, elsewhere: str | None) -> str:
     return f"; behind --elsewhere there may also stand {known}"
 
 
-def _check(runs: Sequence[str], form: str, place: str | None, remote: Mapping[str, str | None]) -> None:
+def _check(runs: Sequence[str], form: str, place: str | None, remote: Mapping[str, Any]) -> None:
     if remote["server"] is None:
-        odd = [
-            f"--{key.replace('_', '-')}" for key in ("run_id", "since", "until") if remote[key] is not None
-        ]
+        odd = [f"--{key.replace('_', '-')}" for key in _OF_PROMETHEUS if remote[key] is not None]
         if odd:
             raise ConfigError(f"{odd[0]} is for --prometheus URL; name a RUN, or give the URL as well")
         if not runs:
@@ -133,6 +161,26 @@ def _summaries(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -
     return [merged(summaries)]
 
 
+def _series(
+    runs: Sequence[str], output: Path, form: str, merge: bool, embodied: bool, server: str | None
+) -> str:
+    """The rows of the runs' series; what is damaged in them is told beside it."""
+    from carbonmon.runs import folders
+    from carbonmon.runs.report.series_csv import series_csv_text
+
+    if form != "csv" or embodied or server is not None:
+        odd = "--prometheus" if server is not None else "--embodied" if embodied else f"--format {form}"
+        raise ConfigError(f"--series is for --format csv of runs' folders, not for {odd}")
+    found = []
+    for run in runs:
+        nodes = [path for path in node_folders(run, output) if read_run(path)[0].id == run] if merge else []
+        found += nodes or [folders.named(run, output, "report")]
+    text, notes = series_csv_text(found)
+    for note in notes:
+        click.echo(encodable(f"carbonmon: {note}"), err=True)
+    return text
+
+
 def _scraped(
     form: str,
     place: str | None,
@@ -141,9 +189,13 @@ def _scraped(
     run_id: str,
     since: str | None,
     until: str | None,
+    timeout: float | None,
+    **login: Any,
 ) -> str:
     """What to print of a run from Prometheus, with how well it was scraped."""
     from carbonmon.analysis import prometheus
+    from carbonmon.analysis.prometheus.address import Login
+    from carbonmon.analysis.prometheus.client import TIME_LIMIT_S
     from carbonmon.analysis.prometheus.times import parse_moment
     from carbonmon.runs.report.merging import merged
 
@@ -152,6 +204,8 @@ def _scraped(
         run_id,
         None if since is None else parse_moment(since, "--since"),
         None if until is None else parse_moment(until, "--until"),
+        time_limit_s=TIME_LIMIT_S if timeout is None else timeout,
+        login=Login(**login),
     )
     parts = [dict(part.summary) for part in found.parts]
     summary = merged([_with_embodied(part) for part in parts] if embodied else parts)

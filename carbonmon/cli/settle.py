@@ -13,6 +13,7 @@ import click
 
 from carbonmon.analysis import settle
 from carbonmon.analysis.settle import Origin, Settlement
+from carbonmon.analysis.stretches import read_stretches
 from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Http
@@ -99,9 +100,10 @@ class FromGrid:
 def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool, **values: Any) -> None:
     """Recalculate a run's emissions with the actual grid intensity.
 
-    RUN is a run's folder, its summary.json, or an id under the output folder. The energy of each minute is
-    multiplied by the intensity of that minute, from a file or from a source's history. summary.json keeps the
-    result beside the live figure; for a run that is still active the result is only printed.
+    RUN is a run's folder, its summary.json, or an id under the output folder. The energy of each row of the
+    run's series is multiplied by the intensity of its time, from a file or from a source's history.
+    summary.json keeps the result beside the live figure; for a run that is still active the result is only
+    printed.
     """
     options.set_up_log(values["log_level"], values["log_format"])
     try:
@@ -124,7 +126,7 @@ def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[s
     end_s = known_time(summary["run"]["ended_at"]) if summary["state"] == "final" else None
     if end_s is None:
         end_s = read_checkpoint(folder).snapshot.at_s
-    stretches, remarks = settle.read_stretches(folder, summary, end_s)
+    stretches, remarks = read_stretches(folder, summary, end_s)
     timeline, origins, more = figures.known(stretches[0].start_s, stretches[-1].end_s)
     result = settle.settle(stretches, timeline, summary["carbon"]["pue"])
     if result.gaps and (not fill or not result.origins):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,15 @@ def ask(
 
 
 def ask_all(
-    messages: Sequence[Mapping[str, Any]], path: Path | None, timeout_s: float = ANSWER_S
+    messages: Sequence[Mapping[str, Any]],
+    path: Path | None,
+    timeout_s: float = ANSWER_S,
+    then: Callable[[MonitorConnection, list[dict[str, Any]]], object] = lambda *_: None,
 ) -> list[dict[str, Any]]:
-    """The answers to several messages over one connection; what is None in a message is left out."""
+    """The answers to several messages over one connection; what is None in a message is left out.
+
+    `then` gets the connection and the answers before it is closed.
+    """
     known = [{key: value for key, value in message.items() if value is not None} for message in messages]
     reasons = []
     for place in daemon_sockets() if path is None else [path]:
@@ -33,9 +39,12 @@ def ask_all(
             reasons.append(f"{place}: {error.strerror or error}")
             continue
         try:
-            return [connection.request(message, timeout_s) for message in known]
+            answers = [connection.request(message, timeout_s) for message in known]
+            then(connection, answers)
         except (OSError, Refused, ProtocolError) as error:
             raise click.ClickException(str(error)) from None
+        else:
+            return answers
         finally:
             connection.close()
     raise click.ClickException(f"no daemon answers ({'; '.join(reasons)}); start one: carbonmon daemon")

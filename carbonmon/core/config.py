@@ -17,6 +17,8 @@ DEFAULT_OUTPUT = Path("carbonmon-runs")
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.05, 3600.0
 MIN_CHECKPOINT_S, MAX_CHECKPOINT_S = 0.1, 3600.0
 MAX_RETAIN_S = 7 * 86400.0
+RUN_RETAIN_S = 60.0
+"""How long at most a monitor of one run has its end served, where nobody says otherwise."""
 
 PUE_WORDS = ("region", "provider", "world")
 WUE_WORDS = ("provider", "world")

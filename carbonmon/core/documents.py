@@ -32,7 +32,9 @@ def json_value(text: str | bytes) -> Any:
     It is a `json.JSONDecodeError`, which knows the line, where the text is no JSON.
     """
     try:
-        return json.loads(text, parse_constant=_no_number)
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        return _DECODER.decode(text)  # made once: `json.loads` makes one for each text
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -75,3 +77,6 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)

@@ -62,12 +62,16 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink()
 
 
-def append_durably(descriptor: int, data: bytes) -> None:
-    """Append to an open file and wait until the disk has it. Raises OSError and leaves no part behind."""
+def append_whole(descriptor: int, data: bytes, *, syncs: bool = True) -> None:
+    """Append to an open file, and wait until the disk has it if it `syncs`.
+
+    Raises OSError and leaves no part behind.
+    """
     size = os.fstat(descriptor).st_size
     try:
         _write_all(descriptor, data)
-        os.fsync(descriptor)
+        if syncs:
+            os.fsync(descriptor)
     except OSError:
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, size)

@@ -34,7 +34,7 @@ RUN_EMISSIONS = Family(
 RUN_POWER = Family(
     "gauge",
     "carbonmon_run_power_watts",
-    "Power of the run's part of a device over the last interval; absent while unknown.",
+    "Power of the run's part of a device over the last interval; absent while unknown and after its end.",
     ("run_id", "component", "device"),
 )
 RUN_UNOBSERVED = Family(
@@ -60,6 +60,12 @@ RUN_PROCESSES = Family(
     "carbonmon_run_processes",
     "How many processes of the run live now; absent while unknown and after its end.",
     ("run_id",),
+)
+RUN_PHASE = Family(
+    "info",
+    "carbonmon_run_phase_info",
+    "The phase that a run is in; of several at once, that of the most participants. Absent after its end.",
+    ("run_id", "phase"),
 )
 RUN_PROGRESS = Family(
     "gauge",
@@ -193,6 +199,7 @@ FAMILIES: tuple[Family, ...] = (
     RUN_NODE_ENERGY,
     RUN_CPU,
     RUN_PROCESSES,
+    RUN_PHASE,
     RUN_PROGRESS,
     RUN_WATER,
     RUN_COST,
@@ -220,6 +227,33 @@ FAMILIES: tuple[Family, ...] = (
     SAMPLE_INTERVAL,
     BUILD_INFO,
 )
+
+MACHINE = Family(
+    "info",
+    "carbonmon_machine_info",
+    "The boot of the kernel (random(4)): monitors with the same one see the same devices. Absent if unknown.",
+    ("boot_id",),
+)
+
+ENDPOINT_FAMILIES: tuple[Family, ...] = (MACHINE,)
+"""What is served on /metrics beside the snapshot; not in files, on gateways or over OTLP."""
+
+MOMENTARY: tuple[Family, ...] = (
+    RUN_POWER,
+    RUN_PROCESSES,
+    DEVICE_POWER,
+    DEVICE_UTILIZATION,
+    GRID_INTENSITY,
+    GRID_TIMESTAMP,
+    PUE,
+    WUE,
+    PRICE,
+    SENSOR_UP,
+    SENSOR_SECONDS,
+    LAST_SAMPLE,
+    SAMPLE_INTERVAL,
+)
+"""What is true only at a moment, or only while somebody measures."""
 
 PROCESS_FAMILIES: tuple[Family, ...] = (
     Family("counter", "process_cpu_seconds_total", "CPU time of the monitor, user and system."),

@@ -59,7 +59,9 @@ class Sensor(Protocol):
     """A source of readings. It knows no run, no carbon and no clock: the time is an argument.
 
     One whose reads may hang or are slow (a driver's library, a meter on the network) has the attribute
-    `may_hang = True`: it is read in a thread of its own, and costs no other sensor anything.
+    `may_hang = True`: it is read in a thread of its own, and costs no other sensor anything. One with the
+    attribute `shape_wanted` is told by it, before a read, that the shape of the last second is wanted also
+    where its counter is not read.
     """
 
     name: str
@@ -260,7 +262,8 @@ class ExporterSettings:
     monitor keeps, by the run's id; runs are added and removed while the exporter works. `web_config` is the
     file with TLS and users for an exporter that listens. `argument` is what the user wrote after the
     exporter's name (`pushgateway:http://gateway:9091`), "" without it. `host` is the host name to report
-    instead of the machine's own.
+    instead of the machine's own. `targets` is the folder in which an exporter that listens says where.
+    `served_s` is how long at most it may have the monitor's end served after the monitor, 0 for not at all.
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 9877)
@@ -269,3 +272,5 @@ class ExporterSettings:
     web_config: Path | None = None
     argument: str = ""
     host: str | None = None
+    targets: Path | None = None
+    served_s: float = 0.0

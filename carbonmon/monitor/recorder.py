@@ -1,8 +1,8 @@
 """Writes the runs' folders beside the sampling, in a thread of its own: a slow or full disk delays nothing.
 
-Every few seconds the newest snapshot becomes each run's `checkpoint.json`, every minute a line of its
-`series.jsonl`, and each exporter may show a running result. What fails is counted, logged once per change
-of state, and written with the next checkpoint that succeeds, which holds everything.
+Every few seconds the newest snapshot becomes each run's `checkpoint.json`, what was drawn meanwhile becomes
+rows of its `series.jsonl`, and each exporter may show a running result. What fails is counted, logged once
+per change of state, and written with the next checkpoint that succeeds, which holds everything.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from carbonmon.core.ports import Clock
 from carbonmon.monitor.clock import Alarm
 from carbonmon.monitor.guard import Guard, GuardedExporter
 from carbonmon.monitor.snapshots import Snapshots
+from carbonmon.runs.series_rows import Parts
 from carbonmon.runs.writer import RunFiles
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,12 @@ class Recorder:
         """Write this run as well, from the next checkpoint on; for any thread."""
         with self._lock:
             self._files[run_id] = files
+
+    def parts(self, run_id: str) -> Parts | None:
+        """Where the sampling thread puts what a run draws; None for a run that is not written."""
+        with self._lock:
+            files = self._files.get(run_id)
+        return None if files is None else files.parts
 
     def hurry(self) -> None:
         """Write soon what was never written; for any thread. Before `start` all is written at the start."""
@@ -159,11 +166,8 @@ class Recorder:
             # A run whose end cannot be written is tried again, and no more often than the others.
             if not self._stop.wait(pause_s):
                 due = self._clock.now_s() >= due_s
-                snapshot = (
-                    self._snapshots.fresh(FRESH_TIMEOUT_S)
-                    if due or not self._ending
-                    else self._snapshots.latest
-                )
+                # A run that begins or ends is in the newest snapshot: it was made for it.
+                snapshot = self._snapshots.fresh(FRESH_TIMEOUT_S) if due else self._snapshots.latest
             due = due or self._final is not None
             snapshot = self._final or snapshot
 
@@ -190,7 +194,7 @@ class Recorder:
             own = files.get(run.info.id)
             if own is not None:
                 try:
-                    own.write(snapshot, run, now_s)
+                    own.write(snapshot, run, now_s, snapshot is self._final)
                     if run.ended_at_s is not None:
                         self._written.add(run.info.id)
                 except OSError as error:

@@ -19,8 +19,11 @@ from carbonmon.core.model import (
     RunTotal,
 )
 from carbonmon.core.phases import Phases
+from carbonmon.core.windows import REFRESH_S, Key, Windows
+from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.peak_power import PeakPower
+from carbonmon.runs.series_rows import Moment, Parts
 
 
 class _Amounts:
@@ -48,14 +51,17 @@ class RunAccount:
     series are there when the first joules come; lower rungs get theirs if they are used.
 
     `start_s` is its start on the injected clock, of which phases and durations are reckoned. `devices` are
-    those that it is expected to use; others get their rows when it does.
+    those that it is expected to use; others get their rows when it does. `parts` takes what is added, for the
+    run's series.
     """
 
     __slots__ = (
         "_charges",
         "_costs",
         "_counts_since_s",
+        "_doubts_j",
         "_meanwhile",
+        "_parts",
         "_peaks",
         "_power_w",
         "_rows",
@@ -68,6 +74,8 @@ class RunAccount:
         "exit_code",
         "facility_j",
         "info",
+        "node_busy_s",
+        "notes",
         "phases",
         "processes",
         "progress",
@@ -77,10 +85,14 @@ class RunAccount:
         "start_s",
         "water_l",
         "watered_j",
+        "windows",
     )
 
-    def __init__(self, info: RunInfo, devices: Iterable[Device], start_s: float = 0.0) -> None:
+    def __init__(
+        self, info: RunInfo, devices: Iterable[Device], start_s: float = 0.0, parts: Parts | None = None
+    ) -> None:
         self.info = info
+        self._parts = parts
         self.start_s = start_s
         self.end_s: float | None = None
         self.ended_at_s: float | None = None
@@ -91,7 +103,11 @@ class RunAccount:
         self.processes: int | None = None
         self.progress: tuple[float, float | None] | None = None
         self.ranks: tuple[Rank, ...] = ()
+        self.node_busy_s: float | None = None
+        self.notes: tuple[str, ...] = ()
         self.phases = Phases(start_s)
+        self.windows = Windows()
+        self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
         self._charges: dict[Charge, list[float]] = {}
@@ -128,8 +144,10 @@ class RunAccount:
         self._counts_since_s = state.start_s if same_boot else None
         self.recovered_j = state.recovered_j
         self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
+        self.notes = state.notes
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
+        self._doubts_j.update(state.doubts_j or ())
         self._shares.update(state.shares)
         self.water_l = state.water_l
         self.watered_j, self.facility_j = state.watered_j or 0.0, state.facility_j or 0.0
@@ -163,26 +181,41 @@ class RunAccount:
         """The run has ended; nothing is added to it from now on."""
         self._meanwhile.end(node)
         self.end_s = now_s
+        idle = idle_note(now_s - self.start_s, self.cpu_s, self.node_busy_s)
+        if idle and idle not in self.notes:
+            self.notes = (*self.notes, idle)
         self.ended_at_s = max(wall_s, self.info.started_at_s)
         self.exit_code, self.signal = exit_code, signal
         self.processes = None
 
-    def add(self, device: Device, part: Interval, rates: Rates, note: str = "") -> None:
-        """Add the run's part of an interval; `note` says how the part was found."""
+    def add(self, device: Device, part: Interval, rates: Rates, moment: Moment, note: str = "") -> None:
+        """Add the run's part of an interval that a sample settled; `note` says how the part was found."""
         if device.id not in self._power_w:
             self._touch(device)
-        self._pay(part.counter_j + part.power_j + part.tdp_j, rates)
-        for phase, ratio in self.phases.split(part.start_s, part.end_s, part.curve):
-            if part.counter_j:
-                self._charge(phase, device, "counter", part.counter_j * ratio, rates, part.start_s)
-            if part.power_j:
-                self._charge(phase, device, "power", part.power_j * ratio, rates, part.start_s)
-            if part.tdp_j:
-                self._charge(phase, device, "tdp", part.tdp_j * ratio, rates, part.start_s)
+        counter_j, power_j, tdp_j = part.counter_j, part.power_j, part.tdp_j
+        start_s, unobserved_s = part.start_s, part.unobserved_s
+        seconds = part.end_s - start_s
+        self._pay(counter_j + power_j + tdp_j, rates)
+        phases = self.phases.split(start_s, part.end_s, part.curve)
+        for phase, ratio in phases:
+            if counter_j:
+                self._charge(phase, device, "counter", counter_j * ratio, rates, start_s)
+            if power_j:
+                self._charge(phase, device, "power", power_j * ratio, rates, start_s)
+            if tdp_j:
+                self._charge(phase, device, "tdp", tdp_j * ratio, rates, start_s)
+        if self._parts is not None:
+            self._parts.append(
+                (moment, device, seconds - unobserved_s, counter_j, power_j, tdp_j, phases, rates)
+            )
+        refresh_s = REFRESH_S[device.component] if counter_j else 0.0
+        for phase, ratio in self.phases.doubts(start_s, part.end_s, part.curve, refresh_s):
+            self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
+        self.windows.add(device, part)
         self._power_w[device.id] = part.power_w
-        self._peaks[device.id].add(part.power_w, part.end_s - part.start_s)
-        if part.unobserved_s:
-            self.lose(device.id, part.unobserved_s)
+        self._peaks[device.id].add(part.power_w, seconds)
+        if unobserved_s:
+            self.lose(device.id, unobserved_s)
         known = self._shares.get(device.id)
         if note and note != known:
             self._shares[device.id] = joined_note(known, note)
@@ -272,6 +305,7 @@ class RunAccount:
             phase=max(self.phases.now, key=_weight)[0],
             progress=self.progress,
             ranks=self.ranks,
+            notes=self.notes,
             charges=tuple(
                 [
                     key._replace(energy_j=energy_j, emissions_g=grams)
@@ -285,8 +319,13 @@ class RunAccount:
             peaks_w=tuple([(device_id, peak.peak_w) for device_id, peak in self._peaks.items()]),
             samples=found.samples,
             monitor_cpu_s=found.cpu_s,
+            doubts_j=tuple(self._doubts_j.items()),
             start_s=self._counts_since_s,
         )
+
+    def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:
+        """What is known of one of its windows; None of one that is not kept."""
+        return self.windows.figures(key, now_s if self.end_s is None else self.end_s, self._power_w)
 
     def _tell_starts(self, now_s: float) -> None:
         """A row that is told now for the first time was 0 when the totals were told last.

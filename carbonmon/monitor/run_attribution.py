@@ -12,11 +12,12 @@ from carbonmon.core import attribution
 from carbonmon.core.attribution import Share, Tally
 from carbonmon.core.footprint import Rates
 from carbonmon.core.idle_power import dynamic_part, is_idle, observe
-from carbonmon.core.model import Device, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
+from carbonmon.core.model import Curve, Device, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.guard import GuardedWorkload
 from carbonmon.monitor.run_account import RunAccount
+from carbonmon.runs.series_rows import Moment
 
 WINDOW_S = 0.25
 """CPU time is compared over at least so long: the kernel tells the node's in steps of 10 ms for each kind."""
@@ -97,6 +98,8 @@ class RunAttribution:
                 run.processes = used.processes
                 if used.cpu_s is not None:
                     run.cpu_s = (run.cpu_s or 0.0) + used.cpu_s
+                    if usage.busy_s is not None:
+                        run.node_busy_s = (run.node_busy_s or 0.0) + usage.busy_s
 
     def assume(self, now_s: float) -> None:
         """Instead of a look that failed or could hang: GPUs are held as before, and nobody used a CPU."""
@@ -109,8 +112,10 @@ class RunAttribution:
         """The energy of this device is charged until now."""
         self._settled[device_id] = self._tally
 
-    def charge(self, account: DeviceAccount, interval: Interval, rates: Rates, bridged: bool) -> None:
-        """Charge an interval of a device to the runs; what is left is unattributed.
+    def charge(
+        self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, bridged: bool
+    ) -> None:
+        """Charge an interval of a device, settled by a sample, to the runs; what is left is unattributed.
 
         `bridged`: a counter gave back what was drawn while no monitor ran.
         """
@@ -128,19 +133,24 @@ class RunAttribution:
                 continue
             part = attribution.scale_interval(interval, share.ratio)
             attributed_j += part.counter_j + part.power_j + part.tdp_j
-            run.add(device, part, rates, share.note)
+            run.add(device, part, rates, moment, share.note)
             if bridged and run_id in self._resumed:
                 run.recovered_j += part.counter_j
         account.add(interval, attributed_j, rates.grams)
         self.settle(device.id)
 
-    def see(self, account: DeviceAccount, power_w: float | None) -> None:
-        """Show the runs their part of a device's power while its energy is not settled yet."""
+    def see(self, account: DeviceAccount, power_w: float | None, shape: Curve | None = None) -> None:
+        """Show the runs their part of a device's power while its energy is not settled yet.
+
+        `shape` is its energy since it was settled, by its power samples.
+        """
         device = account.device
         found = {} if power_w is None else self._shares(account, power_w)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             run.see(device.id, None if power_w is None or share is None else power_w * share.ratio)
+            if shape is not None and share is not None:
+                run.windows.foresee(device.id, shape, share.ratio)
 
     def _observe_idle(self, account: DeviceAccount, interval: Interval) -> None:
         """Note what a package, or memory, draws while the node's CPUs are idle."""

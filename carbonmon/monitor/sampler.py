@@ -21,6 +21,7 @@ from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.snapshots import Snapshots
+from carbonmon.runs.series_rows import Moment
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ class Sampler:
 
     `interval_s` is shortened where a counter could wrap twice between two ticks; `interval_note` then
     says so. `guards` are those whose errors the snapshots show. For the sampling thread, or for before it
-    begins.
+    begins. `wants_shape`, for any thread: the next tick also asks when the energy was drawn that no counter
+    has told yet.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Sampler:
         self._gate = Gate()
         self._meters: dict[str, Meter] = {}
         self._read_s: dict[str, float] = {}
+        self.wants_shape = False
         self._samples = 0
         self._continued = False
         self._start_s: float | None = clock.now_s()
@@ -110,8 +113,11 @@ class Sampler:
         clock = self.clock
         wall_s = clock.wall_s()
         offset_s = wall_s - clock.now_s()
+        moment = Moment(self._samples, wall_s)
         said: dict[str, tuple[Reading | Failure, float]] = {}
+        wants_shape, self.wants_shape = self.wants_shape, False
         for sensor in self._sensors:
+            sensor.want_shape(wants_shape)
             sensor.read(clock, edge, said)
         rates = self.rates.look(wall_s)
         attribution = self.runs.attribution
@@ -143,10 +149,13 @@ class Sampler:
                 if reading.shape is not None:
                     shape = energy.curve(reading.shape, offset_s, interval.start_s, interval.end_s)
                     interval = interval._replace(curve=shape)
-                self._charge(account, interval, rates, offset_s)
+                self._charge(account, interval, rates, moment, offset_s)
             else:
                 account.power_w = reading.power_w
-                attribution.see(account, reading.power_w)
+                shape = None
+                if reading.shape is not None:
+                    shape = energy.curve(reading.shape, offset_s, meters[device_id].settled_s, at_s)
+                attribution.see(account, reading.power_w, shape)
         self._samples += 1
         if publish:
             now_s = clock.now_s()
@@ -157,7 +166,7 @@ class Sampler:
         """Replace the newest snapshot between two ticks: a run has begun or ended."""
         now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
         self.runs.drop_old(now_s)
-        self.snapshots.latest = self._snapshot(wall_s, now_s)
+        self.snapshots.publish(self._snapshot(wall_s, now_s))
 
     def finish(self, exit_code: int | None, signal: int | None, hangs: bool = False) -> Snapshot:
         """Settle what is held, end the runs, and show the final snapshot; the loop has ended.
@@ -169,6 +178,7 @@ class Sampler:
             self.runs.attribution.assume(now_s)
         else:
             self.runs.attribution.look(now_s)
+        moment = Moment(self._samples - 1, wall_s)
         for device_id, meter in self._meters.items():
             account = self.accounts[device_id]
             read_s = self._read_s[device_id]
@@ -176,14 +186,16 @@ class Sampler:
             end_s = read_s if now_s - read_s < 1.5 * self.interval_s else now_s
             interval = energy.finish(meter, account.device, end_s)
             if interval is not None:
-                self._charge(account, interval, self.rates.now, wall_s - now_s)
+                self._charge(account, interval, self.rates.now, moment, wall_s - now_s)
         for run_id in list(self.runs.living):
             self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals())
         self.snapshots.latest = self._snapshot(wall_s, now_s)
         return self.latest
 
-    def _charge(self, account: DeviceAccount, interval: Interval, rates: Rates, offset_s: float) -> None:
-        """Charge an interval; `offset_s` leads from the injected clock to Unix time."""
+    def _charge(
+        self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, offset_s: float
+    ) -> None:
+        """Charge an interval that a sample settled; `offset_s` leads from the injected clock to Unix time."""
         if interval.end_s - interval.start_s > LONG_INTERVALS * self.interval_s:
             rates = self.rates.over(interval.start_s + offset_s, interval.end_s + offset_s)
         device_id = account.device.id
@@ -192,7 +204,7 @@ class Sampler:
             # The counter has spoken for the first time since the outage, perhaps after a silence of its own.
             self._bridging.remove(device_id)
             bridged = not (interval.resets or interval.jumps)
-        self.runs.attribution.charge(account, interval, rates, bridged)
+        self.runs.attribution.charge(account, interval, rates, moment, bridged)
         if self.runs.living and (interval.resets or interval.jumps or interval.step_backs or interval.stuck):
             log.warning("the counter of %s %s", device_id, _anomaly_text(interval))
 

@@ -3,26 +3,31 @@
     run.json         what the run is, and its devices
     checkpoint.json  totals and raw counters at one moment, replaced as a whole
     summary.json     the result for people and programs (`summary/document.py`)
-    series.jsonl     one line a minute: running totals, power, intensity; append-only
+    series.jsonl     energy, power and emissions over time: a row for each device and phase; append-only
 
-Each holds a schema with a number; a newer one than ours is an error and never a guess. Rows are lists in
-the order of a record's fields, which the file names once, because a checkpoint is written often.
+Each holds a schema with a number, a row of the series the number alone; a newer one than ours is an error and
+never a guess. Rows of a checkpoint are lists in the order of a record's fields, which the file names once,
+because a checkpoint is written often.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from carbonmon.core.model import Device, DeviceState, Meter, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
+from carbonmon.runs.series_rows import SeriesRow
 
 RUN_SCHEMA = "carbonmon.run/1"
 CHECKPOINT_SCHEMA = "carbonmon.checkpoint/1"
-SERIES_SCHEMA = "carbonmon.series/1"
+SERIES_VERSION_KEY, SERIES_VERSION = "series", 2
 FILES = RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
 SUMMARY_FILE = "summary.json"
+
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
 
@@ -70,6 +75,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "phase": run.phase,
         "progress": run.progress,
         "ranks": run.ranks,
+        "notes": run.notes,
         "shares": run.shares,
         RESUME_POINT_KEY: run.resume_point,
         "charges": run.charges,
@@ -86,6 +92,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "price_source": snapshot.price_source,
         "currency": snapshot.currency,
         "phases_s": run.phases_s,
+        "doubts_j": run.doubts_j,
         "unobserved_s": run.unobserved_s,
         "total_fields": RunTotal._fields,
         "totals": run.totals,
@@ -99,31 +106,46 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
     return _line(document, separators=(",", ":"))
 
 
-def series_header(devices: Sequence[Device]) -> str:
-    """The line that begins a monitor's part of series.jsonl: its devices, later named by their index."""
-    ids = [device.id for device in devices]
-    return _line({"schema": SERIES_SCHEMA, "devices": ids}, separators=(",", ":"))
+def series_text(row: SeriesRow) -> str:
+    """A line of series.jsonl. Every line has the same keys with values of the same types, or null.
+
+    It is put together by hand: a run begins with a row of each device each second, and `json` takes three
+    times as long for one.
+    """
+    (
+        at_s,
+        duration_s,
+        device,
+        component,
+        phase,
+        method,
+        joules,
+        mean_w,
+        low_w,
+        high_w,
+        grams,
+        intensity,
+        kind,
+    ) = row
+    if not math.isfinite(at_s + duration_s + joules + grams + intensity):
+        raise ValueError(f"not JSON compliant: {row}")
+    return _utf_8(
+        f'{{"at_s":{at_s!r},"duration_s":{duration_s!r},"device":{_quoted(device)},'
+        f'"component":{"null" if component is None else _quoted(component)},"phase":{_quoted(phase)},'
+        f'"method":"{method}","energy_j":{joules!r},"power_w":{_number(mean_w)},"power_min_w":{_number(low_w)},'
+        f'"power_max_w":{_number(high_w)},"emissions_g":{grams!r},"intensity_g_per_kwh":{intensity!r},'
+        f'"intensity_kind":"{kind}","{SERIES_VERSION_KEY}":{SERIES_VERSION}}}'
+    )
 
 
-def series_line(snapshot: Snapshot, run: RunState, number: Mapping[str, int]) -> str:
-    """One moment of series.jsonl; `number` is each device's index in the header."""
-    entry = {
-        "at_s": round(snapshot.at_s, 3),
-        "duration_s": round(run.duration_s, 3),
-        "energy_j": [
-            (row.phase, number.get(row.device_id, row.device_id), row.method, round(row.energy_j, 3))
-            for row in run.totals
-            if row.energy_j
-        ],
-        "emissions_g": round(sum(row.emissions_g for row in run.totals), 6),
-        "power_w": [None if watts is None else round(watts, 1) for _, watts in run.power_w],
-        "intensity_g_per_kwh": snapshot.intensity.g_per_kwh,
-        "intensity_kind": snapshot.intensity.kind,
-    }
-    return _line(entry, separators=(",", ":"))
+def _number(value: float | None) -> str:
+    return "null" if value is None else repr(value)
 
 
 def _line(document: object, **style: Any) -> str:
     """JSON that UTF-8 can hold: a lone surrogate, from a name that is not UTF-8, becomes its own escape."""
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, **style)
+    return _utf_8(json.dumps(document, ensure_ascii=False, allow_nan=False, **style))
+
+
+def _utf_8(text: str) -> str:
     return (text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()) + "\n"

@@ -30,6 +30,13 @@ def find(run: str, output: Path) -> dict[str, Any]:
 
 def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
     """The summaries of all nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if `run` names no single run."""
+    found = node_folders(run, output)
+    nodes = [summary for folder in found if (summary := summary_of(folder))["run"]["id"] == run]
+    return nodes or [find(run, output)]
+
+
+def node_folders(run: str, output: Path) -> list[Path]:
+    """The folders `OUTPUT/RUN_ID.HOST` of a run's nodes, perhaps of other runs too; none for a single run."""
     found: list[Path] = []
     try:
         if not Path(run).exists() and not (output / run).exists() and "/" not in run:
@@ -38,8 +45,7 @@ def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
             )
     except (OSError, ValueError):  # a folder that cannot be listed has no nodes: `find` gives the error
         found = []
-    nodes = [summary for folder in found if (summary := summary_of(folder))["run"]["id"] == run]
-    return nodes or [find(run, output)]
+    return found
 
 
 def summary_of(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from carbonmon.client import rendezvous
@@ -17,7 +17,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Clock
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
-from carbonmon.service import file_sd, wiring
+from carbonmon.service import wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
 from carbonmon.service.resumption import unfinished
@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 ENDS = frozenset((signal.SIGTERM, signal.SIGINT))
 TIDY_S = 1.0
 """How often runs are looked at whose processes may be gone."""
-
-FIRST_RUN_S = 60.0
-"""How long a monitor that was started for one run waits for it."""
 
 LIVE_FIELDS = frozenset(
     (
@@ -50,7 +47,9 @@ def serve(
     reload: Callable[[], Config] | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Meter the node and serve its runs until SIGTERM or SIGINT, or with `once` until the only run has ended.
+    """Meter the node and serve its runs until SIGTERM or SIGINT, or with `once` until its run has ended.
+
+    A process that began that run may begin another one for a while.
 
     `ready(monitor, socket)` is called when runs can come; `reload` makes the config anew at SIGHUP. Raises
     `ConfigError` for mistakes in the options.
@@ -58,23 +57,14 @@ def serve(
     clock = clock or SystemClock()
     with ExitStack() as closing:
         signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDS, signal.SIGHUP})
-        monitor = wiring.build(config, {}, clock, closing, watching=True)
-        registry = Registry(
-            monitor,
-            config.output,
-            os.geteuid(),
-            creates=True,
-            once=once,
-            idle_policy=config.idle,
-            host=config.host,
-        )
+        served_s = config.retain_s if once else 0.0
+        monitor = wiring.build(config, {}, clock, closing, watching=True, served_s=served_s)
+        registry = Registry(monitor, config, os.geteuid(), creates=True, once=once)
         path = config.socket or default_socket()
         # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.
         for_all = os.geteuid() == 0 and not once
         server = ControlServer(path, Operations(registry), 0o666 if for_all else 0o600, everyone=for_all)
         monitor.show(closing.callback)
-        if config.targets is not None:
-            closing.callback(file_sd.announce(config.targets, monitor.places))
         left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
         monitor.resume(left)
         if not monitor.sampling.start():
@@ -85,7 +75,6 @@ def serve(
         ready(monitor, path)
         if left:
             log.warning("resumed: %s", ", ".join(plan.info.id for plan in left))
-        began_s = clock.now_s()
         while True:
             received = signal.sigtimedwait({*ENDS, signal.SIGHUP}, TIDY_S)
             if received is not None and received.si_signo == signal.SIGHUP:
@@ -96,7 +85,7 @@ def serve(
                 break
             # What a wait gives that was stopped and continued (SIGSTOP, a debugger) may be no signal at all.
             registry.tidy()
-            if once and not registry.entries and (registry.begun or clock.now_s() - began_s > FIRST_RUN_S):
+            if registry.retire():
                 break
         server.close()  # who comes now comes too late: it finds no monitor, or the next one
         if once:
@@ -151,7 +140,7 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     waiting = [name for name in changed if name not in LIVE_FIELDS]
     if waiting:
         log.warning("a restart is needed for: %s", ", ".join(waiting))
-    registry.idle_policy = new.idle
+    registry.config = replace(registry.config, **{name: getattr(new, name) for name in LIVE_FIELDS})
 
     def take() -> None:
         monitor.sampler.rates.replace(provider, overheads, monitor.clock.wall_s()).close()

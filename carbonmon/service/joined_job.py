@@ -10,14 +10,22 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from carbonmon.client.choices import other_settings, settings_of, unfollowed
 from carbonmon.client.connection import MonitorConnection, Refused
 from carbonmon.client.join_run import CONNECT_S, JOIN_S, START_S
-from carbonmon.client.launcher import read_launch, run_key
-from carbonmon.client.protocol import GPU_VARIABLES, RUN_VARIABLE, SOCKET_VARIABLE, ProtocolError
+from carbonmon.client.launcher import default_id, read_launch, run_key
+from carbonmon.client.protocol import (
+    GPU_VARIABLES,
+    RUN_VARIABLE,
+    SEEN_VARIABLE,
+    SOCKET_VARIABLE,
+    ProtocolError,
+)
 from carbonmon.client.rendezvous import (
     connect,
     connect_or_start,
@@ -25,10 +33,14 @@ from carbonmon.client.rendezvous import (
     run_socket,
     start_monitor,
 )
+from carbonmon.client.surrounding_run import find_surrounding_run
+from carbonmon.client.variables import mark
+from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
+from carbonmon.core.ways import Choice
 from carbonmon.runs.layout import SUMMARY_FILE
-from carbonmon.service import job, run_folder
+from carbonmon.service import job, naming, run_folder
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +49,86 @@ LEAVE_S = 10.0
 
 
 class Part(NamedTuple):
-    """Our part in a run of another process's monitor. `is_ours`: the summary is where we asked for it."""
+    """Our part in a run of another process's monitor.
+
+    `is_copied`: its summary is copied to our output if it ends with us; `is_awaited`: somebody asked for it.
+    """
 
     connection: MonitorConnection
     run_id: str
     folder: Path
     places: tuple[str, ...]
-    is_ours: bool
+    is_copied: bool
+    is_awaited: bool
 
 
-def join_outer(environ: Mapping[str, str], message: Mapping[str, Any]) -> Part | None:
-    """Take part in the run that this process is in already; None if it is in none."""
+class DaemonUnlike(Exception):
+    """The node's daemon has other options than were chosen; the text names them."""
+
+
+def join_named(
+    environ: Mapping[str, str], message: Mapping[str, Any], choices: Sequence[Choice]
+) -> Part | None:
+    """Take part in the run that this process is in already, or begin one with the monitor that is named."""
     if not environ.get(SOCKET_VARIABLE):
         return None
-    asked = {**message, "run_id": environ.get(RUN_VARIABLE)}
-    return _join(Path(environ[SOCKET_VARIABLE]), asked, is_ours=True)
+    path, run_id = Path(environ[SOCKET_VARIABLE]), environ.get(RUN_VARIABLE)
+    asked = {**message, "run_id": run_id, "key": None} if run_id else message
+    try:
+        connected = connect(path, CONNECT_S)
+    except OSError as error:
+        level = logging.DEBUG if run_id else logging.WARNING  # the variables of a run outlive its monitor
+        log.log(level, "%s=%s: no monitor there: %s", SOCKET_VARIABLE, path, error.strerror or error)
+        return None
+    connection = MonitorConnection(path, connected, dict(asked))
+    return _join(connection, asked, choices, is_inside=bool(run_id), is_copied=not run_id)
 
 
-def join_daemon(environ: Mapping[str, str], message: Mapping[str, Any]) -> Part | None:
-    """Begin a run with the node's daemon, or take part in one; None if there is no daemon for us."""
+def join_around(
+    environ: Mapping[str, str], message: Mapping[str, Any], choices: Sequence[Choice]
+) -> Part | None:
+    """Take part in the run that one of our parents is in; None if there is none."""
+    found = find_surrounding_run(environ)
+    if found is None:
+        return None
+    path, run_id = found
+    asked = {**message, "run_id": run_id, "key": None}
+    try:
+        connection = MonitorConnection(path, connect(path, CONNECT_S), dict(asked))
+    except OSError as error:  # it has just ended
+        log.debug("no monitor at %s: %s", path, error)
+        return None
+    return _join(connection, asked, choices, is_inside=True, is_copied=False)
+
+
+def join_daemon(
+    environ: Mapping[str, str], message: Mapping[str, Any], choices: Sequence[Choice]
+) -> Part | None:
+    """Begin a run with the node's daemon, or take part in one; None if there is no daemon for us.
+
+    Raises `DaemonUnlike` where it would not follow a choice.
+    """
     for path in daemon_sockets(environ):
-        part = _join(path, message, is_ours=False)
+        try:
+            connection = MonitorConnection(path, connect(path, CONNECT_S), dict(message))
+        except OSError as error:
+            log.debug("no daemon at %s: %s", path, error)
+            continue
+        unlike = _unlike(connection, choices)
+        if unlike:
+            connection.close()
+            raise DaemonUnlike(", ".join(unlike))
+        part = _join(connection, message, choices, is_inside=False, is_copied=True)
         if part is not None:
             return part
     return None
 
 
 def join_ranks(
-    environ: Mapping[str, str], message: Mapping[str, Any], arguments: Sequence[str]
+    environ: Mapping[str, str],
+    message: Mapping[str, Any],
+    choices: Sequence[Choice],
+    arguments: Sequence[str],
 ) -> Part | None:
     """Take part in the run of the other ranks of our launcher on this node; the first starts the monitor.
 
@@ -74,37 +138,33 @@ def join_ranks(
     if (launch.local_size or 1) < 2:
         return None
     try:
-        path = run_socket(launch.run_id or run_key(environ), environ)
+        path = run_socket(launch.key or run_key(environ), environ)
 
         def start(timeout_s: float) -> None:
             start_monitor(path, arguments, environ, timeout_s)
 
-        connect_or_start(path, start, START_S).close()
+        connection = MonitorConnection(path, connect_or_start(path, start, START_S), dict(message))
     except (ConfigError, OSError) as error:
         log.warning("could not share one monitor; each rank starts its own: %s", error)
         return None
-    return _join(path, message, is_ours=True)
+    return _join(connection, message, choices, is_inside=False, is_copied=False)
 
 
 def join_message(
-    environ: Mapping[str, str],
-    command: Sequence[str],
-    name: str | None,
-    run_id: str | None,
-    labels: Sequence[tuple[str, str]],
-    gpus: Sequence[str] | None,
-    idle: str | None,
+    environ: Mapping[str, str], command: Sequence[str], config: Config, choices: Sequence[Choice]
 ) -> dict[str, Any]:
-    """What a monitor is told of a job; what is None is left to it."""
+    """What a monitor is told of a job; what is None, or was not chosen, is left to it."""
     launch = read_launch(environ)
     said: dict[str, Any] = {
         **launch._asdict(),
-        "run_id": run_id or launch.run_id,
-        "name": name,
-        "command": list(command),
-        "labels": dict(labels),
-        "gpus": None if gpus is None else list(gpus),
-        "idle": idle,
+        "run_id": config.run_id or launch.run_id,
+        "default_id": default_id(environ, time.time()),
+        "key": None if config.run_id else launch.key or run_key(environ),
+        "name": config.name or (naming.command_name(command) if config.redact_command else None),
+        "command": naming.kept_command(command, config.redact_command),
+        "labels": dict(config.labels),
+        "gpus": None if config.gpus is None else list(config.gpus),
+        "idle": config.idle if any(choice.option.name == "idle" for choice in choices) else None,
         "environ": {key: environ[key] for key in GPU_VARIABLES if key in environ},
         "wrapper": True,
     }
@@ -115,14 +175,20 @@ def run(
     part: Part,
     command: job.Command,
     output: Path,
-    show: Callable[[dict[str, Any]], object],
+    show: Callable[[dict[str, Any], Sequence[str]], object],
 ) -> int:
-    """Run the job and return its exit code; `show` gets the summary if the run ended with us.
+    """Run the job and return its exit code.
+
+    If the run ended with us, `show` gets its summary and the processes that go on without it.
 
     A daemon keeps the run's folder where only it may write: then the summary is copied to `output`.
     """
     mask = job.block_signals()
-    more = {SOCKET_VARIABLE: os.fspath(part.connection.path), RUN_VARIABLE: part.run_id}
+    more = {
+        SOCKET_VARIABLE: os.fspath(part.connection.path),
+        RUN_VARIABLE: part.run_id,
+        SEEN_VARIABLE: mark(os.environ),
+    }
     try:
         command.start(mask, more)
     except OSError as error:
@@ -136,28 +202,47 @@ def run(
     answer = _leave(part, {"exit_code": outcome.exit_code, "signal": outcome.signal})
     summary = answer.get("summary")
     if isinstance(summary, dict):
-        if not part.is_ours:
+        if part.is_copied and not _is_in(part.folder, output):
             _keep(summary, output, part.folder.name)  # the nodes of a run share its id, not the folder's name
-        show(summary)
+        show(summary, job.left_behind())
+    elif part.is_awaited and answer.get("last") is False:
+        log.warning("run %s goes on: its summary will be in %s, not in %s", part.run_id, part.folder, output)
     return outcome.shell_code
 
 
-def _join(path: Path, message: Mapping[str, Any], is_ours: bool) -> Part | None:
-    try:
-        connection = MonitorConnection(path, connect(path, CONNECT_S), dict(message))
-    except OSError as error:
-        log.debug("no monitor at %s: %s", path, error)
-        return None
+def _unlike(connection: MonitorConnection, choices: Sequence[Choice]) -> list[str]:
+    """The choices that this daemon does not have in force, each with what it uses."""
+    asked = [choice for choice in choices if choice.option.belongs_to == "monitor"]
+    settings = settings_of(connection) if asked else {}
+    if settings is None:
+        return [f"{choice.shown} (it does not say what it uses)" for choice in asked]
+    return other_settings(asked, settings)
+
+
+def _join(
+    connection: MonitorConnection,
+    message: Mapping[str, Any],
+    choices: Sequence[Choice],
+    *,
+    is_inside: bool,
+    is_copied: bool,
+) -> Part | None:
     try:
         answer = connection.request(dict(message), JOIN_S)
     except (OSError, Refused, ProtocolError) as error:
-        log.warning("the monitor at %s does not take this run: %s", path, error)
+        log.warning("the monitor at %s does not take this run: %s", connection.path, error)
         connection.close()
         return None
     run_id = str(answer.get("run_id"))
-    connection.join_message = {**message, "run_id": run_id}
+    connection.join_message = {**message, "run_id": run_id, "key": None}
+    line = unfollowed(connection, answer, choices, is_inside=is_inside, is_copied=is_copied)
+    if line is not None:
+        log.warning("%s", line)
     places = tuple(str(place) for place in answer.get("places") or ())
-    return Part(connection, run_id, Path(str(answer.get("folder"))), places, is_ours)
+    is_alone = (message.get("local_size") or 1) < 2  # else another rank makes the copy
+    is_awaited = is_copied and is_alone and any(choice.option.belongs_to == "output" for choice in choices)
+    folder = Path(str(answer.get("folder")))
+    return Part(connection, run_id, folder, places, is_copied, is_awaited)
 
 
 def _tell_job(part: Part, pid: int) -> None:
@@ -188,6 +273,11 @@ def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
         return {}
     finally:
         part.connection.close()
+
+
+def _is_in(folder: Path, output: Path) -> bool:
+    """Whether a monitor has written a run's summary below our output, also where paths mean other folders."""
+    return folder.parent == output.absolute() and (folder / SUMMARY_FILE).exists()
 
 
 def _keep(summary: dict[str, Any], output: Path, name: str) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from carbonmon.client import rendezvous
 from carbonmon.client.launcher import read_launch, safe_id
-from carbonmon.client.protocol import RUN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.client.protocol import RUN_VARIABLE, SEEN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.client.variables import mark
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import RunInfo, Snapshot
@@ -22,7 +23,7 @@ from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
-from carbonmon.service import file_sd, job, naming, run_folder
+from carbonmon.service import job, naming, run_folder
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
@@ -64,13 +65,19 @@ def run(
             before = read_checkpoint(folders.find(config.output, config.resume))
             config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
         watching = config.idle != "exclusive"
-        monitor = build(config, workload.environ, clock, closing, watching=watching, before=before)
+        monitor = build(
+            config,
+            workload.environ,
+            clock,
+            closing,
+            watching=watching,
+            before=before,
+            served_s=config.retain_s,
+        )
         plan = _plan(config, workload, monitor, before)
         monitor.plan(plan)
         more = _open_control(config, monitor, plan, closing)
         monitor.show(closing.callback)
-        if config.targets is not None:
-            closing.callback(file_sd.announce(config.targets, monitor.places))
         announce(monitor.sampler.latest, plan.info.id, monitor.places)
         monitor.begin(plan)
         if not monitor.sampling.start() and not monitor.runs:
@@ -106,11 +113,10 @@ def _plan(
     host = config.host or platform.node()
     suffix = f".{safe_id(host)}" if (launch.nodes or 1) > 1 else ""
     folder = run_folder.create(config.output, config.run_id, default_id, suffix, workload.environ)
-    redacted = (*workload.command[:1], "…")
     info = RunInfo(
         id=folder.name.removesuffix(suffix),
         name=name,
-        command=redacted if config.redact_command else workload.command,
+        command=tuple(naming.kept_command(workload.command, config.redact_command)),
         labels=config.labels,
         host=host,
         started_at_s=wall_s,
@@ -136,7 +142,7 @@ def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monito
 
 def _open_control(config: Config, monitor: Monitor, plan: RunPlan, closing: ExitStack) -> dict[str, str]:
     """Listen for the job's training code; returns what tells it where. Without a socket the job goes on."""
-    registry = Registry(monitor, config.output, os.geteuid(), creates=False, host=config.host)
+    registry = Registry(monitor, config, os.geteuid(), creates=False)
     registry.adopt(plan)
     try:
         path = config.socket or rendezvous.job_socket()
@@ -146,4 +152,4 @@ def _open_control(config: Config, monitor: Monitor, plan: RunPlan, closing: Exit
         log.warning("control socket unavailable (%s): phases are not recorded", error)
         return {}
     closing.callback(server.close)
-    return {SOCKET_VARIABLE: str(path), RUN_VARIABLE: plan.info.id}
+    return {SOCKET_VARIABLE: str(path), RUN_VARIABLE: plan.info.id, SEEN_VARIABLE: mark(os.environ)}

@@ -54,11 +54,13 @@ def build(
     *,
     watching: bool,
     before: Checkpoint | None = None,
+    served_s: float = 0.0,
 ) -> Monitor:
     """A monitor, wired and not started; what it holds open is closed by `closing`, in reverse.
 
     `environ` is that of the job whose GPUs are metered. `watching`: it looks whose processes use the node;
-    else there is one run, which owns the node. Raises `ConfigError` for mistakes in the options.
+    else there is one run, which owns the node. `served_s`: how long at most the monitor's end may be served
+    after it. Raises `ConfigError` for mistakes in the options.
     """
     overheads = open_overheads(config)
     rates = GridRates(open_provider(config), overheads, clock.wall_s())
@@ -67,7 +69,13 @@ def build(
     sensors = open_sensors(config, environ, closing_sensors)
     run_folders: dict[str, Path] = {}
     settings = ExporterSettings(
-        config.listen, run_folders, config.procfs, config.web_config, host=config.host
+        config.listen,
+        run_folders,
+        config.procfs,
+        config.web_config,
+        host=config.host,
+        targets=config.targets,
+        served_s=served_s,
     )
     exporters = _open_exporters([_exporter(entry, settings) for entry in _files_first(config.exporters)])
     workload = NodeWorkload(config.procfs, config.sysfs, sensors.devices) if watching else None

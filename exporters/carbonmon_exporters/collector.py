@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from prometheus_client.registry import Collector
 from carbonmon.core import metrics as f
 from carbonmon.core.model import MEASURED_METHODS, METHODS, Component, Method, Snapshot
 from carbonmon.runs.summary.strings import encodable
+from carbonmon_exporters.ended import answer
+from carbonmon_exporters.ended.runs import Ended, EndedRuns
+from carbonmon_exporters.ended.visits import RecentScrapers, visiting
 from carbonmon_exporters.families import as_counter, as_gauge, as_info, empty
 from carbonmon_exporters.runs import run_families
 from carbonmon_exporters.starts import Starts, plain, present
@@ -23,8 +27,16 @@ _log = logging.getLogger(__name__)
 class SnapshotCollector(Collector):
     """The metrics of the newest snapshot."""
 
-    def __init__(self, latest: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self,
+        latest: Callable[[], Snapshot],
+        scrapers: RecentScrapers | None = None,
+        ended: EndedRuns | None = None,
+    ) -> None:
+        """`scrapers` is told who scrapes; `ended` are runs of earlier monitors that are shown as well."""
         self._latest = latest
+        self._scrapers = scrapers or RecentScrapers()
+        self._ended = ended or EndedRuns()
 
     def describe(self) -> list[Metric]:
         """All families without samples, so that `?name[]=` finds them before the first sample."""
@@ -33,14 +45,37 @@ class SnapshotCollector(Collector):
     def collect(self) -> list[Metric]:
         """To a scraper what is new to it is shown with its start (`starts.py`)."""
         snapshot = self._latest()
-        scrape = present.get()
-        return families(snapshot, plain(snapshot) if scrape is None else scrape.starts(snapshot))
+        scrape, visit = present.get(), visiting.get()
+        shown = families(snapshot, plain(snapshot) if scrape is None else scrape.starts(snapshot))
+        if visit is not None:
+            self._scrapers.came(visit, snapshot.clock_s)
+        for ended in self._ended.shown({run.info.id for run in snapshot.runs}):
+            answer.add(shown, ended.families(visit, only_runs=True))
+        return shown
 
 
 def families(snapshot: Snapshot, starts: Starts) -> list[Metric]:
     """The families of a snapshot that have samples."""
     parts = (run_families, _devices, _uncertainty, _grid, _monitor)
     return [family for part in parts for family in part(snapshot, starts) if family.samples]
+
+
+def last_answer(final: Snapshot, scrapers: RecentScrapers, until_s: float) -> Ended:
+    """The last snapshot of a monitor for those who have not seen it yet, until then (monotonic clock, s)."""
+    lasting = answer.lasting(families(final, Starts(final, -math.inf, final.at_s)))
+    offset_s = final.at_s - final.clock_s
+    waited = {
+        program: recent._replace(seen_s=recent.seen_s + offset_s)
+        for program, recent in scrapers.recent().items()
+    }
+    text_seen_s = final.clock_s if final.continued else scrapers.text_seen_s
+    return Ended(
+        [run.info.id for run in final.runs],
+        lasting,
+        waited,
+        until_s,
+        None if text_seen_s is None else text_seen_s + offset_s,
+    )
 
 
 class OwnProcessCollector(Collector):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES, Family
+from carbonmon.core.metrics import ENDPOINT_FAMILIES, FAMILIES, PROCESS_FAMILIES, Family
 
 _HEAD = """\
 # Metrics
@@ -56,6 +56,9 @@ def page() -> str:
         + _table(FAMILIES)
         + "\n"
         + _RUN_INFO
+        + "Only where /metrics is served:\n\n"
+        + _table(ENDPOINT_FAMILIES)
+        + "\n"
         + "The monitor itself, as prometheus-client's ProcessCollector gives it:\n\n"
         + _table(PROCESS_FAMILIES)
     )

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
-from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.push.exporter import PushingExporter
-from carbonmon_exporters.push.newborns import Newborns
 from carbonmon_exporters.push.pusher import TIMEOUT_S, Parcel, checked_url
 
 PATH = "/v1/metrics"
+OLD_PATH = "/opentelemetry/api/v1/push"
+"""VictoriaMetrics' own, until it took the protocol's path as well."""
 HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 
 
@@ -21,7 +21,7 @@ def open_exporter(settings: ExporterSettings) -> Exporter:
     hint = f"set {HEADERS}=Authorization=Basic%20… in the environment"
     url = checked_url("otlp", settings.argument, "http://collector:4318", hint)
     try:
-        return OtlpExporter(url if url.endswith(PATH) else url + PATH, host=settings.host)
+        return OtlpExporter(url if url.endswith((PATH, OLD_PATH)) else url + PATH, host=settings.host)
     except ImportError as error:
         raise ConfigError(
             f"--exporter: otlp needs OpenTelemetry ({error}): pip install 'carbonmon[otlp]'"
@@ -35,42 +35,27 @@ class OtlpExporter(PushingExporter):
     verb = "sent"
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S, host: str | None = None) -> None:
-        from carbonmon_exporters.push import otlpdata, otlplink
+        from carbonmon_exporters.push import otlpdata, otlplink, otlporigin
 
         super().__init__(url, timeout_s)
-        self._data = otlpdata
+        self._message = otlpdata.message
+        self._make_origin = otlporigin.Origin
         self._host = host
         self._link = otlplink.Link(url, timeout_s)
-        self._origin: otlpdata.Origin | None = None
+        self._origin: otlporigin.Origin | None = None
+        self._told: otlpdata.Told | None = None
         self._began_s: float | None = None
-        self._newborns = Newborns(hold_s=0.0)
-        self._is_closed = False
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
         """Where the metrics go; the monitor's own counters count since now."""
         self._began_s = latest().at_s
         return super().start(latest)
 
-    def close(self) -> None:
-        """End the thread and the SDK's exporter."""
-        if not self._is_closed:
-            self._is_closed = True
-            super().close()
-            self._link.close()
-
     def _send(self, parcel: Parcel) -> None:
         snapshot = parcel.snapshot
         if self._origin is None:
             began_s = None if snapshot.continued else self._began_s
-            self._origin = self._data.Origin(snapshot.version, began_s, self._host)
-        families = self._data.collect(snapshot)
-        over = {
-            encodable(run.info.id) for run in snapshot.runs if parcel.is_last or run.ended_at_s is not None
-        }
-        shown = self._newborns.at_zero(families, snapshot, over | {""} if parcel.is_last else over)
-        try:
-            self._link.send(self._data.metrics_data(snapshot, families, self._origin))
-        except Exception:
-            self._newborns.forget(shown)
-            raise
-        self._newborns.keep(snapshot)
+            self._origin = self._make_origin(snapshot.version, began_s, self._host)
+        request, told = self._message(snapshot, self._origin, self._told, parcel.is_last)
+        self._link.send(request)
+        self._told = told

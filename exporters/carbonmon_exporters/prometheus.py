@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -14,7 +17,13 @@ from carbonmon.core.errors import CarbonmonError
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon.net.address import is_loopback
-from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
+from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector, last_answer
+from carbonmon_exporters.ended import channel
+from carbonmon_exporters.ended.bundle import Bundle
+from carbonmon_exporters.ended.runs import Ended, EndedRuns
+from carbonmon_exporters.ended.start import start
+from carbonmon_exporters.ended.visits import RecentScrapers
+from carbonmon_exporters.endpoint import file_sd
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
 from carbonmon_exporters.endpoint.scrapers import Scrapers
@@ -23,7 +32,9 @@ from carbonmon_exporters.endpoint.server import (
     MAX_CONNECTIONS,
     READ_TIMEOUT_S,
     MetricsServer,
+    resolve,
 )
+from carbonmon_exporters.machine import MachineCollector
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -37,7 +48,7 @@ def open_exporter(settings: ExporterSettings) -> Exporter:
 
 
 class PrometheusExporter:
-    """Serves `/metrics`, `/-/healthy` and `/-/ready` until it is closed."""
+    """Serves `/metrics`, `/-/healthy` and `/-/ready` until it is closed, then leaves the end of its runs."""
 
     name = "prometheus"
 
@@ -57,17 +68,23 @@ class PrometheusExporter:
         self._max_connections = max_connections
         self._wall_clock = wall_clock
         self._server: MetricsServer | None = None
+        self._scrapers = RecentScrapers()
+        self._ended = EndedRuns()
+        self._final: Snapshot | None = None
+        self._target: Path | None = None
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
         """Serve; returns the address of the metrics, and says so if it is not the port asked for.
 
-        Raises CarbonmonError when no port can be had.
+        A port on which ended runs of ours are served is taken, and these runs are shown as well. Raises
+        CarbonmonError when no port can be had.
         """
         registry = CollectorRegistry()
-        registry.register(SnapshotCollector(latest))
+        registry.register(SnapshotCollector(latest, scrapers=self._scrapers, ended=self._ended))
         registry.register(OwnProcessCollector(self._settings.procfs))
+        registry.register(MachineCollector(self._settings.procfs))
         scrapers = Scrapers(lambda: latest().continued, self._wall_clock)
-        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers)
+        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers, self._ended.came)
         host, port = self._settings.listen
         remark = ""
         try:
@@ -75,11 +92,15 @@ class PrometheusExporter:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise _unavailable(host, port, error) from error
-            remark = f" (port {port} was taken)"
-            try:
-                server = self._bind(host, 0, app)
-            except OSError as second:
-                raise _unavailable(host, 0, second) from second
+            taken = self._take_over(host, port, app)
+            if taken is not None:
+                server = taken
+            else:
+                remark = f" (port {port} was taken)"
+                try:
+                    server = self._bind(host, 0, app)
+                except OSError as second:
+                    raise _unavailable(host, 0, second) from second
         except (OverflowError, UnicodeError) as error:  # what getaddrinfo and bind say to nonsense
             raise _unavailable(host, port, error) from error
         self._server = server
@@ -87,18 +108,60 @@ class PrometheusExporter:
         where = _join(server.server_name, server.server_port)
         if not is_loopback(server.server_name):
             self._warn_of(where)
-        return f"{'https' if self._policy.is_tls else 'http'}://{where}{METRICS_PATH}{remark}"
+        scheme = "https" if self._policy.is_tls else "http"
+        if self._settings.targets is not None:
+            self._target = file_sd.announce(
+                self._settings.targets, scheme, server.server_name, server.server_port
+            )
+        return f"{scheme}://{where}{METRICS_PATH}{remark}"
 
     def checkpoint(self, snapshot: Snapshot) -> None:
         """Nothing to do: each scrape asks for the newest snapshot itself."""
 
     def finish(self, final: Snapshot) -> None:
-        """Nothing to do: the last snapshot stays served until the exporter is closed."""
+        """Keep the last snapshot: it stays served until the exporter is closed, and perhaps after that."""
+        self._final = final
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.stop_accepting()
+        if not self._leave(server.socket) and self._target is not None:
+            with contextlib.suppress(OSError):
+                self._target.unlink()
+        server.close()
+
+    def _take_over(self, host: str, port: int, app: WSGIApplication) -> MetricsServer | None:
+        """A server at the port of ended runs of ours; None if others have it, or protect it otherwise."""
+
+        def accept(data: bytes) -> tuple[bytes, list[Ended]] | None:
+            bundle = Bundle.from_bytes(data)
+            if bundle is None or bundle.protects_less(self._policy):
+                return None
+            folder = self._settings.targets
+            keeps = (
+                bundle.target is not None and folder is not None and bundle.target.parent == folder.absolute()
+            )
+            return channel.TAKEN_WITH_TARGET if keeps else channel.TAKEN, self._ended.read(bundle.ended)
+
+        taken = channel.take((resolve(host, port)[1], port), accept)
+        if taken is None:
+            return None
+        listening, ended = taken
+        self._ended.take(ended)
+        return self._bind(host, port, app, listening)
+
+    def _leave(self, listening: socket.socket) -> bool:
+        """Have a process serve what somebody may not have seen yet; False if nothing is served."""
+        ended = EndedRuns()
+        ended.take(self._ended.shown())
+        if self._final is not None and self._settings.served_s > 0.0:
+            until_s = time.monotonic() + self._settings.served_s
+            if self._scrapers.recent() or self._target is not None:
+                ended.take([last_answer(self._final, self._scrapers, until_s)])
+        left = ended.to_json()
+        return bool(left) and start(listening, Bundle.of(left, self._policy, self._target))
 
     def _warn_of(self, where: str) -> None:
         """Say what strangers can do at an address that other machines reach."""
@@ -115,7 +178,9 @@ class PrometheusExporter:
                 where,
             )
 
-    def _bind(self, host: str, port: int, app: WSGIApplication) -> MetricsServer:
+    def _bind(
+        self, host: str, port: int, app: WSGIApplication, listening: socket.socket | None = None
+    ) -> MetricsServer:
         return MetricsServer(
             (host, port),
             app,
@@ -123,6 +188,7 @@ class PrometheusExporter:
             read_timeout_s=self._read_timeout_s,
             idle_timeout_s=self._idle_timeout_s,
             max_connections=self._max_connections,
+            listening=listening,
         )
 
 

@@ -58,7 +58,7 @@ def _charged(
         for labels, (amount_g, first_s) in grams.items():
             starts.add(emissions, labels, amount_g, first_s)
         for device_id, watts in run.power_w:
-            if watts is not None:
+            if watts is not None and run.ended_at_s is None:
                 power.add_metric((run_id, components.get(device_id, ""), texts[device_id]), watts)
         for device_id, seconds in run.unobserved_s:
             first_s = devices.get(device_id, run.start_s)
@@ -74,6 +74,7 @@ def _of_the_run(
     processes, progress = as_gauge(f.RUN_PROCESSES), as_gauge(f.RUN_PROGRESS)
     water, cost = as_counter(f.RUN_WATER), as_gauge(f.RUN_COST)
     start, end, info = as_gauge(f.RUN_START), as_gauge(f.RUN_END), as_info(f.RUN_INFO)
+    phase = as_info(f.RUN_PHASE)
     for run in snapshot.runs:
         label = (encodable(run.info.id),)
         for component, joules in _node_joules(run, components).items():
@@ -89,10 +90,12 @@ def _of_the_run(
         ):
             if value is not None:
                 gauge.add_metric(label, value)
+        if run.ended_at_s is None:
+            phase.add_metric((), {"run_id": label[0], "phase": encodable(run.phase)})
         for paid in run.costs:
             cost.add_metric((*label, encodable(paid.currency)), paid.amount)
         info.add_metric((), info_labels(run.info, snapshot.intensity.zone))
-    yield from (node, cpu, processes, progress, water, cost, start, end, info)
+    yield from (node, cpu, processes, phase, progress, water, cost, start, end, info)
 
 
 def _node_joules(run: RunState, components: dict[str, str]) -> dict[str, float]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import socket
 import ssl
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,143 +33,15 @@ from tests.support.gridserver import FAULTS, SECRET, GridServer, Reply, Request
 from tests.support.records import (
     HOSTILE_TEXTS,
     START_S,
-    device_state,
     dram,
-    gpu,
     intensity,
-    node_total,
     package,
-    run_info,
-    run_state,
-    run_total,
-    snapshot,
 )
 from tests.support.rows import for_each_row
 from tests.support.strictness import strict_schema
+from tests.support.tsdb import RUN, STEP_S, WATTS, Births, Monitor, Tsdb, lapse
 
 VALIDATOR = jsonschema.Draft202012Validator(strict_schema())
-RUN = "slurm-4242"
-STEP_S = 15.0
-LOOK_BACK_S = 300.0
-
-_SELECTOR = r"(?P<name>[a-z_]*)\{(?P<matchers>.*)\}"
-_MATCHER = re.compile(r'("(?:[^"\\]|\\.)*"|[A-Za-z_][A-Za-z0-9_]*)(=~|=)("(?:[^"\\]|\\.)*")(?:,|$)')
-_QUERY = re.compile(rf"(?P<calls>(?:[a-z_]+\()*){_SELECTOR}(?:\[(?P<window>[0-9]+)ms\])?\)*", re.DOTALL)
-
-Samples = list[tuple[float, float | None]]
-
-
-class Tsdb:
-    """So much of Prometheus as reports ask for: series in memory, behind HTTP. None ends a series."""
-
-    def __init__(self) -> None:
-        self.series: dict[tuple[tuple[str, str], ...], Samples] = {}
-        self.largest = 0
-        self.most_samples = 10**9
-        self.warnings: list[str] = []
-        self.now_s = START_S
-        self.has_scalars = True
-
-    def scrape(self, target: Mapping[str, str], metrics: SnapshotCollector, at_s: float) -> None:
-        """What a scraper keeps of a monitor: its own labels go before those of the metrics."""
-        target = {name: text for name, text in target.items() if text}
-        for sample in [sample for family in metrics.collect() for sample in family.samples]:
-            labels = {
-                f"exported_{key}" if key in target else key: text for key, text in sample.labels.items()
-            }
-            self.add({"__name__": sample.name, **target, **labels}, at_s, sample.value)
-        self.now_s = max(self.now_s, at_s)
-
-    def add(self, labels: Mapping[str, str], at_s: float, value: float | None) -> None:
-        key = tuple(sorted((name, text) for name, text in labels.items() if text))
-        self.series.setdefault(key, []).append((round(at_s, 3), value))
-
-    def down(self, target: Mapping[str, str], at_s: float) -> None:
-        """A scrape that fails ends all series of its target."""
-        for key, samples in self.series.items():
-            if target.items() <= dict(key).items() and samples[-1][1] is not None:
-                samples.append((at_s, None))
-        self.now_s = max(self.now_s, at_s)
-
-    def answer(self, request: Request) -> Reply:
-        words = request.query
-        if request.path.endswith("/label/run_id/values"):
-            ids = {dict(key).get("run_id") for key in self.series}
-            return self._success(sorted(filter(None, ids)))
-        if words["query"] == "time()":
-            now = [self.now_s, str(self.now_s)]
-            if self.has_scalars:
-                return self._success({"resultType": "scalar", "result": now})
-            return self._success({"resultType": "vector", "result": [{"metric": {}, "value": now}]})
-        if request.path.endswith("/query_range"):
-            start_s, end_s, step_s = (float(words[word]) for word in ("start", "end", "step"))
-            times = [start_s + step_s * place for place in range(int((end_s - start_s) / step_s + 1e-9) + 1)]
-        else:
-            times = [float(words["time"])]
-        found: dict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = {}
-        for at_s in times:
-            for labels, samples in self._evaluate(words["query"], at_s):
-                found.setdefault(labels, []).extend(samples)
-        count = sum(len(samples) for samples in found.values())
-        if count > self.most_samples:
-            return Reply({"status": "error", "error": "query processing would load too many samples"}, 422)
-        self.largest = max(self.largest, count)
-        result = [
-            {"metric": dict(labels), "values": [[at_s, _go(value)] for at_s, value in samples]}
-            for labels, samples in found.items()
-        ]
-        return self._success({"resultType": "matrix", "result": result})
-
-    def _success(self, data: Any) -> Reply:
-        return Reply({"status": "success", "data": data, "warnings": self.warnings})
-
-    def _evaluate(self, query: str, at_s: float) -> Iterator[tuple[Any, list[tuple[float, float]]]]:
-        match = _QUERY.fullmatch(query)
-        assert match, query
-        calls = match["calls"].split("(")[:-1]
-        window_s = LOOK_BACK_S if match["window"] is None else float(match["window"]) / 1000
-        total = 0.0
-        matchers = _matchers(match["name"], match["matchers"])
-        for key, samples in self.series.items():
-            labels = dict(key)
-            if not all(pattern.fullmatch(labels.get(label, "")) for label, pattern in matchers):
-                continue
-            begin = bisect_left(samples, at_s - window_s, key=itemgetter(0))
-            inside = samples[begin : bisect_right(samples, at_s, key=itemgetter(0))]
-            known = [(time_s, value) for time_s, value in inside if value is not None]
-            if match["window"] is None:
-                known = [] if not inside or inside[-1][1] is None else [(at_s, known[-1][1])]
-            elif "last_over_time" in calls:
-                known = [(at_s, known[-1][1])] if known else []
-            elif "count_over_time" in calls:
-                known = [(at_s, float(len(known)))] if known else []
-            if "sum" in calls:
-                total += sum(value for _, value in known)
-            elif known:
-                dropped = tuple(item for item in key if not calls or item[0] != "__name__")
-                yield dropped, known
-        if "sum" in calls and total:
-            yield (), [(at_s, total)]
-
-
-@cache
-def _matchers(name: str, text: str) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """(label, what its value must be) of a selector."""
-    found = [("__name__", re.compile(re.escape(name)))] if name else []
-    position = 0
-    while position < len(text):
-        match = _MATCHER.match(text, position)
-        assert match, text
-        label = json.loads(match[1]) if match[1].startswith('"') else match[1]
-        value = json.loads(match[3])
-        found.append((label, re.compile(value if match[2] == "=~" else re.escape(value), re.DOTALL)))
-        position = match.end()
-    return tuple(found)
-
-
-def _go(value: float) -> str:
-    """As Go prints a number."""
-    return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}.get(repr(value), repr(value))
 
 
 @pytest.fixture
@@ -185,60 +53,6 @@ def store() -> Tsdb:
 def server(store: Tsdb) -> Iterator[GridServer]:
     with GridServer(store.answer) as server:
         yield server
-
-
-class Monitor:
-    """A node's monitor, whose run draws 100 W on a GPU, 50 W on a package and 10 W of memory."""
-
-    def __init__(self, number: int = 0, start_s: float = START_S, *, now: Intensity | None = None) -> None:
-        self.start_s = start_s
-        self.now = now or intensity()
-        self.is_continued = False
-        self.devices = (replace(gpu(), id=f"GPU-{number}"), package(), dram())
-        self.info = replace(run_info(labels=(("team", "vision"),)), started_at_s=start_s)
-        self.metrics = SnapshotCollector(lambda: self.snapshot)
-        self.snapshot = self.at(start_s)
-
-    def at(self, at_s: float, ended_at_s: float | None = None) -> Snapshot:
-        seconds = min(at_s, ended_at_s or at_s) - self.start_s
-        joules = (100.0 * seconds, 50.0 * seconds, 10.0 * seconds)
-        methods = ("counter", "counter", "tdp")
-        states = tuple(
-            device_state(device, **{f"{method}_j": drawn}, resets=number)  # type: ignore[arg-type]
-            for number, (device, drawn, method) in enumerate(zip(self.devices, joules, methods, strict=True))
-        )
-        totals = tuple(
-            run_total(device.id, device.component, method, drawn)  # type: ignore[arg-type]
-            for device, drawn, method in zip(self.devices, joules, methods, strict=True)
-        )
-        run = run_state(
-            self.info,
-            totals,
-            unobserved_s=((self.devices[1].id, 2.5),),
-            node=tuple(node_total(state) for state in states),
-            ended_at_s=ended_at_s,
-            cpu_s=seconds,
-            duration_s=seconds,
-        )
-        return snapshot((run,), states, now=self.now)._replace(at_s=at_s, continued=self.is_continued)
-
-
-def lapse(
-    store: Tsdb,
-    monitor: Monitor,
-    seconds: tuple[float, float],
-    instance: str = "node-7:9877",
-    step_s: float = STEP_S,
-    ended_at_s: float | None = None,
-    **labels: str,
-) -> None:
-    """Scrape a monitor from so many seconds after START_S to so many."""
-    target = {"job": "carbonmon", "instance": instance, **labels}
-    at_s = START_S + seconds[0]
-    while at_s <= START_S + seconds[1]:
-        monitor.snapshot = monitor.at(at_s, ended_at_s if ended_at_s and ended_at_s <= at_s else None)
-        store.scrape(target, monitor.metrics, at_s)
-        at_s += step_s
 
 
 @pytest.fixture(autouse=True)
@@ -278,9 +92,6 @@ def ask(server: GridServer, run_id: str = RUN, **options: Any) -> Report:
     summary["prometheus"] = found.document()
     VALIDATOR.validate(summary)
     return Report(summary, found)
-
-
-WATTS = 160.0
 
 
 # What is in the figures.
@@ -424,19 +235,11 @@ def test_a_run_begun_anew_is_added_also_where_it_had_overtaken_the_old_total(sto
     assert len(found.summary["energy"]["devices"]) == 3
 
 
-def zero_last(store: Tsdb) -> None:
-    """The last samples of all counters become 0."""
-    for key, samples in store.series.items():
-        if dict(key)["__name__"].endswith("_total"):
-            samples[-1] = (samples[-1][0], 0.0)
-
-
-def test_zeros_that_an_older_monitor_showed_to_a_scraper_with_a_new_address_are_no_reset(
-    store: Tsdb, server: GridServer
-):
-    """Releases up to 0.2.0 showed each counter at 0 once to whoever was new to them."""
-    lapse(store, Monitor(), (0, 315))
-    zero_last(store)
+def test_zeros_that_a_scraper_with_a_new_address_is_shown_are_no_reset(store: Tsdb, server: GridServer):
+    monitor = Monitor(births="zero")  # as monitors up to version 0.2.0
+    lapse(store, monitor, (0, 300))
+    monitor.seen.clear()
+    lapse(store, monitor, (315, 315))
     found = ask(server)
     energies = [samples for key, samples in store.series.items() if "run_energy" in dict(key)["__name__"]]
     assert all(samples[-1][1] == 0.0 for samples in energies)
@@ -527,7 +330,7 @@ def test_a_run_that_was_lost_is_not_said_to_go_on_because_a_gateway_still_shows_
     monitor = Monitor()
     lapse(store, monitor, (0, 600), "gateway:9091", exported_instance="node-7")
     for number in range(40):  # ten minutes of the same
-        store.scrape(target, monitor.metrics, START_S + 615 + STEP_S * number)
+        store.scrape(target, monitor, START_S + 615 + STEP_S * number)
     found = ask(server)
     assert (found.summary["state"], found.summary["run"]["duration_s"]) == ("recovered", 600.0)
 
@@ -565,25 +368,30 @@ class Event(NamedTuple):
 
 EVENTS = st.builds(
     Event,
-    st.sampled_from(["resume", "port", "anew", "nothing"]),
+    st.sampled_from(["resume", "port", "anew", "address", "nothing"]),
     st.integers(0, 20),
     st.integers(2, 30),
 )
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(EVENTS, min_size=1, max_size=8))
-def test_whatever_happens_the_sum_is_what_each_count_was_at_its_last_scrape(events: list[Event]):
-    store, monitor, port = Tsdb(), Monitor(), 1
+@given(st.lists(EVENTS, min_size=1, max_size=8), st.sampled_from(["stamped", "zero"]))
+def test_whatever_happens_the_sum_is_what_each_count_was_at_its_last_scrape(
+    events: list[Event], births: Births
+):
+    store, monitor, port = Tsdb(), Monitor(births=births), 1
     counts = {START_S: 30 * WATTS}
     at_s = 30.0
     lapse(store, monitor, (0, at_s), "node-7:1")
     for event in events:
         at_s += STEP_S * (1 + event.lost)
         if event.kind == "anew":
-            monitor = Monitor(start_s=START_S + at_s - 1)
+            monitor = Monitor(start_s=START_S + at_s - 1, births=births)
+        elif event.kind == "address":  # the scraper has another one: it is shown zeros
+            monitor.seen.clear()
+            monitor.is_continued = False
         elif event.kind in ("resume", "port"):
-            monitor = Monitor(start_s=monitor.start_s)
+            monitor = Monitor(start_s=monitor.start_s, births=births)
             monitor.is_continued = True
             port += event.kind == "port"
         until_s = at_s + STEP_S * (event.scrapes - 1)
@@ -622,14 +430,6 @@ def test_the_state_tells_an_end_that_was_seen_from_one_that_was_not(store: Tsdb,
     assert "Still active, counted up to the last scrape: node-7." in running.said
     assert "their energy after the last scrape is not in the sum: node-7." in lost.said
     assert lost.total_j == pytest.approx(300 * WATTS)
-
-
-def test_a_run_of_which_only_zeros_were_scraped_says_that_its_energy_is_missing(
-    store: Tsdb, server: GridServer
-):
-    lapse(store, Monitor(), (5, 5))
-    zero_last(store)
-    assert "their energy is missing: node-7." in ask(server).said
 
 
 def test_what_the_server_warns_of_is_passed_on(store: Tsdb, server: GridServer):
@@ -864,6 +664,7 @@ def test_labels_of_the_target_are_told_from_those_of_the_metric():
         ({"instance": "127.0.0.1:9877", "node": "n1"}, "n1"),
         ({"instance": "[::1]:9877", "hostname": "n1"}, "n1"),
         ({"instance": "localhost:9877"}, "localhost:9877"),
+        ({"host_name": "n1", "service_instance_id": "n1", "service_name": "carbonmon"}, "n1"),
         ({"job": "j"}, "job=j"),
         ({}, "unknown"),
     ],

@@ -9,6 +9,7 @@ import os
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -64,6 +65,7 @@ def main(sysfs: Path, control_file: Path, rounds: int, sleep_s: float) -> None:
     """In the child: prints the times in seconds of `rounds` ticks and bare reads as JSON."""
     from carbonmon.core.config import Config
     from carbonmon.monitor.run_account import RunAccount
+    from carbonmon.runs.series_rows import Parts
     from carbonmon.service.open_grid import open_overheads, open_provider
     from carbonmon.service.open_sensors import open_sensors
     from tests.simulator.layout import Control
@@ -94,7 +96,8 @@ def main(sysfs: Path, control_file: Path, rounds: int, sleep_s: float) -> None:
             "bench",
         )
         sampler.tick(edge=True)
-        sampler.begin(RunAccount(INFO, sensors.devices.values()))
+        parts: Parts = deque(maxlen=100)
+        sampler.begin(RunAccount(INFO, sensors.devices.values(), parts=parts))
         bare = _bare_reads(sysfs)
         clock = time.process_time
         times: dict[str, list[float]] = {"tick": [], "bare": [], "unpublished": []}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from carbonmon.core.model import Snapshot
+from carbonmon.runs.series_rows import SeriesRow
 from tests.chaos.inprocess import GPU, PACKAGE, POWER_ONLY, POWER_W, Lines, Stepped, lost_s, run_j, state_of
 from tests.chaos.table import Check, Row, energy_check
 
@@ -33,7 +34,7 @@ def _wall_steps(run: Stepped, chance: random.Random) -> Row:
     run.watch(90)
     final = run.finish()
     state = final.runs[0]
-    series = run.series_s()
+    rows = run.series()
     truth_j, account_j = TOTAL_W * run.elapsed_s, run_j(final)
     return Row(
         "the wall clock is stepped",
@@ -44,7 +45,8 @@ def _wall_steps(run: Stepped, chance: random.Random) -> Row:
         (
             energy_check(truth_j, account_j, ROUNDING_J, "exact"),
             _duration(run, final),
-            Check(f"the {len(series)} lines of the series never run backwards", _forwards(series)),
+            Check(f"the {len(rows)} rows of the series never run backwards", _forwards(rows)),
+            Check("and add up to it", abs(sum(row.energy_j for row in rows) - account_j) < ROUNDING_J),
             Check("no end before the start", (state.ended_at_s or 0.0) >= state.info.started_at_s),
         ),
     )
@@ -77,7 +79,7 @@ def _suspend(run: Stepped, chance: random.Random) -> Row:
                 f"a wrap may hide in the package's {lost_s(final, PACKAGE):.0f} s: unobserved",
                 lost_s(final, PACKAGE) == asleep_s,
             ),
-            Check("the series never runs backwards", _forwards(run.series_s())),
+            Check("the series never runs backwards", _forwards(run.series())),
         ),
     )
 
@@ -139,7 +141,5 @@ def _duration(run: Stepped, final: Snapshot) -> Check:
     return Check("duration exact", abs(final.runs[0].duration_s - run.elapsed_s) < 1e-6)
 
 
-def _forwards(series: list[tuple[float, float]]) -> bool:
-    return all(
-        after[0] >= before[0] and after[1] >= before[1] for before, after in itertools.pairwise(series)
-    )
+def _forwards(rows: list[SeriesRow]) -> bool:
+    return all(after.at_s >= before.at_s for before, after in itertools.pairwise(rows))

@@ -203,7 +203,7 @@ class Running:
         self.sampler = sampler_of(self.source, self.clock, INTERVAL_S)
         self.recorder = recorder_of(self.folder, self.clock, self.sampler, CHECKPOINT_S)
         self._stack.callback(self.recorder.close)
-        account = RunAccount(INFO, self.source.devices())
+        account = RunAccount(INFO, self.source.devices(), parts=self.recorder.parts(INFO.id))
         requests = RequestQueue(self.clock)
         requests.post(lambda: self.sampler.begin(account), "edge")
         self._sampling = SamplingLoop(self.sampler, requests, self.clock)
@@ -243,11 +243,11 @@ def _is_complete(folder: Path, account_j: float) -> bool:
     """Whether the folder's files can be read and end with the whole account."""
     _, devices = read_run(folder)
     snapshot = read_checkpoint(folder).snapshot
-    moments, damaged = read_series(folder)
-    last_j = sum(row[3] for row in moments[-1]["energy_j"])
+    rows, damaged = read_series(folder)
+    series_j = sum(row.energy_j for row in rows)
     return (
         bool(devices)
         and not damaged
         and abs(run_j(snapshot) - account_j) < 1e-6
-        and abs(last_j - account_j) < 0.01 * len(devices)
+        and abs(series_j - account_j) < 0.01 * len(devices)
     )

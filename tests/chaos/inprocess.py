@@ -18,6 +18,7 @@ from carbonmon.runs.holder import boot_id
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.series import read_series
+from carbonmon.runs.series_rows import SeriesRow
 from carbonmon.runs.writer import RunFiles
 from tests.support.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
@@ -95,19 +96,22 @@ class Stepped:
         self._begin()
         self.sampler.tick(edge=True)
         self.start_s = self.clock.time_s
-        self.sampler.begin(RunAccount(INFO, self.source.devices()))
+        self.sampler.begin(self._account())
 
     def _begin(self, before: Snapshot | None = None) -> None:
         self.sampler = sampler_of(self.source, self.clock, 1.0)
         self.recorder = recorder_of(self.folder, self.clock, self.sampler, before=before)
         self._due_s = self.clock.time_s
 
+    def _account(self) -> RunAccount:
+        return RunAccount(INFO, self.source.devices(), parts=self.recorder.parts(INFO.id))
+
     def resume(self) -> None:
         """Another monitor goes on from the last checkpoint, as after a kill."""
         self.recorder.close()
         before = read_checkpoint(self.folder).snapshot
         self._begin(before)
-        account = RunAccount(INFO, self.source.devices())
+        account = self._account()
         outage = Outage(self.clock.time_s - before.clock_s, same_boot=True)
         resume_run(self.sampler, account, before, outage)
         self.tick(0.0)
@@ -135,11 +139,11 @@ class Stepped:
     def elapsed_s(self) -> float:
         return self.clock.time_s - self.start_s
 
-    def series_s(self) -> list[tuple[float, float]]:
-        """(at_s, duration_s) of each line of the series."""
-        moments, damaged = read_series(self.folder)
+    def series(self) -> list[SeriesRow]:
+        """The rows of the series, none of them damaged."""
+        rows, damaged = read_series(self.folder)
         assert not damaged
-        return [(moment["at_s"], moment["duration_s"]) for moment in moments]
+        return rows
 
 
 def state_of(snapshot: Snapshot, device: Device) -> DeviceState:

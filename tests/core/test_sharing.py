@@ -16,6 +16,7 @@ from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_attribution import RunAttribution
+from carbonmon.runs.series_rows import Moment
 from tests.support.harness import INFO, INTENSITY
 
 PROPORTIONAL: dict[str, IdlePolicy] = {"a": "proportional", "b": "proportional"}
@@ -211,7 +212,7 @@ def test_of_a_host_s_counter_a_container_s_run_gets_its_container_s_share_and_it
     for device in (whole, part):
         account = DeviceAccount(device)
         interval = Interval(device.id, 0.0, 1.0, counter_j=100.0)
-        runs.charge(account, interval, rates(INTENSITY, Overheads()), bridged=False)
+        runs.charge(account, interval, rates(INTENSITY, Overheads()), Moment(1, 1.0), bridged=False)
         assert account.unattributed_j == pytest.approx(100.0 * (1.0 - device.share_ratio))
     notes = dict(run.state(1.0, NodeTotals({})).shares)
     assert "container" not in notes["package-0"]

@@ -13,14 +13,17 @@ import promql_parser
 import pytest
 import yaml
 
-from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES
+from carbonmon.core.metrics import ENDPOINT_FAMILIES, FAMILIES, PROCESS_FAMILIES
 from deploy.grafana.boards import places
 from deploy.grafana.boards.promql import labelled
 from tests.support import grafana
 from tests.support.grafana import BOARDS, filled, panels, queries_of_variables, targets
 
 RULES = grafana.FOLDER.parent / "prometheus" / "carbonmon.rules.yml"
-LABELS = {family.name: {*family.labels, "job", "instance"} for family in (*FAMILIES, *PROCESS_FAMILIES)}
+LABELS = {
+    family.name: {*family.labels, "job", "instance"}
+    for family in (*FAMILIES, *ENDPOINT_FAMILIES, *PROCESS_FAMILIES)
+}
 RECORDED = {
     rule["record"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
 }
@@ -28,7 +31,7 @@ PROMETHEUS_OWN = {
     "up": {"job", "instance"},
     "ALERTS": {"alertname", "alertstate", "severity", "instance", "run_id"},
 }
-MADE = {"place", "counted", "label", "run"}
+MADE = {"place", "counted", "label", "run", "machine"}
 """Labels that the queries make themselves."""
 VALUES = {
     "__range": "6h",
@@ -128,6 +131,16 @@ def test_windows_are_grafanas_so_that_they_fit_the_scrapes(board: dict[str, Any]
         windows = set(re.findall(r"\[([^\]]*)\]", expr))
         assert windows <= {"$__rate_interval", "$__range", "$__range:15s"}, what
         assert set(re.findall(r"\brate\([^\[]*\[([^\]]*)\]", expr)) <= {"$__rate_interval"}, what
+
+
+@every_board
+def test_rates_are_of_series_that_lived_through_the_window_or_make_a_share(board: dict[str, Any]) -> None:
+    """Prometheus divides by the window also where a series is younger, and shows too little."""
+    rated = re.compile(r"\brate\(([^\[]*)\[\$__rate_interval\]\)( and \1 offset \$__rate_interval)?")
+    for what, expr in queries(board):
+        for found in rated.finditer(expr):
+            assert found[2] or "device, method) (rate(" in expr, what
+        assert not re.search(r"\bincrease\(carbonmon_run_(energy|emissions)", expr), what
 
 
 @every_board

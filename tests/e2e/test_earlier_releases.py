@@ -89,6 +89,21 @@ def test_a_run_of_a_newer_version_with_fields_that_are_unknown_here_is_reported(
         run(output, "report", "--merge", "--format", form, str(path), str(other))
 
 
+def test_the_series_of_each_run_is_shown_over_time_and_adds_up(output: Path) -> None:
+    for name in NAMES:
+        text = run(output, "report", name, "--format", "csv", "--series")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        summary = json.loads(run(output, "report", name, "--format", "json"))
+        series_j = sum(float(row["energy_j"]) for row in rows)
+        if name == "killed":
+            assert 0.0 <= series_j <= summary["energy"]["total_j"]
+            continue
+        assert series_j == pytest.approx(summary["energy"]["total_j"], abs=0.05)
+        grams = sum(float(row["emissions_g"]) for row in rows)
+        assert grams == pytest.approx(summary["carbon"]["emissions_g"], abs=1e-6)
+        assert {row["component"] for row in rows} == set(summary["energy"]["components"])
+
+
 def test_each_run_is_settled(output: Path) -> None:
     for name in NAMES:
         live = json.loads(run(output, "report", name, "--format", "json"))

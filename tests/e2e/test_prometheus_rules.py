@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from carbonmon.core.metrics import FAMILIES
+from carbonmon.core.metrics import ENDPOINT_FAMILIES, FAMILIES
 from tests.support import prometheus
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
@@ -49,14 +49,18 @@ def test_promtool_accepts_the_scrape_configs(name: str, tmp_path: Path) -> None:
     promtool("check", "config", "--syntax-only", name)
 
 
+def test_promtool_accepts_the_config_of_an_agent() -> None:
+    promtool("check", "config", "--agent", "--syntax-only", "agent.yml")
+
+
 def test_promtool_accepts_the_rules_and_their_unit_tests_pass() -> None:
     promtool("check", "rules", "--lint=all", "--lint-fatal", RULES.name, ALERTS.name)
-    promtool("test", "rules", "carbonmon.rules.test.yml")
+    promtool("test", "rules", "carbonmon.rules.test.yml", "carbonmon.rules.day.test.yml")
 
 
 def test_rules_and_alerts_use_only_metrics_that_exist() -> None:
     recorded = {name for name, _ in expressions(RULES)}
-    known = {family.name for family in FAMILIES} | recorded
+    known = {family.name for family in (*FAMILIES, *ENDPOINT_FAMILIES)} | recorded
     for name, expression in [*expressions(RULES), *expressions(ALERTS)]:
         used = set(re.findall(r"[a-z_:]*carbonmon_[a-z0-9_:]+", expression))
         assert used, name

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from tests.simulator import Constant, Gpu, Package, Simulator
 from tests.support import command, pushgateway
+from tests.support.otlp import parsed
 from tests.support.receivers import Receiver
 
 pytestmark = pytest.mark.e2e
@@ -120,20 +120,18 @@ def test_a_collector_gets_the_totals_of_a_run(tmp_path: Path):
         arguments = options(simulated, f"summary,otlp:{collector.url}", "mine")
         ended = command.run(arguments, tmp_path, env=simulated.environ)
         assert ended.returncode == 3, ended.stderr
-        first, *_, last = (sums(request.body) for request in collector.received)
-        assert set(first["carbonmon.run.energy"]) == {0.0}
-        assert sum(last["carbonmon.run.energy"]) == pytest.approx(total_j(tmp_path, "mine"))
-        assert sum(last["hw.energy"]) > 0.0
-
-
-def sums(body: bytes) -> dict[str, list[float]]:
-    """The values of the counters in a request, by name."""
-    request = ExportMetricsServiceRequest.FromString(body)
-    return {
-        metric.name: [point.as_double for point in metric.sum.data_points]
-        for resource in request.resource_metrics
-        for metric in resource.scope_metrics[0].metrics
-    }
+        requests = [parsed(request) for request in collector.received]
+        energy = [point for request in requests for point in request.now.get("carbonmon.run.energy", ())]
+        zeros = [zero for request in requests for zero in request.zeros.get("carbonmon.run.energy", ())]
+        zeros += [point for point in energy if point.value == 0.0]
+        series = {tuple(point.labels.values()) for point in energy}
+        assert {tuple(zero.labels.values()) for zero in zeros} == series, "each begins at 0"
+        last = requests[-1]
+        assert sum(point.value for point in last.now["carbonmon.run.energy"]) == pytest.approx(
+            total_j(tmp_path, "mine")
+        )
+        assert sum(point.value for point in last.now["hw.energy"]) > 0.0
+        assert "hw.power" not in last.now
 
 
 @pytest.mark.parametrize("fault", ["it hangs", "it fails", "nobody is there"])

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from carbonmon.runs.series import read_series
 from tests.simulator import Constant, Gpu, Package, Simulator
 from tests.support import command
 
@@ -135,7 +136,10 @@ def test_a_resumed_run_credits_what_the_counters_drew_meanwhile_and_calls_it_rec
         assert summary["energy"]["recovered_j"] > 0.0
         assert summary["energy"]["total_j"] > sum(row[4] for row in before["totals"])
         assert all(device["unobserved_s"] == 0.0 for device in summary["energy"]["devices"])
-        assert len((folder / "series.jsonl").read_text().splitlines()) >= 3
+        rows, damaged = read_series(folder)
+        assert damaged == []
+        assert sum(row.energy_j for row in rows) == pytest.approx(summary["energy"]["total_j"], abs=0.05)
+        assert sum(row.emissions_g for row in rows) == pytest.approx(summary["carbon"]["emissions_g"])
 
 
 def test_a_second_monitor_takes_the_job_over_and_ends_when_it_ends(tmp_path: Path):

@@ -29,10 +29,6 @@ MEASURED = ("run", "--idle", "exclusive", "--sensor", "nvml,rapl", "--interval",
 
 
 class Server(prometheus.Prometheus):
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
     def drawn_j(self, address: str) -> float:
         """The joules of the run at an address, as of its last scrape."""
         return self.number(f"sum(last_over_time({_at(address)}[5m]))") or 0.0

@@ -81,7 +81,7 @@ def test_the_job_s_environment_signals_and_files_are_those_that_the_monitor_got(
         "print(json.dumps([dict(os.environ), signals('SigBlk'), signals('SigIgn'), files,"
         " os.getcwd(), os.getpgrp()]))"
     )
-    told = {"CARBONMON_RUN", "CARBONMON_SOCKET"}
+    told = {"CARBONMON_RUN", "CARBONMON_RUN_ENVIRON", "CARBONMON_SOCKET"}
     alone = subprocess.run(
         [sys.executable, "-c", show],
         cwd=tmp_path,

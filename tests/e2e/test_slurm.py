@@ -9,14 +9,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.simulator import Constant, Gpu, Package, Simulator
-from tests.support import command, slurm
+from tests.support import command, prometheus, slurm
 from tests.support.daemon import Daemon, daemon
 from tests.support.slurm import Slurm
 
@@ -56,6 +58,35 @@ def energy_j(node: Daemon, run_id: str) -> float:
 
 def unix_s(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def test_a_step_is_not_held_open_by_the_process_that_serves_its_ended_run(cluster: Slurm, machine: Simulator):
+    """The process ends by itself, or Slurm ends it; the step has ended before."""
+    port = prometheus.free_port()
+    scrape = (
+        "import urllib.request as r; "
+        f"r.urlopen(r.Request('http://127.0.0.1:{port}/metrics', "
+        "headers={'X-Prometheus-Scrape-Timeout-Seconds': '10'}))"
+    )
+    options = f"--own-monitor --retain 100 --sensor rapl --listen 127.0.0.1:{port} --sysfs {machine.sysfs}"
+    job_id = cluster.submit(
+        f'srun -n1 {slurm.program(cluster.uid)} run {options} -- python3 -c "{scrape}" && date +%s.%N >over\n'
+    )
+    assert cluster.wait(job_id) == "COMPLETED"
+    assert (cluster.work / "over").exists()
+    run = json.loads((cluster.work / "carbonmon-runs" / f"slurm-{job_id}" / "summary.json").read_text())[
+        "run"
+    ]
+    took_s = float((cluster.work / "over").read_text()) - unix_s(run["ended_at"])
+    assert took_s < 50.0, "it did not wait for the time of --retain"
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if (
+                "carbonmon_exporters.ended" in process.cmdline()
+                and process.environ().get("SLURM_JOB_ID") == job_id
+            ):
+                process.terminate()
+                process.wait(command.DEADLINE_S)
 
 
 def test_a_job_is_metered_from_prolog_to_epilog_and_joins_sacct_by_its_id(cluster: Slurm, machine: Simulator):

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
+import gzip
 import os
 import platform
+import re
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import trustme
 from carbonmon_exporters.otlp import OtlpExporter, open_exporter
-from carbonmon_exporters.push import otlplink, pusher
+from carbonmon_exporters.push import pusher
 from carbonmon_exporters.push.otlpnames import otlp_name
-from carbonmon_exporters.push.pusher import Parcel
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 
@@ -29,12 +27,11 @@ from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import ExporterSettings
 from carbonmon.monitor.guard import GuardedExporter
 from tests.support.gridserver import GridServer, Reply
-from tests.support.receivers import Received, Receiver, eventually
+from tests.support.otlp import decoded, exported
+from tests.support.receivers import Receiver, eventually
 from tests.support.records import START_S, dram, gpu, node, run_info, run_state, run_total
 
-CUMULATIVE = 2
 HOST = platform.node()
-S = 1_000_000_000
 
 
 @pytest.fixture
@@ -48,61 +45,6 @@ def _no_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(pusher, "RETRY_S", 0.01)
-
-
-class Point(NamedTuple):
-    """One data point, with what there is to know of its metric."""
-
-    value: float
-    labels: dict[str, str]
-    unit: str
-    is_counter: bool
-    resource: dict[str, str]
-    start_s: float
-    at_s: float
-
-
-def texts(attributes: Any) -> dict[str, str]:
-    return {attribute.key: attribute.value.string_value for attribute in attributes}
-
-
-def decoded(request: Received) -> dict[str, list[Point]]:
-    message = ExportMetricsServiceRequest.FromString(request.body)
-    found: dict[str, list[Point]] = {}
-    for part in message.resource_metrics:
-        for scope in part.scope_metrics:
-            assert scope.scope.name == "carbonmon"
-            for metric in scope.metrics:
-                assert metric.description
-                is_counter = metric.HasField("sum")
-                if is_counter:
-                    assert metric.sum.is_monotonic
-                    assert metric.sum.aggregation_temporality == CUMULATIVE
-                for point in (*metric.sum.data_points, *metric.gauge.data_points):
-                    found.setdefault(metric.name, []).append(
-                        Point(
-                            point.as_double,
-                            texts(point.attributes),
-                            metric.unit,
-                            is_counter,
-                            texts(part.resource.attributes),
-                            point.start_time_unix_nano / S,
-                            point.time_unix_nano / S,
-                        )
-                    )
-    return found
-
-
-def exported(collector: Receiver, *snapshots: Snapshot) -> list[dict[str, list[Point]]]:
-    """What the collector gets of these snapshots, of which the last one is the monitor's last."""
-    limit_s = 60.0  # for thousands of runs on a busy machine
-    exporter = OtlpExporter(f"{collector.url}/v1/metrics", limit_s)
-    exporter.start(lambda: snapshots[0])
-    for shown in snapshots[:-1]:
-        exporter._pusher.finish(Parcel(shown, is_last=False), limit_s)
-    exporter.finish(snapshots[-1])
-    exporter.close()
-    return [decoded(request) for request in collector.received]
 
 
 def run(run_id: str = "mine", energy_j: float = 500.0) -> RunState:
@@ -169,19 +111,36 @@ def test_what_is_unknown_is_absent(collector: Receiver):
     assert "hw.energy" in shown
 
 
-def in_prometheus(name: str, unit: str, kind: str) -> str:
-    """The name that Prometheus and Mimir make of it (their otlptranslator, with suffixes)."""
+SUFFIXES, PLAIN, DOTTED_SUFFIXES, DOTTED = range(4)
+"""Prometheus' strategies: UnderscoreEscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes,
+NoUTF8EscapingWithSuffixes and NoTranslation, the columns of the table in push.md."""
+
+
+def in_prometheus(name: str, unit: str, kind: str, strategy: int = SUFFIXES) -> str:
+    """The name that Prometheus and Mimir make of it (their otlptranslator)."""
+    base = name.replace(".", "_") if strategy in (SUFFIXES, PLAIN) else name
+    if strategy in (PLAIN, DOTTED):
+        return base
     units = {"J": "joules", "W": "watts", "g": "grams", "s": "seconds", "1": ""}
     main, _, per = unit.partition("/")
-    words = name.replace(".", "_").split("_")
-    for word in ("" if "{" in main else units.get(main, main), f"per_{per}" if per else ""):
-        if word and word not in words:
-            words.append(word)
+    known = name.replace(".", "_").split("_")
+    suffixes = ("" if "{" in main else units.get(main, main), f"per_{per}" if per else "")
+    words = [base, *(word for word in suffixes if word and word not in known)]
     if kind == "counter":
         words.append("total")
     if unit == "1" and kind == "gauge":
         words.append("ratio")
     return "_".join(words)
+
+
+def test_the_page_s_table_of_names_is_by_the_rules_of_prometheus():
+    sent = {otlp_name(family)[0]: (otlp_name(family)[1], family.kind) for family in families.FAMILIES}
+    sent |= {"hw.energy": ("J", "counter"), "hw.power": ("W", "gauge")}
+    page = (Path(__file__).parents[2] / "docs/use/push.md").read_text()
+    rows = [re.findall(r"`([^`]+)`", line) for line in page.splitlines() if line.startswith(("| `c", "| `h"))]
+    assert len(rows) >= 7
+    for name, *shown in rows:
+        assert shown == [in_prometheus(name, *sent[name], strategy) for strategy in range(4)]
 
 
 OTHER_IN_PROMETHEUS = {
@@ -227,15 +186,6 @@ def test_a_machine_that_has_another_name_has_it_here_as_well(collector: Receiver
     assert of_device["service.instance.id"] == f"node-7:{os.getpid()}"
 
 
-def test_a_counter_begins_at_zero_goes_on_with_its_total_and_ends_with_it(collector: Receiver):
-    shown = exported(
-        collector, at(0.0, run(energy_j=3.0)), at(15.0, run(energy_j=40.0)), at(20.0, run(), run("late", 7.0))
-    )
-    energy = [{p.labels["run_id"]: p.value for p in part["carbonmon.run.energy"]} for part in shown]
-    assert energy == [{"mine": 0.0}, {"mine": 40.0}, {"mine": 500.0, "late": 7.0}]
-    assert [sum(p.value for p in part["hw.energy"]) for part in shown] == [0.0, 1_241_000.0, 1_241_000.0]
-
-
 def test_a_run_that_is_gone_on_with_keeps_its_start_and_its_total(collector: Receiver):
     first, _ = exported(collector, at(0.0, run(), continued=True), at(20.0, run(), continued=True))
     (energy,) = first["carbonmon.run.energy"]
@@ -275,6 +225,33 @@ def test_a_job_s_own_choices_for_opentelemetry_change_neither_names_nor_sums(
     headers = {name.lower(): value for name, value in collector.received[0].headers.items()}
     assert headers["authorization"] == "Basic eHg="
     assert headers["content-type"] == "application/x-protobuf"
+
+
+def test_messages_are_packed_and_headers_are_those_of_metrics_where_the_environment_says_so(
+    collector: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "X-Scope-OrgID=all")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "X-Scope-OrgID=lab, broken, X-Two = a%20b")
+    exporter = OtlpExporter(collector.url)
+    exporter.finish(at(0.0, run()))
+    exporter.close()
+    (request,) = collector.received
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    assert (headers["x-scope-orgid"], headers["x-two"]) == ("lab", "a b")
+    assert headers["content-encoding"] == "gzip"
+    assert "carbonmon.run.energy" in decoded(request._replace(body=gzip.decompress(request.body)))
+
+
+def test_a_header_that_would_be_two_is_an_error_that_does_not_repeat_it(
+    collector: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=hunter2%0d%0aX: y")
+    exporter = OtlpExporter(collector.url)
+    with pytest.raises(CarbonmonError, match="no header may hold") as error:
+        exporter.finish(at(0.0, run()))
+    exporter.close()
+    assert "hunter2" not in str(error.value)
 
 
 def test_it_sends_every_15_s_and_at_the_end(collector: Receiver):
@@ -397,16 +374,6 @@ def test_a_collector_that_does_not_work_is_told_of_once_by_us_and_never_by_the_s
     assert capfd.readouterr().err == ""
 
 
-def test_the_sdk_s_log_is_ours_also_after_the_exporter_is_closed(collector: Receiver, capfd: Any):
-    for _ in range(2):
-        OtlpExporter(collector.url).close()
-    log = logging.getLogger("opentelemetry")
-    ours = [handler for handler in log.handlers if type(handler).__module__ == otlplink.__name__]
-    assert len(ours) == 1, "two exporters do not tell everything twice"
-    logging.getLogger("opentelemetry.exporter").warning("a request that hung has failed")
-    assert capfd.readouterr().err == ""
-
-
 @pytest.mark.parametrize(
     ("argument", "path"),
     [
@@ -414,6 +381,8 @@ def test_the_sdk_s_log_is_ours_also_after_the_exporter_is_closed(collector: Rece
         ("/", "/v1/metrics"),
         ("/v1/metrics", "/v1/metrics"),
         ("/otlp", "/otlp/v1/metrics"),
+        ("/opentelemetry", "/opentelemetry/v1/metrics"),
+        ("/opentelemetry/api/v1/push", "/opentelemetry/api/v1/push"),
     ],
 )
 def test_the_signal_s_path_is_added_to_an_address_that_lacks_it(

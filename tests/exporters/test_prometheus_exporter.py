@@ -459,7 +459,7 @@ def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> No
     shown = node()
     run = shown.runs[0]._replace(ended_at_s=1_795_003_600.0, water_l=1.5, costs=(Cost("EUR", 0.21, 3.6e6),))
     full = shown._replace(
-        runs=(run,),
+        runs=(run, shown.runs[0]),
         intensity=intensity(timestamp_s=1.0),
         wue_l_per_kwh=0.3,
         price_per_kwh=0.21,

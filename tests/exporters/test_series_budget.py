@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
+from carbonmon_exporters.machine import MachineCollector
 
 from carbonmon.core.model import Snapshot
 from tests.bench.scale import PHASES, node_snapshot
@@ -15,7 +16,8 @@ NODE = node_snapshot(3, 1_795_000_100.0, 1_795_000_000.0)
 
 
 def series(snapshot: Snapshot) -> int:
-    collectors = (SnapshotCollector(lambda: snapshot), OwnProcessCollector(Path("/proc")))
+    proc = Path("/proc")
+    collectors = (SnapshotCollector(lambda: snapshot), OwnProcessCollector(proc), MachineCollector(proc))
     return sum(len(family.samples) for collector in collectors for family in collector.collect())
 
 

@@ -36,12 +36,11 @@ class Node:
 
     def __init__(self, **changes: Any) -> None:
         self.after_s = 10.0
-        self.skew_s = 0.0
         self.continued = False
         self.phases: dict[str, float] = {"main": 0.0}
         self.changes = changes
         exporter = PrometheusExporter(
-            ExporterSettings(listen=("127.0.0.1", 0)), wall_clock=lambda: START_S + self.after_s + self.skew_s
+            ExporterSettings(listen=("127.0.0.1", 0)), wall_clock=lambda: START_S + self.after_s
         )
         self.close = exporter.close
         place = exporter.start(lambda: self.snapshot())
@@ -63,7 +62,7 @@ class Node:
         state: RunState = run._replace(totals=rows, start_s=BOOT_S)
         shown = whole._replace(
             runs=(state,),
-            at_s=START_S + self.after_s - 2.0 + self.skew_s,
+            at_s=START_S + self.after_s - 2.0,
             clock_s=clock_s,
             start_s=BOOT_S - 100.0,
             continued=self.continued,

@@ -10,8 +10,11 @@ import stat
 from pathlib import Path
 
 import pytest
+from carbonmon_exporters.endpoint import file_sd
+from carbonmon_exporters.prometheus import PrometheusExporter
 
-from carbonmon.service import file_sd
+from carbonmon.core.ports import ExporterSettings
+from tests.support.records import node
 
 
 def entries(folder: Path) -> list[dict[str, object]]:
@@ -20,20 +23,21 @@ def entries(folder: Path) -> list[dict[str, object]]:
 
 def test_a_target_is_there_while_the_monitor_is(tmp_path: Path) -> None:
     folder = tmp_path / "targets"
-    places = ["http://127.0.0.1:9878/metrics (port 9877 was taken)", "/runs/x/summary.json"]
-    remove = file_sd.announce(folder, places)
+    exporter = PrometheusExporter(ExporterSettings(listen=("127.0.0.1", 0), targets=folder))
+    place = exporter.start(node)
+    port = int(place.removesuffix("/metrics").rpartition(":")[2])
     (path,) = folder.iterdir()
     assert path.stat().st_mode & 0o044 == 0o044, "Prometheus runs as another user"
-    assert entries(folder) == [{"targets": ["127.0.0.1:9878"], "labels": {"__scheme__": "http"}}]
-    remove()
+    assert entries(folder) == [{"targets": [f"127.0.0.1:{port}"], "labels": {"__scheme__": "http"}}]
+    exporter.close()
     assert list(folder.iterdir()) == []
-    remove()
+    exporter.close()
 
 
 def test_prometheus_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        file_sd.announce(tmp_path / "targets", ["http://127.0.0.1:9878/metrics"])
+        file_sd.announce(tmp_path / "targets", "http", "127.0.0.1", 9878)
     finally:
         os.umask(before)
     (path,) = (tmp_path / "targets").iterdir()
@@ -47,16 +51,16 @@ def test_what_another_user_has_put_in_the_way_is_not_written_into(tmp_path: Path
     (tmp_path / "theirs").touch()
     way = tmp_path / f".carbonmon-{platform.node()}-9878.json.{os.getpid()}.tmp"
     way.symlink_to("theirs") if what == "a link" else way.hardlink_to(tmp_path / "theirs")
-    file_sd.announce(tmp_path, ["http://127.0.0.1:9878/metrics"])
+    file_sd.announce(tmp_path, "http", "127.0.0.1", 9878)
     assert len(entries(tmp_path)) == 1
     assert (tmp_path / "theirs").read_bytes() == b""
     assert not way.exists()
 
 
 def test_the_next_monitor_at_an_address_replaces_what_a_killed_one_left(tmp_path: Path) -> None:
-    file_sd.announce(tmp_path, ["http://127.0.0.1:9877/metrics"])
-    file_sd.announce(tmp_path, ["https://127.0.0.1:9877/metrics"])
-    file_sd.announce(tmp_path, ["http://127.0.0.1:9878/metrics"])
+    file_sd.announce(tmp_path, "http", "127.0.0.1", 9877)
+    file_sd.announce(tmp_path, "https", "127.0.0.1", 9877)
+    file_sd.announce(tmp_path, "http", "127.0.0.1", 9878)
     found = sorted((entry["targets"], entry["labels"]) for entry in entries(tmp_path))  # type: ignore[type-var]
     assert found == [
         (["127.0.0.1:9877"], {"__scheme__": "https"}),
@@ -64,23 +68,17 @@ def test_the_next_monitor_at_an_address_replaces_what_a_killed_one_left(tmp_path
     ]
 
 
-@pytest.mark.parametrize(
-    ("place", "target"), [("http://[::1]:9877/metrics", "[::1]:9877"), ("http://0.0.0.0:9877/metrics", None)]
-)
+@pytest.mark.parametrize(("address", "target"), [("::1", "[::1]:9877"), ("0.0.0.0", None)])
 def test_addresses_are_those_that_prometheus_can_reach(
-    tmp_path: Path, place: str, target: str | None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, address: str, target: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.node", lambda: "node7")
-    file_sd.announce(tmp_path, [place])
+    file_sd.announce(tmp_path, "http", address, 9877)
     assert entries(tmp_path)[0]["targets"] == [target or "node7:9877"]
 
 
-def test_without_an_address_or_a_folder_the_job_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    file_sd.announce(tmp_path, ["/runs/x/summary.json"])()
-    assert list(tmp_path.iterdir()) == []
+def test_without_a_folder_the_job_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
     with caplog.at_level(logging.WARNING):
-        file_sd.announce(tmp_path / "file" / "x", ["http://127.0.0.1:9877/metrics"])()
+        assert file_sd.announce(tmp_path / "file" / "x", "http", "127.0.0.1", 9877) is None
     assert "--targets" in caplog.text

@@ -9,10 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from carbonmon_exporters.push.newborns import Newborns
 from carbonmon_exporters.push.rungroup import LASTING, OF_THE_MOMENT
 from carbonmon_exporters.textfile import TextfileExporter, open_exporter
-from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -226,41 +224,3 @@ def test_the_place_is_a_pattern_unless_there_is_exactly_one_run(tmp_path: Path, 
 def test_a_folder_must_be_named():
     with pytest.raises(ConfigError, match=r"textfile needs a folder.*textfile:/var/lib/node_exporter"):
         open_exporter(ExporterSettings())
-
-
-def counter(value: float, **labels: str) -> list[Metric]:
-    family = CounterMetricFamily("x", "…", labels=tuple(labels))
-    family.add_metric(tuple(labels.values()), value)
-    return [family]
-
-
-def values(found: list[Metric]) -> list[float]:
-    return [sample.value for family in found for sample in family.samples]
-
-
-def test_a_series_whose_zero_did_not_arrive_is_still_new():
-    newborns = Newborns(hold_s=0.0)
-    for clock_s in (1.0, 2.0):
-        shown = counter(5.0, run_id="mine")
-        newborns.forget(newborns.at_zero(shown, at(clock_s)))
-        assert values(shown) == [0.0]
-    newborns.at_zero(counter(5.0, run_id="mine"), at(3.0))
-    shown = counter(6.0, run_id="mine")
-    newborns.at_zero(shown, at(4.0))
-    assert values(shown) == [6.0]
-
-
-def test_an_inherited_run_stays_inherited_when_its_first_message_does_not_arrive():
-    newborns = Newborns(hold_s=0.0)
-    for clock_s in (1.0, 2.0):
-        shown = counter(5.0, run_id="mine")
-        newborns.forget(newborns.at_zero(shown, at(clock_s, run(), continued=True)))
-        assert values(shown) == [5.0]
-
-
-def test_of_runs_that_are_gone_nothing_is_remembered():
-    newborns = Newborns(hold_s=0.0)
-    for number in range(50):
-        newborns.at_zero(counter(5.0, run_id=f"run-{number}"), at(1.0))
-        newborns.keep(at(1.0, run(f"run-{number}")))
-    assert list(newborns._shown_s) == ["run-49"]

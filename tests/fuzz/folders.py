@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from carbonmon.core.model import FallbackMeter, Meter, Rank, Snapshot
 from carbonmon.runs import layout
 from tests.support import records
+from tests.support.series import header_1, line_1, rows_of
 
 
 @contextmanager
@@ -68,12 +69,19 @@ def write(folder: Path, snapshot: Snapshot) -> None:
 
 
 def series_bytes(snapshot: Snapshot, moments: int = 3) -> bytes:
-    """One monitor's part of a series."""
+    """One monitor's part of a series: at each moment the same again."""
+    (run,) = snapshot.runs
+    rows = [row for at_s in range(moments) for row in rows_of(snapshot._replace(at_s=float(at_s)), run)]
+    return "".join(map(layout.series_text, rows)).encode()
+
+
+def series_1_bytes(snapshot: Snapshot, moments: int = 3) -> bytes:
+    """One monitor's part of a series of version 1: totals, to which nothing is added."""
     (run,) = snapshot.runs
     devices = [state.device for state in snapshot.devices]
     number = {device.id: place for place, device in enumerate(devices)}
-    lines = [layout.series_line(snapshot._replace(at_s=float(at_s)), run, number) for at_s in range(moments)]
-    return "".join([layout.series_header(devices), *lines]).encode()
+    lines = [line_1(snapshot._replace(at_s=float(at_s)), run, number) for at_s in range(moments)]
+    return "".join([header_1(devices), *lines]).encode()
 
 
 def is_possible(value: Any) -> bool:

@@ -22,9 +22,18 @@ from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import read_series
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.text import table_text
-from tests.fuzz.folders import a_snapshot, document, is_possible, scratch, series_bytes, write
+from tests.fuzz.folders import (
+    a_snapshot,
+    document,
+    is_possible,
+    scratch,
+    series_1_bytes,
+    series_bytes,
+    write,
+)
 from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples, snapshots
 from tests.support.harness import INFO, FakeClock, FixedIntensity, make_sampler
+from tests.support.series import rows_of, sums
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -71,8 +80,10 @@ def test_every_snapshot_comes_back_from_its_files_as_it_was(snapshot: Snapshot):
         assert checkpoint.snapshot == snapshot
         assert checkpoint.boot_id == "a boot"
         assert read_run(folder) == (snapshot.runs[0].info, [state.device for state in snapshot.devices])
-        moments, damaged = read_series(folder)
-        assert (len(moments), damaged) == (3, [])
+        rows, damaged = read_series(folder)
+        drawn = rows_of(snapshot, snapshot.runs[0])
+        assert (len(rows), damaged) == (3 * len(drawn), [])
+        assert rows[: len(drawn)] == [row._replace(at_s=0.0) for row in drawn]
 
 
 GPU = Device(
@@ -212,40 +223,54 @@ def test_a_series_with_damaged_bytes_is_read_or_named(data: bytes):
 
 
 LINES = [line.encode() for line in FILES[layout.SERIES_FILE].decode().splitlines()]
-MOMENT = json.loads(LINES[1])
+OLD_LINES = series_1_bytes(SNAPSHOT).splitlines()
 
 
-@given(damaged_json(MOMENT))
+@given(damaged_json(json.loads(LINES[2])))
 @examples(250)
-def test_a_moment_with_other_values_is_read_or_its_line_is_counted(line: bytes):
+def test_a_row_with_other_values_is_read_or_its_line_is_counted(line: bytes):
     with scratch() as folder:
         (folder / layout.SERIES_FILE).write_bytes(b"\n".join([*LINES[:2], line, *LINES[2:], b""]))
         try:
-            moments, damaged = read_series(folder)
+            rows, damaged = read_series(folder)
         except RunFileError as error:
             assert "line 3: schema" in str(error)
             return
-        assert is_possible(moments)
+        assert is_possible(rows)
+        assert damaged in ([], [3])
+        assert len(rows) >= len(LINES)
+
+
+@given(damaged_json(json.loads(OLD_LINES[1])))
+@examples(250)
+def test_a_moment_of_version_1_with_other_values_is_read_or_its_line_is_counted(line: bytes):
+    with scratch() as folder:
+        lines = [*OLD_LINES[:2], line, *OLD_LINES[2:], *LINES, b""]
+        (folder / layout.SERIES_FILE).write_bytes(b"\n".join(lines))
+        try:
+            rows, damaged = read_series(folder)
+        except RunFileError as error:
+            assert "line 3: schema" in str(error)
+            return
+        assert is_possible(rows)
         if damaged:
             assert damaged[0] == 3
         if line.startswith(b'{"at_s"'):
-            assert len(moments) + len(damaged) == 4
             assert damaged in ([], [3])
 
 
 @given(st.data())
 @examples(60)
 def test_a_series_cut_off_anywhere_loses_its_torn_line_alone(data: st.DataObject):
-    whole = series_bytes(SNAPSHOT) + series_bytes(a_snapshot(2))
+    whole = series_1_bytes(SNAPSHOT) + series_bytes(SNAPSHOT) + series_bytes(a_snapshot(2))
     end = data.draw(st.integers(0, len(whole)))
     with scratch() as folder:
         (folder / layout.SERIES_FILE).write_bytes(whole[:end])
-        moments, damaged = read_series(folder)
+        rows, damaged = read_series(folder)
         (folder / layout.SERIES_FILE).write_bytes(whole)
-        assert moments == read_series(folder)[0][: len(moments)]
-        heads = whole[:end].count(b'"schema"') - (not whole[:end].endswith(b"\n") and b"]" not in whole[:end])
+        assert rows == read_series(folder)[0][: len(rows)]
         assert damaged == []
-        assert len(moments) >= whole[:end].count(b"\n") - heads - 1
+        assert len(rows) >= whole[:end].count(b'"series":2}\n')
 
 
 @given(st.lists(st.permutations(range(4)), min_size=1, max_size=5), st.data())
@@ -256,21 +281,25 @@ def test_each_session_s_numbers_mean_the_devices_of_its_own_header(
     """Sessions see devices in other orders; a header that is lost takes its moments along, never wrongly."""
     node = a_snapshot(2)
     text = b""
-    for order in orders:
+    for number, order in enumerate(orders, 1):
         states = tuple(node.devices[place] for place in order)
-        text += series_bytes(node._replace(devices=states), 2)
+        text += series_1_bytes(grown(node._replace(devices=states), number), 2)
     lines = text.split(b"\n")
     lost = data.draw(st.none() | st.integers(0, len(orders) - 1))
     if lost is not None:
         lines[3 * lost] = lines[3 * lost][: data.draw(st.integers(1, 40))]
-    truth = [
-        [row.phase, row.device_id, row.method, row.energy_j] for row in node.runs[0].totals if row.energy_j
-    ]
+    truth = sums(rows_of(node, node.runs[0]))
     with scratch() as folder:
         (folder / layout.SERIES_FILE).write_bytes(b"\n".join(lines))
-        moments, damaged = read_series(folder)
-    assert all(moment["energy_j"] == truth for moment in moments)
-    if lost is None:
-        assert (len(moments), damaged) == (2 * len(orders), [])
-    else:
-        assert (len(moments), damaged) == (2 * len(orders) - 2, [3 * lost + n for n in (1, 2, 3)])
+        rows, damaged = read_series(folder)
+    found = sums(rows)
+    times = len(orders) - (lost == len(orders) - 1)
+    assert found == pytest.approx({key: joules * times for key, joules in truth.items()} if times else {})
+    assert damaged == ([] if lost is None else [3 * lost + n for n in (1, 2, 3)])
+
+
+def grown(snapshot: Snapshot, times: int) -> Snapshot:
+    """A snapshot in which so many times as much was drawn."""
+    (run,) = snapshot.runs
+    totals = tuple(row._replace(energy_j=row.energy_j * times) for row in run.totals)
+    return snapshot._replace(runs=(run._replace(totals=totals),))

@@ -32,6 +32,7 @@ from tests.chaos.inprocess import (
 )
 from tests.support import command
 from tests.support.harness import INFO, FakeClock
+from tests.support.series import sums, totals_of
 
 BOTH = [GPU, POWER_ONLY]
 
@@ -131,6 +132,7 @@ def test_where_the_disk_fails_for_long_the_newest_totals_are_shown_and_never_fal
 def test_time_in_the_series_never_runs_backwards_also_across_monitors(
     tmp_path: Path, clock: FakeClock, sampler: Sampler, recorder: Recorder
 ):
+    """Nobody told this recorder of parts: each checkpoint makes rows of what the totals hold."""
     watch(clock, sampler, 60)
     recorder.write(sampler.latest)
     first_s = sampler.latest.at_s
@@ -142,9 +144,10 @@ def test_time_in_the_series_never_runs_backwards_also_across_monitors(
     watch(clock, sampler, 60)
     again.write(sampler.latest)
     again.close()
-    moments, _ = read_series(tmp_path)
-    assert [moment["at_s"] for moment in moments] == [round(first_s, 3)] * 3
-    assert [moment["duration_s"] for moment in moments] == [60.0, 120.0, 180.0]
+    rows, _ = read_series(tmp_path)
+    assert {row.at_s for row in rows} == {round(first_s, 3)}
+    assert [row.duration_s for row in rows if row.device == GPU.id] == [60.0, 0.0, 0.0]
+    assert sums(rows) == pytest.approx(totals_of(sampler.latest.runs[0].totals), abs=0.01)
     assert read_checkpoint(tmp_path).snapshot.at_s == sampler.latest.at_s < first_s
 
 
@@ -156,10 +159,12 @@ def test_a_damaged_end_of_the_series_does_not_stop_it(
 ):
     (tmp_path / SERIES_FILE).write_bytes(last + b"\n")
     recorder = recorder_of(tmp_path, clock, sampler)
+    watch(clock, sampler, 5)
     recorder.write(sampler.latest)
     recorder.close()
-    moments, _ = read_series(tmp_path)
-    assert moments[-1]["at_s"] == pytest.approx(sampler.latest.at_s, abs=0.001)
+    rows, _ = read_series(tmp_path)
+    assert rows[-1].at_s == pytest.approx(sampler.latest.at_s, abs=0.001)
+    assert sums(rows) == pytest.approx(totals_of(sampler.latest.runs[0].totals), abs=0.01)
 
 
 def test_what_a_killed_monitor_left_half_written_is_removed_by_the_next(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,9 @@ from tests.chaos.longrun import (
     RANGE_UJ,
     LongRun,
     folder_bytes,
-    lines_of,
     write_days,
 )
+from tests.support.series import sums, totals_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -67,10 +69,16 @@ def test_the_folder_of_a_run_of_thirty_days_is_small_and_can_be_read_to_its_last
     folder = tmp_path / "month"
     last = write_days(folder, MONTH_DAYS)
     assert folder_bytes(folder) <= MONTH_BYTES
-    moments, damaged = read_series(folder)
+    rows, damaged = read_series(folder)
     assert damaged == []
-    assert len(moments) == lines_of(MONTH_DAYS) == 43_200
-    assert len(moments[-1]["power_w"]) == GPUS + 4
-    account_j = sum(row.energy_j for row in last.runs[0].totals)
-    assert sum(row[3] for row in moments[-1]["energy_j"]) == pytest.approx(account_j, abs=0.1)
+    assert sums(rows) == pytest.approx(totals_of(last.runs[0].totals), abs=0.01)
+    assert sum(row.emissions_g for row in rows) == pytest.approx(
+        sum(row.emissions_g for row in last.runs[0].totals), abs=0.001
+    )
+    times = sorted({row.at_s for row in rows})
+    gaps = Counter(round(after - before) for before, after in pairwise(times))
+    assert len({row.device for row in rows}) == GPUS + 4
+    assert gaps[1] >= 600, "each second for ten minutes"
+    assert gaps[10] >= 540 and gaps[60] >= 1200, "each 10 s for an hour and a half, a minute for 20 hours"
+    assert max(gaps) <= 900
     assert read_checkpoint(folder).snapshot.runs[0].totals == last.runs[0].totals

@@ -17,10 +17,12 @@ from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs import layout
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.reader import read_checkpoint, read_run
-from carbonmon.runs.series import read_series
-from tests.fuzz.folders import a_snapshot, series_bytes, write
+from carbonmon.runs.series import SERIES_1_SCHEMA, read_series
+from tests.fuzz.folders import a_snapshot, scratch, series_1_bytes, write
 from tests.support import records
 from tests.support.harness import FakeClock, FixedIntensity, make_sampler
+from tests.support.rows import for_each_row
+from tests.support.series import ROW
 
 SNAPSHOT = a_snapshot()
 Edit = Callable[[dict[str, Any]], object]
@@ -269,7 +271,8 @@ def test_an_older_version_s_short_rows_are_no_excuse_for_shorter_ones(folder: Pa
 
 # ---- the series ----
 
-MOMENT = json.loads(series_bytes(SNAPSHOT, 1).splitlines()[1])
+MOMENT = json.loads(series_1_bytes(SNAPSHOT, 1).splitlines()[1])
+GOOD = json.loads(layout.series_text(ROW))
 
 
 def series(folder: Path, *lines: object, end: str = "\n") -> Path:
@@ -278,7 +281,69 @@ def series(folder: Path, *lines: object, end: str = "\n") -> Path:
     return folder
 
 
-def header(*ids: str, schema: str = layout.SERIES_SCHEMA) -> dict[str, object]:
+def good(**changes: object) -> dict[str, object]:
+    return {**GOOD, **changes}
+
+
+def test_a_torn_last_row_is_dropped_silently_and_a_damaged_one_is_counted(folder: Path):
+    series(folder, good(), '{"at_s":17', good(), "", '{"at_s":17', end="")
+    rows, damaged = read_series(folder)
+    assert (rows, damaged) == ([ROW, ROW], [2])
+
+
+@for_each_row(
+    "changes",
+    [
+        {"at_s": -1.0},
+        {"at_s": None},
+        {"at_s": float("inf")},
+        {"duration_s": "1"},
+        {"duration_s": True},
+        {"device": 0},
+        {"device": None},
+        {"component": "psu"},
+        {"component": []},
+        {"phase": None},
+        {"method": "guess"},
+        {"method": ["counter"]},
+        {"energy_j": None},
+        {"energy_j": -1.0},
+        {"energy_j": 10**400},
+        {"energy_j": float("nan")},
+        {"power_w": "300"},
+        {"power_min_w": -0.1},
+        {"power_max_w": [310.0]},
+        {"emissions_g": None},
+        {"intensity_g_per_kwh": {}},
+        {"intensity_kind": None},
+    ],
+)
+def test_a_row_with_a_value_that_cannot_be_is_counted_and_skipped(changes: dict[str, object]):
+    with scratch() as folder:
+        series(folder, good(), good(**changes), good())
+        rows, damaged = read_series(folder)
+        assert (rows, damaged) == ([ROW, ROW], [2])
+        lacking = {key: value for key, value in GOOD.items() if key not in changes}
+        series(folder, good(), lacking, good())
+        assert read_series(folder)[1] == [2]
+
+
+def test_a_row_may_have_columns_that_are_not_known_here_and_powers_that_nobody_knows(folder: Path):
+    unknown = {"power_w": None, "power_min_w": None, "power_max_w": None}
+    series(folder, good(voltage_v=12.0, **unknown))
+    assert read_series(folder) == ([ROW._replace(**unknown)], [])
+
+
+def test_a_newer_version_in_a_series_is_an_error_with_its_line(folder: Path):
+    series(folder, good(), good(series=3), good())
+    with pytest.raises(RunFileError, match=r"series\.jsonl: line 2: schema 'carbonmon\.series/3'"):
+        read_series(folder)
+
+
+# ---- a series of version 1, and both in one file ----
+
+
+def header(*ids: str, schema: str = SERIES_1_SCHEMA) -> dict[str, object]:
     return {"schema": schema, "devices": ids}
 
 
@@ -287,13 +352,46 @@ def moment(device: object = 0, joules: object = 1.0, **changes: object) -> dict[
 
 
 def devices(folder: Path) -> list[str]:
-    return [row[1] for entry in read_series(folder)[0] for row in entry["energy_j"]]
+    return [row.device for row in read_series(folder)[0]]
 
 
 def test_device_numbers_mean_the_header_above_them(folder: Path):
     series(folder, header("a", "b"), moment(1), header("b", "a"), moment(1), moment("gone"))
     assert devices(folder) == ["b", "a", "gone"]
     assert read_series(folder)[1] == []
+
+
+def test_totals_of_version_1_become_what_was_drawn_between_them(folder: Path):
+    series(
+        folder,
+        header("a"),
+        moment(joules=10.0, at_s=100.0, duration_s=4.0, emissions_g=1.0),
+        moment(joules=10.0, at_s=110.0, duration_s=14.0, emissions_g=1.0),
+        moment(joules=16.0, at_s=112.0, duration_s=16.0, emissions_g=1.5),
+    )
+    rows, damaged = read_series(folder)
+    assert damaged == []
+    assert [(row.at_s, row.duration_s, row.energy_j, row.power_w, row.emissions_g) for row in rows] == [
+        (100.0, 4.0, 10.0, 2.5, 1.0),
+        (112.0, 2.0, 6.0, 3.0, 0.5),
+    ]
+    assert {(row.component, row.power_min_w, row.power_max_w) for row in rows} == {(None, None, None)}
+
+
+def test_a_file_that_two_releases_wrote_in_turns_counts_nothing_twice(folder: Path):
+    own = good(device="a", energy_j=5.0, at_s=120.0, emissions_g=0.25)
+    series(
+        folder,
+        header("a"),
+        moment(joules=10.0, at_s=100.0, duration_s=4.0, emissions_g=1.0),
+        own,
+        header("a"),
+        moment(joules=17.0, at_s=130.0, duration_s=34.0, emissions_g=1.5),
+        {**own, "at_s": 140.0},
+    )
+    rows, damaged = read_series(folder)
+    assert ([row.energy_j for row in rows], damaged) == ([10.0, 5.0, 2.0, 5.0], [])
+    assert sum(row.emissions_g for row in rows) == 1.75
 
 
 def test_a_torn_last_line_is_dropped_silently_and_a_damaged_one_is_counted(folder: Path):
@@ -325,9 +423,9 @@ def test_a_torn_last_line_is_dropped_silently_and_a_damaged_one_is_counted(folde
     ],
 )
 def test_a_moment_with_a_value_that_cannot_be_is_counted_and_skipped(folder: Path, damaged: object):
-    series(folder, header("a"), moment(), damaged, moment())
-    moments, numbers = read_series(folder)
-    assert (len(moments), numbers) == (2, [3])
+    series(folder, header("a"), moment(), damaged, moment(joules=2.0))
+    rows, numbers = read_series(folder)
+    assert ([row.energy_j for row in rows], numbers) == ([1.0, 1.0], [3])
 
 
 @pytest.mark.parametrize("lost", [[], ['{"sch'], ['{"schema":"carbonmon.series/1","devices":5}'], ["{}"]])
@@ -339,6 +437,6 @@ def test_without_its_header_a_session_s_numbers_mean_nothing(folder: Path, lost:
 
 
 def test_a_newer_schema_in_a_series_is_an_error_with_its_line(folder: Path):
-    series(folder, header("a"), moment(), header("a", schema="carbonmon.series/2"), moment())
-    with pytest.raises(RunFileError, match=r"series\.jsonl: line 3: schema 'carbonmon\.series/2'"):
+    series(folder, header("a"), moment(), header("a", schema="carbonmon.series/9"), moment())
+    with pytest.raises(RunFileError, match=r"series\.jsonl: line 3: schema 'carbonmon\.series/9'"):
         read_series(folder)

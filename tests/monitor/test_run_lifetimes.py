@@ -15,9 +15,11 @@ from carbonmon.monitor.meanwhile import NOTHING
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_attribution import RunAttribution
 from carbonmon.monitor.run_lifetimes import MAX_ENDED, UNWRITTEN_S, RunLifetimes
+from carbonmon.runs.series_rows import Moment
 from tests.support.harness import INFO, INTENSITY
 
 RATES = rates(INTENSITY, Overheads())
+MOMENT = Moment(1, 1.0)
 
 
 def lifetimes(retain_s: float) -> RunLifetimes:
@@ -116,12 +118,12 @@ def test_a_fault_in_the_workload_ends_no_sampling_and_invents_no_share(caplog: p
     for second in range(1, 4):
         attribution.look(float(second))
         interval = Interval("package-0", second - 1.0, float(second), 10.0)
-        attribution.charge(package, interval, RATES, bridged=False)
+        attribution.charge(package, interval, RATES, MOMENT, bridged=False)
     run = attribution.runs[INFO.id].state(3.0, NOTHING)
     assert sum(row.energy_j for row in run.totals) == 0.0
     assert (package.counter_j, package.unattributed_j) == (30.0, 30.0)
     assert len([record for record in caplog.records if "a bug of ours" in record.message]) == 1
     workload.is_broken = False
     attribution.look(4.0)
-    attribution.charge(package, Interval("package-0", 3.0, 4.0, 10.0), RATES, bridged=False)
+    attribution.charge(package, Interval("package-0", 3.0, 4.0, 10.0), RATES, MOMENT, bridged=False)
     assert package.unattributed_j == 30.0, "and goes on when it is mended"

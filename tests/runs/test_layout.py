@@ -20,8 +20,10 @@ from carbonmon.core.model import (
 )
 from carbonmon.runs import layout
 from carbonmon.runs.reader import read_run
+from carbonmon.runs.series_rows import SeriesRow
 from tests.support import records
 from tests.support.rows import for_each_row
+from tests.support.series import ROW
 
 
 def monitored() -> Snapshot:
@@ -74,8 +76,8 @@ def test_any_text_is_written_as_utf_8_and_stays_one_line_of_the_series(text: str
     phase = records.run_state(info, (records.run_total("gone", "gpu", "counter", 5.0, phase=text),))
     snapshot = records.snapshot((phase,))
     assert json.loads(written(snapshot, text).encode())["totals"][0][0] == text
-    line = layout.series_line(snapshot, phase, {})
-    assert json.loads(line.encode())["energy_j"] == [[text, "gone", "counter", 5.0]]
+    line = layout.series_text(ROW._replace(phase=text))
+    assert json.loads(line.encode())["phase"] == text
     assert line.count("\n") == line.encode().count(b"\n") == 1
 
 
@@ -84,25 +86,17 @@ def test_a_number_that_is_none_is_not_written(value: float):
     snapshot = monitored()
     for make in (
         lambda: written(snapshot._replace(at_s=value), ""),
-        lambda: layout.series_line(
-            snapshot._replace(intensity=records.intensity(value)), snapshot.runs[0], {}
-        ),
+        lambda: layout.series_text(ROW._replace(energy_j=value)),
     ):
         with pytest.raises(ValueError, match="JSON compliant"):
             make()
 
 
-def test_a_moment_names_devices_by_their_place_in_the_header_and_leaves_zeros_out():
-    snapshot = monitored()
-    devices = [state.device for state in snapshot.devices]
-    header = json.loads(layout.series_header(devices))
-    assert header == {"schema": layout.SERIES_SCHEMA, "devices": [device.id for device in devices]}
-    moment = json.loads(layout.series_line(snapshot, snapshot.runs[0], {devices[0].id: 0}))
-    assert moment["energy_j"] == [
-        ["main", 0, "counter", 900_000.0],
-        ["main", 0, "power", 1000.0],
-        ["main", "package-0", "counter", 300_000.0],
-    ]
+def test_a_row_of_the_series_is_flat_and_names_its_version_and_time_is_its_first_column():
+    row = json.loads(layout.series_text(ROW._replace(power_min_w=None)))
+    assert list(row) == [*SeriesRow._fields, "series"]
+    assert next(iter(row)) == "at_s", "releases until 0.2 look for it at the begin of a line"
+    assert row == {**ROW._asdict(), "power_min_w": None, "series": 2}
 
 
 def test_what_a_device_contains_is_kept_and_a_device_that_is_only_itself_is_as_in_release_0_1_0(

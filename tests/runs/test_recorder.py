@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.files import append_durably, read_file, replace_file
+from carbonmon.core.files import append_whole, read_file, replace_file
 from carbonmon.core.model import Snapshot
 from carbonmon.monitor.guard import Guard
 from carbonmon.monitor.recorder import FINISH_TIMEOUT_S, Recorder
@@ -38,14 +38,27 @@ from tests.fuzz.folders import a_snapshot, series_bytes
 from tests.support import records
 from tests.support.command import wait_for
 from tests.support.harness import FakeClock
+from tests.support.series import ROW, sums, times, totals_of, write_series_1
 
 NODE = a_snapshot()
 RUN_ID = NODE.runs[0].info.id
 
 
 def at(samples: int) -> Snapshot:
-    """A snapshot after so many samples, a minute each, so that every one is due for the series."""
-    return NODE._replace(samples=samples, at_s=60.0 * samples, clock_s=60.0 * samples)
+    """A snapshot after so many samples, a minute each, in which the same was drawn."""
+    (run,) = NODE.runs
+    totals = tuple(
+        row._replace(energy_j=row.energy_j * samples, emissions_g=row.emissions_g * samples)
+        for row in run.totals
+    )
+    run = run._replace(totals=totals, duration_s=60.0 * samples)
+    return NODE._replace(samples=samples, at_s=60.0 * samples, clock_s=60.0 * samples, runs=(run,))
+
+
+def is_whole(folder: Path, samples: int) -> bool:
+    """Whether the series of a folder adds up to the totals after so many samples."""
+    rows, damaged = read_series(folder)
+    return damaged == [] and sums(rows) == pytest.approx(totals_of(at(samples).runs[0].totals), abs=0.01)
 
 
 def final(samples: int) -> Snapshot:
@@ -173,7 +186,8 @@ def test_a_finished_run_has_its_last_snapshot_in_its_files(run: Run):
     run.recorder.start()
     assert run.recorder.finish(final(7))
     assert run.saved() == 7
-    assert read_series(run.folder)[0][-1]["at_s"] == 420.0
+    assert read_series(run.folder)[0][-1].at_s == 420.0
+    assert is_whole(run.folder, 7)
     run.close()
     assert names(run.folder) == sorted(layout.FILES)
 
@@ -197,22 +211,46 @@ def test_a_command_that_is_not_utf_8_is_written_and_read_back(run: Run):
 
 
 @pytest.mark.parametrize("torn", [b'{"at_s":17', b'{"schema":"carbonm', b"{"])
-def test_a_line_that_a_crash_tore_stays_alone(tmp_path: Path, torn: bytes):
+def test_a_line_that_a_crash_tore_stays_alone_and_is_not_lacking(tmp_path: Path, torn: bytes):
     path = tmp_path / layout.SERIES_FILE
-    path.write_bytes(series_bytes(NODE, 2) + torn)
+    before = series_bytes(NODE, 2)
+    path.write_bytes(before + torn)
     with closing(Run(tmp_path)) as run:
-        run.write(2)
-    moments, damaged = read_series(tmp_path)
-    assert (len(moments), damaged) == (3, [4])
+        run.write(3)
+    rows, damaged = read_series(tmp_path)
+    lines = before.count(b"\n")
+    assert (len(rows), damaged) == (lines * 3 // 2, [lines + 1])
+    assert sums(rows) == pytest.approx(totals_of(at(3).runs[0].totals), abs=0.01)
+
+
+def test_a_resumed_run_of_an_older_release_goes_on_in_rows(tmp_path: Path):
+    devices = [state.device for state in NODE.devices]
+    write_series_1(tmp_path, [at(1), at(2)], devices)
+    with closing(Run(tmp_path)) as run:
+        run.write(3)
+        run.write(4)
+    assert is_whole(tmp_path, 4)
+    assert times(tmp_path) == [60.0, 120.0, 180.0, 240.0]
+    write_series_1(tmp_path, [at(5)], devices)
+    with closing(Run(tmp_path)) as run:
+        run.write(6)
+    assert is_whole(tmp_path, 6)
+
+
+def test_a_series_of_a_newer_release_is_not_gone_on_with(tmp_path: Path):
+    line = layout.series_text(ROW).replace('"series":2', '"series":3')
+    (tmp_path / layout.SERIES_FILE).write_text(line)
+    with pytest.raises(ConfigError, match=r"carbonmon\.series/3.* another version"):
+        Run(tmp_path)
+    assert (tmp_path / layout.SERIES_FILE).read_text() == line
 
 
 def test_a_resumed_run_adds_its_part_to_the_series(tmp_path: Path):
     for samples in (2, 3):
         with closing(Run(tmp_path)) as run:
             run.write(samples)
-    moments, damaged = read_series(tmp_path)
-    assert ([moment["at_s"] for moment in moments], damaged) == ([120.0, 180.0], [])
-    assert moments[0]["energy_j"] == moments[1]["energy_j"]
+    assert times(tmp_path) == [120.0, 180.0]
+    assert is_whole(tmp_path, 3)
 
 
 # ---- several runs ----
@@ -220,7 +258,7 @@ def test_a_resumed_run_adds_its_part_to_the_series(tmp_path: Path):
 
 def of(samples: int, *run_ids: str, ended: tuple[str, ...] = ()) -> Snapshot:
     """A snapshot of several runs on one node."""
-    (run,) = NODE.runs
+    (run,) = at(samples).runs
     runs = []
     for run_id in run_ids:
         now = run._replace(info=dataclasses.replace(run.info, id=run_id), recovered_j=float(samples))
@@ -280,7 +318,7 @@ def test_a_run_that_ends_is_written_once_more_and_let_go_while_the_others_go_on(
         node.recorder.end("one", done.set)
         assert done.wait(10.0)
         assert read_checkpoint(node.folders["one"]).snapshot.runs[0].ended_at_s == 300.0
-        assert read_series(node.folders["one"])[0][-1]["at_s"] == 300.0
+        assert read_series(node.folders["one"])[0][-1].at_s == 300.0
         assert [has_monitor(folder) for folder in node.folders.values()] == [False, True]
         node.latest = of(6, "two")
         assert node.recorder.finish(of(7, "one", "two", ended=("one", "two")))
@@ -379,10 +417,8 @@ def test_whichever_step_fails_the_last_checkpoint_stays_whole_and_nothing_is_lef
             assert has_monitor(run.folder)
             run.write(4)
             assert run.saved() == 4
-            moments, damaged = read_series(run.folder)
-            assert damaged == []
-            assert [moment["at_s"] for moment in moments][-1] == 240.0
-            assert len({str(moment["energy_j"]) for moment in moments}) == 1
+            assert times(run.folder)[-1] == 240.0
+            assert is_whole(run.folder, 4)
     else:
         pytest.fail("a checkpoint takes fewer steps")
     assert failures >= 8
@@ -402,10 +438,10 @@ def test_half_a_line_is_taken_back(tmp_path: Path):
     path = tmp_path / "lines"
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
-        append_durably(descriptor, b"first\n")
+        append_whole(descriptor, b"first\n")
         with FailingDisk(0, errno.ENOSPC), pytest.raises(OSError, match="No space"):
-            append_durably(descriptor, b"second\n")
-        append_durably(descriptor, b"third\n")
+            append_whole(descriptor, b"second\n")
+        append_whole(descriptor, b"third\n")
     finally:
         os.close(descriptor)
     assert path.read_bytes() == b"first\nthird\n"
@@ -428,7 +464,8 @@ def test_a_folder_that_was_removed_is_made_anew_with_everything(run: Run):
     shutil.rmtree(run.folder)
     run.write(3)
     assert run.saved() == 3
-    assert [moment["at_s"] for moment in read_series(run.folder)[0]] == [180.0]
+    assert times(run.folder) == [180.0]
+    assert is_whole(run.folder, 3)
     assert has_monitor(run.folder)
 
 
@@ -439,14 +476,15 @@ def test_a_folder_that_was_moved_is_left_alone_and_made_anew(run: Run):
     assert run.saved() == 3
     assert has_monitor(run.folder)
     assert not has_monitor(moved)
-    assert [moment["at_s"] for moment in read_series(moved)[0]] == [120.0]
+    assert is_whole(moved, 2)
 
 
 def test_a_series_that_was_removed_alone_is_begun_anew_under_the_lock(run: Run):
     run.write(2)
     (run.folder / layout.SERIES_FILE).unlink()
     run.write(3)
-    assert [moment["at_s"] for moment in read_series(run.folder)[0]] == [180.0]
+    assert times(run.folder) == [180.0]
+    assert is_whole(run.folder, 3)
     assert has_monitor(run.folder)
 
 

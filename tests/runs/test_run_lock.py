@@ -169,8 +169,7 @@ def test_a_series_that_is_removed_without_locks_is_begun_anew_by_its_own_monitor
 ):
     files = RunFiles(tmp_path, "a boot")
     (tmp_path / SERIES_FILE).unlink()
-    files._close_series()
-    files._open_series()
+    files._series.open()
     assert has_monitor(tmp_path)
     files.close()
     assert not (tmp_path / MONITOR_FILE).exists()

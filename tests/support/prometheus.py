@@ -81,14 +81,14 @@ class Prometheus:
             ],
         }
         config.write_text(json.dumps(document))
-        arguments = [
+        self._command = [
+            program,
             f"--config.file={config}",
             f"--storage.tsdb.path={folder / 'tsdb'}",
             f"--web.listen-address=127.0.0.1:{self._port}",
         ]
         self.log = folder / "prometheus.log"
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=log)
+        self._process = self._started()
 
     def __enter__(self) -> Prometheus:
         command.wait_for(self._is_ready, "Prometheus")
@@ -97,8 +97,21 @@ class Prometheus:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server; what it has stored stays."""
         self._process.terminate()
         self._process.wait(timeout=command.DEADLINE_S)
+
+    def start(self) -> None:
+        """Start it again, at the same address."""
+        self._process = self._started()
+        command.wait_for(self._is_ready, "Prometheus")
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=log)
 
     def _is_ready(self) -> bool:
         try:
@@ -106,15 +119,19 @@ class Prometheus:
         except OSError:
             return False
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
     def query(self, text: str, at_s: float | None = None) -> list[Any]:
         """The result of an instant query, for now or for a Unix time, as the API gives it."""
         at_s = time.time() if at_s is None else at_s
         result: list[Any] = self._ask("query", query=text, time=f"{at_s:.3f}")["result"]
         return result
 
-    def query_range(self, text: str, span_s: float, step_s: float) -> list[Any]:
-        """The result of a query over the last `span_s` seconds, as the API gives it."""
-        now_s = time.time()
+    def query_range(self, text: str, span_s: float, step_s: float, end_s: float | None = None) -> list[Any]:
+        """The result of a query over the `span_s` seconds until `end_s` (now), as the API gives it."""
+        now_s = time.time() if end_s is None else end_s
         times = {"start": f"{now_s - span_s:.3f}", "end": f"{now_s:.3f}", "step": f"{step_s:g}"}
         result: list[Any] = self._ask("query_range", query=text, **times)["result"]
         return result
@@ -137,3 +154,39 @@ class Prometheus:
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
         return json.loads(answer)["data"]
+
+
+class Agent:
+    """A Prometheus in agent mode with a config of its own, until it is left as a context."""
+
+    def __init__(self, folder: Path, config: str) -> None:
+        program = binary()
+        assert program is not None
+        path = folder / "agent.yml"
+        path.write_text(config)
+        self._ready = f"http://127.0.0.1:{free_port()}/-/ready"
+        arguments = [
+            "--enable-feature=agent",
+            f"--config.file={path}",
+            f"--storage.agent.path={folder / 'agent'}",
+            f"--web.listen-address={self._ready.split('/')[2]}",
+        ]
+        self._process = subprocess.Popen(
+            [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def __enter__(self) -> Agent:
+        command.wait_for(self._is_ready, "the agent")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=command.DEADLINE_S)
+
+    def _is_ready(self) -> bool:
+        try:
+            return "Ready" in command.get(self._ready)
+        except OSError:
+            return False

@@ -45,10 +45,8 @@ class Script(NamedTuple):
 class Runs:
     """Charges the scripted runs in a thread while it is a context; `latest` is what exporters are given."""
 
-    def __init__(self, scripts: Sequence[Script], skew_s: float = 0.0) -> None:
-        """`skew_s` is how much this node's wall clock is ahead of true time."""
+    def __init__(self, scripts: Sequence[Script]) -> None:
         self._scripts = scripts
-        self._skew_s = skew_s
         self._clock = SystemClock()
         self._devices = (records.gpu(), records.package())
         self._accounts: dict[str, RunAccount] = {}
@@ -67,10 +65,6 @@ class Runs:
     ) -> None:
         self._stop.set()
         self._thread.join()
-
-    def wall_s(self) -> float:
-        """The node's own idea of the time."""
-        return self._clock.wall_s() + self._skew_s
 
     def wait(self) -> None:
         """Until the last run has ended."""
@@ -96,13 +90,13 @@ class Runs:
             for script in living:
                 self._charge(script, before_s, now_s)
                 if at_s >= script.end_s:
-                    self._accounts[script.run_id].end(now_s, self.wall_s(), 0, None, NodeTotals({}))
+                    self._accounts[script.run_id].end(now_s, self._clock.wall_s(), 0, None, NodeTotals({}))
                     changes = True
             living = [script for script in living if at_s < script.end_s]
             for script in [script for script in waiting if at_s >= script.begin_s]:
                 waiting.remove(script)
                 living.append(script)
-                info = replace(records.run_info(script.run_id), started_at_s=self.wall_s())
+                info = replace(records.run_info(script.run_id), started_at_s=self._clock.wall_s())
                 account = self._accounts[script.run_id] = RunAccount(info, self._devices)
                 account.begin(now_s, NodeTotals({}))
                 account.phases.change(now_s, (script.phase(at_s),))
@@ -125,5 +119,5 @@ class Runs:
         node = records.node(1, 1, 0)
         states = tuple(state._replace(counter_j=0.0, power_j=0.0, tdp_j=0.0) for state in node.devices)
         return node._replace(
-            runs=tuple(runs), devices=states, at_s=self.wall_s(), clock_s=now_s, start_s=self._began_s
+            runs=tuple(runs), devices=states, at_s=self._clock.wall_s(), clock_s=now_s, start_s=self._began_s
         )

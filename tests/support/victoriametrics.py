@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,17 +37,14 @@ class VictoriaMetrics:
         }
         config = folder / "victoria-metrics.yml"
         config.write_text(json.dumps(document))
-        self._process = subprocess.Popen(
-            [
-                program,
-                f"-promscrape.config={config}",
-                f"-storageDataPath={folder / 'victoria-metrics'}",
-                f"-httpListenAddr={self.url.removeprefix('http://')}",
-                *arguments,
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self._command = [
+            program,
+            f"-promscrape.config={config}",
+            f"-storageDataPath={folder / 'victoria-metrics'}",
+            f"-httpListenAddr={self.url.removeprefix('http://')}",
+            *arguments,
+        ]
+        self._process = self._started()
 
     def __enter__(self) -> VictoriaMetrics:
         command.wait_for(self._is_ready, "VictoriaMetrics")
@@ -55,8 +53,20 @@ class VictoriaMetrics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server; what it has stored stays."""
         self._process.terminate()
         self._process.wait(timeout=command.DEADLINE_S)
+
+    def start(self) -> None:
+        """Start it again, at the same address."""
+        self._process = self._started()
+        command.wait_for(self._is_ready, "VictoriaMetrics")
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def _is_ready(self) -> bool:
         try:
@@ -69,9 +79,9 @@ class VictoriaMetrics:
         result: list[Any] = self._ask("query", query=text, time=f"{time.time():.3f}", nocache="1")["result"]
         return result
 
-    def query_range(self, text: str, span_s: float, step_s: float) -> list[Any]:
-        """The result of a query over the last `span_s` seconds, as the API gives it."""
-        now_s = time.time()
+    def query_range(self, text: str, span_s: float, step_s: float, end_s: float | None = None) -> list[Any]:
+        """The result of a query over the `span_s` seconds until `end_s` (now), as the API gives it."""
+        now_s = time.time() if end_s is None else end_s
         times = {"start": f"{now_s - span_s:.3f}", "end": f"{now_s:.3f}", "step": f"{step_s:g}"}
         result: list[Any] = self._ask("query_range", query=text, nocache="1", **times)["result"]
         return result
@@ -82,5 +92,10 @@ class VictoriaMetrics:
         return float(result[0]["value"][1]) if result else None
 
     def _ask(self, what: str, **parameters: str) -> Any:
+        """The data of an answer of the API; fails with what it says of an error."""
         question = urllib.parse.urlencode(parameters)
-        return json.loads(command.get(f"{self.url}/api/v1/{what}?{question}"))["data"]
+        try:
+            answer = command.get(f"{self.url}/api/v1/{what}?{question}")
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from None
+        return json.loads(answer)["data"]

@@ -4,16 +4,20 @@
 
 Counters are not summed by `increase()`: that extrapolates, and treats every decrease as a reset. Here the
 run's start time says which totals are one counter, however often its monitor, port or scraper changed.
+What no scrape saw is not guessed: how much it may be is said beside the total.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from math import inf
 
+from carbonmon.analysis.prometheus.address import Login
 from carbonmon.analysis.prometheus.charged_intensity import charged_intensities
 from carbonmon.analysis.prometheus.client import TIME_LIMIT_S, Api
 from carbonmon.analysis.prometheus.counter_history import CounterHistory, SameMonitorCheck, counter_histories
+from carbonmon.analysis.prometheus.ending import missing
 from carbonmon.analysis.prometheus.part import State, summary
 from carbonmon.analysis.prometheus.records import RunCounters
 from carbonmon.analysis.prometheus.result import Part, PrometheusRun
@@ -38,13 +42,15 @@ def find(
     until: Moment | None = None,
     environ: Mapping[str, str] = os.environ,
     time_limit_s: float = TIME_LIMIT_S,
+    login: Login | None = None,
 ) -> PrometheusRun:
     """A run between two moments in the Prometheus at a URL; the whole run, if it began before.
 
-    Raises ConfigError for an invalid URL, login or time, and where there is no such run; FetchError for an
-    invalid answer of the server.
+    `time_limit_s` is for each answer; the first that does not come in time is an error. Raises ConfigError
+    for an invalid URL, login or time, and where there is no such run; FetchError for an invalid answer of
+    the server.
     """
-    api = Api(url, environ, time_limit_s)
+    api = Api(url, environ, time_limit_s, given=login)
     now_s = api.now_s()
     until_s = round(min(now_s, now_s if until is None else until.unix_s(now_s)), 3)
     since_s = round(until_s - LOOK_BACK_S if since is None else since.unix_s(now_s), 3)
@@ -53,7 +59,9 @@ def find(
     found = counter_histories(target_scrapes(api, run_id, since_s, until_s), SameMonitorCheck(api, run_id))
     if not found:
         raise _unknown(api, run_id, since_s, until_s, is_default=since is None)
-    all_counters = [_counters_of(api, run_id, history) for history in found]
+    # A node's clock may be ahead of the server's: what is newest may be of a time to come.
+    latest_s = inf if until_s >= now_s else until_s
+    all_counters = [_counters_of(api, run_id, history, latest_s) for history in found]
     hosts = _hosts(all_counters)
     alive = {
         target_of(series.labels): series.values[-1]
@@ -64,12 +72,13 @@ def find(
         named = counters._replace(host=host)
         state = _state(counters, alive)
         gaps = counters.history.gaps(counters.ended_at_s)
-        parts.append(Part(named, state, summary(named, state), gaps))
+        lack = missing(api, counters, state, until_s)
+        parts.append(Part(named, state, summary(named, state), gaps, lack))
     return PrometheusRun(api.host, parts, list(api.notes))
 
 
-def _counters_of(api: Api, run_id: str, history: CounterHistory) -> RunCounters:
-    last = totals(api, run_id, history.last)
+def _counters_of(api: Api, run_id: str, history: CounterHistory, latest_s: float) -> RunCounters:
+    last = totals(api, run_id, history.last_ones, latest_s)
     end_s = last.one(f.RUN_END)
     intensities = charged_intensities(api, run_id, history, end_s)
     return RunCounters(run_id, host_of(history.instance), end_s, history, last, intensities)
@@ -115,4 +124,5 @@ def _unknown(api: Api, run_id: str, since_s: float, until_s: float, is_default: 
     hint = nearest_runs(run_id, known)
     days = f"the last {LOOK_BACK_S / 86400:.0f} days" if is_default else "that time"
     more = "; for an older one give --since" if is_default else ""
-    return ConfigError(f"--run-id: no run {run_id!r} at {api.host} in {days}; {hint}{more}")
+    said = "".join(f"; {note}" for note in api.notes)
+    return ConfigError(f"--run-id: no run {run_id!r} at {api.host} in {days}; {hint}{more}{said}")

@@ -1,8 +1,10 @@
-"""The address of a Prometheus server as the user gave it, and a login from the environment."""
+"""The address of a Prometheus server as the user gave it, and a login from files or the environment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from carbonmon.core.errors import ConfigError
@@ -10,8 +12,21 @@ from carbonmon.net.address import are_plain, basic_login, is_loopback
 
 TOKEN = "CARBONMON_PROMETHEUS_TOKEN"
 USERNAME, PASSWORD = "CARBONMON_PROMETHEUS_USERNAME", "CARBONMON_PROMETHEUS_PASSWORD"
+PASSWORD_FILE, TOKEN_FILE = "CARBONMON_PROMETHEUS_PASSWORD_FILE", "CARBONMON_PROMETHEUS_TOKEN_FILE"
 TENANT = "CARBONMON_PROMETHEUS_TENANT"
-"""Mimir and Cortex know the tenant by the header X-Scope-OrgID."""
+TENANT_HEADERS = ("X-Scope-OrgID", "THANOS-TENANT")
+"""Of Mimir and Cortex, and what Thanos listens to by default (its `--query.tenant-header`)."""
+
+_MOST_BYTES = 1 << 16
+
+
+class Login(NamedTuple):
+    """What the user gave on the command line; what is missing there may be in the environment."""
+
+    username: str | None = None
+    password_file: Path | None = None
+    token_file: Path | None = None
+    tenant: str | None = None
 
 
 def checked_url(text: str) -> tuple[str, str]:
@@ -27,7 +42,7 @@ def checked_url(text: str) -> tuple[str, str]:
     if "@" in parts.netloc or (not host and "@" in text):
         raise ConfigError(
             "--prometheus: leave user and password out of the address: other users of this machine see "
-            f"command lines; set {USERNAME} and {PASSWORD}, or {TOKEN}, in the environment"
+            "command lines; give --username and --password-file, or --token-file"
         )
     is_plain = text.isprintable() and not any(character.isspace() for character in text.strip())
     if not host or port == 0 or parts.scheme not in ("http", "https") or not is_plain:
@@ -39,16 +54,20 @@ def checked_url(text: str) -> tuple[str, str]:
     return f"{parts.scheme}://{parts.netloc}{path}", f"{parts.netloc}{path}"
 
 
-def login(environ: Mapping[str, str], base: str) -> dict[str, str]:
-    """The headers of the login; raises ConfigError for half of a login, or for one in clear text."""
-    token, username = environ.get(TOKEN, "").strip(), environ.get(USERNAME, "").strip()
-    password = environ.get(PASSWORD, "")
-    sent = {}
+def login(given: Login, environ: Mapping[str, str], base: str) -> tuple[dict[str, str], list[str]]:
+    """The headers of the login, and what in them is secret.
+
+    Raises ConfigError for half of a login, a file that holds none, or a login in clear text.
+    """
+    token = _secret(given.token_file, TOKEN_FILE, environ, TOKEN).strip()
+    username = (given.username or environ.get(USERNAME, "")).strip()
+    password = _secret(given.password_file, PASSWORD_FILE, environ, PASSWORD)
     if token and (username or password):
-        raise ConfigError(f"{TOKEN} and {USERNAME} are both set: unset one")
+        raise ConfigError(f"a token ({TOKEN}) and a password ({USERNAME}) are both set: unset one")
     if bool(username) != bool(password):
-        missing = PASSWORD if username else USERNAME
-        raise ConfigError(f"{missing} is not set: set {USERNAME} and {PASSWORD}, or neither")
+        missing = f"{PASSWORD} is not set, nor --password-file" if username else f"{USERNAME} is not set"
+        raise ConfigError(f"{missing}: set {USERNAME} and {PASSWORD}, or neither")
+    sent = {}
     if token:
         sent["Authorization"] = f"Bearer {token}"
     elif username:
@@ -58,8 +77,31 @@ def login(environ: Mapping[str, str], base: str) -> dict[str, str]:
         raise ConfigError(
             "--prometheus: over http the login would cross the network in clear text; give an https address"
         )
-    if tenant := environ.get(TENANT, "").strip():
-        sent["X-Scope-OrgID"] = tenant
+    secrets = [word for word in (sent.get("Authorization", "").partition(" ")[2], password) if word]
+    if tenant := (given.tenant or environ.get(TENANT, "")).strip():
+        sent.update(dict.fromkeys(TENANT_HEADERS, tenant))
     if not are_plain(sent.values()):
-        raise ConfigError(f"{TOKEN} or {TENANT} holds characters that no header may hold")
-    return sent
+        raise ConfigError(f"the token ({TOKEN}) or {TENANT} holds characters that no header may hold")
+    return sent, secrets
+
+
+def _secret(given: Path | None, file_variable: str, environ: Mapping[str, str], variable: str) -> str:
+    """The text of the file that was given or that the environment names, else that of the environment.
+
+    White space around it is no part of it, as in the files of Prometheus' own configuration.
+    """
+    named = environ.get(file_variable, "")
+    if given is None and not named:
+        return environ.get(variable, "")
+    path = given or Path(named)
+    if given is None and environ.get(variable):
+        raise ConfigError(f"{file_variable} and {variable} are both set: unset one")
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"{str(path)!r} cannot be read: {why}") from None
+    if not text:
+        raise ConfigError(f"{str(path)!r} is empty: it should hold a token or a password")
+    return text

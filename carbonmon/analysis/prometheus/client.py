@@ -1,4 +1,4 @@
-"""The API of Prometheus, and of what speaks as it does: Mimir, Thanos, VictoriaMetrics.
+"""The API of Prometheus, and of what speaks as it does: Mimir, Cortex, Thanos, VictoriaMetrics.
 
 Every request ends within a time and a size, whatever the server does. Redirects are not followed: passwords
 travel in headers. No text of an error holds anything of a request but its host.
@@ -11,14 +11,25 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from carbonmon.analysis.prometheus.address import PASSWORD, TOKEN, USERNAME, checked_url, login
+from carbonmon.analysis.prometheus.address import (
+    PASSWORD,
+    TENANT,
+    TENANT_HEADERS,
+    TOKEN,
+    USERNAME,
+    Login,
+    checked_url,
+    login,
+)
 from carbonmon.core.errors import FetchError
 from carbonmon.net.exchange import HttpError
 from carbonmon.net.http import Answer, HttpClient
 from carbonmon.runs.summary.strings import one_line
 
-TIME_LIMIT_S = 130.0
-"""Prometheus itself gives a query up after two minutes (`--query.timeout`)."""
+TIME_LIMIT_S = 10.0
+"""For each answer: so long is waited for a server that hangs."""
+SERVER_TIME_RATIO = 0.8
+"""The part of that time after which the server itself is to give a query up, and to say so."""
 LIMIT_BYTES = 64 << 20
 """Of an answer, as it is sent and unpacked."""
 
@@ -51,18 +62,16 @@ class Api:
         environ: Mapping[str, str],
         time_limit_s: float = TIME_LIMIT_S,
         limit_bytes: int = LIMIT_BYTES,
+        given: Login | None = None,
     ) -> None:
         """Raises ConfigError for a URL that is none, and for a login that cannot be sent safely."""
         self._base, self.host = checked_url(url)
-        self._headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            **login(environ, self._base),
-        }
+        sent, self._secrets = login(given or Login(), environ, self._base)
+        self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **sent}
         self._has_login = "Authorization" in self._headers
-        words = (self._headers.get("Authorization", "").partition(" ")[2], environ.get(PASSWORD))
-        self._secrets = [word for word in words if word]
         self._client = HttpClient(time_limit_s)
+        # VictoriaMetrics answers for half a minute ago without nocache; the others do not know the word.
+        self._common = {"timeout": f"{SERVER_TIME_RATIO * time_limit_s:g}", "nocache": "1"}
         self._limit_bytes = limit_bytes
         self.notes: dict[str, None] = {}
 
@@ -97,7 +106,7 @@ class Api:
         return [value for value in found if isinstance(value, str)]
 
     def _ask(self, what: str, words: Mapping[str, str]) -> Any:
-        answer = self._fetch(f"{self._base}/api/v1/{what}?{urlencode(words)}")
+        answer = self._fetch(f"{self._base}/api/v1/{what}?{urlencode({**words, **self._common})}")
         try:
             found = json.loads(answer)
         except (ValueError, RecursionError):
@@ -119,7 +128,9 @@ class Api:
                     raise self._refusal(answer)
                 return self._body(answer)
         except HttpError as error:
-            raise FetchError(error.reason, f"{self.host}: {one_line(error.said, _LONGEST_SAID)}") from None
+            hint = f"; {_MORE_TIME}" if error.reason == "timeout" else ""
+            said = f"{one_line(error.said, _LONGEST_SAID)}{hint}"
+            raise FetchError(error.reason, f"{self.host}: {said}") from None
 
     def _body(self, answer: Answer) -> bytes:
         try:
@@ -136,8 +147,11 @@ class Api:
         code, host = answer.status, self.host
         if code in (401, 403):
             have = "does not accept the login" if self._has_login else "asks for a login"
-            hint = f"set {TOKEN}, or {USERNAME} and {PASSWORD}, in the environment"
-            return FetchError(f"http_{code}", f"{host}: it {have} (status {code}); {hint}")
+            hint = "give --token-file, or --username and --password-file"
+            hint += f", or set {TOKEN}, or {USERNAME} and {PASSWORD}, in the environment"
+            tenant = f"; Mimir and Cortex ask for --tenant ({TENANT}) as well"
+            more = tenant if TENANT_HEADERS[0] not in self._headers else ""
+            return FetchError(f"http_{code}", f"{host}: it {have} (status {code}); {hint}{more}")
         if 300 <= code < 400:
             where = answer.redirects_to()
             hint = f" to {self._plain(where)}: give that address" if where else ", which is not followed"
@@ -149,6 +163,8 @@ class Api:
         if code == 404 and said is None:
             return FetchError("http_404", f"{host}: {_NO_API}")
         text = f"status {code}" if said is None else f"{self._plain(said)} (status {code})"
+        if said is not None and "timed out" in str(said):
+            text = f"{text}; {_MORE_TIME}"
         kind = TooMuch if code in _TOO_MUCH else FetchError
         return kind(f"http_{code}", f"{host}: {text}")
 
@@ -171,8 +187,9 @@ class Api:
 
 _NO_API = (
     "that is no Prometheus API; give the address before /api/v1, for instance http://prometheus:9090, "
-    "https://mimir/prometheus, http://victoriametrics:8428"
+    "https://mimir/prometheus, http://victoriametrics:8428, http://vmselect:8481/select/0/prometheus"
 )
+_MORE_TIME = "where queries take longer give --timeout SECONDS"
 
 
 def _one_series(entry: Any) -> Series:

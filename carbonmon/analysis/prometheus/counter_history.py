@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 
 from carbonmon.analysis.prometheus.client import Api, Series
 from carbonmon.analysis.prometheus.scan import GAP_INTERVALS, LAST_SCRAPES, TargetScrapes, joined
@@ -25,9 +26,11 @@ from carbonmon.core.metrics import RUN_ENERGY
 from carbonmon.net.address import is_loopback
 
 _EQUAL = 1e-9
+_SAME_LOOK_RATIO = 0.5
+"""Samples are of one scrape that are less than this part of a scrape interval apart."""
 _MAX_DECREASES_RATIO = 0.25
 """Of the steps between the merged scrapes of two scrapers: if they read one monitor, the totals decrease once
-at most, where one of them gets a new series at 0; if they read two, at every other step."""
+at most, where one of them is shown zeros; if they read two, at every other step."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,17 @@ class CounterHistory:
 
     @property
     def last(self) -> TargetScrapes:
-        """The one that was scraped last: its totals include those of all others."""
+        """The one that was scraped last."""
         return max(self.target_scrapes, key=lambda scraped: scraped.last_s)
+
+    @property
+    def last_ones(self) -> list[TargetScrapes]:
+        """The last one and those beside it, whose totals may be newer, as a killed monitor's file is older.
+
+        The totals of the last one include those of all that had ended before it began.
+        """
+        begin_s = self.last.first_s
+        return [scraped for scraped in self.target_scrapes if scraped.last_s >= begin_s]
 
     @property
     def instance(self) -> str:
@@ -67,6 +79,11 @@ class CounterHistory:
         known = [scraped.interval_s for scraped in self.target_scrapes if scraped.interval_s is not None]
         return max(known, default=None)
 
+    @property
+    def step_s(self) -> float | None:
+        """The same, of the last one alone where nothing better is known; None for a single scrape."""
+        return self.interval_s or self.last.step_s
+
     def gaps(self, end_s: float | None) -> list[tuple[float, float]]:
         """The times between its first and its last scrape, or its end, in which it was not scraped."""
         slack_s = GAP_INTERVALS * (self.interval_s or 0.0)
@@ -80,13 +97,17 @@ class CounterHistory:
 def counter_histories(
     target_scrapes: Iterable[TargetScrapes], is_same: Callable[[TargetScrapes, TargetScrapes], bool]
 ) -> list[CounterHistory]:
-    """The scrapes grouped by counter, in the order of start times; `is_same` decides where times overlap."""
+    """The scrapes grouped by counter, in the order of start times; `is_same` decides where times overlap.
+
+    One of a group stands for all: a monitor may be scraped under many names.
+    """
     groups: list[list[TargetScrapes]] = []
     for scraped in sorted(target_scrapes, key=lambda scraped: (scraped.start_s, scraped.first_s)):
         for group in groups:
-            if group[0].start_s == scraped.start_s and all(
-                is_same(other, scraped) for other in group if _overlap(other, scraped)
-            ):
+            if group[0].start_s != scraped.start_s:
+                continue
+            beside = next((other for other in group if _overlap(other, scraped)), None)
+            if beside is None or is_same(beside, scraped):
                 group.append(scraped)
                 break
         else:
@@ -120,11 +141,12 @@ class SameMonitorCheck:
         hosts = {host_of(instance_of(scraped.target)) for scraped in (one, other)}
         if len(hosts) == 1 and not is_loopback(*hosts):
             return True
-        return _is_one_count([_sums(found) for found in series])
+        looks_s = [_SAME_LOOK_RATIO * interval_s for interval_s in intervals_s]
+        return _is_one_count([_sums(found, look_s) for found, look_s in zip(series, looks_s, strict=True)])
 
     def _series(self, scraped: TargetScrapes, end_s: float, window_s: float) -> list[Series]:
         query = f"{of_run(RUN_ENERGY.name, self._run_id, scraped.target)}[{span(window_s)}]"
-        return self._api.at(query, end_s)
+        return [series for series in self._api.at(query, end_s) if scraped.has(series.labels)]
 
 
 def _gpus(series: Sequence[Series], scraped: TargetScrapes) -> set[str]:
@@ -132,13 +154,28 @@ def _gpus(series: Sequence[Series], scraped: TargetScrapes) -> set[str]:
     return {found.get("device", "") for found in labels if found.get("component") == "gpu"}
 
 
-def _sums(series: Sequence[Series]) -> dict[float, float]:
-    """The joules of each scrape, without a scraper's first one, which has zeros."""
+def _sums(series: Sequence[Series], look_s: float) -> dict[float, float]:
+    """The joules of each scrape, without a scraper's first one, which may have zeros.
+
+    New counters have times of their own, so that a series counts with its last value, and what comes within
+    `look_s` seconds is of one scrape.
+    """
+    found = sorted(
+        (at_s, number, value)
+        for number, each in enumerate(series)
+        for at_s, value in zip(each.times_s, each.values, strict=True)
+        if value > 0.0  # NaN is not
+    )
+    joules: dict[int, float] = {}
     sums: dict[float, float] = {}
-    for found in series:
-        for at_s, value in zip(found.times_s, found.values, strict=True):
-            sums[at_s] = sums.get(at_s, 0.0) + value
-    return {at_s: joules for at_s, joules in sums.items() if joules > 0.0}
+    last_s = -inf
+    for at_s, number, value in found:
+        joules[number] = value
+        if at_s - last_s < look_s:
+            sums.pop(last_s, None)
+        sums[at_s] = sum(joules.values())
+        last_s = at_s
+    return sums
 
 
 def _is_one_count(sums: Sequence[dict[float, float]]) -> bool:

@@ -7,24 +7,29 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from carbonmon.analysis.prometheus.counter_history import CounterHistory
+from carbonmon.analysis.prometheus.ending import Missing
 from carbonmon.analysis.prometheus.part import State
 from carbonmon.analysis.prometheus.records import RunCounters
 from carbonmon.core import metrics as f
 from carbonmon.core.times import rfc3339
 from carbonmon.runs.report.details import Section
 from carbonmon.runs.report.merging.sums import listed
-from carbonmon.runs.summary.figures import duration_text
+from carbonmon.runs.summary.figures import duration_text, energy_text, figure, percent_text
 
 MAX_ROWS = 12
 
 
 class Part(NamedTuple):
-    """The counters of one monitor with state, summary and the gaps in the scrapes, as Unix times in s."""
+    """The counters of one monitor with state, summary and the gaps in the scrapes, as Unix times in s.
+
+    `lack` is what may be missing in its total.
+    """
 
     known: RunCounters
     state: State
     summary: Mapping[str, Any]
     gaps: Sequence[tuple[float, float]]
+    lack: Missing
 
     @property
     def host(self) -> str:
@@ -40,7 +45,7 @@ class Part(NamedTuple):
 
     @property
     def is_only_zeros(self) -> bool:
-        """Whether all counters are 0, as in a part that was scraped only once: a new scraper gets zeros."""
+        """Whether all counters are 0, as where a monitor up to version 0.2.0 was scraped only once."""
         return not any(sample.value for sample in self.known.totals.of(f.RUN_ENERGY))
 
 
@@ -95,6 +100,7 @@ class PrometheusRun(NamedTuple):
                     "scrapes": part.history.scrapes,
                     "scrape_interval_s": part.history.interval_s,
                     "unscraped_s": part.unscraped_s,
+                    "missing_up_to_j": part.lack.up_to_j,
                     "state": part.state,
                 }
                 for part in self.parts
@@ -118,15 +124,11 @@ class PrometheusRun(NamedTuple):
             hosts = [part.host for part in self.parts if part.state == state]
             if hosts:
                 notes.append(f"{text}: {listed(hosts)}.")
+        notes += self._lacks()
         restarted = _restarted(self.parts)
         if restarted:
             notes.append(f"Restarted from zero, and added: {listed(restarted)}.")
-        zeros = [part.host for part in self.parts if part.is_only_zeros]
-        if zeros:
-            notes.append(
-                "Seen only while the counters were shown at 0, so that their energy is missing: "
-                f"{listed(zeros)}."
-            )
+        notes += self._zeros()
         twice = _counted_twice(self.parts)
         if twice:
             notes.append(
@@ -137,6 +139,49 @@ class PrometheusRun(NamedTuple):
                 "The node's sampling interval is unknown: the interval given is that of the scrapes."
             )
         return [*notes, *(f"{warning[:1].upper()}{warning[1:]}." for warning in self.warnings)]
+
+    def _lacks(self) -> list[str]:
+        """By how much the total may be low where the end was not scraped."""
+        parts = [part for part in self.parts if part.state == "recovered"]
+        known = [part.lack.after_j for part in parts if part.lack.after_j is not None]
+        unknown = [
+            part.host if part.lack.power_w is None else f"{part.host} ({figure(part.lack.power_w)} W)"
+            for part in parts
+            if part.lack.after_j is None
+        ]
+        notes = []
+        if known:
+            total_j = sum(part.summary["energy"]["total_j"] for part in self.parts)
+            share = f" ({percent_text(sum(known) / total_j)} of the total)" if total_j else ""
+            notes.append(
+                f"At the power of the last scrape, up to {energy_text(sum(known))}{share} may be missing, "
+                "if they ended before the next scrape was due."
+            )
+        if unknown:
+            notes.append(
+                "Nobody scraped after that, so that it is unknown how much is missing; the power at the last "
+                f"scrape: {listed(unknown)}."
+            )
+        return notes
+
+    def _zeros(self) -> list[str]:
+        """What monitors up to version 0.2.0 showed only at 0."""
+        notes = []
+        whole = [part.host for part in self.parts if part.is_only_zeros]
+        if whole:
+            notes.append(
+                "Scraped only while new counters were shown at 0, so that their energy is missing: "
+                f"{listed(whole)}."
+            )
+        some = [part for part in self.parts if part.lack.phases and not part.is_only_zeros]
+        if some:
+            names = listed([f"{phase} of {part.host}" for part in some for phase in part.lack.phases])
+            known = sum(part.lack.before_j or 0.0 for part in some)
+            notes.append(
+                "Scraped only once, at 0, as carbonmon up to version 0.2.0 shows a new counter first: "
+                f"{names}; up to {energy_text(known)} of before that may be missing."
+            )
+        return notes
 
     def _scrapes_text(self) -> str:
         scrapes = sum(part.history.scrapes for part in self.parts)

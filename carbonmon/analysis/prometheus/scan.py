@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from math import ceil, inf
@@ -34,6 +34,8 @@ LAST_SCRAPES = 10
 
 _SAME_START_S = 1e-3
 """Of one target: databases may round, and no run starts twice within a millisecond."""
+SAME_TIME_S = 5e-4
+"""Times of samples are in ms."""
 _SHORTEST_S = 1.0
 _SAFE_DELTAS = 8
 """With so many differences of times or more, their median is the interval."""
@@ -44,6 +46,8 @@ class TargetScrapes:
     """The scrapes of one target with one start time of the run; times are Unix times in s.
 
     `spans` are without gaps, `tail_s` are the last scrapes. `interval_s` is None before it is known.
+    `rivals` are the scrapes of the same target with other start times, `narrower` the targets that have all
+    labels of this one and more.
     """
 
     target: Target
@@ -52,6 +56,8 @@ class TargetScrapes:
     interval_s: float | None = None
     spans: list[tuple[float, float]] = field(default_factory=list)
     tail_s: deque[float] = field(default_factory=lambda: deque(maxlen=LAST_SCRAPES))
+    rivals: list[TargetScrapes] = field(default_factory=list, repr=False, compare=False)
+    narrower: list[Target] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def first_s(self) -> float:
@@ -60,6 +66,36 @@ class TargetScrapes:
     @property
     def last_s(self) -> float:
         return self.spans[-1][1]
+
+    @property
+    def step_s(self) -> float | None:
+        """Seconds between two scrapes, also from the only two; None for a single one."""
+        if self.interval_s is not None or len(self.tail_s) < 2:
+            return self.interval_s
+        return self.tail_s[-1] - self.tail_s[-2]
+
+    def owns(self, at_s: float) -> bool:
+        """Whether a sample of the target is of this start time: the scrape that is nearest in time decides.
+
+        A sample need not be of a scrape's time: a new counter comes with times of its own (0 at its birth,
+        and the value), and whoever merges two servers takes each series from the one or the other.
+        """
+        distance_s = self._distance_s(at_s)
+        for rival in self.rivals:
+            theirs_s = rival._distance_s(at_s)
+            if theirs_s < distance_s or (theirs_s == distance_s and not self._has_scrape(at_s)):
+                return False
+        return True
+
+    def has(self, labels: Mapping[str, str]) -> bool:
+        """Whether a series that a selector of the target found is its own, and not of a narrower one."""
+        return not any(set(other) <= labels.items() for other in self.narrower)
+
+    def _distance_s(self, at_s: float) -> float:
+        return min(max(begin_s - at_s, at_s - end_s, 0.0) for begin_s, end_s in self.spans)
+
+    def _has_scrape(self, at_s: float) -> bool:
+        return any(abs(at_s - scrape_s) < SAME_TIME_S for scrape_s in self.tail_s)
 
     def add(self, times_s: Sequence[float]) -> None:
         """Add scrapes in order, all after the earlier ones."""
@@ -94,6 +130,12 @@ def target_scrapes(api: Api, run_id: str, since_s: float, until_s: float) -> lis
         step_s = (end_s - begin_s) / parts
         for part in range(parts):
             _read(api, starts, begin_s + part * step_s, begin_s + (part + 1) * step_s, found, seen_s)
+    labels = {target: frozenset(target) for target in found}
+    for target, of_target in found.items():
+        narrower = [other for other in found if len(other) > len(target) and labels[target] < labels[other]]
+        for scraped in of_target:
+            scraped.rivals = [other for other in of_target if other is not scraped]
+            scraped.narrower = narrower
     return [scraped for of_target in found.values() for scraped in of_target]
 
 

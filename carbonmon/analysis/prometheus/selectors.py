@@ -14,8 +14,8 @@ NAME = "__name__"
 Target = tuple[tuple[str, str], ...]
 """The labels that a scrape added to all its samples, for instance job and instance."""
 
-_OF_NODES = ("node", "nodename", "host", "hostname", "kubernetes_node")
-"""Labels that name the node where all nodes are scraped as localhost."""
+_OF_NODES = ("node", "nodename", "host", "hostname", "host_name", "kubernetes_node")
+"""Labels that name the node where all nodes are scraped as localhost, or where none is scraped."""
 
 _PLAIN = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -23,6 +23,11 @@ _PLAIN = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 def of_run(name: str, run_id: str, target: Target = ()) -> str:
     """The series of a metric that are of a run, of one target if it is given."""
     return f"{name}{{{','.join([f'{RUN_ID}={_text(run_id)}', *_matchers(target)])}}}"
+
+
+def of_target(name: str, target: Target) -> str:
+    """The series of a metric that the scraper itself writes for a target."""
+    return f"{name}{{{','.join(_matchers(target))}}}"
 
 
 def of_node(names: Sequence[str], run_id: str, target: Target) -> str:

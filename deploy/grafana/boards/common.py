@@ -15,32 +15,29 @@ NODE_LINK = (
     "&var-instance=${__value.raw}&${__url_time_range}"
 )
 
-_DRAWN = "carbonmon_device_energy_joules_total"
-_OF_NO_RUN = "carbonmon_device_unattributed_energy_joules_total"
 _START, _END = "carbonmon_run_start_time_seconds", "carbonmon_run_end_time_seconds"
 
 
-def power_by_method(metric: str, *matchers: str, span: int = 12) -> timeseries.Panel:
-    """What of the power is measured, from totals of energy."""
+def power_by_method(expr: str, span: int = 12) -> timeseries.Panel:
+    """What of the power is measured, of a query that keeps the method."""
     panel = chart(
         "Power by method",
-        f"Mean power between scrapes by how it was known. {METHODS}",
+        f"Power now, split as the energy of the last scrapes was known. {METHODS}",
         "watt",
-        Query(f"sum by (method) ({promql.rate(metric, *matchers)})", "{{method}}"),
+        Query(f"sum by (method) ({expr})", "{{method}}"),
         stacked=True,
         span=span,
     )
     return by_method(panel)
 
 
-def power_of_runs(*matchers: str, span: int = 12) -> timeseries.Panel:
+def power_of_runs(runs: str, rest: str, span: int = 12) -> timeseries.Panel:
     """The power of all devices, split into that of runs and the rest."""
-    rest = f"sum({promql.rate(_OF_NO_RUN, *matchers)})"
     return chart(
         "Power of runs and of no run",
-        "Mean power between scrapes of all metered devices, and the part of it that belongs to no run.",
+        "Power of all metered devices: the part that is charged to runs, and the rest.",
         "watt",
-        Query(f"sum({promql.rate(_DRAWN, *matchers)}) - {rest}", "runs"),
+        Query(runs, "runs"),
         Query(rest, "no run"),
         stacked=True,
         span=span,

@@ -14,14 +14,14 @@ from deploy.grafana.boards import board, fleet_details, promql
 from deploy.grafana.boards.common import runs_now
 from deploy.grafana.boards.fleet_queries import (
     BUILD,
-    CARBON_RATE,
+    CARBON,
+    DEVICES,
     DRAWN,
     GRAMS,
     INTERVAL,
     JOULES,
     MEASURED,
     NODES,
-    POWER,
     SAMPLE,
 )
 from deploy.grafana.boards.panels import GRAMS_PER_HOUR, Query, figure
@@ -74,14 +74,14 @@ def _now() -> list[Builder[models.Panel]]:
             "Power now",
             "All metered devices of all nodes, measured or estimated; without PUE.",
             "watt",
-            Query(f"sum({POWER})"),
+            Query(f"sum({DEVICES})"),
             span=3,
         ),
         figure(
             "Carbon now",
-            "Emissions of all metered devices at the intensity and PUE of their nodes, whoever caused them.",
+            "Power of all metered devices times the PUE and the intensity of their nodes, whoever caused it.",
             GRAMS_PER_HOUR,
-            Query(f"sum({CARBON_RATE}) * 3600"),
+            Query(f"sum({CARBON})"),
             span=3,
         ),
         figure(

@@ -8,14 +8,13 @@ from grafana_foundation_sdk.models import dashboard as models
 from deploy.grafana.boards import promql
 from deploy.grafana.boards.common import NODE_LINK, RUN_LINK, grid_intensity, power_by_method, power_of_runs
 from deploy.grafana.boards.fleet_queries import (
-    CARBON_RATE,
-    DRAWN,
     GRAMS,
     INTENSITY,
     JOULES,
     MEASURED,
     NODES,
     POWER,
+    RUN_POWER,
     SAMPLE,
     total,
     with_labels,
@@ -52,7 +51,7 @@ def runs() -> list[Builder[models.Panel]]:
             f"({JOULES} {with_labels('name', 'label', 'zone', 'scheduler')})",
             by_run.format(GRAMS),
             f"({by_run.format(MEASURED)} or 0 * {by_run.format(JOULES)}) / ({by_run.format(JOULES)} > 0)",
-            by_run.format("carbonmon_run_power_watts"),
+            by_run.format(RUN_POWER),
             f"min by (run_id) ({started}) * 1000",  # Grafana's dates are milliseconds
             by_run.format(total("unobserved_seconds")),
             span=24,
@@ -90,29 +89,29 @@ def _grouped(title: str, label: str, name: str, about: str) -> Builder[models.Pa
 
 def over_time() -> list[Builder[models.Panel]]:
     """Watts and grams of everything that is metered."""
-    zones = promql.one("job, instance, zone", INTENSITY)
-    zone = f"on (job, instance) group_left (zone) topk by (job, instance) (1, {zones})"
     return [
         chart(
             "Power by component",
-            "All metered devices of all nodes over the last sampling interval before a scrape; without PUE.",
+            "All metered devices of all nodes, each once, as last recorded; without PUE.",
             "watt",
-            Query(f"sum by (component) ({POWER})", "{{component}}"),
+            Query("sum by (component) (component:carbonmon_power_watts:sum)", "{{component}}"),
             stacked=True,
         ),
-        power_by_method(DRAWN),
-        power_of_runs(),
+        power_by_method("method:carbonmon_power_watts:sum"),
+        power_of_runs(
+            "sum(fleet:carbonmon_run_power_watts:sum)", "sum(fleet:carbonmon_unattributed_power_watts:sum)"
+        ),
         chart(
             "Power by run",
             "The ten runs that draw most, measured or estimated.",
             "watt",
-            Query("topk(10, sum by (run_id) (carbonmon_run_power_watts))", "{{run_id}}"),
+            Query(f"topk(10, sum by (run_id) ({RUN_POWER}))", "{{run_id}}"),
         ),
         chart(
             "Carbon by zone",
-            "Emissions of all metered devices over the last 5 minutes, PUE included, whoever caused them.",
+            "Power of all metered devices times PUE and intensity, as last recorded, whoever caused it.",
             GRAMS_PER_HOUR,
-            Query(f"sum by (zone) ({CARBON_RATE} * {zone}) * 3600", "{{zone}}"),
+            Query("sum by (zone) (zone:carbonmon_emissions_grams_per_hour:sum)", "{{zone}}"),
             stacked=True,
         ),
         grid_intensity(INTENSITY),
@@ -140,7 +139,7 @@ def nodes() -> list[Builder[models.Panel]]:
             f"max by (job, instance) (up {NODES})",
             f"time() - max by (job, instance) ({promql.last(SAMPLE)})",
             f"sum by (job, instance) ({POWER})",
-            f"sum by (job, instance) ({CARBON_RATE}) * 3600",
+            f"sum by (job, instance) ({promql.grams_an_hour(POWER)})",
             f"max by (job, instance) ({INTENSITY})",
             f"{down} or 0 * count by (job, instance) (carbonmon_sensor_up)",
             span=14,

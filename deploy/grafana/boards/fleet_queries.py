@@ -8,7 +8,14 @@ INFO, BUILD = "carbonmon_run_info", "carbonmon_build_info"
 POWER, DRAWN = "carbonmon_device_power_watts", "carbonmon_device_energy_joules_total"
 INTENSITY = "carbonmon_grid_intensity_grams_per_kilowatt_hour"
 SAMPLE, INTERVAL = "carbonmon_last_sample_timestamp_seconds", "carbonmon_sample_interval_seconds"
-CARBON_RATE = "instance:carbonmon_emissions_grams:rate5m"
+RUN_POWER = "carbonmon_run_power_watts"
+
+_OWN = "machine, component, device"
+DEVICES = promql.one(_OWN, promql.with_machine(POWER))
+"""Watts of each device, once: where two runs on a node have a monitor each, both show all devices."""
+
+CARBON = promql.one(_OWN, promql.with_machine(promql.grams_an_hour(POWER)))
+"""g CO2e an hour of each device, once."""
 
 NODES = f"and on (job, instance) {promql.last(BUILD)}"
 """Leaves the targets that were carbonmon within the time range."""

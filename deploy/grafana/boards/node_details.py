@@ -14,6 +14,7 @@ from deploy.grafana.boards.node_queries import (
     NODE,
     OF_NO_RUN,
     POWER,
+    RUN_POWER,
     SAMPLE,
     SENSORS,
     USE,
@@ -29,6 +30,8 @@ _DEVICE = "component, device"
 
 def devices() -> list[Builder[models.Panel]]:
     """Power, use and energy of each device."""
+    power = f"max by ({_DEVICE}) ({now(POWER)})"
+    runs = f"sum by ({_DEVICE}) ({now(RUN_POWER)})"
     whole = f"sum by ({_DEVICE}) ({last(DRAWN)})"
     measured = f"sum by ({_DEVICE}) ({last(DRAWN, promql.MEASURED)})"
     return [
@@ -48,7 +51,7 @@ def devices() -> list[Builder[models.Panel]]:
                 Column("Value #F", "Measured", "percentunit"),
             ),
             f"max by ({_DEVICE}, name, index) ({last('carbonmon_device_info')})",
-            f"max by ({_DEVICE}) ({now(POWER)})",
+            power,
             f"max by ({_DEVICE}) ({now(USE)})",
             whole,
             f"sum by ({_DEVICE}) ({last(OF_NO_RUN)})",
@@ -62,7 +65,7 @@ def devices() -> list[Builder[models.Panel]]:
             "Power by device",
             "Over the last sampling interval before a scrape, measured or estimated; a gap is unknown.",
             "watt",
-            Query(f"max by ({_DEVICE}) ({now(POWER)})", "{{component}} · {{device}}"),
+            Query(power, "{{component}} · {{device}}"),
         ),
         chart(
             "Utilisation by device",
@@ -79,8 +82,8 @@ def devices() -> list[Builder[models.Panel]]:
                 span=8,
             )
         ),
-        power_by_method(DRAWN, *NODE, span=8),
-        power_of_runs(*NODE, span=8),
+        power_by_method(promql.by_method(POWER, DRAWN, *NODE), span=8),
+        power_of_runs(f"sum({runs} and {power})", f"sum(clamp_min({power} - {runs}, 0) or {power})", span=8),
     ]
 
 

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEdito
 
 from deploy.grafana.boards.board import DATASOURCE
 
-GRAMS_PER_KWH, GRAMS_PER_SECOND, GRAMS_PER_HOUR = "suffix: g/kWh", "si:g/s", "si:g/h"
+GRAMS_PER_KWH, GRAMS_PER_HOUR = "suffix: g/kWh", "si:g/h"
 """Units that Grafana has no name for; `si:` adds k and m in front."""
 
 CURRENCIES = (

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from deploy.grafana.boards import board, promql, run_details
 from deploy.grafana.boards.panels import CURRENCIES, Query, dial, figure
-from deploy.grafana.boards.run_queries import END, ENERGY, GRAMS, INFO, KWH, NODES, START, last, now
+from deploy.grafana.boards.run_queries import END, ENERGY, GRAMS, INFO, KWH, NODES, POWER, START, last, now
 
 _AS_OF = "As of the last scrape in the time range; summary.json is exact."
 _SHARE = f"(sum({last(ENERGY, promql.MEASURED)}) or 0 * sum({last(ENERGY)})) / (sum({last(ENERGY)}) > 0)"
@@ -78,7 +78,7 @@ def _state() -> list[Builder[models.Panel]]:
             "Power now",
             "Measured or estimated power of the run's part of all devices over the last sampling interval.",
             "watt",
-            Query(f"sum({now('carbonmon_run_power_watts')})"),
+            Query(f"sum({now(POWER)})"),
             unknown="not running",
         ),
         figure(

@@ -8,8 +8,8 @@ from grafana_foundation_sdk.models import dashboard as models
 from deploy.grafana.boards import promql
 from deploy.grafana.boards.common import METHODS, NODE_LINK, grid_intensity, power_by_method
 from deploy.grafana.boards.panels import (
+    GRAMS_PER_HOUR,
     GRAMS_PER_KWH,
-    GRAMS_PER_SECOND,
     Column,
     Query,
     bars,
@@ -19,14 +19,27 @@ from deploy.grafana.boards.panels import (
 )
 from deploy.grafana.boards.places import intensities
 from deploy.grafana.boards.promql import labelled
-from deploy.grafana.boards.run_queries import ENERGY, GRAMS, INFO, KWH, NODES, RUN, last, now, rate
+from deploy.grafana.boards.run_queries import (
+    ENERGY,
+    GRAMS,
+    INFO,
+    KWH,
+    NODES,
+    PHASE,
+    POWER,
+    RUN,
+    last,
+    now,
+    rate,
+)
 
 _CHANGES = f"max by (phase) (changes({now(ENERGY)}[$__range]))"
 
 
 def power() -> list[Builder[models.Panel]]:
     """Watts and joules by what drew them."""
-    device = "job, instance, component, device"
+    device = promql.DEVICE
+    there = f"carbonmon_device_power_watts and on ({promql.NODE}) {now(PHASE)}"
     named = f"group_left (name) {promql.one(f'{device}, name', 'carbonmon_device_info')}"
     return [
         chart(
@@ -35,18 +48,18 @@ def power() -> list[Builder[models.Panel]]:
             "unknown.",
             "watt",
             Query(
-                f"{now('carbonmon_run_power_watts')} * on ({device}) {named}",
+                f"{now(POWER)} * on ({device}) {named}",
                 "{{instance}} · {{device}} · {{name}}",
             ),
         ),
         chart(
             "Power by component",
-            "Mean power between scrapes, from the energy totals: nothing between two samples is missed.",
+            "The run's part of all devices over the last sampling interval before a scrape.",
             "watt",
-            Query(f"sum by (component) ({rate(ENERGY)})", "{{component}}"),
+            Query(f"sum by (component) ({now(POWER)})", "{{component}}"),
             stacked=True,
         ),
-        power_by_method(ENERGY, RUN),
+        power_by_method(promql.by_method(POWER, ENERGY, RUN)),
         by_method(
             bars(
                 "Energy by component and method",
@@ -57,11 +70,10 @@ def power() -> list[Builder[models.Panel]]:
         ),
         chart(
             "Power of the run and of its nodes",
-            "Mean power between scrapes of the run, and of all metered devices of its nodes, whoever "
-            "caused it.",
+            "Power at each scrape of the run, and of all metered devices of its nodes, whoever caused it.",
             "watt",
-            Query(f"sum({rate(ENERGY)})", "run"),
-            Query(f"sum({rate(NODES)})", "nodes"),
+            Query(f"sum({now(POWER)})", "run"),
+            Query(f"sum({promql.one(promql.DEVICE, there)})", "nodes"),
         ),
         listing(
             "Energy of the run and of its nodes",
@@ -89,14 +101,14 @@ def carbon() -> list[Builder[models.Panel]]:
             "Emissions so far",
             "CO2 equivalent since the run's start, PUE included.",
             "massg",
-            Query(f"sum by (component) ({now(GRAMS)})", "{{component}}"),
+            Query(f"sum by (component) ({promql.lately(GRAMS, RUN)})", "{{component}}"),
             stacked=True,
         ),
         chart(
-            "Emissions a second",
-            "Mean between scrapes: power times PUE times the grid's intensity.",
-            GRAMS_PER_SECOND,
-            Query(f"sum by (component) ({rate(GRAMS)})", "{{component}}"),
+            "Emissions an hour",
+            "At each scrape: power times PUE times the grid's intensity.",
+            GRAMS_PER_HOUR,
+            Query(f"sum by (component) ({promql.grams_an_hour(now(POWER))})", "{{component}}"),
             stacked=True,
         ),
         grid_intensity(
@@ -123,6 +135,7 @@ def carbon() -> list[Builder[models.Panel]]:
 
 def phases() -> list[Builder[models.Panel]]:
     """What the training code said of itself, its processes, and the run's labels."""
+    phase = f"topk by ({promql.NODE}) (1, {now(PHASE)})"
     return [
         listing(
             "Phases",
@@ -143,9 +156,12 @@ def phases() -> list[Builder[models.Panel]]:
         ),
         chart(
             "Power by phase",
-            "Mean power between scrapes by phase: where an area begins and ends, the phase did, to a scrape.",
+            "Power at each scrape under the phase that the run is in; of several at once, that of the most "
+            "participants. A phase between two scrapes is in the table alone.",
             "watt",
-            Query(f"sum by (phase) ({rate(ENERGY)})", "{{phase}}"),
+            Query(
+                f"sum by (phase) ({now(POWER)} * on ({promql.NODE}) group_left (phase) {phase})", "{{phase}}"
+            ),
             stacked=True,
         ),
         chart(

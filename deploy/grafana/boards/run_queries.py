@@ -6,6 +6,7 @@ from deploy.grafana.boards import promql
 
 RUN = 'run_id="$run_id"'
 ENERGY, GRAMS = "carbonmon_run_energy_joules_total", "carbonmon_run_emissions_grams_total"
+POWER, PHASE = "carbonmon_run_power_watts", "carbonmon_run_phase_info"
 NODES, INFO = "carbonmon_run_node_energy_joules_total", "carbonmon_run_info"
 START, END = "carbonmon_run_start_time_seconds", "carbonmon_run_end_time_seconds"
 

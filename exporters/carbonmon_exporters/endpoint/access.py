@@ -45,7 +45,7 @@ class AccessPolicy:
     """The web config in force. Without a path all clients are allowed, within limits. Raises ConfigError."""
 
     def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = None if path is None else path.absolute()
+        self.path = self._path = None if path is None else path.absolute()
         self._clock = clock
         self._reload_lock = threading.Lock()
         self._checked_s = clock()

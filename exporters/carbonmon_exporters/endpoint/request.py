@@ -42,6 +42,16 @@ MEMORY = "carbonmon.memory"
 the same for each request of the connection."""
 
 
+CONNECTION = "carbonmon.connection"
+"""In the same environ: the `Connection`, which lives as long as the connection is open."""
+
+
+class Connection:
+    """An object to know an open connection by."""
+
+    __slots__ = ("__weakref__",)
+
+
 class RequestServer(WSGIServer):
     """What a request handler uses of its server."""
 
@@ -65,6 +75,7 @@ class Handler(WSGIRequestHandler):
     def setup(self) -> None:
         self.connection: socket.socket = self.request
         self._memory: dict[str, Any] = {}
+        self._identity = Connection()
 
     def handle(self) -> None:
         self._settings = self.server.policy.current_settings()
@@ -173,7 +184,7 @@ class Handler(WSGIRequestHandler):
             self.path = target if target.startswith("/") else f"/{target}"
         environ = self.get_environ()
         if not self.close_connection:
-            environ[MEMORY] = self._memory
+            environ[MEMORY], environ[CONNECTION] = self._memory, self._identity
         handler = _Response(io.BytesIO(), answer, self.get_stderr(), environ, multithread=True)
         handler.request_handler = self
         handler.more_headers = self._settings.config.headers

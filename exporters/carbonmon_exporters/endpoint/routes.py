@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from carbonmon_exporters.ended.visits import Visit, visiting
 from carbonmon_exporters.endpoint.scrapers import Scrapers
 from carbonmon_exporters.starts import present
 
@@ -25,12 +26,17 @@ class Routes:
     """Routes GET and HEAD to the metrics and the two probes; other paths are 404, other methods 405."""
 
     def __init__(
-        self, metrics: WSGIApplication, is_ready: Callable[[], bool], scrapers: Scrapers | None = None
+        self,
+        metrics: WSGIApplication,
+        is_ready: Callable[[], bool],
+        scrapers: Scrapers | None = None,
+        came: Callable[[Visit], None] = lambda visit: None,
     ) -> None:
-        """Without `scrapers` everybody gets plain totals."""
+        """Without `scrapers` everybody gets plain totals. `came` is told of each scrape that was answered."""
         self._metrics = metrics
         self._is_ready = is_ready
         self._scrapers = scrapers
+        self._came = came
         self._has_failed = False
         self._scrape_lock = threading.Lock()
 
@@ -70,17 +76,21 @@ class Routes:
             started.append((status, headers))
             return lambda _: None
 
+        visit = Visit.of(environ)
         # One at a time: the sampling thread then waits for Python's lock after one scrape, not after many.
         with self._scrape_lock:
             scrape = None if self._scrapers is None else self._scrapers.begin(environ)
-            token = present.set(scrape)
+            token, other = present.set(scrape), visiting.set(visit)
             try:
                 body = b"".join(self._metrics({**environ, "REQUEST_METHOD": "GET"}, start_response))
             finally:
                 present.reset(token)
+                visiting.reset(other)
             if self._scrapers is not None and scrape is not None:
                 self._scrapers.end(environ, scrape)
         status, headers = started[0]
+        if visit is not None:
+            self._came(visit)
         return status, headers, body
 
     def _report(self, error: Exception) -> None:

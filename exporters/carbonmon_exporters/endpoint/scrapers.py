@@ -56,7 +56,7 @@ class Scrapers:
         memory: MutableMapping[str, Seen] | None = environ.get(MEMORY)
         seen = None if memory is None else memory.get(_query(environ))
         look_back_s = CLOSING_LOOK_BACK_S if memory is None else LOOK_BACK_S
-        if _is_text(environ):
+        if is_text(environ):
             seen = seen or self._seen_as_text
             look_back_s = -math.inf if self._is_continued() else LOOK_BACK_S
         return Scrape(seen, look_back_s, self._clock())
@@ -66,7 +66,7 @@ class Scrapers:
         seen = scrape.end()
         if seen is None:
             return
-        if _is_text(environ):
+        if is_text(environ):
             self._seen_as_text = seen
         memory: MutableMapping[str, Seen] | None = environ.get(MEMORY)
         if memory is not None:
@@ -81,6 +81,7 @@ def _query(environ: WSGIEnvironment) -> str:
     return query
 
 
-def _is_text(environ: WSGIEnvironment) -> bool:
+def is_text(environ: WSGIEnvironment) -> bool:
+    """Whether the answer is in the text format and not in OpenMetrics."""
     accept: Any = environ.get("HTTP_ACCEPT")
     return not choose_encoder(accept)[1].startswith("application/openmetrics-text")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import select
 import socket
 import socketserver
 import sys
@@ -52,8 +54,8 @@ _SWITCH_S = 0.001
 class MetricsServer(RequestServer):
     """Serves one WSGI application; listens when created, answers when started.
 
-    One thread blocks in accept and wakes for nothing else; each connection has a thread, in which also its
-    TLS handshake is made. All are daemon threads, so that no client delays the exit.
+    One thread waits for connections and wakes for nothing else; each connection has a thread, in which also
+    its TLS handshake is made. All are daemon threads, so that no client delays the exit.
     """
 
     allow_reuse_address = True
@@ -69,28 +71,29 @@ class MetricsServer(RequestServer):
         read_timeout_s: float = READ_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
+        listening: socket.socket | None = None,
     ) -> None:
-        host, port = address
-        family, _, _, _, bound = socket.getaddrinfo(
-            # A host in bytes spares Python's IDNA tables, a quarter of a megabyte.
-            (host.encode() if host.isascii() else host) or None,
-            port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        )[0]
-        self.address_family = family
+        """`listening` is a socket that another process has bound to the address; else one is made."""
+        self.address_family, host = resolve(*address) if listening is None else (listening.family, address[0])
+        self._listening = listening
         self.read_timeout_s = read_timeout_s
         self.idle_timeout_s = idle_timeout_s
         self.policy = policy or AccessPolicy()
         self.connections = OpenConnections(max_connections, min(max_connections, MAX_CONNECTIONS_PER_CLIENT))
         self._closing = threading.Event()
         self._acceptor = threading.Thread(target=self._accept, name="carbonmon-metrics", daemon=True)
-        super().__init__((str(bound[0]), port), Handler)  # bound[1] is cut to 16 bits: no error for 99999
+        super().__init__((host, address[1]), Handler)
         self.app = app
+        self.socket.setblocking(False)  # another process may have the same socket, and be faster
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def server_bind(self) -> None:
         """Bind without HTTPServer's lookup of the host's name, which may ask a name server and hang."""
-        socketserver.TCPServer.server_bind(self)
+        if self._listening is None:
+            socketserver.TCPServer.server_bind(self)
+        else:
+            self.socket.close()
+            self.socket, self.server_address = self._listening, self._listening.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
@@ -100,25 +103,36 @@ class MetricsServer(RequestServer):
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
         self._acceptor.start()
 
-    def close(self) -> None:
-        """Stop listening, wait for the answers in progress, close all connections; may be called again."""
-        if self._closing.is_set():
-            return
+    def stop_accepting(self) -> None:
+        """Take no more connections: they wait for another process that has the listening socket."""
         self._closing.set()
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)  # on Linux this ends a blocking accept
+        os.eventfd_write(self._wake, 1)
         if self._acceptor.ident is not None:
             self._acceptor.join(timeout=_CLOSE_S)
+
+    def close(self, timeout_s: float = _CLOSE_S) -> None:
+        """Stop listening, wait for the answers in progress, close all connections; may be called again."""
+        if self._wake < 0:
+            return
+        self.stop_accepting()
+        os.close(self._wake)
+        self._wake = -1
         self.server_close()
-        self.connections.close_all(_CLOSE_S)
+        self.connections.close_all(timeout_s)
 
     def _accept(self) -> None:
+        waiting = select.poll()
+        waiting.register(self.socket, select.POLLIN)
+        waiting.register(self._wake, select.POLLIN)
         while True:
+            waiting.poll()
+            if self._closing.is_set():
+                return
             try:
                 connection, peer = self.socket.accept()
+            except BlockingIOError:  # the client has gone, or another process was faster
+                continue
             except OSError as error:
-                if self._closing.is_set():
-                    return
                 _log.debug("accepting a connection failed: %s", error)
                 self._closing.wait(_BACKOFF_S)  # out of file descriptors: do not loop without a pause
                 continue
@@ -162,6 +176,18 @@ class MetricsServer(RequestServer):
             connection.shutdown(socket.SHUT_WR)
         connection.close()
         self.connections.remove(connection)
+
+
+def resolve(host: str, port: int) -> tuple[socket.AddressFamily, str]:
+    """The family and the address of a host to listen at, "" for every address; raises OSError."""
+    family, _, _, _, bound = socket.getaddrinfo(
+        # A host in bytes spares Python's IDNA tables, a quarter of a megabyte.
+        (host.encode() if host.isascii() else host) or None,
+        port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE,
+    )[0]
+    return family, str(bound[0])  # its port is cut to 16 bits: no error for 99999
 
 
 def _send_unavailable(connection: socket.socket) -> None:

@@ -1,184 +1,148 @@
-"""From one snapshot to OpenTelemetry's metrics data: the same families as a scrape, and hw.* of each device.
+"""From the series of one snapshot to OTLP's message, for whoever has been told an earlier one.
 
-The SDK's instruments are left aside, only its records are used. An instrument would let a counter begin
-when it is first looked at, though a run that is gone on with began earlier, and after 2,000 series it would
-add all others up into one.
+The messages of the protocol are filled directly. The SDK's instruments would let a counter begin when it is
+first looked at, and after 2,000 series they would add all others up into one; its records cannot say that a
+series has ended.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import struct
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    Gauge,
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AGGREGATION_TEMPORALITY_CUMULATIVE,
+    DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK,
     Metric,
-    MetricsData,
     NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-    Sum,
 )
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from prometheus_client.core import Metric as Shown
-from prometheus_client.samples import Sample
 
-from carbonmon.core import metrics as f
-from carbonmon.core.model import Component, Snapshot
+from carbonmon.core.model import Snapshot
 from carbonmon.runs.summary.strings import encodable
-from carbonmon_exporters.collector import SnapshotCollector
-from carbonmon_exporters.push.otlpnames import otlp_name
+from carbonmon_exporters.push.otlporigin import Origin, set_attributes
+from carbonmon_exporters.push.otlpseries import Labels, Series, all_series
 
 NS_PER_S = 1_000_000_000
 
-HW_TYPES: dict[Component, str] = {"gpu": "gpu", "cpu": "cpu", "dram": "memory", "module": "module"}
-"""The well-known values of hw.type in the semantic conventions for hardware, and one of ours: they have none
-for a meter of several."""
+OLDEST_ZERO_S = 600.0
+"""A counter's zero is sent as at most so old: databases refuse what is much older than their newest."""
 
-OF_RUNS_TOO = (f.UNCERTAINTY, f.PUE, f.GRID_INTENSITY, f.DEVICE_INFO)
-"""What is the node's, and a run's figures are joined with it by their instance: so it is told of each run as
-well, as in a file."""
+ENDED = struct.unpack("<d", (0x7FF0_0000_0000_0002).to_bytes(8, "little"))[0]
+"""The NaN by which Prometheus' databases know that a series has ended, beside the flag of the protocol:
+VictoriaMetrics 1.112 overlooks the flag and stores the value."""
 
-_FAMILIES = {family.family_name: family for family in f.FAMILIES}
+Key = tuple[str, bool, tuple[tuple[str, str], ...]]
+"""Name of the metric, whether it is of the runs' resource, and labels."""
 
 
-class Origin:
-    """Who tells the metrics, and since when the counters that belong to no run count.
+class Told(NamedTuple):
+    """What has arrived: as of when (Unix time, s), since when each counter counts (ns, 0 for unknown), and
+    which gauges there were."""
 
-    There are two resources. The runs' has the host as its instance, so that a run's series go on where
-    another monitor goes on with the run. The devices' and the monitor's own is this process, because two
-    monitors of a host do not count the same.
+    at_s: float
+    starts_ns: Mapping[Key, int]
+    gauges: Mapping[Key, Labels]
+
+
+def message(
+    snapshot: Snapshot, origin: Origin, told: Told | None, is_last: bool
+) -> tuple[ExportMetricsServiceRequest, Told]:
+    """The request that tells a snapshot to whoever has been told that before, and what he knows then.
+
+    All sums are cumulative. A counter that is new comes with two points, 0 when it began and its value, so
+    that nothing of it is lost to whoever counts from the first point. A gauge that is no more comes once
+    more, as not recorded; with the last request of all so are those of the moment.
     """
-
-    def __init__(self, version: str, began_s: float | None, host: str | None = None) -> None:
-        """`began_s` is the Unix time of the monitor's start, None where an earlier one began to count.
-
-        `host` is the machine's name, by default its own.
-        """
-        host = encodable(host or platform.node() or "unknown")
-        common = {"service.name": "carbonmon", "service.version": version, "host.name": host}
-        # OTEL_RESOURCE_ATTRIBUTES may add to them; what we know ourselves stands.
-        more = OTELResourceDetector().detect()
-        self.runs = more.merge(Resource({**common, "service.instance.id": host}))
-        self.monitor = more.merge(Resource({**common, "service.instance.id": f"{host}:{os.getpid()}"}))
-        self.scope = InstrumentationScope("carbonmon", version)
-        self.began_s = began_s
-
-
-def collect(snapshot: Snapshot) -> list[Shown]:
-    """The families of a snapshot, as a scrape has them."""
-    return list(SnapshotCollector(lambda: snapshot).collect())
-
-
-def metrics_data(snapshot: Snapshot, families: Iterable[Shown], origin: Origin) -> MetricsData:
-    """The request that shows these families of the snapshot; all sums are cumulative."""
-    times = _Times(snapshot, origin.began_s)
-    of_runs: list[Metric] = []
-    of_monitor = list(_hardware(snapshot, times))
-    for shown in families:
-        family = _FAMILIES[shown.name]
-        metric = _metric(shown, family, times)
-        (of_runs if "run_id" in family.labels else of_monitor).append(metric)
-        if family in OF_RUNS_TOO and snapshot.runs:
-            of_runs.append(_metric(_of_each_run(shown, snapshot), family, times))
-        if family is f.DEVICE_ENERGY:
-            of_monitor.append(_hardware_energy(shown.samples, snapshot, times))
-    parts = ((origin.runs, of_runs), (origin.monitor, of_monitor))
-    return MetricsData(
-        [
-            ResourceMetrics(resource, [ScopeMetrics(origin.scope, metrics, "")], "")
-            for resource, metrics in parts
-            if metrics
-        ]
-    )
+    starts = _Starts(snapshot, origin.began_s, told)
+    at_ns = int(snapshot.at_s * NS_PER_S)
+    before: dict[tuple[str, bool], dict[Key, Labels]] = {}
+    for key, labels in (told.gauges if told else {}).items():
+        before.setdefault(key[:2], {})[key] = labels
+    gauges: dict[Key, Labels] = {}
+    found: dict[bool, list[Metric]] = {True: [], False: []}
+    for series in all_series(snapshot, is_last):
+        if series.is_counter:
+            found[series.of_runs].append(_sum(series, starts, at_ns))
+            continue
+        now = {_key(series, row.labels): row.labels for row in series.rows}
+        gauges.update(now)
+        known = before.get((series.name, series.of_runs), {})
+        ended = [labels for key, labels in known.items() if key not in now]
+        if now or ended:
+            found[series.of_runs].append(_gauge(series, ended, at_ns))
+    request = ExportMetricsServiceRequest()
+    for of_runs, metrics in found.items():
+        if metrics:
+            part = request.resource_metrics.add()
+            set_attributes(part.resource.attributes, origin.runs if of_runs else origin.monitor)
+            of_scope = part.scope_metrics.add()
+            of_scope.scope.name, of_scope.scope.version = "carbonmon", origin.version
+            of_scope.metrics.extend(metrics)
+    return request, Told(snapshot.at_s, starts.known_ns, gauges)
 
 
-class _Times:
-    """When a snapshot was taken, and since when each of its counters counts, in ns of Unix time."""
-
-    def __init__(self, snapshot: Snapshot, began_s: float | None) -> None:
-        self._at_s = snapshot.at_s
-        self.at_ns = int(snapshot.at_s * NS_PER_S)
-        self._monitor_ns = self._start_ns(began_s)
-        self._runs_ns = {
-            encodable(run.info.id): self._start_ns(run.info.started_at_s) for run in snapshot.runs
-        }
-
-    def start_ns(self, labels: Mapping[str, str]) -> int:
-        """0 where it is not known, as the protocol has it."""
-        run_id = labels.get("run_id")
-        return self._monitor_ns if run_id is None else self._runs_ns.get(run_id, 0)
-
-    def _start_ns(self, start_s: float | None) -> int:
-        # A wall clock that was set back since then would leave a start after its end, which is not allowed.
-        return 0 if start_s is None else int(min(start_s, self._at_s) * NS_PER_S)
+def _sum(series: Series, starts: _Starts, at_ns: int) -> Metric:
+    metric = Metric(name=series.name, description=series.text, unit=series.unit)
+    metric.sum.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
+    metric.sum.is_monotonic = True
+    for labels, value, start_s in series.rows:
+        key = _key(series, labels)
+        start_ns = starts.of(key, labels, start_s)
+        if value and starts.is_new(key) and 0 < start_ns < at_ns:
+            zero_ns = max(start_ns, at_ns - int(OLDEST_ZERO_S * NS_PER_S))
+            _fill(metric.sum.data_points.add(), labels, 0.0, zero_ns, start_ns)
+        _fill(metric.sum.data_points.add(), labels, value, at_ns, start_ns)
+    return metric
 
 
-def _metric(shown: Shown, family: f.Family, times: _Times) -> Metric:
-    name, unit = otlp_name(family)
-    if family.kind == "counter":
-        return _sum(name, unit, family.help, [(s.labels, s.value) for s in shown.samples], times)
-    return _gauge(name, unit, family.help, [(s.labels, s.value) for s in shown.samples], times)
+def _gauge(series: Series, ended: Iterable[Labels], at_ns: int) -> Metric:
+    metric = Metric(name=series.name, description=series.text, unit=series.unit)
+    for labels, value, _ in series.rows:
+        _fill(metric.gauge.data_points.add(), labels, value, at_ns)
+    for labels in ended:
+        point = metric.gauge.data_points.add()
+        _fill(point, labels, ENDED, at_ns)
+        point.flags = DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+    return metric
 
 
-def _of_each_run(shown: Shown, snapshot: Snapshot) -> Shown:
-    repeated = Shown(shown.name, shown.documentation, shown.type)
-    for run in snapshot.runs:
-        run_id = {"run_id": encodable(run.info.id)}
-        repeated.samples += [sample._replace(labels={**sample.labels, **run_id}) for sample in shown.samples]
-    return repeated
+class _Starts:
+    """Since when each counter counts: its own start, else the run's, or the last request without it."""
+
+    def __init__(self, snapshot: Snapshot, began_s: float | None, told: Told | None) -> None:
+        self.known_ns: dict[Key, int] = {}
+        self._told_ns = {} if told is None else told.starts_ns
+        self._told_at_s = None if told is None else told.at_s
+        # What an earlier monitor began was told by that one.
+        self._is_continued = told is None and snapshot.continued
+        self._began_s = began_s
+        self._at_ns = int(snapshot.at_s * NS_PER_S)
+        self._runs_s = {encodable(run.info.id): run.info.started_at_s for run in snapshot.runs}
+
+    def of(self, key: Key, labels: Labels, start_s: float | None) -> int:
+        """Unix time in ns; 0 where it is not known, as the protocol has it."""
+        start_ns = self._told_ns.get(key)
+        if start_ns is None:
+            if start_s is None:
+                run_id = labels.get("run_id")
+                start_s = self._began_s if run_id is None else self._runs_s.get(run_id)
+            if self._told_at_s is not None and start_s is not None:
+                start_s = max(start_s, self._told_at_s)
+            start_ns = 0 if start_s is None else int(start_s * NS_PER_S)
+        # A wall clock that was set back since would leave a start after its end, which is not allowed.
+        self.known_ns[key] = min(start_ns, self._at_ns)
+        return self.known_ns[key]
+
+    def is_new(self, key: Key) -> bool:
+        return key not in self._told_ns and not self._is_continued
 
 
-def _hardware(snapshot: Snapshot, times: _Times) -> Iterator[Metric]:
-    """hw.power; how the device may be known is told along, because nobody says by which method a power is."""
-    labels = _hardware_labels(snapshot)
-    rows = []
-    for state in snapshot.devices:
-        if state.power_w is not None:
-            methods = {"carbonmon.methods": ",".join(state.device.methods)}
-            rows.append(({**labels[encodable(state.device.id)], **methods}, state.power_w))
-    if rows:
-        yield _gauge("hw.power", "W", "Power of the component over the last interval.", rows, times)
+def _key(series: Series, labels: Labels) -> Key:
+    return series.name, series.of_runs, tuple(labels.items())
 
 
-def _hardware_energy(samples: Iterable[Sample], snapshot: Snapshot, times: _Times) -> Metric:
-    labels = _hardware_labels(snapshot)
-    rows = [
-        ({**labels[sample.labels["device"]], "carbonmon.method": sample.labels["method"]}, sample.value)
-        for sample in samples
-    ]
-    return _sum("hw.energy", "J", "Energy consumed by the component.", rows, times)
-
-
-def _hardware_labels(snapshot: Snapshot) -> dict[str, dict[str, str]]:
-    """The attributes that the conventions ask for, by our name of the device."""
-    return {
-        encodable(state.device.id): {
-            "hw.id": encodable(state.device.id),
-            "hw.type": HW_TYPES[state.device.component],
-            "hw.name": encodable(state.device.name),
-        }
-        for state in snapshot.devices
-    }
-
-
-Rows = list[tuple[dict[str, str], float]]
-
-
-def _sum(name: str, unit: str, text: str, rows: Rows, times: _Times) -> Metric:
-    points = [_point(labels, value, times, times.start_ns(labels)) for labels, value in rows]
-    return Metric(name, text, unit, Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=True))
-
-
-def _gauge(name: str, unit: str, text: str, rows: Rows, times: _Times) -> Metric:
-    return Metric(name, text, unit, Gauge([_point(labels, value, times, 0) for labels, value in rows]))
-
-
-def _point(labels: Mapping[str, Any], value: float, times: _Times, start_ns: int) -> NumberDataPoint:
-    return NumberDataPoint(
-        attributes=labels, start_time_unix_nano=start_ns, time_unix_nano=times.at_ns, value=float(value)
-    )
+def _fill(point: NumberDataPoint, labels: Labels, value: float, at_ns: int, start_ns: int = 0) -> None:
+    set_attributes(point.attributes, labels)
+    point.as_double, point.time_unix_nano, point.start_time_unix_nano = float(value), at_ns, start_ns

@@ -21,7 +21,7 @@ from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.collector import families as all_families
 from carbonmon_exporters.starts import plain
 
-OF_THE_MOMENT = (f.RUN_POWER, f.RUN_PROCESSES, f.GRID_INTENSITY, f.GRID_TIMESTAMP, f.PRICE)
+OF_THE_MOMENT = (f.RUN_POWER, f.RUN_PROCESSES, f.RUN_PHASE, f.GRID_INTENSITY, f.GRID_TIMESTAMP, f.PRICE)
 LASTING = (
     f.RUN_ENERGY,
     f.RUN_EMISSIONS,

@@ -1,0 +1,85 @@
+"""The CARBONMON_ variables: which mean something, and which only look like it."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import carbonmon_exporters
+import pytest
+
+import carbonmon
+from carbonmon.client import variables
+from carbonmon.client.protocol import RUN_VARIABLE, SEEN_VARIABLE
+from carbonmon.core.ways import OPTIONS
+from tests.support.rows import for_each_row
+
+ROOTS = [Path(str(package.__file__)).parent for package in (carbonmon, carbonmon_exporters)]
+
+
+def test_every_variable_of_the_source_is_known():
+    text = "".join(path.read_text() for root in ROOTS for path in root.rglob("*.py"))
+    known = {option.variable for option in OPTIONS.values()} | set(variables.OTHERS)
+    found = set(re.findall(r"\bCARBONMON_[A-Z_]*[A-Z]\b", text))
+    examples = {"CARBONMON_BMC_HOST", "CARBONMON_MYGRID_TOKEN", "CARBONMON_NAME_URL"}
+    assert found - known - examples == set()
+    assert set(variables.OTHERS) <= found
+
+
+@for_each_row(
+    ("name", "meant"),
+    [
+        ("CARBONMON_REGOIN", "CARBONMON_REGION"),
+        ("CARBONMON_LABELS", "CARBONMON_LABEL"),
+        ("CARBONMON_RUNID", "CARBONMON_RUN_ID"),
+        ("CARBONMON_ELECTRICITYMAP_TOKEN", "CARBONMON_ELECTRICITYMAPS_TOKEN"),
+        ("CARBONMON_SOKET", None),
+        ("CARBONMON_BMC_HOST", None),
+        ("CARBONMON_REGION", None),
+        ("CARBONMON_SOCKET", None),
+        ("CARBON_REGOIN", None),
+    ],
+)
+def test_a_misspelt_variable_is_told_with_the_nearest_name(name: str, meant: str | None):
+    lines = variables.misspelt({name: "x", "HOME": "/"})
+    assert lines == ([f"{name} is no variable of carbonmon: did you mean {meant}?"] if meant else [])
+
+
+def test_a_variable_of_an_installed_plug_in_is_not_taken_for_a_mistake(monkeypatch: pytest.MonkeyPatch):
+    environ = {"CARBONMON_ELECTRICITYMAP_TOKEN": "x"}
+    entry = EntryPoint("electricitymap", "x:y", "carbonmon.grid")
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: [entry] * (group == "carbonmon.grid")
+    )
+    assert variables.misspelt(environ) == []
+
+
+def test_the_file_of_options_is_that_of_the_folder_else_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    assert variables.config_file(environ) is None
+    (tmp_path / "config" / "carbonmon").mkdir(parents=True)
+    own = tmp_path / "config" / "carbonmon" / "carbonmon.toml"
+    own.touch()
+    assert variables.config_file(environ) == str(own)
+    (tmp_path / "carbonmon.toml").touch()
+    assert variables.config_file(environ) == "carbonmon.toml"
+    assert variables.config_file({**environ, "CARBONMON_CONFIG": "/other.toml"}) == "/other.toml"
+
+
+def test_the_mark_of_an_environment_changes_with_its_options_and_file_and_with_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    environ = {"XDG_CONFIG_HOME": str(tmp_path), "CARBONMON_REGION": "FR"}
+    seen = {**environ, RUN_VARIABLE: "outer", SEEN_VARIABLE: variables.mark(environ)}
+    assert variables.are_seen(seen)
+    assert variables.are_seen(seen | {"PATH": "/bin", "CARBONMON_SOCKET": "/x"})
+    assert not variables.are_seen(seen | {"CARBONMON_REGION": "DE"})
+    assert not variables.are_seen(seen | {"CARBONMON_PUE": "2"})
+    assert not variables.are_seen(environ)
+    (tmp_path / "carbonmon.toml").touch()
+    assert not variables.are_seen(seen)

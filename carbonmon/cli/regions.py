@@ -14,12 +14,11 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.data import Row
 from carbonmon.grid.cloud_regions import cloud_code, cloud_rows
+from carbonmon.grid.nearest_places import LONGEST, fold_case
 from carbonmon.grid.regions import (
     FULL_COVERAGE_PERCENT,
-    LONGEST,
     OLD_YEAR,
     Region,
-    fold_case,
     resolve,
     zone_rows,
 )

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.data import CLOUD_REGIONS, EDITION, INTENSITIES, PLACES, Row, rows, using
-from carbonmon.grid.cloud_regions import cloud_code, cloud_row, cloud_rows, provider_g_per_kwh, pues
-from carbonmon.grid.place_names import GRID, PART, SUBREGION, OtherName, meanings, other_names, plain
+from carbonmon.grid.cloud_regions import cloud_code, cloud_row, provider_g_per_kwh, pues
+from carbonmon.grid.nearest_places import LONGEST, fold_case, nearest
+from carbonmon.grid.place_names import GRID, PART, SUBREGION, OtherName, meanings, plain
 
 WORLD = "WORLD"
 _OTHER_CODES = {
@@ -29,8 +30,6 @@ _NOT_IN_TABLE = {
     "DK-DK2": ("Denmark Bidding Zone 2 (eastern Denmark)", "DK"),
 }
 """Zones of live sources that are not in the table: their names, and the zone whose figure is used."""
-LONGEST = 100
-"""Characters of a user's text that are compared and shown; no place has a longer name."""
 OLD_YEAR = int(EDITION[:4]) - 4
 """Data of this year or before are over three years old in the tables' edition: that is said."""
 BASES = ("lifecycle", "direct", "provider")
@@ -166,32 +165,6 @@ def _lists(row: Row, code: str) -> bool:
     return code in row["names"].split("|")
 
 
-def nearest(text: str, n: int = 5) -> tuple[str, ...]:
-    """The n regions most similar to the text, best first, as `FR (France)`; cloud regions included."""
-    import difflib
-    import heapq
-
-    wanted = fold_case(text[:LONGEST])
-    matcher = difflib.SequenceMatcher(b=wanted)
-
-    def similarity(code: str, *names: str) -> float:
-        best = 0.0
-        for word in map(fold_case, (code, *names)):
-            matcher.set_seq1(word)
-            contained = len(wanted) > 2 and wanted in word
-            begun = wanted.startswith(f"{word}-")  # FR for FR-IDF
-            more = 0.5 * (contained or begun)
-            if matcher.real_quick_ratio() + more > best and matcher.quick_ratio() + more > best:
-                best = max(best, matcher.ratio() + more)
-        return best
-
-    others = other_names(plain(text)[:1])
-    places = [(row["zone"], row["name"], *others.get(row["zone"], ())) for row in preferred_rows()]
-    places += [(cloud_code(row), row["location"]) for row in cloud_rows()]
-    hits = heapq.nlargest(n, places, key=lambda place: similarity(*place))
-    return tuple(f"{code} ({name})" for code, name, *_ in hits)
-
-
 def preferred_rows() -> Iterator[Row]:
     """The rows of the intensity table that may be used: at most one a zone."""
     return rows(INTENSITIES, "preferred", ("1",))
@@ -217,15 +190,6 @@ def table_intensity(row: Row) -> Intensity:
         year=int(row["data_year"]),
         note=_note(row),
     )
-
-
-def fold_case(text: str) -> str:
-    """Lower case without accents, so that `Québec` is Quebec."""
-    if not text.isascii():
-        import unicodedata
-
-        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return text.lower()
 
 
 def _zones(wanted: str) -> dict[str, str]:

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carbonmon.cli.regions import MOST_ROWS, command
-from carbonmon.grid.regions import cloud_rows, resolve, zone_rows
+from carbonmon.grid.cloud_regions import cloud_rows
+from carbonmon.grid.regions import resolve, zone_rows
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.data import rows
+from carbonmon.grid.nearest_places import nearest
 from carbonmon.grid.place_names import plain
-from carbonmon.grid.regions import nearest, resolve
+from carbonmon.grid.regions import resolve
 from tests.support.rows import for_each_row
 
 NAMES = Path(__file__).parents[1] / "fixtures/place_names.txt"

@@ -9,8 +9,9 @@ from carbonmon.core.ports import IntensitySettings
 from carbonmon.data import EDITION, rows
 from carbonmon.grid import fixed, table
 from carbonmon.grid.default_intensity import world_default
+from carbonmon.grid.nearest_places import nearest
 from carbonmon.grid.overheads import pue_for, wue_for
-from carbonmon.grid.regions import nearest, preferred_rows, resolve
+from carbonmon.grid.regions import preferred_rows, resolve
 from tests.support.rows import for_each_row
 
 

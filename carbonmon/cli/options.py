@@ -89,7 +89,7 @@ def _option(
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "region": _option("Where the power comes from: FR, US-CA, aws:us-east-1, gcp:europe-west1.", "ZONE"),
+    "region": _option("Where the power comes from: FR, US-CA, aws:us-east-1, gcp:us-west1@provider.", "ZONE"),
     "intensity": _option("A fixed carbon intensity instead of the region's.", "G_PER_KWH", INTENSITY),
     "intensity-file": _option("Times with their carbon intensities, CSV or JSON.", "FILE", PATH),
     "grid": _option(

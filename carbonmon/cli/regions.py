@@ -11,15 +11,14 @@ import click
 
 from carbonmon.cli import printing
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Intensity
 from carbonmon.data import Row
+from carbonmon.grid.cloud_regions import cloud_code, cloud_rows
+from carbonmon.grid.nearest_places import LONGEST, fold_case
 from carbonmon.grid.regions import (
     FULL_COVERAGE_PERCENT,
-    LONGEST,
     OLD_YEAR,
     Region,
-    cloud_code,
-    cloud_rows,
-    fold_case,
     resolve,
     zone_rows,
 )
@@ -60,6 +59,12 @@ class Hit(NamedTuple):
         """The row of its figure; None where another zone's stands in."""
         return next((row for row in self.figures if row["preferred"] == "1"), None)
 
+    def row_of(self, intensity: Intensity) -> Row | None:
+        """The row that a figure is from; None for another zone's, and for a provider's own."""
+        told = (intensity.source, intensity.basis, str(intensity.year))
+        same = (row for row in self.figures if (row["source"], row["basis"], row["data_year"]) == told)
+        return next(same, None)
+
 
 @click.command("regions")
 @printing.format_option("text", "json")
@@ -67,13 +72,16 @@ class Hit(NamedTuple):
 def command(words: tuple[str, ...], form: str) -> None:
     """Find a zone, a country, a cloud region, and the intensity there.
 
-    WORDS are a code, a name or parts of them: FR, france, US-CA, aws, aws:us-east-1, frankfurt, nordic.
+    WORDS are a code, a name or parts of them: FR, france, US-CA, aws, aws:us-east-1, frankfurt, nordic. A
+    basis may follow the code: US-CA@direct, US-CA@lifecycle, gcp:us-central1@provider.
     """
     text = " ".join(" ".join(words).split())
     try:
         places = list(_places())
-        found = _find(text, places) if text else []
-        regions = [resolve(hit.code) for hit in found] if form == "json" or len(found) == 1 else []
+        found, meant = _find(text, places) if text else ([], None)
+        regions = [meant] if meant is not None else []
+        if not regions and (form == "json" or len(found) == 1):
+            regions = [resolve(hit.code) for hit in found]
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if form == "json":
@@ -102,19 +110,21 @@ def _places() -> Iterator[Hit]:
         yield Hit(cloud_code(row), row["location"], row["provider"], row, zones.get(row["zone"], []))
 
 
-def _find(text: str, places: list[Hit]) -> list[Hit]:
+def _find(text: str, places: list[Hit]) -> tuple[list[Hit], Region | None]:
     """The place that the words mean, else all that have each word; raises ConfigError if there is none."""
     try:
         region = resolve(text)
     except ConfigError as error:
+        if "@" in text:
+            raise ConfigError(_without_option(str(error))) from None
         wanted = fold_case(text[:LONGEST]).split()
         found = [hit for hit in places if all(_has(hit, word) for word in wanted)]
         if not found:
             raise ConfigError(_without_option(str(error))) from None
-        return found
+        return found, None
     code = ":".join(region.cloud) if region.cloud else region.zone
     exact = [hit for hit in places if hit.code == code]
-    return exact or [Hit(code, region.name, "bidding_zone", {}, [])]
+    return exact or [Hit(code, region.name, "bidding_zone", {}, [])], region
 
 
 def _without_option(text: str) -> str:
@@ -151,6 +161,8 @@ def _show_counts(places: list[Hit]) -> None:
 def _show_list(found: list[Hit], text: str) -> None:
     rows = [("CODE", "NAME", "g/kWh", "BASIS", "ACCOUNTING", "YEAR", "ZONE", "PUE", "SOURCE")]
     notes: dict[str, list[str]] = {}
+    if len({(hit.used["basis"], hit.used["accounting"]) for hit in found if hit.used is not None}) > 1:
+        click.echo("Figures of different basis or accounting count different things: do not compare them.")
     for hit in found[:MOST_ROWS]:
         used = hit.used
         note = _short_note(hit)
@@ -175,8 +187,6 @@ def _show_list(found: list[Hit], text: str) -> None:
     for note, codes in notes.items():
         names = ", ".join(codes[:6]) + (f" and {len(codes) - 6} more" if len(codes) > 6 else "")
         click.echo(f"  {names}: {note}")
-    if len({(hit.used["basis"], hit.used["accounting"]) for hit in found if hit.used is not None}) > 1:
-        click.echo("  Figures of different basis or accounting count different things: do not compare them.")
     click.echo()
     click.echo(f"{len(found)} places have {text!r}; one in detail: carbonmon regions {found[0].code}")
 
@@ -204,8 +214,8 @@ def _cut(text: str, width: int) -> str:
 def _show_one(hit: Hit, region: Region, places: list[Hit]) -> None:
     intensity = region.intensity
     kind, _ = _KINDS.get(hit.kind, ("cloud region", ""))
-    click.echo(encodable(f"{hit.code}  {region.name}  ({kind})"))
-    used = hit.used
+    click.echo(encodable(f"{hit.code}  {region.name}  ({kind}){_warning(intensity)}"))
+    used = hit.row_of(intensity)
     gases = f", {used['gases']}" if used is not None else ""
     what = f"{intensity.basis}, {intensity.accounting}{gases}, data of {intensity.year}"
     lines = [("intensity", f"{intensity.g_per_kwh:.5g} gCO2e/kWh: {what}")]
@@ -219,8 +229,19 @@ def _show_one(hit: Hit, region: Region, places: list[Hit]) -> None:
     lines += [("also known", f"{_other(row)}, not used") for row in hit.figures if row is not used]
     if not region.cloud:
         lines += _related(hit, places)
-    lines.append(("use it", f"carbonmon run --region {hit.code} -- COMMAND"))
+    code = f"{hit.code}@{region.chosen_basis}" if region.chosen_basis else hit.code
+    lines.append(("use it", f"carbonmon run --region {code} -- COMMAND"))
     printing.show_table(lines, indent="  ")
+
+
+def _warning(intensity: Intensity) -> str:
+    """What a reader must know before the figure: that it is not of the usual basis, or old."""
+    parts = []
+    if intensity.basis == "direct":
+        parts.append("direct emissions only: not comparable with lifecycle figures")
+    if intensity.year is not None and intensity.year <= OLD_YEAR:
+        parts.append(f"data of {intensity.year}")
+    return f"  {'; '.join(parts)}" if parts else ""
 
 
 def _source(row: Row) -> str:
@@ -266,7 +287,7 @@ def _some(codes: list[str], most: int = 8) -> str:
 
 def _document(hit: Hit, region: Region) -> dict[str, Any]:
     intensity = region.intensity
-    used = hit.used
+    used = hit.row_of(intensity)
     cloud = None
     if region.cloud is not None:
         own = hit.row["provider_gco2_per_kwh_2024"]

@@ -67,19 +67,6 @@ ASSUMED_UTILIZATION_UNCERTAINTY = Uncertainty(
 )
 """Beside a TDP whose utilisation nobody stated. The true one may be lower, and is never higher than 1."""
 
-DRAM_ESTIMATE_UNCERTAINTY = Uncertainty(
-    0.90,
-    0.68,
-    "0.039–0.625 W/GB: about 5 W a module of 128 GB down to 8 GB (CodeCarbon 3 methodology); "
-    "averages: 0.284 (Boavizta), 0.375 (Crucial), 0.392 (Cloud Carbon Footprint), 0.408 (Micron)",
-)
-"""Memory power from the installed capacity at 0.3725 W/GB.
-
-Power goes with the number of modules and their traffic rather than with capacity, so a server full
-of large modules draws far less a gigabyte; adding 64 GB to an idle machine was seen to add under
-1.5 W at the wall (GreenAlgorithms/green-algorithms-tool issue 14).
-"""
-
 
 def combine(a: Uncertainty, b: Uncertainty) -> Uncertainty:
     """The uncertainty of a product of two figures, both as wrong as they may be: the ratios multiply."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,7 @@ VARIABLE = "CARBONMON_DATA"
 INTENSITIES, CLOUD_REGIONS, OVERHEADS = "carbon_intensity.csv", "cloud_regions.csv", "pue_water.csv"
 GPUS, CPUS, NVML_NAMES, CORRECTIONS = "gpus.csv", "cpus.csv", "nvml_names.csv", "corrections.csv"
 GPU_PEAKS = "gpu_peaks.csv"
+PLACES = "places.csv"
 
 Row = dict[str, str]
 
@@ -35,6 +36,8 @@ class Format(NamedTuple):
     key: tuple[str, ...]
     source: str
     licence: str
+    repeated: tuple[str, ...] = ()
+    """Columns that repeat another table's, filled in at each update."""
 
     def key_of(self, row: Row) -> str:
         """What names the row in messages and in corrections."""
@@ -70,7 +73,11 @@ FORMATS = {
         "CC-BY-4.0, public domain, MIT; per row",
     ),
     CLOUD_REGIONS: Format(
-        _CLOUD_COLUMNS, ("provider", "region"), "own map of regions; providers' figures", "own; Apache-2.0"
+        _CLOUD_COLUMNS,
+        ("provider", "region"),
+        "own map of regions; providers' figures",
+        "own; Apache-2.0",
+        ("default_gco2eq_per_kwh", "default_basis", "default_year", "default_source"),
     ),
     GPUS: Format(
         _GPUS_COLUMNS, ("model",), "vendors' data sheets; Cloud Carbon Footprint", "own; Apache-2.0"
@@ -89,6 +96,12 @@ FORMATS = {
         ("model", "precision"),
         "vendors' data sheets; per row",
         "vendors' figures",
+    ),
+    PLACES: Format(
+        ("kind", "zone", "names"),
+        ("kind", "zone"),
+        "Unicode CLDR via Babel 2.19.0; own list of names and of grids",
+        "Unicode License v3; own",
     ),
     NVML_NAMES: Format(("name", "model"), ("name",), "NVIDIA's lists of supported products", "own"),
     CORRECTIONS: Format(_CORRECTIONS_COLUMNS, ("table", "key", "column", "old"), "per row", "own"),
@@ -131,18 +144,24 @@ def data_file(name: str) -> Path:
     return PACKAGE / name
 
 
-def rows(name: str) -> Iterator[Row]:
-    """The rows of a table, one at a time. Raises ConfigError for a table that cannot be read."""
+def rows(name: str, column: str = "", values: Collection[str] = ()) -> Iterator[Row]:
+    """The rows of a table, one at a time: all, or those that have one of the values in a column.
+
+    Raises ConfigError for a table that cannot be read.
+    """
     path = data_file(name)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if tuple(table.fieldnames or ()) != FORMATS[name].columns:
+            table = csv.reader(file)
+            columns = FORMATS[name].columns
+            if tuple(next(table, ())) != columns:
                 raise ValueError("its columns are not those of this table")
-            for row in table:
-                if None in row or None in row.values():
+            at = columns.index(column) if column else 0
+            for cells in table:
+                if len(cells) != len(columns) and cells:
                     raise ValueError(f"line {table.line_num} has not as many fields as the header")
-                yield row
+                if cells and (not column or cells[at] in values):
+                    yield dict(zip(columns, cells, strict=True))
     except (OSError, ValueError, csv.Error) as error:
         raise damaged(path, error) from None
 

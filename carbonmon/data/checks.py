@@ -21,6 +21,7 @@ from carbonmon.data import (
     INTENSITIES,
     NVML_NAMES,
     OVERHEADS,
+    PLACES,
     Row,
 )
 from carbonmon.data.corrections import WHOLE_ROW
@@ -158,6 +159,13 @@ def _overhead(row: Row) -> Iterator[str]:
         yield "it states neither a PUE nor a WUE"
 
 
+def _place(row: Row) -> Iterator[str]:
+    yield from _one_of(row, "kind", ("name", "part", "grid", "subregion"))
+    names = row["names"].split("|")
+    if not all(name.strip() for name in names) or len(set(names)) != len(names):
+        yield "names has an empty one, or one twice"
+
+
 def _correction(row: Row) -> Iterator[str]:
     yield from _stated(row, "key", "reason", "source")
     table = FORMATS.get(row["table"])
@@ -182,6 +190,7 @@ _ROWS: dict[str, Callable[[Row], Iterator[str]]] = {
     GPU_PEAKS: _peak,
     CPUS: _cpu,
     OVERHEADS: _overhead,
+    PLACES: _place,
     CORRECTIONS: _correction,
 }
 
@@ -218,6 +227,21 @@ def _clouds_resolve(tables: Tables) -> Iterator[Fault]:
         elif row["default_gco2eq_per_kwh"] != zone["intensity_gco2eq_per_kwh"]:
             told, says = row["default_gco2eq_per_kwh"], zone["intensity_gco2eq_per_kwh"]
             yield Fault(record.place, f"{row['zone']} has {says} gCO2e/kWh, the default says {told:.20}")
+
+
+def _places_resolve(tables: Tables) -> Iterator[Fault]:
+    """Each place is a zone of the table of its edition, and none of its other names is another zone's own."""
+    both = [tables[name].path.parent for name in (INTENSITIES, PLACES) if name in tables]
+    records = _records(tables, INTENSITIES) if len(both) == 2 and both[0] == both[1] else []
+    own = {record.row["name"].casefold(): record.row["zone"] for record in records}
+    zones = {record.row["zone"] for record in records}
+    for record in _records(tables, PLACES) if records else ():
+        row = record.row
+        if row["zone"] not in zones:
+            yield Fault(record.place, f"{row['zone']} is no zone of carbon_intensity.csv")
+        for name in row["names"].split("|"):
+            if name in zones or own.get(name.casefold(), row["zone"]) != row["zone"]:
+                yield Fault(record.place, f"{name!r:.60} is another zone's name")
 
 
 def _names_fit_one_model(tables: Tables) -> Iterator[Fault]:
@@ -257,6 +281,7 @@ _ACROSS: tuple[Callable[[Tables], Iterator[Fault]], ...] = (
     _at_most_one_preferred,
     _codes_differ,
     _clouds_resolve,
+    _places_resolve,
     _names_fit_one_model,
     _peaks_are_of_known_models,
 )

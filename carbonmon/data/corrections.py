@@ -75,13 +75,23 @@ def _add(correction: Record, table: Table, found: list[Record], where: str) -> O
     if len(cells) != len(table.format.columns):
         return Outcome("outdated", f"{where}: new is no row of that table")
     added = Record(dict(zip(table.format.columns, cells, strict=True)), correction.place)
-    bisect.insort(table.records, added, key=table.key)
+    table.records.insert(_place_of(added, table), added)
     found.append(added)
     return Outcome("applied")
 
 
+def _place_of(added: Record, table: Table) -> int:
+    """Where a new row goes: by its key, or behind the rows that have its first part (a zone, a provider)."""
+    if len(table.format.key) == 1:
+        return bisect.bisect(table.records, table.key(added), key=table.key)
+    first = table.format.key[0]
+    same = (i for i, record in enumerate(table.records) if record.row[first] == added.row[first])
+    return max(same, default=len(table.records) - 1) + 1
+
+
 def _line(table: Table, record: Record) -> str:
-    """The row as it stands in the file."""
+    """The row as it stands in the file, without what it repeats of another table."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(record.row[column] for column in table.format.columns)
+    cells = ("" if column in table.format.repeated else record.row[column] for column in table.format.columns)
+    csv.writer(text, lineterminator="").writerow(cells)
     return text.getvalue()

@@ -24,6 +24,7 @@ from carbonmon.data import (
     NVML_NAMES,
     OVERHEADS,
     PACKAGE,
+    PLACES,
     corrections,
     data_file,
     owid,
@@ -31,7 +32,7 @@ from carbonmon.data import (
 from carbonmon.data.checks import faults
 from carbonmon.data.table import Fault, Record, Table, TableError, check_columns, read_cells, read_table
 
-SOURCES = tuple(name for name in FORMATS if name not in (GPU_PEAKS, NVML_NAMES, CORRECTIONS))
+SOURCES = tuple(name for name in FORMATS if name not in (GPU_PEAKS, NVML_NAMES, PLACES, CORRECTIONS))
 """The tables that an update may bring."""
 _MAIN_COLUMNS = {
     INTENSITIES: "intensity_gco2eq_per_kwh",
@@ -82,9 +83,9 @@ def update(source: Path, into: Path, only_news: bool = False) -> Update:
         news.add(INTENSITIES)
     outcomes = corrections.apply(after[CORRECTIONS], {name: after[name] for name in news})
     notes += (outcome.note for outcome in outcomes if outcome.note)
-    if INTENSITIES in news:
+    if news & {INTENSITIES, CLOUD_REGIONS}:
         clouds = after[CLOUD_REGIONS] = after[CLOUD_REGIONS].copy()
-        _fill_defaults(clouds, after[INTENSITIES])
+        fill_defaults(clouds, after[INTENSITIES])
     _refuse(faults(after))
     changes, written = [], []
     for name in SOURCES:
@@ -175,7 +176,7 @@ def _recognized(path: Path, header: tuple[str, ...]) -> str:
     return name
 
 
-def _fill_defaults(clouds: Table, intensities: Table) -> None:
+def fill_defaults(clouds: Table, intensities: Table) -> None:
     """Give the cloud regions the figures of their zones, which they repeat for readers of that file alone."""
     used = {
         record.row["zone"]: record.row for record in intensities.records if record.row["preferred"] == "1"

@@ -1,18 +1,21 @@
 """Finds a place by code, name or cloud region in the tables of annual carbon intensity.
 
-Both tables are read line by line at each look-up and nothing of them is kept. Each look-up raises ConfigError
+The tables are read line by line at each look-up and nothing of them is kept. Each look-up raises ConfigError
 for a table that cannot be used. Sources: `data/SOURCES.md`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
-from carbonmon.data import CLOUD_REGIONS, INTENSITIES, Row, rows, using
+from carbonmon.data import CLOUD_REGIONS, EDITION, INTENSITIES, PLACES, Row, rows, using
+from carbonmon.grid.cloud_regions import cloud_code, cloud_row, provider_g_per_kwh, pues
+from carbonmon.grid.nearest_places import LONGEST, fold_case, nearest
+from carbonmon.grid.place_names import GRID, PART, SUBREGION, OtherName, meanings, plain
 
 WORLD = "WORLD"
 _OTHER_CODES = {
@@ -27,15 +30,13 @@ _NOT_IN_TABLE = {
     "DK-DK2": ("Denmark Bidding Zone 2 (eastern Denmark)", "DK"),
 }
 """Zones of live sources that are not in the table: their names, and the zone whose figure is used."""
-_OTHER_PROVIDERS = {"amazon": "aws", "google": "gcp", "microsoft": "azure"}
-_CLOUD = re.compile(r"([A-Za-z]+)(?:\s*:\s*|\s*/\s*|[\s_-]+)(\S.*)")
-"""A provider and a region as people write them: `aws:us-east-1`, `aws/us-east-1`, `AWS us-east-1`."""
-_CLOUD_ZONE = {"aws": re.compile(r"(?<=\d)[a-f]$"), "gcp": re.compile(r"-[a-f]$")}
-"""The suffix of an availability zone of a region: `us-east-1a`, `us-central1-a`."""
-LONGEST = 100
-"""Characters of a user's text that are compared and shown; no place has a longer name."""
-OLD_YEAR = 2019
-"""Of data so old or older it is said that the grid may have changed since."""
+OLD_YEAR = int(EDITION[:4]) - 4
+"""Data of this year or before are over three years old in the tables' edition: that is said."""
+BASES = ("lifecycle", "direct", "provider")
+"""What may stand behind a place and "@": the basis of its figure, or the cloud provider's own figure."""
+_PROVIDERS_SOURCE = {
+    "gcp": "Google Cloud 2024, hourly, load-weighted (GoogleCloudPlatform/region-carbon-info)"
+}
 FULL_COVERAGE_PERCENT = 90.0
 """Below, a bidding zone's figure is a lower bound: part of the generation is not covered."""
 
@@ -47,7 +48,7 @@ class Region:
     `cloud` is (provider, region) if the place was given as a cloud region; then `em_zone` is Electricity
     Maps' name of its grid, "" otherwise. The PUEs are those that the provider states for the region and
     for its whole fleet; they are only shown, not applied. `note` holds remarks on the figure, among them
-    every replacement by another zone.
+    every replacement by another zone. `chosen_basis` is what the text said behind "@".
     """
 
     zone: str
@@ -59,68 +60,119 @@ class Region:
     pue_note: str = ""
     note: str = ""
     em_zone: str = ""
+    chosen_basis: str = ""
 
 
 def resolve(text: str) -> Region:
     """The region that a text names: `FR`, `FRA`, `US-CA`, `CAMX`, `SE4`, `France`, `aws:us-east-1`.
 
-    Raises ConfigError, with the nearest matches, if no region or more than one is meant.
+    A basis may follow: `US-CA@direct`, `gcp:us-central1@provider`. Raises ConfigError, with the nearest
+    matches, if no region or more than one is meant, and for a place that has no figure of that basis.
     """
-    with using(INTENSITIES, CLOUD_REGIONS):
-        return _resolve(" ".join(text.split()))
+    with using(INTENSITIES, CLOUD_REGIONS, PLACES):
+        place, at, basis = text.rpartition("@")
+        if not at:
+            return _resolve(" ".join(text.split()))
+        return _on_basis(_resolve(" ".join(place.split())), basis.strip().lower())
 
 
 def _resolve(wanted: str) -> Region:
     zones = {} if ":" in wanted else _zones(wanted)
     if len(zones) > 1:
-        choice = ", ".join(f"{zone} ({name})" for zone, name in zones.items())
-        raise ConfigError(
-            f"region {wanted!r} is ambiguous: {choice}; give the code: --region {next(iter(zones))}"
-        )
+        raise _ambiguous(wanted, zones)
     if zones:
         return _region(next(iter(zones)))
-    cloud = _cloud_row(wanted)
+    cloud = cloud_row(wanted[:LONGEST])
     if cloud is not None:
         return _cloud_region(cloud)
+    others = [] if ":" in wanted else meanings(wanted[:LONGEST])
+    if len(others) > 1:
+        raise _ambiguous(wanted, {zone: _region(zone).name for _, zone in others})
+    if others:
+        return _other_region(wanted, others[0])
     raise _unknown("cloud region" if ":" in wanted else "region", wanted)
 
 
-def nearest(text: str, n: int = 5) -> tuple[str, ...]:
-    """The n regions most similar to the text, best first, as `FR (France)`; cloud regions included."""
-    import difflib
-    import heapq
+def _ambiguous(wanted: str, zones: Mapping[str, str]) -> ConfigError:
+    choice = ", ".join(f"{zone} ({name})" for zone, name in zones.items())
+    return ConfigError(
+        f"region {wanted!r} is ambiguous: {choice}; give the code: --region {next(iter(zones))}"
+    )
 
-    wanted = fold_case(text[:LONGEST])
-    matcher = difflib.SequenceMatcher(b=wanted)
 
-    def similarity(code: str, name: str) -> float:
-        best = 0.0
-        for word in (fold_case(code), fold_case(name)):
-            matcher.set_seq1(word)
-            contained = len(wanted) > 2 and wanted in word
-            begun = wanted.startswith(f"{word}-")  # FR for FR-IDF
-            best = max(best, matcher.ratio() + 0.5 * (contained or begun))
-        return best
+def _other_region(wanted: str, meant: OtherName) -> Region:
+    """The region of another name; a part of a zone and a grid have the zone's figure, which the note says."""
+    if meant.kind == GRID:
+        code = plain(wanted).upper().replace(" ", "-")
+        grid = _with_figure_of(code, code, meant.zone, f"the table has no figure for the grid {code}")
+        return replace(grid, em_zone=code)
+    whole = _region(meant.zone)
+    if meant.kind != PART:
+        return whole
+    note = f"{wanted} is a part of {whole.name} ({whole.zone}), whose figure is used"
+    note = "; ".join(filter(None, (note, whole.note)))
+    return replace(whole, note=note, intensity=whole.intensity._replace(note=note))
 
-    places = [(row["zone"], row["name"]) for row in preferred_rows()]
-    places += [(cloud_code(row), row["location"]) for row in cloud_rows()]
-    hits = heapq.nlargest(n, places, key=lambda place: similarity(*place))
-    return tuple(f"{code} ({name})" for code, name in hits)
+
+def _on_basis(region: Region, basis: str) -> Region:
+    """The region with the newest figure of a basis; raises ConfigError if it has none."""
+    if basis not in BASES:
+        raise ConfigError(f"region: @{basis:.40} is none of @{', @'.join(BASES)}")
+    code = ":".join(region.cloud or ()) or region.zone
+    if basis == "provider":
+        found = _provider_intensity(region)
+    elif region.intensity.basis == basis:
+        return replace(region, chosen_basis=basis)
+    else:
+        zone = region.intensity.zone
+        if basis == "direct" and region.cloud is not None:
+            zone = _subregion(code) or zone
+        same = [row for row in rows(INTENSITIES, "zone", (zone,)) if row["basis"] == basis]
+        newest = max(same, key=lambda row: row["data_year"], default=None)
+        found = None if newest is None else table_intensity(newest)
+    if found is None:
+        known = f"{region.intensity.g_per_kwh:g} gCO2e/kWh, {region.intensity.basis}"
+        raise ConfigError(f"region {code}@{basis}: there is no such figure; without @{basis} it is {known}")
+    note = "; ".join(filter(None, (found.note, *([f"{code} lies in {region.zone}"] if region.cloud else []))))
+    return replace(region, intensity=found._replace(note=note), note=note, chosen_basis=basis)
+
+
+def _provider_intensity(region: Region) -> Intensity | None:
+    if region.cloud is None:
+        return None
+    row = cloud_row(":".join(region.cloud))
+    g_per_kwh = None if row is None else provider_g_per_kwh(row)
+    if g_per_kwh is None:
+        return None
+    return region.intensity._replace(
+        g_per_kwh=g_per_kwh,
+        low_g_per_kwh=g_per_kwh,
+        high_g_per_kwh=g_per_kwh,
+        source=_PROVIDERS_SOURCE.get(region.cloud[0], f"published by {region.cloud[0]}"),
+        basis="direct",  # its README: "average operational gross emissions per unit of energy from the grid"
+        accounting="consumption",
+        year=2024,
+        note="",
+    )
+
+
+def _subregion(code: str) -> str:
+    """The eGRID subregion in which a US cloud region lies; "" elsewhere, and where that is not known."""
+    return next((row["zone"] for row in rows(PLACES, "kind", (SUBREGION,)) if _lists(row, code)), "")
+
+
+def _lists(row: Row, code: str) -> bool:
+    return code in row["names"].split("|")
 
 
 def preferred_rows() -> Iterator[Row]:
     """The rows of the intensity table that may be used: at most one a zone."""
-    return (row for row in rows(INTENSITIES) if row["preferred"] == "1")
+    return rows(INTENSITIES, "preferred", ("1",))
 
 
 def zone_rows() -> Iterator[Row]:
     """All rows of the intensity table, including those of another basis or without a usable figure."""
     return rows(INTENSITIES)
-
-
-def cloud_rows() -> Iterator[Row]:
-    """The cloud regions."""
-    return rows(CLOUD_REGIONS)
 
 
 def table_intensity(row: Row) -> Intensity:
@@ -140,19 +192,10 @@ def table_intensity(row: Row) -> Intensity:
     )
 
 
-def fold_case(text: str) -> str:
-    """Lower case without accents, so that `Québec` is Quebec."""
-    if not text.isascii():
-        import unicodedata
-
-        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return text.lower()
-
-
 def _zones(wanted: str) -> dict[str, str]:
     """Zone → name of the matches of a text: a zone's code before a country's alpha-3 before names."""
     code, *others = _codes(wanted)
-    name = fold_case(wanted)
+    names = (fold_case(wanted), plain(wanted))
     by_zone: dict[str, str] = {}
     by_alpha3: dict[str, str] = {}
     by_name: dict[str, str] = {}
@@ -162,7 +205,7 @@ def _zones(wanted: str) -> dict[str, str]:
             by_zone[row["zone"]] = row["name"]
         elif row["iso_alpha3"] == code and row["zone_type"] == "country":
             by_alpha3[row["zone"]] = row["name"]
-        elif row["name"].lower() == name:
+        elif row["name"].lower() in names:
             by_name[row["zone"]] = row["name"]
         elif row["zone"] in others:
             by_other[row["zone"]] = row["name"]
@@ -187,7 +230,7 @@ def _region(zone: str) -> Region:
     if zone in _NOT_IN_TABLE:
         name, replacement = _NOT_IN_TABLE[zone]
         return _with_figure_of(zone, name, replacement, f"the table has no figure for {name} ({zone})")
-    found = [row for row in rows(INTENSITIES) if row["zone"] == zone]
+    found = list(rows(INTENSITIES, "zone", (zone,)))
     usable = next((row for row in found if row["preferred"] == "1"), None)
     if usable is not None:
         intensity = table_intensity(usable)
@@ -211,8 +254,10 @@ def _with_figure_of(zone: str, name: str, replacement: str, why: str) -> Region:
 
 
 def _note(row: Row) -> str:
-    """Remarks on a row: old data, and generation that it leaves out."""
+    """Remarks on a row: old data, generation that it leaves out, and what its source says of a province."""
     notes: list[str] = []
+    if row["zone_type"] in ("ca_province", "au_state") and row["note"] and row["preferred"] == "1":
+        notes.append(row["note"])
     if int(row["data_year"]) <= OLD_YEAR:
         notes.append(f"data of {row['data_year']}: the grid may have changed since")
     if row["zone_type"] == "bidding_zone":
@@ -222,51 +267,28 @@ def _note(row: Row) -> str:
     return "; ".join(notes)
 
 
-def cloud_code(row: Row) -> str:
-    """The code of a cloud region: `aws:us-east-1`."""
-    return f"{row['provider']}:{row['region']}"
-
-
-def _cloud_row(wanted: str) -> Row | None:
-    """The cloud region that a text names, by its code or by that of an availability zone in it."""
-    match = _CLOUD.fullmatch(wanted[:LONGEST])
-    if match is None:
-        return None
-    provider = _OTHER_PROVIDERS.get(match[1].lower(), match[1].lower())
-    region = match[2].lower()
-    wider = _CLOUD_ZONE[provider].sub("", region) if provider in _CLOUD_ZONE else region
-    found = {_joined(row["region"]): row for row in rows(CLOUD_REGIONS) if row["provider"] == provider}
-    return found.get(_joined(region)) or found.get(_joined(wider))
-
-
-def _joined(region: str) -> str:
-    """A region's code without separators between its parts: `west europe`, `us_east_1`."""
-    return re.sub(r"[\s_-]+", "", region.lower())
-
-
 def _cloud_region(row: Row) -> Region:
     region = _region(row["zone"])
     notes = [f"{cloud_code(row)} lies in {row['zone']} ({region.name})", region.note]
-    if row["provider_gco2_per_kwh_2024"]:
+    own = provider_g_per_kwh(row)
+    if own is not None:
         notes.append(
-            f"the provider's own hourly load-weighted figure for 2024 is "
-            f"{float(row['provider_gco2_per_kwh_2024']):g} gCO2e/kWh"
+            f"the provider's own hourly load-weighted figure for 2024 is {own:g} gCO2e/kWh (@provider)"
         )
+    subregion = _subregion(cloud_code(row)) if row["country_iso2"] == "US" else ""
+    if subregion:
+        grid = _region(subregion).intensity
+        what = f"{grid.g_per_kwh:g} gCO2e/kWh, {grid.basis}, {grid.year}"
+        notes.append(f"its grid subregion {subregion} has {what} (@direct)")
     note = "; ".join(filter(None, notes))
-    region_pue = float(row["region_pue"]) if row["region_pue"] else None
-    provider_pue = float(row["provider_pue"]) if row["provider_pue"] else None
-    pues = []
-    if region_pue is not None:
-        pues.append(f"{region_pue:g} for the region ({row['region_pue_year']})")
-    if provider_pue is not None:
-        pues.append(f"{provider_pue:g} for the provider ({row['provider_pue_note']})")
+    region_pue, provider_pue, pue_note = pues(row)
     return replace(
         region,
         name=row["location"],
         cloud=(row["provider"], row["region"]),
         region_pue=region_pue,
         provider_pue=provider_pue,
-        pue_note=f"PUE {', '.join(pues)}: stated, not applied" if pues else "",
+        pue_note=pue_note,
         note=note,
         em_zone=row["em_zone"],
         intensity=region.intensity._replace(note=note),

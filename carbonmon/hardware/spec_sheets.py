@@ -1,4 +1,4 @@
-"""Powers from spec sheets: the table of GPU models, and watts per gigabyte of memory.
+"""Powers from spec sheets: the table of GPU models.
 
 The tables are scanned, not loaded, and only the matching row is parsed, so that a look-up keeps nothing
 in the monitor's memory. Each look-up raises `ConfigError` for a table that cannot be used.
@@ -10,14 +10,8 @@ from __future__ import annotations
 import re
 
 from carbonmon.core.model import Spec
-from carbonmon.core.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY
+from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.data import GPUS, NVML_NAMES, Row, rows, using
-
-DRAM_W_PER_GB = 0.3725
-"""W per GB (2^30 bytes) of installed memory: Karyakin & Salem 2017, doi:10.1145/3076113.3076117, as
-in Green Algorithms. Its range is in `DRAM_ESTIMATE_UNCERTAINTY`."""
-
-GIB = 2**30
 
 _GPU_VENDOR = re.compile(r"^(?:nvidia|amd|intel|google) ")
 _GPU_BRAND = re.compile(r"\b(?:nvidia|amd|intel|google|tesla|geforce|quadro|radeon|instinct)\b")
@@ -96,10 +90,3 @@ def similar_gpus(name: str, n: int = 3) -> tuple[str, ...]:
 
     models = {row["model"].lower(): row["model"] for row in rows(GPUS) if row["tdp_w"]}
     return tuple(models[hit] for hit in difflib.get_close_matches(_gpu_model(name), models, n, cutoff=0.4))
-
-
-def dram_spec(total_bytes: int) -> Spec:
-    """Power in W of installed memory, taken as independent of load (hence a utilisation of 1)."""
-    gib = total_bytes / GIB
-    source = f"{gib:.1f} GB × {DRAM_W_PER_GB} W/GB (Karyakin & Salem 2017, as in Green Algorithms)"
-    return Spec(DRAM_W_PER_GB * gib, DRAM_ESTIMATE_UNCERTAINTY, source, assumed_utilization_ratio=1.0)

@@ -23,7 +23,7 @@ from carbonmon.cli import main
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import DeviceState, RunTotal
-from carbonmon.core.uncertainty import DRAM_ESTIMATE_UNCERTAINTY, TDP_UNCERTAINTY
+from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.data import rows
 from carbonmon.hardware.device_names import cpu_model, gpu_model, gpu_rows
 from carbonmon.runs.report.condensing import condensed
@@ -154,11 +154,11 @@ def test_a_utilisation_that_nobody_stated_is_assumed_full_and_the_output_says_so
 
 def test_memory_draws_by_its_size_at_any_utilisation() -> None:
     (load,) = loads_of(Part("main", 10.0, memory_gb=512.0))
-    assert load.power_w == pytest.approx(512 * 0.3725)
+    assert load.power_w == pytest.approx(160 / 3)
     summary = summary_of([load])
-    assert summary["energy"]["components"]["dram"]["energy_j"] == pytest.approx(512 * 0.3725 * 36000)
+    assert summary["energy"]["components"]["dram"]["energy_j"] == pytest.approx(160 / 3 * 36000)
     assert summary["energy"]["high_j"] == pytest.approx(
-        summary["energy"]["total_j"] * (1 + DRAM_ESTIMATE_UNCERTAINTY.high_ratio)
+        summary["energy"]["total_j"] * (1 + load.spec.uncertainty.high_ratio)
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carbonmon.cli.regions import MOST_ROWS, command
-from carbonmon.grid.regions import cloud_rows, resolve, zone_rows
+from carbonmon.grid.cloud_regions import cloud_rows
+from carbonmon.grid.regions import resolve, zone_rows
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def test_without_words_it_counts_what_there_is_and_says_how_to_ask() -> None:
     zones = {row["zone"] for row in zone_rows() if row["zone_type"] == "country"}
     assert f"{len(zones)}  countries" in output
     assert "51  US states" in output
-    assert f"{len(list(cloud_rows()))}  cloud regions: aws 38, gcp 45" in output
+    assert f"{len(list(cloud_rows()))}  cloud regions: aws 39, gcp 45" in output
     assert "carbonmon regions france" in output
 
 
@@ -48,7 +49,7 @@ def test_without_words_json_has_the_counts() -> None:
     document = json.loads(text("--format", "json"))
     assert document["schema"] == "carbonmon.regions/1"
     assert document["counts"]["bidding_zone"] == 9
-    assert document["counts"]["aws"] == 38
+    assert document["counts"]["aws"] == 39
 
 
 @pytest.mark.parametrize("words", [("france",), ("FR",), ("FRA",), ("fr",)])
@@ -99,7 +100,7 @@ def test_a_cloud_region_without_a_pue_says_so() -> None:
 @pytest.mark.parametrize(
     ("words", "note"),
     [
-        ("CA-ON", "data of 2019"),
+        ("KP", "data of 2022"),
         ("SE4", "a lower bound"),
         ("CF", "World (WORLD) is used instead"),
         ("DK1", "Denmark (DK) is used instead"),
@@ -122,7 +123,7 @@ def test_several_hits_make_a_table() -> None:
     assert lines[1].split()[1:8] == [
         *("Frankfurt", "344.14", "lifecycle", "production", "2024", "DE", "1.35")
     ]
-    assert "3 places have 'frankfurt'" in lines[-1]
+    assert "8 places have 'frankfurt'" in lines[-1]
 
 
 def test_an_ambiguous_name_lists_its_meanings() -> None:
@@ -158,19 +159,39 @@ def test_a_short_word_is_no_part_of_a_longer_one() -> None:
 def test_a_long_table_is_cut_and_says_how_many_more_there_are() -> None:
     lines = text("azure").splitlines()
     assert sum(line.startswith("azure:") for line in lines) == MOST_ROWS
-    assert f"and {60 - MOST_ROWS} more" in "\n".join(lines)
-    assert len(codes("azure")) == 60
+    assert f"and {70 - MOST_ROWS} more" in "\n".join(lines)
+    assert len(codes("azure")) == 70
 
 
 def test_a_table_of_different_bases_warns_against_comparing() -> None:
-    assert "do not compare" in text("aws")
+    assert "do not compare" in text("aws").splitlines()[0]
     assert "do not compare" not in text("frankfurt")
 
 
 def test_a_table_notes_which_of_its_places_have_old_data() -> None:
-    note = next(line for line in text("aws").splitlines() if "data of 2019" in line)
-    assert "aws:ca-central-1" in note
-    assert "aws:us-east-1" not in note
+    note = next(line for line in text("korea").splitlines() if "data of 2022" in line)
+    assert "KP" in note
+    assert "KR" not in note
+
+
+def test_the_first_line_of_a_place_says_that_its_figure_is_direct_or_old() -> None:
+    assert "direct emissions only" in text("AU-VIC").splitlines()[0]
+    assert "data of 2022" in text("KP").splitlines()[0]
+    assert text("FR").splitlines()[0] == "FR  France  (country)"
+
+
+def test_a_figure_of_a_chosen_basis_is_shown_with_its_own_source_and_how_to_use_it() -> None:
+    output = text("US-CA@direct")
+    assert "179.06 gCO2e/kWh: direct, production" in output
+    assert "--region US-CA@direct" in output
+    (place,) = found("gcp:us-central1@provider")
+    assert (place["g_per_kwh"], place["basis"], place["licence"]) == (412.72, "direct", None)
+    assert run("FR@provider").exit_code == 2
+
+
+def test_the_part_of_a_country_is_said_where_the_country_is_shown() -> None:
+    assert "England is a part of United Kingdom (GB)" in text("England")
+    assert "that of California (US-CA) is used instead" in text("US-CAL-CISO")
 
 
 def test_a_place_without_a_usable_figure_shows_none_in_a_table() -> None:

@@ -56,6 +56,7 @@ def uncorrected() -> dict[str, bytes]:
             table.records.insert(at, Record(gone, Place(table.path, 0)))
         else:
             table.records[at].row[row["column"]] = row["old"]
+    editions.fill_defaults(found["cloud_regions.csv"], found["carbon_intensity.csv"])
     return {name: table.csv() for name, table in found.items()}
 
 
@@ -321,6 +322,43 @@ def test_a_row_that_cannot_be_is_refused_with_its_file_and_line(
     assert f"{owid}, line 3: " in result.output
     assert reason in result.output
     assert files(home) == {}
+
+
+# ---- places ----
+
+
+@pytest.mark.parametrize(
+    ("cell", "text", "reason"),
+    [
+        ("zone", "XX", "XX is no zone of carbon_intensity.csv"),
+        ("names", "deutschland|france", "'france' is another zone's name"),
+        ("names", "deutschland|deutschland", "names has an empty one, or one twice"),
+        ("kind", "town", "none of name, part, grid, subregion"),
+    ],
+)
+def test_a_place_that_means_nothing_or_another_zone_is_a_fault(
+    tmp_path: Path, cell: str, text: str, reason: str
+) -> None:
+    for name in editions.SOURCES:
+        (tmp_path / name).write_bytes((PACKAGE / name).read_bytes())
+    (tmp_path / "places.csv").write_bytes((PACKAGE / "places.csv").read_bytes())
+    assert run("check", tmp_path).exit_code == 0
+    changed(tmp_path / "places.csv", setting(cell, text), lambda row: row["kind"] + row["zone"] == "nameDE")
+    result = run("check", tmp_path)
+    assert result.exit_code == 1
+    assert reason in result.output
+
+
+def test_a_new_edition_of_the_intensities_alone_takes_the_cloud_regions_along(
+    source: Path, home: Path
+) -> None:
+    lone = source / "carbon_intensity.csv"
+    changed(lone, setting("intensity_gco2eq_per_kwh", "111.5"), having("zone", "DE"))
+    update = editions.update(lone, home)
+    assert update.notes == ()
+    clouds = {row["region"]: row for row, _ in read_table(home / "cloud_regions.csv").records}
+    assert clouds["fsn1"]["default_gco2eq_per_kwh"] == "111.5"
+    assert editions.update(lone, home).written == ()
 
 
 # ---- what is refused ----

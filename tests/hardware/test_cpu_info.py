@@ -124,12 +124,13 @@ def test_the_firmware_s_name_tells_the_models_of_one_core_apart(machine: Recorde
 def test_firmware_tables_of_any_bytes_are_read_without_an_error(
     tmp_path_factory: pytest.TempPathFactory, table: bytes
 ) -> None:
-    from carbonmon.hardware.smbios import processor_version
+    from carbonmon.hardware.smbios import memory_modules, processor_version
 
     sysfs = tmp_path_factory.mktemp("sys")
     (sysfs / "firmware/dmi/tables").mkdir(parents=True)
     (sysfs / "firmware/dmi/tables/DMI").write_bytes(table)
     assert isinstance(processor_version(sysfs), str)
+    assert all(module.size_bytes > 0 for module in memory_modules(sysfs))
 
 
 def test_many_sockets_of_one_virtual_cpu_are_together_the_same_share(machine: RecordedMachine) -> None:

@@ -1,4 +1,4 @@
-"""Memory where nothing meters it: watts per gigabyte, or nothing at all."""
+"""Memory where nothing meters it: watts by its modules, or nothing at all."""
 
 from __future__ import annotations
 
@@ -22,17 +22,36 @@ def machine(tmp_path: Path) -> Iterator[RecordedMachine]:
         yield recorded
 
 
-def test_the_estimate_is_watts_per_gigabyte_of_what_is_installed(machine: RecordedMachine):
+def test_the_estimate_is_that_of_a_usual_number_of_modules_where_the_firmware_is_not_readable(
+    machine: RecordedMachine,
+):
     machine.memory(512 << 20)
     sensor = dram.open_sensor(machine.settings())
     (device,) = sensor.devices()
     assert (device.id, device.component, device.methods) == ("dram-0", "dram", ("tdp",))
     assert device.spec is not None
-    assert device.spec.tdp_w == pytest.approx(512 * 0.3725)
+    assert device.spec.tdp_w == pytest.approx(40 + 40 / 3)
     assert device.spec.assumed_utilization_ratio == 1.0
     assert device.measured_uncertainty is None
-    assert sensor.sources()[0].reason.startswith("191 W = 512.0 GB × 0.3725 W/GB")
+    assert sensor.sources()[0].reason.startswith("53.3 W = 512.0 GB in a usual number of modules")
     assert list(sensor.read(0.0)) == [Reading("dram-0")]
+
+
+def test_the_modules_of_the_firmware_are_counted(machine: RecordedMachine):
+    machine.memory(int(503.4 * (1 << 20)))
+    machine.memory_modules(*[(64, "DDR5")] * 8, *[(0, "DDR5")] * 8)
+    sensor = dram.open_sensor(machine.settings())
+    assert sensor.sources()[0].reason.startswith("40 W = 8 modules, 512 GB of DDR5, 40 W")
+
+
+def test_a_container_with_a_proc_of_its_own_has_its_part_of_the_host_s_modules(machine: RecordedMachine):
+    machine.memory(64 << 20)
+    machine.memory_modules(*[(128, "DDR5")] * 16)
+    sensor = dram.open_sensor(machine.settings())
+    (device,) = sensor.devices()
+    assert device.spec is not None
+    assert device.spec.tdp_w == pytest.approx(160 / 32)
+    assert "64.0 GB of it here" in sensor.sources()[0].reason
 
 
 def test_it_reads_the_host_s_memory_and_changes_nobody_s_settings(machine: RecordedMachine):
@@ -67,10 +86,10 @@ def test_a_procfs_that_does_not_tell_is_no_source(machine: RecordedMachine, cont
 
 @pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
 def test_it_draws_the_same_at_every_second(machine: RecordedMachine):
-    machine.memory(100 << 20)
+    machine.memory(64 << 20)
     with Simulator(packages=[Package()]) as simulated:
         with Monitor(simulated, sensors=("rapl", "dram"), procfs=machine.procfs) as monitor:
             monitor.watch(30)
             state = monitor.device("dram-0")
-            assert state.tdp_j == state.energy_j == pytest.approx(37.25 * 30)
-            assert state.power_w == pytest.approx(37.25)
+            assert state.tdp_j == state.energy_j == pytest.approx(20.0 * 30)
+            assert state.power_w == pytest.approx(20.0)

@@ -11,7 +11,6 @@ import pytest
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec, Uncertainty
 from carbonmon.core.uncertainty import (
-    DRAM_ESTIMATE_UNCERTAINTY,
     NVML_UNCERTAINTY,
     RAPL_DRAM_UNCERTAINTY,
     RAPL_PACKAGE_UNCERTAINTY,
@@ -22,7 +21,8 @@ from carbonmon.data import PACKAGE, data_file, user_folder
 from carbonmon.grid.overheads import pue_for
 from carbonmon.grid.regions import resolve
 from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec, similar_cpus
-from carbonmon.hardware.spec_sheets import dram_spec, gpu_spec, similar_gpus
+from carbonmon.hardware.memory_power import memory_spec
+from carbonmon.hardware.spec_sheets import gpu_spec, similar_gpus
 from tests.support.rows import for_each_row
 
 
@@ -200,14 +200,6 @@ def test_nothing_is_near_to_nonsense() -> None:
     assert similar_cpus("@@@@") == ()
 
 
-def test_memory_power_goes_with_the_installed_capacity_whatever_the_load() -> None:
-    spec = dram_spec(64 * 2**30)
-    assert spec.tdp_w == pytest.approx(23.84)
-    assert spec.assumed_utilization_ratio == 1.0
-    assert spec.uncertainty == DRAM_ESTIMATE_UNCERTAINTY
-    assert "64.0 GB" in spec.source
-
-
 def test_combined_uncertainties_multiply_and_name_both_sources() -> None:
     both = combine(Uncertainty(0.5, 1.0, "one"), Uncertainty(0.2, 0.5, "other"))
     assert both.low_ratio == pytest.approx(1 - 0.5 * 0.8)
@@ -222,7 +214,6 @@ def test_combined_uncertainties_multiply_and_name_both_sources() -> None:
         RAPL_PACKAGE_UNCERTAINTY,
         RAPL_DRAM_UNCERTAINTY,
         TDP_UNCERTAINTY,
-        DRAM_ESTIMATE_UNCERTAINTY,
     ],
 )
 def test_every_uncertainty_is_possible_and_has_a_source(uncertainty: Uncertainty) -> None:
@@ -233,7 +224,7 @@ def test_every_uncertainty_is_possible_and_has_a_source(uncertainty: Uncertainty
 
 def test_an_estimate_is_less_certain_than_a_measurement() -> None:
     assert NVML_UNCERTAINTY.high_ratio < RAPL_PACKAGE_UNCERTAINTY.high_ratio < TDP_UNCERTAINTY.high_ratio
-    assert RAPL_DRAM_UNCERTAINTY.high_ratio < DRAM_ESTIMATE_UNCERTAINTY.high_ratio
+    assert RAPL_DRAM_UNCERTAINTY.high_ratio < memory_spec(64 * 2**30).uncertainty.high_ratio
 
 
 def test_a_laptop_part_that_is_spelled_in_small_letters_takes_no_desktop_boards_tdp() -> None:

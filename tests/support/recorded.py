@@ -95,6 +95,21 @@ class RecordedMachine:
         text = f"Model: \t\t {model}\nIRQ:   \t\t 64\nGPU UUID: \t {uuid}\nVideo BIOS: \t ??.??.??\n"
         (folder / "information").write_text(text)
 
+    def memory_modules(self, *modules: tuple[int, str]) -> None:
+        """The firmware's memory slots: (GiB, type); 0 GiB is an empty one."""
+        folder = self.sysfs / "firmware/dmi/tables"
+        folder.mkdir(parents=True, exist_ok=True)
+        kinds = {"RAM": 0x07, "DDR3": 0x18, "DDR4": 0x1A, "DDR5": 0x22, "LPDDR5": 0x23}
+        table = b""
+        for gib, kind in modules:
+            slot = bytearray([17, 40, 0, 0]) + bytes(36)
+            is_large = gib * 1024 >= 0x7FFF
+            slot[0x0C:0x0E] = (0x7FFF if is_large else gib * 1024).to_bytes(2, "little")
+            slot[0x1C:0x20] = (gib * 1024 if is_large else 0).to_bytes(4, "little")
+            slot[0x12] = kinds[kind]
+            table += bytes(slot) + b"DIMM\0\0"
+        (folder / "DMI").write_bytes(table)
+
     def memory(self, kib: int) -> None:
         (self.procfs / "meminfo").write_text(f"MemTotal:       {kib} kB\nMemFree:        1024 kB\n")
 

@@ -14,7 +14,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Component, Spec, Uncertainty
 from carbonmon.core.uncertainty import ASSUMED_UTILIZATION_UNCERTAINTY, TDP_UNCERTAINTY, combine
 from carbonmon.hardware.device_names import Model, cpu_model, gpu_idle, gpu_model, same_cpu, same_gpu
-from carbonmon.hardware.spec_sheets import GIB, dram_spec
+from carbonmon.hardware.memory_power import GIB, memory_spec
 from carbonmon.runs.summary.figures import energy_text
 
 ASSUMED_UTILIZATION = 1.0
@@ -118,7 +118,7 @@ def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
     else:
         loads = [*_of_component("gpu", part, work, fit), *_of_component("cpu", part, work, fit)]
         if part.memory_gb is not None:
-            spec = dram_spec(round(part.memory_gb * GIB))
+            spec = memory_spec(round(part.memory_gb * GIB))
             name = f"{number_text(part.memory_gb)} GB of memory"
             loads.append(Load(part.name, "dram", name, 1, spec, None, False, work.hours))
         elif fit is not None:

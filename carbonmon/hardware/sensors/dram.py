@@ -1,4 +1,4 @@
-"""Memory power where RAPL has no dram domain: watts per gigabyte, labelled an estimate."""
+"""Memory power where RAPL has no dram domain: watts by the modules, labelled an estimate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Part, Reading, SensorState
 from carbonmon.core.ports import SensorSettings
-from carbonmon.hardware.spec_sheets import dram_spec
+from carbonmon.hardware.memory_power import memory_spec
+from carbonmon.hardware.smbios import MemoryModule, memory_modules
 
 
 class DramSensor:
@@ -17,8 +18,8 @@ class DramSensor:
 
     name = "dram"
 
-    def __init__(self, total_bytes: int) -> None:
-        self._spec = dram_spec(total_bytes)
+    def __init__(self, total_bytes: int, modules: Sequence[MemoryModule] = ()) -> None:
+        self._spec = memory_spec(total_bytes, modules)
         self._total_bytes = total_bytes
 
     def devices(self) -> Sequence[Device]:
@@ -50,7 +51,7 @@ def open_sensor(settings: SensorSettings) -> DramSensor:
         raise SensorUnavailable("left out by --no-dram-estimate")
     if any(device.component == "dram" for device in settings.known.values()):
         raise SensorUnavailable("not needed: RAPL meters the memory")
-    return DramSensor(_total_bytes(settings.procfs / "meminfo"))
+    return DramSensor(_total_bytes(settings.procfs / "meminfo"), memory_modules(settings.sysfs))
 
 
 def _total_bytes(meminfo: Path) -> int:

@@ -276,7 +276,7 @@ def test_another_user_gets_nothing() -> None:
 
 
 def test_a_scraper_that_has_given_up_meanwhile_is_still_waited_for() -> None:
-    """The process that serves an ended run may start behind a scraper's time-out: that answer reaches nobody."""
+    """What serves an ended run may start behind a scraper's time-out: that answer reaches nobody."""
     came: list[Visit] = []
     ask = b"GET /metrics HTTP/1.1\r\nHost: a\r\nX-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n"
 

@@ -48,7 +48,7 @@ CONNECTION = "carbonmon.connection"
 
 
 GONE = "carbonmon.gone"
-"""In the environ of a request whose client has closed its side already: it may have waited for long enough."""
+"""In the environ of a request whose client has closed its side already: it may have given up."""
 
 
 class Connection:

@@ -50,7 +50,7 @@ def from_environment(environ: Mapping[str, str]) -> list[Choice]:
         try:
             table = {key.replace("_", "-"): value for key, value in read_toml(Path(path)).items()}
         except ConfigError as error:
-            warn_once("file", "no options are taken from a file: %s", error)
+            warn_once("file", "carbonmon takes no options from a file: %s", error)
             table = {}
         weaker = {name for names in EXCLUSIVE if not given.keys().isdisjoint(names) for name in names}
         for name in table.keys() & OPTIONS.keys() - given.keys() - weaker:
@@ -164,7 +164,7 @@ def tell(
         _told.add(key)
         line = unfollowed(connection, answer, choices, is_inside=is_inside)
         if line is not None:
-            log.warning("%s", line)
+            log.warning("carbonmon: %s", line)
 
 
 def _in_run(choice: Choice, answer: Mapping[str, Any], settings: Settings, is_inside: bool) -> str | None:

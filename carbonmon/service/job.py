@@ -144,8 +144,8 @@ def _describe(pid: int) -> tuple[tuple[str, ...], Mapping[str, str]]:
         return command, os.environ
 
 
-HELPER = "multiprocessing.resource_tracker"
-"""A process of Python's own that ends by itself behind the program that it serves."""
+HELPERS = ("multiprocessing.resource_tracker", "carbonmon_exporters.ended")
+"""Modules of processes that end by themselves: Python's own tracker, and what serves the end of a run."""
 
 
 def left_behind(grace_s: float = 0.3) -> list[str]:
@@ -170,7 +170,7 @@ def left_behind(grace_s: float = 0.3) -> list[str]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):  # ended meanwhile
-            is_helper = any(HELPER in word for word in process.cmdline())
+            is_helper = any(name in word for word in process.cmdline() for name in HELPERS)
             if process.status() != psutil.STATUS_ZOMBIE and not is_helper:
                 found.append(f"{process.name()} {process.pid}")
     return found

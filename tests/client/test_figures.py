@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 
 import pytest
 
 import carbonmon
-from carbonmon.client import connection
+from carbonmon.client import choices, connection
 from carbonmon.client import part as handle
 from carbonmon.service.socket.server import ControlServer
 from tests.support.fake_monitor import Fake, until, warned
@@ -153,3 +154,17 @@ def test_the_switch_turns_carbonmon_off(server: ControlServer, fake: Fake, name:
         with carbonmon.track() as run:
             run.progress(1)
     assert (fake.heard == []) is off
+
+
+def test_what_a_joined_run_does_not_follow_is_told_in_the_name_of_carbonmon(
+    server: ControlServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+):
+    """A program that sets no logging up prints the bare text of a warning."""
+    (tmp_path / "carbonmon.toml").write_text("region = \n")
+    monkeypatch.setattr(choices, "_told", set())
+    with carbonmon.track(region="DE"):
+        pass
+    of_file, of_region = warned(caplog)
+    assert of_file.startswith("carbonmon takes no options from a file: ")
+    assert of_region.startswith("carbonmon: ")
+    assert "region='DE'" in of_region

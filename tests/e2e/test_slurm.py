@@ -74,9 +74,8 @@ def test_a_step_is_not_held_open_by_the_process_that_serves_its_ended_run(cluste
     )
     assert cluster.wait(job_id) == "COMPLETED"
     assert (cluster.work / "over").exists()
-    run = json.loads((cluster.work / "carbonmon-runs" / f"slurm-{job_id}" / "summary.json").read_text())[
-        "run"
-    ]
+    path = cluster.work / "carbonmon-runs" / f"slurm-{job_id}.0" / "summary.json"
+    run = json.loads(path.read_text())["run"]
     took_s = float((cluster.work / "over").read_text()) - unix_s(run["ended_at"])
     assert took_s < 50.0, "it did not wait for the time of --retain"
     for process in psutil.process_iter():

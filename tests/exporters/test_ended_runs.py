@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -17,11 +18,14 @@ from carbonmon_exporters.ended.runs import Ended, EndedRuns
 from carbonmon_exporters.ended.visits import RECENT_S, Recent, RecentScrapers, Visit
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.request import Connection
+from carbonmon_exporters.endpoint.routes import Routes
+from carbonmon_exporters.endpoint.server import MetricsServer
 from carbonmon_exporters.starts import Starts, plain
 from prometheus_client.core import Metric
 
 from carbonmon.core.metrics import MOMENTARY
 from tests.support.harness import FakeClock
+from tests.support.metrics_endpoint import read_to_end
 from tests.support.records import node
 
 PROGRAM = "127.0.0.1 Prometheus/2.42.0"
@@ -269,3 +273,29 @@ def test_another_user_gets_nothing() -> None:
         thread.join()
     assert said.stdout == "b''\n"
     assert answers == [b""]
+
+
+def test_a_scraper_that_has_given_up_meanwhile_is_still_waited_for() -> None:
+    """What serves an ended run may start behind a scraper's time-out: that answer reaches nobody."""
+    came: list[Visit] = []
+    ask = b"GET /metrics HTTP/1.1\r\nHost: a\r\nX-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n"
+
+    def metrics(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"answer"]
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as clients:
+        gone, there = (
+            clients.enter_context(socket.create_connection(listening.getsockname())) for _ in range(2)
+        )
+        gone.sendall(ask)
+        gone.shutdown(socket.SHUT_WR)
+        app = Routes(metrics, lambda: True, came=came.append)
+        server = MetricsServer(listening.getsockname(), app, listening=listening.dup())
+        server.start()
+        clients.callback(server.close)
+        assert b"answer" in read_to_end(gone), "it may have closed its side and still be reading"
+        assert came == []
+        there.sendall(ask)
+        assert there.recv(1 << 16).endswith(b"answer")
+        assert len(came) == 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from carbonmon_exporters.endpoint.request import CONNECTION, Connection
-from carbonmon_exporters.endpoint.scrapers import HEADER, is_text
+from carbonmon_exporters.endpoint.scrapers import is_scrape, is_text
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -36,7 +36,7 @@ class Visit(NamedTuple):
     @classmethod
     def of(cls, environ: WSGIEnvironment) -> Visit | None:
         """The scrape that a request is; None for one of anybody who names no scrape time-out."""
-        if HEADER not in environ or environ["REQUEST_METHOD"] != "GET":
+        if not is_scrape(environ):
             return None
         program = f"{environ.get('REMOTE_ADDR')} {environ.get('HTTP_USER_AGENT')}"
         return cls(program, environ.get(CONNECTION) or Connection(), is_text(environ), time.time())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import select
 import ssl
 from collections.abc import Iterable, MutableMapping
 from email.message import Message
@@ -44,6 +45,10 @@ the same for each request of the connection."""
 
 CONNECTION = "carbonmon.connection"
 """In the same environ: the `Connection`, which lives as long as the connection is open."""
+
+
+GONE = "carbonmon.gone"
+"""In the environ of a request whose client has closed its side already: it may have given up."""
 
 
 class Connection:
@@ -183,6 +188,8 @@ class Handler(WSGIRequestHandler):
             target = self.path[absolute.end() :]
             self.path = target if target.startswith("/") else f"/{target}"
         environ = self.get_environ()
+        if _has_closed(self.connection):
+            environ[GONE] = True
         if not self.close_connection:
             environ[MEMORY], environ[CONNECTION] = self._memory, self._identity
         handler = _Response(io.BytesIO(), answer, self.get_stderr(), environ, multithread=True)
@@ -231,6 +238,13 @@ class _Response(ServerHandler):
             self.request_handler.close_connection = True
         if self.request_handler.close_connection:
             headers["Connection"] = "close"
+
+
+def _has_closed(connection: socket.socket) -> bool:
+    """Whether the other side sends no more; what it has sent may still be unread."""
+    closed = select.poll()
+    closed.register(connection, select.POLLRDHUP)
+    return bool(closed.poll(0))
 
 
 def refusal(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.exposition import choose_encoder
 
-from carbonmon_exporters.endpoint.request import MEMORY
+from carbonmon_exporters.endpoint.request import GONE, MEMORY
 from carbonmon_exporters.starts import Scrape, Seen
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Scrapers:
 
     def begin(self, environ: WSGIEnvironment) -> Scrape | None:
         """How to answer a request for metrics; None for one that is no scrape."""
-        if HEADER not in environ or environ["REQUEST_METHOD"] != "GET":
+        if not is_scrape(environ):
             return None
         memory: MutableMapping[str, Seen] | None = environ.get(MEMORY)
         seen = None if memory is None else memory.get(_query(environ))
@@ -79,6 +79,11 @@ class Scrapers:
 def _query(environ: WSGIEnvironment) -> str:
     query: str = environ.get("QUERY_STRING", "")
     return query
+
+
+def is_scrape(environ: WSGIEnvironment) -> bool:
+    """Whether a scraper asks, and is still there to take the answer."""
+    return HEADER in environ and environ["REQUEST_METHOD"] == "GET" and GONE not in environ
 
 
 def is_text(environ: WSGIEnvironment) -> bool:

@@ -59,7 +59,9 @@ class PrometheusStore(prometheus.Prometheus):
 
     kind = "Prometheus"
 
-    def __init__(self, folder: Path, scrapes: Sequence[dict[str, Any]], arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, scrapes: Sequence[dict[str, Any]], arguments: Sequence[str] = ()
+    ) -> None:
         program = prometheus.binary()
         assert program is not None, "no Prometheus, and no apt-get to fetch it"
         folder.mkdir()
@@ -90,7 +92,9 @@ class VictoriaStore(victoriametrics.VictoriaMetrics):
 
     kind = "VictoriaMetrics"
 
-    def __init__(self, folder: Path, scrapes: Sequence[dict[str, Any]], arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, scrapes: Sequence[dict[str, Any]], arguments: Sequence[str] = ()
+    ) -> None:
         program = victoriametrics.binary()
         assert program is not None, "no VictoriaMetrics, and no apt-get to fetch it"
         folder.mkdir()
@@ -182,7 +186,9 @@ def stores_and_runs(folder: Path, shapes: Sequence[tuple[int, int]] = SHAPES) ->
         stack.enter_context(prometheus.Agent(folder, json.dumps(agent)))
         otlp = []
         if version >= (2, 47):
-            switch = "--web.enable-otlp-receiver" if version >= (3, 0) else "--enable-feature=otlp-write-receiver"
+            switch = (
+                "--web.enable-otlp-receiver" if version >= (3, 0) else "--enable-feature=otlp-write-receiver"
+            )
             store = add(PrometheusStore(folder / "p-otlp", (), [switch]), "OTLP", 0)
             otlp.append(f"otlp:{store.url}/api/v1/otlp")
         if written[1].takes_otlp():  # type: ignore[union-attr]
@@ -196,10 +202,16 @@ def stores_and_runs(folder: Path, shapes: Sequence[tuple[int, int]] = SHAPES) ->
                 (folder / run_id).mkdir()
                 exporters = ["prometheus", "summary", f"textfile:{textfiles[node]}"]
                 exporters += [f"pushgateway:{gateways[node].url}", *otlp]
-                processes[run_id] = node, shape, _start(machine, folder / run_id, run_id, place, exporters, shape)
+                processes[run_id] = (
+                    node,
+                    shape,
+                    _start(machine, folder / run_id, run_id, place, exporters, shape),
+                )
         time.sleep(LATE_S)
         late = PrometheusStore(folder / "p-late", _pools("late", ports, 2))
-        seen.stores.insert(1, (stack.enter_context(late), f"scrape, from {LATE_S:g} s after their begin on", 2))
+        seen.stores.insert(
+            1, (stack.enter_context(late), f"scrape, from {LATE_S:g} s after their begin on", 2)
+        )
         for run_id, (node, shape, process) in processes.items():
             _, errors = process.communicate(timeout=shape[0] + 10 * command.DEADLINE_S)
             if process.returncode:
@@ -222,7 +234,12 @@ def _like_prometheus(folder: Path) -> list[str]:
 
 
 def _start(
-    machine: Simulator, folder: Path, run_id: str, place: str, exporters: Sequence[str], shape: tuple[int, int]
+    machine: Simulator,
+    folder: Path,
+    run_id: str,
+    place: str,
+    exporters: Sequence[str],
+    shape: tuple[int, int],
 ) -> subprocess.Popen[str]:
     words = ["run", "--own-monitor", "--run-id", run_id, "--gpus", "0,1", "--idle", "exclusive"]
     words += ["--sysfs", str(machine.sysfs), "--sensor", "nvml,rapl", "--listen", place]
@@ -233,6 +250,8 @@ def _start(
 
 def _told(folder: Path, node: int, shape: tuple[int, int]) -> Run:
     summary = command.summary(folder)
-    start_s, end_s = (datetime.fromisoformat(summary["run"][key]).timestamp() for key in ("started_at", "ended_at"))
+    start_s, end_s = (
+        datetime.fromisoformat(summary["run"][key]).timestamp() for key in ("started_at", "ended_at")
+    )
     phases = {name: phase["energy_j"] for name, phase in summary["energy"]["phases"].items()}
     return Run(node, shape, phases, start_s, end_s)

@@ -51,7 +51,8 @@ def rows(quick: bool) -> Iterator[Row]:
             f"{SCRAPE_S:g} s by {NODES * POOLS} pools of Prometheus, of VictoriaMetrics by {NODES}"
         )
         errors = [
-            sum(run.joules.values()) / (NODE_W * (run.end_s - run.start_s)) - 1.0 for run in seen.runs.values()
+            sum(run.joules.values()) / (NODE_W * (run.end_s - run.start_s)) - 1.0
+            for run in seen.runs.values()
         ]
         yield Row("the runs' summaries beside the power of the machine", "", _span(errors), how)
         version = ".".join(map(str, PrometheusStore.version()))
@@ -76,7 +77,9 @@ def _measured(seen: Seen, store: Store, way: str, pools: int) -> str:
         for phase, joules in seen.runs[key[1]].joules.items()
         if joules > 0.0 and not phases.get(phase)
     ]
-    errors = [sum(phases.values()) / sum(seen.runs[key[1]].joules.values()) - 1.0 for key, phases in found.items()]
+    errors = [
+        sum(phases.values()) / sum(seen.runs[key[1]].joules.values()) - 1.0 for key, phases in found.items()
+    ]
     parts = [f"last values {_span(errors)}, {len(lost)} phases lost in {len(keys)} copies of a run"]
     parts.append(f"increase() {_span(_increases(seen, store, keys))}")
     parts.append(f"report {_reported(seen, store)}")
@@ -141,9 +144,7 @@ def _over_time(store: Store, query: str, run: Run, late_s: float) -> list[float]
     end_s = run.end_s - 1.0
     span_s = end_s - (run.start_s + late_s + 2 * SCRAPE_S + STEP_S)
     return [
-        float(value)
-        for row in store.query_range(query, span_s, STEP_S, end_s)
-        for _, value in row["values"]
+        float(value) for row in store.query_range(query, span_s, STEP_S, end_s) for _, value in row["values"]
     ]
 
 

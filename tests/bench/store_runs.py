@@ -1,14 +1,11 @@
-"""Real runs of known power, and the real stores that get them: scraped, from files, a gateway, by OTLP or an agent."""
+"""Real runs of known power, and the real stores that get them by each way."""
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.bench.store_servers import PrometheusStore, VictoriaStore, document
 from tests.simulator import Constant, Gpu, Package, Simulator
-from tests.support import command, prometheus, pushgateway, victoriametrics
+from tests.support import command, prometheus, pushgateway
 
-SCRAPE_S = 15.0
 LATE_S = 10.0
 NODES, POOLS = 5, 10
 """So many scrape pools of one Prometheus look at each node: 50, each with an offset of its own."""
@@ -54,70 +51,6 @@ class Run(NamedTuple):
     end_s: float
 
 
-class PrometheusStore(prometheus.Prometheus):
-    """A Prometheus with scrape configs and arguments of its own."""
-
-    kind = "Prometheus"
-
-    def __init__(
-        self, folder: Path, scrapes: Sequence[dict[str, Any]], arguments: Sequence[str] = ()
-    ) -> None:
-        program = prometheus.binary()
-        assert program is not None, "no Prometheus, and no apt-get to fetch it"
-        folder.mkdir()
-        self._port = prometheus.free_port()
-        (folder / "config.yml").write_text(json.dumps(_document(scrapes)))
-        self.log = folder / "log"
-        self._command = [
-            program,
-            f"--config.file={folder / 'config.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{self._port}",
-            *arguments,
-        ]
-        self._process = self._started()
-
-    @staticmethod
-    def version() -> tuple[int, ...]:
-        program = prometheus.binary()
-        assert program is not None
-        text = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-        found = re.search(r"version (\d+)\.(\d+)", text)
-        assert found is not None, text
-        return tuple(map(int, found.groups()))
-
-
-class VictoriaStore(victoriametrics.VictoriaMetrics):
-    """A VictoriaMetrics with scrape configs and arguments of its own."""
-
-    kind = "VictoriaMetrics"
-
-    def __init__(
-        self, folder: Path, scrapes: Sequence[dict[str, Any]], arguments: Sequence[str] = ()
-    ) -> None:
-        program = victoriametrics.binary()
-        assert program is not None, "no VictoriaMetrics, and no apt-get to fetch it"
-        folder.mkdir()
-        self.url = f"http://127.0.0.1:{prometheus.free_port()}"
-        (folder / "config.yml").write_text(json.dumps(_document(scrapes)))
-        self._command = [
-            program,
-            f"-promscrape.config={folder / 'config.yml'}",
-            f"-storageDataPath={folder / 'data'}",
-            f"-httpListenAddr={self.url.removeprefix('http://')}",
-            *arguments,
-        ]
-        self._process = self._started()
-
-    def takes_otlp(self) -> bool:
-        """Whether it has a receiver, which the version in Debian 12 has not."""
-        try:
-            urllib.request.urlopen(f"{self.url}/opentelemetry/v1/metrics", b"", timeout=10.0).close()
-        except urllib.error.HTTPError:
-            return False
-        return True
-
-
 Store = PrometheusStore | VictoriaStore
 
 
@@ -127,11 +60,8 @@ class Seen:
 
     runs: dict[str, Run] = field(default_factory=dict)
     stores: list[tuple[Store, str, int]] = field(default_factory=list)
-
-
-def _document(scrapes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    period = f"{SCRAPE_S:g}s"
-    return {"global": {"scrape_interval": period, "scrape_timeout": period}, "scrape_configs": list(scrapes)}
+    late: Store | None = None
+    """It begins `LATE_S` after the runs, without the shortest, which may end before it comes."""
 
 
 def _pools(name: str, targets: Sequence[Sequence[str]], each: int) -> list[dict[str, Any]]:
@@ -167,7 +97,8 @@ def stores_and_runs(folder: Path, shapes: Sequence[tuple[int, int]] = SHAPES) ->
         gateways = [stack.enter_context(pushgateway.Pushgateway()) for _ in range(NODES)]
 
         def add(store: Store, way: str, pools: int) -> Store:
-            seen.stores.append((stack.enter_context(store), way, pools))
+            stack.enter_context(store)
+            seen.stores.append((store, way, pools))
             return store
 
         files = _pools("textfile", [[server.target] for server in node_exporters], POOLS)
@@ -181,19 +112,22 @@ def stores_and_runs(folder: Path, shapes: Sequence[tuple[int, int]] = SHAPES) ->
         add(VictoriaStore(folder / "v-textfile", files), "textfile", POOLS)
         add(VictoriaStore(folder / "v-gateway", groups), "Pushgateway", POOLS)
         written.append(add(VictoriaStore(folder / "v-agent", ()), "remote write by an agent", 2))
-        agent = _document(_pools("agent", ports, 2))
+        agent = document(_pools("agent", ports, 2))
         agent["remote_write"] = [{"url": f"{store.url}/api/v1/write"} for store in written]
         stack.enter_context(prometheus.Agent(folder, json.dumps(agent)))
         otlp = []
         if version >= (2, 47):
-            switch = (
-                "--web.enable-otlp-receiver" if version >= (3, 0) else "--enable-feature=otlp-write-receiver"
-            )
-            store = add(PrometheusStore(folder / "p-otlp", (), [switch]), "OTLP", 0)
-            otlp.append(f"otlp:{store.url}/api/v1/otlp")
-        if written[1].takes_otlp():  # type: ignore[union-attr]
-            store = add(VictoriaStore(folder / "v-otlp", (), _like_prometheus(folder)), "OTLP", 0)
-            otlp.append(f"otlp:{store.url}/opentelemetry")
+            switch = "web.enable-otlp-receiver" if version >= (3, 0) else "enable-feature=otlp-write-receiver"
+            store = PrometheusStore(folder / "p-otlp", (), [f"--{switch}"])
+            stack.enter_context(store)
+            if store.takes_otlp():
+                seen.stores.append((store, "OTLP", 0))
+                otlp.append(f"otlp:{store.url}/api/v1/otlp")
+        receiver = VictoriaStore(folder / "v-otlp", (), _like_prometheus(folder))
+        stack.enter_context(receiver)
+        if receiver.takes_otlp():
+            seen.stores.append((receiver, "OTLP", 0))
+            otlp.append(f"otlp:{receiver.url}/opentelemetry")
 
         processes = {}
         for shape, places in zip(shapes, zip(*ports, strict=True), strict=True):
@@ -208,29 +142,31 @@ def stores_and_runs(folder: Path, shapes: Sequence[tuple[int, int]] = SHAPES) ->
                     _start(machine, folder / run_id, run_id, place, exporters, shape),
                 )
         time.sleep(LATE_S)
-        late = PrometheusStore(folder / "p-late", _pools("late", ports, 2))
-        seen.stores.insert(
-            1, (stack.enter_context(late), f"scrape, from {LATE_S:g} s after their begin on", 2)
+        seen.late = late = PrometheusStore(
+            folder / "p-late", _pools("late", [places[1:] for places in ports], 2)
         )
+        stack.enter_context(late)
+        seen.stores.insert(1, (late, "scrape by a server that comes late", 2))
         for run_id, (node, shape, process) in processes.items():
             _, errors = process.communicate(timeout=shape[0] + 10 * command.DEADLINE_S)
             if process.returncode:
                 raise RuntimeError(f"{run_id}: {errors}")
-            sys.stderr.write(errors if "failed" in errors else "")
+            sys.stderr.writelines(line for line in errors.splitlines(keepends=True) if "failed" in line)
             seen.runs[run_id] = _told(folder / run_id, node, shape)
         time.sleep(END_S)
         yield seen
 
 
 def _like_prometheus(folder: Path) -> list[str]:
-    """What a VictoriaMetrics needs to be told, so that names and labels are those of a scrape."""
+    """Options of VictoriaMetrics, as far as it has them, for the names and labels of a scrape."""
     path = folder / "relabel.yml"
     rules = [
         {"source_labels": [source], "regex": "(.+)", "target_label": target}
         for source, target in (("service_name", "job"), ("service_instance_id", "instance"))
     ]
     path.write_text(json.dumps(rules))
-    return ["-opentelemetry.usePrometheusNaming", f"-relabelConfig={path}"]
+    naming = "-opentelemetry.usePrometheusNaming"
+    return [*([naming] if naming in VictoriaStore.options() else []), f"-relabelConfig={path}"]
 
 
 def _start(

@@ -81,7 +81,7 @@ def _pools(name: str, targets: Sequence[Sequence[str]], each: int) -> list[dict[
 def stores_and_runs(folder: Path, shapes: Sequence[tuple[int, int]] = SHAPES) -> Iterator[Seen]:
     """Play all runs at once, wait for their ends to be scraped, and leave the stores up."""
     seen = Seen()
-    version = PrometheusStore.version()
+    version = prometheus.version()
     with ExitStack() as stack:
         machine = stack.enter_context(
             Simulator(

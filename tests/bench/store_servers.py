@@ -47,14 +47,9 @@ class PrometheusStore(prometheus.Prometheus):
         ]
         self._process = self._started()
 
-    @staticmethod
-    def version() -> tuple[int, ...]:
-        program = prometheus.binary()
-        assert program is not None
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-        found = re.search(r"version (\d+)\.(\d+)", told)
-        assert found is not None, told
-        return tuple(map(int, found.groups()))
+    def warnings(self) -> int:
+        """How many warnings it has logged, samples that it refused among them."""
+        return len(re.findall(r"level=warn", self.log.read_text(), re.IGNORECASE))
 
     def takes_otlp(self) -> bool:
         """Whether it has a receiver: Debian builds 2.53 without."""

@@ -27,6 +27,7 @@ from tests.bench.store_runs import (
 )
 from tests.bench.store_servers import SCRAPE_S, PrometheusStore
 from tests.bench.table import Row
+from tests.support import prometheus
 
 TOTAL = "carbonmon_run_energy_joules_total"
 POWER = "carbonmon_run_power_watts"
@@ -55,13 +56,13 @@ def rows(quick: bool) -> Iterator[Row]:
             for run in seen.runs.values()
         ]
         yield Row("the runs' summaries beside the power of the machine", "", _span(errors), how)
-        version = ".".join(map(str, PrometheusStore.version()))
+        version = ".".join(map(str, prometheus.version()))
         for store, way, pools in seen.stores:
             of = f" {version}" if isinstance(store, PrometheusStore) else ""
-            yield Row(f"{store.kind}{of}: {way}", "within 1 %", _measured(seen, store, way, pools), how)
+            yield Row(f"{store.kind}{of}: {way}", "within 1 %", _measured(seen, store, pools), how)
 
 
-def _measured(seen: Seen, store: Store, way: str, pools: int) -> str:
+def _measured(seen: Seen, store: Store, pools: int) -> str:
     keys = [
         (f"{run.node}-{number}" if pools else "", run_id)
         for run_id, run in seen.runs.items()
@@ -78,7 +79,7 @@ def _measured(seen: Seen, store: Store, way: str, pools: int) -> str:
         for phase, joules in seen.runs[key[1]].joules.items()
         if joules > 0.0 and not phases.get(phase)
     ]
-    sys.stderr.write("".join(f"{store.kind}, {way}: {where} is lost\n" for where in lost))
+    sys.stderr.write("".join(f"{store.kind} at {store.url}: {where} is lost\n" for where in lost))
     errors = [
         sum(phases.values()) / sum(seen.runs[key[1]].joules.values()) - 1.0 for key, phases in found.items()
     ]
@@ -97,6 +98,8 @@ def _measured(seen: Seen, store: Store, way: str, pools: int) -> str:
     ended = {_key(row) for row in store.query(f"last_over_time({END}[{WINDOW}])")} & set(keys)
     staying = {_key(row) for row in store.query(POWER)} & set(keys)
     parts.append(f"end in {len(ended)} of {len(keys)}, power left in {len(staying)}")
+    if isinstance(store, PrometheusStore):
+        parts.append(f"{store.warnings()} warnings in its log")
     return "; ".join(parts)
 
 

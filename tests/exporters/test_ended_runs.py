@@ -63,7 +63,7 @@ def test_a_run_is_shown_until_each_scraper_has_come_once_more() -> None:
 
 
 def test_who_is_shown_a_start_in_the_text_format_is_waited_for_once_more() -> None:
-    """A server that ignores the times has the 0 and the value at one moment, and may take the 0 for the last."""
+    """To a server that ignores the times 0 and value are of one moment: it may take the 0 for the last."""
     program = "10.0.0.7 vm_promscrape"
     run = NODE.runs[0]
     late = run.totals[0]._replace(energy_j=5.0, start_s=NODE.clock_s - 1.0)

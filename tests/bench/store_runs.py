@@ -81,7 +81,6 @@ def _pools(name: str, targets: Sequence[Sequence[str]], each: int) -> list[dict[
 def stores_and_runs(folder: Path, shapes: Sequence[tuple[int, int]] = SHAPES) -> Iterator[Seen]:
     """Play all runs at once, wait for their ends to be scraped, and leave the stores up."""
     seen = Seen()
-    version = prometheus.version()
     with ExitStack() as stack:
         machine = stack.enter_context(
             Simulator(
@@ -116,13 +115,10 @@ def stores_and_runs(folder: Path, shapes: Sequence[tuple[int, int]] = SHAPES) ->
         agent["remote_write"] = [{"url": f"{store.url}/api/v1/write"} for store in written]
         stack.enter_context(prometheus.Agent(folder, json.dumps(agent)))
         otlp = []
-        if version >= (2, 47):
-            switch = "web.enable-otlp-receiver" if version >= (3, 0) else "enable-feature=otlp-write-receiver"
-            store = PrometheusStore(folder / "p-otlp", (), [f"--{switch}"])
-            stack.enter_context(store)
-            if store.takes_otlp():
-                seen.stores.append((store, "OTLP", 0))
-                otlp.append(f"otlp:{store.url}/api/v1/otlp")
+        if PrometheusStore.takes_otlp():
+            store = PrometheusStore(folder / "p-otlp", (), ["--web.enable-otlp-receiver"])
+            add(store, "OTLP", 0)
+            otlp.append(f"otlp:{store.url}/api/v1/otlp")
         receiver = VictoriaStore(folder / "v-otlp", (), _like_prometheus(folder))
         stack.enter_context(receiver)
         if receiver.takes_otlp():

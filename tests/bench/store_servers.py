@@ -51,9 +51,12 @@ class PrometheusStore(prometheus.Prometheus):
         """How many warnings it has logged, samples that it refused among them."""
         return len(re.findall(r"level=warn", self.log.read_text(), re.IGNORECASE))
 
-    def takes_otlp(self) -> bool:
-        """Whether it has a receiver: Debian builds 2.53 without."""
-        return _takes(f"{self.url}/api/v1/otlp/v1/metrics")
+    @staticmethod
+    def takes_otlp() -> bool:
+        """Whether it has a receiver: Debian builds Prometheus without."""
+        program = prometheus.binary()
+        assert program is not None
+        return "web.enable-otlp-receiver" in _help(program)
 
     def own(self, names: Mapping[str, str]) -> dict[str, float]:
         """Metrics of the server itself, by other names."""
@@ -86,12 +89,15 @@ class VictoriaStore(victoriametrics.VictoriaMetrics):
     def options() -> str:
         program = victoriametrics.binary()
         assert program is not None
-        told = subprocess.run([program, "-help"], capture_output=True, text=True, check=False)
-        return told.stdout + told.stderr
+        return _help(program)
 
     def takes_otlp(self) -> bool:
         """Whether it has a receiver: Debian 12's has none."""
-        return _takes(f"{self.url}/opentelemetry/v1/metrics")
+        try:
+            urllib.request.urlopen(f"{self.url}/opentelemetry/v1/metrics", b"", command.DEADLINE_S).close()
+        except urllib.error.HTTPError:
+            return False
+        return True
 
     def own(self, names: Mapping[str, str]) -> dict[str, float]:
         """Metrics of the server itself, by other names."""
@@ -105,13 +111,9 @@ def document(scrapes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"global": timing, "scrape_configs": list(scrapes)}
 
 
-def _takes(url: str) -> bool:
-    request = urllib.request.Request(url, b"", {"Content-Type": "application/x-protobuf"})
-    try:
-        urllib.request.urlopen(request, timeout=command.DEADLINE_S).close()
-    except urllib.error.HTTPError:
-        return False
-    return True
+def _help(program: str) -> str:
+    told = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+    return told.stdout + told.stderr
 
 
 def _sums(url: str, names: Mapping[str, str]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from tests.bench import (
     sharing,
     size,
     start,
+    stores,
     table,
     tick,
 )
@@ -42,9 +43,10 @@ PARTS = {
     "endpoint": endpoint.rows,
     "scale": scale.rows,
     "boards": boards.rows,
+    "stores": stores.rows,
 }
 
-APART = frozenset(("boards",))
+APART = frozenset(("boards", "stores"))
 """What takes long and is measured only when it is named."""
 
 

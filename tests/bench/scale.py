@@ -1,28 +1,32 @@
-"""One real Prometheus that scrapes a thousand nodes' worth of real carbonmon output on this machine.
+"""One real Prometheus, and after it one real VictoriaMetrics, that scrape a thousand nodes on this machine.
 
-Each node is a snapshot of 8 GPUs, 2 packages with memory and a run, rendered by carbonmon's own collector at
-every scrape with totals that grow; what is simulated is that one process serves them all.
+Each node is a snapshot of 8 GPUs, 2 packages with memory and its runs, answered as carbonmon's own endpoint
+does, with totals that grow, and runs and phases that begin and end. What is simulated is that one process
+serves them all, and that each server keeps a connection to each node.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import subprocess
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
-from prometheus_client import CollectorRegistry, generate_latest
+from carbonmon_exporters.endpoint.request import MEMORY
+from carbonmon_exporters.endpoint.routes import Routes
+from carbonmon_exporters.endpoint.scrapers import HEADER, Scrapers
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from carbonmon.core.model import Device, NodeTotal, RunInfo, RunTotal, Snapshot
+from carbonmon.core.model import Device, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
+from tests.bench.store_servers import PrometheusStore, VictoriaStore
 from tests.bench.table import Row, megabytes
-from tests.support import prometheus
 from tests.support.records import device_state, dram, gpu, intensity, package, run_state, snapshot
 
 INTERVAL_S = 15.0
@@ -31,37 +35,75 @@ NODES_A_RUN = 8
 DEVICES: tuple[Device, ...] = (*map(gpu, range(8)), *map(package, range(2)), *map(dram, range(2)))
 
 
+RUNS_A_DAY = 10_000
+RETAIN_S = 900.0
+
+
 def rows(quick: bool) -> Iterator[Row]:
     nodes, seconds = (200, 90.0) if quick else (1000, 600.0)
-    yield from _measured(nodes, seconds)
+    for kind in (PrometheusStore, VictoriaStore):
+        yield from _measured(kind, nodes, seconds)
 
 
 def node_snapshot(number: int, at_s: float, since_s: float) -> Snapshot:
-    """What node `number` shows: a run that it shares with seven others, in three phases."""
-    age_s = at_s - since_s
-    run_id = f"slurm-{1000 + number // NODES_A_RUN}"
-    rows, states, power = [], [], []
-    for place, device in enumerate(DEVICES):
-        watts = {"gpu": 320.0, "cpu": 180.0, "dram": 25.0}[device.component]
-        watts *= 1.0 + 0.2 * math.sin(0.1 * at_s + number + place)
-        own, method = _own(device, number), device.methods[0]
-        joules = watts * age_s
-        states.append(device_state(own, counter_j=joules, power_w=watts))
+    """What node `number` shows of runs that it shares with seven others, one after the other.
+
+    The fleet of 1,000 nodes has `RUNS_A_DAY`. A run has three phases; the one before is shown for `RETAIN_S`.
+    """
+    group = number // NODES_A_RUN
+    lasts_s = 86_400.0 / RUNS_A_DAY * 1000 / NODES_A_RUN
+    shift_s = lasts_s * (group * 0.618 % 1.0)  # each group begins at another time
+    place = math.floor((at_s - since_s + shift_s) / lasts_s)
+    runs = []
+    for run_number in (place - 1, place):
+        begin_s = max(since_s, since_s - shift_s + run_number * lasts_s)
+        end_s = since_s - shift_s + (run_number + 1) * lasts_s
+        if since_s < end_s and at_s < end_s + RETAIN_S:
+            runs.append(_run(number, f"slurm-{group}-{run_number}", begin_s, end_s, at_s))
+    states = []
+    for index, device in enumerate(DEVICES):
+        watts = _watts(device, number, index)
+        states.append(device_state(_own(device, number), counter_j=watts * (at_s - since_s), power_w=watts))
+    shown = snapshot(tuple(runs), tuple(states), now=intensity(360.0, timestamp_s=at_s))
+    return shown._replace(at_s=at_s, clock_s=at_s, start_s=since_s)
+
+
+def _watts(device: Device, number: int, index: int) -> float:
+    base = {"gpu": 320.0, "cpu": 180.0, "dram": 25.0}[device.component]
+    return base * (1.0 + 0.2 * math.sin(number + index))
+
+
+def _run(number: int, run_id: str, begin_s: float, end_s: float, at_s: float) -> RunState:
+    until_s = min(at_s, end_s)
+    has_ended = at_s >= end_s
+    rows, power, unobserved, node = [], [], [], []
+    for index, device in enumerate(DEVICES):
+        own, method, watts = _own(device, number), device.methods[0], _watts(device, number, index)
         power.append((own.id, watts))
-        for share, phase in zip((0.1, 0.7, 0.2), PHASES, strict=True):
-            grams = share * joules * 1e-4
-            rows.append(
-                RunTotal(phase, device.component, own.id, method, share * joules, grams, grams, grams)
-            )
-    info = RunInfo(
-        run_id, "train", ("train",), (("user", "ada"),), f"node{number}", since_s, "slurm", run_id[6:]
+        unobserved.append((own.id, 0.0))
+        node.append(NodeTotal(own.id, watts * (until_s - begin_s), 0.0, 0.0, 0.0))
+        for order, phase in enumerate(PHASES):
+            start_s = begin_s + order * (end_s - begin_s) / len(PHASES)
+            joules = watts * min(until_s - start_s, (end_s - begin_s) / len(PHASES))
+            if joules > 0.0:
+                grams = joules * 1e-4
+                rows.append(
+                    RunTotal(
+                        phase, device.component, own.id, method, joules, grams, grams, grams, start_s=start_s
+                    )
+                )
+    host, labels = f"node{number}", (("user", "ada"),)
+    info = RunInfo(run_id, "train", ("train",), labels, host, begin_s, "slurm", run_id[6:])
+    run = run_state(
+        info,
+        tuple(rows),
+        power_w=() if has_ended else tuple(power),
+        cpu_s=(until_s - begin_s) * 40.0,
+        processes=0 if has_ended else 17,
+        ended_at_s=end_s if has_ended else None,
+        exit_code=0 if has_ended else None,
     )
-    run = run_state(info, tuple(rows), power_w=tuple(power), cpu_s=age_s * 40.0, processes=17)
-    run = run._replace(
-        unobserved_s=tuple((device_id, 0.0) for device_id, _ in power),
-        node=tuple(NodeTotal(device_id, watts * age_s, 0.0, 0.0, 0.0) for device_id, watts in power),
-    )
-    return snapshot((run,), tuple(states), now=intensity(360.0, timestamp_s=at_s))._replace(at_s=at_s)
+    return run._replace(unobserved_s=tuple(unobserved), node=tuple(node))
 
 
 def _own(device: Device, number: int) -> Device:
@@ -71,28 +113,64 @@ def _own(device: Device, number: int) -> Device:
     return gpu(number * 8 + (device.index or 0))
 
 
+class _Nodes:
+    """The endpoints of all nodes: what each server has seen of each is kept as over an open connection."""
+
+    def __init__(self, since_s: float) -> None:
+        self.since_s = since_s
+        self.served = self.bytes_served = 0
+        self._own = OwnProcessCollector(Path("/proc"))
+        self._apps: dict[int, Routes] = {}
+        self._memories: defaultdict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
+        self._lock = threading.Lock()
+
+    def answer(self, number: int, headers: Any) -> tuple[str, bytes]:
+        """(content type, body) for a scrape of a node."""
+        with self._lock:
+            app = (
+                self._apps.setdefault(number, self._app(number))
+                if number not in self._apps
+                else self._apps[number]
+            )
+            memory = self._memories[headers.get("User-Agent", ""), number]
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": "/metrics",
+            "QUERY_STRING": "",
+            "HTTP_ACCEPT": headers.get("Accept", ""),
+            "HTTP_USER_AGENT": headers.get("User-Agent", ""),
+            HEADER: headers.get("X-Prometheus-Scrape-Timeout-Seconds", ""),
+            MEMORY: memory,
+        }
+        types: list[str] = []
+
+        def start_response(status: str, fields: list[tuple[str, str]], _: Any = None) -> Any:
+            assert status.startswith("200"), status
+            types.append(dict(fields)["Content-Type"])
+
+        body = b"".join(app(environ, start_response))
+        with self._lock:
+            self.served += 1
+            self.bytes_served += len(body)
+        return types[0], body
+
+    def _app(self, number: int) -> Routes:
+        registry = CollectorRegistry()
+        registry.register(SnapshotCollector(lambda: node_snapshot(number, time.time(), self.since_s)))
+        registry.register(self._own)
+        return Routes(make_wsgi_app(registry), lambda: True, Scrapers(lambda: False))
+
+
 class _Handler(BaseHTTPRequestHandler):
     """`/N/metrics` is node N."""
 
     protocol_version = "HTTP/1.1"
-    since_s = 0.0
-    served = 0
-    bytes_served = 0
-    lock = threading.Lock()
-    own = OwnProcessCollector(Path("/proc"))
+    nodes: _Nodes
 
     def do_GET(self) -> None:
-        number = int(self.path.split("/")[1])
-        registry = CollectorRegistry()
-        shown = node_snapshot(number, time.time(), self.since_s)
-        registry.register(SnapshotCollector(lambda: shown))
-        registry.register(self.own)
-        body = generate_latest(registry)
-        with self.lock:
-            _Handler.served += 1
-            _Handler.bytes_served += len(body)
+        content_type, body = self.nodes.answer(int(self.path.split("/")[1]), self.headers)
         self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -101,10 +179,18 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _measured(nodes: int, seconds: float) -> Iterator[Row]:
-    _Handler.since_s = time.time()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024
+
+
+Store = PrometheusStore | VictoriaStore
+RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "carbonmon.rules.yml"
+
+
+def _measured(kind: type[PrometheusStore] | type[VictoriaStore], nodes: int, seconds: float) -> Iterator[Row]:
+    _Handler.nodes = _Nodes(time.time())
+    server = _HttpServer(("127.0.0.1", 0), _Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"127.0.0.1:{server.server_address[1]}"
     with tempfile.TemporaryDirectory(prefix="carbonmon-bench-") as name:
@@ -117,71 +203,72 @@ def _measured(nodes: int, seconds: float) -> Iterator[Row]:
             for number in range(nodes)
         ]
         (folder / "targets.json").write_text(json.dumps(entries))
-        rules = Path(__file__).parents[2] / "deploy" / "prometheus" / "carbonmon.rules.yml"
-        config = (
-            f"global: {{scrape_interval: {INTERVAL_S:.0f}s, evaluation_interval: 30s}}\n"
-            f"rule_files: [{rules}]\n"
-            "scrape_configs:\n"
-            f"  - {{job_name: carbonmon, file_sd_configs: [{{files: [{folder / 'targets.json'}]}}]}}\n"
-            f"  - {{job_name: self, static_configs: [{{targets: ['SELF']}}]}}\n"
-        )
-        with _Database(folder, config) as database:
-            deadline_s = time.monotonic() + seconds
-            while time.monotonic() < deadline_s:
-                time.sleep(5.0)
-            yield from _figures(database, nodes, seconds, folder)
+        scrapes = [{"job_name": "carbonmon", "file_sd_configs": [{"files": [str(folder / "targets.json")]}]}]
+        place = folder / "server"
+        store: Store
+        if issubclass(kind, PrometheusStore):
+            store = kind(place, scrapes, (), [RULES])
+        else:
+            store = kind(place, scrapes)
+        with store:
+            time.sleep(seconds)
+            yield from _figures(store, nodes, seconds, place)
     server.shutdown()
 
 
-class _Database(prometheus.Prometheus):
-    """A Prometheus with a configuration of its own, in which SELF is its own address."""
-
-    def __init__(self, folder: Path, config: str) -> None:
-        program = prometheus.binary()
-        assert program is not None, "no Prometheus, and no apt-get to fetch it"
-        self._port = prometheus.free_port()
-        path = folder / "prometheus.yml"
-        path.write_text(config.replace("SELF", f"127.0.0.1:{self._port}"))
-        arguments = [
-            f"--config.file={path}",
-            f"--storage.tsdb.path={folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{self._port}",
-        ]
-        self._process = subprocess.Popen(
-            [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+PROMETHEUS = {
+    "series": "prometheus_tsdb_head_series",
+    "memory": "process_resident_memory_bytes",
+    "cpu": "process_cpu_seconds_total",
+    "samples": "prometheus_tsdb_head_samples_appended_total",
+    "refused": "prometheus_target_scrapes_sample_out_of_order_total",
+    "doubled": "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+    "old": "prometheus_target_scrapes_sample_out_of_bounds_total",
+}
+VICTORIA = {
+    "series": "vm_new_timeseries_created_total",
+    "memory": "process_resident_memory_bytes",
+    "cpu": "process_cpu_seconds_total",
+    "samples": 'vm_rows_inserted_total{type="promscrape"}',
+}
 
 
-def _figures(database: _Database, nodes: int, seconds: float, folder: Path) -> Iterator[Row]:
+def _figures(store: Store, nodes: int, seconds: float, folder: Path) -> Iterator[Row]:
     def number(query: str) -> float:
-        found = database.number(query)
+        found = store.number(query)
         assert found is not None, query
         return found
 
+    own = store.own(PROMETHEUS if isinstance(store, PrometheusStore) else VICTORIA)
     up = number('sum(up{job="carbonmon"})')
     series = number('avg(scrape_samples_scraped{job="carbonmon"})')
-    head = number("prometheus_tsdb_head_series")
-    resident = number('process_resident_memory_bytes{job="self"}')
-    cpu = number('rate(process_cpu_seconds_total{job="self"}[2m])')
-    rate = number("rate(prometheus_tsdb_head_samples_appended_total[2m])")
+    failed = number('sum(count_over_time((up{job="carbonmon"} == 0)[15m:15s])) or vector(0)')
     slowest = number('max(scrape_duration_seconds{job="carbonmon"})')
-    rules_s = number("max(prometheus_rule_group_last_duration_seconds)")
-    scrape_bytes = _Handler.bytes_served / max(1, _Handler.served)
+    runs = number("count(count by (run_id) (last_over_time(carbonmon_run_start_time_seconds[15m])))")
+    scrape_bytes = _Handler.nodes.bytes_served / max(1, _Handler.nodes.served)
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     how = (
-        f"Debian's Prometheus, {nodes} targets every {INTERVAL_S:.0f} s for {seconds:.0f} s; 8 GPUs and 2 "
-        f"packages with memory, a run of {len(PHASES)} phases, {NODES_A_RUN} nodes a run; our recording rules"
+        f"{nodes} targets every {INTERVAL_S:.0f} s for {seconds:.0f} s; 8 GPUs and 2 packages with memory, "
+        f"{RUNS_A_DAY} runs a day of {len(PHASES)} phases on 1,000 nodes, {NODES_A_RUN} nodes a run"
     )
-    yield Row(f"series of a node with one run, {len(PHASES)} phases", "", f"{series:.0f}", how)
-    yield Row("size of a scrape, uncompressed", "", f"{scrape_bytes / 1e3:.1f} kB", how)
     yield Row(
-        f"one Prometheus with {nodes} nodes",
+        f"{store.kind}: series of a node; size of a scrape, uncompressed",
         "",
-        f"{up:.0f} up, {head:.0f} series, {rate:.0f} samples/s ({rate * 86400 / 1e6:.0f} million a day), "
-        f"{megabytes(resident)} resident ({resident / head / 1e3:.1f} kB a series), {cpu:.2f} of a core",
+        f"{series:.0f}; {scrape_bytes / 1e3:.1f} kB",
         how,
     )
+    refused = ", ".join(f"{name} {own[name]:.0f}" for name in ("refused", "doubled", "old") if name in own)
     yield Row(
-        "slowest scrape; slowest group of rules", "", f"{slowest * 1e3:.0f} ms; {rules_s * 1e3:.0f} ms", how
+        f"{store.kind} with {nodes} nodes",
+        "",
+        f"{up:.0f} up, {runs:.0f} runs, {own['series']:.0f} series, "
+        f"{own['samples'] / seconds:.0f} samples/s, "
+        f"{megabytes(own['memory'])} resident ({own['memory'] / own['series'] / 1e3:.1f} kB a series), "
+        f"{own['cpu'] / seconds:.2f} of a core; slowest scrape {slowest * 1e3:.0f} ms, {failed:.0f} failed; "
+        f"samples refused: {refused or 'not told'}; on disk {megabytes(disk)}",
+        how,
     )
-    yield Row("on disk after the run, write-ahead log included", "", megabytes(disk), how)
+    if isinstance(store, PrometheusStore):
+        rules_s = max(store.own({"rules": "prometheus_rule_group_last_duration_seconds"}).values())
+        measured = f"{rules_s * 1e3:.0f} ms; {store.warnings()}"
+        yield Row("slowest group of rules; warnings in its log", "", measured, how)

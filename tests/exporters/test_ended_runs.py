@@ -66,6 +66,25 @@ def test_a_run_is_shown_until_each_scraper_has_come_once_more() -> None:
     assert shown(runs) == 0
 
 
+def test_who_is_shown_a_start_in_the_text_format_is_waited_for_once_more() -> None:
+    """To a server that ignores the times 0 and value are of one moment: it may take the 0 for the last."""
+    program = "10.0.0.7 vm_promscrape"
+    run = NODE.runs[0]
+    late = run.totals[0]._replace(energy_j=5.0, start_s=NODE.clock_s - 1.0)
+    final = NODE._replace(runs=(run._replace(totals=(late,)),))
+    lasting = answer.lasting(families(final, Starts(final, -math.inf, final.at_s)))
+    each = Ended(["run-1"], lasting, {program: Recent(2, NOW_S - 10.0)}, 60.0, NOW_S - 10.0)
+    runs = EndedRuns([each], lambda: 0.0)
+    first, second = Connection(), Connection()
+    for connection, told in ((first, 1), (second, 0), (second, 0)):
+        asked = visit(connection, program, is_text=True)
+        assert starts(each, asked) == told
+        assert shown(runs) == 1, "the second of them does not come for the first"
+    asked = visit(first, program, is_text=True)
+    assert starts(each, asked) == 0
+    assert shown(runs) == 0
+
+
 def test_who_waited_for_more_scrapers_of_a_program_is_believed() -> None:
     runs = EndedRuns(clock=lambda: 0.0)
     runs.take([ended({PROGRAM: 2}, run_id="a"), ended({PROGRAM: 1}, run_id="b")])

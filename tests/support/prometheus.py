@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -22,6 +23,16 @@ from tests.support import command, debian
 def binary() -> str | None:
     """The program, fetched once with apt where it is missing; None where that cannot be done."""
     return debian.program("prometheus")
+
+
+def version() -> tuple[int, int]:
+    """Major and minor of the program."""
+    program = binary()
+    assert program is not None
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"version (\d+)\.(\d+)", told)
+    assert found is not None, told
+    return int(found[1]), int(found[2])
 
 
 def free_port() -> int:
@@ -166,7 +177,7 @@ class Agent:
         path.write_text(config)
         self._ready = f"http://127.0.0.1:{free_port()}/-/ready"
         arguments = [
-            "--enable-feature=agent",
+            "--agent" if version() >= (3, 0) else "--enable-feature=agent",
             f"--config.file={path}",
             f"--storage.agent.path={folder / 'agent'}",
             f"--web.listen-address={self._ready.split('/')[2]}",

@@ -74,9 +74,10 @@ class VictoriaMetrics:
         except OSError:
             return False
 
-    def query(self, text: str) -> list[Any]:
-        """The result of an instant query for now: without `nocache` it is answered for 30 s ago."""
-        result: list[Any] = self._ask("query", query=text, time=f"{time.time():.3f}", nocache="1")["result"]
+    def query(self, text: str, at_s: float | None = None) -> list[Any]:
+        """The result of an instant query, for now or for a Unix time: without `nocache` now is 30 s ago."""
+        at_s = time.time() if at_s is None else at_s
+        result: list[Any] = self._ask("query", query=text, time=f"{at_s:.3f}", nocache="1")["result"]
         return result
 
     def query_range(self, text: str, span_s: float, step_s: float, end_s: float | None = None) -> list[Any]:

@@ -40,6 +40,8 @@ class Ended:
         self._waited = dict(waited)
         self._left = {program: known.scrapers for program, known in waited.items()}
         self._seen_by: WeakSet[Connection] = WeakSet()
+        self._counted: WeakSet[Connection] = WeakSet()
+        self._half_seen_by: WeakSet[Connection] = WeakSet()
         self._text_seen_s = text_seen_s
 
     def families(self, visit: Visit | None, *, only_runs: bool) -> list[Metric]:
@@ -47,7 +49,12 @@ class Ended:
         families = answer.of_runs(self._families) if only_runs else self._families
         if visit is None or visit.connection in self._seen_by:
             return answer.shown(families, float("inf"), 0.0)
-        return answer.shown(families, self._seen_s(visit), round(visit.at_s, 3))
+        found = answer.shown(families, self._seen_s(visit), round(visit.at_s, 3))
+        if visit.is_text and any(
+            len(new.samples) > len(old.samples) for new, old in zip(found, families, strict=True)
+        ):
+            self._half_seen_by.add(visit.connection)
+        return found
 
     def _seen_s(self, visit: Visit) -> float:
         """Until when a scraper has seen everything (Unix time)."""
@@ -66,8 +73,16 @@ class Ended:
                 self._left[program] += more
 
     def came(self, visit: Visit) -> None:
-        """A scraper was shown it; over one connection it counts once, however often it comes."""
-        if visit.program in self._left and visit.connection not in self._seen_by:
+        """A scraper was shown it; over one connection it counts once, however often it comes.
+
+        Who was shown a start in the text format is waited for once more. To a server that ignores the times
+        in it, 0 and the value are of one moment: half of such series end with the 0 (VictoriaMetrics 1.112,
+        1.145), unless the value comes a second time.
+        """
+        if visit.connection in self._half_seen_by:
+            self._half_seen_by.discard(visit.connection)
+        elif visit.program in self._left and visit.connection not in self._counted:
+            self._counted.add(visit.connection)
             self._left[visit.program] -= 1
         self._seen_by.add(visit.connection)
         if visit.is_text:

@@ -18,6 +18,7 @@ from carbonmon.cli import main
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.data import GPU_PEAKS, GPUS, rows
+from carbonmon.hardware.memory_power import GIB, memory_spec
 from carbonmon.hardware.peak_flops import peak_of
 from tests.support.rows import for_each_row
 from tests.support.strictness import strict_schema
@@ -57,7 +58,8 @@ def test_gpu_hours_are_those_of_all_gpus_and_of_one_where_their_number_is_not_kn
     assert kwh(gpu=A100, gpu_hours="184320") == pytest.approx(184320 * 0.4)
     assert kwh(gpu=f"{A100}:8", gpu_hours="1.3M") == pytest.approx(1.3e6 * 0.4)
     assert kwh(gpu=[f"{A100}:1", "T4:3"], gpu_hours=4) == pytest.approx(0.4 + 3 * 0.07)
-    assert kwh(gpu=f"{A100}:8", gpu_hours=80, memory_gb=100) == pytest.approx(32 + 10 * 0.03725)
+    memory_w = memory_spec(round(100 * GIB)).tdp_w
+    assert kwh(gpu=f"{A100}:8", gpu_hours=80, memory_gb=100) == pytest.approx(32 + memory_w / 100)
 
 
 def test_of_gpu_hours_without_a_number_of_gpus_the_duration_is_unknown():

@@ -434,14 +434,6 @@ def test_without_opentelemetry_the_error_says_what_to_install():
     assert "pip install 'carbonmon[otlp]'" in ended.stderr
 
 
-def test_no_meter_provider_of_ours_becomes_the_global_one(collector: Receiver):
-    from opentelemetry import metrics
-    from opentelemetry.sdk.metrics import MeterProvider
-
-    exported(collector, at(0.0, run()))
-    assert not isinstance(metrics.get_meter_provider(), MeterProvider)
-
-
 def test_a_device_that_only_an_estimate_knows_is_never_told_as_measured(collector: Receiver):
     (shown,) = exported(collector, node(0, 0, 2))
     assert {point.labels["carbonmon.method"] for point in shown["hw.energy"]} == {"tdp"}

@@ -171,7 +171,7 @@ def test_an_end_is_the_mark_of_prometheus_and_the_flag_of_the_protocol(collector
 def test_with_the_monitor_all_ends_that_is_true_only_at_a_moment_and_nothing_else(collector: Receiver):
     before, last = sent(collector, at(10.0, run(main=1.0)), at(20.0, run(main=2.0, ended_s=20.0)))
     moment = {POWER, "carbonmon.run.processes", "carbonmon.device.power", "carbonmon.device.utilization"}
-    moment |= {"carbonmon.sensor.up", "carbonmon.sensor.read", HW_POWER}
+    moment |= {"carbonmon.sensor.up", "carbonmon.sensor.read", "carbonmon.run.phase_info", HW_POWER}
     assert set(last.ended) == moment
     assert set(last.now) == set(before.now) - moment | {"carbonmon.run.end_time"}
     for name in moment:

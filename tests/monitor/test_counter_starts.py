@@ -11,11 +11,13 @@ from carbonmon.core.footprint import Rates
 from carbonmon.core.model import Interval
 from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.run_account import RunAccount
+from carbonmon.runs.series_rows import Moment
 from tests.support import records
 from tests.support.rows import for_each_row
 
 NODE = NodeTotals({})
 RATES = Rates(1e-4, 1e-4, 1e-4, records.intensity())
+MOMENT = Moment(1, 0.0)
 GPU, PACKAGE = records.gpu(), records.package()
 
 
@@ -26,7 +28,7 @@ def account(start_s: float = 100.0) -> RunAccount:
 
 
 def draw(run: RunAccount, begin_s: float, end_s: float, device: Any = GPU) -> None:
-    run.add(device, Interval(device.id, begin_s, end_s, counter_j=300.0 * (end_s - begin_s)), RATES)
+    run.add(device, Interval(device.id, begin_s, end_s, counter_j=300.0 * (end_s - begin_s)), RATES, MOMENT)
 
 
 def starts(run: RunAccount, now_s: float) -> dict[tuple[str, str], float | None]:

@@ -6,15 +6,20 @@ interrupt anything and no polling. posix_spawn(3) starts the job: no Python runs
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 FORWARDED = frozenset(
     (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -26,6 +31,9 @@ SI_KERNEL = 0x80
 reached the job already, because the whole foreground process group gets it."""
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
+
+NO_PLACE = frozenset((errno.EAGAIN, errno.ENOMEM))
+"""What fork(2) says at a limit of processes or of memory: no fault of the command."""
 
 
 class Outcome(NamedTuple):
@@ -49,16 +57,19 @@ def block_signals() -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD}))
 
 
+ATTACHED_LOOK_S = 10.0
+"""How often an attached job is looked at where no thread can watch it."""
+
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): descendants whose parent ends become our children, so that their CPU time reaches us."""
 
 
-def become_subreaper() -> None:
+def become_subreaper(yes: int = 1) -> None:
     """Adopt the job's orphans; where that cannot be done they go to init, as without us."""
-    import ctypes
+    with suppress(OSError, AttributeError, ImportError, MemoryError):
+        import ctypes
 
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, yes, 0, 0, 0)
 
 
 class Command:
@@ -97,6 +108,23 @@ class Command:
                     code = os.waitstatus_to_exitcode(status[1])
                     return Outcome(code, None) if code >= 0 else Outcome(None, -code)
 
+    def take_our_place(self, mask: set[int]) -> int:
+        """Run the job in this process, which ends carbonmon; returns only an exit code, if it cannot be run.
+
+        Whatever our state is: the job has its signals, its environment and the process id of the command.
+        """
+        with suppress(OSError, ValueError):  # closed by whoever started us
+            sys.stderr.flush()
+        become_subreaper(0)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            os.execvpe(self.command[0], self.command, self.environ)
+        except OSError as error:
+            log.error("%s: %s", self.command[0], error.strerror)
+            return start_error_code(error)
+
 
 class Attached:
     """A job that runs already and is not our child: we see its end, not its exit code.
@@ -122,11 +150,14 @@ class Attached:
             select.select([self._pidfd], [], [])
             signal.pthread_kill(main, signal.SIGCHLD)
 
-        threading.Thread(target=watch, name="carbonmon-attached", daemon=True).start()
+        with suppress(RuntimeError):  # no more threads for this user: `wait` looks now and then
+            threading.Thread(target=watch, name="carbonmon-attached", daemon=True).start()
 
     def wait(self) -> Outcome:
         """Wait for the job's end, or for a signal that ends the monitor."""
-        signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+        while not signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, ATTACHED_LOOK_S):
+            if select.select([self._pidfd], [], [], 0)[0]:
+                break
         return Outcome(None, None)
 
 

@@ -169,9 +169,12 @@ def run(
     try:
         command.start(mask, more)
     except OSError as error:
-        log.error("%s: %s", command.command[0], error.strerror)
         code = job.start_error_code(error)
         _leave(part, {"exit_code": code})
+        if error.errno in job.NO_PLACE:
+            log.error("%s: it runs in carbonmon's place, unmetered (%s)", command.command[0], error.strerror)
+            return command.take_our_place(mask)
+        log.error("%s: %s", command.command[0], error.strerror)
         return code
     _tell_job(part, command.pid)
     outcome = command.wait()

@@ -13,11 +13,12 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.service.signal_witness import SignalWitness
 
 log = logging.getLogger(__name__)
 
@@ -94,19 +95,39 @@ class Command:
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two for itself
         )
 
-    def wait(self) -> Outcome:
-        """Wait for the job, passing signals on meanwhile."""
-        while True:
-            info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
-            if info.si_signo != signal.SIGCHLD:
-                if info.si_code != SI_KERNEL:
-                    _send(self.pid, info.si_signo)
-                continue
-            # One SIGCHLD may stand for several children, orphans that we adopted among them.
-            while (status := _reaped()) is not None:
-                if status[0] == self.pid:
-                    code = os.waitstatus_to_exitcode(status[1])
-                    return Outcome(code, None) if code >= 0 else Outcome(None, -code)
+    def wait(self, tell: Callable[[int], object] | None = None) -> Outcome:
+        """Wait for the job, passing on what is sent to us alone.
+
+        `tell` hears of each process of ours beside the job; without it there is none.
+        """
+        witness = SignalWitness(FORWARDED, tell or (lambda pid: None))
+        if tell is not None:
+            witness.start()
+        try:
+            while True:
+                info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+                if info.si_signo != signal.SIGCHLD:
+                    self._pass_on(info.si_signo, info.si_code, witness)
+                    continue
+                # One SIGCHLD may stand for several children, orphans that we adopted among them.
+                while (status := _reaped()) is not None:
+                    if status[0] == self.pid:
+                        code = os.waitstatus_to_exitcode(status[1])
+                        return Outcome(code, None) if code >= 0 else Outcome(None, -code)
+                    if status[0] == witness.pid:
+                        witness.reaped(status[1])
+        finally:
+            witness.close()
+
+    def _pass_on(self, number: int, code: int, witness: SignalWitness) -> None:
+        """Send the job a signal that it does not have from elsewhere."""
+        if code == SI_KERNEL:
+            return
+        if witness.saw(number) and _is_in_our_group(self.pid):
+            # timeout(1) sends it to us and to the group: that is one signal.
+            signal.sigtimedwait({number}, 0)
+            return
+        _send(self.pid, number)
 
     def take_our_place(self, mask: set[int]) -> int:
         """Run the job in this process, which ends carbonmon; returns only an exit code, if it cannot be run.
@@ -153,7 +174,7 @@ class Attached:
         with suppress(RuntimeError):  # no more threads for this user: `wait` looks now and then
             threading.Thread(target=watch, name="carbonmon-attached", daemon=True).start()
 
-    def wait(self) -> Outcome:
+    def wait(self, tell: Callable[[int], object] | None = None) -> Outcome:
         """Wait for the job's end, or for a signal that ends the monitor."""
         while not signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, ATTACHED_LOOK_S):
             if select.select([self._pidfd], [], [], 0)[0]:
@@ -186,6 +207,13 @@ def _reaped() -> tuple[int, int] | None:
     except ChildProcessError:
         return None
     return (pid, status) if pid else None
+
+
+def _is_in_our_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return True
 
 
 def _send(pid: int, number: int) -> None:

@@ -140,7 +140,11 @@ def _run(
             log.error("%s: %s", workload.command[0], error.strerror)
             give(Result(job.start_error_code(error), None))
             return
-        outcome = workload.wait()
+
+        def is_ours(pid: int) -> None:
+            monitor.join(plan.info.id, Roots(wrappers=(pid,)), None)
+
+        outcome = workload.wait(is_ours if has_threads else None)
         give(Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal)))
 
 

@@ -1,4 +1,4 @@
-"""The job starts, whatever is short: processes, memory, inodes, a place to write. Real limits of the kernel."""
+"""The job starts, whatever is short: processes, memory, inodes, a place to write. The limits are real."""
 
 from __future__ import annotations
 

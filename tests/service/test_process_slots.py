@@ -1,4 +1,4 @@
-"""How many processes may still be started: the limits of a user and of a cgroup, and what follows from them."""
+"""How many processes may still be started: the limits of a user and of a cgroup, and what follows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def test_the_threads_of_a_user_count_against_its_own_limit(tmp_path: Path, monke
     for pid, threads in (("7", 3), ("8", 1)):
         for thread in range(threads):
             (procfs / pid / "task" / str(thread)).mkdir(parents=True)
-    monkeypatch.setattr(os, "geteuid", lambda: os.stat(tmp_path).st_uid or 1)  # root has no limit
+    monkeypatch.setattr(os, "geteuid", lambda: 1)  # root has no limit
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid)
     monkeypatch.setattr(resource, "getrlimit", lambda which: (10, 10))
     assert process_slots.free(procfs, sysfs) == 10 - 4
     monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY,) * 2)

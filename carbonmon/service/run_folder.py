@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from carbonmon.client import places
+from carbonmon.client.launcher import safe_id
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import RunInfo
 from carbonmon.runs import folders
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,15 @@ def create(
             folder = output / f"{run_id or default_id}{suffix}"
         log.warning("%s; this run is kept in %s", error, folder)
         return folder
+
+
+def check_name(folder: Path, info: RunInfo) -> None:
+    """Raise `ConfigError` for a folder whose name is not that of the run in it: a copy of another folder."""
+    if folder.name not in (info.id, f"{info.id}.{safe_id(info.host)}"):
+        raise ConfigError(
+            f"{folder}: it holds run {info.id!r:.70}, whose folder has another name: a copy? To go on with it, "
+            f"give the folder the name of the run"
+        )
 
 
 def _temporary_output(environ: Mapping[str, str]) -> Path:

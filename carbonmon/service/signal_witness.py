@@ -1,8 +1,8 @@
 """Tells a signal that was sent to the whole group from one that was sent to us alone.
 
 kill(2) and sigaction(2) do not say which it was. So a process that does nothing (`cat` on a pipe of ours,
-which ends with us) stands beside the job in its group, its cgroup and its job step: it dies of what is sent to
-all of them. Then the job has the signal already, and it is not passed on a second time.
+which ends with us) stands beside the job in its group, its cgroup and its job step: it dies of what is sent
+to all of them. Then the job has the signal already, and it is not passed on a second time.
 """
 
 from __future__ import annotations

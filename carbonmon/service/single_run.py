@@ -67,7 +67,7 @@ def run(
         if results:
             log.warning("the monitor could not be closed", exc_info=True)
             return results[0]
-        if workload.pid:
+        if workload.pid or isinstance(workload, job.Attached):
             raise
         log.debug("the job cannot be metered", exc_info=True)
         reason = (error.strerror if isinstance(error, OSError) else "") or f"{type(error).__name__}: {error}"
@@ -176,6 +176,7 @@ def _plan(
     roots = _roots(config, workload, monitor)
     if config.resume is not None and before is not None:
         folder = folders.find(config.output, config.resume)
+        run_folder.check_name(folder, before.snapshot.runs[0].info)
         # Whatever it lived by before, it ends with this job.
         return RunPlan(replace(before.snapshot.runs[0].info, ends_with="job"), folder, roots, before)
     launch = read_launch(workload.environ)

@@ -78,8 +78,8 @@ def distrusted(environ: Mapping[str, str]) -> list[str]:
     if not reason:
         return []
     return [
-        f"{path.absolute()} is ignored: {reason}; what counts is a file of yours or root's that no other user "
-        f"may write into, or one that is named: --config {CONFIG_NAME}"
+        f"{path.absolute()} is ignored: {reason}; what counts is a file of yours or root's that no other "
+        f"user may write into, or one that is named: --config {CONFIG_NAME}"
     ]
 
 

@@ -52,8 +52,8 @@ def check_name(folder: Path, info: RunInfo) -> None:
     """Raise `ConfigError` for a folder whose name is not that of the run in it: a copy of another folder."""
     if folder.name not in (info.id, f"{info.id}.{safe_id(info.host)}"):
         raise ConfigError(
-            f"{folder}: it holds run {info.id!r:.70}, whose folder has another name: a copy? To go on with it, "
-            f"give the folder the name of the run"
+            f"{folder}: it holds run {info.id!r:.70}, whose folder has another name: a copy? "
+            "To go on with it, give the folder the name of the run"
         )
 
 

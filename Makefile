@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-python system-deps tools check wheel-test bench gpu-check fuzz chaos format clean
+.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -76,6 +76,18 @@ gpu-check: ## prove the meter on this machine's GPU in 3 minutes; without one on
 	@if $(PYTHON) -c 'import pynvml, psutil, click, prometheus_client' 2>/dev/null; \
 	then PYTHONPATH=.:exporters $(PYTHON) -m tests.gpucheck $(GPU_CHECK); \
 	else $(MAKE) --no-print-directory $(VENV)/.demo && $(BIN)/python -m tests.gpucheck $(GPU_CHECK); fi
+
+# Some 6 GB, most of it CUDA, in build/launchers and not in the environment of development.
+LAUNCHERS := build/launchers
+# TEST_LAUNCHERS: options of pytest, for instance TEST_LAUNCHERS="-k Lightning"
+test-launchers: $(LAUNCHERS)/.done ## start torchrun, accelerate, Lightning, Fabric and Ray, each for real (20 minutes)
+	$(LAUNCHERS)/bin/python -m pytest tests/launchers -o python_files='check_*.py' -p no:cacheprovider -rA $(TEST_LAUNCHERS)
+
+$(LAUNCHERS)/.done: tests/support/launchers.txt $(SETUP)
+	$(PYTHON) -m venv $(LAUNCHERS)
+	$(LAUNCHERS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(LAUNCHERS)/bin/python -m pip install --quiet --editable . -r tests/support/launchers.txt
+	@touch $@
 
 chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/use/reliability.md
 	$(BIN)/python -m tests.chaos

@@ -3,9 +3,9 @@
     python3 tests/system_deps.py
 
 Needs nothing but Python, as it runs before everything else. Servers are not installed, for that would start
-them: the tests unpack Debian's packages of Prometheus, Pushgateway, node_exporter, VictoriaMetrics, Slurm and
-systemd below build/ and start them from there (`make tools`). Where apt-get is missing, those on the PATH
-are used.
+them: the tests unpack Debian's packages of Prometheus, Pushgateway, node_exporter, VictoriaMetrics, Slurm,
+Open MPI and systemd below build/ and start them from there (`make tools`). Where apt-get is missing, those
+on the PATH are used.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ SERVERS = (
     "prometheus-node-exporter",
     "victoria-metrics",
     "slurmd",
+    "mpirun",
     "systemd-analyze",
 )
 

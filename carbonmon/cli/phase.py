@@ -5,17 +5,30 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from carbonmon.cli import options, talk
 from carbonmon.client.protocol import BOOT_CLOCK, RUN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.client.switch import is_off
 
 ANSWER_S = 2.0
 """A script does not wait longer for a monitor that hangs."""
 
 
-@click.command("phase")
+class _Switched(click.Command):
+    """The command, but that with CARBONMON_OFF=1 it does nothing, whatever the options are."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if is_off(os.environ):
+            raise click.exceptions.Exit(0)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command("phase", cls=_Switched)
 @options.with_options("log-level", "log-format")
 @click.argument("name", required=False, metavar="[NAME]")
 def command(name: str | None, log_level: str, log_format: str) -> None:

@@ -12,7 +12,7 @@ import click
 from carbonmon.cli import options, talk
 from carbonmon.client import choices
 from carbonmon.client.connection import MonitorConnection
-from carbonmon.client.launcher import read_launch
+from carbonmon.client.launcher import job_run_id, read_launch
 from carbonmon.client.protocol import GPU_VARIABLES
 from carbonmon.core.ways import OPTIONS, Choice
 
@@ -61,7 +61,7 @@ def command(
     if uid is None and os.geteuid() == 0 and owner.isdigit():
         uid = int(owner)
     message = {
-        "run_id": run_id or launch.run_id,
+        "run_id": run_id or job_run_id(os.environ),
         "name": name,
         "labels": dict(label),
         "gpus": None if gpus is None else list(gpus),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -14,18 +16,41 @@ from carbonmon import __version__
 from carbonmon.cli import options
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
-from carbonmon.client.rendezvous import daemon_sockets
+from carbonmon.client.surrounding_run import monitor_sockets
+from carbonmon.client.switch import is_off
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Snapshot
 from carbonmon.service import single_run
-from carbonmon.service.job import Attached, Command
+from carbonmon.service.job import Attached, Command, left_behind, start_error_code
+from carbonmon.service.unseen import unseen_note
 
 if TYPE_CHECKING:
     from carbonmon.service.joined_job import Part
 
+MAX_NAMED = 4
+"""So many processes that go on are named."""
 
-@click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+
+class _Switched(click.Command):
+    """The command, but that with CARBONMON_OFF=1 the job takes its place, whatever the options are."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if is_off(os.environ):
+            lenient = super().make_context(info_name, list(args), parent, resilient_parsing=True, **extra)
+            job = args[args.index("--") + 1 :] if "--" in args else lenient.params.get("job")
+            if job:
+                _become(job)
+            if lenient.params.get("attach") is not None:  # there is no job: only a process to watch
+                raise click.exceptions.Exit(0)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(
+    "run", cls=_Switched, context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False}
+)
 @options.with_options(*options.RUN_OPTIONS, retain=options.RUN_RETAIN)
 @click.argument("job", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARG…]")
 @click.pass_context
@@ -45,6 +70,8 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
             "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
         )
 
+    if not config.quiet:
+        _say_what_is_unseen(job, config)
     part = take_part(ctx, config, job)
     if part is not None:
         sys.exit(_accompany(part, config, job))
@@ -65,6 +92,7 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
         from carbonmon.runs.summary.text import describe
 
         echo(describe(result.final))
+        _say_what_goes_on(left_behind())
     sys.exit(result.exit_code)
 
 
@@ -74,13 +102,15 @@ def take_part(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | 
         return None
     environ = os.environ
     local_size = read_launch(environ).local_size or 1
-    if not environ.get(SOCKET_VARIABLE) and local_size < 2 and not any(map(os.path.exists, daemon_sockets())):
+    if not environ.get(SOCKET_VARIABLE) and local_size < 2 and not any(monitor_sockets(environ)):
         return None
     from carbonmon.service import joined_job
 
     choices = options.choices(ctx, config)
     message = joined_job.join_message(environ, job, config, choices)
-    part = joined_job.join_named(environ, message, choices)
+    part = joined_job.join_named(environ, message, choices) or joined_job.join_around(
+        environ, message, choices
+    )
     if part is None:
         try:
             part = joined_job.join_daemon(environ, message, choices)
@@ -99,13 +129,43 @@ def _accompany(part: Part, config: Config, job: Sequence[str]) -> int:
     if not config.quiet:
         say(f"part of run {part.run_id}: {' · '.join([*part.places, str(part.folder)])}")
 
-    def show(summary: dict[str, Any]) -> None:
+    def show(summary: dict[str, Any], going_on: Sequence[str]) -> None:
         if not config.quiet:
             from carbonmon.runs.summary.text import table_text
 
             echo(table_text(summary))
+            _say_what_goes_on(going_on)
 
     return joined_job.run(part, Command(job, dict(os.environ)), config.output, show)
+
+
+def _become(job: Sequence[str]) -> NoReturn:
+    """Become the job, with the signals that Python ignores as they were."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(job[0], list(job))
+    except OSError as error:
+        echo(f"{job[0]}: {error.strerror}\n")
+        sys.exit(start_error_code(error))
+
+
+def _say_what_is_unseen(job: Sequence[str], config: Config) -> None:
+    """Where carbonmon belongs if this command's work is not below it. A daemon may be told of it by hooks."""
+    told = os.environ.get(SOCKET_VARIABLE)
+    if told and not PurePath(told).name.startswith("run-"):
+        return
+    note = unseen_note(job, os.environ, owns_node=config.idle == "exclusive")
+    if note:
+        say(note)
+
+
+def _say_what_goes_on(processes: Sequence[str]) -> None:
+    if processes:
+        count = "1 process goes on" if len(processes) == 1 else f"{len(processes)} processes go on"
+        more = ", …" if len(processes) > MAX_NAMED else ""
+        named = ", ".join(processes[:MAX_NAMED])
+        say(f"{count} ({named}{more}): energy from now on is not counted")
 
 
 def sources_text(snapshot: Snapshot) -> str:

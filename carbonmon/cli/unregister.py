@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from carbonmon.cli import options, talk
-from carbonmon.client.launcher import read_launch
+from carbonmon.client.launcher import job_run_id
 
 
 @click.command("unregister")
@@ -23,7 +23,7 @@ def command(
     Without RUN_ID it is the one of the scheduler's job that this is called in.
     """
     options.set_up_log(log_level, log_format)
-    run_id = run_id or read_launch(os.environ).run_id
+    run_id = run_id or job_run_id(os.environ)
     if run_id is None:
         raise click.UsageError("give the id of the run: carbonmon unregister RUN_ID")
     answer = talk.ask("unregister", {"run_id": run_id, "exit_code": exit_code}, socket)

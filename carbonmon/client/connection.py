@@ -68,6 +68,7 @@ class MonitorConnection:
         self._received = bytearray()
         self._unsent = b""
         self._attempted_s = -math.inf
+        self._silent_s: float | None = None
         self._join_id = 0
 
     @property
@@ -84,26 +85,39 @@ class MonitorConnection:
                 self._send(line)
                 self._read_unrequested()
             except BlockingIOError:
-                warn_once("full", "the monitor is slow: a message to it was dropped")
+                warn_once("full", "carbonmon's monitor is slow: a message to it was dropped")
                 return False
             except OSError as error:
                 self._disconnect(error)
                 return self._ensure_connected()  # a new connection begins with the present state
             return self._socket is not None
 
-    def request(self, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """The answer to a request; raises OSError (TimeoutError, …), `Refused` and `ProtocolError`."""
+    def request(self, message: dict[str, Any], timeout_s: float, is_last: bool = False) -> dict[str, Any]:
+        """The answer to a request; raises OSError (TimeoutError, …), `Refused` and `ProtocolError`.
+
+        A monitor that did not answer is not waited for again until it says something; now and then it is
+        asked for a moment. The last request is sent all the same, for when it wakes up.
+        """
         deadline_s = time.monotonic() + timeout_s
         if not self._request_lock.acquire(timeout=timeout_s):
             raise TimeoutError("another thread waits for an answer of the monitor")
         try:
             request_id = next(self._ids)
             line = encode({**message, "id": request_id})
+            if self._is_silent():
+                now_s = time.monotonic()
+                if now_s - (self._silent_s or now_s) < RETRY_S:
+                    if is_last:
+                        self._try_send(line)
+                    raise TimeoutError("it does not answer")
+                self._silent_s = now_s
+                deadline_s = min(deadline_s, now_s + RECONNECT_S)
             while not self._try_send(line):
                 self._poll(select.POLLOUT, deadline_s)
             while True:
                 for answer in self._lines():
                     if answer.get("id") == request_id:
+                        self._silent_s = None
                         if answer.get("ok") is not True:
                             raise Refused(answer)
                         return answer
@@ -111,6 +125,7 @@ class MonitorConnection:
                 self._poll(select.POLLIN, deadline_s)
                 self._receive()
         except TimeoutError:
+            self._silent_s = self._silent_s or time.monotonic()
             raise
         except OSError as error:
             with self._send_lock:
@@ -118,6 +133,25 @@ class MonitorConnection:
             raise
         finally:
             self._request_lock.release()
+
+    def _is_silent(self) -> bool:
+        """Whether a request was not answered in time, and nothing has come since."""
+        if self._silent_s is None:
+            return False
+        self._receive()
+        for answer in self._lines():
+            self._silent_s = None
+            self._on_unrequested(answer)
+        return self._silent_s is not None
+
+    def abandon(self) -> None:
+        """Close this process's copy of the socket without a word: after a fork it is the parent's."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # the interpreter may be half gone
+            self.abandon()
 
     def close(self) -> None:
         with self._send_lock:
@@ -148,16 +182,16 @@ class MonitorConnection:
             return False
         finally:
             self._request_lock.release()
-        log.info("reconnected to the monitor at %s", self.path)
+        log.info("reconnected to carbonmon's monitor at %s", self.path)
         return True
 
     def _disconnect(self, error: OSError) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        warn_once(
-            "lost", "the connection to the monitor at %s is lost (%s); the training goes on", self.path, error
-        )
+        self._silent_s = None
+        text = "the connection to carbonmon's monitor at %s is lost (%s); the training goes on"
+        warn_once("lost", text, self.path, error)
 
     def _send(self, line: bytes) -> None:
         """Send a line after the rest of the last one; BlockingIOError if the socket's buffer is full."""
@@ -180,7 +214,7 @@ class MonitorConnection:
         connection = self._socket
         left_s = deadline_s - time.monotonic()
         if left_s <= 0.0:
-            raise TimeoutError("the monitor does not answer")
+            raise TimeoutError("it does not answer")
         if connection is not None:
             poll = select.poll()  # select(2) does not support descriptors above 1023
             try:
@@ -223,6 +257,6 @@ class MonitorConnection:
     def _on_unrequested(self, answer: dict[str, Any]) -> None:
         """Handle an answer that no thread waits for: to a message without an id, or after a time-out."""
         if answer.get("ok") is False:
-            warn_once("refused", "the monitor: %s", answer.get("error"))
+            warn_once("refused", "carbonmon's monitor says: %s", answer.get("error"))
             if answer.get("id") == self._join_id:
                 raise ConnectionAbortedError("it does not know this run")

@@ -18,9 +18,23 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from carbonmon.client.ranks import (
+    LOOPBACK,
+    NO_STEP,
+    Ranks,
+    ddp_ranks,
+    number,
+    open_mpi_ranks,
+    pmi_ranks,
+    read_ranks,
+    slurm_ranks,
+    torchrun_ranks,
+)
 
 _SCHEDULERS = (
     ("slurm", "SLURM_JOB_ID"),
@@ -40,34 +54,62 @@ _MPI_IDS = (
 
 MAX_ID_LENGTH = 56
 
+_SHARED_IDS = ("", "none", "0")
+"""What torchrun names its job if nobody does: every job has it, so it is no id."""
+
 
 class Launch(NamedTuple):
     """What a launcher set; None where it did not."""
 
     run_id: str | None = None
-    """The same for all processes of a run on all of its nodes."""
+    """The same for all processes of a run on all of its nodes. Later runs of a job may ask for it as well."""
     scheduler: str | None = None
     scheduler_job_id: str | None = None
     rank: int | None = None
     local_rank: int | None = None
     world_size: int | None = None
     local_size: int | None = None
-    """How many processes of the run are on this node."""
+    """How many processes of the run are on this node: so many are waited for."""
     nodes: int | None = None
-
-
-class _Ranks(NamedTuple):
-    rank: int | None = None
-    local_rank: int | None = None
-    world_size: int | None = None
-    local_size: int | None = None
-    nodes: int | None = None
+    key: str | None = None
+    """What the processes of the run on this node share, and no others; None where no launcher made ranks."""
 
 
 def read_launch(environ: Mapping[str, str]) -> Launch:
     """What the launcher set in the environment of a process."""
     scheduler, job_id = scheduler_job(environ)
-    return Launch(_run_id(environ), scheduler or None, job_id or None, *_ranks(environ))
+    ranks = read_ranks(environ)
+    made = _innermost(environ, ranks)
+    key, run_id = made.key, made.run_id
+    if scheduler:
+        # mpirun's ranks are in a step of Slurm on other nodes only, where Slurm has started its daemons.
+        run_id = _job_id(environ, scheduler, job_id, "" if made.launcher == "mpi" else _step(environ))
+        if made.launcher == "slurm" or (scheduler != "slurm" and made.launcher is None):
+            key = run_id
+        elif key is not None:
+            key = f"{run_id} {key}"
+    return Launch(run_id, scheduler or None, job_id or None, *ranks, key)
+
+
+def job_run_id(environ: Mapping[str, str]) -> str | None:
+    """The id of the run of a whole job, all of its steps: of a scheduler's hooks; None outside of a job."""
+    scheduler, job_id = scheduler_job(environ)
+    return _job_id(environ, scheduler, job_id, "") if scheduler else None
+
+
+def default_id(environ: Mapping[str, str], wall_s: float) -> str | None:
+    """An id with host, user and start, for a run on one node whose launcher gives every job the same one.
+
+    None where there is no such launcher.
+    """
+    launch = read_launch(environ)
+    if launch.run_id is not None or launch.key is None:
+        return None
+    kind = launch.key.partition("-")[0]
+    host = os.uname().nodename.partition(".")[0]
+    user = environ.get("USER") or environ.get("LOGNAME") or f"u{os.geteuid()}"
+    start = time.strftime("%Y%m%d-%H%M%S", time.localtime(wall_s))
+    return f"{kind}-{safe_id(host)[:16]}-{safe_id(user)[:12]}-{start}"
 
 
 def run_key(environ: Mapping[str, str]) -> str:
@@ -79,9 +121,12 @@ def run_key(environ: Mapping[str, str]) -> str:
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
         return f"mp-{os.getppid()}"
-    if "PMI_RANK" in environ:
-        return f"mpi-{os.getppid()}"
-    return f"pid-{os.getpid()}"
+    return mpi_key(environ, os.getppid()) or f"pid-{os.getpid()}"
+
+
+def mpi_key(environ: Mapping[str, str], ppid: int) -> str | None:
+    """The key of an MPI rank with this parent whose launcher names no job; None for other processes."""
+    return f"mpi-{ppid}" if "PMI_RANK" in environ else None
 
 
 def scheduler_job(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -104,20 +149,61 @@ def safe_id(text: str) -> str:
     return clean[: MAX_ID_LENGTH - len(mark)] + mark
 
 
-def _run_id(environ: Mapping[str, str]) -> str | None:
-    scheduler, job_id = scheduler_job(environ)
-    if scheduler:
-        return safe_id(f"{scheduler}-{job_id}{_restart(environ, scheduler)}")
+def _job_id(environ: Mapping[str, str], scheduler: str, job_id: str, step: str) -> str:
+    return safe_id(f"{scheduler}-{job_id}{step}{_restart(environ, scheduler)}")
+
+
+class _Made(NamedTuple):
+    """Who made the ranks, and by what they know one another; the id is None where it is not one of a kind."""
+
+    launcher: str | None = None
+    key: str | None = None
+    run_id: str | None = None
+
+
+def _innermost(environ: Mapping[str, str], ranks: Ranks) -> _Made:
+    """The innermost launcher that made ranks.
+
+    Variables of MPI and of torch.distributed with Slurm's numbers are Slurm's ranks by other names, set by
+    its PMI or by the user's script.
+    """
+    slurm = slurm_ranks(environ)
+    if slurm.rank is not None and (slurm.rank, slurm.world_size) == (ranks.rank, ranks.world_size):
+        return _Made("slurm" if (slurm.world_size or 1) > 1 else None)
+    if torchrun_ranks(environ).rank is not None:
+        return _Made("torch", *_torch_ids(environ, ranks))
+    if open_mpi_ranks(environ).rank is not None or pmi_ranks(environ).rank is not None:
+        # Without a rank the ids prove nothing: importing mpi4py may set PMIX_NAMESPACE.
+        for launcher, variable in _MPI_IDS:
+            if environ.get(variable):
+                named = safe_id(f"{launcher}-{environ[variable]}")
+                return _Made("mpi", named, named)
+        return _Made("mpi")
+    if (slurm.world_size or 1) < 2 and ddp_ranks(environ) is not None:
+        return _Made("torch", *_torch_ids(environ, ranks))
+    return _Made()
+
+
+def _torch_ids(environ: Mapping[str, str], ranks: Ranks) -> tuple[str | None, str | None]:
     elastic = environ.get("TORCHELASTIC_RUN_ID", "")
-    if elastic and elastic != "none":  # "none" is torchrun's default: it is not unique
-        return safe_id(f"torchrun-{elastic}")
+    if elastic not in _SHARED_IDS:
+        named = safe_id(f"torchrun-{elastic}")
+        return named, named
     address, port = environ.get("MASTER_ADDR"), environ.get("MASTER_PORT")
-    if address and port and (elastic or _number(environ, "RANK") is not None):
-        return safe_id(f"torchrun-{address}-{port}")
-    for launcher, variable in _MPI_IDS:
-        if environ.get(variable):
-            return safe_id(f"{launcher}-{environ[variable]}")
-    return None
+    if not address or not port:
+        return None, None
+    kind = "torchrun" if torchrun_ranks(environ).rank is not None else "ddp"
+    key = safe_id(f"{kind}-{address}-{port}")
+    is_alone = ranks.nodes == 1 or LOOPBACK.fullmatch(address) is not None
+    return key, None if is_alone else key
+
+
+def _step(environ: Mapping[str, str]) -> str:
+    """`.0` in a step of srun, "" in a batch script or a shell."""
+    step = number(environ, "SLURM_STEP_ID", "SLURM_STEPID")
+    if step is None or step >= NO_STEP or number(environ, "SLURM_PROCID") is None:
+        return ""
+    return f".{step}"
 
 
 def _restart(environ: Mapping[str, str], scheduler: str) -> str:
@@ -125,66 +211,5 @@ def _restart(environ: Mapping[str, str], scheduler: str) -> str:
 
     SLURM_RESTART_COUNT is set for a job, SLURM_JOB_RESTART_COUNT for its prolog.
     """
-    count = _number(environ, "SLURM_RESTART_COUNT", "SLURM_JOB_RESTART_COUNT")
+    count = number(environ, "SLURM_RESTART_COUNT", "SLURM_JOB_RESTART_COUNT")
     return f"-{count + 1}" if scheduler == "slurm" and count else ""
-
-
-def _ranks(environ: Mapping[str, str]) -> _Ranks:
-    """The ranks of the innermost launcher; an outer one with the same rank and size fills missing values."""
-    launchers = (_torchrun(environ), _open_mpi(environ), _pmi(environ))
-    first, *others = [*(ranks for ranks in launchers if ranks.rank is not None), _slurm(environ)]
-    for other in others:
-        if (other.rank, other.world_size) == (first.rank, first.world_size):
-            pairs = zip(first, other, strict=True)
-            first = _Ranks(*(inner if inner is not None else outer for inner, outer in pairs))
-    return first
-
-
-def _torchrun(environ: Mapping[str, str]) -> _Ranks:
-    if "WORLD_SIZE" not in environ and "LOCAL_RANK" not in environ:
-        return _Ranks()  # RANK alone may be set by any program
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
-    return _Ranks(*(_number(environ, name) for name in names))
-
-
-def _open_mpi(environ: Mapping[str, str]) -> _Ranks:
-    names = ("RANK", "LOCAL_RANK", "SIZE", "LOCAL_SIZE")
-    return _Ranks(*(_number(environ, f"OMPI_COMM_WORLD_{name}") for name in names))
-
-
-def _pmi(environ: Mapping[str, str]) -> _Ranks:
-    names = ("PMI_RANK", "MPI_LOCALRANKID", "PMI_SIZE", "MPI_LOCALNRANKS")
-    return _Ranks(*(_number(environ, name) for name in names))
-
-
-def _slurm(environ: Mapping[str, str]) -> _Ranks:
-    nodes = _number(environ, "SLURM_STEP_NUM_NODES", "SLURM_NNODES", "SLURM_JOB_NUM_NODES")
-    here = environ.get("SLURM_GTIDS", "")
-    if here == "0" and "SLURM_STEP_ID" not in environ:
-        return _Ranks(nodes=nodes)  # the batch script: one process, however many tasks the job asked for
-    return _Ranks(
-        _number(environ, "SLURM_PROCID"),
-        _number(environ, "SLURM_LOCALID"),
-        _number(environ, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
-        len(here.split(",")) if here else _slurm_local_size(environ),
-        nodes,
-    )
-
-
-def _slurm_local_size(environ: Mapping[str, str]) -> int | None:
-    """The tasks of this node from `4(x2),3`: four on each of two nodes and three on the last."""
-    text = environ.get("SLURM_STEP_TASKS_PER_NODE") or environ.get("SLURM_TASKS_PER_NODE") or ""
-    node = _number(environ, "SLURM_NODEID") or 0
-    for count, repeat in re.findall(r"(\d{1,9})(?:\(x(\d{1,9})\))?", text):
-        node -= int(repeat or 1)
-        if node < 0:
-            return int(count)
-    return _number(environ, "SLURM_NTASKS_PER_NODE")
-
-
-def _number(environ: Mapping[str, str], *names: str) -> int | None:
-    for name in names:
-        text = environ.get(name, "")
-        if re.fullmatch(r"[0-9]{1,9}", text):
-            return int(text)
-    return None

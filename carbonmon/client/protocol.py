@@ -12,13 +12,24 @@ accepted: the earlier run is about to end.
                 `rank`, `local_rank`, `local_size`, `wrapper` (a command of ours that wraps a job), `environ`
                 (variables that allocate GPUs), `gpus`, `world_size`, `nodes`, `scheduler`,
                 `scheduler_job_id`, `named` (whether `run_id` is a name of the user or the launcher, or only
-                a key that the processes of one run share: the monitor may give that run another id).
+                a key that the processes of one run share: the monitor may give that run another id), `key`
+                (what the processes of one run on this node share, where `run_id` is not the user's choice),
+                `default_id` (the id to give it where `run_id` is only a key),
+                `helper` (it holds no run open, and is none of the ranks), `settings` (a checksum of what a
+                monitor is started with: for a run with other ones it makes way).
                 Answer: `run_id`, `folder`, `places`, `begun` (whether the run began with this message), its
                 `name`, `labels`, `idle`, and `gpus` (whether it has a list of GPUs)
     settings    Answer: `settings`, the options that the monitor was started with as texts, by name
+    find        whether the sender, or one of its parents, is a process of a run here. Answer: `run_id`
     job         `pid` of the process that a wrapper has started
-    leave       leave the run: `exit_code`, `signal`. Answer: `last`, and for the last one `summary`
-    phase       `name` of the innermost phase that this participant is in, None for none; `at_s`
+    leave       leave the run: `exit_code`, `signal`. Answer: `last`, `notes` (texts: what was not counted),
+                `totals` (as of snapshot), `windows` (those of this participant, by number), and for the last
+                one `summary` and `goes_on` (the next run may begin over the same connection, soon)
+    phase       `name` of the innermost phase that this participant is in, None for none; `at_s`;
+                `begin`, `end` (numbers of windows of this participant that begin and end there) and
+                `forget` (windows that it will not ask for)
+    window      what the run drew in a window: `window`, its number. Answer: `window` with `energy_j`,
+                `low_j`, `high_j`, `duration_s`, `is_interpolated`, `is_settled`; None of an unknown one
     run_phase   `name` of the phase of a run whose participants are in none; `run_id`
     progress    `step`, `total`
     snapshot    Answer: `energy_j`, `emissions_g`, `power_w`, `duration_s`, `phase`, …

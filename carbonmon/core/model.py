@@ -475,14 +475,16 @@ class RunState(NamedTuple):
     hardware counter. `node` is what each device drew in all while the run lasted. `shares` says for
     people, by device id, how the run's part was found. `cpu_s` are CPU seconds of its processes, None where
     they were not counted. `phase` is the current one (the one with the largest weight of several).
-    `progress` is (steps done, steps in all), as the training code reports them. `resume_point` is for a
+    `progress` is (steps done, steps in all), as the training code reports them. `notes` say for people what
+    was not counted. `resume_point` is for a
     monitor that resumes the run. `charges` split the energy by the intensity that it was charged with.
     `water_l` are litres, None without a WUE, for `watered_j` of the energy. `facility_j` is the energy with
     the PUE that each joule was charged with, None where it was not recorded. `peaks_w` are the highest powers
     of the run's part of each device. `samples` were taken while the run lasted, its baseline included, and
-    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `start_s` is
-    since when its totals count, on the injected clock; None where an earlier boot or release began them, or
-    the run was resumed after its end.
+    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `doubts_j` are
+    joules near changes of phase, by phase, that may belong to the phase before or behind (`windows.py`); None
+    where nobody noted them. `start_s` is since when its totals count, on the injected clock; None where an
+    earlier boot or release began them, or the run was resumed after its end.
     """
 
     info: RunInfo
@@ -511,6 +513,8 @@ class RunState(NamedTuple):
     peaks_w: tuple[tuple[str, float | None], ...] = ()
     samples: int | None = None
     monitor_cpu_s: float | None = None
+    doubts_j: tuple[tuple[str, float], ...] | None = None
+    notes: tuple[str, ...] = ()
     start_s: float | None = None
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from carbonmon.core.curves import between, edge_s
 from carbonmon.core.model import MAIN_PHASE, OTHER_PHASE, Curve
 
 MAX_PHASES = 64
@@ -67,22 +68,46 @@ class Phases:
 
         With a curve they are parts of what was drawn by it, else of the time.
         """
+        if start_s >= self._changes_s[-1] or end_s <= start_s:
+            return self._weights[-1]
+        parts: dict[str, float] = {}
+        for place, _, _, ratio in self._pieces(start_s, end_s, curve):
+            for name, weight in self._weights[place]:
+                parts[name] = parts.get(name, 0.0) + weight * ratio
+        return tuple(parts.items()) or self._weights[-1]
+
+    def doubts(self, start_s: float, end_s: float, curve: Curve | None, refresh_s: float) -> Weights:
+        """Which part of a stretch may belong to the phase before or behind, by phase; ratios of the whole.
+
+        As in `windows.py`: around each change so many seconds as the split is exact to, and `refresh_s`.
+        """
         changes_s = self._changes_s
         if start_s >= changes_s[-1] or end_s <= start_s:
-            return self._weights[-1]
+            return ()
+        parts: dict[str, float] = {}
+        for place, begin_s, until_s, ratio in self._pieces(start_s, end_s, curve):
+            edges = [at_s for at_s in (begin_s, until_s) if start_s < at_s < end_s]
+            doubt_s = sum(edge_s(start_s, end_s, curve, at_s) + refresh_s for at_s in edges)
+            for name, weight in self._weights[place]:
+                doubt = weight * ratio * min(1.0, doubt_s / (until_s - begin_s))
+                parts[name] = parts.get(name, 0.0) + doubt
+        return tuple(parts.items())
+
+    def _pieces(
+        self, start_s: float, end_s: float, curve: Curve | None
+    ) -> Iterator[tuple[int, float, float, float]]:
+        """The pieces of a stretch between changes: the change's place, the piece's ends, its part of all."""
+        changes_s = self._changes_s
         first = max(0, bisect_right(changes_s, start_s) - 1)
-        whole = end_s - start_s if curve is None else _between(curve, start_s, end_s)
+        whole = end_s - start_s if curve is None else between(curve, start_s, end_s)
         if whole <= 0.0:
             curve, whole = None, end_s - start_s
-        parts: dict[str, float] = {}
         for place in range(first, len(changes_s)):
             begin_s = start_s if place == first else changes_s[place]
             until_s = end_s if place + 1 == len(changes_s) else min(end_s, changes_s[place + 1])
-            ratio = (until_s - begin_s if curve is None else _between(curve, begin_s, until_s)) / whole
+            ratio = (until_s - begin_s if curve is None else between(curve, begin_s, until_s)) / whole
             if ratio > 0.0:
-                for name, weight in self._weights[place]:
-                    parts[name] = parts.get(name, 0.0) + weight * ratio
-        return tuple(parts.items()) or self._weights[-1]
+                yield place, begin_s, until_s, ratio
 
     def seconds(self, now_s: float) -> tuple[tuple[str, float], ...]:
         """How long the run was in each phase until now (s)."""
@@ -104,19 +129,3 @@ class Phases:
             return OTHER_PHASE
         self._names.add(name)
         return name
-
-
-def _between(curve: Curve, start_s: float, end_s: float) -> float:
-    """Joules of a curve between two times."""
-    return _until(curve, end_s) - _until(curve, start_s)
-
-
-def _until(curve: Curve, at_s: float) -> float:
-    times_s, joules = curve
-    place = bisect_right(times_s, at_s)
-    if place == 0:
-        return 0.0
-    if place == len(times_s):
-        return joules[-1]
-    before_s, before_j = times_s[place - 1], joules[place - 1]
-    return before_j + (joules[place] - before_j) * (at_s - before_s) / (times_s[place] - before_s)

@@ -59,7 +59,9 @@ class Sensor(Protocol):
     """A source of readings. It knows no run, no carbon and no clock: the time is an argument.
 
     One whose reads may hang or are slow (a driver's library, a meter on the network) has the attribute
-    `may_hang = True`: it is read in a thread of its own, and costs no other sensor anything.
+    `may_hang = True`: it is read in a thread of its own, and costs no other sensor anything. One with the
+    attribute `shape_wanted` is told by it, before a read, that the shape of the last second is wanted also
+    where its counter is not read.
     """
 
     name: str

@@ -31,6 +31,11 @@ class GuardedSensor:
         """Take no reading of these devices: others have their energy. `reason` says what it still reads."""
         self._ignored, self._reason = device_ids, reason
 
+    def want_shape(self, wanted: bool) -> None:
+        """Whether the next read is to say when the energy was drawn that no counter has told yet."""
+        if hasattr(self._sensor, "shape_wanted"):
+            self._sensor.shape_wanted = wanted
+
     def read(self, clock: Clock, edge: bool, into: dict[str, tuple[Reading | Failure, float]]) -> None:
         """Collect what the sensor says into `into`, each reading stamped right after it was made."""
         if self._gone:

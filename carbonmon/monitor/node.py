@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Snapshot
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
-from carbonmon.hardware.workload import NodeWorkload
+from carbonmon.core.windows import Key, Marks
+from carbonmon.hardware.workload import NodeWorkload, is_below
 from carbonmon.monitor import resume
 from carbonmon.monitor.guard import GuardedExporter
 from carbonmon.monitor.loop import SamplingLoop
@@ -74,6 +75,7 @@ class Monitor:
         self.requests = RequestQueue(clock)
         self.sampling = SamplingLoop(sampler, self.requests, clock)
         self.places: list[str] = []
+        self._owned: dict[str, frozenset[int]] = {}
         self._leave_sensors = leave_sensors
 
     @property
@@ -115,6 +117,7 @@ class Monitor:
 
     def begin_now(self, plan: RunPlan, then: Callable[[], object] | None = None) -> None:
         """The same at once: in the sampling thread, or where a driver hangs and the job cannot wait."""
+        self._owned[plan.info.id] = frozenset((*plan.roots.pids, *plan.roots.wrappers))
         if plan.info.id in self.runs:  # a driver hung for long, and the job did not wait for it
             return
         if plan.before is None:
@@ -146,13 +149,31 @@ class Monitor:
             run = self._account(plan, plan.info)
             resume.restore_run(self.sampler, run, before.snapshot.runs[0], outage, lost, plan.roots)
 
-    def end(self, run_id: str, exit_code: int | None, signal: int | None, then: Callable[[], object]) -> None:
-        """End a run at the next sample; `then` is called when its files are written, in that thread."""
-        self.requests.post(partial(self._end, run_id, exit_code, signal, then), "edge")
+    def end(
+        self,
+        run_id: str,
+        exit_code: int | None,
+        signal: int | None,
+        then: Callable[[], object],
+        last: Callable[[RunAccount, RunState], object] | None = None,
+    ) -> None:
+        """End a run at the next sample; `then` is called when its files are written, in that thread.
+
+        `last` is told its final totals, in the sampling thread.
+        """
+        self.requests.post(partial(self._end, run_id, exit_code, signal, then, last), "edge")
 
     def _end(
-        self, run_id: str, exit_code: int | None, signal: int | None, then: Callable[[], object]
+        self,
+        run_id: str,
+        exit_code: int | None,
+        signal: int | None,
+        then: Callable[[], object],
+        last: Callable[[RunAccount, RunState], object] | None,
     ) -> None:
+        if last is not None:
+            self._look(run_id, lambda run, state: None if run is None or state is None else last(run, state))
+        self._owned.pop(run_id, None)
         self.sampler.end(run_id, exit_code, signal)
         self.recorder.end(run_id, partial(self._written, run_id, then))
 
@@ -189,15 +210,37 @@ class Monitor:
         if self.workload is not None:
             self.workload.join(run_id, roots)
 
-    def change_phase(self, run_id: str, names: Sequence[str], at_s: float) -> None:
-        """From `at_s` on the run is in these phases, one for each participant that is in one."""
-        # The change is noted first: the sample then settles what was drawn on both sides of it.
-        self.requests.post(partial(self._change_phase, run_id, names, at_s), "after")
+    def run_around(self, pid: int) -> str | None:
+        """The living run that a process or one of its parents belongs to; None where there is none."""
+        if self.workload is not None:
+            return self.workload.run_around(pid)
+        return next((run_id for run_id, pids in self._owned.items() if is_below(pid, pids)), None)
 
-    def _change_phase(self, run_id: str, names: Sequence[str], at_s: float) -> None:
+    def note(self, run_id: str, text: str) -> None:
+        """Something that people should know of a run: a line of its summary."""
+        self.requests.post(partial(self._note, run_id, text))
+
+    def _note(self, run_id: str, text: str) -> None:
+        run = self.runs.get(run_id)
+        if run is not None and text not in run.notes:
+            run.notes = (*run.notes, text)
+
+    def change_phase(
+        self, run_id: str, names: Sequence[str], at_s: float, marks: Marks | None = None
+    ) -> None:
+        """From `at_s` on the run is in these phases, one for each participant that is in one.
+
+        `marks` are the windows that begin or end there.
+        """
+        # The change is noted first: the sample then settles what was drawn on both sides of it.
+        self.requests.post(partial(self._change_phase, run_id, names, at_s, marks), "after")
+
+    def _change_phase(self, run_id: str, names: Sequence[str], at_s: float, marks: Marks | None) -> None:
         run = self.runs.get(run_id)
         if run is None:
             return
+        if marks is not None:
+            run.windows.mark(at_s, marks)
         had_too_many = run.phases.overflowed
         run.phases.change(at_s, names)
         if run.phases.overflowed and not had_too_many:
@@ -212,13 +255,24 @@ class Monitor:
         if run is not None:
             run.progress = (step, total)
 
-    def look(self, run_id: str, tell: Callable[[RunState | None], object]) -> None:
-        """Take a sample and tell the run's totals, in the sampling thread; None if it does not live."""
+    def look(self, run_id: str, tell: Callable[[RunAccount | None, RunState | None], object]) -> None:
+        """Take a sample and tell the run and its totals, in the sampling thread; None if it does not live."""
         self.requests.post(partial(self._look, run_id, tell), "before")
 
-    def _look(self, run_id: str, tell: Callable[[RunState | None], object]) -> None:
+    def _look(self, run_id: str, tell: Callable[[RunAccount | None, RunState | None], object]) -> None:
         run = self.runs.get(run_id)
-        tell(None if run is None else run.state(self.clock.now_s(), self.sampler.node_totals()))
+        tell(run, None if run is None else run.state(self.clock.now_s(), self.sampler.node_totals()))
+
+    def window(self, run_id: str, key: Key, tell: Callable[[dict[str, float | bool] | None], object]) -> None:
+        """Take a sample and tell what is known of a run's window, in the sampling thread."""
+        self.sampler.wants_shape = True
+        self.requests.post(partial(self._window, run_id, key, tell), "before")
+
+    def _window(
+        self, run_id: str, key: Key, tell: Callable[[dict[str, float | bool] | None], object]
+    ) -> None:
+        run = self.runs.get(run_id)
+        tell(None if run is None else run.window(key, self.clock.now_s()))
 
     def allocation(
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str], policy: IdlePolicy

@@ -175,11 +175,8 @@ class Recorder:
             # A run whose end cannot be written is tried again, and no more often than the others.
             if not self._stop.wait(pause_s):
                 due = self._clock.now_s() >= due_s
-                snapshot = (
-                    self._snapshots.fresh(FRESH_TIMEOUT_S)
-                    if due or not self._ending
-                    else self._snapshots.latest
-                )
+                # A run that begins or ends is in the newest snapshot: it was made for it.
+                snapshot = self._snapshots.fresh(FRESH_TIMEOUT_S) if due else self._snapshots.latest
             due = due or self._final is not None
             snapshot = self._final or snapshot
 

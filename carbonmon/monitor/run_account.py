@@ -19,6 +19,8 @@ from carbonmon.core.model import (
     RunTotal,
 )
 from carbonmon.core.phases import Phases
+from carbonmon.core.windows import REFRESH_S, Key, Windows
+from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.peak_power import PeakPower
 from carbonmon.runs.series_rows import Moment, Parts
@@ -57,6 +59,7 @@ class RunAccount:
         "_charges",
         "_costs",
         "_counts_since_s",
+        "_doubts_j",
         "_meanwhile",
         "_parts",
         "_peaks",
@@ -71,6 +74,8 @@ class RunAccount:
         "exit_code",
         "facility_j",
         "info",
+        "node_busy_s",
+        "notes",
         "phases",
         "processes",
         "progress",
@@ -80,6 +85,7 @@ class RunAccount:
         "start_s",
         "water_l",
         "watered_j",
+        "windows",
     )
 
     def __init__(
@@ -97,7 +103,11 @@ class RunAccount:
         self.processes: int | None = None
         self.progress: tuple[float, float | None] | None = None
         self.ranks: tuple[Rank, ...] = ()
+        self.node_busy_s: float | None = None
+        self.notes: tuple[str, ...] = ()
         self.phases = Phases(start_s)
+        self.windows = Windows()
+        self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
         self._charges: dict[Charge, list[float]] = {}
@@ -134,8 +144,10 @@ class RunAccount:
         self._counts_since_s = state.start_s if same_boot else None
         self.recovered_j = state.recovered_j
         self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
+        self.notes = state.notes
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
+        self._doubts_j.update(state.doubts_j or ())
         self._shares.update(state.shares)
         self.water_l = state.water_l
         self.watered_j, self.facility_j = state.watered_j or 0.0, state.facility_j or 0.0
@@ -169,6 +181,9 @@ class RunAccount:
         """The run has ended; nothing is added to it from now on."""
         self._meanwhile.end(node)
         self.end_s = now_s
+        idle = idle_note(now_s - self.start_s, self.cpu_s, self.node_busy_s)
+        if idle and idle not in self.notes:
+            self.notes = (*self.notes, idle)
         self.ended_at_s = max(wall_s, self.info.started_at_s)
         self.exit_code, self.signal = exit_code, signal
         self.processes = None
@@ -193,6 +208,10 @@ class RunAccount:
             self._parts.append(
                 (moment, device, seconds - unobserved_s, counter_j, power_j, tdp_j, phases, rates)
             )
+        refresh_s = REFRESH_S[device.component] if counter_j else 0.0
+        for phase, ratio in self.phases.doubts(start_s, part.end_s, part.curve, refresh_s):
+            self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
+        self.windows.add(device, part)
         self._power_w[device.id] = part.power_w
         self._peaks[device.id].add(part.power_w, seconds)
         if unobserved_s:
@@ -286,6 +305,7 @@ class RunAccount:
             phase=max(self.phases.now, key=_weight)[0],
             progress=self.progress,
             ranks=self.ranks,
+            notes=self.notes,
             charges=tuple(
                 [
                     key._replace(energy_j=energy_j, emissions_g=grams)
@@ -299,8 +319,13 @@ class RunAccount:
             peaks_w=tuple([(device_id, peak.peak_w) for device_id, peak in self._peaks.items()]),
             samples=found.samples,
             monitor_cpu_s=found.cpu_s,
+            doubts_j=tuple(self._doubts_j.items()),
             start_s=self._counts_since_s,
         )
+
+    def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:
+        """What is known of one of its windows; None of one that is not kept."""
+        return self.windows.figures(key, now_s if self.end_s is None else self.end_s, self._power_w)
 
     def _tell_starts(self, now_s: float) -> None:
         """A row that is told now for the first time was 0 when the totals were told last.

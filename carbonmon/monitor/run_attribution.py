@@ -12,7 +12,7 @@ from carbonmon.core import attribution
 from carbonmon.core.attribution import Share, Tally
 from carbonmon.core.footprint import Rates
 from carbonmon.core.idle_power import dynamic_part, is_idle, observe
-from carbonmon.core.model import Device, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
+from carbonmon.core.model import Curve, Device, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.guard import GuardedWorkload
@@ -98,6 +98,8 @@ class RunAttribution:
                 run.processes = used.processes
                 if used.cpu_s is not None:
                     run.cpu_s = (run.cpu_s or 0.0) + used.cpu_s
+                    if usage.busy_s is not None:
+                        run.node_busy_s = (run.node_busy_s or 0.0) + usage.busy_s
 
     def assume(self, now_s: float) -> None:
         """Instead of a look that failed or could hang: GPUs are held as before, and nobody used a CPU."""
@@ -137,13 +139,18 @@ class RunAttribution:
         account.add(interval, attributed_j, rates.grams)
         self.settle(device.id)
 
-    def see(self, account: DeviceAccount, power_w: float | None) -> None:
-        """Show the runs their part of a device's power while its energy is not settled yet."""
+    def see(self, account: DeviceAccount, power_w: float | None, shape: Curve | None = None) -> None:
+        """Show the runs their part of a device's power while its energy is not settled yet.
+
+        `shape` is its energy since it was settled, by its power samples.
+        """
         device = account.device
         found = {} if power_w is None else self._shares(account, power_w)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             run.see(device.id, None if power_w is None or share is None else power_w * share.ratio)
+            if shape is not None and share is not None:
+                run.windows.foresee(device.id, shape, share.ratio)
 
     def _observe_idle(self, account: DeviceAccount, interval: Interval) -> None:
         """Note what a package, or memory, draws while the node's CPUs are idle."""

@@ -37,7 +37,8 @@ class Sampler:
 
     `interval_s` is shortened where a counter could wrap twice between two ticks; `interval_note` then
     says so. `guards` are those whose errors the snapshots show. For the sampling thread, or for before it
-    begins.
+    begins. `wants_shape`, for any thread: the next tick also asks when the energy was drawn that no counter
+    has told yet.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Sampler:
         self._gate = Gate()
         self._meters: dict[str, Meter] = {}
         self._read_s: dict[str, float] = {}
+        self.wants_shape = False
         self._samples = 0
         self._continued = False
         self._start_s: float | None = clock.now_s()
@@ -113,7 +115,9 @@ class Sampler:
         offset_s = wall_s - clock.now_s()
         moment = Moment(self._samples, wall_s)
         said: dict[str, tuple[Reading | Failure, float]] = {}
+        wants_shape, self.wants_shape = self.wants_shape, False
         for sensor in self._sensors:
+            sensor.want_shape(wants_shape)
             sensor.read(clock, edge, said)
         rates = self.rates.look(wall_s)
         attribution = self.runs.attribution
@@ -148,7 +152,10 @@ class Sampler:
                 self._charge(account, interval, rates, moment, offset_s)
             else:
                 account.power_w = reading.power_w
-                attribution.see(account, reading.power_w)
+                shape = None
+                if reading.shape is not None:
+                    shape = energy.curve(reading.shape, offset_s, meters[device_id].settled_s, at_s)
+                attribution.see(account, reading.power_w, shape)
         self._samples += 1
         if publish:
             now_s = clock.now_s()
@@ -159,7 +166,7 @@ class Sampler:
         """Replace the newest snapshot between two ticks: a run has begun or ended."""
         now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
         self.runs.drop_old(now_s)
-        self.snapshots.latest = self._snapshot(wall_s, now_s)
+        self.snapshots.publish(self._snapshot(wall_s, now_s))
 
     def finish(self, exit_code: int | None, signal: int | None, hangs: bool = False) -> Snapshot:
         """Settle what is held, end the runs, and show the final snapshot; the loop has ended.

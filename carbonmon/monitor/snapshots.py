@@ -27,14 +27,14 @@ class Snapshots:
         return self._is_wanted or self._clock.now_s() - self._published_s >= PUBLISH_PERIOD_S
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Replace the newest snapshot after a tick, and hand it to the thread that waits in `fresh`."""
+        """Replace the newest snapshot, right after a sample, and wake the thread that waits in `fresh`."""
         self._is_wanted = False
         self._published_s = snapshot.clock_s
         self.latest = snapshot
         self._published.set()
 
     def fresh(self, timeout_s: float) -> Snapshot:
-        """Ask for a snapshot of the next tick, and wait for it a while; for the thread that writes."""
+        """Ask for a snapshot of the next sample, and wait for it a while; for the thread that writes."""
         self._published.clear()
         self._is_wanted = True
         self._published.wait(timeout_s)

@@ -163,6 +163,8 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         peaks_w=_peaks(kept, states),
         samples=kept.value("run_samples" if kept.has("run_samples") else "samples", int | None),
         monitor_cpu_s=kept.value("monitor_cpu_s", float | None),
+        doubts_j=None if kept.values.get("doubts_j") is None else kept.pairs_of("doubts_j", float),
+        notes=kept.texts("notes") if kept.has("notes") else (),
         start_s=kept.value("run_start_s", float | None),
     )
 

@@ -30,9 +30,6 @@ ENDS = frozenset((signal.SIGTERM, signal.SIGINT))
 TIDY_S = 1.0
 """How often runs are looked at whose processes may be gone."""
 
-FIRST_RUN_S = 60.0
-"""How long a monitor that was started for one run waits for it."""
-
 LIVE_FIELDS = frozenset(
     (
         *("region", "intensity_g_per_kwh", "intensity_file", "grid", "pue", "wue", "price_per_kwh"),
@@ -50,7 +47,9 @@ def serve(
     reload: Callable[[], Config] | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Meter the node and serve its runs until SIGTERM or SIGINT, or with `once` until the only run has ended.
+    """Meter the node and serve its runs until SIGTERM or SIGINT, or with `once` until its run has ended.
+
+    A process that began that run may begin another one for a while.
 
     `ready(monitor, socket)` is called when runs can come; `reload` makes the config anew at SIGHUP. Raises
     `ConfigError` for mistakes in the options.
@@ -76,7 +75,6 @@ def serve(
         ready(monitor, path)
         if left:
             log.warning("resumed: %s", ", ".join(plan.info.id for plan in left))
-        began_s = clock.now_s()
         while True:
             received = signal.sigtimedwait({*ENDS, signal.SIGHUP}, TIDY_S)
             if received is not None and received.si_signo == signal.SIGHUP:
@@ -87,7 +85,7 @@ def serve(
                 break
             # What a wait gives that was stopped and continued (SIGSTOP, a debugger) may be no signal at all.
             registry.tidy()
-            if once and not registry.entries and (registry.begun or clock.now_s() - began_s > FIRST_RUN_S):
+            if registry.retire():
                 break
         server.close()  # who comes now comes too late: it finds no monitor, or the next one
         if once:

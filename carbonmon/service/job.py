@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -193,6 +194,38 @@ def _describe(pid: int) -> tuple[tuple[str, ...], Mapping[str, str]]:
         return command, process.environ()
     except psutil.Error:  # another user's, or ended meanwhile
         return command, os.environ
+
+
+HELPER = "multiprocessing.resource_tracker"
+"""A process of Python's own that ends by itself behind the program that it serves."""
+
+
+def left_behind(grace_s: float = 0.3) -> list[str]:
+    """What goes on below us after the job has ended, as `name pid`; [] where nothing does.
+
+    Processes that end with the job may need a moment: they are waited for, `grace_s` seconds at most. Only a
+    subreaper knows: orphans are its children.
+    """
+    until_s = time.monotonic() + grace_s
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return []
+        if pid:
+            continue
+        if time.monotonic() >= until_s:
+            break
+        time.sleep(0.02)
+    import psutil
+
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # ended meanwhile
+            is_helper = any(HELPER in word for word in process.cmdline())
+            if process.status() != psutil.STATUS_ZOMBIE and not is_helper:
+                found.append(f"{process.name()} {process.pid}")
+    return found
 
 
 def start_error_code(error: OSError) -> int:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 from carbonmon.client.choices import other_settings, settings_of, unfollowed
 from carbonmon.client.connection import MonitorConnection, Refused
 from carbonmon.client.join_run import CONNECT_S, JOIN_S, START_S
-from carbonmon.client.launcher import read_launch, run_key
+from carbonmon.client.launcher import default_id, read_launch, run_key
 from carbonmon.client.protocol import (
     GPU_VARIABLES,
     RUN_VARIABLE,
@@ -32,6 +33,7 @@ from carbonmon.client.rendezvous import (
     run_socket,
     start_monitor,
 )
+from carbonmon.client.surrounding_run import find_surrounding_run
 from carbonmon.client.variables import mark
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
@@ -71,7 +73,7 @@ def join_named(
     if not environ.get(SOCKET_VARIABLE):
         return None
     path, run_id = Path(environ[SOCKET_VARIABLE]), environ.get(RUN_VARIABLE)
-    asked = {**message, "run_id": run_id} if run_id else message
+    asked = {**message, "run_id": run_id, "key": None} if run_id else message
     try:
         connected = connect(path, CONNECT_S)
     except OSError as error:
@@ -80,6 +82,23 @@ def join_named(
         return None
     connection = MonitorConnection(path, connected, dict(asked))
     return _join(connection, asked, choices, is_inside=bool(run_id), is_copied=not run_id)
+
+
+def join_around(
+    environ: Mapping[str, str], message: Mapping[str, Any], choices: Sequence[Choice]
+) -> Part | None:
+    """Take part in the run that one of our parents is in; None if there is none."""
+    found = find_surrounding_run(environ)
+    if found is None:
+        return None
+    path, run_id = found
+    asked = {**message, "run_id": run_id, "key": None}
+    try:
+        connection = MonitorConnection(path, connect(path, CONNECT_S), dict(asked))
+    except OSError as error:  # it has just ended
+        log.debug("no monitor at %s: %s", path, error)
+        return None
+    return _join(connection, asked, choices, is_inside=True, is_copied=False)
 
 
 def join_daemon(
@@ -119,7 +138,7 @@ def join_ranks(
     if (launch.local_size or 1) < 2:
         return None
     try:
-        path = run_socket(launch.run_id or run_key(environ), environ)
+        path = run_socket(launch.key or run_key(environ), environ)
 
         def start(timeout_s: float) -> None:
             start_monitor(path, arguments, environ, timeout_s)
@@ -139,6 +158,8 @@ def join_message(
     said: dict[str, Any] = {
         **launch._asdict(),
         "run_id": config.run_id or launch.run_id,
+        "default_id": default_id(environ, time.time()),
+        "key": None if config.run_id else launch.key or run_key(environ),
         "name": config.name or (naming.command_name(command) if config.redact_command else None),
         "command": naming.kept_command(command, config.redact_command),
         "labels": dict(config.labels),
@@ -154,9 +175,11 @@ def run(
     part: Part,
     command: job.Command,
     output: Path,
-    show: Callable[[dict[str, Any]], object],
+    show: Callable[[dict[str, Any], Sequence[str]], object],
 ) -> int:
-    """Run the job and return its exit code; `show` gets the summary if the run ended with us.
+    """Run the job and return its exit code.
+
+    If the run ended with us, `show` gets its summary and the processes that go on without it.
 
     A daemon keeps the run's folder where only it may write: then the summary is copied to `output`.
     """
@@ -184,7 +207,7 @@ def run(
     if isinstance(summary, dict):
         if part.is_copied and not _is_in(part.folder, output):
             _keep(summary, output, part.folder.name)  # the nodes of a run share its id, not the folder's name
-        show(summary)
+        show(summary, job.left_behind())
     elif part.is_awaited and answer.get("last") is False:
         log.warning("run %s goes on: its summary will be in %s, not in %s", part.run_id, part.folder, output)
     return outcome.shell_code
@@ -214,7 +237,7 @@ def _join(
         connection.close()
         return None
     run_id = str(answer.get("run_id"))
-    connection.join_message = {**message, "run_id": run_id}
+    connection.join_message = {**message, "run_id": run_id, "key": None}
     line = unfollowed(connection, answer, choices, is_inside=is_inside, is_copied=is_copied)
     if line is not None:
         log.warning("%s", line)

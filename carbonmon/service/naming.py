@@ -5,25 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 
 from carbonmon.client.launcher import MAX_ID_LENGTH, safe_id, scheduler_job
-
-_INTERPRETERS = re.compile(r"(python|pypy|bash|sh|torchrun|accelerate|deepspeed|mpirun|srun)[\d.]*")
+from carbonmon.service.command_line import look_behind, short_name
 
 
 def command_name(command: Sequence[str]) -> str:
-    """A short name for a command: `train` for `python train.py --lr 1`."""
-    end = command.index("-c") if "-c" in command else len(command)  # what follows -c is code, not a name
-    words = [
-        word for word in command[:end] if word and not word.startswith("-") and not re.search(r"\s", word)
-    ]
-    for word in words:
-        stem = PurePath(word).name
-        if _INTERPRETERS.fullmatch(stem) and len(words) > 1:
-            continue
-        return stem.removesuffix(".py").removesuffix(".sh") or stem or "run"
-    return "run"
+    """A short name for a command: `train` for `timeout 60 torchrun --nproc-per-node 2 train.py --lr 1`."""
+    return short_name(look_behind(command).program) or "run"
 
 
 def kept_command(command: Sequence[str], is_redacted: bool) -> list[str]:

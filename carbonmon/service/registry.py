@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.client.launcher import safe_id
 from carbonmon.core.config import Config
-from carbonmon.core.model import EndsWith, IdlePolicy, RunInfo
-from carbonmon.core.ports import Roots
+from carbonmon.core.model import EndsWith, RunInfo, RunState
+from carbonmon.core.windows import Marks
 from carbonmon.monitor.node import Monitor, RunPlan
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.service import naming, run_folder
+from carbonmon.service.entries import Entry, NewRun, Participant
 
 MAX_RUNS = 200
 LINGER_S = 5.0
@@ -30,68 +32,19 @@ LINGER_S = 5.0
 LATE_S = 5.0
 """A change of phase is taken at the time that its sender states if that was not longer ago."""
 
+FIRST_RUN_S = 60.0
+"""How long a monitor that was started for one run waits for it."""
 
-@dataclass(eq=False)
-class Participant:
-    """A connection that takes part in a run; `phase` is the innermost that it is in."""
-
-    run_id: str
-    phase: str | None = None
-
-
-@dataclass(eq=False)
-class Entry:
-    """A run as the registry knows it.
-
-    `phase` is that of the run while no participant is in one. `expected` ranks were promised by the launcher,
-    `joined` have come. `seen`: it had a living process once.
-    """
-
-    plan: RunPlan
-    uid: int
-    phase: str | None = None
-    participants: list[Participant] = field(default_factory=list)
-    expected: int = 1
-    joined: int = 0
-    linger_until_s: float | None = None
-    alone_since_s: float = 0.0
-    seen: bool = False
-    ending: bool = False
-
-    @property
-    def run_id(self) -> str:
-        return self.plan.info.id
-
-    @property
-    def key(self) -> str | None:
-        """What its participants ask for: the id that their launcher gave, or what else they share."""
-        return self.plan.info.key
-
-    @property
-    def ends_with(self) -> EndsWith:
-        return self.plan.info.ends_with
-
-
-class NewRun(NamedTuple):
-    """What somebody says of a run that is to begin; `key` names it on this node, `run_id` everywhere."""
-
-    name: str | None
-    run_id: str | None
-    key: str | None
-    command: tuple[str, ...]
-    labels: Mapping[str, str]
-    scheduler: str
-    scheduler_job_id: str
-    nodes: int
-    idle_policy: IdlePolicy
-    roots: Roots
+NEXT_RUN_S = 5.0
+"""How long it waits for the next one, so that a function that is tracked at each call starts one monitor."""
 
 
 class Registry:
-    """Called by the thread of the socket; `tidy` by the main thread.
+    """Called by the thread of the socket; `tidy` and `retire` by the main thread.
 
     `config` is what the monitor was started with; another may take its place. `creates`: unknown runs may
-    begin. `once`: one run only, and the monitor ends with it.
+    begin. `once`: one run at a time, and the monitor ends a little after the last. `turn` is held while a run
+    begins, so that a monitor that is about to end takes no more. `waiting` are those who may begin the next.
     """
 
     def __init__(
@@ -103,6 +56,11 @@ class Registry:
         self.creates = creates
         self._once = once
         self._entries: dict[str, Entry] = {}
+        self._settings: str | None = None
+        self._began_s = self._free_s = monitor.clock.now_s()
+        self._over = False
+        self.turn = threading.RLock()
+        self.waiting: set[object] = set()
         self.begun = 0
 
     @property
@@ -114,10 +72,39 @@ class Registry:
     def is_full(self) -> bool:
         return len(self._entries) >= MAX_RUNS
 
+    def takes(self, settings: str | None) -> bool:
+        """Whether a run may begin now, of a process whose choices for a monitor are summed up as `settings`.
+
+        A monitor that processes have started takes runs with the choices of its first one, which it was
+        started with; for others it makes way.
+        """
+        if not self._once or not self.begun:
+            self._settings = settings
+            return not self._over
+        if self._settings is None or settings != self._settings:
+            self._over = True
+        return not self._over
+
     @property
-    def is_over(self) -> bool:
-        """Whether the only run of this monitor was there and has ended, or is about to."""
-        return self._once and bool(self.begun) and all(entry.ending for entry in self.entries)
+    def may_go_on(self) -> bool:
+        """Whether a process that leaves may begin the next run here."""
+        return self._once and self._settings is not None and not self._over
+
+    def refuse(self) -> None:
+        """The first run could not begin: who started this monitor for it will not come again."""
+        self._over |= self._once and not self.begun
+
+    def retire(self) -> bool:
+        """Whether this monitor is to end now; then no run begins any more."""
+        with self.turn:
+            if not self._once or self._entries:
+                return False
+            now_s = self.monitor.clock.now_s()
+            if not self.begun:
+                self._over |= now_s - self._began_s > FIRST_RUN_S
+            else:
+                self._over |= not self.waiting or now_s - self._free_s > NEXT_RUN_S
+            return self._over
 
     def find(self, asked: str | None, uid: int = 0) -> Entry | None:
         """A living run by its id, else its key; None asks for the only one of a monitor that has no more."""
@@ -129,6 +116,24 @@ class Registry:
         by_id = [entry for entry in living if entry.run_id == asked]
         found = by_id or [entry for entry in living if entry.key == asked]
         return found[0] if found else None
+
+    def find_launch(self, key: str, job: tuple[str, str], uid: int) -> Entry | None:
+        """The living run of the processes that share a key.
+
+        Else the run that a scheduler's hooks registered for this (scheduler, job id).
+        """
+        living = [entry for entry in self.entries if not entry.ending and uid in (0, entry.uid)]
+        if len(living) == 1 and (self._once or not self.creates):
+            return living[0]
+        theirs = [entry for entry in living if entry.key == key]
+        registered = [entry for entry in living if job[1] and entry.is_for(job)]
+        return next(iter(theirs or registered), None)
+
+    def find_around(self, pid: int, uid: int) -> Entry | None:
+        """The living run that a process or one of its parents belongs to."""
+        run_id = self.monitor.run_around(pid) if pid else None
+        entry = None if run_id is None else self._entries.get(run_id)
+        return entry if entry is not None and not entry.ending and uid in (0, entry.uid) else None
 
     def has(self, run_id: str, uid: int) -> bool:
         """Whether a living run of this user has an id or key, whatever others have."""
@@ -150,7 +155,8 @@ class Registry:
         name = new.name or naming.command_name(new.command)
         suffix = f".{safe_id(host)}" if new.nodes > 1 else ""
         wall_s = self.monitor.clock.wall_s()
-        default_id = safe_id(new.run_id) if new.run_id else naming.default_run_id({}, name, wall_s)
+        default_id = new.run_id or new.default_id
+        default_id = safe_id(default_id) if default_id else naming.default_run_id({}, name, wall_s)
         folder = run_folder.create(self.config.output, None, default_id, suffix)
         info = RunInfo(
             id=folder.name.removesuffix(suffix),
@@ -163,7 +169,7 @@ class Registry:
             scheduler_job_id=new.scheduler_job_id,
             idle_policy=new.idle_policy,
             uid=uid,
-            key=new.run_id or new.key,
+            key=new.key or new.run_id,
             ends_with=ends_with,
         )
         entry = Entry(RunPlan(info, folder, new.roots), uid)
@@ -172,24 +178,39 @@ class Registry:
         self.begun += 1
         return entry
 
-    def take_part(self, entry: Entry, local_size: int) -> Participant:
+    def take_part(
+        self, entry: Entry, local_size: int, is_rank: bool = False, is_helper: bool = False
+    ) -> Participant:
         """One more participant, of `local_size` that the launcher starts on this node."""
-        participant = Participant(entry.run_id)
+        participant = Participant(entry.run_id, is_rank, is_helper)
         entry.participants.append(participant)
+        if is_helper:
+            return participant
         entry.joined += 1
         entry.linger_until_s = None
         entry.expected = max(entry.expected, local_size)
         return participant
 
-    def leave(self, entry: Entry, participant: Participant) -> bool:
+    def leave(
+        self, entry: Entry, participant: Participant, exit_code: int | None = None, signal: int | None = None
+    ) -> bool:
         """Whether the run is to end now, because this was the last participant and all have come."""
+        if participant.is_rank and (exit_code or signal) and entry.failure is None:
+            entry.failure = (exit_code, signal)
         # First, so that `tidy` in its thread does not take the run for lost before we end it.
         entry.linger_until_s = self.monitor.clock.now_s() + LINGER_S
         self.lose(entry, participant)
-        if entry.ends_with != "participants" or entry.participants or entry.ending:
+        if participant.is_helper or entry.ends_with != "participants" or is_held(entry) or entry.ending:
             entry.linger_until_s = None
             return False
-        return entry.joined >= entry.expected
+        return entry.joined >= entry.expected or self._has_waited(entry)
+
+    def _has_waited(self, entry: Entry) -> bool:
+        """Whether all ranks are known, and had time to come by themselves: then nobody is waited for."""
+        account = self.monitor.runs.get(entry.run_id)
+        if account is None or len(entry.ranks) < entry.expected:
+            return False
+        return self.monitor.clock.now_s() - account.start_s >= LINGER_S
 
     def lose(self, entry: Entry, participant: Participant) -> None:
         """A participant without a goodbye: its run goes on while any of its processes lives."""
@@ -205,13 +226,27 @@ class Registry:
         exit_code: int | None = None,
         signal: int | None = None,
         tell: Callable[[dict[str, Any] | None], object] | None = None,
+        last: Callable[[RunAccount, RunState], object] | None = None,
     ) -> None:
-        """End a run; `tell` gets its summary when it is written."""
+        """End a run; `last` gets its final totals, then `tell` its summary when it is written."""
         entry.ending = True
-        self.monitor.end(entry.run_id, exit_code, signal, partial(self._ended, entry, tell))
+        if entry.failure is not None:
+            exit_code, signal = entry.failure
+        for note in self.notes(entry):
+            self.monitor.note(entry.run_id, note)
+        self.monitor.end(entry.run_id, exit_code, signal, partial(self._ended, entry, tell), last)
+
+    def notes(self, entry: Entry) -> list[str]:
+        """What people should know of a run that ends with its participants: ranks that did not take part."""
+        present = max(len(entry.ranks), entry.joined)  # rank 0 may have come before it was one
+        if entry.ends_with != "participants" or not 0 < present < entry.expected:
+            return []
+        took = f"{present} of {entry.expected} ranks on this node took part"
+        return [f"{took}, the others are not counted: call track() in each rank"]
 
     def _ended(self, entry: Entry, tell: Callable[[dict[str, Any] | None], object] | None) -> None:
         """A run is written, in the thread that writes."""
+        self._free_s = self.monitor.clock.now_s()
         if tell is not None:
             tell(_summary(entry.plan.folder))
         if self._entries.get(entry.run_id) is entry:
@@ -229,7 +264,7 @@ class Registry:
             entry.seen |= processes > 0 or (account.processes is not None and bool(entry.plan.roots.pids))
             if entry.ends_with == "processes" and entry.seen and processes == 0:
                 self.end(entry)
-            elif entry.ends_with == "participants" and not entry.participants:
+            elif entry.ends_with == "participants" and not is_held(entry):
                 if entry.linger_until_s is not None:
                     is_over = now_s >= entry.linger_until_s
                 else:  # nobody said goodbye: what was counted before the last one was lost proves nothing
@@ -238,7 +273,7 @@ class Registry:
                 if is_over:
                     self.end(entry)
 
-    def tell_phases(self, entry: Entry, at_s: float | None) -> None:
+    def tell_phases(self, entry: Entry, at_s: float | None, marks: Marks | None = None) -> None:
         """The phases of a run's participants, or its own, have changed at `at_s`."""
         now_s = self.monitor.clock.now_s()
         if at_s is None or not now_s - LATE_S <= at_s <= now_s:
@@ -246,7 +281,12 @@ class Registry:
         names = [each.phase for each in entry.participants if each.phase is not None]
         if not names and entry.phase is not None:
             names = [entry.phase]
-        self.monitor.change_phase(entry.run_id, names, at_s)
+        self.monitor.change_phase(entry.run_id, names, at_s, marks)
+
+
+def is_held(entry: Entry) -> bool:
+    """Whether a participant that is no helper is there."""
+    return not all(participant.is_helper for participant in entry.participants)
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:

@@ -2,125 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import carbonmon
-from carbonmon.client import connection, join_run, rendezvous, track
-from carbonmon.client import run as handle
+from carbonmon.client import connection, join_run, rendezvous
+from carbonmon.client import part as handle
 from carbonmon.core.errors import ConfigError
-from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
 from carbonmon.service.socket.server import ControlServer
+from tests.support.fake_monitor import DEADLINE_S, Fake, serving, until, warned
 
-DEADLINE_S = 20.0
-
-
-class Fake:
-    """A monitor that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.heard: list[dict[str, Any]] = []
-        self.left: list[Peer] = []
-        self.refuse_join: list[RequestError] = []
-        self.silent = False
-
-    def handle(self, peer: Peer, message: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
-        self.heard.append(message | {"pid": peer.pid})
-        if message["op"] == "join" and self.refuse_join:
-            raise self.refuse_join.pop(0)
-        if self.silent:
-            return
-        if message["op"] == "join":
-            answer({"run_id": message.get("run_id") or "made-up", "folder": "/runs/made-up", "places": []})
-        elif message["op"] == "snapshot":
-            answer({"energy_j": 12.5, "phase": "train"})
-        elif message["op"] == "leave":
-            answer({"last": True})
-
-    def on_disconnect(self, peer: Peer) -> None:
-        self.left.append(peer)
-
-    def of(self, op: str) -> list[dict[str, Any]]:
-        return [message for message in self.heard if message["op"] == op]
-
-    @property
-    def phases(self) -> list[str | None]:
-        return [message["name"] for message in self.of("phase")]
-
-
-@contextmanager
-def serving(path: Path, fake: Fake) -> Iterator[ControlServer]:
-    server = ControlServer(path, fake)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No monitor anywhere, none that could be started, and no launcher."""
-    for name in list(os.environ):
-        if name.startswith(("CARBONMON_", "SLURM_", "PMI", "OMPI_", "TORCHELASTIC_")) or name == "RANK":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", os.fspath(tmp_path))
-    monkeypatch.setattr(rendezvous, "NODE_SOCKET", tmp_path / "node.sock")
-    monkeypatch.setattr(join_run, "_start_failed", False)
-    monkeypatch.chdir(tmp_path)
-
-    def start_monitor(*_: object) -> None:
-        raise ConfigError("not here")
-
-    monkeypatch.setattr(join_run, "start_monitor", start_monitor)
-    connection._warned.clear()
-    yield
-    assert track._current is None
-
-
-@pytest.fixture
-def fake() -> Fake:
-    return Fake()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "m.sock"
-
-
-@pytest.fixture
-def server(path: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlServer]:
-    """A monitor in whose run this process is already."""
-    monkeypatch.setenv("CARBONMON_SOCKET", os.fspath(path))
-    monkeypatch.setenv("CARBONMON_RUN", "outer")
-    with serving(path, fake) as server:
-        yield server
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"{what} did not come"
-        time.sleep(0.002)
-
-
-def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+pytestmark = pytest.mark.usefixtures("clean")
 
 
 # With a monitor
@@ -295,41 +199,6 @@ def test_two_threads_that_track_are_one_participant(server: ControlServer, fake:
     assert len(fake.of("join")) == len(fake.of("leave")) == 1
 
 
-def test_the_bare_decorator_tracks_each_call(server: ControlServer, fake: Fake):
-    @carbonmon.track
-    def train(steps: int, lr: float = 1.0) -> float:
-        """Train."""
-        return steps * lr
-
-    assert train(3, lr=2.0) == 6.0
-    assert train(1) == 1.0
-    assert train.__name__ == "train"
-    assert train.__doc__ == "Train."
-    assert len(fake.of("join")) == len(fake.of("leave")) == 2
-
-
-def test_the_decorator_with_choices_tracks_and_lets_exceptions_pass(server: ControlServer, fake: Fake):
-    @carbonmon.track(name="cifar")
-    def train() -> None:
-        raise OSError("mine")
-
-    with pytest.raises(OSError, match="mine"):
-        train()
-    assert fake.of("join")[0]["name"] == "cifar"
-    assert fake.of("leave")[0]["exit_code"] == 1
-
-
-def test_a_coroutine_function_is_tracked_until_it_ends(server: ControlServer, fake: Fake):
-    @carbonmon.track
-    async def train() -> int:
-        await asyncio.sleep(0)
-        assert not fake.of("leave")
-        return 7
-
-    assert asyncio.run(train()) == 7
-    assert len(fake.of("leave")) == 1
-
-
 # Which monitor
 
 
@@ -405,7 +274,7 @@ def test_without_a_monitor_one_warning_says_why_and_everything_does_nothing(
             assert (run.id, run.folder, run.active) == (None, None, False)
             assert set(run.snapshot().values()) == {None}
             assert "CARBONMON_SOCKET" not in os.environ
-    assert warned(caplog) == ["this run is not metered: not here"]
+    assert warned(caplog) == ["carbonmon: this run is not metered: not here"]
 
 
 def test_a_monitor_that_could_not_start_is_not_started_at_every_call(monkeypatch: pytest.MonkeyPatch):
@@ -436,7 +305,7 @@ def test_a_monitor_that_dies_at_every_join_is_not_started_for_ever(
     with carbonmon.track():
         pass
     assert len(starts) == 3
-    assert warned(caplog) == ["this run is not metered: it is gone"]
+    assert warned(caplog) == ["carbonmon: this run is not metered: it is gone"]
 
 
 def test_a_monitor_that_refuses_is_named_as_the_reason(
@@ -454,7 +323,7 @@ def test_a_bug_of_ours_while_joining_ends_no_training(
     monkeypatch.setattr(handle, "join_run", lambda *_: 1 / 0)
     with carbonmon.track() as run:
         assert not run.active
-    assert "a bug of carbonmon" in warned(caplog)[0]
+    assert "a bug" in warned(caplog)[0]
 
 
 def test_disabled_means_silent(
@@ -543,7 +412,7 @@ def test_a_monitor_that_no_longer_knows_the_run_is_left_alone(
                     return not run.active
 
             until(is_lost, "the refusal")
-    assert "the monitor: unknown run" in warned(caplog)
+    assert "carbonmon's monitor says: unknown run" in warned(caplog)
 
 
 def test_a_monitor_that_does_not_read_costs_messages_and_no_time(
@@ -584,69 +453,14 @@ def test_a_monitor_that_does_not_answer_holds_nobody_up_for_ever(
 ):
     monkeypatch.setattr(handle, "LEAVE_S", 0.05)
     monkeypatch.setattr(handle, "SNAPSHOT_S", 0.05)
+    monkeypatch.setattr(connection, "RETRY_S", 0.0)
+    monkeypatch.setattr(connection, "RECONNECT_S", DEADLINE_S)
     with carbonmon.track() as run:
         fake.silent = True
         assert run.snapshot()["energy_j"] is None
         fake.silent = False
         assert run.snapshot()["energy_j"] == 12.5
         fake.silent = True
-
-
-# Forked children
-
-
-def test_in_a_forked_child_the_inherited_run_does_nothing(server: ControlServer, fake: Fake):
-    with carbonmon.track() as run:
-        with run.phase("train"):
-            code = in_child(lambda: _use(run))
-        assert run.active
-        assert run.snapshot()["energy_j"] == 12.5
-    assert code == 0
-    assert fake.phases == ["train", None]
-    assert {message["pid"] for message in fake.heard} == {os.getpid()}
-
-
-def _use(run: carbonmon.Run) -> None:
-    with run.phase("child"):
-        run.progress(1)
-    assert not run.active
-    assert run.snapshot()["energy_j"] is None
-
-
-def test_a_forked_child_that_leaves_the_block_leaves_the_run_to_its_parent(server: ControlServer, fake: Fake):
-    tracking = carbonmon.track()
-    with tracking:
-        assert in_child(lambda: tracking.__exit__(None, None, None)) == 0
-        assert os.environ["CARBONMON_RUN"] == "outer"
-        assert not fake.of("leave")
-    assert len(fake.of("leave")) == 1
-
-
-def test_a_forked_child_that_tracks_is_a_participant_of_its_own(server: ControlServer, fake: Fake):
-    def child() -> None:
-        with carbonmon.track() as run:
-            assert run.active
-            with run.phase("child"):
-                pass
-
-    with carbonmon.track():
-        assert in_child(child) == 0
-    assert len({message["pid"] for message in fake.of("join")}) == 2
-    assert len(fake.of("leave")) == 2
-
-
-def in_child(call: Callable[[], object]) -> int:
-    """The exit code of a forked child that calls and ends: 0 if nothing was raised."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the child starts no thread
-        child = os.fork()
-    if child == 0:
-        code = 1
-        with suppress(BaseException):
-            call()
-            code = 0
-        os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 # What it costs

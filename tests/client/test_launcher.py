@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.client.launcher import Launch, read_launch, run_key, safe_id
+from carbonmon.client.launcher import Launch, default_id, read_launch, run_key, safe_id
 from tests.support.rows import for_each_row
 
 SLURM = {
@@ -41,6 +41,22 @@ OPEN_MPI = {
     "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
     "PMIX_NAMESPACE": "prterun-node01-77@1",
 }
+ONE_NODE = {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "1"}
+DDP = {
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "41233",
+    "NODE_RANK": "0",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "2",
+}
+SALLOC = {
+    "SLURM_JOB_ID": "4242",
+    "SLURM_NTASKS": "8",
+    "SLURM_NPROCS": "8",
+    "SLURM_TASKS_PER_NODE": "4(x2)",
+    "SLURM_NNODES": "2",
+}
+BATCH = SALLOC | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_GTIDS": "0", "SLURM_NODEID": "0"}
 HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
 
 
@@ -48,15 +64,35 @@ HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRA
     ("environ", "launch"),
     [
         ({}, Launch()),
-        (SLURM, Launch("slurm-4242", "slurm", "4242", 5, 1, 8, 4, 2)),
-        (TORCHRUN, Launch("torchrun-node01-29500", None, None, 3, 3, 16, 8, 2)),
-        (TORCHRUN | {"TORCHELASTIC_RUN_ID": "my job"}, Launch("torchrun-my-job", None, None, 3, 3, 16, 8, 2)),
-        (OPEN_MPI, Launch("openmpi-prterun-node01-77-1", None, None, 2, 0, 4, 2)),
+        (SLURM, Launch("slurm-4242.0", "slurm", "4242", 5, 1, 8, 4, 2, "slurm-4242.0")),
+        (TORCHRUN, Launch("torchrun-node01-29500", None, None, 3, 3, 16, 8, 2, "torchrun-node01-29500")),
+        (
+            TORCHRUN | {"TORCHELASTIC_RUN_ID": "my job"},
+            Launch("torchrun-my-job", None, None, 3, 3, 16, 8, 2, "torchrun-my-job"),
+        ),
+        (TORCHRUN | ONE_NODE, Launch(None, None, None, 3, 3, 8, 8, 1, "torchrun-127.0.0.1-29500")),
+        (DDP, Launch(None, None, None, 1, 1, 2, 2, 1, "ddp-127.0.0.1-41233")),
+        (
+            DDP | {"MASTER_ADDR": "n1"},
+            Launch("ddp-n1-41233", None, None, 1, 1, 2, None, None, "ddp-n1-41233"),
+        ),
+        (
+            DDP | {"MASTER_ADDR": "n1", "NODE_RANK": "1"},
+            Launch("ddp-n1-41233", None, None, None, 1, 2, None, None, "ddp-n1-41233"),
+        ),
+        ({**DDP, "LOCAL_RANK": ""}, Launch(None, None, None, None, None, 2, None, 1, "ddp-127.0.0.1-41233")),
+        (
+            OPEN_MPI,
+            Launch(
+                "openmpi-prterun-node01-77-1", None, None, 2, 0, 4, 2, None, "openmpi-prterun-node01-77-1"
+            ),
+        ),
+        ({"PMIX_NAMESPACE": "prterun-node01-77@1"}, Launch()),
         (HYDRA, Launch(None, None, None, 1, 1, 4, 2)),
-        (HYDRA | {"PMI_JOBID": "9"}, Launch("mpi-9", None, None, 1, 1, 4, 2)),
-        ({"PBS_JOBID": "17[3].head"}, Launch("pbs-17-3-.head", "pbs", "17[3].head")),
-        ({"LSB_JOBID": "3", "LSB_JOBINDEX": "0"}, Launch("lsf-3", "lsf", "3")),
-        ({"FLUX_JOB_ID": "ƒ4Xk"}, Launch("flux--4Xk", "flux", "ƒ4Xk")),
+        (HYDRA | {"PMI_JOBID": "9"}, Launch("mpi-9", None, None, 1, 1, 4, 2, None, "mpi-9")),
+        ({"PBS_JOBID": "17[3].head"}, Launch("pbs-17-3-.head", "pbs", "17[3].head", key="pbs-17-3-.head")),
+        ({"LSB_JOBID": "3", "LSB_JOBINDEX": "0"}, Launch("lsf-3", "lsf", "3", key="lsf-3")),
+        ({"FLUX_JOB_ID": "ƒ4Xk"}, Launch("flux--4Xk", "flux", "ƒ4Xk", key="flux--4Xk")),
     ],
 )
 def test_each_launcher_tells_the_run_and_the_ranks_in_its_own_words(environ: dict[str, str], launch: Launch):
@@ -65,17 +101,61 @@ def test_each_launcher_tells_the_run_and_the_ranks_in_its_own_words(environ: dic
 
 def test_torchrun_inside_slurm_knows_the_ranks_and_slurm_the_job():
     launch = read_launch(SLURM | TORCHRUN | {"SLURM_PROCID": "1", "SLURM_NTASKS": "2"})
-    assert launch == Launch("slurm-4242", "slurm", "4242", 3, 3, 16, 8, 2)
+    key = "slurm-4242.0 torchrun-node01-29500"
+    assert launch == Launch("slurm-4242.0", "slurm", "4242", 3, 3, 16, 8, 2, key)
+
+
+@for_each_row(
+    ("environ", "run_id", "key", "local_size"),
+    [
+        (SALLOC, "slurm-4242", None, None),
+        (BATCH, "slurm-4242", None, None),
+        (BATCH | {"SLURM_STEP_ID": "4294967291"}, "slurm-4242", None, None),
+        (BATCH | {"SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1"}, "slurm-4242", None, None),
+        (SLURM | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, "slurm-4242.0", None, 1),
+        (SLURM | {"SLURM_STEP_ID": "3"}, "slurm-4242.3", "slurm-4242.3", 4),
+        (BATCH | DDP, "slurm-4242", "slurm-4242 ddp-127.0.0.1-41233", 2),
+        (BATCH | TORCHRUN | ONE_NODE, "slurm-4242", "slurm-4242 torchrun-127.0.0.1-29500", 8),
+        (SLURM | DDP, "slurm-4242.0", "slurm-4242.0", 4),  # Lightning takes Slurm's ranks
+        (
+            SLURM | {"RANK": "5", "WORLD_SIZE": "8", "MASTER_ADDR": "n1", "MASTER_PORT": "1"},
+            *["slurm-4242.0"] * 2,
+            4,
+        ),
+    ],
+)
+def test_slurm_promises_ranks_in_a_step_only_and_each_step_is_a_run(
+    environ: dict[str, str], run_id: str, key: str | None, local_size: int | None
+):
+    launch = read_launch(environ)
+    assert (launch.run_id, launch.key, launch.local_size) == (run_id, key, local_size)
+    assert launch.scheduler_job_id == "4242", "one job"
+
+
+def test_mpirun_s_ranks_are_in_a_step_on_some_nodes_only_so_it_names_none():
+    here, there = (read_launch(slurm | OPEN_MPI | {"SLURM_NTASKS": "2"}) for slurm in (BATCH, SLURM))
+    assert here.run_id == there.run_id == "slurm-4242"
+    assert here.key == there.key
+
+
+def test_an_id_that_every_job_of_a_launcher_has_becomes_one_with_host_user_and_start():
+    fixed_port = TORCHRUN | ONE_NODE | {"USER": "ada"}
+    host = os.uname().nodename.partition(".")[0][:16]
+    assert default_id(fixed_port, 1_795_000_000.0).startswith(f"torchrun-{host}-ada-2026")
+    assert default_id(fixed_port, 1_795_000_000.0) != default_id(fixed_port, 1_795_000_001.0)
+    assert default_id(DDP | {"USER": "ada"}, 0.0).startswith("ddp-")
+    assert default_id(TORCHRUN, 0.0) is None, "several nodes need the same id"
+    assert default_id({}, 0.0) is default_id(BATCH | DDP, 0.0) is None
 
 
 def test_mpirun_inside_slurm_has_its_own_ranks_because_slurm_only_knows_the_daemons():
     launch = read_launch(SLURM | OPEN_MPI | {"SLURM_PROCID": "1", "SLURM_NTASKS": "2"})
-    assert launch[3:] == (2, 0, 4, 2, None)
+    assert launch[3:8] == (2, 0, 4, 2, None)
 
 
 def test_slurm_fills_in_what_its_pmi_leaves_open():
     launch = read_launch(SLURM | {"PMI_RANK": "5", "PMI_SIZE": "8"})
-    assert launch[3:] == (5, 1, 8, 4, 2)
+    assert launch[3:8] == (5, 1, 8, 4, 2)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +181,10 @@ def test_the_global_ids_of_a_node_s_tasks_are_the_surest_count():
 @pytest.mark.parametrize(
     ("more", "run_id"),
     [
-        ({"SLURM_RESTART_COUNT": "1"}, "slurm-4242-2"),
-        ({"SLURM_JOB_RESTART_COUNT": "1"}, "slurm-4242-2"),
-        ({"SLURM_JOB_RESTART_COUNT": "0"}, "slurm-4242"),
-        ({"SLURM_RESTART_COUNT": "often"}, "slurm-4242"),
+        ({"SLURM_RESTART_COUNT": "1"}, "slurm-4242.0-2"),
+        ({"SLURM_JOB_RESTART_COUNT": "1"}, "slurm-4242.0-2"),
+        ({"SLURM_JOB_RESTART_COUNT": "0"}, "slurm-4242.0"),
+        ({"SLURM_RESTART_COUNT": "often"}, "slurm-4242.0"),
     ],
 )
 def test_a_job_that_was_queued_again_is_a_run_of_its_own(more: dict[str, str], run_id: str):

@@ -13,7 +13,9 @@ import pytest
 import carbonmon
 from carbonmon.cli import docs
 from carbonmon.cli.options import RUN_OPTIONS
-from carbonmon.client.run import SNAPSHOT_FIELDS, Phase
+from carbonmon.client.part import FIGURES
+from carbonmon.client.run import SNAPSHOT_FIELDS
+from carbonmon.client.track import Tracking
 from carbonmon.core.ports import SensorSettings
 from carbonmon.grid.timefile import read_timefile, read_timeline
 from carbonmon.hardware.sensors import replay
@@ -29,8 +31,6 @@ PAGES = [
     *sorted((TREE / "deploy").rglob("README.md")),
 ]
 API = (DOCS / "use" / "python-api.md").read_text()
-INTERNAL = {"begin", "depth", "end", "enter", "exit", "is_ours", "restore", "tell_unfollowed"}
-"""Attributes of `Run` without an underscore that other modules of the client use; not for training code."""
 SENSOR_SECTIONS = ["Platforms", "Files and calls", "Method", "Rights", "Checks", "Limits"]
 
 
@@ -66,10 +66,10 @@ def public_names() -> Iterator[tuple[str, str, object]]:
         found = getattr(carbonmon, name)
         kind = "class" if inspect.isclass(found) else "function" if callable(found) else "data"
         yield kind, name, found
-    yield "class", "Phase", Phase
-    for owner in (carbonmon.Run, Phase):
+    yield "class", "Tracking", Tracking
+    for owner in (carbonmon.Run, carbonmon.Phase, Tracking):
         names = {*dir(owner), *vars(owner())} if owner is carbonmon.Run else dir(owner)
-        for name in sorted(set(names) - INTERNAL):
+        for name in sorted(names):
             if not name.startswith("_"):
                 found = getattr(owner, name, None)
                 yield "method" if inspect.isfunction(found) else "property", name, found
@@ -93,7 +93,7 @@ def test_every_public_name_is_on_the_page_of_the_python_api_with_its_parameters(
 
 
 def test_every_figure_of_a_snapshot_is_on_the_page_of_the_python_api():
-    assert [name for name in SNAPSHOT_FIELDS if f"`{name}`" not in API] == []
+    assert [name for name in (*SNAPSHOT_FIELDS, *FIGURES) if f"`{name}`" not in API] == []
 
 
 def test_no_page_of_the_python_api_names_what_is_not_there():

@@ -329,7 +329,10 @@ def test_a_request_to_end_ends_it_and_removes_the_file_of_its_target(
 
 def opened(process: psutil.Process) -> set[str]:
     """The files and pipes that a process holds open."""
-    names = {str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    names = set()
+    for path in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            names.add(str(path.readlink()))
     return {name for name in names if not name.startswith(("socket:", "anon_inode:[eventfd"))}
 
 

@@ -91,7 +91,7 @@ LATER = {
     "run": ["cpu_s", "idle_policy", "progress", "ranks"],
     "energy": ["node"],
     "device": ["node_energy_j"],
-    "phase": ["components", "measured_ratio"],
+    "phase": ["components", "interpolated_ratio", "measured_ratio"],
     "water": ["known_ratio"],
 }
 """Keys that files of earlier versions lack, by the shape that has them."""
@@ -271,7 +271,8 @@ def test_phases_have_their_energy_emissions_and_seconds() -> None:
         run_total(gpu().id, "gpu", "counter", 20.0, emissions_g=2.0, phase="eval"),
         run_total("dram-0", "dram", "tdp", 5.0, emissions_g=0.5, phase="eval"),
     )
-    run = run_state(totals=rows, phases_s=(("eval", 30.0), ("main", 60.0), ("idle", 5.0)))
+    seconds = (("eval", 30.0), ("main", 60.0), ("idle", 5.0))
+    run = run_state(totals=rows, phases_s=seconds)._replace(doubts_j=(("eval", 5.0),))
     phases = of(snapshot((run,), (device_state(gpu()), device_state(dram()))))["energy"]["phases"]
     assert list(phases) == ["main", "eval", "idle"], "main first, then as they came"
     assert phases == {
@@ -280,6 +281,7 @@ def test_phases_have_their_energy_emissions_and_seconds() -> None:
             "emissions_g": 1.0,
             "duration_s": 60.0,
             "measured_ratio": 1.0,
+            "interpolated_ratio": 0.0,
             "components": {"gpu": {"energy_j": 10.0, "measured_ratio": 1.0}},
         },
         "eval": {
@@ -287,6 +289,7 @@ def test_phases_have_their_energy_emissions_and_seconds() -> None:
             "emissions_g": 2.5,
             "duration_s": 30.0,
             "measured_ratio": 0.8,
+            "interpolated_ratio": 0.2,
             "components": {
                 "gpu": {"energy_j": 20.0, "measured_ratio": 1.0},
                 "dram": {"energy_j": 5.0, "measured_ratio": 0.0},
@@ -297,9 +300,20 @@ def test_phases_have_their_energy_emissions_and_seconds() -> None:
             "emissions_g": 0.0,
             "duration_s": 5.0,
             "measured_ratio": None,
+            "interpolated_ratio": None,
             "components": {},
         },
     }
+
+
+def test_a_table_says_which_phases_are_interpolated() -> None:
+    rows = (
+        run_total(gpu().id, "gpu", "counter", 10.0),
+        run_total(gpu().id, "gpu", "counter", 20.0, phase="step"),
+    )
+    run = run_state(totals=rows)._replace(doubts_j=(("step", 5.0), ("main", 0.1)))
+    lines = table_text(of(snapshot((run,), (device_state(gpu()),)))).splitlines()
+    assert [line.split()[1] for line in lines if "interpolated" in line] == ["step"]
 
 
 def test_a_phase_may_have_any_name() -> None:

@@ -44,7 +44,7 @@ def test_the_scheduler_is_known_by_the_variable_that_it_sets(
         (["./a.out"], "a.out"),
         (["bash"], "bash"),
         (["python", "-m", "package.train"], "package.train"),
-        (["python", "python3"], "run"),
+        (["python", "python3"], "python3"),
         ([], "run"),
     ],
 )

@@ -145,10 +145,10 @@ class Slurm:
         """Submit a shell script as a job of `uid`; its id."""
         path = self.folder / f"job-{time.monotonic_ns()}.sh"
         path.write_text(f"#!/bin/sh\n{script}")
-        return self._as_user("sbatch", "--parsable", *options, str(path)).strip()
+        return self.as_user("sbatch", "--parsable", *options, str(path)).strip()
 
     def cancel(self, job_id: str) -> None:
-        self._as_user("scancel", job_id)
+        self.as_user("scancel", job_id)
 
     def signal(self, job_id: str, name: str) -> None:
         """Send a signal to the processes of a job's steps."""
@@ -156,7 +156,7 @@ class Slurm:
 
     def requeue(self, job_id: str) -> None:
         """Have a running job start again; Slurm would wait for two minutes by itself."""
-        self._as_user("scontrol", "requeue", job_id)
+        self.as_user("scontrol", "requeue", job_id)
         command.wait_for(lambda: self.state(job_id) == "PENDING", "the requeued job")
         self._call("scontrol", "update", f"JobId={job_id}", "StartTime=now")
 
@@ -212,7 +212,8 @@ class Slurm:
         done = subprocess.run(words, env=self._environ, capture_output=True, text=True, check=False)
         return done.stdout
 
-    def _as_user(self, *words: str) -> str:
+    def as_user(self, *words: str) -> str:
+        """What a command of the user `uid` prints, in the folder of jobs; it must succeed."""
         done = subprocess.run(
             words,
             cwd=self.work,

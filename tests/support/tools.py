@@ -2,7 +2,7 @@
 
     python -m tests.support.tools
 
-Prometheus, its Pushgateway and node_exporter, VictoriaMetrics, Slurm, kubectl and the
+Prometheus, its Pushgateway and node_exporter, VictoriaMetrics, Slurm, Open MPI, kubectl and the
 simulator; what the machine has is used. What cannot be had is named with the reason; in CI, where no
 test may be skipped, this ends with 1.
 """
@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 from tests.simulator import build
-from tests.support import kubectl, prometheus, pushgateway, slurm, victoriametrics
+from tests.support import kubectl, openmpi, prometheus, pushgateway, slurm, victoriametrics
 
 
 def missing() -> list[str]:
@@ -28,6 +28,8 @@ def missing() -> list[str]:
         found.append(f"{' and '.join(pushgateway.PACKAGES)}: not installed, and no apt-get to fetch them")
     if reason := slurm.missing():
         found.append(f"slurm: {reason}")
+    if reason := openmpi.missing():
+        found.append(f"Open MPI: {reason}")
     if build.can_build():
         build.built()
     else:

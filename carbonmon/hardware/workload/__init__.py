@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
@@ -15,7 +15,14 @@ from carbonmon.hardware.workload.gpus import list_gpus_in_time
 from carbonmon.hardware.workload.holders import GpuHolders
 from carbonmon.hardware.workload.namespaces import host_pid, shows_host_pids
 from carbonmon.hardware.workload.node_cpu import NodeCpu
+from carbonmon.hardware.workload.proc import Processes, with_parents
 from carbonmon.hardware.workload.processes import ProcessTable
+
+
+def is_below(pid: int, tops: Collection[int]) -> bool:
+    """Whether a process is one of these, or one of its parents is."""
+    stat_of = Processes(Path("/proc")).stat
+    return any(each in tops for each, _ in with_parents(stat_of, pid))
 
 
 class _Run:
@@ -33,8 +40,8 @@ class NodeWorkload:
     """The runs of one node. `procfs` may be the host's, mounted at another path. `devices` are metered.
 
     Pids in `Roots` are those of our own PID namespace; one that does not exist there is taken as one of
-    `procfs`. Only `allocation`, `find_cgroup`, `user_of` and `notes` may be called outside the sampling
-    thread.
+    `procfs`. Only `allocation`, `find_cgroup`, `run_around`, `user_of` and `notes` may be called outside the
+    sampling thread.
     """
 
     def __init__(self, procfs: Path, sysfs: Path, devices: Mapping[str, Device]) -> None:
@@ -129,6 +136,10 @@ class NodeWorkload:
         if allocated is None:
             return None
         return {device_id: ratio for device_id, ratio in allocated.items() if device_id in self._gpus}
+
+    def run_around(self, pid: int) -> str | None:
+        """The run that a process of our own PID namespace, or one of its parents, belongs to."""
+        return self._table.owner_around(self._pid_here(pid))
 
     def find_cgroup(self, path: str | Path) -> Path:
         """See `cgroup.find_cgroup`."""

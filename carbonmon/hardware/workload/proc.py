@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from typing import NamedTuple
@@ -14,6 +14,8 @@ from carbonmon.hardware.workload.namespaces import shows_our_pids
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 STAT_BYTES = 1024  # comm has at most 64 bytes, and the 50 numbers after it at most 20 digits each
 LOADAVG_BYTES = 128
+MAX_DEPTH = 1000
+"""Of a chain of parents: pids that are given out again while it is read could make a circle."""
 
 
 class Stat(NamedTuple):
@@ -109,6 +111,16 @@ class Processes:
         if stat is None:
             raise ProcessLookupError
         return stat.own_s
+
+
+def with_parents(stat_of: Callable[[int], Stat | None], pid: int) -> Iterator[tuple[int, Stat]]:
+    """(pid, stat) of a process, its parent and so on up to the first process of the namespace."""
+    for _ in range(MAX_DEPTH):
+        stat = stat_of(pid)
+        if stat is None:
+            return
+        yield pid, stat
+        pid = stat.ppid
 
 
 def clock_of(pid: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from carbonmon.hardware.workload.child_cpu import ChildCpuAccounting
-from carbonmon.hardware.workload.proc import Processes, Stat
+from carbonmon.hardware.workload.proc import Processes, Stat, with_parents
 from carbonmon.hardware.workload.tree import Member, Run, Tree
 
 
@@ -137,6 +137,14 @@ class ProcessTable:
         """The run that a process belongs to, as of the last scan."""
         member = self._tree.members.get(pid)
         return None if member is None else member.run.id
+
+    def owner_around(self, pid: int) -> str | None:
+        """The run of a process, else of its nearest parent in one, as of the last scan. For any thread."""
+        for each, stat in with_parents(self._processes.stat, pid):
+            member = self._tree.members.get(each)
+            if member is not None and member.start == stat.start:
+                return member.run.id
+        return None
 
     def members(self, run_id: str) -> frozenset[int]:
         return frozenset(pid for pid, member in self._tree.members.items() if member.run.id == run_id)

@@ -45,7 +45,7 @@ COLUMNS = (
     *("mean_power_w", "peak_power_w", "utilization_ratio", "unobserved_s", "device_name"),
     *("water_l", "cost", "currency"),
     *("pue_ratio", "intensity_g_per_kwh", "intensity_zone", "intensity_source", "intensity_kind"),
-    *("intensity_basis", "intensity_accounting", "intensity_year", "carbonmon_version"),
+    *("intensity_basis", "intensity_accounting", "intensity_year", "carbonmon_version", "interpolated_ratio"),
 )
 
 Cells = dict[str, Any]
@@ -102,7 +102,8 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Cells]:
         ends = {"emissions_low_g": embodied["low_g"], "emissions_high_g": embodied["high_g"]}
         yield {"scope": "embodied", **ends}
     for name, phase in energy["phases"].items():
-        cells = {key: phase.get(key) for key in ("energy_j", "emissions_g", "duration_s", "measured_ratio")}
+        keys = "energy_j", "emissions_g", "duration_s", "measured_ratio", "interpolated_ratio"
+        cells = {key: phase.get(key) for key in keys}
         yield {"scope": "phase", "item": name, **cells}
     for component, part in energy["components"].items():
         yield {"scope": "component", "item": component, "component": component, **part}

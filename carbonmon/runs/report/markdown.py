@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.model import MAIN_PHASE
+from carbonmon.core.windows import INTERPOLATED_RATIO
 from carbonmon.runs.report.details import Section, basis_text, settled_parts
 from carbonmon.runs.report.equivalents import equivalents
 from carbonmon.runs.report.impact import statement
@@ -195,10 +196,14 @@ def _watts(power_w: float | None) -> str:
 def _phases(energy: Mapping[str, Any]) -> list[list[str]]:
     total_j = energy["total_j"]
     unit = unit_of(total_j, ENERGY_UNITS)
+    split = {
+        name: " (interpolated)" if (phase.get("interpolated_ratio") or 0.0) > INTERPOLATED_RATIO else ""
+        for name, phase in energy["phases"].items()
+    }
     return [
         [
             escaped(name, 80) or _NONE,
-            energy_text(phase["energy_j"], unit),
+            energy_text(phase["energy_j"], unit) + split[name],
             percent_text(phase["energy_j"] / total_j) if total_j else _NONE,
             f"{mass_text(phase['emissions_g'])} CO2e",
             _NONE if phase["duration_s"] is None else duration_text(phase["duration_s"]),

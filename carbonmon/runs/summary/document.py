@@ -86,6 +86,7 @@ def _run(run: RunState) -> dict[str, Any]:
             {"rank": rank.rank, "local_rank": rank.local_rank, "world_size": rank.world_size}
             for rank in run.ranks
         ],
+        "notes": list(run.notes),
     }
 
 
@@ -130,19 +131,24 @@ def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
     """Energy and emissions of each phase; `main` first, then in order of first appearance."""
     by_phase = grouped(rows, lambda total: total.phase)
     seconds = dict(run.phases_s)
+    doubts = None if run.doubts_j is None else dict(run.doubts_j)
     names = {**seconds, **by_phase}
     return {
-        name: _phase(by_phase.get(name, []), seconds.get(name))
+        name: _phase(
+            by_phase.get(name, []), seconds.get(name), None if doubts is None else doubts.get(name, 0.0)
+        )
         for name in sorted(names, key=lambda name: name != MAIN_PHASE)
     }
 
 
-def _phase(rows: list[Row], duration_s: float | None) -> dict[str, Any]:
+def _phase(rows: list[Row], duration_s: float | None, doubt_j: float | None) -> dict[str, Any]:
+    total_j = energy_j(rows)
     return {
-        "energy_j": energy_j(rows),
+        "energy_j": total_j,
         "emissions_g": emissions_g(rows),
         "duration_s": duration_s,
         "measured_ratio": measured_ratio(rows),
+        "interpolated_ratio": None if doubt_j is None or not total_j else min(1.0, doubt_j / total_j),
         "components": _components(rows),
     }
 

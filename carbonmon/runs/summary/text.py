@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from carbonmon.core.model import MAIN_PHASE, MEASURED_METHODS, RunState, Snapshot
+from carbonmon.core.windows import INTERPOLATED_RATIO
 from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.figures import (
@@ -68,6 +69,7 @@ def table_text(summary: dict[str, Any]) -> str:
     lines += _device_lines(energy["devices"], unit)
     lines += _phase_lines(energy["phases"], energy["total_j"], unit)
     lines += _remarks(energy["devices"])
+    lines += [one_line(f"  note: {note}", 2 * WIDTH) for note in run.get("notes") or ()]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -109,6 +111,10 @@ def _estimated_text(measured_ratio: float | None) -> str:
         return ""
     part = "" if measured_ratio == 0 else f"{percent_text(1 - measured_ratio)} "
     return f"{part}estimated (tdp)"
+
+
+def _split_text(phase: dict[str, Any]) -> str:
+    return "interpolated" if (phase.get("interpolated_ratio") or 0.0) > INTERPOLATED_RATIO else ""
 
 
 def _carbon_lines(carbon: dict[str, Any]) -> list[str]:
@@ -199,7 +205,7 @@ def _phase_lines(phases: dict[str, dict[str, Any]], total_j: float, unit: str) -
                 f"{mass_text(phase['emissions_g'])} CO2e",
                 "" if seconds is None else duration_text(seconds),
                 percent_text(phase["energy_j"] / total_j) if total_j else "",
-                _estimated_text(phase.get("measured_ratio")),
+                ", ".join(filter(None, (_estimated_text(phase.get("measured_ratio")), _split_text(phase)))),
             )
         )
     table = aligned(rows, numbers=(1, 2, 3, 4), room=WIDTH - len("  phase  "), elastic=0)

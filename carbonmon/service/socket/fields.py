@@ -44,6 +44,13 @@ def optional_texts(message: Mapping[str, Any], key: str) -> tuple[str, ...] | No
     return None if value is None else tuple(_SENDER.value(key, value, tuple[str, ...]))[:MAX_ENTRIES]
 
 
+def counts(message: Mapping[str, Any], key: str) -> list[int]:
+    """Whole numbers, empty where there are none."""
+    value = message.get(key)
+    numbers = [] if value is None else _SENDER.value(key, value, tuple[int, ...])
+    return list(numbers)[:MAX_ENTRIES]
+
+
 def texts_by_name(message: Mapping[str, Any], key: str) -> dict[str, str]:
     """Texts by name, empty where there are none."""
     value = message.get(key)

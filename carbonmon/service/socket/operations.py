@@ -13,13 +13,20 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES, IdlePolicy, Rank, RunState
 from carbonmon.core.pacing import TokenBucket
 from carbonmon.core.ports import Roots
-from carbonmon.service.registry import MAX_RUNS, Entry, NewRun, Participant, Registry
+from carbonmon.core.windows import Key, Marks
+from carbonmon.monitor.run_account import RunAccount
+from carbonmon.service.entries import Entry, NewRun, Participant
+from carbonmon.service.other_ranks import other_ranks
+from carbonmon.service.registry import MAX_RUNS, Registry, is_held
 from carbonmon.service.socket import fields
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
+from carbonmon.service.socket.totals import last_words, tell_leaver, tell_totals
 
 Answer = Callable[[dict[str, Any]], None]
 Message = Mapping[str, Any]
+
+JOB_FIELDS = ("scheduler", "scheduler_job_id")
 
 RUNS_A_MINUTE = 60.0
 """So many runs a user may begin in a minute, and so many at once: each has a folder, which stays, and series
@@ -39,9 +46,11 @@ class Operations:
         self._begun: dict[int, TokenBucket] = {}
         self._ops: dict[str, Callable[[Peer, Message, Answer], None]] = {
             "join": self._join,
+            "find": self._find,
             "leave": self._leave,
             "job": self._job,
             "phase": self._phase,
+            "window": self._window,
             "run_phase": self._run_phase,
             "progress": self._progress,
             "snapshot": self._snapshot,
@@ -59,6 +68,7 @@ class Operations:
         action(peer, message, answer)
 
     def on_disconnect(self, peer: Peer) -> None:
+        self._registry.waiting.discard(peer)
         part, peer.state = peer.state, None
         if part is not None:
             self._registry.lose(*part)
@@ -68,16 +78,27 @@ class Operations:
     def _join(self, peer: Peer, message: Message, answer: Answer) -> None:
         if peer.state is not None:
             raise RequestError("this connection takes part in a run already; leave it first")
+        with self._registry.turn:
+            self._join_now(peer, message, answer)
+
+    def _join_now(self, peer: Peer, message: Message, answer: Answer) -> None:
         registry = self._registry
         asked = fields.optional_text(message, "run_id", 64)
+        key = fields.optional_text(message, "key", fields.MAX_NAME)
         # If another user has a run with this id, the new run gets a number added.
-        entry = registry.find(asked, peer.uid)
+        job = tuple(fields.optional_text(message, name, 64) or "" for name in JOB_FIELDS)
+        if key is None:
+            entry = registry.find(asked, peer.uid)
+        else:
+            entry = registry.find_launch(key, (job[0], job[1]), peer.uid)
         own = Roots(wrappers=(peer.pid,)) if message.get("wrapper") is True else Roots(pids=(peer.pid,))
         rank = _rank(message)
         local_size = fields.optional_count(message, "local_size") or 1
-        is_known = entry is not None
+        is_known, is_helper = entry is not None, message.get("helper") is True
         if entry is None:
-            if registry.is_over:
+            if is_helper:
+                raise RequestError("the run of this handle is over")
+            if not registry.takes(fields.optional_text(message, "settings", 64)):
                 raise RequestError("the run of this monitor is about to end", retry=True)
             if not registry.creates:
                 self._find_run(peer, message)  # raises the error with the reason
@@ -86,21 +107,54 @@ class Operations:
             entry = self._begin(peer, new, peer.uid, "participants", answer)
         else:  # a launcher may give each rank GPUs of its own
             own = replace(own, gpus=self._allocation(message, "proportional"))
-        participant = registry.take_part(entry, local_size)
+        participant = registry.take_part(entry, local_size, rank is not None, is_helper)
+        registry.waiting.discard(peer)
         peer.state = (entry, participant)
         if is_known:
             self._monitor.join(entry.run_id, own, rank)
             answer(self._run_fields(entry, begun=False))
         elif rank is not None:
             self._monitor.join(entry.run_id, Roots(), rank)
+        if rank is not None and rank.rank is not None:
+            entry.ranks.add(rank.rank)
+        participant.key, participant.rank = key, rank
+        self._adopt_ranks(peer, entry, participant)
+
+    def _adopt_ranks(self, peer: Peer, entry: Entry, participant: Participant) -> None:
+        """Count the ranks on this node that have not come by themselves, where they can be found."""
+        key, rank = participant.key, participant.rank
+        is_whole = len(entry.ranks) >= entry.expected or entry.ends_with != "participants"
+        if is_whole or key is None or rank is None or not peer.pid:
+            return
+        for other in other_ranks(peer.pid, key, rank.rank):
+            if other.rank.rank is None or other.rank.rank in entry.ranks:
+                continue
+            try:
+                roots = self._process(peer, other.pid)
+            except RequestError:  # ended, or another user's
+                continue
+            gpus = self._monitor.allocation(None, other.environ, "proportional")
+            entry.ranks.add(other.rank.rank)
+            self._monitor.join(entry.run_id, replace(roots, gpus=gpus), other.rank)
+
+    def _find(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry = self._registry.find_around(peer.pid, peer.uid)
+        answer({"run_id": None if entry is None else entry.run_id})
 
     def _leave(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry, participant = self._participation(peer)
+        self._adopt_ranks(peer, entry, participant)
         peer.state = None
-        if self._registry.leave(entry, participant):
-            self._end(entry, message, answer)
+        outcome = [fields.optional_count(message, key) for key in ("exit_code", "signal")]
+        if self._registry.leave(entry, participant, *outcome):
+            if self._registry.may_go_on:
+                self._registry.waiting.add(peer)
+            self._end(entry, message, answer, participant)
         else:
-            answer({"last": False})
+            notes = [] if is_held(entry) else self._registry.notes(entry)
+            now_s = self._monitor.clock.now_s()
+            leaver = partial(tell_leaver, entry, participant, answer, now_s, notes)
+            self._monitor.look(entry.run_id, leaver)
 
     def _job(self, peer: Peer, message: Message, answer: Answer) -> None:
         """The process that a wrapper has started: it belongs to the run even if the wrapper is killed.
@@ -120,8 +174,22 @@ class Operations:
     def _phase(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry, participant = self._participation(peer)
         participant.phase = fields.optional_text(message, "name", fields.MAX_NAME)
-        self._registry.tell_phases(entry, fields.optional_number(message, "at_s"))
+        begun, ended = (self._window_key(message, participant, key) for key in ("begin", "end"))
+        forgotten = [(participant.serial, number) for number in fields.counts(message, "forget")]
+        marks = Marks(begun, ended, forgotten)
+        self._registry.tell_phases(entry, fields.optional_number(message, "at_s"), marks)
         answer({})
+
+    def _window(self, peer: Peer, message: Message, answer: Answer) -> None:
+        entry, participant = self._participation(peer)
+        key = self._window_key(message, participant, "window")
+        if key is None:
+            raise RequestError("a window has a number")
+        self._monitor.window(entry.run_id, key, lambda found: answer({"window": found}))
+
+    def _window_key(self, message: Message, participant: Participant, key: str) -> Key | None:
+        number = fields.optional_count(message, key)
+        return None if number is None else (participant.serial, number)
 
     def _run_phase(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry = self._find_run(peer, message)
@@ -139,7 +207,7 @@ class Operations:
 
     def _snapshot(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry, participant = self._participation(peer)
-        self._monitor.look(entry.run_id, partial(_tell_totals, entry, participant, answer))
+        self._monitor.look(entry.run_id, partial(tell_totals, entry, participant, answer))
 
     # ---- registered runs ----
 
@@ -252,10 +320,12 @@ class Operations:
         policy = fields.choice(message, "idle", IDLE_POLICIES, policy)
         run_id = text(message, "run_id", 64)
         is_named = message.get("named", True) is True
+        key = text(message, "key", fields.MAX_NAME)
         return NewRun(
             name=text(message, "name", fields.MAX_NAME),
             run_id=run_id if is_named else None,
-            key=run_id,
+            key=key or run_id,
+            default_id=text(message, "default_id", 64),
             command=fields.optional_texts(message, "command") or (),
             labels=fields.texts_by_name(message, "labels"),
             scheduler=text(message, "scheduler", 64) or "",
@@ -288,6 +358,7 @@ class Operations:
         try:
             entry = self._registry.create(new, uid, ends_with)
         except ConfigError as error:
+            self._registry.refuse()
             raise RequestError(str(error)) from None
         self._monitor.begin(entry.plan, partial(answer, self._run_fields(entry, begun=True)))
         return entry
@@ -313,37 +384,24 @@ class Operations:
             "gpus": roots.gpus is not None,
         }
 
-    def _end(self, entry: Entry, message: Message, answer: Answer) -> None:
+    def _end(
+        self, entry: Entry, message: Message, answer: Answer, participant: Participant | None = None
+    ) -> None:
         exit_code, signal = (fields.optional_count(message, key) for key in ("exit_code", "signal"))
-        self._registry.end(entry, exit_code, signal, partial(_tell_end, entry, answer))
+        said: dict[str, Any] = {"last": True, "run_id": entry.run_id, "goes_on": self._registry.may_go_on}
+        said["folder"] = str(entry.plan.folder.absolute())
 
+        def last(run: RunAccount, state: RunState) -> None:
+            if participant is not None:
+                said.update(last_words(run, state, entry, participant, self._monitor.clock.now_s()))
 
-def _tell_end(entry: Entry, answer: Answer, summary: dict[str, Any] | None) -> None:
-    folder = str(entry.plan.folder.absolute())
-    answer({"last": True, "run_id": entry.run_id, "folder": folder, "summary": summary})
+        def tell(summary: dict[str, Any] | None) -> None:
+            notes = ((summary or {}).get("run") or {}).get("notes") or []
+            answer({**said, "notes": notes, "summary": summary})
+
+        self._registry.end(entry, exit_code, signal, tell, last)
 
 
 def _rank(message: Message) -> Rank | None:
     rank = Rank(*(fields.optional_count(message, key) for key in Rank._fields))
     return None if rank == Rank(None, None, None) else rank
-
-
-def _tell_totals(entry: Entry, participant: Participant, answer: Answer, run: RunState | None) -> None:
-    """What training code may log of its run; None where it is unknown."""
-    answer({"run_id": entry.run_id} if run is None else _totals(run, entry, participant))
-
-
-def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, Any]:
-    watts = [power_w for _, power_w in run.power_w if power_w is not None]
-    energy_j = sum(row.energy_j for row in run.totals)
-    measured_j = sum(row.energy_j for row in run.totals if row.method != "tdp")
-    return {
-        "run_id": entry.run_id,
-        "folder": str(entry.plan.folder.absolute()),
-        "energy_j": energy_j,
-        "measured_ratio": measured_j / energy_j if energy_j else None,
-        "emissions_g": sum(row.emissions_g for row in run.totals),
-        "power_w": sum(watts) if watts else None,
-        "duration_s": run.duration_s,
-        "phase": participant.phase or run.phase,
-    }

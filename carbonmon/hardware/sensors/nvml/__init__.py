@@ -36,6 +36,7 @@ class NvmlSensor:
 
     name = "nvml"
     may_hang = True
+    shape_wanted = False
 
     def __init__(self, nvml: Any, settings: SensorSettings) -> None:
         self._nvml = nvml
@@ -96,6 +97,8 @@ class NvmlSensor:
             gpu.was_read_between = False
         else:
             gpu.was_read_between = True
+            if self.shape_wanted and "counter" in supported and "samples" in supported:
+                shape = gpu.read_shape(nvml, errors)
         if "power" in supported:
             try:
                 power_w = nvml.nvmlDeviceGetPowerUsage(handle) / 1000.0

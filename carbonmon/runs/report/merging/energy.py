@@ -93,6 +93,9 @@ def _phase(group: Sequence[tuple[str, Part]]) -> dict[str, Any]:
     }
     if all("measured_ratio" in part for part in parts):
         phase["measured_ratio"] = measured(parts)
+    if all(part.get("interpolated_ratio") is not None or not part["energy_j"] for part in parts):
+        doubt_j = sum(part["energy_j"] * (part.get("interpolated_ratio") or 0.0) for part in parts)
+        phase["interpolated_ratio"] = doubt_j / phase["energy_j"] if phase["energy_j"] else None
     if all("components" in part for part in parts):
         phase["components"] = _components(each(parts, "components"))
     return phase

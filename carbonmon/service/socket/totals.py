@@ -1,0 +1,57 @@
+"""What a participant is told of its run: totals now, and at its end its windows as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from carbonmon.core.model import RunState
+from carbonmon.monitor.run_account import RunAccount
+from carbonmon.service.entries import Entry, Participant
+
+Answer = Callable[[dict[str, Any]], None]
+
+
+def tell_totals(
+    entry: Entry, participant: Participant, answer: Answer, run: RunAccount | None, state: RunState | None
+) -> None:
+    """What training code may log of its run; None where it is unknown."""
+    answer({"run_id": entry.run_id} if state is None else _totals(state, entry, participant))
+
+
+def tell_leaver(
+    entry: Entry,
+    participant: Participant,
+    answer: Answer,
+    now_s: float,
+    notes: Sequence[str],
+    run: RunAccount | None,
+    state: RunState | None,
+) -> None:
+    """What a participant that leaves is told where its run goes on; `notes`: what is not counted."""
+    known = {} if run is None or state is None else last_words(run, state, entry, participant, now_s)
+    answer({"last": False, "notes": list(notes), **known})
+
+
+def last_words(
+    run: RunAccount, state: RunState, entry: Entry, participant: Participant, now_s: float
+) -> dict[str, Any]:
+    """The totals, and the windows that the participant may still ask for, by number."""
+    windows = {f"{key[1]}": run.window(key, now_s) for key in run.windows.keys_of(participant.serial)}
+    return {"totals": _totals(state, entry, participant), "windows": windows}
+
+
+def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, Any]:
+    watts = [power_w for _, power_w in run.power_w if power_w is not None]
+    energy_j = sum(row.energy_j for row in run.totals)
+    measured_j = sum(row.energy_j for row in run.totals if row.method != "tdp")
+    return {
+        "run_id": entry.run_id,
+        "folder": str(entry.plan.folder.absolute()),
+        "energy_j": energy_j,
+        "measured_ratio": measured_j / energy_j if energy_j else None,
+        "emissions_g": sum(row.emissions_g for row in run.totals),
+        "power_w": sum(watts) if watts else None,
+        "duration_s": run.duration_s,
+        "phase": participant.phase or run.phase,
+    }

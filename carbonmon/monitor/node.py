@@ -98,6 +98,14 @@ class Monitor:
         for exporter in self.exporters:
             exporter.close()
 
+    def show_again(self) -> None:
+        """Start the exporters that could not start before."""
+        for exporter in self.exporters:
+            if not exporter.is_started:
+                place = exporter.start(self.recorder.shown)
+                if place:
+                    self.places.append(place)
+
     # ---- a run's life ----
 
     def plan(self, plan: RunPlan) -> None:

@@ -123,7 +123,7 @@ def test_what_stands_beside_the_job_ends_with_the_monitor_and_counts_as_no_proce
 
 
 def test_what_timeout_passes_on_reaches_the_job_once(tmp_path: Path):
-    """It is told to end, and does what it does when its time is over: it signals the monitor and its group."""
+    """Told to end, it does what it does when its time is over: it signals the monitor and its group."""
     words = ["timeout", "600", command.CARBONMON, "run", "--own-monitor", "--quiet", "--"]
     with subprocess.Popen(
         [*words, sys.executable, "-c", COUNTS],

@@ -11,7 +11,14 @@ from typing import Any, TypeVar
 
 import click
 
-from carbonmon.client.variables import CONFIG_NAME, CONFIG_VARIABLE, are_seen, config_file, misspelt
+from carbonmon.client.variables import (
+    CONFIG_NAME,
+    CONFIG_VARIABLE,
+    are_seen,
+    config_file,
+    distrusted,
+    misspelt,
+)
 from carbonmon.core import config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
@@ -345,7 +352,7 @@ def set_up_log(level: str, form: str) -> None:
         logger.setLevel(level.upper())
         logger.propagate = False
     if not are_seen(os.environ):
-        for line in misspelt(os.environ):
+        for line in (*misspelt(os.environ), *distrusted(os.environ)):
             log.warning("%s", line)
 
 

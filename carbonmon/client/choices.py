@@ -13,7 +13,7 @@ from typing import Any
 
 from carbonmon.client.connection import MonitorConnection, Refused, warn_once
 from carbonmon.client.protocol import ProtocolError
-from carbonmon.client.variables import are_seen, config_file, misspelt
+from carbonmon.client.variables import are_seen, config_file, distrusted, misspelt
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, Option, in_force, is_same, is_true, shown
 
@@ -61,7 +61,7 @@ def from_environment(environ: Mapping[str, str]) -> list[Choice]:
 def of_track(arguments: Mapping[str, object], environ: Mapping[str, str]) -> list[Choice]:
     """The options that `track` was given, by its parameters, and those of the environment beside them."""
     if not are_seen(environ):
-        for line in misspelt(environ):
+        for line in (*misspelt(environ), *distrusted(environ)):
             warn_once(line, "%s", line)
     given = of_arguments(arguments)
     weaker = {choice.option.name for choice in given}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from carbonmon.client.protocol import RUN_VARIABLE, SEEN_VARIABLE, SOCKET_VARIABLE
+from carbonmon.client.trust import why_not
 from carbonmon.core.ways import OPTIONS
 
 PREFIX = "CARBONMON_"
@@ -64,9 +65,23 @@ def config_file(environ: Mapping[str, str]) -> str | None:
     home = Path(environ.get("XDG_CONFIG_HOME") or "~/.config")
     for place in (CONFIG_NAME, home / "carbonmon" / CONFIG_NAME):
         path = os.path.expanduser(place)  # noqa: PTH111 (Path's raises where there is no home)
-        if os.path.isfile(path):  # noqa: PTH113 (False for a folder that may not be entered)
-            return path
+        if os.path.isfile(path) and not (place is CONFIG_NAME and why_not(Path(path))):  # noqa: PTH113
+            return path  # isfile is False for a folder that may not be entered
     return None
+
+
+def distrusted(environ: Mapping[str, str]) -> list[str]:
+    """A line for a file of options in the working folder that others may have written: it does not count."""
+    path = Path(CONFIG_NAME)
+    if environ.get(CONFIG_VARIABLE) or not os.path.isfile(path):  # noqa: PTH113 (as above)
+        return []
+    reason = why_not(path)
+    if not reason:
+        return []
+    return [
+        f"{path.absolute()} is ignored: {reason}; what counts is a file of yours or root's that no other "
+        f"user may write into, or one that is named: --config {CONFIG_NAME}"
+    ]
 
 
 def mark(environ: Mapping[str, str]) -> str:

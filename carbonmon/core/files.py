@@ -10,6 +10,8 @@ from pathlib import Path
 
 MODE = 0o640
 
+_PART_BYTES = 1 << 18
+
 DISK_FAULTS = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
 )
@@ -21,10 +23,14 @@ def read_file(path: Path, limit_bytes: int) -> bytes:
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
-        data = file.read(limit_bytes + 1)
-    if len(data) > limit_bytes:
+        parts, size = [], 0
+        # `read(n)` takes n bytes of memory at once, whatever the file has.
+        while size <= limit_bytes and (part := file.read(min(_PART_BYTES, limit_bytes + 1 - size))):
+            parts.append(part)
+            size += len(part)
+    if size > limit_bytes:
         raise OSError(errno.EFBIG, f"it is longer than {limit_bytes} bytes")
-    return data
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def replace_file(path: Path, data: bytes, mode: int = MODE, *, for_others: bool = False) -> None:

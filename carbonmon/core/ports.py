@@ -264,6 +264,7 @@ class ExporterSettings:
     exporter's name (`pushgateway:http://gateway:9091`), "" without it. `host` is the host name to report
     instead of the machine's own. `targets` is the folder in which an exporter that listens says where.
     `served_s` is how long at most it may have the monitor's end served after the monitor, 0 for not at all.
+    `keeps_address`: an exporter that listens does so at `listen` or not at all, never at another port.
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 9877)
@@ -274,3 +275,4 @@ class ExporterSettings:
     host: str | None = None
     targets: Path | None = None
     served_s: float = 0.0
+    keeps_address: bool = False

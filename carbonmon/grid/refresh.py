@@ -115,7 +115,10 @@ class Refresher:
         with self._starting:
             if self._thread is None and self._states and not self._ending.is_set():
                 self._thread = threading.Thread(target=self._run, name="carbonmon-grid", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError as error:  # no more threads for this user: the annual figure stands in
+                    log.warning("grid: nothing is requested: %s", error)
 
     def close(self) -> None:
         """End the thread without waiting: a request may hang, and ends with the process."""

@@ -243,6 +243,7 @@ class GuardedExporter(Guard):
         super().__init__(exporter.name)
         self._exporter = exporter
         self._place = ""
+        self.is_started = False
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
         """Where the result is to be found, "" if the exporter could not start."""
@@ -250,7 +251,7 @@ class GuardedExporter(Guard):
         def start() -> None:
             self._place = self._exporter.start(latest)
 
-        self.attempt("cannot start", start)
+        self.is_started = self.attempt("cannot start", start)
         return self._place
 
     def checkpoint(self, snapshot: Snapshot) -> bool:

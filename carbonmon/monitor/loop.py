@@ -38,6 +38,7 @@ class SamplingLoop:
         self._clock = clock
         self._ready = threading.Event()
         self._stop = Alarm()
+        self._samples_at_stop = False
         self._thread = threading.Thread(target=self._run, name="carbonmon-sampler", daemon=True)
 
     def start(self) -> bool:
@@ -45,16 +46,31 @@ class SamplingLoop:
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads for this user: the job matters more
-            log.warning("no sampling: %s", error)
-            return False
+            log.warning("there is one sample at the start and one at the end: %s", error)
+            self.start_without_thread()
+            return True
         return self._ready.wait(ANSWER_TIMEOUT_S)
 
+    def start_without_thread(self) -> None:
+        """Take the baseline in this thread; the next sample is that of `stop`."""
+        self._samples_at_stop = True
+        self._requests.carry_out(self._baseline, always=True)
+
+    def give_up_thread(self) -> None:
+        """End the thread: somebody else needs its place. The next sample is that of `stop`."""
+        self._samples_at_stop = self.stop()
+
     def stop(self) -> bool:
-        """Whether the thread took its last sample; False if it hangs in a driver's call."""
+        """Whether the last sample was taken; False if the thread hangs in a driver's call."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(ANSWER_TIMEOUT_S)
-        return not self._thread.is_alive()
+        if self._thread.is_alive():
+            return False
+        if self._samples_at_stop:
+            self._samples_at_stop = False
+            self._requests.carry_out(self._baseline, always=True)
+        return True
 
     def _run(self) -> None:
         try:

@@ -91,6 +91,21 @@ class Monitor:
             if place:
                 self.places.append(place)
 
+    def give_up_threads(self) -> None:
+        """End the threads, as the job finds no place for its own; the next sample is the last one."""
+        self.sampling.give_up_thread()
+        self.recorder.give_up_thread()
+        for exporter in self.exporters:
+            exporter.close()
+
+    def show_again(self) -> None:
+        """Start the exporters that could not start before."""
+        for exporter in self.exporters:
+            if not exporter.is_started:
+                place = exporter.start(self.recorder.shown)
+                if place:
+                    self.places.append(place)
+
     # ---- a run's life ----
 
     def plan(self, plan: RunPlan) -> None:
@@ -99,7 +114,8 @@ class Monitor:
         if plan.before is not None:
             states = plan.before.snapshot.devices
             gone = [state.device for state in states if state.device.id not in self.devices]
-        files = RunFiles(plan.folder, self.boot_id, gone, self.recorder.period_s)
+        is_own = plan.before is None
+        files = RunFiles(plan.folder, self.boot_id, gone, self.recorder.period_s, is_own=is_own)
         self.sampler.runs.plan(plan.info.id, plan.folder)
         self.recorder.add(plan.info.id, files)
 

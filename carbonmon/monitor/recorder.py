@@ -69,7 +69,7 @@ class Recorder:
         self._first = threading.Event()
         self._stop = Alarm()
         self._abandoned = False
-        self._thread = threading.Thread(target=self._loop, name="carbonmon-recorder", daemon=True)
+        self._thread = self._new_thread()
 
     def add(self, run_id: str, files: RunFiles) -> None:
         """Write this run as well, from the next checkpoint on; for any thread."""
@@ -106,6 +106,15 @@ class Recorder:
         else:
             self._first.wait(FIRST_TIMEOUT_S)
 
+    def give_up_thread(self) -> None:
+        """End the thread: somebody else needs its place. `finish` writes everything."""
+        self.abandon()
+        if not self._thread.is_alive():
+            self._abandoned, self._stop, self._thread = False, Alarm(), self._new_thread()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._loop, name="carbonmon-recorder", daemon=True)
+
     def shown(self) -> Snapshot:
         """The snapshot that exporters show: the newest that is safe on disk.
 
@@ -130,7 +139,7 @@ class Recorder:
         return not self._thread.is_alive()
 
     def abandon(self) -> None:
-        """Stop writing: the job never began."""
+        """Stop writing."""
         self._abandoned = True
         self._stop.set()
         if self._thread.ident is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import nearest_runs
-from carbonmon.runs.layout import SUMMARY_FILE
+from carbonmon.runs.holder import MONITOR_FILE
+from carbonmon.runs.layout import FILES, SUMMARY_FILE
 
 
 class CannotWrite(ConfigError):
@@ -66,10 +69,38 @@ def named(run: str, output: Path, command: str, takes_files: bool = False) -> Pa
     try:
         if path.name == SUMMARY_FILE:
             return path.parent
+        if run == path.name and (output / run).is_dir():  # an id, whatever lies in the current folder
+            return output / run
         is_there = path.is_dir() or (takes_files and path.is_file())
         return path if is_there else find(output, run, command)
     except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
         raise ConfigError(f"{command}: {run!r:.60} cannot be looked up: {error}") from None
+
+
+def why_not_ours(folder: Path) -> str:
+    """Why a folder that was found is not one that a process of this user has made, "" if it is.
+
+    Whoever may write beside it can plant folders, files and links that lead elsewhere.
+    """
+    try:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            return "it is no folder"
+        if found.st_mode & stat.S_IWOTH:
+            return "every user may write into it"
+        owners = {found.st_uid}
+        for name in (*FILES, SUMMARY_FILE, MONITOR_FILE):
+            with suppress(FileNotFoundError):
+                found = (folder / name).lstat()
+                if not stat.S_ISREG(found.st_mode):
+                    return f"{name} is no regular file"
+                if found.st_nlink > 1:
+                    return f"{name} is a second name of another file"
+                owners.add(found.st_uid)
+    except OSError as error:
+        return error.strerror or str(error)
+    others = owners - {os.geteuid()}
+    return f"it is of user {min(others)}" if others else ""
 
 
 def discard(folder: Path, names: tuple[str, ...]) -> None:

@@ -38,7 +38,7 @@ _MODE = 0o640
 def has_monitor(folder: Path) -> bool:
     """Whether a running monitor writes the run."""
     try:
-        descriptor = os.open(folder / SERIES_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(folder / SERIES_FILE, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
+from carbonmon.core.config import parse_run_id
+from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import (
     MAIN_PHASE,
     Charge,
@@ -29,7 +31,7 @@ from carbonmon.core.model import (
     Snapshot,
 )
 from carbonmon.core.typed import LARGEST, Entry, short_text
-from carbonmon.runs.checked import document
+from carbonmon.runs.checked import RunFileError, document
 from carbonmon.runs.layout import (
     CHECKPOINT_FILE,
     CHECKPOINT_SCHEMA,
@@ -65,8 +67,14 @@ def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
     """run.json of a folder; raises `RunFileError`."""
     kept = document(folder / RUN_FILE, RUN_SCHEMA)
     run = kept.entry("run")
+    try:
+        run_id = parse_run_id(run.text("id"))
+    except RunFileError:
+        raise
+    except ConfigError:  # of an id there are files and folders
+        raise run.source.mistake("run.id is no id of a run") from None
     info = RunInfo(
-        id=run.text("id"),
+        id=run_id,
         name=run.text("name"),
         command=run.texts("command"),
         labels=tuple(

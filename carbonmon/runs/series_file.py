@@ -6,7 +6,9 @@ what a killed monitor, a failing disk or a damaged line cost becomes a row of it
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,8 +62,11 @@ class SeriesFile:
     def open(self) -> None:
         """Open and lock the file; raises OSError, or `ConfigError` if another monitor has it."""
         self.close()
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._descriptor = os.open(self._path, flags, MODE)
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            self.close()
+            raise OSError(errno.EINVAL, "series.jsonl is no regular file")
         try:
             self._lock(self._descriptor)
             self._check_version()

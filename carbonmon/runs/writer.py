@@ -21,11 +21,20 @@ class RunFiles:
     """The files of one run, and the lock that shows that it has a monitor.
 
     `former` are devices of an earlier part of the run that are no longer in the machine. Raises `ConfigError`
-    if the folder may not be written, or another monitor writes it. `period_s` is the time between two
-    checkpoints.
+    if the folder may not be written, or another monitor writes it; not for what a disk says, nor where the
+    folder `is_own`, found for a new run of ours: then `write` tries again. `period_s` is the time between
+    two checkpoints.
     """
 
-    def __init__(self, folder: Path, boot: str, former: Sequence[Device] = (), period_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        boot: str,
+        former: Sequence[Device] = (),
+        period_s: float = 5.0,
+        *,
+        is_own: bool = False,
+    ) -> None:
         self.folder = folder
         self._boot_id = boot
         self._former = former
@@ -35,7 +44,7 @@ class RunFiles:
         try:
             self._series.open()
         except OSError as error:
-            if error.errno in DISK_FAULTS:  # `write` tries again, and its caller says what fails
+            if is_own or error.errno in DISK_FAULTS:  # `write` tries again, and its caller says what fails
                 return
             raise ConfigError(
                 f"--output: {folder} cannot be written ({error.strerror or error}); give a folder that can"

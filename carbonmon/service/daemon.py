@@ -21,6 +21,7 @@ from carbonmon.service import wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
 from carbonmon.service.resumption import unfinished
+from carbonmon.service.socket import listener
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
 
@@ -29,6 +30,12 @@ log = logging.getLogger(__name__)
 ENDS = frozenset((signal.SIGTERM, signal.SIGINT))
 TIDY_S = 1.0
 """How often runs are looked at whose processes may be gone."""
+
+AGAIN_S = 5.0
+"""How often a port that another process holds is tried again."""
+
+MAIN_PROCESS = "SYSTEMD_EXEC_PID"
+"""The variable in which systemd tells a service's first process that it is that (systemd.exec(5))."""
 
 LIVE_FIELDS = frozenset(
     (
@@ -57,14 +64,20 @@ def serve(
     clock = clock or SystemClock()
     with ExitStack() as closing:
         signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDS, signal.SIGHUP})
-        served_s = config.retain_s if once else 0.0
-        monitor = wiring.build(config, {}, clock, closing, watching=True, served_s=served_s)
-        registry = Registry(monitor, config, os.geteuid(), creates=True, once=once)
         path = config.socket or default_socket()
+        listener.check(path)
+        served_s = config.retain_s if once else 0.0
+        monitor = wiring.build(
+            config, {}, clock, closing, watching=True, served_s=served_s, keeps_address=not once
+        )
+        registry = Registry(monitor, config, os.geteuid(), creates=True, once=once)
         # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.
         for_all = os.geteuid() == 0 and not once
         server = ControlServer(path, Operations(registry), 0o666 if for_all else 0o600, everyone=for_all)
         monitor.show(closing.callback)
+        serves = once or _serves(monitor)
+        if not serves and os.environ.get(MAIN_PROCESS) == str(os.getpid()):  # it starts us again
+            raise ConfigError("/metrics cannot be served where it was asked for: see above")
         left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
         monitor.resume(left)
         if not monitor.sampling.start():
@@ -72,9 +85,11 @@ def serve(
         monitor.recorder.start()
         server.start()
         closing.callback(server.close)
-        ready(monitor, path)
+        if serves:
+            ready(monitor, path)
         if left:
             log.warning("resumed: %s", ", ".join(plan.info.id for plan in left))
+        again_s = clock.now_s() + AGAIN_S
         while True:
             received = signal.sigtimedwait({*ENDS, signal.SIGHUP}, TIDY_S)
             if received is not None and received.si_signo == signal.SIGHUP:
@@ -85,6 +100,11 @@ def serve(
                 break
             # What a wait gives that was stopped and continued (SIGSTOP, a debugger) may be no signal at all.
             registry.tidy()
+            if not serves and clock.now_s() >= again_s:
+                monitor.show_again()
+                serves, again_s = _serves(monitor), clock.now_s() + AGAIN_S
+                if serves:
+                    ready(monitor, path)
             if registry.retire():
                 break
         server.close()  # who comes now comes too late: it finds no monitor, or the next one
@@ -100,6 +120,11 @@ def serve(
     with suppress(OSError):
         if once and not os.path.getsize(f"{path}.log"):  # noqa: PTH202 (a suffix to the whole name)
             os.unlink(f"{path}.log")  # noqa: PTH108 (the same)
+
+
+def _serves(monitor: Monitor) -> bool:
+    """Whether /metrics is served, where it was asked for."""
+    return all(exporter.is_started for exporter in monitor.exporters if exporter.name == "prometheus")
 
 
 def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[RunPlan]:
@@ -140,17 +165,16 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     waiting = [name for name in changed if name not in LIVE_FIELDS]
     if waiting:
         log.warning("a restart is needed for: %s", ", ".join(waiting))
-    registry.config = replace(registry.config, **{name: getattr(new, name) for name in LIVE_FIELDS})
+    taken = ", ".join(sorted(set(changed) - set(waiting))) or "no change"
 
     def take() -> None:
         monitor.sampler.rates.replace(provider, overheads, monitor.clock.wall_s()).close()
         monitor.sampler.runs.retain_s = new.retain_s
+        registry.config = replace(registry.config, **{name: getattr(new, name) for name in LIVE_FIELDS})
+        log.warning("the config was read again: %s", taken)
 
     # A sample first: what was drawn until now is charged as it was.
     monitor.requests.post(take, "edge")
-    log.warning(
-        "the config was read again: %s", ", ".join(sorted(set(changed) - set(waiting))) or "no change"
-    )
     return new
 
 

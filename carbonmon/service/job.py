@@ -6,16 +6,22 @@ interrupt anything and no polling. posix_spawn(3) starts the job: no Python runs
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import select
 import signal
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.service.signal_witness import SignalWitness
+
+log = logging.getLogger(__name__)
 
 FORWARDED = frozenset(
     (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -27,6 +33,9 @@ SI_KERNEL = 0x80
 reached the job already, because the whole foreground process group gets it."""
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
+
+NO_PLACE = frozenset((errno.EAGAIN, errno.ENOMEM))
+"""What fork(2) says at a limit of processes or of memory: no fault of the command."""
 
 
 class Outcome(NamedTuple):
@@ -50,16 +59,19 @@ def block_signals() -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD}))
 
 
+ATTACHED_LOOK_S = 10.0
+"""How often an attached job is looked at where no thread can watch it."""
+
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): descendants whose parent ends become our children, so that their CPU time reaches us."""
 
 
-def become_subreaper() -> None:
+def become_subreaper(yes: int = 1) -> None:
     """Adopt the job's orphans; where that cannot be done they go to init, as without us."""
-    import ctypes
+    with suppress(OSError, AttributeError, ImportError, MemoryError):
+        import ctypes
 
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, yes, 0, 0, 0)
 
 
 class Command:
@@ -84,19 +96,56 @@ class Command:
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two for itself
         )
 
-    def wait(self) -> Outcome:
-        """Wait for the job, passing signals on meanwhile."""
-        while True:
-            info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
-            if info.si_signo != signal.SIGCHLD:
-                if info.si_code != SI_KERNEL:
-                    _send(self.pid, info.si_signo)
-                continue
-            # One SIGCHLD may stand for several children, orphans that we adopted among them.
-            while (status := _reaped()) is not None:
-                if status[0] == self.pid:
-                    code = os.waitstatus_to_exitcode(status[1])
-                    return Outcome(code, None) if code >= 0 else Outcome(None, -code)
+    def wait(self, tell: Callable[[int], object] | None = None) -> Outcome:
+        """Wait for the job, passing on what is sent to us alone.
+
+        `tell` hears of each process of ours beside the job; without it there is none.
+        """
+        witness = SignalWitness(FORWARDED, tell or (lambda pid: None))
+        if tell is not None:
+            witness.start()
+        try:
+            while True:
+                info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+                if info.si_signo != signal.SIGCHLD:
+                    self._pass_on(info.si_signo, info.si_code, witness)
+                    continue
+                # One SIGCHLD may stand for several children, orphans that we adopted among them.
+                while (status := _reaped()) is not None:
+                    if status[0] == self.pid:
+                        code = os.waitstatus_to_exitcode(status[1])
+                        return Outcome(code, None) if code >= 0 else Outcome(None, -code)
+                    if status[0] == witness.pid:
+                        witness.reaped(status[1])
+        finally:
+            witness.close()
+
+    def _pass_on(self, number: int, code: int, witness: SignalWitness) -> None:
+        """Send the job a signal that it does not have from elsewhere."""
+        if code == SI_KERNEL:
+            return
+        if witness.saw(number) and _is_in_our_group(self.pid):
+            # timeout(1) sends it to us and to the group: that is one signal.
+            signal.sigtimedwait({number}, 0)
+            return
+        _send(self.pid, number)
+
+    def take_our_place(self, mask: set[int]) -> int:
+        """Run the job in this process, which ends carbonmon; returns only an exit code, if it cannot be run.
+
+        Whatever our state is: the job has its signals, its environment and the process id of the command.
+        """
+        with suppress(OSError, ValueError):  # closed by whoever started us
+            sys.stderr.flush()
+        become_subreaper(0)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            os.execvpe(self.command[0], self.command, self.environ)
+        except OSError as error:
+            log.error("%s: %s", self.command[0], error.strerror)
+            return start_error_code(error)
 
 
 class Attached:
@@ -123,11 +172,14 @@ class Attached:
             select.select([self._pidfd], [], [])
             signal.pthread_kill(main, signal.SIGCHLD)
 
-        threading.Thread(target=watch, name="carbonmon-attached", daemon=True).start()
+        with suppress(RuntimeError):  # no more threads for this user: `wait` looks now and then
+            threading.Thread(target=watch, name="carbonmon-attached", daemon=True).start()
 
-    def wait(self) -> Outcome:
+    def wait(self, tell: Callable[[int], object] | None = None) -> Outcome:
         """Wait for the job's end, or for a signal that ends the monitor."""
-        signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+        while not signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, ATTACHED_LOOK_S):
+            if select.select([self._pidfd], [], [], 0)[0]:
+                break
         return Outcome(None, None)
 
 
@@ -188,6 +240,13 @@ def _reaped() -> tuple[int, int] | None:
     except ChildProcessError:
         return None
     return (pid, status) if pid else None
+
+
+def _is_in_our_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return True
 
 
 def _send(pid: int, number: int) -> None:

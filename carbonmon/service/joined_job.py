@@ -192,12 +192,15 @@ def run(
     try:
         command.start(mask, more)
     except OSError as error:
-        log.error("%s: %s", command.command[0], error.strerror)
         code = job.start_error_code(error)
         _leave(part, {"exit_code": code})
+        if error.errno in job.NO_PLACE:
+            log.error("%s: it runs in carbonmon's place, unmetered (%s)", command.command[0], error.strerror)
+            return command.take_our_place(mask)
+        log.error("%s: %s", command.command[0], error.strerror)
         return code
     _tell_job(part, command.pid)
-    outcome = command.wait()
+    outcome = command.wait(lambda pid: _tell_job(part, pid, wrapper=True))
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # whoever is impatient may end the wait for the monitor
     answer = _leave(part, {"exit_code": outcome.exit_code, "signal": outcome.signal})
     summary = answer.get("summary")
@@ -245,10 +248,13 @@ def _join(
     return Part(connection, run_id, folder, places, is_copied, is_awaited)
 
 
-def _tell_job(part: Part, pid: int) -> None:
-    """Its processes are followed from its own pid as well: this process may be killed before any sample."""
+def _tell_job(part: Part, pid: int, *, wrapper: bool = False) -> None:
+    """Its processes are followed from its own pid as well: this process may be killed before any sample.
+
+    A `wrapper` is a process of ours beside the job.
+    """
     try:
-        part.connection.send({"op": "job", "pid": pid})
+        part.connection.send({"op": "job", "pid": pid, **({"wrapper": True} if wrapper else {})})
     except ProtocolError as error:
         log.debug("the monitor was not told of process %d: %s", pid, error)
 

@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
+from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.monitor.node import RunPlan
+from carbonmon.runs import folders
 from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.lock import has_monitor
 from carbonmon.runs.reader import read_checkpoint
+from carbonmon.service import run_folder
 
 log = logging.getLogger(__name__)
 
 LONGEST_CHECKPOINT_BYTES = 16 << 20
+FOREIGN_TOLD = 3
+"""So many folders of others are named in the log; there may be thousands."""
 
 
 def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[RunPlan]:
     """The runs of this boot in a folder of runs that have not ended, have no monitor, and whose work goes on.
 
-    After another boot nothing of them lives. A damaged one is said and left alone.
+    After another boot nothing of them lives. A damaged one, and one that others have made, is said and left
+    alone.
     """
     found = []
-    for folder in sorted(path for path in _folders(output) if boot_id and _may_go_on(path, boot_id)):
+    foreign: list[str] = []
+    for folder in sorted(_folders(output)) if boot_id else ():
+        reason = folders.why_not_ours(folder)
+        if reason:
+            foreign += (
+                [f"{folder.name!r:.80} ({reason})"] if os.path.lexists(folder / CHECKPOINT_FILE) else []
+            )
+            continue
+        if not _may_go_on(folder, boot_id):
+            continue
         try:
             plan = _plan(folder, boot_id, workload)
-        except RunFileError as error:
+        except ConfigError as error:
             log.warning("a run of the previous daemon cannot be resumed: %s", error)
             continue
         if plan is not None and not has_monitor(folder):
             found.append(plan)
+    if foreign:
+        more = f" and {len(foreign) - FOREIGN_TOLD} more" if len(foreign) > FOREIGN_TOLD else ""
+        told = ", ".join(foreign[:FOREIGN_TOLD])
+        log.warning("in %s no run of ours is believed to be: %s%s", output, told, more)
     return found
 
 
@@ -53,6 +73,7 @@ def _may_go_on(folder: Path, boot_id: str) -> bool:
 
 def _plan(folder: Path, boot_id: str, workload: NodeWorkload) -> RunPlan | None:
     before = read_checkpoint(folder)
+    run_folder.check_name(folder, before.snapshot.runs[0].info)
     (run,) = before.snapshot.runs
     point = run.resume_point
     if before.boot_id != boot_id or run.ended_at_s is not None or point is None:

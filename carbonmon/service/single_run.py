@@ -23,7 +23,7 @@ from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
-from carbonmon.service import job, naming, run_folder
+from carbonmon.service import job, naming, process_slots, run_folder
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
@@ -53,11 +53,46 @@ def run(
 
     `announce(snapshot, run_id, places)` is called once before the job starts. Raises `ConfigError` for
     mistakes in the options, always before the job starts; whatever fails later is logged, and the job
-    goes on.
+    goes on. A job that cannot be metered, or finds no place beside us, runs in our place.
     """
-    clock = clock or SystemClock()
+    mask = job.block_signals()
+    results: list[Result] = []
+    try:
+        _run(config, workload, announce, clock or SystemClock(), mask, results.append)
+        return results[0]
+    except ConfigError:
+        raise
+    # No memory, no files, our own bug: nothing of ours keeps the job from starting, or takes its exit code.
+    except Exception as error:
+        if results:
+            log.warning("the monitor could not be closed", exc_info=True)
+            return results[0]
+        if workload.pid or isinstance(workload, job.Attached):
+            raise
+        log.debug("the job cannot be metered", exc_info=True)
+        reason = (error.strerror if isinstance(error, OSError) else "") or f"{type(error).__name__}: {error}"
+    log.error("%s: it runs without carbonmon, unmetered (%s)", workload.command[0], reason)
+    return Result(workload.take_our_place(mask), None)
+
+
+def _run(
+    config: Config,
+    workload: job.Command | job.Attached,
+    announce: Callable[[Snapshot, str, Sequence[str]], None],
+    clock: Clock,
+    mask: set[int],
+    give: Callable[[Result], object],
+) -> None:
     with ExitStack() as closing:
-        mask = job.block_signals()
+        attaches = isinstance(workload, job.Attached)
+        has_threads = attaches or not process_slots.are_scarce(config.procfs, config.sysfs)
+        if not has_threads:
+            log.warning(
+                "few more processes may be started here: carbonmon starts no threads (no metrics, no phases; "
+                "one sample at the start, one at the end)"
+            )
+            kept = tuple(each for each in config.exporters if each.partition(":")[0] != "prometheus")
+            config = replace(config, exporters=kept)
         before = None
         if config.resume is not None:
             from carbonmon.runs.reader import read_checkpoint
@@ -76,25 +111,62 @@ def run(
         )
         plan = _plan(config, workload, monitor, before)
         monitor.plan(plan)
-        more = _open_control(config, monitor, plan, closing)
+        serving = closing.enter_context(ExitStack())
+        more = _open_control(config, monitor, plan, serving) if has_threads else {}
         monitor.show(closing.callback)
         announce(monitor.sampler.latest, plan.info.id, monitor.places)
         monitor.begin(plan)
-        if not monitor.sampling.start() and not monitor.runs:
+        if not has_threads:
+            monitor.sampling.start_without_thread()
+        elif not monitor.sampling.start() and not monitor.runs:
             log.warning("the sensors do not answer: the job starts unobserved")
             monitor.begin_now(plan)
-        monitor.recorder.start()
+        if has_threads:
+            monitor.recorder.start()
+
+        def make_place() -> None:
+            serving.close()
+            monitor.give_up_threads()
+
         try:
-            workload.start(mask, more)
+            _start(workload, mask, more, make_place if has_threads else None)
         except OSError as error:
-            log.error("%s: %s", workload.command[0], error.strerror)
             monitor.sampling.stop()
             monitor.recorder.abandon()
             if before is None:
                 folders.discard(plan.folder, (*FILES, SUMMARY_FILE, MONITOR_FILE))
-            return Result(job.start_error_code(error), None)
-        outcome = workload.wait()
-        return Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal))
+            if error.errno in job.NO_PLACE:
+                raise
+            log.error("%s: %s", workload.command[0], error.strerror)
+            give(Result(job.start_error_code(error), None))
+            return
+
+        def is_ours(pid: int) -> None:
+            monitor.join(plan.info.id, Roots(wrappers=(pid,)), None)
+
+        outcome = workload.wait(is_ours if has_threads else None)
+        give(Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal)))
+
+
+def _start(
+    workload: job.Command | job.Attached,
+    mask: set[int],
+    more: dict[str, str],
+    make_place: Callable[[], object] | None,
+) -> None:
+    """Start the job; where there is no place for it, once more without our threads. Raises OSError."""
+    try:
+        workload.start(mask, more)
+    except OSError as error:
+        if error.errno not in job.NO_PLACE or make_place is None:
+            raise
+        log.warning(
+            "no process can be started beside carbonmon's threads (%s): they end (no metrics, no phases; one "
+            "sample at the start, one at the end)",
+            error.strerror,
+        )
+        make_place()
+        workload.start(mask)
 
 
 def _plan(
@@ -104,6 +176,7 @@ def _plan(
     roots = _roots(config, workload, monitor)
     if config.resume is not None and before is not None:
         folder = folders.find(config.output, config.resume)
+        run_folder.check_name(folder, before.snapshot.runs[0].info)
         # Whatever it lived by before, it ends with this job.
         return RunPlan(replace(before.snapshot.runs[0].info, ends_with="job"), folder, roots, before)
     launch = read_launch(workload.environ)

@@ -55,12 +55,14 @@ def build(
     watching: bool,
     before: Checkpoint | None = None,
     served_s: float = 0.0,
+    keeps_address: bool = False,
 ) -> Monitor:
     """A monitor, wired and not started; what it holds open is closed by `closing`, in reverse.
 
     `environ` is that of the job whose GPUs are metered. `watching`: it looks whose processes use the node;
     else there is one run, which owns the node. `served_s`: how long at most the monitor's end may be served
-    after it. Raises `ConfigError` for mistakes in the options.
+    after it. `keeps_address`: /metrics is served where it was asked for, or not at all. Raises `ConfigError`
+    for mistakes in the options.
     """
     overheads = open_overheads(config)
     rates = GridRates(open_provider(config), overheads, clock.wall_s())
@@ -76,6 +78,7 @@ def build(
         host=config.host,
         targets=config.targets,
         served_s=served_s,
+        keeps_address=keeps_address,
     )
     exporters = _open_exporters([_exporter(entry, settings) for entry in _files_first(config.exporters)])
     workload = NodeWorkload(config.procfs, config.sysfs, sensors.devices) if watching else None

@@ -25,6 +25,7 @@ from carbonmon_exporters.ended.start import start
 from carbonmon_exporters.ended.visits import RecentScrapers
 from carbonmon_exporters.endpoint import file_sd
 from carbonmon_exporters.endpoint.access import AccessPolicy
+from carbonmon_exporters.endpoint.holder import holder_of
 from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
 from carbonmon_exporters.endpoint.scrapers import Scrapers
 from carbonmon_exporters.endpoint.server import (
@@ -95,6 +96,12 @@ class PrometheusExporter:
             taken = self._take_over(host, port, app)
             if taken is not None:
                 server = taken
+            elif self._settings.keeps_address:
+                who = holder_of(port)
+                raise CarbonmonError(
+                    f"{_join(host, port)} is held by {who}: end it, or choose another place with "
+                    "--listen ADDRESS:PORT"
+                ) from error
             else:
                 remark = f" (port {port} was taken)"
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -83,3 +84,31 @@ def test_the_mark_of_an_environment_changes_with_its_options_and_file_and_with_n
     assert not variables.are_seen(environ)
     (tmp_path / "carbonmon.toml").touch()
     assert not variables.are_seen(seen)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "reason"),
+    [
+        (0o644, None, ""),
+        (0o600, None, ""),
+        (0o666, None, "every user may write into it"),
+        (0o664, (-1, 54321), "group 54321 may write into it"),
+        (0o644, (54321, 54321), "it belongs to user 54321"),
+    ],
+)
+def test_a_file_of_options_in_the_working_folder_counts_only_if_others_cannot_have_written_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, owner: tuple[int, int] | None, reason: str
+):
+    if owner and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / variables.CONFIG_NAME
+    path.write_text('region = "FR"\n')
+    path.chmod(mode)
+    if owner:
+        os.chown(path, *owner)
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "none")}
+    assert variables.config_file(environ) == (None if reason else variables.CONFIG_NAME)
+    lines = variables.distrusted(environ)
+    assert (reason in lines[0]) if reason else not lines
+    assert variables.config_file({variables.CONFIG_VARIABLE: str(path)}) == str(path), "it was named"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def checkpoint_of(folder: Path) -> Callable[[], dict[str, Any] | None]:
 def kill_after_a_checkpoint(process: subprocess.Popen[str], folder: Path) -> psutil.Process:
     """SIGKILL the monitor once its first checkpoint is there; its job, which goes on."""
     command.wait_for(checkpoint_of(folder), "a checkpoint")
-    (job,) = command.wait_for(psutil.Process(process.pid).children, "the job")
+    job = command.wait_for(partial(command.job_of, process.pid), "the job")
     process.kill()
     process.wait(timeout=command.DEADLINE_S)
     return job

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -183,8 +184,7 @@ def test_a_taken_port_neither_stops_the_job_nor_the_metrics(tmp_path: Path):
 def test_a_killed_monitor_leaves_the_job_running(tmp_path: Path):
     process = command.start(["run", "--", "sleep", "60"], tmp_path)
     command.metrics_address(process)
-    monitor = psutil.Process(process.pid)
-    (job,) = command.wait_for(monitor.children, "the job")
+    job = command.wait_for(partial(command.job_of, process.pid), "the job")
     process.kill()
     process.wait(timeout=command.DEADLINE_S)
     try:

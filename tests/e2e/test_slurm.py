@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.e2e.test_signals import COUNTS
 from tests.simulator import Constant, Gpu, Package, Simulator
 from tests.support import command, prometheus, slurm
 from tests.support.daemon import Daemon, daemon
@@ -143,6 +144,18 @@ def test_a_job_that_is_queued_again_is_a_second_run_of_the_same_job(cluster: Slu
         runs = [node.summary(f"slurm-{job_id}{more}")["run"] for more in ("", "-2")]
         assert [run["scheduler_job_id"] for run in runs] == [job_id, job_id]
         assert (cluster.work / "starts").read_text() == f"slurm-{job_id}\nslurm-{job_id}-2\n"
+
+
+def test_a_signal_of_scancel_reaches_the_job_once(cluster: Slurm):
+    (cluster.work / "counts.py").write_text(COUNTS)
+    options = "--own-monitor --quiet --listen 127.0.0.1:0"
+    words = f"{slurm.program(cluster.uid)} run {options} -- python3 -u counts.py"
+    job_id = cluster.submit(f"srun -n1 {words} >counted; echo $? >code\n")
+    counted = cluster.work / "counted"
+    command.wait_for(lambda: counted.exists() and "ready" in counted.read_text(), "the job")
+    cluster.signal(job_id, "USR1")
+    assert cluster.wait(job_id) == "COMPLETED"
+    assert (cluster.work / "code").read_text() == "1\n"
 
 
 def test_without_a_daemon_jobs_run_as_ever(cluster: Slurm):

@@ -86,6 +86,9 @@ def _fitting(key: str, hint: Any) -> st.SearchStrategy[Any]:
     return {float: RATIO if key in _RATIOS else AMOUNT, int: COUNT, str: TEXT, bool: st.booleans()}[hint]
 
 
+RUN_IDS = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True).filter(lambda text: text not in (".", ".."))
+
+
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     """Any snapshot of one run, as it is after it was read back: without what a checkpoint leaves out."""
@@ -103,7 +106,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     resume_point = st.one_of(st.none(), record(ResumePoint, gpus=gpus))
     run = record(
         RunState,
-        info=record(RunInfo),
+        info=record(RunInfo, id=RUN_IDS),
         totals=totals.map(tuple),
         power_w=st.just(tuple((device_id, None) for device_id in ids)),
         unobserved_s=named_s,

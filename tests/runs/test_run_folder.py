@@ -95,12 +95,18 @@ def test_a_working_folder_that_was_removed_is_no_mistake_of_the_user(
     assert temporary in run_folder.create(DEFAULT_OUTPUT, None, "train", environ={}).parents
 
 
-def test_an_output_that_was_asked_for_and_may_not_be_written_is_a_mistake(
+def test_an_output_that_was_asked_for_and_may_not_be_written_does_not_keep_the_job_from_starting(
     tmp_path: Path, temporary: Path, broken: Callable[[Path, int], None]
 ):
     broken(tmp_path / "runs", errno.EACCES)
-    with pytest.raises(ConfigError, match="cannot be written"):
-        run_folder.create(tmp_path / "runs", None, "train", environ={})
+    assert temporary in run_folder.create(tmp_path / "runs", None, "train", environ={}).parents
+
+
+def test_an_output_that_can_be_no_folder_is_a_mistake(tmp_path: Path, temporary: Path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file/runs", tmp_path / ("x" * 300)):
+        with pytest.raises(ConfigError, match="--output"):
+            run_folder.create(output, None, "train", environ={})
     assert list(temporary.iterdir()) == []
 
 

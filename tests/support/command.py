@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import psutil
+
 CARBONMON = os.environ.get("CARBONMON_TEST_COMMAND") or str(Path(sys.executable).with_name("carbonmon"))
 """The command under test: this environment's, or an installed release's (`tests/release.py`)."""
 
@@ -80,6 +82,12 @@ def wait_for(find: Callable[[], Value | None], what: str) -> Value:
             return found
         time.sleep(0.01)
     raise AssertionError(f"{what} did not come within {DEADLINE_S} s")
+
+
+def job_of(monitor: int) -> psutil.Process | None:
+    """The job of a monitor that runs, without the witness of signals beside it; None before it starts."""
+    jobs = [child for child in psutil.Process(monitor).children() if child.name() != "cat"]
+    return jobs[0] if jobs else None
 
 
 class Lateness:

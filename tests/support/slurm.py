@@ -150,6 +150,10 @@ class Slurm:
     def cancel(self, job_id: str) -> None:
         self.as_user("scancel", job_id)
 
+    def signal(self, job_id: str, name: str) -> None:
+        """Send a signal to the processes of a job's steps."""
+        self._as_user("scancel", f"--signal={name}", job_id)
+
     def requeue(self, job_id: str) -> None:
         """Have a running job start again; Slurm would wait for two minutes by itself."""
         self.as_user("scontrol", "requeue", job_id)

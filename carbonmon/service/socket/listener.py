@@ -53,6 +53,14 @@ class Listener:
         self.socket.close()
 
 
+def check(path: Path) -> None:
+    """Raise `ConfigError` if another monitor listens at a path; before anything else is opened."""
+    with suppress(OSError):  # what else is wrong is said when the socket is made
+        if os.path.lexists(path):
+            with _locked(path):
+                _remove_stale(path)
+
+
 def _remove_stale(path: Path) -> None:
     """Remove a socket on which no process listens any more."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,6 +31,10 @@ JOB_FIELDS = ("scheduler", "scheduler_job_id")
 RUNS_A_MINUTE = 60.0
 """So many runs a user may begin in a minute, and so many at once: each has a folder, which stays, and series
 in /metrics, which replace those of the ended runs of others."""
+
+
+class ProcessEnded(RequestError):
+    """The process that somebody names is not there any more."""
 
 
 class Operations:
@@ -152,12 +157,18 @@ class Operations:
             self._monitor.look(entry.run_id, leaver)
 
     def _job(self, peer: Peer, message: Message, answer: Answer) -> None:
-        """The process that a wrapper has started: it belongs to the run even if the wrapper is killed."""
+        """The process that a wrapper has started: it belongs to the run even if the wrapper is killed.
+
+        One that has ended already is no mistake: a short job does that.
+        """
         entry, _ = self._participation(peer)
         pid = fields.optional_count(message, "pid")
-        workload = self._monitor.workload
-        if pid is not None and workload is not None:
-            self._monitor.join(entry.run_id, self._process(peer, pid), None)
+        if pid is not None and self._monitor.workload is not None:
+            with suppress(ProcessEnded):
+                roots = self._process(peer, pid)
+                if message.get("wrapper") is True:
+                    roots = Roots(wrappers=roots.pids)
+                self._monitor.join(entry.run_id, roots, None)
         answer({})
 
     def _phase(self, peer: Peer, message: Message, answer: Answer) -> None:
@@ -299,7 +310,7 @@ class Operations:
         try:
             owner = self._monitor.workload.user_of(pid)
         except OSError:
-            raise RequestError(f"there is no process {pid}") from None
+            raise ProcessEnded(f"there is no process {pid}") from None
         if peer.uid not in (0, owner):
             raise RequestError(f"process {pid} is not yours")
         return Roots(pids=(pid,))

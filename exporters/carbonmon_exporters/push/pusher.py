@@ -45,11 +45,13 @@ class Pusher:
         self._thread = threading.Thread(target=self._loop, name=f"carbonmon-{name}", daemon=True)
 
     def offer(self, parcel: Parcel) -> None:
-        """Send this soon, instead of what waits. Raises CarbonmonError if no thread can be had."""
+        """Send this soon, instead of what waits. Raises CarbonmonError if there is no thread for it."""
+        if self._is_closed:
+            raise CarbonmonError("nothing can be sent any more: its thread has ended")
         with self._changed:
             self._waiting = parcel
             self._changed.notify_all()
-        if self._thread.ident is None and not self._is_closed:
+        if self._thread.ident is None:
             try:
                 self._thread.start()
             except RuntimeError as error:  # no more threads for this user

@@ -1,0 +1,137 @@
+"""The job starts, whatever is short: processes, memory, inodes, a place to write. The limits are real."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.simulator import can_wrap
+from tests.support import command
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user and to mount"),
+]
+
+JOB = ["sh", "-c", "/bin/true; exit 7"]
+"""It needs a process of its own, and one more for a moment."""
+
+FIRST_UID = 54_320
+PIDS_CGROUP = Path("/sys/fs/cgroup/pids")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that every user may write into and reach."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="cm-limits-") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+def start(folder: Path, prefix: Sequence[str], *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*prefix, command.CARBONMON, "run", "--own-monitor", "--quiet", *options, "--", *JOB],
+        cwd=folder,
+        env=command.environ(CARBONMON_LISTEN="127.0.0.1:0", TMPDIR=os.fspath(folder), XDG_RUNTIME_DIR=""),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    text, _ = process.communicate(timeout=command.DEADLINE_S)
+    return process.returncode, text
+
+
+def as_user(uid: int, *more: str) -> list[str]:
+    """Another user, who may read what we read: the tested Python may be in root's home."""
+    rights = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *rights, *more]
+
+
+def test_near_the_limit_of_a_user_s_processes_the_job_starts(place: Path):
+    """With 2 to 4 places the job takes ours; from 5 on it is metered, without threads of ours."""
+    started = {}
+    for most in range(2, 13):
+        folder = place / str(most)
+        folder.mkdir()
+        folder.chmod(0o777)
+        started[most] = start(folder, as_user(FIRST_UID + most, "prlimit", f"--nproc={most}"))
+    for most, process in started.items():
+        code, text = ended(process)
+        assert code == 7, (most, text)
+        assert ("unmetered" if most < 5 else "starts no threads") in text, (most, text)
+        assert len(text.splitlines()) == 1, (most, text)
+        if most >= 5:
+            assert command.summary(place / str(most))["run"]["exit_code"] == 7
+
+
+@pytest.mark.skipif(not os.access(PIDS_CGROUP, os.W_OK), reason="no pids controller of cgroups v1 here")
+@pytest.mark.parametrize("most", [3, 6])
+def test_near_the_limit_of_a_cgroup_s_processes_the_job_starts(tmp_path: Path, most: int):
+    cgroup = PIDS_CGROUP / f"carbonmon-test-{os.getpid()}-{most}"
+    cgroup.mkdir()
+    try:
+        (cgroup / "pids.max").write_text(str(most))
+        enter = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', os.fspath(cgroup)]
+        code, text = ended(start(tmp_path, enter))
+        assert code == 7, text
+    finally:
+        cgroup.rmdir()
+
+
+def test_with_little_memory_the_job_starts_and_keeps_its_exit_code(place: Path):
+    started = {}
+    for mebibytes in (40, 56, 96):
+        (place / str(mebibytes)).mkdir()
+        started[mebibytes] = start(place / str(mebibytes), ["prlimit", f"--as={mebibytes << 20}"])
+    for mebibytes, process in started.items():
+        code, text = ended(process)
+        assert code == 7, (mebibytes, text)
+        if mebibytes >= 96:
+            assert text == "", "the floor of a node without GPUs"
+            assert command.summary(place / str(mebibytes))["run"]["exit_code"] == 7
+
+
+@contextmanager
+def mounted(options: str) -> Iterator[list[str]]:
+    """What runs a command in a mount namespace where /mnt is a file system with these options."""
+    script = f'mount -t tmpfs -o {options} none /mnt && cd /mnt && exec "$@"'
+    yield ["unshare", "--mount", "sh", "-c", script, "sh"]
+
+
+@pytest.mark.skipif(not can_wrap(), reason="no mount namespaces here")
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param("nr_inodes=1", id="no inodes"),
+        pytest.param("nr_inodes=3", id="no inodes for the files"),
+        pytest.param("ro", id="read-only"),
+        pytest.param("size=4k,nr_inodes=2", id="full"),
+    ],
+)
+@pytest.mark.parametrize("output", [[], ["--output", "/mnt/mine/runs"]], ids=["", "output"])
+def test_on_a_disk_that_takes_nothing_the_job_starts(place: Path, options: str, output: list[str]):
+    with mounted(options) as prefix:
+        code, text = ended(start(place, prefix, *output))
+    assert code == 7, text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("output", [[], ["--output", "mine/runs"]], ids=["", "output"])
+def test_in_a_folder_of_somebody_else_the_job_starts_and_the_run_is_kept_elsewhere(
+    place: Path, output: list[str]
+):
+    (place / "foreign").mkdir(mode=0o755)
+    enter = ["sh", "-c", 'cd foreign; exec "$@"', "sh"]
+    code, text = ended(start(place, as_user(FIRST_UID, *enter), *output))
+    assert code == 7, text
+    assert f"this run is kept in {place}/carbonmon-{FIRST_UID}/runs/" in text
+    assert list((place / f"carbonmon-{FIRST_UID}/runs").glob("*/summary.json"))

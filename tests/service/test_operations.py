@@ -1,0 +1,56 @@
+"""What a wrapper tells of the process that it has started."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from carbonmon.core.ports import Roots
+from carbonmon.service.socket.operations import Operations
+from carbonmon.service.socket.request import RequestError
+
+LIVING, ENDED, FOREIGN = 42, 43, 44
+
+
+class Machine:
+    """A monitor of which only the processes count: one lives, one has ended, one is another user's."""
+
+    def __init__(self) -> None:
+        self.workload = self
+        self.joined: list[Roots] = []
+
+    def user_of(self, pid: int) -> int:
+        if pid == ENDED:
+            raise ProcessLookupError
+        return 1000 if pid == LIVING else 1001
+
+    def join(self, run_id: str, roots: Roots, rank: object) -> None:
+        self.joined.append(roots)
+
+
+def told(machine: Machine, **message: Any) -> list[Roots]:
+    """What becomes of the message of a wrapper of user 1000."""
+    answers: list[dict[str, Any]] = []
+    peer = SimpleNamespace(uid=1000, pid=7, state=(SimpleNamespace(run_id="mine"), None))
+    operations = Operations(SimpleNamespace(monitor=machine))  # type: ignore[arg-type]
+    operations.handle(peer, {"op": "job", **message}, answers.append)  # type: ignore[arg-type]
+    assert answers == [{}]
+    return machine.joined
+
+
+def test_a_job_belongs_to_the_run_and_what_stands_beside_it_does_not():
+    machine = Machine()
+    told(machine, pid=LIVING)
+    told(machine, pid=LIVING, wrapper=True)
+    assert machine.joined == [Roots(pids=(LIVING,)), Roots(wrappers=(LIVING,))]
+
+
+def test_a_job_that_has_ended_already_is_no_mistake():
+    assert told(Machine(), pid=ENDED) == []
+
+
+def test_a_process_of_somebody_else_is_refused():
+    with pytest.raises(RequestError):
+        told(Machine(), pid=FOREIGN)

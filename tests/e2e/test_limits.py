@@ -67,7 +67,7 @@ def test_near_the_limit_of_a_user_s_processes_the_job_starts(place: Path):
     for most, process in started.items():
         code, text = ended(process)
         assert code == 7, (most, text)
-        assert ("unmetered" if most < 5 else "starts no threads") in text, (most, text)
+        assert ("unmetered" if most < 5 else "has no threads") in text, (most, text)
         assert len(text.splitlines()) == 1, (most, text)
         if most >= 5:
             assert command.summary(place / str(most))["run"]["exit_code"] == 7

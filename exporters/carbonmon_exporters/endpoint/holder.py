@@ -20,7 +20,7 @@ def holder_of(port: int, procfs: Path = Path("/proc")) -> str:
     }
     for folder in procfs.glob("[0-9]*") if wanted else ():
         with suppress(OSError):  # it has ended, or is another user's
-            if any(os.readlink(each.path) in wanted for each in os.scandir(folder / "fd")):
+            if any(os.fspath(each.readlink()) in wanted for each in (folder / "fd").iterdir()):
                 return f"{(folder / 'comm').read_text().strip()} (process {folder.name})"
     return "another process"
 

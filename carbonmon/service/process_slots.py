@@ -24,6 +24,10 @@ LEFT_TO_THE_JOB = 16
 LEAST = 4
 """Where fewer may be started, already our own process could be one too many: the job runs in its place."""
 
+LEAST_MEMORY = 128 << 20
+"""Under a lower limit of address space (RLIMIT_AS) we start no thread: CPython waits for ever for one that
+finds no memory at its begin. All threads need 80 MiB on a node without GPUs (2026-11-29)."""
+
 COUNTED_BELOW = 4096
 """A user's threads are counted where the limit is lower than this: else they are far from it, or so many that
 counting takes long."""
@@ -37,7 +41,9 @@ def are_scarce(procfs: Path, sysfs: Path) -> bool:
     left = free(procfs, sysfs)
     if left < LEAST:
         raise BlockingIOError(errno.EAGAIN, f"only {left:.0f} more processes may be started here")
-    return left < OWN_THREADS + LEFT_TO_THE_JOB
+    memory = resource.getrlimit(resource.RLIMIT_AS)[0]
+    has_little_memory = memory != resource.RLIM_INFINITY and memory < LEAST_MEMORY
+    return has_little_memory or left < OWN_THREADS + LEFT_TO_THE_JOB
 
 
 def free(procfs: Path, sysfs: Path) -> float:

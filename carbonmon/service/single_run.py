@@ -88,7 +88,7 @@ def _run(
         has_threads = attaches or not process_slots.are_scarce(config.procfs, config.sysfs)
         if not has_threads:
             log.warning(
-                "few more processes may be started here: carbonmon starts no threads (no metrics, no phases; "
+                "few processes or little memory are left: carbonmon has no threads (no metrics and phases; "
                 "one sample at the start, one at the end)"
             )
             kept = tuple(each for each in config.exporters if each.partition(":")[0] != "prometheus")

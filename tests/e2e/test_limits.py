@@ -67,7 +67,7 @@ def test_near_the_limit_of_a_user_s_processes_the_job_starts(place: Path):
     for most, process in started.items():
         code, text = ended(process)
         assert code == 7, (most, text)
-        assert ("unmetered" if most < 5 else "starts no threads") in text, (most, text)
+        assert ("unmetered" if most < 5 else "has no threads") in text, (most, text)
         assert len(text.splitlines()) == 1, (most, text)
         if most >= 5:
             assert command.summary(place / str(most))["run"]["exit_code"] == 7
@@ -89,13 +89,13 @@ def test_near_the_limit_of_a_cgroup_s_processes_the_job_starts(tmp_path: Path, m
 
 def test_with_little_memory_the_job_starts_and_keeps_its_exit_code(place: Path):
     started = {}
-    for mebibytes in (40, 56, 96):
+    for mebibytes in (40, 56, 72, 128):
         (place / str(mebibytes)).mkdir()
         started[mebibytes] = start(place / str(mebibytes), ["prlimit", f"--as={mebibytes << 20}"])
     for mebibytes, process in started.items():
         code, text = ended(process)
         assert code == 7, (mebibytes, text)
-        if mebibytes >= 96:
+        if mebibytes >= 128:
             assert text == "", "the floor of a node without GPUs"
             assert command.summary(place / str(mebibytes))["run"]["exit_code"] == 7
 

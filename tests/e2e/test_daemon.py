@@ -348,7 +348,7 @@ def test_ten_thousand_messages_a_second_neither_stop_nor_slow_the_sampler(tmp_pa
     [
         (b"not json\n", "not JSON"),
         (b'{"v": 99, "op": "status"}\n', "version 99 is unknown"),
-        (b'{"v": 1, "op": "explode"}\n', "'explode' is unknown; there are join, leave"),
+        (b'{"v": 1, "op": "explode"}\n', "'explode' is unknown; there are join, find, leave"),
         (b'{"v": 1, "op": "phase", "name": "x"}\n', "join first"),
         (b'{"v": 1, "op": "join", "labels": [1]}\n', "labels must be an object"),
         (b"[" * 5000 + b"\n", "not JSON"),

@@ -12,7 +12,22 @@ from carbonmon.core.model import Snapshot
 from tests.bench.scale import PHASES, node_snapshot
 
 PAGE = (Path(__file__).parents[2] / "docs" / "use" / "scale.md").read_text()
-NODE = node_snapshot(3, 1_795_000_100.0, 1_795_000_000.0)
+
+
+def in_its_last_phase() -> Snapshot:
+    """The node with one run, which is in its last phase."""
+    since_s = 1_795_000_000.0
+    nodes = (node_snapshot(3, since_s + 60.0 * minute, since_s) for minute in range(10_000))
+    return next(
+        node
+        for node in nodes
+        if len(node.runs) == 1
+        and node.runs[0].ended_at_s is None
+        and {row.phase for row in node.runs[0].totals} == set(PHASES)
+    )
+
+
+NODE = in_its_last_phase()
 
 
 def series(snapshot: Snapshot) -> int:

@@ -41,14 +41,14 @@ def table(result: Result) -> list[dict[str, str]]:
 
 
 def test_each_row_of_each_run_is_there_with_its_run_and_its_host(tmp_path: Path):
-    first, second = a_run(tmp_path / "a"), a_run(tmp_path / "b", "two, or three", rows=2)
+    first, second = a_run(tmp_path / "a"), a_run(tmp_path / "b", "two.or-three", rows=2)
     found = table(report(first, second))
     assert [(row["run_id"], row["at_s"]) for row in found] == [
         ("one", "100.0"),
         ("one", "101.0"),
         ("one", "102.0"),
-        ("two, or three", "100.0"),
-        ("two, or three", "101.0"),
+        ("two.or-three", "100.0"),
+        ("two.or-three", "101.0"),
     ]
     assert list(found[0]) == ["run_id", "host", *SeriesRow._fields]
     assert found[0] == {"run_id": "one", "host": "node-1", **{k: str(v) for k, v in ROW._asdict().items()}}

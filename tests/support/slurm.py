@@ -152,7 +152,7 @@ class Slurm:
 
     def signal(self, job_id: str, name: str) -> None:
         """Send a signal to the processes of a job's steps."""
-        self._as_user("scancel", f"--signal={name}", job_id)
+        self.as_user("scancel", f"--signal={name}", job_id)
 
     def requeue(self, job_id: str) -> None:
         """Have a running job start again; Slurm would wait for two minutes by itself."""

@@ -84,6 +84,8 @@ class Node:
             address,
             "--attach",
             f"{self.job.pid}",
+            "--retain",
+            "0",
         ]
         return command.start(
             [*words, *options], self.folder, env=self.machine.environ, stderr=subprocess.DEVNULL

@@ -13,6 +13,7 @@ from carbonmon.core.model import Interval, RunState, Snapshot
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.run_account import RunAccount
+from carbonmon.runs.series_rows import Moment
 from tests.support import records
 
 TICK_S = 0.02
@@ -110,7 +111,12 @@ class Runs:
         account.phases.change(end_s, (script.phase(end_s - self._began_s),))
         for device, watts in zip(self._devices, script.watts, strict=True):
             joules = watts * (end_s - begin_s)
-            account.add(device, Interval(device.id, begin_s, end_s, joules, power_w=watts), self._rates)
+            account.add(
+                device,
+                Interval(device.id, begin_s, end_s, joules, power_w=watts),
+                self._rates,
+                Moment(1, end_s),
+            )
 
     def _snapshot(self, now_s: float) -> Snapshot:
         runs: list[RunState] = [

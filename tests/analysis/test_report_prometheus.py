@@ -267,6 +267,19 @@ def test_what_two_scrapers_have_of_one_monitor_is_counted_once(
     assert len(found.found.parts) == 1
 
 
+def test_a_start_that_a_server_has_rounded_for_one_of_two_scrapers_is_the_same(
+    store: Tsdb, server: GridServer
+):
+    """VictoriaMetrics stores the floats of each block as decimals: of a Unix time up to 2 µs may be lost."""
+    lapse(store, Monitor(), (0, 600))
+    rounded = Monitor()
+    rounded.info = replace(rounded.info, started_at_s=START_S + 2e-6)
+    lapse(store, rounded, (7, 600), job="again")
+    found = ask(server)
+    assert found.total_j == pytest.approx(600 * WATTS, rel=0.01)
+    assert len(found.found.parts) == 1
+
+
 def test_one_monitor_under_two_names_without_gpus_is_known_by_its_totals(store: Tsdb, server: GridServer):
     for seconds, instance in (((0, 600), "10.0.0.7:9877"), ((7, 600), "node-7:9877")):
         monitor = Monitor()

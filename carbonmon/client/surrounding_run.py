@@ -17,10 +17,10 @@ from carbonmon.client.places import safe_folders
 from carbonmon.client.protocol import encode
 from carbonmon.client.rendezvous import connect, daemon_sockets
 
-ANSWER_S = 0.5
-"""How long a monitor may take to answer; most take a millisecond."""
+ANSWER_S = 1.0
+"""How long a monitor may take to answer: most take a millisecond, on a busy node some hundred."""
 
-SEARCH_S = 2.0
+SEARCH_S = 3.0
 """How long the search may take in all, where monitors hang."""
 
 MAX_ANSWER_BYTES = 1 << 16

@@ -26,7 +26,11 @@ LEAST = 4
 
 LEAST_MEMORY = 128 << 20
 """Under a lower limit of address space (RLIMIT_AS) we start no thread: CPython waits for ever for one that
-finds no memory at its begin. All threads need 80 MiB on a node without GPUs (2026-11-29)."""
+finds no memory at its begin. All threads need 80 MiB on a node without GPUs (2026-11-29), with
+`share_one_arena`."""
+
+M_ARENA_MAX = -8
+"""mallopt(3)."""
 
 COUNTED_BELOW = 4096
 """A user's threads are counted where the limit is lower than this: else they are far from it, or so many that
@@ -42,8 +46,23 @@ def are_scarce(procfs: Path, sysfs: Path) -> bool:
     if left < LEAST:
         raise BlockingIOError(errno.EAGAIN, f"only {left:.0f} more processes may be started here")
     memory = resource.getrlimit(resource.RLIMIT_AS)[0]
-    has_little_memory = memory != resource.RLIM_INFINITY and memory < LEAST_MEMORY
-    return has_little_memory or left < OWN_THREADS + LEFT_TO_THE_JOB
+    if memory != resource.RLIM_INFINITY:
+        if memory < LEAST_MEMORY:
+            return True
+        share_one_arena()
+    return left < OWN_THREADS + LEFT_TO_THE_JOB
+
+
+def share_one_arena() -> None:
+    """Have all threads allocate from one heap.
+
+    By itself glibc reserves 128 MiB of address space for a thread's own, at whatever moment it gets to it,
+    and gives half of it back: under a limit the next thread then cannot be started (seen under 256 MiB).
+    """
+    with suppress(OSError, AttributeError, ImportError, MemoryError):  # AttributeError: not glibc
+        import ctypes
+
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def free(procfs: Path, sysfs: Path) -> float:

@@ -17,7 +17,7 @@ SCRAPE_S = 15.0
 RULES_S = 30.0
 
 
-class PrometheusStore(prometheus.Prometheus):
+class PrometheusStore(prometheus.Configured):
     """A Prometheus; rules are evaluated each `RULES_S`."""
 
     kind = "Prometheus"
@@ -29,23 +29,11 @@ class PrometheusStore(prometheus.Prometheus):
         arguments: Sequence[str] = (),
         rules: Sequence[Path] = (),
     ) -> None:
-        program = prometheus.binary()
-        assert program is not None, "no Prometheus, and no apt-get to fetch it"
         folder.mkdir()
-        self._port = prometheus.free_port()
         config = document(scrapes)
         config["global"]["evaluation_interval"] = f"{RULES_S:g}s"
         config["rule_files"] = [str(path) for path in rules]
-        (folder / "config.yml").write_text(json.dumps(config))
-        self.log = folder / "log"
-        self._command = [
-            program,
-            f"--config.file={folder / 'config.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{self._port}",
-            *arguments,
-        ]
-        self._process = self._started()
+        super().__init__(folder, json.dumps(config), arguments)
 
     def warnings(self) -> int:
         """How many warnings it has logged, samples that it refused among them."""
@@ -63,7 +51,7 @@ class PrometheusStore(prometheus.Prometheus):
         return _sums(self.url, names)
 
 
-class VictoriaStore(victoriametrics.VictoriaMetrics):
+class VictoriaStore(victoriametrics.Configured):
     """A VictoriaMetrics. It evaluates no rules."""
 
     kind = "VictoriaMetrics"
@@ -71,19 +59,8 @@ class VictoriaStore(victoriametrics.VictoriaMetrics):
     def __init__(
         self, folder: Path, scrapes: Sequence[dict[str, Any]], arguments: Sequence[str] = ()
     ) -> None:
-        program = victoriametrics.binary()
-        assert program is not None, "no VictoriaMetrics, and no apt-get to fetch it"
         folder.mkdir()
-        self.url = f"http://127.0.0.1:{prometheus.free_port()}"
-        (folder / "config.yml").write_text(json.dumps(document(scrapes)))
-        self._command = [
-            program,
-            f"-promscrape.config={folder / 'config.yml'}",
-            f"-storageDataPath={folder / 'data'}",
-            f"-httpListenAddr={self.url.removeprefix('http://')}",
-            *arguments,
-        ]
-        self._process = self._started()
+        super().__init__(folder, json.dumps(document(scrapes)), arguments)
 
     @staticmethod
     def options() -> str:

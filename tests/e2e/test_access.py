@@ -94,7 +94,7 @@ def monitor(config: Path, *options: str) -> Iterator[Monitor]:
         made.process.wait(command.DEADLINE_S)
 
 
-class Scraping(prometheus.Prometheus):
+class Scraping(prometheus.Configured):
     """A Prometheus with the documented scrape job, changed to this machine."""
 
     def __init__(self, folder: Path, url: str, more: str = "") -> None:
@@ -109,20 +109,9 @@ class Scraping(prometheus.Prometheus):
         ):
             assert documented in text, documented
             text = text.replace(documented, here)
-        config = folder / "prometheus.yml"
-        config.write_text(f"global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n{text}")
-        promtool("check", "config", str(config))
-        program = prometheus.binary()
-        assert program is not None
-        self._port = prometheus.free_port()
-        arguments = [
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{self._port}",
-        ]
-        self._process = subprocess.Popen(
-            [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        text = f"global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n{text}"
+        super().__init__(folder, text)
+        promtool("check", "config", str(folder / "prometheus.yml"))
 
 
 def promtool(*words: str) -> str:

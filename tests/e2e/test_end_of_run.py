@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from carbonmon_exporters.ended.start import start
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.simulator import Constant, Package, Simulator
 from tests.support import command, prometheus, victoriametrics
@@ -30,7 +30,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 MODULE = start.__module__.rpartition(".")[0]
 TOTAL = "carbonmon_run_energy_joules_total"
-SCRAPER = {"X-Prometheus-Scrape-Timeout-Seconds": "10", "User-Agent": "Prometheus/2.42.0"}
+SCRAPER = {
+    "X-Prometheus-Scrape-Timeout-Seconds": "10",
+    "User-Agent": "Prometheus/2.42.0",
+    "Accept": "application/openmetrics-text;version=1.0.0",
+}
 UNTIL = "while [ ! -e over ]; do sleep 0.02; done"
 
 

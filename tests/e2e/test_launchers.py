@@ -48,7 +48,7 @@ if "LOCAL_RANK" not in os.environ:  # as in Lightning's ddp rank 0 is the user's
         more = {"LOCAL_RANK": str(rank)}
         children.append(subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, **more}))
 with carbonmon.track(name="ddp") as run:
-    print(run.id, flush=True)
+    os.write(1, f"{run.id}\\n".encode())
     busy(2.0)
     for child in children:
         assert child.wait() == 0
@@ -106,7 +106,7 @@ who = sys.argv[1]
 if who == "all" or rank == 0:
     with carbonmon.track(name="ranks") as run:
         begin_s = time.process_time()
-        print(run.id, flush=True)
+        os.write(1, f"{run.id}\\n".encode())
         open("begun", "w").close()
         burn()
         if who == "first":
@@ -334,7 +334,7 @@ MEET = """
 import os, sys, time
 import carbonmon
 with carbonmon.track() as run:
-    print(run.id, flush=True)
+    os.write(1, f"{run.id}\\n".encode())
     open(sys.argv[1], "w").close()
     while not os.path.exists(sys.argv[2]):
         time.sleep(0.01)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.simulator import Constant, Gpu, Package, Simulator
-from tests.support import command, pushgateway
+from tests.support import command, prometheus, pushgateway
 from tests.support.otlp import parsed
 from tests.support.receivers import Receiver
 
@@ -63,7 +63,7 @@ def test_runs_and_nodes_stand_side_by_side_on_a_gateway_and_prometheus_has_their
     with (
         machine() as simulated,
         pushgateway.Pushgateway() as gateway,
-        pushgateway.HonoringPrometheus(tmp_path, gateway.target, 0.2) as server,
+        prometheus.Prometheus(tmp_path, gateway.target, 0.2, honors_labels=True) as server,
     ):
         command.wait_for(lambda: server.number("up") == 1.0, "the first scrape")
         exporters = f"summary,pushgateway:{gateway.url}"

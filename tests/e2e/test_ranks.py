@@ -18,12 +18,12 @@ pytestmark = pytest.mark.e2e
 
 RANKS = 4
 TRAIN = """
-import sys, time
+import os, sys, time
 import carbonmon
 
 with carbonmon.track(name="four") as run:
     assert run.active, "no monitor"
-    print(run.id, flush=True)
+    os.write(1, f"{run.id}\\n".encode())
     sys.stdin.readline()
     with run.phase("train"):
         end = time.monotonic() + 3.0
@@ -227,7 +227,7 @@ def test_training_is_metered_whatever_its_runtime_folder_is_like(tmp_path: Path,
 
 def test_the_monitor_is_no_child_of_the_training_process(tmp_path: Path):
     code = TRAIN.replace(
-        "print(run.id, flush=True)",
+        'os.write(1, f"{run.id}\\n".encode())',
         "import os\n    try: print(os.waitpid(-1, os.WNOHANG), flush=True)\n"
         "    except ChildProcessError: print('no children', flush=True)",
     )

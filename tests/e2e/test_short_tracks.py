@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.simulator import Constant, Gpu, Package, Simulator, Sine
-from tests.support import command
+from tests.support import command, ranks
+from tests.support.ranks import gone, monitors
 
 pytestmark = pytest.mark.e2e
 
@@ -30,17 +30,8 @@ def machine(refresh_s: float = 0.02) -> Simulator:
 
 
 def settings(node: Simulator, folder: Path, **more: str) -> dict[str, str]:
-    (folder / "runtime").mkdir(mode=0o700, exist_ok=True)
-    return command.environ(
-        **node.environ,
-        CARBONMON_LISTEN="127.0.0.1:0",
-        CARBONMON_SYSFS=str(node.sysfs),
-        CARBONMON_SENSOR="nvml,rapl",
-        CARBONMON_IDLE="exclusive",
-        CUDA_VISIBLE_DEVICES="0",
-        XDG_RUNTIME_DIR=str(folder / "runtime"),
-        **more,
-    )
+    own = {"CARBONMON_INTERVAL": "1", "CUDA_VISIBLE_DEVICES": "0"}
+    return ranks.settings(node, folder, **{**own, **more})
 
 
 def train(node: Simulator, folder: Path, code: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -53,20 +44,6 @@ def train(node: Simulator, folder: Path, code: str, **more: str) -> subprocess.C
         timeout=command.DEADLINE_S,
         check=False,
     )
-
-
-def monitors(folder: Path) -> list[psutil.Process]:
-    """The monitors that training code of this test has started."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "daemon" in words and any(word.startswith(str(folder)) for word in words):
-            found.append(process)
-    return found
-
-
-def gone(folder: Path) -> None:
-    command.wait_for(lambda: not monitors(folder), "the end of the monitor")
 
 
 def truth_j(node: Simulator, begin_s: float, end_s: float) -> float:

@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing()),
 ]
 
-BURN = "sh -c '(ulimit -t 1; while :; do :; done) 2>/dev/null; times >>times; sleep 1'"
+BURN = "sh -c '(ulimit -t 1; while :; do :; done) 2>/dev/null; times >>times; sleep 3'"
 """About a second of CPU time, told by the kernel; the task lives on, so that a sample follows it."""
 
 

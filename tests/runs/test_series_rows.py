@@ -170,4 +170,6 @@ def test_whatever_is_drawn_the_rows_add_up_to_it_and_the_period_changes_nothing(
         known = [each for each in parts if each[1] is device]
         seconds = sum(each[2] for each in known)
         assert sum(row.duration_s for row in mine) == pytest.approx(seconds, abs=0.001 * len(mine) + 1e-3)
-    assert sums(rows).keys() == sums(folded(parts, 1e9)).keys()
+    once = sums(folded(parts, 1e9))
+    shown = {key for key, energy_j in once.items() if energy_j > 0.001 * len(parts)}
+    assert shown <= sums(rows).keys() <= once.keys(), "less than a row's last digit may be in none"

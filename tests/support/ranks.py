@@ -16,16 +16,15 @@ from tests.support import command
 def settings(machine: Simulator, folder: Path, **more: str) -> dict[str, str]:
     """The environment of a job on the machine: whoever starts a monitor there gives it these choices."""
     (folder / "runtime").mkdir(mode=0o700, exist_ok=True)
-    return command.environ(
-        **machine.environ,
-        CARBONMON_LISTEN="127.0.0.1:0",
-        CARBONMON_SYSFS=str(machine.sysfs),
-        CARBONMON_SENSOR="nvml,rapl",
-        CARBONMON_INTERVAL="0.2",
-        CARBONMON_IDLE="exclusive",
-        XDG_RUNTIME_DIR=str(folder / "runtime"),
-        **more,
-    )
+    choices = {
+        "CARBONMON_LISTEN": "127.0.0.1:0",
+        "CARBONMON_SYSFS": str(machine.sysfs),
+        "CARBONMON_SENSOR": "nvml,rapl",
+        "CARBONMON_INTERVAL": "0.2",
+        "CARBONMON_IDLE": "exclusive",
+        "XDG_RUNTIME_DIR": str(folder / "runtime"),
+    }
+    return command.environ(**machine.environ, **{**choices, **more})
 
 
 def start(arguments: list[str], folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:

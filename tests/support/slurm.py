@@ -107,6 +107,9 @@ class Slurm:
             CARBONMON=program(self.uid) or command.CARBONMON,
             SOCKET=self.folder / "daemon.sock",
             STATE=self.folder / "hook-state",
+            PROLOG_LIMIT=30,  # however busy the machine is
+            TASK_LIMIT=30,
+            EPILOG_LIMIT=30,
         )
         (plugins,) = {path.parent for path in prefix.glob("usr/lib/*/slurm*/auth_munge.so")}
         self._config = self.folder / "slurm.conf"

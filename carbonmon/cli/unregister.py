@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from carbonmon.cli import options, talk
+from carbonmon.cli import options, printing, talk
 from carbonmon.client.launcher import job_run_id
 
 
@@ -27,4 +27,4 @@ def command(
     if run_id is None:
         raise click.UsageError("give the id of the run: carbonmon unregister RUN_ID")
     answer = talk.ask("unregister", {"run_id": run_id, "exit_code": exit_code}, socket)
-    click.echo(f"{answer['run_id']}: {answer['folder']}")
+    printing.echo(f"{answer['run_id']}: {answer['folder']}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from carbonmon.core.files import replace_file
+from carbonmon.core.plain_text import plain_json
 from carbonmon.runs.layout import SUMMARY_FILE
 
 SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
@@ -16,7 +17,8 @@ SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
 def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
     """Replace summary.json in the folder atomically and durably; returns its path. Raises OSError."""
     path = folder / SUMMARY_FILE
-    replace_file(path, (json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode())
+    text = plain_json(json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2))
+    replace_file(path, f"{text}\n".encode())
     return path
 
 

@@ -1,0 +1,117 @@
+"""A comparison for a terminal, in Markdown and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from carbonmon.analysis.comparison import Comparison, Difference
+from carbonmon.runs.report.details import Section
+from carbonmon.runs.summary.figures import duration_text, energy_text, figure, mass_text, percent_text
+
+SCHEMA = "carbonmon.comparison/1"
+MOST_PHASES = 12
+_UNKNOWN = "unknown"
+
+
+def section(comparison: Comparison) -> Section:
+    """The comparison as a table with notes, for the terminal and for Markdown."""
+    base, other = (_name(summary["run"]) for summary in (comparison.base, comparison.other))
+    return Section(
+        f"{other} compared with {base}",
+        ("", _short(comparison.base), _short(comparison.other), "difference", "range"),
+        list(_rows(comparison)),
+        list(_notes(comparison)),
+        numbers=(1, 2, 3),
+    )
+
+
+def document(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as JSON; ratios are other over base − 1, unknown is null."""
+    return {
+        "base": _run(comparison.base),
+        "run": _run(comparison.other),
+        "energy_j": comparison.energy_j._asdict(),
+        "duration_s": comparison.duration_s._asdict(),
+        "mean_power_w": comparison.power_w._asdict(),
+        "emissions_g": comparison.emissions_g._asdict(),
+        "phases": {
+            name: {"energy_j": energy._asdict(), "duration_s": seconds._asdict()}
+            for name, (energy, seconds) in comparison.phases.items()
+        },
+        "common_ratio": comparison.common_ratio,
+        "has_common_intensity": comparison.has_common_intensity,
+        "notes": list(_notes(comparison)),
+    }
+
+
+def difference_text(ratio: float | None) -> str:
+    """A difference in per cent, with its sign."""
+    if ratio is None:
+        return _UNKNOWN
+    percent = 100.0 * ratio
+    return "none" if abs(percent) < 0.005 else f"{'−' if percent < 0 else '+'}{figure(abs(percent))} %"
+
+
+def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    yield _row("energy", comparison.energy_j, energy_text)
+    yield _row("duration", comparison.duration_s, duration_text)
+    yield _row("mean power", comparison.power_w, lambda watts: f"{figure(watts)} W")
+    yield _row("emissions", comparison.emissions_g, mass_text)
+    if len(comparison.phases) < 2:
+        return
+    phases = list(comparison.phases.items())
+    for name, (energy, seconds) in phases[:MOST_PHASES]:
+        yield _row(f"phase {name}", energy, energy_text)
+        yield _row("  duration", seconds, duration_text)
+    if len(phases) > MOST_PHASES:
+        yield f"and {len(phases) - MOST_PHASES} phases more", "", "", "", ""
+
+
+def _row(name: str, difference: Difference, shown: Any) -> tuple[str, ...]:
+    amounts = [_UNKNOWN if each is None else shown(each) for each in (difference.base, difference.other)]
+    span = ""
+    if difference.low is not None and difference.high is not None:
+        span = f"{difference_text(difference.low)} to {difference_text(difference.high)}"
+    return name, *amounts, difference_text(difference.ratio), span
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    common = comparison.common_ratio
+    if common is not None:
+        how = "the same devices by the same methods"
+        if common == 1:
+            yield f"All energy is of {how}: their errors cancel in the difference."
+        elif common == 0:
+            yield f"No energy is of {how}: the errors of both runs are in the range."
+        else:
+            yield (
+                f"{percent_text(common)} of the energy is of {how}: those errors cancel, and the others are "
+                "in the range."
+            )
+    if comparison.energy_j.low is None:
+        yield "The range is unknown, as that of a part of the energy is."
+    if not comparison.has_common_intensity:
+        yield "The runs had different intensities: the ranges of both are in that of the emissions."
+    for summary in (comparison.base, comparison.other):
+        if summary["state"] not in ("final", "estimated"):
+            yield f"Run {summary['run']['id']} is {summary['state']}: its figures are not those of a whole run."
+    yield (
+        "Two single runs may also differ by chance: repeat each, and see the standard deviation with "
+        "`carbonmon runs --by name`."
+    )
+
+
+def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
+    run = summary["run"]
+    return {"id": run["id"], "name": run["name"], "host": run["host"], "state": summary["state"]}
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    return run["id"] if run["name"] in ("", run["id"]) else f"{run['id']} ({run['name']})"
+
+
+def _short(summary: Mapping[str, Any]) -> str:
+    """The head of a column: an id, of which the end tells runs of one name apart."""
+    run_id: str = summary["run"]["id"]
+    return run_id if len(run_id) <= 20 else f"..{run_id[-18:]}"

@@ -95,7 +95,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield "The runs had different intensities: the ranges of both are in that of the emissions."
     for summary in (comparison.base, comparison.other):
         if summary["state"] not in ("final", "estimated"):
-            yield f"Run {summary['run']['id']} is {summary['state']}: its figures are not those of a whole run."
+            yield f"Run {summary['run']['id']} is {summary['state']}: that is not the whole run."
     yield (
         "Two single runs may also differ by chance: repeat each, and see the standard deviation with "
         "`carbonmon runs --by name`."

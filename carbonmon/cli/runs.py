@@ -23,7 +23,7 @@ from carbonmon.core.hints import meant
 from carbonmon.core.times import local_text
 from carbonmon.runs.index import Entry, read_index
 from carbonmon.runs.listing import KEYS, LABEL_KEY, SORTS, Group, Row, Wanted, grouped, ordered
-from carbonmon.runs.report import run_list
+from carbonmon.runs.report import run_records, run_tables
 
 STATES = ("running", "final", "recovered", "estimated")
 MOST_NOTES = 5
@@ -106,16 +106,15 @@ def _list(output: Path, form: str, values: dict[str, Any]) -> None:
         printing.show(printing.json_text(_document(output, rows, keys, groups, total, notes)))
         return
     if form == "csv":
-        printing.show(run_list.groups_csv(keys, groups) if keys else run_list.list_csv(rows, user_name))
+        printing.show(run_records.groups_csv(keys, groups) if keys else run_records.runs_csv(rows, user_name))
     elif not rows:
         printing.echo(
             f"no run of {len(entries)} in {output} is one of those" if entries else f"no run is in {output}"
         )
     elif keys:
-        both = groups if total is None else [*groups, total._replace(keys=("total", *[""] * (len(keys) - 1)))]
-        printing.show(run_list.groups_text(keys, both, _width()))
+        printing.show(run_tables.groups_text(keys, groups, total, _width()))
     else:
-        printing.show(run_list.list_text(rows, total, user_name, _width()))
+        printing.show(run_tables.runs_text(rows, total, user_name, _width()))
     _tell(notes)
 
 
@@ -200,13 +199,13 @@ def _document(
     total: Group | None,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    document: dict[str, Any] = {"schema": run_list.SCHEMA, "output": str(output)}
+    document: dict[str, Any] = {"schema": run_records.SCHEMA, "output": str(output)}
     if keys:
-        document["groups"] = [run_list.group_document(keys, group) for group in groups]
+        document["groups"] = [run_records.group_document(keys, group) for group in groups]
     else:
-        document["runs"] = [run_list.row_document(row, user_name) for row in rows]
+        document["runs"] = [run_records.row_document(row, user_name) for row in rows]
     if total is not None:
-        document["total"] = run_list.group_document([], total)
+        document["total"] = run_records.group_document([], total)
     return {**document, "notes": list(notes)}
 
 

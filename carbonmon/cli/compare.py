@@ -12,7 +12,8 @@ from carbonmon.analysis.comparison import Comparison, compare, forms
 from carbonmon.cli import options, printing
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError
-from carbonmon.runs.summaries import find
+from carbonmon.runs.report.merging import merged
+from carbonmon.runs.summaries import find_nodes
 
 
 def _per_cent(text: str) -> float:
@@ -37,9 +38,9 @@ def command(
 ) -> None:
     """Compare runs with the first one: energy, time, power, emissions, phase by phase.
 
-    RUN is as for `report`: a folder, a summary.json, an id or how it begins, a name, `last`. The range of a
-    difference leaves out what is wrong in both runs alike: the same sensor, the same specification, the same
-    intensity.
+    RUN is a run's folder, its summary.json, or a run under the output folder: its id, how the id begins, its
+    name, or `last`; of a run on several nodes all are taken. The range of a difference leaves out what is
+    wrong in both runs alike: the same sensor, the same specification, the same intensity.
     """
     options.set_up_log(values["log_level"], values["log_format"])
     try:
@@ -47,7 +48,7 @@ def command(
             raise ConfigError(
                 "compare: name two runs or more, the one that the others are compared with first"
             )
-        base, *others = [find(run, output, "compare") for run in runs]
+        base, *others = [merged(find_nodes(run, output, "compare")) for run in runs]
         found = [compare(base, other) for other in others]
     except ConfigError as error:
         raise click.UsageError(str(error)) from None

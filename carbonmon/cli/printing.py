@@ -14,6 +14,8 @@ import click
 from carbonmon.core.plain_text import plain_json, plain_lines
 from carbonmon.runs.summary.columns import aligned
 
+MOST_NOTES = 5
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -42,6 +44,14 @@ def show(text: str) -> None:
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print a text, and a line end behind it; to stderr if it is an error or a note."""
     click.echo(plain_lines(text), err=err, nl=nl)
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Notes go to stderr, so that a table in a pipe is a table; of many the first, and how many there are."""
+    for note in notes[:MOST_NOTES]:
+        echo(f"carbonmon: {note}", err=True)
+    if len(notes) > MOST_NOTES:
+        echo(f"carbonmon: and {len(notes) - MOST_NOTES} notes more", err=True)
 
 
 def show_table(rows: Sequence[Sequence[str]], numbers: Collection[int] = (), indent: str = "") -> None:

@@ -1,4 +1,4 @@
-"""`carbonmon runs`: list, sum up and clean up the runs of a folder."""
+"""`carbonmon runs`: list and sum up the runs of a folder; `prune.py` cleans up."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ import click
 from click.core import ParameterSource
 
 from carbonmon.analysis.months import by_month
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, prune, talk
 from carbonmon.core import config, spans
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
-from carbonmon.core.times import local_text
 from carbonmon.runs.index import Entry, read_index
 from carbonmon.runs.listing import KEYS, LABEL_KEY, SORTS, Group, Row, Wanted, grouped, ordered
 from carbonmon.runs.report import run_records, run_tables
 
 STATES = ("running", "final", "recovered", "estimated")
-MOST_NOTES = 5
 
 
 @click.group("runs", invoke_without_command=True)
@@ -66,12 +64,13 @@ def command(ctx: click.Context, /, form: str, output: Path, daemon: bool, **valu
     is divided by the rows of its series.
     """
     options.set_up_log(values["log_level"], values["log_format"])
-    ctx.obj = _daemon_output() if daemon else output
+    ctx.obj = talk.daemon_output() if daemon else output
     if ctx.invoked_subcommand is not None:
         _refuse_what_is_for_the_list(ctx)
         return
     try:
-        _list(ctx.obj, form, values)
+        is_named = daemon or ctx.get_parameter_source("output") is ParameterSource.COMMANDLINE
+        _list(ctx.obj, is_named, form, values)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
 
@@ -85,11 +84,13 @@ def _refuse_what_is_for_the_list(ctx: click.Context) -> None:
             raise click.UsageError(f"{option} is for the list of runs, not for {ctx.invoked_subcommand}")
 
 
-def _list(output: Path, form: str, values: dict[str, Any]) -> None:
+def _list(output: Path, is_named: bool, form: str, values: dict[str, Any]) -> None:
     wanted = _wanted(values)
     month = None if values["month"] is None else spans.parse_month(values["month"])
     keys = [] if values["by"] is None else _keys(values["by"])
-    entries, notes = read_index(output)
+    if form == "csv" and values["with_sum"]:
+        raise ConfigError("--sum is for --format text and json: a table for programs has one kind of rows")
+    entries, notes = _index(output, is_named)
     chosen = [entry for entry in entries if wanted.has(entry)]
     rows = [Row(entry) for entry in chosen]
     if month is not None or "month" in keys:
@@ -115,7 +116,14 @@ def _list(output: Path, form: str, values: dict[str, Any]) -> None:
         printing.show(run_tables.groups_text(keys, groups, total, _width()))
     else:
         printing.show(run_tables.runs_text(rows, total, user_name, _width()))
-    _tell(notes)
+    printing.tell(notes)
+
+
+def _index(output: Path, is_named: bool) -> tuple[list[Entry], list[str]]:
+    """The runs of the folder. If no command line names it, it may not be there yet: nothing was run."""
+    if is_named or output.exists():
+        return read_index(output)
+    return [], [f"{output} is not there yet; name another folder with --output DIR"]
 
 
 def _wanted(values: dict[str, Any]) -> Wanted:
@@ -209,93 +217,9 @@ def _document(
     return {**document, "notes": list(notes)}
 
 
-def _tell(notes: Sequence[str]) -> None:
-    """Notes go to stderr, so that a table in a pipe is a table."""
-    for note in notes[:MOST_NOTES]:
-        printing.echo(f"carbonmon: {note}", err=True)
-    if len(notes) > MOST_NOTES:
-        printing.echo(
-            f"carbonmon: and {len(notes) - MOST_NOTES} notes more (--format json has all)", err=True
-        )
-
-
 def _width() -> int | None:
     """The columns of the terminal; None where the output goes to a file or another program."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _daemon_output() -> Path:
-    from carbonmon.cli import talk
-
-    return Path(talk.ask("settings", {}, None)["settings"]["output"])
-
-
-@command.command("prune")
-@options.with_options(*options.REPORT_OPTIONS)
-@click.option("--daemon", is_flag=True, help="The runs of the node's daemon, instead of those of --output.")
-@click.option("--older-than", metavar="SPAN", help="Remove runs that ended so long ago: 30d, 12w.")
-@click.option(
-    "--keep-size", metavar="SIZE", help="Remove the oldest runs until the others take so much: 500MB, 2GiB."
-)
-@click.option("--yes", is_flag=True, help="Remove them; without it they are only listed.")
-@click.pass_context
-def prune(
-    ctx: click.Context,
-    /,
-    output: Path,
-    daemon: bool,
-    older_than: str | None,
-    keep_size: str | None,
-    yes: bool,
-    **values: Any,
-) -> None:
-    """Remove old runs; without --yes only say which.
-
-    A run stays while it is running, and for a day if its monitor was lost. So do folders that are no runs,
-    are another user's, are links, or hold a file that is not carbonmon's.
-    """
-    from carbonmon.runs import pruning
-
-    options.set_up_log(values["log_level"], values["log_format"])
-    if daemon:
-        output = _daemon_output()
-    elif ctx.get_parameter_source("output") is not ParameterSource.COMMANDLINE:
-        output = ctx.obj  # what stands before the word `prune`
-    try:
-        if older_than is None and keep_size is None:
-            raise ConfigError("prune: what may go? give --older-than SPAN, --keep-size SIZE, or both")
-        oldest_s = None if older_than is None else spans.parse_span(older_than, "--older-than")
-        keep_bytes = None if keep_size is None else spans.parse_bytes(keep_size, "--keep-size")
-        entries, notes = read_index(output)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
-    plan = pruning.plan(entries, time.time(), oldest_s, keep_bytes)
-    failed = []
-    freed_bytes = 0
-    for run in plan.old:
-        if yes:
-            try:
-                pruning.remove(run.entry.folder)
-            except ConfigError as error:
-                failed.append(str(error))
-                continue
-        freed_bytes += run.size_bytes
-        ended = local_text(run.ended_s)
-        printing.echo(f"{run.entry.folder}  ended {ended}  {size_text(run.size_bytes)}  by {run.reason}")
-    count = len(plan.old) - len(failed)
-    runs = f"{count} run{'' if count == 1 else 's'} of {len(entries)}, {size_text(freed_bytes)}"
-    rest = f"{size_text(plan.kept_bytes)} stay"
-    printing.echo(f"removed: {runs}; {rest}" if yes else f"would go: {runs}; {rest}. Remove them: --yes")
-    _tell([*notes, *plan.notes])
-    for text in failed:
-        printing.echo(f"carbonmon: {text}", err=True)
-    if failed:
-        raise click.exceptions.Exit(1)
-
-
-def size_text(size_bytes: float) -> str:
-    """Bytes in a unit by their size."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= size:
-            return f"{size_bytes / size:.3g} {unit}"
-    return f"{size_bytes:.0f} B"
+command.add_command(prune.command)

@@ -122,5 +122,8 @@ def _ambiguous(word: str, output: Path, option: str, found: Sequence[Found]) -> 
     is_one = len({run.run_id for run in found}) == 1
     what = f"the {len(found)} nodes of a run" if is_one else f"{len(found)} runs"
     return "\n".join(
-        (f"{option}: {word!r} in {output} may be any of {what}; give more of the first word:", *lines)
+        (
+            f"{option}: {word!r} in {output} may be any of {what}; give the first word, or enough of it:",
+            *lines,
+        )
     )

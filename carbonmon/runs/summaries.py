@@ -28,11 +28,11 @@ def find(run: str, output: Path, command: str = "report") -> dict[str, Any]:
     return ended_summary(place) if os.path.isfile(place) else summary_of(place)  # noqa: PTH113
 
 
-def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
+def find_nodes(run: str, output: Path, command: str = "report") -> list[dict[str, Any]]:
     """The summaries of all nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if `run` names no single run."""
     run_id, found = node_folders(run, output)
     nodes = [summary for folder in found if (summary := summary_of(folder))["run"]["id"] == run_id]
-    return nodes or [find(run, output)]
+    return nodes or [find(run, output, command)]
 
 
 def node_folders(run: str, output: Path) -> tuple[str, list[Path]]:

@@ -130,9 +130,29 @@ def test_damaged_and_foreign_folders_are_notes(output: Path):
     assert "damaged" in carbonmon("runs", "--output", output).stderr
 
 
+def test_a_folder_that_nobody_named_may_not_be_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    done = carbonmon("runs")
+    assert (done.stdout, "is not there yet" in done.stderr) == ("no run is in carbonmon-runs\n", True)
+    monkeypatch.setenv("CARBONMON_OUTPUT", "elsewhere")
+    assert carbonmon("runs", "--format", "json").exit_code == 0
+
+
+def test_the_runs_of_the_daemon_are_where_it_says(output: Path, monkeypatch: pytest.MonkeyPatch):
+    def ask(op: str, message: object, path: object) -> dict[str, Any]:
+        assert op == "settings"
+        return {"settings": {"output": str(output)}}
+
+    monkeypatch.setattr("carbonmon.cli.talk.ask", ask)
+    assert len(json.loads(carbonmon("runs", "--daemon", "--format", "json").stdout)["runs"]) == 5
+    assert "would go: 5 runs" in carbonmon("runs", "--daemon", "prune", "--older-than", "1s").stdout
+    assert "would go: 5 runs" in carbonmon("runs", "prune", "--daemon", "--older-than", "1s").stdout
+
+
 @for_each_row(
     ("arguments", "said"),
     [
+        (("--sum", "--format", "csv"), "--sum is for --format text and json"),
         (("--month", "November"), "--month: 'November' is no month; give for example 2026-11"),
         (("--since", "soon"), "--since: 'soon' is no time"),
         (("--since", "1d", "--until", "2d"), "--since must be before --until"),

@@ -50,7 +50,8 @@ def difference_text(ratio: float | None) -> str:
     if ratio is None:
         return _UNKNOWN
     percent = 100.0 * ratio
-    return "none" if abs(percent) < 0.005 else f"{'−' if percent < 0 else '+'}{figure(abs(percent))} %"
+    digits = f"{abs(percent):.1f}" if abs(percent) >= 1.0 else f"{abs(percent):.2f}"
+    return "none" if float(digits) == 0.0 else f"{'−' if percent < 0 else '+'}{digits} %"
 
 
 def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
@@ -72,7 +73,8 @@ def _row(name: str, difference: Difference, shown: Any) -> tuple[str, ...]:
     amounts = [_UNKNOWN if each is None else shown(each) for each in (difference.base, difference.other)]
     span = ""
     if difference.low is not None and difference.high is not None:
-        span = f"{difference_text(difference.low)} to {difference_text(difference.high)}"
+        low, high = difference_text(difference.low), difference_text(difference.high)
+        span = "errors cancel" if low == high else f"{low} to {high}"
     return name, *amounts, difference_text(difference.ratio), span
 
 
@@ -97,8 +99,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         if summary["state"] not in ("final", "estimated"):
             yield f"Run {summary['run']['id']} is {summary['state']}: that is not the whole run."
     yield (
-        "Two single runs may also differ by chance: repeat each, and see the standard deviation with "
-        "`carbonmon runs --by name`."
+        "Two single runs may also differ by chance: repeat each, and see their standard deviation with "
+        "carbonmon runs --by name."
     )
 
 

@@ -37,7 +37,7 @@ test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=2 workers
 	$(PYTEST) -m "not e2e" --numprocesses $(COMPUTING)
 
 test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for them, on WAITING=6 workers
-	$(PYTEST) -m e2e --numprocesses $(WAITING) --dist loadgroup
+	$(PYTEST) -m e2e --numprocesses $(WAITING)
 
 tools: $(VENV)/.dev ## fetch and build what the end-to-end tests start, below build/
 	@$(BIN)/python -m tests.support.tools

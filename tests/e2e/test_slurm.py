@@ -25,7 +25,6 @@ from tests.support.slurm import Slurm
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.xdist_group("slurm"),  # one cluster for all of them
     pytest.mark.timeout(240),
     pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing()),
 ]

@@ -35,8 +35,8 @@ CONNECTS_HZ, CONNECTS_BURST = 100.0, 2.0 * MAX_CONNECTIONS
 """Connections that a user may make a second, and at once: all ranks of a node, twice."""
 
 ACCEPTED_HZ, ACCEPTED_BURST = 4000.0, 4.0 * MAX_CONNECTIONS
-"""Connections of all users that are looked at in a second, and at once: one takes some 0.1 ms, and whose it is
-is known only then. A full queue of the kernel (1,024) is read in a quarter of a second."""
+"""Connections of all users that are looked at in a second, and at once: one takes some 0.1 ms, and whose it
+is is known only then. A full queue of the kernel (1,024) is read in a quarter of a second."""
 
 _TURN = 64
 _PAUSE_S = 1.0

@@ -41,7 +41,7 @@ FRESH_TIMEOUT_S = 5.0
 
 
 class _Ending(NamedTuple):
-    """A run that is to be written for the last time, since when, and what is called then, or if that fails."""
+    """A run that is to be written for the last time: since when, and what is called then or when it fails."""
 
     done: Callable[[], object]
     since_s: float

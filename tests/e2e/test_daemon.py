@@ -295,6 +295,11 @@ def test_another_user_may_not_write_into_a_run(tmp_path: Path):
         assert said[5:7] == [None, None], "but have runs of one's own"
         assert answers[7]["run_id"] == "root-s-2", "also where another has the id"
         assert node.unregister("root-s")["energy"]["phases"].keys() == {"main"}
+        copy = tmp_path / "copy.json"
+        assert node.call("unregister", "new", "--summary", str(copy)).returncode == 0
+        path = node.output / "new" / "summary.json"
+        assert path.stat().st_uid == 4242, "the user can read what root keeps"
+        assert json.loads(copy.read_text()) == json.loads(path.read_text())
 
 
 FLOOD = (

@@ -14,11 +14,14 @@ SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
 """The JSON Schema (draft 2020-12) of every summary."""
 
 
-def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
-    """Replace summary.json in the folder atomically and durably; returns its path. Raises OSError."""
+def write_summary(folder: Path, summary: dict[str, Any], uid: int | None = None) -> Path:
+    """Replace summary.json in the folder atomically and durably; returns its path. Raises OSError.
+
+    Of what root keeps for user `uid`, this file is that user's, so that it can be read.
+    """
     path = folder / SUMMARY_FILE
     text = plain_json(json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2))
-    replace_file(path, f"{text}\n".encode())
+    replace_file(path, f"{text}\n".encode(), uid=uid)
     return path
 
 

@@ -56,7 +56,9 @@ def read_index(output: Path) -> tuple[list[Entry], list[str]]:
     notes: list[str] = []
     foreign: list[str] = []
     try:
-        folders = sorted(Path(found.path) for found in os.scandir(output) if found.is_dir())
+        folders = [
+            output / name for name in sorted(found.name for found in os.scandir(output) if found.is_dir())
+        ]
     except OSError as error:
         raise ConfigError(f"--output: {output} cannot be listed: {error.strerror or error}") from None
     for folder in folders:

@@ -110,6 +110,16 @@ def test_phases_that_one_run_lacks_are_unknown_there():
     assert phases["eval"][1].ratio is None
 
 
+def test_the_energy_of_a_step_and_a_token_is_compared_where_both_runs_told_them():
+    base, other = of((gpu(), "counter", 1000.0)), of((gpu(), "counter", 900.0))
+    assert compare(base, other).per_work_j == {}
+    base["work"] = {"energy_per_step_j": 10.0, "energy_per_token_j": 0.5, "energy_per_epoch_j": None}
+    other["work"] = {"energy_per_step_j": 8.0, "energy_per_token_j": None, "energy_per_epoch_j": None}
+    found = compare(base, other).per_work_j
+    assert list(found) == ["step"]
+    assert found["step"].ratio == pytest.approx(-0.2)
+
+
 def test_a_base_without_energy_is_refused():
     with pytest.raises(ConfigError, match="no energy was seen in run 'slurm-4242'"):
         compare(of(), of((gpu(), "counter", 900.0)))

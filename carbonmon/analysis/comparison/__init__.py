@@ -13,6 +13,9 @@ Summary = Mapping[str, Any]
 Ends = tuple["float | None", "float | None"]
 
 _ORIGIN = ("zone", "source", "kind", "basis", "accounting", "year")
+PER_WORK = ("step", "sample", "token", "epoch")
+"""Of what training code tells: joules for each of these, between the first and the last report."""
+
 _GLOBAL_IDS = ("GPU-", "MIG-")
 """NVML's UUIDs are of one device in the world; other ids are of one in a machine."""
 
@@ -32,7 +35,8 @@ class Comparison(NamedTuple):
 
     `common_ratio` is the part of both energies whose errors cancel, because the same sensor of the same
     device measured it, or the same specification gave it. `has_common_intensity`: the emissions were
-    charged with the same intensity, whose error cancels as well.
+    charged with the same intensity, whose error cancels as well. `per_work_j` are joules a step, sample,
+    token and epoch, where both runs told how many.
     """
 
     base: Summary
@@ -41,6 +45,7 @@ class Comparison(NamedTuple):
     duration_s: Difference
     power_w: Difference
     emissions_g: Difference
+    per_work_j: Mapping[str, Difference]
     phases: Mapping[str, tuple[Difference, Difference]]
     common_ratio: float | None
     has_common_intensity: bool
@@ -66,6 +71,7 @@ def compare(base: Summary, other: Summary) -> Comparison:
         _difference(base["run"]["duration_s"], other["run"]["duration_s"]),
         _difference(_power_w(base), _power_w(other)),
         _emissions(base, other, ends, is_common),
+        _per_work(base, other),
         _phases(base, other),
         common_j / all_j if all_j else None,
         is_common,
@@ -129,6 +135,15 @@ def _emissions(base: Summary, other: Summary, ends: Ends, is_common: bool) -> Di
         low, high = low * other_ends[0] / base_ends[1], high * other_ends[1] / base_ends[0]
     rates = (other_g / base_g) / (other_j / base_j)  # where there are ends, there are grams
     return _difference(base_g, other_g, low * rates, high * rates)
+
+
+def _per_work(base: Summary, other: Summary) -> dict[str, Difference]:
+    ours, theirs = base.get("work") or {}, other.get("work") or {}
+    found = {
+        unit: _difference(ours.get(f"energy_per_{unit}_j"), theirs.get(f"energy_per_{unit}_j"))
+        for unit in PER_WORK
+    }
+    return {unit: each for unit, each in found.items() if each.ratio is not None}
 
 
 def _rate_ends(summary: Summary) -> tuple[float, float] | None:

@@ -35,6 +35,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "duration_s": comparison.duration_s._asdict(),
         "mean_power_w": comparison.power_w._asdict(),
         "emissions_g": comparison.emissions_g._asdict(),
+        "energy_per_work_j": {unit: each._asdict() for unit, each in comparison.per_work_j.items()},
         "phases": {
             name: {"energy_j": energy._asdict(), "duration_s": seconds._asdict()}
             for name, (energy, seconds) in comparison.phases.items()
@@ -59,6 +60,8 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
     yield _row("duration", comparison.duration_s, duration_text)
     yield _row("mean power", comparison.power_w, lambda watts: f"{figure(watts)} W")
     yield _row("emissions", comparison.emissions_g, mass_text)
+    for unit, each in comparison.per_work_j.items():
+        yield _row(f"energy a {unit}", each, lambda joules: f"{joules:.4g} J")
     if len(comparison.phases) < 2:
         return
     phases = list(comparison.phases.items())

@@ -22,14 +22,9 @@ from tests.support.rows import for_each_row
 from tests.support.run_folders import a_run, carbonmon
 
 HOSTILE = (
-    "\x1b[2J\x1b]0;title\x07",
-    "\x9b2J",
-    "\x7f",
-    "a\u202egpj.exe",
-    "\u2066isolated",
-    "line\u2028separator\u2029",
-    "two\nlines\r",
-    "\x85next",
+    "\x1b[2J\x1b]0;title\x07\x9b2J\x7f",
+    "a\u202egpj.exe\u2066isolated\u2069\u200f",
+    "line\u2028separator\u2029two\nlines\r\x85next",
     "=cmd|' /C calc'!A0",
     "caf\udce9",
 )

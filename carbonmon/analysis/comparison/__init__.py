@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
 
 def compare(base: Summary, other: Summary) -> Comparison:
     """The differences of a run to a base. Raises `ConfigError` where the base has no energy."""
-    base_j, other_j = _energy_j(base), _energy_j(other)
+    base_j, other_j = energy_j(base), energy_j(other)
     if not base_j:
         raise ConfigError(
             f"compare: no energy was seen in run {base['run']['id']!r:.70}: there is nothing to compare with"
@@ -69,7 +69,7 @@ def compare(base: Summary, other: Summary) -> Comparison:
         other,
         _difference(base_j, other_j, *ends),
         _difference(base["run"]["duration_s"], other["run"]["duration_s"]),
-        _difference(_power_w(base), _power_w(other)),
+        _difference(mean_power_w(base), mean_power_w(other)),
         _emissions(base, other, ends, is_common),
         _per_work(base, other),
         _phases(base, other),
@@ -78,7 +78,8 @@ def compare(base: Summary, other: Summary) -> Comparison:
     )
 
 
-def _energy_j(summary: Summary) -> float | None:
+def energy_j(summary: Summary) -> float | None:
+    """The joules of a run, None where no energy was seen."""
     energy = summary["energy"]
     if energy["measured_ratio"] is None and not energy["total_j"]:
         return None
@@ -116,14 +117,15 @@ def _origin(summary: Summary) -> tuple[Any, ...] | None:
     return tuple(carbon["intensity"].get(key) for key in _ORIGIN)
 
 
-def _power_w(summary: Summary) -> float | None:
-    joules, seconds = _energy_j(summary), summary["run"]["duration_s"]
+def mean_power_w(summary: Summary) -> float | None:
+    """The joules by the seconds of a run."""
+    joules, seconds = energy_j(summary), summary["run"]["duration_s"]
     return joules / seconds if joules is not None and seconds else None
 
 
 def _emissions(base: Summary, other: Summary, ends: Ends, is_common: bool) -> Difference:
     """The range of the energies' ratio, and that of the intensities where they are not the same one."""
-    base_j, other_j = _energy_j(base), _energy_j(other)
+    base_j, other_j = energy_j(base), energy_j(other)
     base_g, other_g = base["carbon"]["emissions_g"], other["carbon"]["emissions_g"]
     if not base_j or not other_j:
         return _difference(base_g if base_j else None, other_g if other_j else None)

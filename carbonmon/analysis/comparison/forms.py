@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from carbonmon.analysis.comparison import Comparison, Difference
+from carbonmon.analysis.comparison.rounds import Medians, Rounds, least_chance
 from carbonmon.runs.report.details import Section
 from carbonmon.runs.summary.figures import duration_text, energy_text, figure, mass_text, percent_text
 
@@ -120,3 +121,42 @@ def _short(summary: Mapping[str, Any]) -> str:
     """The head of a column: an id, of which the end tells runs of one name apart."""
     run_id: str = summary["run"]["id"]
     return run_id if len(run_id) <= 20 else f"..{run_id[-18:]}"
+
+
+def section_of_rounds(found: Rounds, base: str, other: str) -> Section:
+    """The medians of two commands as a table with notes."""
+    amounts: tuple[tuple[str, Medians | None, Any], ...] = (
+        ("energy", found.energy_j, energy_text),
+        ("duration", found.duration_s, duration_text),
+        ("mean power", found.power_w, lambda watts: f"{figure(watts)} W"),
+        ("emissions", found.emissions_g, mass_text),
+    )
+    rows = [
+        (*_row(name, medians.difference, shown)[:4], f"{medians.chance:.2g}")
+        for name, medians, shown in amounts
+        if medians is not None
+    ]
+    notes = (
+        "The chance is that of ranks so far apart if both commands were alike (Mann-Whitney, two-sided, "
+        f"exact). With {found.rounds} rounds it is never below {least_chance(found.rounds):.2g}.",
+    )
+    title = f"b ({other}) compared with a ({base}): medians of {found.rounds} runs each, in turn"
+    return Section(title, ("", "a", "b", "difference", "chance"), rows, notes, numbers=(1, 2, 3, 4))
+
+
+def document_of_rounds(found: Rounds, base: str, other: str) -> dict[str, Any]:
+    """The same as JSON: medians, their difference (other over base − 1), and the chance."""
+    return {
+        "base": {"command": base},
+        "run": {"command": other},
+        "rounds": found.rounds,
+        **{
+            name: None if medians is None else {**medians.difference._asdict(), "chance": medians.chance}
+            for name, medians in (
+                ("energy_j", found.energy_j),
+                ("duration_s", found.duration_s),
+                ("mean_power_w", found.power_w),
+                ("emissions_g", found.emissions_g),
+            )
+        },
+    }

@@ -91,7 +91,7 @@ def busy(millions: int) -> list[str]:
 
 @pytest.mark.e2e
 def test_two_commands_run_in_turn_and_are_compared(tmp_path: Path):
-    words = ["--", *busy(4), "--versus", *busy(40)]
+    words = ["--", *busy(2), "--versus", *busy(20)]
     done = command.run(["compare", "--rounds", "2", "--format", "json", *words], tmp_path)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["comparisons"]

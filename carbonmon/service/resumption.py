@@ -71,13 +71,13 @@ def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> Left:
 
 
 def recover(over: Sequence[RunPlan]) -> None:
-    """Write the summaries of runs whose work is over, from their last checkpoints: they still say "running"."""
+    """Write the summaries of runs whose work is over, from their last checkpoints: they say "running"."""
     for plan in over:
         try:
             if not summaries.says_running(plan.folder):
                 continue
             write_summary(plan.folder, summaries.summary_of(plan.folder), plan.info.uid)
-        except (ConfigError, OSError) as error:  # noqa: PERF203 (few, once at the start)
+        except (ConfigError, OSError) as error:
             log.warning("what is known of run %s cannot be written: %s", plan.info.id, error)
         else:
             log.warning(

@@ -151,7 +151,7 @@ def _touches(entry: Entry, month: spans.Month) -> bool:
 
 
 def _keys(text: str) -> list[str]:
-    keys = list(config.parse_list(text, "--by"))
+    keys = list(dict.fromkeys(config.parse_list(text, "--by")))
     for key in keys:
         if key not in KEYS and not (key.startswith(LABEL_KEY) and key != LABEL_KEY):
             raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from carbonmon.core.footprint import Rates
+from carbonmon.core.gpu_time import NO_GPU_TIME, GpuTime
 from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
     Charge,
@@ -74,6 +75,7 @@ class RunAccount:
         "ended_at_s",
         "exit_code",
         "facility_j",
+        "gpu_time",
         "info",
         "node_busy_s",
         "notes",
@@ -108,6 +110,7 @@ class RunAccount:
         self.phases = Phases(start_s)
         self.windows = Windows()
         self.work = WorkMeter()
+        self.gpu_time: GpuTime | None = None
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -147,6 +150,7 @@ class RunAccount:
         self.cpu_s, self.ranks = state.cpu_s, state.ranks
         self.work.restore(state.work, sum(row.energy_j for row in state.totals), self.start_s)
         self.notes = state.notes
+        self.gpu_time = state.gpu_time
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
         self._doubts_j.update(state.doubts_j or ())
@@ -222,6 +226,11 @@ class RunAccount:
         known = self._shares.get(device.id)
         if note and note != known:
             self._shares[device.id] = joined_note(known, note)
+
+    def hold(self, part: Interval, share_ratio: float, utilization_ratio: float | None) -> None:
+        """Note the time of a GPU that the run has a share of, beside its energy in it."""
+        seconds = (part.end_s - part.start_s) * share_ratio
+        self.gpu_time = (self.gpu_time or NO_GPU_TIME).plus(seconds, part.energy_j, utilization_ratio)
 
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""
@@ -324,6 +333,7 @@ class RunAccount:
             monitor_cpu_s=found.cpu_s,
             doubts_j=tuple(self._doubts_j.items()),
             start_s=self._counts_since_s,
+            gpu_time=self.gpu_time,
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:

@@ -198,6 +198,7 @@ def run_state(
     cpu_s: float | None = None,
     processes: int | None = None,
     progress: tuple[float, float | None] | None = None,
+    work: Work | None = None,
     ranks: tuple[Rank, ...] = (),
 ) -> RunState:
     return RunState(
@@ -214,7 +215,7 @@ def run_state(
         shares=shares,
         cpu_s=cpu_s,
         processes=processes,
-        work=None if progress is None else Work(*progress),
+        work=work if progress is None else Work(*progress),
         ranks=ranks,
     )
 

@@ -12,6 +12,7 @@ from carbonmon.runs.summary.work_text import (
     counts_text,
     energies_text,
     flops_text,
+    idle_share_text,
     idle_text,
     joules_text,
 )
@@ -42,10 +43,9 @@ def work_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
             )
     time = summary.get("gpu_time")
     if time is not None and time["idle_s"] is not None:
-        share = percent_text(time["idle_s"] / (time["held_s"] - time["unknown_s"]))
-        idle = (
-            f"{energy_text(time['idle_energy_j'])} in {duration_text(time['idle_s'])} of GPU time ({share})"
-        )
+        seconds = duration_text(time["idle_s"])
+        joules = energy_text(time["idle_energy_j"] or 0.0)
+        idle = f"{joules} in {seconds} of GPU time ({idle_share_text(time)})"
         below = f"mean utilisation of an interval below {percent_text(time['idle_below_ratio'] or 0.0)}"
         rows.append(("GPUs held and idle", idle, "", below))
     return rows

@@ -22,15 +22,26 @@ class GpuTime(NamedTuple):
     unknown_s: float = 0.0
     idle_j: float = 0.0
 
-    def plus(self, seconds: float, energy_j: float, utilization_ratio: float | None) -> GpuTime:
-        """With an interval of a GPU, of which the run holds so many GPU-seconds and drew so many joules."""
-        held_s, idle_s, unknown_s, idle_j = self
+
+class GpuClock:
+    """Adds up the `GpuTime` of a run, interval by interval: plain sums, as a tick does it for each GPU."""
+
+    __slots__ = ("_held_s", "_idle_j", "_idle_s", "_unknown_s")
+
+    def __init__(self, time: GpuTime | None = None) -> None:
+        self._held_s, self._idle_s, self._unknown_s, self._idle_j = time or GpuTime()
+
+    def add(self, seconds: float, energy_j: float, utilization_ratio: float | None) -> None:
+        """An interval of a GPU of which the run holds so many GPU-seconds and drew so many joules."""
+        self._held_s += seconds
         if utilization_ratio is None:
-            unknown_s += seconds
+            self._unknown_s += seconds
         elif utilization_ratio < IDLE_BELOW_RATIO:
-            idle_s += seconds
-            idle_j += energy_j
-        return GpuTime(held_s + seconds, idle_s, unknown_s, idle_j)
+            self._idle_s += seconds
+            self._idle_j += energy_j
 
-
-NO_GPU_TIME = GpuTime()
+    def time(self) -> GpuTime | None:
+        """None where no GPU was held."""
+        if not self._held_s:
+            return None
+        return GpuTime(self._held_s, self._idle_s, self._unknown_s, self._idle_j)

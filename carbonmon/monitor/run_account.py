@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from carbonmon.core.footprint import Rates
-from carbonmon.core.gpu_time import NO_GPU_TIME, GpuTime
+from carbonmon.core.gpu_time import GpuClock
 from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
     Charge,
@@ -75,7 +75,7 @@ class RunAccount:
         "ended_at_s",
         "exit_code",
         "facility_j",
-        "gpu_time",
+        "gpu_clock",
         "info",
         "node_busy_s",
         "notes",
@@ -110,7 +110,7 @@ class RunAccount:
         self.phases = Phases(start_s)
         self.windows = Windows()
         self.work = WorkMeter()
-        self.gpu_time: GpuTime | None = None
+        self.gpu_clock = GpuClock()
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -150,7 +150,7 @@ class RunAccount:
         self.cpu_s, self.ranks = state.cpu_s, state.ranks
         self.work.restore(state.work, sum(row.energy_j for row in state.totals), self.start_s)
         self.notes = state.notes
-        self.gpu_time = state.gpu_time
+        self.gpu_clock = GpuClock(state.gpu_time)
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
         self._doubts_j.update(state.doubts_j or ())
@@ -201,7 +201,8 @@ class RunAccount:
         counter_j, power_j, tdp_j = part.counter_j, part.power_j, part.tdp_j
         start_s, unobserved_s = part.start_s, part.unobserved_s
         seconds = part.end_s - start_s
-        self._pay(counter_j + power_j + tdp_j, rates)
+        energy_j = counter_j + power_j + tdp_j
+        self._pay(energy_j, rates)
         phases = self.phases.split(start_s, part.end_s, part.curve)
         for phase, ratio in phases:
             if counter_j:
@@ -218,7 +219,7 @@ class RunAccount:
         for phase, ratio in self.phases.doubts(start_s, part.end_s, part.curve, refresh_s):
             self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
         self.windows.add(device, part)
-        self.work.add(part)
+        self.work.add(start_s, part.end_s, energy_j, part.curve)
         self._power_w[device.id] = part.power_w
         self._peaks[device.id].add(part.power_w, seconds)
         if unobserved_s:
@@ -226,11 +227,6 @@ class RunAccount:
         known = self._shares.get(device.id)
         if note and note != known:
             self._shares[device.id] = joined_note(known, note)
-
-    def hold(self, part: Interval, share_ratio: float, utilization_ratio: float | None) -> None:
-        """Note the time of a GPU that the run has a share of, beside its energy in it."""
-        seconds = (part.end_s - part.start_s) * share_ratio
-        self.gpu_time = (self.gpu_time or NO_GPU_TIME).plus(seconds, part.energy_j, utilization_ratio)
 
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""
@@ -333,7 +329,7 @@ class RunAccount:
             monitor_cpu_s=found.cpu_s,
             doubts_j=tuple(self._doubts_j.items()),
             start_s=self._counts_since_s,
-            gpu_time=self.gpu_time,
+            gpu_time=self.gpu_clock.time(),
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:

@@ -137,7 +137,8 @@ class RunAttribution:
             attributed_j += part.counter_j + part.power_j + part.tdp_j
             run.add(device, part, rates, moment, share.note)
             if is_gpu:
-                run.hold(part, share.ratio, utilization_ratio)
+                seconds = (part.end_s - part.start_s) * share.ratio
+                run.gpu_clock.add(seconds, part.energy_j, utilization_ratio)
             if bridged and run_id in self._resumed:
                 run.recovered_j += part.counter_j
         account.add(interval, attributed_j, rates.grams)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.efficiency import figures, quotient
-from carbonmon.core.gpu_time import NO_GPU_TIME, GpuTime
+from carbonmon.core.gpu_time import GpuClock, GpuTime
 from tests.support.rows import for_each_row
 
 
@@ -49,9 +49,10 @@ PIECES = st.lists(
 def test_gpu_time_is_idle_busy_or_unknown_and_nothing_of_it_twice(
     pieces: list[tuple[float, float, float | None]],
 ):
-    time = NO_GPU_TIME
+    clock = GpuClock()
     for piece in pieces:
-        time = time.plus(*piece)
+        clock.add(*piece)
+    time = clock.time() or GpuTime()
     assert time.held_s == pytest.approx(sum(seconds for seconds, _, _ in pieces))
     assert time.idle_s + time.unknown_s <= time.held_s * (1 + 1e-12)
     assert time.idle_j == pytest.approx(
@@ -60,5 +61,12 @@ def test_gpu_time_is_idle_busy_or_unknown_and_nothing_of_it_twice(
 
 
 def test_a_gpu_that_worked_one_per_cent_of_the_time_was_not_idle():
-    assert NO_GPU_TIME.plus(10.0, 5.0, 0.01) == GpuTime(10.0, 0.0, 0.0, 0.0)
-    assert NO_GPU_TIME.plus(10.0, 5.0, 0.009) == GpuTime(10.0, 10.0, 0.0, 5.0)
+    clock = GpuClock()
+    clock.add(10.0, 5.0, 0.01)
+    assert clock.time() == GpuTime(10.0, 0.0, 0.0, 0.0)
+    clock.add(10.0, 5.0, 0.009)
+    assert clock.time() == GpuTime(20.0, 10.0, 0.0, 5.0)
+
+
+def test_who_holds_no_gpu_has_no_gpu_time():
+    assert GpuClock().time() is None

@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos format clean
+.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos soak format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -64,7 +64,7 @@ wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use 
 	$(BIN)/python tests/wheel_check.py
 
 # RELEASE: options, for instance RELEASE=--rehearse before the changelog is final
-release: $(VENV)/.dev ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
+release: $(VENV)/.dev $(VENV)/.release ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
 	$(BIN)/python -m tests.release $(RELEASE)
 
 bench: $(VENV)/.dev ## print the tables of docs/use/measurements.md for this machine
@@ -92,6 +92,9 @@ $(LAUNCHERS)/.done: tests/support/launchers.txt $(SETUP)
 chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/use/reliability.md
 	$(BIN)/python -m tests.chaos
 
+soak: $(VENV)/.dev ## a node whose runs come and go, for SOAK_MINUTES=20: what grows, and whether every joule is there
+	$(BIN)/python -m tests.soak --minutes $(or $(SOAK_MINUTES),20)
+
 fuzz: $(VENV)/.dev ## damage every file that is read, for FUZZ_MINUTES=5
 	$(BIN)/python -m tests.fuzz --minutes $(or $(FUZZ_MINUTES),5)
 
@@ -114,6 +117,10 @@ $(VENV)/.venv:
 
 $(VENV)/.demo: $(VENV)/.venv $(SETUP)
 	$(BIN)/python -m pip install --quiet --editable . --group demo
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --group release
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv $(SETUP)

@@ -31,6 +31,25 @@ _COMMANDS = {
 }
 
 
+_MEANT = {
+    "help": "carbonmon --help",
+    "version": "carbonmon --version",
+    "list": "carbonmon runs",
+    "ls": "carbonmon runs",
+    "show": "carbonmon report",
+    "summary": "carbonmon report",
+    "start": "carbonmon run -- COMMAND, or carbonmon daemon",
+    "monitor": "carbonmon run -- COMMAND",
+    "exec": "carbonmon run -- COMMAND",
+    "check": "carbonmon doctor",
+    "status": "carbonmon doctor",
+    "clean": "carbonmon runs prune",
+    "prune": "carbonmon runs prune",
+    "diff": "carbonmon compare",
+}
+"""What people type for a command that has another name."""
+
+
 class _LazyGroup(click.Group):
     """Imports a command's module when it is needed, so that none pays for another; errors are printable."""
 
@@ -45,6 +64,14 @@ class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in _COMMANDS and not word.startswith("-"):
+            raise click.UsageError(f"there is no command {word!r:.40}; {_instead(word)}", ctx)
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
@@ -54,6 +81,20 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _instead(word: str) -> str:
+    """What was meant by a word that is no command."""
+    from shutil import which
+
+    from carbonmon.core.hints import meant
+
+    if word in _MEANT:
+        return f"use: {_MEANT[word]}"
+    if word.endswith(".py") or " " in word or which(word):
+        job = f"python {word} …" if word.endswith(".py") and " " not in word else word
+        return f"to meter a job: carbonmon run -- {job}"
+    return meant(word, _COMMANDS)
 
 
 @contextmanager

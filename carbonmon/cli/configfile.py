@@ -45,6 +45,8 @@ def _value(path: Path, key: str, value: Any, known: Options) -> Any:
     """A TOML value in the form that the flag takes on the command line."""
     name = key.replace("_", "-")
     settings = known.get(name)
+    if settings is None and isinstance(value, dict):
+        raise ConfigError(f"{path}: [{key:.60}] is no option: they stand at the top, without a heading")
     if settings is None:
         raise ConfigError(f"{path}: unknown option {key!r:.60}; {meant(name, known)}")
     if settings.get("is_flag"):

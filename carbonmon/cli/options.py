@@ -48,7 +48,17 @@ class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's 
         try:
             return self._convert(value)
         except ConfigError as error:
-            raise click.UsageError(str(error), ctx) from None
+            raise click.UsageError(_of_the_variable(str(error), param, ctx), ctx) from None
+
+
+def _of_the_variable(text: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    """An error about an option; where its environment variable was read it is about that."""
+    if param is None or ctx is None or param.name is None or not isinstance(param.envvar, str):
+        return text
+    if ctx.get_parameter_source(param.name) is not click.core.ParameterSource.ENVIRONMENT:
+        return text
+    option = f"{max(param.opts, key=len)}:"
+    return f"{param.envvar}: {text.removeprefix(option).lstrip()}"
 
 
 LONGEST_H = 24.0 * 366

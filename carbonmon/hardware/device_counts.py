@@ -54,6 +54,11 @@ def parse_gpu_model(text: str) -> tuple[str, int]:
         name, number = split_count(text)
         count = "1" if number is None else str(number)
     name = " ".join(name.split())
+    if name and colon and re.fullmatch(r"[1-9][0-9]{0,2}", count.strip()) is None:
+        raise ConfigError(
+            f"--gpu-model: {count.strip()!r:.40} behind the colon is no count from 1 to 999; give for example "
+            f"'{name:.60}:4'"
+        )
     if not name or re.fullmatch(r"[1-9][0-9]{0,2}", count.strip()) is None:
         raise ConfigError(
             f"--gpu-model: {text!r:.80} is not NAME or NAME:COUNT with a count from 1 to 999; "

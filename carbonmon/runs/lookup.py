@@ -7,13 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from carbonmon.core.config import DEFAULT_OUTPUT
 from carbonmon.core.documents import json_object
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import nearest_runs
 from carbonmon.core.plain_text import plain
 from carbonmon.core.times import known_time, local_text
 from carbonmon.runs.checked import RunFileError, read_bytes
-from carbonmon.runs.layout import RUN_FILE, SUMMARY_FILE
+from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, SUMMARY_FILE
 
 LAST = "last"
 """The word for the run that began last."""
@@ -44,9 +45,32 @@ def named(run: str, output: Path, command: str, takes_files: bool = False) -> Pa
         if run == path.name and (output / run).is_dir():  # an id, whatever lies in the current folder
             return output / run
         is_there = path.is_dir() or (takes_files and path.is_file())
+        if is_there:
+            _check_kind(path, run, command)
         return path if is_there else find(output, run, command)
     except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
         raise ConfigError(f"{command}: {run!r:.60} cannot be looked up: {error}") from None
+
+
+def _check_kind(path: Path, word: str, command: str) -> None:
+    """Raise `ConfigError` for a folder that is none of a run, and for a file that is none of ours."""
+    if path.is_file():
+        if path.suffix in (".py", ".sh", ".toml", ".log", ".txt", ".ipynb", ".jsonl", ".csv"):
+            raise ConfigError(
+                f"{command}: {word!r:.60} is no summary; give a run's folder, or its summary.json"
+            )
+        return
+    if any((path / name).exists() for name in (RUN_FILE, SUMMARY_FILE, CHECKPOINT_FILE)):
+        return
+    runs = [folder.name for folder in _folders(path) if _look(folder) is not None]
+    if runs:
+        raise ConfigError(
+            f"{command}: {word!r:.60} is a folder of {len(runs)} runs: name one, for instance "
+            f"{path / runs[-1]}; carbonmon runs lists them"
+        )
+    inside = path / DEFAULT_OUTPUT
+    where = f"; its runs are in {inside}" if inside.is_dir() else ""
+    raise ConfigError(f"{command}: {word!r:.60} is no folder of a run{where}")
 
 
 def find(output: Path, word: str, option: str = "--resume") -> Path:

@@ -137,7 +137,7 @@ def _run(
                 folders.discard(plan.folder, (*FILES, SUMMARY_FILE, MONITOR_FILE))
             if error.errno in job.NO_PLACE:
                 raise
-            log.error("%s: %s", workload.command[0], error.strerror)
+            log.error("%s", job.start_error(workload.command, error))
             give(Result(job.start_error_code(error), None))
             return
 

@@ -1,4 +1,4 @@
-"""Answers by path: a small WSGI application in front of prometheus_client's own."""
+"""Answers by path: the metrics, the probes, and what the monitor shows to people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from carbonmon_exporters.ended.visits import Visit, visiting
+from carbonmon_exporters.endpoint.request import CLOSES
 from carbonmon_exporters.endpoint.scrapers import Scrapers
 from carbonmon_exporters.starts import present
 
@@ -20,10 +21,12 @@ METRICS_PATH = "/metrics"
 _PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
 Answer = tuple[str, list[tuple[str, str]], bytes]
+Pages = Callable[[str, str], Answer]
+"""Answers a path and a query for people; it is asked for `/`, `/page…` and `/api/…`."""
 
 
 class Routes:
-    """Routes GET and HEAD to the metrics and the two probes; other paths are 404, other methods 405."""
+    """Routes GET and HEAD to metrics, probes and pages; other paths are 404, other methods 405."""
 
     def __init__(
         self,
@@ -31,12 +34,14 @@ class Routes:
         is_ready: Callable[[], bool],
         scrapers: Scrapers | None = None,
         came: Callable[[Visit], None] = lambda visit: None,
+        pages: Pages | None = None,
     ) -> None:
         """Without `scrapers` everybody gets plain totals. `came` is told of each scrape that was answered."""
         self._metrics = metrics
         self._is_ready = is_ready
         self._scrapers = scrapers
         self._came = came
+        self._pages = pages
         self._has_failed = False
         self._scrape_lock = threading.Lock()
 
@@ -56,6 +61,10 @@ class Routes:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             status, headers, body = _plain("405 Method Not Allowed", "Use GET or HEAD")
             return status, [*headers, ("Allow", "GET, HEAD")], body
+        if self._pages is not None and (path == "/" or path.startswith(("/page", "/api/"))):
+            # A viewer comes back each two seconds: between, no connection that a scraper needs is taken.
+            environ[CLOSES] = True
+            return self._pages(path, environ.get("QUERY_STRING", ""))
         if path not in (METRICS_PATH, "/-/healthy", "/-/ready"):
             return _plain("404 Not Found", f"Not found. The metrics are at {METRICS_PATH}")
         if path == METRICS_PATH:

@@ -6,6 +6,7 @@ import { deviceTable, figures, mark, phaseTable, plotTable, runHead, runTable, s
 import { clock, duration, fill, h, plain, power } from "/page-text.js";
 
 const PERIOD_MS = 2000;
+const AGAIN_MS = 500;
 const LONGEST_PERIOD_MS = 10000;
 const PATIENCE_MS = 10000;
 const RUNS_EACH = 5;
@@ -44,7 +45,7 @@ async function poll() {
   } finally {
     isAsking = false;
     clearTimeout(timer);
-    if (!document.hidden) timer = setTimeout(poll, Math.min(PERIOD_MS * 2 ** Math.max(0, failures - 1), LONGEST_PERIOD_MS));
+    if (!document.hidden) timer = setTimeout(poll, [PERIOD_MS, AGAIN_MS, PERIOD_MS][failures] ?? LONGEST_PERIOD_MS);
   }
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulator import Constant, Gpu, Package, Simulator
-from tests.support import command, page_states
+from tests.support import axe, command, page_states
 from tests.support.browser import Browser, Tab, program
 from tests.support.page_states import Monitor, day_of, later, series_devices, served
 from tests.support.records import crowd, run_info
@@ -146,11 +146,20 @@ def test_a_monitor_that_is_gone_is_said_and_what_was_known_stays(browser: Browse
     tab.close()
 
 
-def test_it_fits_a_phone_and_the_dark(browser: Browser, monitor: Monitor) -> None:
-    tab = browser.open(monitor.url, width=390, height=844, dark=True)
-    tab.wait_for(HAS_PLOT)
-    assert tab.evaluate("document.documentElement.scrollWidth") == 390, "nothing sticks out"
-    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
+@pytest.mark.parametrize(("width", "dark"), [(1100, False), (390, True)])
+def test_it_fits_a_phone_and_the_dark_and_nothing_keeps_anybody_from_using_it(
+    browser: Browser, monitor: Monitor, width: int, *, dark: bool
+) -> None:
+    (run,) = monitor.shown.runs
+    other = run._replace(info=run_info("other"), ended_at_s=monitor.shown.at_s)
+    monitor.shown = monitor.shown._replace(runs=(run, other))
+    tab = browser.open(monitor.url, width=width, height=844, dark=dark)
+    tab.wait_for(HAS_PAST)
+    tab.wait_for("document.querySelector('#runs table')")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+    colour = "rgb(13, 17, 23)" if dark else "rgb(255, 255, 255)"
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == colour
+    assert axe.source() is None or axe.violations(tab) == []
     tab.close()
 
 

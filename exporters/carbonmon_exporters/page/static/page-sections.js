@@ -159,7 +159,7 @@ export function runTable(runs, shownId) {
 /** A table that scrolls in itself where the screen is narrow; `numbers` are the columns aligned right. */
 export function table(label, head, rows, numbers = []) {
   const side = (place) => (numbers.includes(place) ? "number" : null);
-  return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": label }, h("table", {},
+  return h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `${label}, a table` }, h("table", {},
     h("thead", {}, h("tr", {}, head.map((name, place) => (name ? h("th", { scope: "col", class: side(place) }, name) : h("td"))))),
     h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, place) => (place ? h("td", { class: side(place) }, cell) : h("th", { scope: "row" }, cell))))))));
 }

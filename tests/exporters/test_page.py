@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from carbonmon_exporters.ended.page import ended_page
 from carbonmon_exporters.ended.runs import Ended, EndedRuns
+from carbonmon_exporters.endpoint.routes import MAX_VIEWERS
 from carbonmon_exporters.page.answers import FILES, POLICY, STATIC
 from carbonmon_exporters.page.series import SeriesCache
 
@@ -284,6 +286,23 @@ def test_fifty_viewers_take_no_connection_from_a_scraper() -> None:
         scraper.close()
     assert len(statuses) == 3 * VIEWERS
     assert statuses.count(200) > 2 * VIEWERS
+
+
+def test_few_connections_of_viewers_are_kept_open() -> None:
+    with served(node(1, 0, 0)) as monitor, contextlib.ExitStack() as opened:
+        viewers = [
+            opened.enter_context(
+                contextlib.closing(http.client.HTTPConnection(monitor.url.removeprefix("http://")))
+            )
+            for _ in range(MAX_VIEWERS + 3)
+        ]
+        for _ in range(2):
+            for viewer in viewers:
+                viewer.request("GET", "/api/v1/now")
+                assert viewer.getresponse().read()
+        assert sum(viewer.sock is not None for viewer in viewers) == MAX_VIEWERS
+        viewers[0].request("GET", "/")
+        assert viewers[0].getresponse().getheader("Connection") == "close", "the page itself needs none"
 
 
 def test_a_crowd_of_viewers_has_one_answer_made() -> None:

@@ -6,9 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from carbonmon_exporters.ended.visits import Visit, visiting
-from carbonmon_exporters.endpoint.request import CLOSES
+from carbonmon_exporters.endpoint.request import CLOSES, CONNECTION, Connection
 from carbonmon_exporters.endpoint.scrapers import Scrapers
 from carbonmon_exporters.starts import present
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 METRICS_PATH = "/metrics"
+
+MAX_VIEWERS = 4
+"""So many connections of viewers are kept open at once: all others remain for scrapers."""
+
 _PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
 Answer = tuple[str, list[tuple[str, str]], bytes]
@@ -42,6 +47,7 @@ class Routes:
         self._scrapers = scrapers
         self._came = came
         self._pages = pages
+        self._viewers: WeakSet[Connection] = WeakSet()
         self._has_failed = False
         self._scrape_lock = threading.Lock()
 
@@ -62,8 +68,8 @@ class Routes:
             status, headers, body = _plain("405 Method Not Allowed", "Use GET or HEAD")
             return status, [*headers, ("Allow", "GET, HEAD")], body
         if self._pages is not None and (path == "/" or path.startswith(("/page", "/api/"))):
-            # A viewer comes back each two seconds: between, no connection that a scraper needs is taken.
-            environ[CLOSES] = True
+            if not self._keeps_open(environ, path):
+                environ[CLOSES] = True
             return self._pages(path, environ.get("QUERY_STRING", ""))
         if path not in (METRICS_PATH, "/-/healthy", "/-/ready"):
             return _plain("404 Not Found", f"Not found. The metrics are at {METRICS_PATH}")
@@ -74,6 +80,15 @@ class Routes:
         if self._is_ready():
             return _plain("200 OK", "carbonmon is ready")
         return _plain("503 Service Unavailable", "carbonmon has taken no sample yet")
+
+    def _keeps_open(self, environ: WSGIEnvironment, path: str) -> bool:
+        """Whether a viewer's connection is kept for the next look: that of a few is, as it costs less."""
+        connection = environ.get(CONNECTION)
+        if connection is None or not path.startswith("/api/"):
+            return False
+        if len(self._viewers) < MAX_VIEWERS:
+            self._viewers.add(connection)
+        return connection in self._viewers
 
     def _scrape(self, environ: WSGIEnvironment) -> Answer:
         # The library's application answers 405 to HEAD; called with GET it gives the headers of both.

@@ -1,7 +1,6 @@
 """Answers requests for the page and its JSON from the newest snapshot; whoever may scrape may read them.
 
-An answer is made once for each snapshot, however many look at it. The connection ends with it, so that
-viewers hold none that a scraper could need.
+An answer is made once for each snapshot, however many look at it.
 """
 
 from __future__ import annotations
@@ -121,4 +120,10 @@ def _answer(status: str, kind: str, body: bytes) -> Answer:
 
 def _json(document: dict[str, Any]) -> bytes:
     """JSON in ASCII: a character that a terminal would obey is an escape in it."""
-    return json.dumps(clean(document), allow_nan=False, separators=(",", ":")).encode("ascii") + b"\n"
+    try:
+        text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # NaN or infinity
+        return _json(clean(document))
+    if "\\ud" in text:  # half a character, which no text can hold, or a whole one that takes two
+        text = json.dumps(clean(document), separators=(",", ":"))
+    return text.encode("ascii") + b"\n"

@@ -37,7 +37,7 @@ export function percent(ratio) {
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return UNKNOWN;
-  if (seconds < 60) return `${seconds.toFixed(0)} s`;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
   const hours = Math.floor(minutes / 60);

@@ -22,6 +22,7 @@ from carbonmon_exporters.page.series import SeriesCache
 from carbonmon.core.model import Snapshot
 from carbonmon.runs.layout import SERIES_FILE
 from tests.support import page_states
+from tests.support.metrics_endpoint import basic, hashed, serving
 from tests.support.page_states import Monitor, day_of, series_devices, served
 from tests.support.records import HOSTILE_TEXTS, UNDECODABLE, crowd, gpu, node, run_info
 
@@ -97,6 +98,16 @@ def test_no_module_of_the_page_is_loaded_before_somebody_looks() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_who_may_not_read_the_metrics_sees_no_page(tmp_path: Path) -> None:
+    config = tmp_path / "web-config.yml"
+    config.write_text(f"basic_auth_users:\n  someone: {hashed()}\n")
+    with serving(config) as endpoint:
+        for path in (*FILES, "/api/v1/now", "/api/v1/runs", "/api/v1/runs/slurm-4242/series"):
+            assert endpoint.status(path) == 401
+        assert endpoint.status("/", headers=basic("someone")) == 200
+        assert endpoint.status("/api/v1/now", headers=basic("someone")) == 200
 
 
 # What the JSON says

@@ -182,6 +182,8 @@ class Tab:
                 continue
             if event["method"] == "Runtime.exceptionThrown":
                 found.append(str(event["params"]["exceptionDetails"]))
+            elif event["method"] == "Runtime.consoleAPICalled" and event["params"]["type"] == "error":
+                found.append(str(event["params"]["args"]))
             elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["source"] != "network":
                 found.append(event["params"]["entry"]["text"])
         return found

@@ -24,7 +24,12 @@ export class History {
   /** Whether the series should be read again: too much was seen since, or too little. */
   get isDue() {
     const count = this.seen.length;
-    return count > MOST_SEEN || (count > 1 && this.seen[count - 1].beginS - this.seen[count - 2].endS > LONGEST_GAP_S);
+    return count > 2 * MOST_SEEN || (count > 1 && this.seen[count - 1].beginS - this.seen[count - 2].endS > LONGEST_GAP_S);
+  }
+
+  /** There is no series: forget what was seen long ago. */
+  shorten() {
+    this.seen = this.seen.slice(-MOST_SEEN);
   }
 
   /** Take the answer of /api/v1/runs/ID/series. */

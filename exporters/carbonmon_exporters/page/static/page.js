@@ -25,7 +25,9 @@ let isAsking = false;
 let reading = null;
 
 async function ask(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+  const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" }).catch(() => {
+    throw Object.assign(new Error("no answer"), { isGone: true });
+  });
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw Object.assign(new Error(body.error ?? answer.statusText), { status: answer.status });
   return body;
@@ -78,11 +80,12 @@ async function show(now) {
 }
 
 async function loadPast(id) {
-  if (!id) return;
   try {
-    history.load(await ask(`/api/v1/runs/${encodeURIComponent(id)}/series`));
+    if (id) history.load(await ask(`/api/v1/runs/${encodeURIComponent(id)}/series`));
+    else history.shorten();
   } catch (error) {
-    if (error.status !== 404) throw error; // no series yet, or none is kept: what is seen from now on is drawn
+    if (error.status !== 404) throw error;
+    history.shorten(); // no series yet, or none is kept: what is seen from now on is drawn
   }
   drawPower(true);
 }
@@ -154,11 +157,14 @@ function sayEnded(now) {
 function sayGone(error) {
   if (error.status === 429 || error.status === 503) say("warn", "Too many look at this monitor: it answers others first, and this page asks again.");
   else if (error.status) say("warn", plain(error.message));
-  else if (failures > 1 || !newest) {
+  else if (!error.isGone) {
+    console.error(error);
+    say("warn", `This page has failed: ${plain(error.message)}. The figures are at /api/v1/now.`);
+  } else if (failures > 1 || !newest) {
     const last = newest ? ` Below is what was known at ${clock(newest.at_s)}.` : "";
     say("warn", `No answer: the monitor has ended with its run, was stopped, or cannot be reached.${last} carbonmon report prints the final figures.`);
   }
-  if (failures > 1 || !newest) document.body.classList.add("gone");
+  if (error.isGone && (failures > 1 || !newest)) document.body.classList.add("gone");
 }
 
 function say(kind, text) {

@@ -30,7 +30,10 @@ FILES = {
     "/page.svg": ("page.svg", "image/svg+xml"),
     **{
         f"/{name}": (name, "text/javascript; charset=utf-8")
-        for name in ("page.js", "page-chart.js", "page-history.js", "page-sections.js", "page-text.js")
+        for name in (
+            *("page.js", "page-text.js", "page-history.js", "page-chart.js", "page-figures.js"),
+            "page-tables.js",
+        )
     },
 }
 

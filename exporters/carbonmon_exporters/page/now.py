@@ -57,7 +57,6 @@ def _run(snapshot: Snapshot, run: RunState, known_by: KnownBy) -> dict[str, Any]
     low_g, high_g = emissions_range_g(rows) if rows else (None, None)
     return {
         **listed(run, known_by),
-        "command": list(run.info.command),
         "labels": dict(run.info.labels),
         "progress_ratio": progress_ratio(run),
         "energy_low_j": low_j,

@@ -1,15 +1,23 @@
 // Power over time as SVG: areas for components, solid where measured, hatched where estimated.
 
-import { clock, day, figure, s } from "/page-text.js";
+import { clock, day, s } from "/page-text.js";
 
-export const COMPONENTS = new Map([["gpu", "GPUs"], ["cpu", "CPUs"], ["dram", "memory"], ["module", "modules"]]);
+export const COMPONENTS = new Map([
+  ["gpu", "GPUs"],
+  ["cpu", "CPUs"],
+  ["dram", "memory"],
+  ["module", "modules"],
+]);
 const HEIGHT = 250;
 const LEFT = 56;
 const RIGHT = 10;
 const TOP = 10;
 const STRIP = 16;
 const AXIS = 24;
-const TICKS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600];
+const TICKS_S = [
+  1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800,
+  1209600,
+];
 
 /** The layers of the stack that there are: [component, whether it is estimated]. */
 export function layersOf(history) {
@@ -17,7 +25,8 @@ export function layersOf(history) {
   const layers = [];
   for (const component of COMPONENTS.keys()) {
     for (const isEstimated of [false, true]) {
-      if (columns.some((column) => watts(history, column, component, isEstimated) > 0)) layers.push([component, isEstimated]);
+      if (columns.some((column) => watts(history, column, component, isEstimated) > 0))
+        layers.push([component, isEstimated]);
     }
   }
   return layers;
@@ -52,20 +61,40 @@ export function chart(history, width, chosen, label) {
   const beginS = columns[0].beginS;
   const endS = Math.max(columns[columns.length - 1].endS, beginS + 1);
   const x = (atS) => LEFT + ((atS - beginS) / (endS - beginS)) * (width - LEFT - RIGHT);
-  const most = Math.max(1, ...columns.map((column) => [...column.devices.values()].reduce((sum, { w }) => sum + w, 0)));
+  const most = Math.max(
+    1,
+    ...columns.map((column) => [...column.devices.values()].reduce((sum, { w }) => sum + w, 0)),
+  );
   const step = niceStep(most / 5);
   const top = Math.ceil(most / step) * step;
   const floor = HEIGHT - AXIS - STRIP - 6;
   const y = (w) => floor - (w / top) * (floor - TOP);
-  const plot = s("svg", { class: "chart", width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label });
-  plot.append(s("defs", {}, layers.filter(([, isEstimated]) => isEstimated).map(([component]) => hatch(component))));
+  const plot = s("svg", {
+    class: "chart",
+    width,
+    height: HEIGHT,
+    viewBox: `0 0 ${width} ${HEIGHT}`,
+    role: "img",
+    "aria-label": label,
+  });
+  plot.append(
+    s(
+      "defs",
+      {},
+      layers.filter(([, isEstimated]) => isEstimated).map(([component]) => hatch(component)),
+    ),
+  );
   for (let w = 0; w <= top + step / 2; w += step) {
     plot.append(s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(w), y2: y(w) }));
-    plot.append(s("text", { class: "tick", x: LEFT - 6, y: y(w) + 4, "text-anchor": "end" }, powerTick(w, top)));
+    plot.append(
+      s("text", { class: "tick", x: LEFT - 6, y: y(w) + 4, "text-anchor": "end" }, powerTick(w, top)),
+    );
   }
   let floors = columns.map(() => 0);
   for (const [component, isEstimated] of layers) {
-    const roofs = columns.map((column, place) => floors[place] + watts(history, column, component, isEstimated));
+    const roofs = columns.map(
+      (column, place) => floors[place] + watts(history, column, component, isEstimated),
+    );
     const { area, edge } = steps(columns, floors, roofs, x, y);
     plot.append(s("path", { ...filling(component, isEstimated), d: area }));
     if (!isEstimated) plot.append(s("path", { class: `edge ${component}`, d: edge }));
@@ -91,7 +120,13 @@ export function columnAt(columns, width, px) {
 /** One device over time: its mean as a line, its extremes as a band. */
 export function sparkline(columns, id, component, isEstimated) {
   const [width, height] = [160, 28];
-  const plot = s("svg", { class: `spark ${component ?? ""}`, width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+  const plot = s("svg", {
+    class: `spark ${component ?? ""}`,
+    width,
+    height,
+    viewBox: `0 0 ${width} ${height}`,
+    "aria-hidden": "true",
+  });
   const own = columns.filter((column) => column.devices.has(id));
   if (!own.length) return plot;
   const beginS = columns[0].beginS;
@@ -99,9 +134,22 @@ export function sparkline(columns, id, component, isEstimated) {
   const most = Math.max(1, ...own.map((column) => column.devices.get(id).high ?? column.devices.get(id).w));
   const x = (atS) => ((atS - beginS) / lengthS) * width;
   const y = (w) => height - 2 - (w / most) * (height - 4);
-  const of = (pick) => columns.map((column) => (column.devices.has(id) ? pick(column.devices.get(id)) : null));
-  const band = steps(columns, of((one) => one.low ?? one.w), of((one) => one.high ?? one.w), x, y);
-  const line = steps(columns, of(() => 0), of((one) => one.w), x, y);
+  const of = (pick) =>
+    columns.map((column) => (column.devices.has(id) ? pick(column.devices.get(id)) : null));
+  const band = steps(
+    columns,
+    of((one) => one.low ?? one.w),
+    of((one) => one.high ?? one.w),
+    x,
+    y,
+  );
+  const line = steps(
+    columns,
+    of(() => 0),
+    of((one) => one.w),
+    x,
+    y,
+  );
   plot.append(s("path", { class: `band ${component}`, d: band.area }));
   plot.append(s("path", { class: `edge ${component}${isEstimated ? " estimated" : ""}`, d: line.edge }));
   return plot;
@@ -109,19 +157,33 @@ export function sparkline(columns, id, component, isEstimated) {
 
 /** A square that shows how a layer is drawn. */
 export function swatch(component, isEstimated) {
-  return s("svg", { class: "swatch", width: 26, height: 14, viewBox: "0 0 26 14", "aria-hidden": "true" },
+  return s(
+    "svg",
+    { class: "swatch", width: 26, height: 14, viewBox: "0 0 26 14", "aria-hidden": "true" },
     s("rect", { ...filling(component, isEstimated), x: 0, y: 2, width: 26, height: 12 }),
-    isEstimated ? "" : s("path", { class: `edge ${component}`, d: "M0 2H26" }));
+    isEstimated ? "" : s("path", { class: `edge ${component}`, d: "M0 2H26" }),
+  );
 }
 
 function filling(component, isEstimated) {
-  return isEstimated ? { class: "hatched", fill: `url(#hatch-${component})` } : { class: `area ${component}` };
+  return isEstimated
+    ? { class: "hatched", fill: `url(#hatch-${component})` }
+    : { class: `area ${component}` };
 }
 
 function hatch(component) {
-  return s("pattern", { id: `hatch-${component}`, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+  return s(
+    "pattern",
+    {
+      id: `hatch-${component}`,
+      width: 6,
+      height: 6,
+      patternUnits: "userSpaceOnUse",
+      patternTransform: "rotate(45)",
+    },
     s("rect", { class: `area ${component} pale`, width: 6, height: 6 }),
-    s("rect", { class: `area ${component}`, width: 2, height: 6 }));
+    s("rect", { class: `area ${component}`, width: 2, height: 6 }),
+  );
 }
 
 /** The area between two lines of steps, and its upper edge; interrupted where nothing is known. */
@@ -167,7 +229,13 @@ function phaseStrip(columns, x, top) {
         open.rect.setAttribute("width", (x2 - open.x1).toFixed(1));
         continue;
       }
-      const rect = s("rect", { class: phaseClass(phases, name), x: x1.toFixed(1), y: y1, width: (x2 - x1).toFixed(1), height: share * STRIP });
+      const rect = s("rect", {
+        class: phaseClass(phases, name),
+        x: x1.toFixed(1),
+        y: y1,
+        width: (x2 - x1).toFixed(1),
+        height: share * STRIP,
+      });
       strip.append(rect);
       open = { name, x1, x2, rect, whole: share > 0.99 };
     }
@@ -176,7 +244,8 @@ function phaseStrip(columns, x, top) {
 }
 
 function timeTicks(beginS, endS, x, width) {
-  const step = TICKS_S.find((each) => (endS - beginS) / each <= (width - LEFT) / 66) ?? TICKS_S[TICKS_S.length - 1];
+  const step =
+    TICKS_S.find((each) => (endS - beginS) / each <= (width - LEFT) / 66) ?? TICKS_S[TICKS_S.length - 1];
   const offsetS = -new Date(beginS * 1000).getTimezoneOffset() * 60;
   const ticks = [];
   for (let atS = Math.ceil((beginS + offsetS) / step) * step - offsetS; atS <= endS; atS += step) {
@@ -196,5 +265,5 @@ function niceStep(least) {
 }
 
 function powerTick(w, top) {
-  return top >= 1000 ? `${+(w / 1000).toFixed(2)} kW` : `${figure(w).replace(/\.0+$/, "")} W`;
+  return top >= 1000 ? `${+(w / 1000).toFixed(2)} kW` : `${+w.toFixed(2)} W`;
 }

@@ -1,7 +1,9 @@
 // Power by device over time: the past from the series of a run, then what was seen while the page is open.
 
-const MOST_SEEN = 600;
-const LONGEST_GAP_S = 30;
+const MOST_SEEN = 600; // 50 minutes of snapshots
+const LONGEST_GAP_S = 30; // the page was hidden for longer
+
+const SNAPSHOT_S = 6; // between two snapshots, or a little more
 
 /** Columns of time: { beginS, endS, devices: Map(id → { w, low, high, measured }), phases: Map(name → part) }. */
 export class History {
@@ -24,7 +26,10 @@ export class History {
   /** Whether the series should be read again: too much was seen since, or too little. */
   get isDue() {
     const count = this.seen.length;
-    return count > 2 * MOST_SEEN || (count > 1 && this.seen[count - 1].beginS - this.seen[count - 2].endS > LONGEST_GAP_S);
+    return (
+      count > 2 * MOST_SEEN ||
+      (count > 1 && this.seen[count - 1].beginS - this.seen[count - 2].endS > LONGEST_GAP_S)
+    );
   }
 
   /** There is no series: forget what was seen long ago. */
@@ -41,12 +46,20 @@ export class History {
     const steps = Math.max(0, ...series.devices.map((device) => device.power_w.length));
     for (let step = 0; step < steps; step += 1) {
       const beginS = series.begin_s + step * series.step_s;
-      const column = { beginS, endS: Math.min(beginS + series.step_s, series.end_s), devices: new Map(), phases: new Map() };
+      const column = {
+        beginS,
+        endS: Math.min(beginS + series.step_s, series.end_s),
+        devices: new Map(),
+        phases: new Map(),
+      };
       for (const device of series.devices) {
         const w = device.power_w[step];
         if (w === null || w === undefined) continue;
         column.devices.set(device.id, {
-          w, low: device.power_min_w[step], high: device.power_max_w[step], measured: device.measured_ratio[step] ?? 1,
+          w,
+          low: device.power_min_w[step],
+          high: device.power_max_w[step],
+          measured: device.measured_ratio[step] ?? 1,
         });
       }
       for (const phase of series.phases) {
@@ -62,17 +75,30 @@ export class History {
   add(now) {
     const columns = this.seen.length ? this.seen : this.past;
     const last = columns[columns.length - 1];
-    if (now.state !== "measuring" || (now.run && now.run.state === "ended") || (last && now.at_s <= last.endS)) return false;
-    const step = Math.max(now.interval_s, this.stepS, 6);
+    if (
+      now.state !== "measuring" ||
+      (now.run && now.run.state === "ended") ||
+      (last && now.at_s <= last.endS)
+    )
+      return false;
+    const step = Math.max(now.interval_s, this.stepS, SNAPSHOT_S);
     const isNext = last && now.at_s - last.endS <= 2 * step;
-    const column = { beginS: isNext ? last.endS : now.at_s - now.interval_s, endS: now.at_s, devices: new Map(), phases: new Map() };
+    const column = {
+      beginS: isNext ? last.endS : now.at_s - now.interval_s,
+      endS: now.at_s,
+      devices: new Map(),
+      phases: new Map(),
+    };
     const known = new Map(now.node.devices.map((device) => [device.id, device]));
     for (const device of (now.run ?? now.node).devices) {
       const whole = known.get(device.id);
       if (whole) this.components.set(device.id, whole.component);
       if (device.power_w === null) continue;
       column.devices.set(device.id, {
-        w: device.power_w, low: null, high: null, measured: whole && whole.known_by === "measured" ? 1 : 0,
+        w: device.power_w,
+        low: null,
+        high: null,
+        measured: whole && whole.known_by === "measured" ? 1 : 0,
       });
     }
     if (now.run && now.run.phase) column.phases.set(now.run.phase, 1);

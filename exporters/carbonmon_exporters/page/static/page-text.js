@@ -1,7 +1,7 @@
 // Figures and foreign text for people, and the elements that hold them.
 
 export const UNKNOWN = "unknown";
-const LONGEST = 300;
+const LONGEST = 300; // characters of a name
 const SVG = "http://www.w3.org/2000/svg";
 
 /** About three digits, never in powers of ten. */
@@ -19,9 +19,25 @@ function inUnit(amount, units) {
   return `${figure(amount / size)} ${name}`;
 }
 
-const ENERGY = [[3.6e9, 3.6e9, "MWh"], [3.6e6, 3.6e6, "kWh"], [3.6e4, 3.6e3, "Wh"], [1e3, 1e3, "kJ"], [0, 1, "J"]];
-const MASS = [[1e6, 1e6, "t"], [1e3, 1e3, "kg"], [1, 1, "g"], [1e-12, 1e-3, "mg"], [0, 1, "g"]];
-const POWER = [[1e6, 1e6, "MW"], [1e3, 1e3, "kW"], [0, 1, "W"]];
+const ENERGY = [
+  [3.6e9, 3.6e9, "MWh"],
+  [3.6e6, 3.6e6, "kWh"],
+  [3.6e4, 3.6e3, "Wh"],
+  [1e3, 1e3, "kJ"],
+  [0, 1, "J"],
+];
+const MASS = [
+  [1e6, 1e6, "t"],
+  [1e3, 1e3, "kg"],
+  [1, 1, "g"],
+  [1e-12, 1e-3, "mg"],
+  [0, 1, "g"],
+];
+const POWER = [
+  [1e6, 1e6, "MW"],
+  [1e3, 1e3, "kW"],
+  [0, 1, "W"],
+];
 
 export const energy = (joules) => inUnit(joules, ENERGY);
 export const mass = (grams) => inUnit(grams, MASS);
@@ -61,8 +77,13 @@ export function day(atS) {
 /** A name that somebody else chose: controls, bidirectional and invisible characters are shown as what they are. */
 export function plain(text) {
   const whole = [...String(text)];
-  const shown = whole.slice(0, LONGEST).join("").replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, (found) =>
-    `⟨U+${found.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+  const shown = whole
+    .slice(0, LONGEST)
+    .join("")
+    .replace(
+      /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu,
+      (found) => `⟨U+${found.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
+    );
   return whole.length > LONGEST ? `${shown} …` : shown;
 }
 
@@ -78,9 +99,12 @@ export function s(name, attributes = {}, ...children) {
 
 function filled(element, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) element.setAttribute(key, value === true ? "" : value);
+    if (value !== null && value !== undefined && value !== false)
+      element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 

@@ -1,9 +1,7 @@
 // Power by device over time: the past from the series of a run, then what was seen while the page is open.
 
 const MOST_SEEN = 600; // 50 minutes of snapshots
-const LONGEST_GAP_S = 30; // the page was hidden for longer
-
-const SNAPSHOT_S = 6; // between two snapshots, or a little more
+const LONGEST_GAP_S = 120; // between two snapshots: longer than any usual --checkpoint
 
 /** Columns of time: { beginS, endS, devices: Map(id → { w, low, high, measured }), phases: Map(name → part) }. */
 export class History {
@@ -16,24 +14,21 @@ export class History {
     this.seen = [];
     this.components = new Map();
     this.damaged = 0;
-    this.stepS = 0;
+    this.wasAway = false;
   }
 
   get columns() {
     return [...this.past, ...this.seen];
   }
 
-  /** Whether the series should be read again: too much was seen since, or too little. */
+  /** Whether the series should be read again: the page was hidden, or has seen much since. */
   get isDue() {
-    const count = this.seen.length;
-    return (
-      count > 2 * MOST_SEEN ||
-      (count > 1 && this.seen[count - 1].beginS - this.seen[count - 2].endS > LONGEST_GAP_S)
-    );
+    return this.wasAway || this.seen.length > 2 * MOST_SEEN;
   }
 
   /** There is no series: forget what was seen long ago. */
   shorten() {
+    this.wasAway = false;
     this.seen = this.seen.slice(-MOST_SEEN);
   }
 
@@ -41,7 +36,7 @@ export class History {
   load(series) {
     this.past = [];
     this.damaged = series.damaged_lines;
-    this.stepS = series.step_s ?? 0;
+    this.wasAway = false;
     for (const device of series.devices) this.components.set(device.id, device.component);
     const steps = Math.max(0, ...series.devices.map((device) => device.power_w.length));
     for (let step = 0; step < steps; step += 1) {
@@ -68,7 +63,10 @@ export class History {
       this.past.push(column);
     }
     const last = this.past[this.past.length - 1];
-    if (last) this.seen = this.seen.filter((column) => column.endS > last.endS);
+    if (!last) return;
+    this.seen = this.seen.filter((column) => column.endS > last.endS);
+    const [first] = this.seen; // the file's newest rows may still be open
+    if (first && first.beginS - last.endS <= LONGEST_GAP_S) first.beginS = last.endS;
   }
 
   /** Take an answer of /api/v1/now; false if it has nothing new. */
@@ -81,8 +79,7 @@ export class History {
       (last && now.at_s <= last.endS)
     )
       return false;
-    const step = Math.max(now.interval_s, this.stepS, SNAPSHOT_S);
-    const isNext = last && now.at_s - last.endS <= 2 * step;
+    const isNext = last && !this.wasAway && now.at_s - last.endS <= LONGEST_GAP_S;
     const column = {
       beginS: isNext ? last.endS : now.at_s - now.interval_s,
       endS: now.at_s,

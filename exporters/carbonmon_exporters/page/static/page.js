@@ -261,6 +261,9 @@ at("plot").addEventListener("pointerleave", () => {
   drawPlot();
 });
 at("power-table").addEventListener("toggle", () => newest && fillTable());
-document.addEventListener("visibilitychange", poll);
+document.addEventListener("visibilitychange", () => {
+  history.wasAway = true;
+  poll();
+});
 new ResizeObserver(() => newest && drawPlot()).observe(at("plot"));
 poll();

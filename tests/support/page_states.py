@@ -79,7 +79,7 @@ def hours_in(gpus: int = 6, packages: int = 2, drams: int = 2) -> Snapshot:
         )
     )
     phases_s = (("train", 2880.0), ("eval", 720.0))
-    run = run._replace(totals=totals, phases_s=phases_s, phase="train", progress=(600.0, 1000.0))
+    run = run._replace(totals=totals, phases_s=phases_s, phase="train")
     devices = tuple(state._replace(unattributed_j=4_000.0) for state in shown.devices)
     return shown._replace(runs=(run,), devices=devices)
 

@@ -19,10 +19,11 @@ DISK_FAULTS = frozenset(
 """What a disk says that is full, read-only, broken or gone: no mistake of whoever chose the folder."""
 
 
-def open_file(path: Path) -> BufferedReader:
-    """A regular file, to be read; raises OSError, and waits for no pipe."""
+def open_file(path: Path, *, follows: bool = True) -> BufferedReader:
+    """A regular file, to be read; raises OSError, and waits for no pipe. `follows`: it may be a link."""
+    more = os.O_NONBLOCK if follows else os.O_NONBLOCK | os.O_NOFOLLOW
     file = open(  # noqa: SIM115 (who asked for it closes it)
-        path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        path, "rb", opener=lambda name, flags: os.open(name, flags | more)
     )
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

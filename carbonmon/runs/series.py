@@ -60,10 +60,10 @@ def read_lines(folder: Path) -> Iterator[Line]:
 
 def streamed(folder: Path) -> Iterator[Line]:
     """The same for a file of any length, of which one line is in memory at a time; lines of newer versions
-    are damaged. Raises `RunFileError` where there is no file."""
+    are damaged. Raises `RunFileError` where there is no file; a link is none, as others may have made it."""
     path = folder / SERIES_FILE
     try:
-        with open_file(path) as file:
+        with open_file(path, follows=False) as file:
             yield from rows_in(file, path, strict=False)
     except OSError as reason:
         raise RunFileError(f"{path}: cannot be read: {reason.strerror or reason}") from None

@@ -253,6 +253,9 @@ def test_a_run_without_a_series_says_so(tmp_path: Path) -> None:
         status, _, body = ask(monitor, "/api/v1/runs/slurm-4242/series")
         assert status == 404
         assert "series" in json.loads(body)["error"]
+        (tmp_path / SERIES_FILE).symlink_to("/etc/passwd")
+        assert ask(monitor, "/api/v1/runs/slurm-4242/series")[0] == 404
+        (tmp_path / SERIES_FILE).unlink()
         (tmp_path / SERIES_FILE).touch()
         assert document(monitor, "/api/v1/runs/slurm-4242/series")["devices"] == []
 

@@ -92,7 +92,7 @@ export function figures(now) {
       ),
     );
     for (const cost of run.costs)
-      tiles.push(tile("Cost", `${cost.amount.toFixed(2)} ${plain(cost.currency)}`));
+      tiles.push(tile("Cost", `${figure(cost.amount)} ${plain(cost.currency)}`));
     if (run.water_l !== null) tiles.push(tile("Water", `${figure(run.water_l)} l`));
   }
   tiles.push(

@@ -165,7 +165,7 @@ def test_it_fits_a_phone_and_the_dark_and_nothing_keeps_anybody_from_using_it(
 
 def test_nobody_is_asked_while_the_page_is_hidden(browser: Browser, monitor: Monitor) -> None:
     tab = browser.open(monitor.url)
-    tab.wait_for(HAS_PLOT)
+    tab.wait_for(HAS_PAST)
     tab.evaluate("window.asked = 0; window.was = fetch; window.fetch = (...a) => (asked += 1, was(...a)); 0")
     look = "document.dispatchEvent(new Event('visibilitychange')); asked"
     hide = "Object.defineProperty(document, 'hidden', {{ value: {0}, configurable: true }})"

@@ -262,6 +262,7 @@ at("plot").addEventListener("pointerleave", () => {
 });
 at("power-table").addEventListener("toggle", () => newest && fillTable());
 document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
   history.wasAway = true;
   poll();
 });

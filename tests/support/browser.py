@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
@@ -41,6 +42,10 @@ _AS_3_AND_4 = (
     "os.execv(sys.argv[3], sys.argv[3:])"
 )
 """The browser reads commands from descriptor 3 and writes answers to 4."""
+
+
+class NavigatedError(AssertionError):
+    """The page has gone to another one meanwhile."""
 
 
 class Browser:
@@ -117,6 +122,8 @@ class Browser:
         while True:
             found = self._next(deadline_s)
             if found.get("id") == self._number:
+                if "navigated" in str(found.get("error")):
+                    raise NavigatedError(f"{method}: {found['error']}")
                 if "error" in found:
                     raise AssertionError(f"{method}: {found['error']}")
                 result: dict[str, Any] = found["result"]
@@ -164,8 +171,9 @@ class Tab:
         """Return as soon as an expression is true."""
         deadline_s = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline_s:
-            if self.evaluate(f"!!({script})"):
-                return
+            with contextlib.suppress(NavigatedError):
+                if self.evaluate(f"!!({script})"):
+                    return
             time.sleep(0.02)
         raise AssertionError(f"{script} did not become true; the page says:\n{self.text()}")
 

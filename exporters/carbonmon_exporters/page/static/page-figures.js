@@ -91,8 +91,7 @@ export function figures(now) {
         `PUE ${now.pue_ratio.toFixed(2)} included`,
       ),
     );
-    for (const cost of run.costs)
-      tiles.push(tile("Cost", `${figure(cost.amount)} ${plain(cost.currency)}`));
+    for (const cost of run.costs) tiles.push(tile("Cost", `${figure(cost.amount)} ${plain(cost.currency)}`));
     if (run.water_l !== null) tiles.push(tile("Water", `${figure(run.water_l)} l`));
   }
   tiles.push(

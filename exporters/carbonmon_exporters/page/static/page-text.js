@@ -74,17 +74,19 @@ export function day(atS) {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
 }
 
-/** A name that somebody else chose: controls, bidirectional and invisible characters are shown as what they are. */
+const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+/** A name that somebody else chose, as `core/plain_text.py` shows it: what cannot be printed is escaped. */
 export function plain(text) {
   const whole = [...String(text)];
-  const shown = whole
-    .slice(0, LONGEST)
-    .join("")
-    .replace(
-      /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu,
-      (found) => `⟨U+${found.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
-    );
-  return whole.length > LONGEST ? `${shown} …` : shown;
+  const shown = whole.slice(0, LONGEST).join("");
+  return shown.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escaped) + (whole.length > LONGEST ? " …" : "");
+}
+
+function escaped(character) {
+  const code = character.codePointAt(0);
+  const [mark, digits] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];
+  return SHORT[character] ?? `\\${mark}${code.toString(16).padStart(digits, "0")}`;
 }
 
 /** An element of HTML with attributes and children; texts among the children never become markup. */

@@ -51,6 +51,14 @@ class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's 
             raise click.UsageError(str(error), ctx) from None
 
 
+LONGEST_H = 24.0 * 366
+
+
+def hours(option: str, low: float) -> Checked:
+    """A time in hours, from `low` to a year."""
+    return Checked("hours", lambda text: config.parse_number(text, option, "a time in hours", low, LONGEST_H))
+
+
 def _number(option: str, what: str, low: float, high: float = float("inf")) -> Checked:
     return Checked("number", lambda text: config.parse_number(text, option, what, low, high))
 

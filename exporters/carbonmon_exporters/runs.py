@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 
@@ -14,6 +13,7 @@ from carbonmon.runs.summary.node import drawn_j
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.families import as_counter, as_gauge, as_info
 from carbonmon_exporters.starts import Starts
+from carbonmon_exporters.work import work_families
 
 _RESERVED_LABELS = frozenset((*f.RUN_INFO.labels, "job", "instance"))
 _BAD_LABEL_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
@@ -33,6 +33,7 @@ def run_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     components: dict[str, str] = {state.device.id: state.device.component for state in snapshot.devices}
     yield from _charged(snapshot, starts, texts, components)
     yield from _of_the_run(snapshot, starts, texts, components)
+    yield from work_families(snapshot, starts)
 
 
 def _charged(
@@ -84,7 +85,7 @@ def _of_the_run(
                 starts.add_late(counter, label, value, run.start_s)
         for gauge, value in (
             (processes, run.processes),
-            (progress, progress_ratio(run)),
+            (progress, None if run.work is None else run.work.ratio),
             (start, run.info.started_at_s),
             (end, run.ended_at_s),
         ):
@@ -105,16 +106,6 @@ def _node_joules(run: RunState, components: dict[str, str]) -> dict[str, float]:
         component = components.get(total.device_id, "")
         joules[component] = joules.get(component, 0.0) + drawn_j(total)
     return joules
-
-
-def progress_ratio(run: RunState) -> float | None:
-    """The done part of the steps, 0 to 1; None where the training code has not said how many there are."""
-    if run.progress is None:
-        return None
-    step, total = run.progress
-    if total is None or not math.isfinite(step) or not 0.0 < total < math.inf:
-        return None
-    return min(1.0, max(0.0, step / total))
 
 
 def info_labels(info: RunInfo, zone: str) -> dict[str, str]:

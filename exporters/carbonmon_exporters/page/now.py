@@ -17,7 +17,6 @@ from carbonmon.runs.summary.ranges import (
 )
 from carbonmon_exporters.page.known_by import KnownBy
 from carbonmon_exporters.page.run_list import listed
-from carbonmon_exporters.runs import progress_ratio
 
 
 def now(snapshot: Snapshot, run_id: str, known_by: KnownBy, host: str) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def _run(snapshot: Snapshot, run: RunState, known_by: KnownBy) -> dict[str, Any]
     return {
         **listed(run, known_by),
         "labels": dict(run.info.labels),
-        "progress_ratio": progress_ratio(run),
+        "progress_ratio": None if run.work is None else run.work.ratio,
         "energy_low_j": low_j,
         "energy_high_j": high_j,
         "emissions_low_g": low_g,

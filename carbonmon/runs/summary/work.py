@@ -1,0 +1,59 @@
+"""`work` and `gpu_time` of the summary: what the run has done, what that took, how its GPUs were used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from carbonmon.core.efficiency import figures
+from carbonmon.core.gpu_time import IDLE_BELOW_RATIO, GpuTime
+from carbonmon.core.model import RunState
+from carbonmon.core.work import COUNTS, Work
+
+
+def work_summary(run: RunState) -> dict[str, Any] | None:
+    """None where nothing was told."""
+    work = run.work
+    if work is None:
+        return None
+    spans: dict[str, dict[str, float]] = {
+        span.what: {
+            "first": span.first,
+            "last": span.last,
+            "duration_s": span.duration_s,
+            "energy_j": span.energy_j,
+        }
+        for span in work.spans
+    }
+    peak = _peak(run, work)
+    flops = spans.get("flops")
+    most_flops = None if peak is None or flops is None else peak * flops["duration_s"]
+    return {
+        **{count: getattr(work, count) for count in COUNTS},
+        "total_steps": work.total_steps,
+        "job_ratio": work.job_ratio,
+        **figures(spans, sum(row.energy_j for row in run.totals), work.job_ratio, most_flops),
+        "precision": work.precision or None,
+        "peak_flop_per_s": peak,
+        "spans": spans,
+    }
+
+
+def _peak(run: RunState, work: Work) -> float | None:
+    """The peaks of all the run's GPUs together, in FLOP/s; None where one is unknown, or there is no GPU."""
+    gpus = {row.device_id for row in run.totals if row.component == "gpu"}
+    known = {peak.device_id: peak.flop_per_s for peak in work.peaks}
+    return sum(known[gpu] for gpu in gpus) if gpus and gpus <= known.keys() else None
+
+
+def gpu_time_summary(time: GpuTime | None) -> dict[str, Any] | None:
+    """None where the run held no GPU. Of GPUs that tell no utilisation the idle time is unknown."""
+    if time is None:
+        return None
+    is_known = time.unknown_s < time.held_s
+    return {
+        "held_s": time.held_s,
+        "unknown_s": time.unknown_s,
+        "idle_s": time.idle_s if is_known else None,
+        "idle_energy_j": time.idle_j if is_known else None,
+        "idle_below_ratio": IDLE_BELOW_RATIO,
+    }

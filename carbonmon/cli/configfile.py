@@ -57,6 +57,10 @@ def _value(path: Path, key: str, value: Any, known: Options) -> Any:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise ConfigError(f'{path}: {key!r} must be a table or a list: label = {{ team = "vision" }}')
+    if isinstance(value, list) and settings.get("multiple"):
+        return tuple(_text(path, key, item) for item in value)
+    if settings.get("multiple"):
+        return (_text(path, key, value),)
     if isinstance(value, list) and name in ("gpus", "grid", "sensor", "exporter"):
         return ",".join(_text(path, key, item) for item in value)
     return _text(path, key, value)

@@ -19,7 +19,7 @@ from carbonmon.client.variables import (
     distrusted,
     misspelt,
 )
-from carbonmon.core import config
+from carbonmon.core import budgets, config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
@@ -37,8 +37,10 @@ _CONFIG_PATH = f"{__name__}.config"
 class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest releases only
     """A text that a function of `carbonmon.config` turns into its value."""
 
-    def __init__(self, name: str, convert: Callable[[str], Any]) -> None:
+    def __init__(self, name: str, convert: Callable[[str], Any], splitter: str | None = None) -> None:
+        """`splitter` is between the values of an option that may be repeated, in its variable."""
         self.name = name
+        self.envvar_list_splitter = splitter  # type: ignore[misc]  # a class variable of click's
         self._convert = convert
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -47,7 +49,15 @@ class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's 
         try:
             return self._convert(value)
         except ConfigError as error:
-            raise click.UsageError(str(error), ctx) from None
+            raise click.UsageError(f"{_variable(param, ctx)}{error}", ctx) from None
+
+
+def _variable(param: click.Parameter | None, ctx: click.Context | None) -> str:
+    """The variable that gave a value, to begin an error with; "" where it was given otherwise."""
+    if ctx is None or param is None or param.name is None or not isinstance(param.envvar, str):
+        return ""
+    is_variable = ctx.get_parameter_source(param.name) is click.core.ParameterSource.ENVIRONMENT
+    return f"{param.envvar}: " if is_variable else ""
 
 
 def _number(option: str, what: str, low: float, high: float = float("inf")) -> Checked:
@@ -81,6 +91,9 @@ RUN_ID = Checked("id", config.parse_run_id)
 LABEL = Checked("label", config.parse_label)
 GPUS = Checked("gpus", _gpus)
 PATH = click.Path(path_type=Path)
+BUDGET = Checked("budget", budgets.parse_budget, ",")
+ON_BUDGET = Checked("action", budgets.parse_action)
+BY = Checked("by", budgets.parse_by)
 IDLE = click.Choice(IDLE_POLICIES)
 QUERY_TIMEOUT = _number("--timeout", "a time in seconds", 0.1, 3600.0)
 RETAIN = _number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
@@ -155,6 +168,24 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         IDLE,
         "proportional",
     ),
+    "budget": _option(
+        "A limit of the run's energy, emissions, cost or duration, or of all runs of a day; may be repeated.",
+        "2kWh|1kg|5EUR|3h[/day]",
+        BUDGET,
+        multiple=True,
+    ),
+    "on-budget": _option(
+        "What to do beside a warning when a budget is reached: a command, a signal, or stop training.",
+        "warn|notify:COMMAND|signal:TERM|stop",
+        ON_BUDGET,
+        "warn",
+    ),
+    "by": _option(
+        "Act when the total has reached a budget, or when a forecast says that it will.",
+        "total|forecast",
+        BY,
+        "total",
+    ),
     "own-monitor": _option(
         "Always start a separate monitor, even if a daemon or another rank already measures this node.",
         is_flag=True,
@@ -193,6 +224,7 @@ DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
     if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
+    and OPTIONS[name].belongs_to != "budget"
 )
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),
@@ -243,6 +275,12 @@ def to_config(values: dict[str, Any]) -> Config:
         raise click.UsageError("--price and --price-file exclude one another: give the figure or the file")
     if values.get("resume") is not None and values.get("run_id") is not None:
         raise click.UsageError("--resume names the run already: leave --run-id out")
+    if values.get("budget"):
+        has_price = values.get("price") is not None or values.get("price_file") is not None
+        try:
+            budgets.check_currencies(values["budget"], values.get("currency"), has_price)
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from None
     fields = {
         option.field: values[option.parameter]
         for option in OPTIONS.values()

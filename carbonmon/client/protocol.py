@@ -32,7 +32,10 @@ accepted: the earlier run is about to end.
                 `low_j`, `high_j`, `duration_s`, `is_interpolated`, `is_settled`; None of an unknown one
     run_phase   `name` of the phase of a run whose participants are in none; `run_id`
     progress    `step`, `total`
-    snapshot    Answer: `energy_j`, `emissions_g`, `power_w`, `duration_s`, `phase`, …
+    stopping    whether training is to stop. Answer: `stop`, and `stop_at_step`, how many steps are to be done
+                then (None: with the step that it is in)
+    snapshot    Answer: `energy_j`, `emissions_g`, `power_w`, `duration_s`, `phase`, `forecast`, those of
+                stopping, …
     register    follow a run without taking part in it: `run_id`, `name`, `labels`, `pid` or `cgroup`,
                 `gpus`, `environ`, `uid` of its owner (root only). Answer as for join
     unregister  end such a run: `run_id`, `exit_code`

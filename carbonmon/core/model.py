@@ -10,7 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from carbonmon.core.budgets import BudgetState
+    from carbonmon.core.forecast import Forecast
 
 Component = Literal["gpu", "cpu", "dram", "module"]
 """What a device is. A module is one meter of several parts, such as a superchip's GPU, CPU and memory."""
@@ -484,7 +488,8 @@ class RunState(NamedTuple):
     `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `doubts_j` are
     joules near changes of phase, by phase, that may belong to the phase before or behind (`windows.py`); None
     where nobody noted them. `start_s` is since when its totals count, on the injected clock; None where an
-    earlier boot or release began them, or the run was resumed after its end.
+    earlier boot or release began them, or the run was resumed after its end. `forecast` is the newest one, while
+    it goes on; `forecasts` are those that are kept beside the outcome. `budgets` are its limits.
     """
 
     info: RunInfo
@@ -516,6 +521,9 @@ class RunState(NamedTuple):
     doubts_j: tuple[tuple[str, float], ...] | None = None
     notes: tuple[str, ...] = ()
     start_s: float | None = None
+    forecast: Forecast | None = None
+    forecasts: tuple[Forecast, ...] = ()
+    budgets: tuple[BudgetState, ...] = ()
 
 
 class Snapshot(NamedTuple):

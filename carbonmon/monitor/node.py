@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from carbonmon.core.budget_watch import BudgetWatch
+from carbonmon.core.budgets import BudgetState
 from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Snapshot
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
@@ -256,12 +258,26 @@ class Monitor:
 
     def progress(self, run_id: str, step: float, total: float | None) -> None:
         """How far the run's training code says that it is."""
-        self.requests.post(partial(self._progress, run_id, step, total))
+        self.requests.post(partial(self._progress, run_id, self.clock.now_s(), step, total))
 
-    def _progress(self, run_id: str, step: float, total: float | None) -> None:
+    def _progress(self, run_id: str, at_s: float, step: float, total: float | None) -> None:
         run = self.runs.get(run_id)
         if run is not None:
             run.progress = (step, total)
+            run.outlook.progress(at_s, step, total)
+
+    def watch_budgets(
+        self, run_id: str, watch: BudgetWatch, reached: Callable[[RunAccount, BudgetState], object]
+    ) -> None:
+        """Watch a run's budgets; `reached` is called with each, beside a sample, in the sampling thread."""
+        self.requests.post(partial(self._watch_budgets, run_id, watch, reached))
+
+    def _watch_budgets(
+        self, run_id: str, watch: BudgetWatch, reached: Callable[[RunAccount, BudgetState], object]
+    ) -> None:
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.outlook.begin(watch, partial(reached, run))
 
     def look(self, run_id: str, tell: Callable[[RunAccount | None, RunState | None], object]) -> None:
         """Take a sample and tell the run and its totals, in the sampling thread; None if it does not live."""

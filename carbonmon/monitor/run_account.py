@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from carbonmon.core.footprint import Rates
+from carbonmon.core.forecast import Spent
 from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
     Charge,
@@ -22,6 +23,7 @@ from carbonmon.core.phases import Phases
 from carbonmon.core.windows import REFRESH_S, Key, Windows
 from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
+from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.peak_power import PeakPower
 from carbonmon.runs.series_rows import Moment, Parts
 
@@ -69,6 +71,8 @@ class RunAccount:
         "_told_s",
         "_unobserved_s",
         "cpu_s",
+        "drawn_j",
+        "emitted_g",
         "end_s",
         "ended_at_s",
         "exit_code",
@@ -76,6 +80,7 @@ class RunAccount:
         "info",
         "node_busy_s",
         "notes",
+        "outlook",
         "phases",
         "processes",
         "progress",
@@ -107,6 +112,8 @@ class RunAccount:
         self.notes: tuple[str, ...] = ()
         self.phases = Phases(start_s)
         self.windows = Windows()
+        self.outlook = Outlook()
+        self.drawn_j = self.emitted_g = 0.0
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -145,6 +152,7 @@ class RunAccount:
         self.recovered_j = state.recovered_j
         self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
         self.notes = state.notes
+        self.outlook.restore(state.forecasts, state.budgets)
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
         self._doubts_j.update(state.doubts_j or ())
@@ -161,6 +169,8 @@ class RunAccount:
             self._rows[row.phase, row.device_id, row.method] = amounts
             amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
             amounts.emissions_low_g, amounts.emissions_high_g = row.emissions_low_g, row.emissions_high_g
+            self.drawn_j += row.energy_j
+            self.emitted_g += row.emissions_g
         self._unobserved_s.update(state.unobserved_s)
         self._peaks = {device_id: PeakPower(peak_w) for device_id, peak_w in state.peaks_w}
 
@@ -220,6 +230,24 @@ class RunAccount:
         if note and note != known:
             self._shares[device.id] = joined_note(known, note)
 
+    def look_ahead(self, now_s: float, wall_s: float, rates: Rates) -> None:
+        """A sample was taken: see what is to come, where somebody wants to know."""
+        if self.outlook.is_wanted:
+            paid = self._costs.get(rates.currency)
+            self.outlook.look(
+                now_s,
+                wall_s,
+                Spent(
+                    now_s - self.start_s,
+                    self.drawn_j,
+                    self.emitted_g,
+                    rates.grams,
+                    None if paid is None else paid[0],
+                    rates.cost,
+                    rates.currency,
+                ),
+            )
+
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""
         self._unobserved_s[device_id] = self._unobserved_s.get(device_id, 0.0) + seconds
@@ -244,8 +272,11 @@ class RunAccount:
         charged = self._charges.get(key)
         if charged is None:
             charged = self._charges[key] = [0.0, 0.0]
+        grams = energy_j * rates.grams
         charged[0] += energy_j
-        charged[1] += energy_j * rates.grams
+        charged[1] += grams
+        self.drawn_j += energy_j
+        self.emitted_g += grams
         self.facility_j += energy_j * rates.pue_ratio
         if rates.litres is not None:
             self.water_l = (self.water_l or 0.0) + energy_j * rates.litres
@@ -321,6 +352,9 @@ class RunAccount:
             monitor_cpu_s=found.cpu_s,
             doubts_j=tuple(self._doubts_j.items()),
             start_s=self._counts_since_s,
+            forecast=self.outlook.forecast() if self.end_s is None else None,
+            forecasts=self.outlook.marks,
+            budgets=self.outlook.budgets(),
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:

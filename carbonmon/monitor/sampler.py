@@ -157,6 +157,8 @@ class Sampler:
                     shape = energy.curve(reading.shape, offset_s, meters[device_id].settled_s, at_s)
                 attribution.see(account, reading.power_w, shape)
         self._samples += 1
+        for run in self.runs.living.values():
+            run.look_ahead(clock.now_s(), wall_s, rates)
         if publish:
             now_s = clock.now_s()
             self.runs.drop_old(now_s)

@@ -76,6 +76,8 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "progress": run.progress,
         "ranks": run.ranks,
         "notes": run.notes,
+        "forecasts": run.forecasts,
+        "budgets": run.budgets,
         "shares": run.shares,
         RESUME_POINT_KEY: run.resume_point,
         "charges": run.charges,

@@ -17,6 +17,7 @@ from carbonmon.core.model import (
 from carbonmon.core.times import rfc3339
 from carbonmon.runs.summary.devices import devices_summary
 from carbonmon.runs.summary.node import node_summary
+from carbonmon.runs.summary.outlook import budgets_summary, forecasts_summary
 from carbonmon.runs.summary.ranges import (
     Row,
     emissions_g,
@@ -58,6 +59,8 @@ def summarize(
             "carbon": _carbon(snapshot, run, rows),
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
+            "forecasts": forecasts_summary(run.forecasts),
+            "budgets": budgets_summary(run.budgets),
             "monitor": _monitor(snapshot, run, own_peak_rss_bytes),
         }
     )

@@ -101,19 +101,17 @@ class BudgetState(NamedTuple):
     spent_then: float | None = None
 
 
-def amount_text(amount: float, kind: Kind, unit: str) -> str:
-    """An amount for people, in a unit that a budget may have."""
-    if kind == "cost":
-        return f"{amount:.4g} {unit}"
-    names = [name for name, (known, _) in _UNITS.items() if known == kind and name not in ("kJ", "MJ")]
-    sized = [name for name in names if amount >= _UNITS[name][1]] or names[:1]
-    name = max(sized, key=lambda name: _UNITS[name][1])
-    return f"{amount / _UNITS[name][1]:.4g} {name}"
+def amount_text(amount: float, budget: str, unit: str) -> str:
+    """An amount for people in the unit of a budget, which is a text; `unit` is the amount's own."""
+    match = _BUDGET.fullmatch(budget)
+    name = match[2] if match is not None and match[2] in _UNITS else unit
+    _, factor = _UNITS.get(name, ("", 1.0))
+    return f"{amount / factor:.4g} {name}"
 
 
 def reached_text(state: BudgetState, has_begun_so: bool = False) -> str:
     """A budget that was just reached, for people. `has_begun_so`: it was when the run was resumed."""
-    spent = amount_text(state.spent, state.kind, state.unit) + " spent"
+    spent = amount_text(state.spent, state.text, state.unit) + " spent"
     if state.per_day:
         spent += " by all runs of the day"
     if state.reached_by == "forecast":

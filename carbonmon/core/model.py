@@ -488,8 +488,8 @@ class RunState(NamedTuple):
     `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `doubts_j` are
     joules near changes of phase, by phase, that may belong to the phase before or behind (`windows.py`); None
     where nobody noted them. `start_s` is since when its totals count, on the injected clock; None where an
-    earlier boot or release began them, or the run was resumed after its end. `forecast` is the newest one, while
-    it goes on; `forecasts` are those that are kept beside the outcome. `budgets` are its limits.
+    earlier boot or release began them, or the run was resumed after its end. `forecast` is the newest, while
+    the run goes on; `forecasts` are those that are kept beside the outcome. `budgets` are its limits.
     """
 
     info: RunInfo

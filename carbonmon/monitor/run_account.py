@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from carbonmon.core.footprint import Rates
@@ -26,6 +27,12 @@ from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.peak_power import PeakPower
 from carbonmon.runs.series_rows import Moment, Parts
+
+log = logging.getLogger(__name__)
+
+MAX_UNSETTLED_S = 5.0
+"""The last power of a device stands for so long at most: counters are read at least once a second, and one
+that says nothing for longer may have been lost."""
 
 
 class _Amounts:
@@ -67,6 +74,7 @@ class RunAccount:
         "_peaks",
         "_power_w",
         "_rows",
+        "_settled_s",
         "_shares",
         "_told_s",
         "_unobserved_s",
@@ -122,6 +130,7 @@ class RunAccount:
         self._rows: dict[tuple[str, str, Method], _Amounts] = {}
         self._power_w: dict[str, float | None] = {}
         self._unobserved_s: dict[str, float] = {}
+        self._settled_s: dict[str, float] = {}
         self._shares: dict[str, str] = {}
         self._peaks: dict[str, PeakPower] = {}
         self._meanwhile = Meanwhile()
@@ -223,6 +232,7 @@ class RunAccount:
             self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
         self.windows.add(device, part)
         self._power_w[device.id] = part.power_w
+        self._settled_s[device.id] = part.end_s
         self._peaks[device.id].add(part.power_w, seconds)
         if unobserved_s:
             self.lose(device.id, unobserved_s)
@@ -232,21 +242,32 @@ class RunAccount:
 
     def look_ahead(self, now_s: float, wall_s: float, rates: Rates) -> None:
         """A sample was taken: see what is to come, where somebody wants to know."""
-        if self.outlook.is_wanted:
-            paid = self._costs.get(rates.currency)
-            self.outlook.look(
-                now_s,
-                wall_s,
-                Spent(
-                    now_s - self.start_s,
-                    self.drawn_j,
-                    self.emitted_g,
-                    rates.grams,
-                    None if paid is None else paid[0],
-                    rates.cost,
-                    rates.currency,
-                ),
-            )
+        if not self.outlook.is_wanted:
+            return
+        paid, unsettled_j = self._costs.get(rates.currency), self._unsettled_j(now_s)
+        spent = Spent(
+            now_s - self.start_s,
+            self.drawn_j + unsettled_j,
+            self.emitted_g + unsettled_j * rates.grams,
+            rates.grams,
+            None if paid is None else paid[0] + unsettled_j * (rates.cost or 0.0),
+            rates.cost,
+            rates.currency,
+        )
+        try:
+            self.outlook.look(now_s, wall_s, spent)
+        except Exception:  # our own bug: what the run draws is counted all the same
+            log.exception("run %s: no forecast and no budgets any more", self.info.id)
+            self.outlook = Outlook()
+
+    def _unsettled_j(self, now_s: float) -> float:
+        """What was drawn since the devices' energy was settled last, by their last power."""
+        settled_s = self._settled_s
+        return sum(
+            watts * min(now_s - settled_s[device_id], MAX_UNSETTLED_S)
+            for device_id, watts in self._power_w.items()
+            if watts is not None and device_id in settled_s
+        )
 
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""

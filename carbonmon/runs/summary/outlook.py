@@ -9,7 +9,7 @@ from carbonmon.core.budgets import BudgetState, amount_text
 from carbonmon.core.forecast import Forecast
 from carbonmon.core.pace import Range
 from carbonmon.core.times import known_time, rfc3339, utc_text
-from carbonmon.runs.summary.figures import JOULES, figure, percent_text
+from carbonmon.runs.summary.figures import JOULES, figure
 from carbonmon.runs.summary.strings import one_line
 
 
@@ -51,7 +51,7 @@ def outlook_lines(summary: dict[str, Any], unit: str, width: int) -> list[str]:
     made = summary.get("forecasts")
     if made:
         texts = [_forecast_text(forecast, unit) for forecast in made]
-        lines.append(f"  forecast   {'; '.join(texts)} {unit}")
+        lines.append(f"  forecast   {', '.join(texts)} {unit}")
     lines += [f"  budget     {_budget_text(budget)}" for budget in summary.get("budgets") or ()]
     return [one_line(line, width) for line in lines]
 
@@ -62,11 +62,13 @@ def _range(span: Range) -> dict[str, float]:
 
 def _forecast_text(forecast: dict[str, Any], unit: str) -> str:
     low, expected, high = (figure(forecast["energy_j"][key] / JOULES[unit]) for key in Range._fields)
-    return f"at {percent_text(forecast['done_ratio'])} {expected} ({low} to {high})"
+    return f"{forecast['done_ratio'] * 100:.0f} %: {expected} ({low} to {high})"
 
 
 def _budget_text(budget: dict[str, Any]) -> str:
     whose = " by all runs of the day" if budget["per_day"] else ""
-    text = f"{budget['budget']}: {amount_text(budget['spent'], budget['kind'], budget['unit'])} spent{whose}"
+    text = (
+        f"{budget['budget']}: {amount_text(budget['spent'], budget['budget'], budget['unit'])} spent{whose}"
+    )
     at_s = known_time(budget["reached_at"])
     return text if at_s is None else f"{text}; reached {utc_text(at_s)}, {budget['action']}"

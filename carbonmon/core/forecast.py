@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from carbonmon.core.pace import Pace, Range
+from carbonmon.core.work import known_total
 
 KEPT_RATIOS = (0.10, 0.25, 0.50)
 """After these parts of the steps the forecast is kept, to be shown beside the outcome."""
-
-NO_LENGTH = 1e15
-"""More steps than any run has: frameworks say 2**63 - 1 where they do not know the number."""
 
 
 class Forecast(NamedTuple):
@@ -46,13 +44,6 @@ class Spent(NamedTuple):
     currency: str = ""
 
 
-def known_total(total: float | None) -> float | None:
-    """The number of steps in all, None where it is unknown, also in a framework's own word for that."""
-    if total is None or not math.isfinite(total) or not 0.0 < total < NO_LENGTH:
-        return None
-    return float(total)
-
-
 class Forecaster:
     """The forecasts of one run. Told of progress and, after each sample, of what was drawn.
 
@@ -72,8 +63,8 @@ class Forecaster:
     def tell(self, at_s: float, step: float, total: float | None) -> None:
         """The training code says that it has done so many steps of so many."""
         if math.isfinite(step):
-            self._told, self._total = (at_s, step), known_total(total)
-            self.step = step
+            self._told, self.step = (at_s, step), step
+            self._total = known_total(total) or self._total  # a report may leave it out
 
     def look(self, at_s: float, energy_j: float) -> bool:
         """A sample was taken; whether there was news of the progress."""

@@ -18,6 +18,8 @@ from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Sn
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.windows import Key, Marks
+from carbonmon.core.work import Peaks, Told
+from carbonmon.hardware.peak_flops import gpu_peaks
 from carbonmon.hardware.workload import NodeWorkload, is_below
 from carbonmon.monitor import resume
 from carbonmon.monitor.guard import GuardedExporter
@@ -78,6 +80,7 @@ class Monitor:
         self.sampling = SamplingLoop(sampler, self.requests, clock)
         self.places: list[str] = []
         self._owned: dict[str, frozenset[int]] = {}
+        self._known_peaks: dict[str, Peaks] = {}
         self._leave_sensors = leave_sensors
 
     @property
@@ -256,15 +259,24 @@ class Monitor:
         if run.phases.overflowed and not had_too_many:
             log.warning("run %s: more than %d phases: the others count as 'other'", run_id, MAX_PHASES)
 
-    def progress(self, run_id: str, step: float, total: float | None) -> None:
-        """How far the run's training code says that it is."""
-        self.requests.post(partial(self._progress, run_id, self.clock.now_s(), step, total))
+    def progress(self, run_id: str, told: Told, at_s: float) -> None:
+        """What the run's training code says at `at_s` that it has done."""
+        peaks = self._peaks(told.precision) if told.precision else ()
+        self.requests.post(partial(self._progress, run_id, told, at_s, peaks))
 
-    def _progress(self, run_id: str, at_s: float, step: float, total: float | None) -> None:
+    def _progress(self, run_id: str, told: Told, at_s: float, peaks: Peaks) -> None:
         run = self.runs.get(run_id)
         if run is not None:
-            run.progress = (step, total)
-            run.outlook.progress(at_s, step, total)
+            run.work.tell(told, at_s, peaks)
+            if told.steps is not None:
+                run.outlook.progress(at_s, told.steps, told.total_steps)
+
+    def _peaks(self, precision: str) -> Peaks:
+        """The peaks of the GPUs in a precision; looked up once, in the thread that asks."""
+        known = self._known_peaks.get(precision)
+        if known is None:
+            known = self._known_peaks[precision] = gpu_peaks(self.devices.values(), precision)
+        return known
 
     def watch_budgets(
         self, run_id: str, watch: BudgetWatch, reached: Callable[[RunAccount, BudgetState], object]

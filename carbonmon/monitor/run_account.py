@@ -22,6 +22,7 @@ from carbonmon.core.model import (
 )
 from carbonmon.core.phases import Phases
 from carbonmon.core.windows import REFRESH_S, Key, Windows
+from carbonmon.core.work_meter import WorkMeter
 from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.outlook import Outlook
@@ -79,7 +80,6 @@ class RunAccount:
         "_told_s",
         "_unobserved_s",
         "cpu_s",
-        "drawn_j",
         "emitted_g",
         "end_s",
         "ended_at_s",
@@ -91,7 +91,6 @@ class RunAccount:
         "outlook",
         "phases",
         "processes",
-        "progress",
         "ranks",
         "recovered_j",
         "signal",
@@ -99,6 +98,7 @@ class RunAccount:
         "water_l",
         "watered_j",
         "windows",
+        "work",
     )
 
     def __init__(
@@ -114,14 +114,14 @@ class RunAccount:
         self.recovered_j = 0.0
         self.cpu_s: float | None = None
         self.processes: int | None = None
-        self.progress: tuple[float, float | None] | None = None
         self.ranks: tuple[Rank, ...] = ()
         self.node_busy_s: float | None = None
         self.notes: tuple[str, ...] = ()
         self.phases = Phases(start_s)
         self.windows = Windows()
+        self.work = WorkMeter()
         self.outlook = Outlook()
-        self.drawn_j = self.emitted_g = 0.0
+        self.emitted_g = 0.0
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -159,7 +159,8 @@ class RunAccount:
         # Not the start of which durations are reckoned: a run that is resumed after its end began earlier.
         self._counts_since_s = state.start_s if same_boot else None
         self.recovered_j = state.recovered_j
-        self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
+        self.cpu_s, self.ranks = state.cpu_s, state.ranks
+        self.work.restore(state.work, sum(row.energy_j for row in state.totals), self.start_s)
         self.notes = state.notes
         self.outlook.restore(state.forecasts, state.budgets)
         self.phases = Phases(now_s - outage_s, state.phase)
@@ -178,7 +179,6 @@ class RunAccount:
             self._rows[row.phase, row.device_id, row.method] = amounts
             amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
             amounts.emissions_low_g, amounts.emissions_high_g = row.emissions_low_g, row.emissions_high_g
-            self.drawn_j += row.energy_j
             self.emitted_g += row.emissions_g
         self._unobserved_s.update(state.unobserved_s)
         self._peaks = {device_id: PeakPower(peak_w) for device_id, peak_w in state.peaks_w}
@@ -231,6 +231,7 @@ class RunAccount:
         for phase, ratio in self.phases.doubts(start_s, part.end_s, part.curve, refresh_s):
             self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
         self.windows.add(device, part)
+        self.work.add(part)
         self._power_w[device.id] = part.power_w
         self._settled_s[device.id] = part.end_s
         self._peaks[device.id].add(part.power_w, seconds)
@@ -247,7 +248,7 @@ class RunAccount:
         paid, unsettled_j = self._costs.get(rates.currency), self._unsettled_j(now_s)
         spent = Spent(
             now_s - self.start_s,
-            self.drawn_j + unsettled_j,
+            self.work.total_j + unsettled_j,
             self.emitted_g + unsettled_j * rates.grams,
             rates.grams,
             None if paid is None else paid[0] + unsettled_j * (rates.cost or 0.0),
@@ -296,7 +297,6 @@ class RunAccount:
         grams = energy_j * rates.grams
         charged[0] += energy_j
         charged[1] += grams
-        self.drawn_j += energy_j
         self.emitted_g += grams
         self.facility_j += energy_j * rates.pue_ratio
         if rates.litres is not None:
@@ -355,7 +355,7 @@ class RunAccount:
             cpu_s=self.cpu_s,
             processes=self.processes,
             phase=max(self.phases.now, key=_weight)[0],
-            progress=self.progress,
+            work=self.work.state(self.start_s),
             ranks=self.ranks,
             notes=self.notes,
             charges=tuple(

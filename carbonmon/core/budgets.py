@@ -117,6 +117,8 @@ def reached_text(state: BudgetState, has_begun_so: bool = False) -> str:
     if state.reached_by == "forecast":
         return f"budget {state.text} will be exceeded, by the low end of the forecast ({spent} until now)"
     when = "was spent already when the run was resumed" if has_begun_so else "is reached"
+    if state.spent < state.limit:
+        when = "will be reached by the steps, and the validation, that a stop still takes"
     return f"budget {state.text} {when} ({spent})"
 
 

@@ -82,9 +82,12 @@ class Pace:
         return (0.0, 0.0) if dearest is None else (dearest.mean(0), dearest.mean(1))
 
     @property
-    def step_s(self) -> float | None:
-        """Seconds that a step takes now; None before the first."""
-        return median(seconds for seconds, _ in self._recent) if self._recent else None
+    def step(self) -> tuple[float, float]:
+        """Seconds and joules that a step takes now; 0 before the first."""
+        if not self._recent:
+            return 0.0, 0.0
+        seconds, joules = (median(each[i] for each in self._recent) for i in (0, 1))
+        return seconds, joules
 
     def see(self, at_s: float, energy_j: float, step: float) -> None:
         """At `at_s` so many steps were done, and the run had drawn so much."""
@@ -99,7 +102,7 @@ class Pace:
         self._reports += 1
         self._steps += steps
         if self._reports > FIRST:
-            usual_s, usual_j = (median(each[i] for each in self._recent) * steps for i in (0, 1))
+            usual_s, usual_j = (each * steps for each in self.step)
             had_pause, self._had_pause = self._had_pause, seconds > PAUSE_RATIO * usual_s
             if self._had_pause and not had_pause:
                 self._pause(step, seconds - usual_s, max(0.0, joules - usual_j))

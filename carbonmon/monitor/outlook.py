@@ -111,17 +111,23 @@ class Outlook:
         return Amounts(spent.energy_j, spent.emissions_g, spent.cost or 0.0, spent.duration_s)
 
     def _ahead(self) -> Amounts | None:
-        """What a stop still takes: the dearest pause that was seen, which is the validation that follows."""
+        """What a stop still takes: the steps until then, and the validation that follows.
+
+        That is the dearest pause that was seen.
+        """
         if self._forecaster is None:
             return None
-        seconds, joules = self._forecaster.pace.dearest_pause
+        pace, steps = self._forecaster.pace, self._steps_ahead()
+        seconds, joules = (
+            steps * step + pause for step, pause in zip(pace.step, pace.dearest_pause, strict=True)
+        )
         spent = self._spent
         return Amounts(joules, joules * spent.grams, joules * (spent.money or 0.0), seconds)
 
+    def _steps_ahead(self) -> int:
+        step_s = 0.0 if self._forecaster is None else self._forecaster.pace.step[0]
+        return max(STOP_AHEAD_STEPS, math.ceil(STOP_AHEAD_S / step_s) if step_s else 0)
+
     def _stop_step(self) -> float | None:
-        forecaster = self._forecaster
-        if forecaster is None or forecaster.step is None:
-            return None
-        step_s = forecaster.pace.step_s
-        steps = STOP_AHEAD_S / step_s if step_s else 0.0
-        return forecaster.step + max(STOP_AHEAD_STEPS, math.ceil(steps))
+        step = None if self._forecaster is None else self._forecaster.step
+        return None if step is None else step + self._steps_ahead()

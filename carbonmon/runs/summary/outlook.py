@@ -34,7 +34,7 @@ def budgets_summary(budgets: Sequence[BudgetState]) -> list[dict[str, Any]]:
             "kind": state.kind,
             "limit": state.limit,
             "unit": state.unit,
-            "per_day": state.per_day,
+            "period": "day" if state.per_day else "run",
             "spent": state.spent,
             "action": state.action,
             "reached_at": rfc3339(state.reached_at_s),
@@ -66,7 +66,7 @@ def _forecast_text(forecast: dict[str, Any], unit: str) -> str:
 
 
 def _budget_text(budget: dict[str, Any]) -> str:
-    whose = " by all runs of the day" if budget["per_day"] else ""
+    whose = " by all runs of the day" if budget["period"] == "day" else ""
     text = (
         f"{budget['budget']}: {amount_text(budget['spent'], budget['budget'], budget['unit'])} spent{whose}"
     )

@@ -64,7 +64,8 @@ class Forecaster:
         """The training code says that it has done so many steps of so many."""
         if math.isfinite(step):
             self._told, self.step = (at_s, step), step
-            self._total = known_total(total) or self._total  # a report may leave it out
+            # A report may leave it out. As an int, a framework's largest number is below the float for it.
+            self._total = (None if total is None else known_total(float(total))) or self._total
 
     def look(self, at_s: float, energy_j: float) -> bool:
         """A sample was taken; whether there was news of the progress."""

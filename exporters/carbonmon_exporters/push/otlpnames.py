@@ -24,6 +24,7 @@ UNITS = (
 _COUNTS = {
     f.RUN_PROCESSES.name: "{process}",
     f.RUN_COST.name: "{currency}",
+    f.RUN_FORECAST_COST.name: "{currency}",
     f.ANOMALIES.name: "{anomaly}",
     f.GRID_ERRORS.name: "{error}",
     f.SENSOR_ERRORS.name: "{error}",

@@ -75,8 +75,9 @@ class Forecaster:
         if told is None:
             return False
         told_s, step = told
-        if before_s < told_s < at_s:
-            energy_j = before_j + (energy_j - before_j) * (told_s - before_s) / (at_s - before_s)
+        if told_s < at_s and before_s < at_s:  # NaN before the first sample
+            part = max(0.0, (told_s - before_s) / (at_s - before_s))
+            energy_j = before_j + (energy_j - before_j) * part
         self.pace.see(told_s, energy_j, step)
         self._seen = told_s, energy_j
         return True

@@ -1,0 +1,69 @@
+"""Budgets as users meet them: on a simulated machine, acted upon within the energy of two intervals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulator import Constant, Gpu, Simulator
+from tests.support import command
+
+pytestmark = pytest.mark.e2e
+
+WATTS, INTERVAL_S = 500.0, 0.2
+LOOP = """
+import time, carbonmon
+with carbonmon.track() as run:
+    for step in range(600):
+        time.sleep(0.05)
+        run.progress(step + 1, 600)
+        if run.should_stop:
+            print('stopped', step + 1)
+            break
+"""
+
+
+def machine() -> Simulator:
+    return Simulator(gpus=[Gpu(profile=Constant(WATTS))])
+
+
+def start(sim: Simulator, folder: Path, *words: str) -> tuple[int, str, str]:
+    done = command.run(
+        ["run", "--interval", f"{INTERVAL_S}", "--gpus", "0", "--sysfs", str(sim.sysfs), *words],
+        folder,
+        env=sim.environ,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_job_gets_a_signal_when_its_budget_is_reached(tmp_path: Path):
+    with machine() as sim:
+        code, _, said = start(
+            sim, tmp_path, "--budget", "400J", "--budget", "9kWh", "--on-budget", "signal:TERM",
+            "--", "sleep", "30",
+        )  # fmt: skip
+    assert code == 128 + 15
+    assert said.count("budget 400J is reached") == 2, "one line, and a note below the table"
+    reached, other = command.summary(tmp_path)["budgets"]
+    assert 400.0 <= reached["spent_then"] <= 400.0 + 2 * WATTS * INTERVAL_S
+    assert (reached["action"], reached["reached_by"]) == ("signal:TERM", "total")
+    assert other["reached_at"] is None
+
+
+def test_training_stops_and_does_not_run_on_after_a_resume(tmp_path: Path):
+    words = ["--budget", "1kJ", "--budget", "50MJ/day", "--on-budget", "stop"]
+    with machine() as sim:
+        code, out, said = start(sim, tmp_path, "--run-id", "a", *words, "--", sys.executable, "-c", LOOP)
+        assert (code, out.split()[0]) == (0, "stopped")
+        assert "training is to stop" in said
+        step = int(out.split()[1])
+        code, out, said = start(sim, tmp_path, "--resume", "a", *words, "--", sys.executable, "-c", LOOP)
+        assert code == 0
+        assert int(out.split()[1]) < 200
+        assert "was spent already when the run was resumed" in said
+    summary = json.loads((tmp_path / "carbonmon-runs" / "a" / "summary.json").read_text())
+    assert 0 < step < 600
+    assert [each["period"] for each in summary["budgets"]] == ["run", "day"]

@@ -47,6 +47,7 @@ class BudgetActions:
         self.watch = BudgetWatch(config.budgets, config.on_budget, config.by, wall_s)
         self._queue: SimpleQueue[BudgetState | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._act, name="carbonmon-budgets", daemon=True)
+        self._is_over = False
         self._signal_s = math.inf
         self._counted_s = -math.inf
         self._days = None
@@ -72,8 +73,12 @@ class BudgetActions:
             run.notes = (*run.notes, text)
         self._queue.put(state)
 
+    def job_ended(self) -> None:
+        """From now on nobody can be asked or sent a signal; the last sample may still reach a budget."""
+        self._is_over = True
+
     def close(self) -> None:
-        """The job has ended, and its last sample is taken."""
+        """The last sample is taken: act on what it has reached, and end."""
         self._queue.put(None)
         if self._thread.ident is not None:
             self._workload.helpers.wait(self._thread, LAST_NOTIFY_S)
@@ -122,6 +127,8 @@ class BudgetActions:
                 self._workload.helpers.run(self._action.command, f"{self._run_id}: {text}\n", NOTIFY_S)
             except OSError as error:
                 log.warning("--on-budget %s: %s", self._action.text, error.strerror or error)
+        elif self._is_over:
+            return
         elif self._action.kind == "signal":
             if not self._workload.send(self._action.number):
                 log.warning("--on-budget %s: the job cannot be sent a signal", self._action.text)
@@ -129,6 +136,8 @@ class BudgetActions:
             self._signal_s = self._monitor.clock.now_s() + STOP_ASK_S
 
     def _what_follows(self) -> str:
+        if self._is_over:
+            return "the job has ended"
         return {
             "warn": "the run goes on",
             "notify": f"the run goes on, and this is told to {' '.join(self._action.command[:1])}",

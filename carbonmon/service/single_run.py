@@ -133,6 +133,8 @@ def _run(
 
         def make_place() -> None:
             serving.close()
+            if budgets is not None:
+                budgets.close()
             monitor.give_up_threads()
 
         try:
@@ -152,6 +154,8 @@ def _run(
             monitor.join(plan.info.id, Roots(wrappers=(pid,)), None)
 
         outcome = workload.wait(is_ours if has_threads else None)
+        if budgets is not None:
+            budgets.job_ended()
         give(Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal)))
         if budgets is not None:
             budgets.close()
@@ -170,8 +174,8 @@ def _start(
         if error.errno not in job.NO_PLACE or make_place is None:
             raise
         log.warning(
-            "no process can be started beside carbonmon's threads (%s): they end (no metrics, no phases; one "
-            "sample at the start, one at the end)",
+            "no process can be started beside carbonmon's threads (%s): they end (no metrics, phases and "
+            "budgets; one sample at the start, one at the end)",
             error.strerror,
         )
         make_place()

@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
-from carbonmon.core.model import JOULES_PER_KWH
 
 Kind = Literal["energy", "emissions", "cost", "time"]
 KINDS: tuple[Kind, ...] = ("energy", "emissions", "cost", "time")
@@ -27,9 +26,9 @@ _UNITS: dict[str, tuple[Kind, float]] = {
     "J": ("energy", 1.0),
     "kJ": ("energy", 1e3),
     "MJ": ("energy", 1e6),
-    "Wh": ("energy", JOULES_PER_KWH / 1e3),
-    "kWh": ("energy", JOULES_PER_KWH),
-    "MWh": ("energy", JOULES_PER_KWH * 1e3),
+    "Wh": ("energy", 3.6e3),
+    "kWh": ("energy", 3.6e6),
+    "MWh": ("energy", 3.6e9),
     "g": ("emissions", 1.0),
     "kg": ("emissions", 1e3),
     "t": ("emissions", 1e6),

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from carbonmon.core.budgets import BudgetState
-    from carbonmon.core.forecast import Forecast
-
+from carbonmon.core.budgets import BudgetState
+from carbonmon.core.forecast import Forecast
 from carbonmon.core.work import Work
 
 Component = Literal["gpu", "cpu", "dram", "module"]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from carbonmon.cli.checked import Checked
 from carbonmon.client.variables import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
@@ -32,32 +33,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _CONFIG_PATH = f"{__name__}.config"
 """Where click's context has the path of the file of options."""
-
-
-class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest releases only
-    """A text that a function of `carbonmon.config` turns into its value."""
-
-    def __init__(self, name: str, convert: Callable[[str], Any], splitter: str | None = None) -> None:
-        """`splitter` is between the values of an option that may be repeated, in its variable."""
-        self.name = name
-        self.envvar_list_splitter = splitter  # type: ignore[misc]  # a class variable of click's
-        self._convert = convert
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._convert(value)
-        except ConfigError as error:
-            raise click.UsageError(f"{_variable(param, ctx)}{error}", ctx) from None
-
-
-def _variable(param: click.Parameter | None, ctx: click.Context | None) -> str:
-    """The variable that gave a value, to begin an error with; "" where it was given otherwise."""
-    if ctx is None or param is None or param.name is None or not isinstance(param.envvar, str):
-        return ""
-    is_variable = ctx.get_parameter_source(param.name) is click.core.ParameterSource.ENVIRONMENT
-    return f"{param.envvar}: " if is_variable else ""
 
 
 def _number(option: str, what: str, low: float, high: float = float("inf")) -> Checked:

@@ -50,19 +50,29 @@ class Forecaster:
     A step is told between two samples. What was drawn until then is taken to have grown evenly between them.
     """
 
-    __slots__ = ("_at_s", "_energy_j", "_seen", "_told", "_total", "pace", "step")
+    __slots__ = ("_at_s", "_energy_j", "_lower", "_seen", "_told", "_total", "pace", "step")
 
     def __init__(self) -> None:
         self.pace = Pace()
         self.step: float | None = None
+        self._lower: float | None = None
         self._total: float | None = None
         self._told: tuple[float, float] | None = None
         self._at_s = self._energy_j = math.nan
         self._seen = (math.nan, math.nan)
 
     def tell(self, at_s: float, step: float, total: float | None) -> None:
-        """The training code says that it has done so many steps of so many."""
-        if math.isfinite(step):
+        """The training code says that it has done so many steps of so many.
+
+        A report below the newest one is of a rank that is behind. Where the next one is below as well, and
+        above it, training went back to a checkpoint.
+        """
+        if not math.isfinite(step):
+            return
+        is_lower = self.step is not None and step < self.step
+        is_behind = is_lower and (self._lower is None or step <= self._lower)
+        self._lower = step if is_lower else None
+        if not is_behind:
             self._told, self.step = (at_s, step), step
             # A report may leave it out. As an int, a framework's largest number is below the float for it.
             self._total = (None if total is None else known_total(float(total))) or self._total

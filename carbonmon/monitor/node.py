@@ -18,7 +18,7 @@ from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Sn
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.windows import Key, Marks
-from carbonmon.core.work import Peaks, Told
+from carbonmon.core.work import PRECISIONS, Peaks, Told
 from carbonmon.hardware.peak_flops import gpu_peaks
 from carbonmon.hardware.workload import NodeWorkload, is_below
 from carbonmon.monitor import resume
@@ -286,6 +286,8 @@ class Monitor:
     def _peaks(self, precision: str) -> Peaks:
         """The peaks of the GPUs in a precision; looked up once, in the thread that asks."""
         known = self._known_peaks.get(precision)
+        if known is None and precision not in PRECISIONS:
+            return ()
         if known is None:
             known = self._known_peaks[precision] = gpu_peaks(self.devices.values(), precision)
         return known

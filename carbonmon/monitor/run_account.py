@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 from carbonmon.core.footprint import Rates
 from carbonmon.core.forecast import Spent
+from carbonmon.core.gpu_time import GpuClock
 from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
     Charge,
@@ -28,8 +28,6 @@ from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.peak_power import PeakPower
 from carbonmon.runs.series_rows import Moment, Parts
-
-log = logging.getLogger(__name__)
 
 MAX_UNSETTLED_S = 5.0
 """The last power of a device stands for so long at most: counters are read at least once a second, and one
@@ -80,11 +78,11 @@ class RunAccount:
         "_told_s",
         "_unobserved_s",
         "cpu_s",
-        "emitted_g",
         "end_s",
         "ended_at_s",
         "exit_code",
         "facility_j",
+        "gpu_clock",
         "info",
         "node_busy_s",
         "notes",
@@ -121,7 +119,7 @@ class RunAccount:
         self.windows = Windows()
         self.work = WorkMeter()
         self.outlook = Outlook()
-        self.emitted_g = 0.0
+        self.gpu_clock = GpuClock()
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -163,6 +161,7 @@ class RunAccount:
         self.work.restore(state.work, sum(row.energy_j for row in state.totals), self.start_s)
         self.notes = state.notes
         self.outlook.restore(state.forecasts, state.budgets)
+        self.gpu_clock = GpuClock(state.gpu_time)
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
         self._doubts_j.update(state.doubts_j or ())
@@ -179,7 +178,6 @@ class RunAccount:
             self._rows[row.phase, row.device_id, row.method] = amounts
             amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
             amounts.emissions_low_g, amounts.emissions_high_g = row.emissions_low_g, row.emissions_high_g
-            self.emitted_g += row.emissions_g
         self._unobserved_s.update(state.unobserved_s)
         self._peaks = {device_id: PeakPower(peak_w) for device_id, peak_w in state.peaks_w}
 
@@ -214,7 +212,8 @@ class RunAccount:
         counter_j, power_j, tdp_j = part.counter_j, part.power_j, part.tdp_j
         start_s, unobserved_s = part.start_s, part.unobserved_s
         seconds = part.end_s - start_s
-        self._pay(counter_j + power_j + tdp_j, rates)
+        energy_j = counter_j + power_j + tdp_j
+        self._pay(energy_j, rates)
         phases = self.phases.split(start_s, part.end_s, part.curve)
         for phase, ratio in phases:
             if counter_j:
@@ -231,7 +230,7 @@ class RunAccount:
         for phase, ratio in self.phases.doubts(start_s, part.end_s, part.curve, refresh_s):
             self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
         self.windows.add(device, part)
-        self.work.add(part)
+        self.work.add(start_s, part.end_s, energy_j, part.curve)
         self._power_w[device.id] = part.power_w
         self._settled_s[device.id] = part.end_s
         self._peaks[device.id].add(part.power_w, seconds)
@@ -241,33 +240,23 @@ class RunAccount:
         if note and note != known:
             self._shares[device.id] = joined_note(known, note)
 
-    def look_ahead(self, now_s: float, wall_s: float, rates: Rates) -> None:
-        """A sample was taken: see what is to come, where somebody wants to know."""
-        if not self.outlook.is_wanted:
-            return
-        paid, unsettled_j = self._costs.get(rates.currency), self._unsettled_j(now_s)
-        spent = Spent(
+    def spent(self, now_s: float, rates: Rates) -> Spent:
+        """What the run has drawn until now; what no counter has told yet by the devices' last power."""
+        settled_s = self._settled_s
+        unsettled_j = sum(
+            watts * min(now_s - settled_s[device_id], MAX_UNSETTLED_S)
+            for device_id, watts in self._power_w.items()
+            if watts is not None and device_id in settled_s
+        )
+        paid = self._costs.get(rates.currency)
+        return Spent(
             now_s - self.start_s,
             self.work.total_j + unsettled_j,
-            self.emitted_g + unsettled_j * rates.grams,
+            sum(grams for _, grams in self._charges.values()) + unsettled_j * rates.grams,
             rates.grams,
             None if paid is None else paid[0] + unsettled_j * (rates.cost or 0.0),
             rates.cost,
             rates.currency,
-        )
-        try:
-            self.outlook.look(now_s, wall_s, spent)
-        except Exception:  # our own bug: what the run draws is counted all the same
-            log.exception("run %s: no forecast and no budgets any more", self.info.id)
-            self.outlook = Outlook()
-
-    def _unsettled_j(self, now_s: float) -> float:
-        """What was drawn since the devices' energy was settled last, by their last power."""
-        settled_s = self._settled_s
-        return sum(
-            watts * min(now_s - settled_s[device_id], MAX_UNSETTLED_S)
-            for device_id, watts in self._power_w.items()
-            if watts is not None and device_id in settled_s
         )
 
     def lose(self, device_id: str, seconds: float) -> None:
@@ -294,10 +283,8 @@ class RunAccount:
         charged = self._charges.get(key)
         if charged is None:
             charged = self._charges[key] = [0.0, 0.0]
-        grams = energy_j * rates.grams
         charged[0] += energy_j
-        charged[1] += grams
-        self.emitted_g += grams
+        charged[1] += energy_j * rates.grams
         self.facility_j += energy_j * rates.pue_ratio
         if rates.litres is not None:
             self.water_l = (self.water_l or 0.0) + energy_j * rates.litres
@@ -376,6 +363,7 @@ class RunAccount:
             forecast=self.outlook.forecast() if self.end_s is None else None,
             forecasts=self.outlook.marks,
             budgets=self.outlook.budgets(),
+            gpu_time=self.gpu_clock.time(),
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:

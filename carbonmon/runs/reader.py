@@ -14,6 +14,7 @@ from carbonmon.core.budgets import BudgetState
 from carbonmon.core.config import parse_run_id
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.forecast import Forecast
+from carbonmon.core.gpu_time import GpuTime
 from carbonmon.core.model import (
     MAIN_PHASE,
     Charge,
@@ -173,6 +174,7 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         forecasts=kept.records("forecasts", Forecast),
         budgets=kept.records("budgets", BudgetState),
         start_s=kept.value("run_start_s", float | None),
+        gpu_time=kept.value("gpu_time", GpuTime | None),
     )
 
 

@@ -134,11 +134,23 @@ def test_what_was_drawn_since_the_last_step_is_not_counted_twice():
 
 def test_a_training_that_goes_back_to_a_checkpoint_keeps_its_pace():
     forecaster = steady(100)
+    forecaster.tell(19.5, 9, 100)
     forecaster.tell(20.0, 10, 100)
     forecaster.look(20.0, 2000.0)
     made = forecaster.forecast(SPENT._replace(energy_j=2000.0, duration_s=20.0))
     assert made is not None
     assert made.energy_j.expected == pytest.approx(2000.0 + 90 * 100.0)
+
+
+def test_a_rank_that_is_behind_the_others_changes_nothing():
+    alone, beside = steady(100), steady(100)
+    for step in range(20, 40):
+        alone.tell(step, step, 100)
+        for each in (step, step - 1, step - 1, step - 3):
+            beside.tell(step, each, 100)
+        for each in (alone, beside):
+            each.look(step, 100.0 * step)
+    assert beside.forecast(SPENT) == alone.forecast(SPENT)
 
 
 def test_periodic_evaluations_that_are_still_to_come_are_counted():

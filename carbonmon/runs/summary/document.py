@@ -30,7 +30,7 @@ from carbonmon.runs.summary.ranges import (
     with_uncertainty,
 )
 from carbonmon.runs.summary.strings import encodable
-from carbonmon.runs.summary.work import work_summary
+from carbonmon.runs.summary.work import gpu_time_summary, work_summary
 
 SCHEMA = "carbonmon.summary/1"
 
@@ -64,6 +64,7 @@ def summarize(
             "forecasts": forecasts_summary(run.forecasts),
             "budgets": budgets_summary(run.budgets),
             "work": work_summary(run),
+            "gpu_time": gpu_time_summary(run.gpu_time),
             "monitor": _monitor(snapshot, run, own_peak_rss_bytes),
         }
     )

@@ -21,7 +21,7 @@ from carbonmon.service.registry import MAX_RUNS, Registry, is_held
 from carbonmon.service.socket import fields, reports
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
-from carbonmon.service.socket.totals import last_words, stop_fields, tell_leaver, tell_totals
+from carbonmon.service.socket.totals import heard_stop, last_words, tell_leaver, tell_totals
 
 Answer = Callable[[dict[str, Any]], None]
 Message = Mapping[str, Any]
@@ -212,12 +212,7 @@ class Operations:
     def _stopping(self, peer: Peer, message: Message, answer: Answer) -> None:
         """Whether training is to stop; takes no sample, as training code asks at each step."""
         entry, _ = self._participation(peer)
-        run = self._monitor.runs.get(entry.run_id)
-        if run is None:
-            answer({"stop": False, "stop_at_step": None})
-            return
-        answer(stop_fields(run))
-        run.outlook.is_heard |= run.outlook.stop is not None
+        answer(heard_stop(self._monitor.runs.get(entry.run_id)))
 
     # ---- registered runs ----
 

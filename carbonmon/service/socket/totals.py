@@ -19,7 +19,7 @@ def tell_totals(
 ) -> None:
     """What training code may log of its run; None where it is unknown."""
     known = {} if state is None else _totals(state, entry, participant)
-    answer({"run_id": entry.run_id, **known, **({} if run is None else stop_fields(run))})
+    answer({"run_id": entry.run_id, **known, **stop_fields(run)})
 
 
 def tell_leaver(
@@ -44,10 +44,17 @@ def last_words(
     return {"totals": _totals(state, entry, participant), "windows": windows}
 
 
-def stop_fields(run: RunAccount) -> dict[str, Any]:
+def stop_fields(run: RunAccount | None) -> dict[str, Any]:
     """Whether training is to stop, and when it has done how many steps; None: with the step that it is in."""
-    stop = run.outlook.stop
+    stop = None if run is None else run.outlook.stop
     return {"stop": stop is not None, "stop_at_step": None if stop is None else stop.step}
+
+
+def heard_stop(run: RunAccount | None) -> dict[str, Any]:
+    """Whether training is to stop, for training code that asks, and so has heard it."""
+    if run is not None and run.outlook.stop is not None:
+        run.outlook.is_heard = True
+    return stop_fields(run)
 
 
 def _forecast(made: Forecast | None) -> dict[str, Any]:

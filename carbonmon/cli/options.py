@@ -67,8 +67,6 @@ LABEL = Checked("label", config.parse_label)
 GPUS = Checked("gpus", _gpus)
 PATH = click.Path(path_type=Path)
 BUDGET = Checked("budget", budgets.parse_budget, ",")
-ON_BUDGET = Checked("action", budgets.parse_action)
-BY = Checked("by", budgets.parse_by)
 IDLE = click.Choice(IDLE_POLICIES)
 QUERY_TIMEOUT = _number("--timeout", "a time in seconds", 0.1, 3600.0)
 RETAIN = _number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
@@ -164,13 +162,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "on-budget": _option(
         "What to do beside a warning when a budget is reached: a command, a signal, or stop training.",
         "warn|notify:COMMAND|signal:TERM|stop",
-        ON_BUDGET,
+        Checked("action", budgets.parse_action),
         "warn",
     ),
     "by": _option(
         "Act when the total has reached a budget, or when a forecast says that it will.",
         "total|forecast",
-        BY,
+        Checked("by", budgets.parse_by),
         "total",
     ),
     "own-monitor": _option(

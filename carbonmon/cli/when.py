@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import click
 
 from carbonmon.analysis.best_time import BestTime, Start, find_best_time
-from carbonmon.cli import options
-from carbonmon.cli.checked import Checked, printing
+from carbonmon.cli import options, printing
+from carbonmon.cli.checked import Checked
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.ports import GridSource, Http

@@ -184,8 +184,10 @@ def _in_run(choice: Choice, answer: Mapping[str, Any], settings: Settings, is_in
         return None if same else f"it is kept in {answer.get('folder')}"
     if option.belongs_to == "own":
         return "it has one already" if is_true(text) else None
-    if option.belongs_to in ("job", "budget"):
+    if option.belongs_to == "job":
         return "carbonmon run does that"
+    if option.belongs_to == "budget":
+        return "only a run's own carbonmon run acts on budgets"
     if option.belongs_to != "run" or is_new:
         return None
     if option.name == "label":

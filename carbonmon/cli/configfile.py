@@ -16,8 +16,12 @@ Options = Mapping[str, Mapping[str, Any]]
 """What click is told of each option, by its name with hyphens."""
 
 
-def options_in(path: Path, known: Options) -> dict[str, Any]:
-    """The options of a file as click's default map; raises `ConfigError` with file, line and key."""
+def options_in(path: Path, known: Options, is_named: bool) -> dict[str, Any]:
+    """The options of a file as click's default map; raises `ConfigError` with file, line and key.
+
+    One that nobody named lies in the working folder, which may be somebody else's repository: it runs no
+    command.
+    """
     options: dict[str, Any] = {}
     for key, value in read_toml(path).items():
         parameter = key.replace("-", "_")
@@ -25,6 +29,11 @@ def options_in(path: Path, known: Options) -> dict[str, Any]:
             raise ConfigError(f"{path}: {key!r} is given twice, with a hyphen and with an underscore")
         options[parameter] = _value(path, key, value, known)
         _check(path, key, options[parameter], known)
+        if parameter == "on_budget" and not is_named and options[parameter].strip().startswith("notify"):
+            raise ConfigError(
+                f"{path}: {key!r} names a command, which is not taken from the working folder: give the flag, "
+                f"or name the file: --config {path}"
+            )
     return options
 
 

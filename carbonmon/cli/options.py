@@ -385,15 +385,15 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
         return
     path = Path(found)
     try:
-        table = read_toml(path)
+        table = read_toml(path, is_named=value is not None or path != Path(CONFIG_NAME))
     except ConfigError as error:
         raise click.UsageError(str(error), ctx) from None
     ctx.default_map = {**(ctx.default_map or {}), **table}
     ctx.meta[_CONFIG_PATH] = str(path)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, is_named: bool = True) -> dict[str, Any]:
     """The options of a TOML file as click's default map; raises `ConfigError` with file, line and key."""
     from carbonmon.cli.configfile import options_in
 
-    return options_in(path, _OPTIONS)
+    return options_in(path, _OPTIONS, is_named)

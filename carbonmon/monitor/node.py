@@ -19,7 +19,6 @@ from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.windows import Key, Marks
 from carbonmon.core.work import PRECISIONS, Peaks, Told
-from carbonmon.hardware.peak_flops import gpu_peaks
 from carbonmon.hardware.workload import NodeWorkload, is_below
 from carbonmon.monitor import resume
 from carbonmon.monitor.guard import GuardedExporter
@@ -289,6 +288,8 @@ class Monitor:
         if known is None and precision not in PRECISIONS:
             return ()
         if known is None:
+            from carbonmon.hardware.peak_flops import gpu_peaks  # for runs that tell FLOPs only
+
             known = self._known_peaks[precision] = gpu_peaks(self.devices.values(), precision)
         return known
 

@@ -109,3 +109,24 @@ def test_a_budget_that_is_none_is_told_with_its_place(
     result, found = chosen(tmp_path, toml, *words, **environ)
     assert (result.exit_code, found) == (2, [])
     assert said in result.output
+
+
+def test_a_file_of_the_working_folder_names_no_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CARBONMON_CONFIG", raising=False)
+    text = 'on-budget = "notify:rm -rf /"'
+    named, found = chosen(tmp_path, text)
+    assert (named.exit_code, found[0].on_budget.command) == (0, ("rm", "-rf", "/"))
+
+    @click.command()
+    @options.with_options(*options.RUN_OPTIONS)
+    def command(**values: Any) -> None:
+        found.append(options.to_config(values))
+
+    result = CliRunner().invoke(command, [])
+    assert (result.exit_code, len(found)) == (2, 1)
+    assert "not taken from the working folder" in result.output
+    (tmp_path / "carbonmon.toml").write_text('on-budget = "stop"')
+    assert CliRunner().invoke(command, []).exit_code == 0

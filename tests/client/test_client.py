@@ -187,6 +187,18 @@ def test_progress_is_told_now_and_then_and_the_last_one_always(server: ControlSe
     assert len(told) < 500
 
 
+def test_what_is_counted_between_two_messages_is_in_the_next_one(server: ControlServer, fake: Fake):
+    with carbonmon.track() as run:
+        for step in range(100):
+            if step % 2:
+                run.progress(step, tokens=64 * step, precision="bf16")
+            else:
+                run.progress(step)
+    told = fake.of("progress")
+    assert (told[-1]["step"], told[-1]["tokens"], told[-1]["precision"]) == (99, 64 * 99, "bf16")
+    assert all(0.0 <= message["age_s"] < DEADLINE_S for message in told)
+
+
 def test_nested_tracking_is_one_participant(server: ControlServer, fake: Fake):
     with carbonmon.track("outer") as outer:
         with carbonmon.track("inner") as inner:

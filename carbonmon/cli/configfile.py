@@ -31,7 +31,7 @@ def options_in(path: Path, known: Options, is_named: bool) -> dict[str, Any]:
         _check(path, key, options[parameter], known)
         if parameter == "on_budget" and not is_named and options[parameter].strip().startswith("notify"):
             raise ConfigError(
-                f"{path}: {key!r} names a command, which is not taken from the working folder: give the flag, "
+                f"{path}: {key!r} names a command, which no file of the working folder may: give the flag, "
                 f"or name the file: --config {path}"
             )
     return options

@@ -127,6 +127,6 @@ def test_a_file_of_the_working_folder_names_no_command(
 
     result = CliRunner().invoke(command, [])
     assert (result.exit_code, len(found)) == (2, 1)
-    assert "not taken from the working folder" in result.output
+    assert "which no file of the working folder may" in result.output
     (tmp_path / "carbonmon.toml").write_text('on-budget = "stop"')
     assert CliRunner().invoke(command, []).exit_code == 0

@@ -1,0 +1,126 @@
+"""Steps of a training loop that is written by hand: plain PyTorch, accelerate, JAX. `Run.steps` loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from carbonmon.client.run import Run
+from carbonmon.integrations.amounts import Amount, Amounts
+from carbonmon.integrations.figures import Counts
+from carbonmon.integrations.guard import guarded
+from carbonmon.integrations.meter import Meter
+from carbonmon.integrations.ranks import any_rank, counts_here, node_share, world_size
+
+Batch = TypeVar("Batch")
+
+
+class Steps(Generic[Batch]):
+    """The batches of a loader: a step ends when its figures are asked for, else when the next batch is.
+
+    Several of them in one run, one for each epoch, go on counting.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        loader: Iterable[Batch],
+        total: float | None,
+        first: int,
+        amounts: Mapping[str, Amount | None],
+        ranks: int | None,
+        agree_every: int | None,
+    ) -> None:
+        self._run = run
+        self._loader = loader
+        self._total = total
+        self._given = amounts
+        self._ranks = ranks
+        self._agree_every = agree_every
+        if run._loop is None:
+            run._loop = Loop(run, first)
+        self._loop: Loop = run._loop
+
+    @property
+    def count(self) -> int:
+        """The number of the present step, from 1 on; of a resumed training from `first` + 1 on."""
+        return self._loop.count
+
+    def __len__(self) -> int:
+        return len(self._loader)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Batch]:
+        loop = self._loop
+        loop.begin(self._total, self._given, self._ranks)
+        try:
+            for batch in self._loader:
+                loop.start(batch)
+                yield batch
+                loop.end()
+                if self._is_to_stop():
+                    break
+        finally:
+            loop.pause()
+
+    def figures(self, *, last: bool = False) -> dict[str, float]:
+        """What a log gets, by key: ask where the loss has just been read, and add it to that log.
+
+        It waits for the monitor, at most 0.5 % of the time: asked more often, and on ranks that do not count
+        for their node, it gives nothing. `last`: the figures all the same.
+        """
+        return self._loop.figures(last) or {}
+
+    @guarded
+    def _is_to_stop(self) -> bool:
+        """Alone a process stops when it is asked to; of several ranks all stop, at a step where they agree."""
+        wish = bool(getattr(self._run, "should_stop", False))
+        if self._agree_every:
+            return self.count % self._agree_every == 0 and bool(any_rank(wish))
+        return wish and world_size() == 1
+
+
+class Loop:
+    """What the loop of a run has done until now."""
+
+    def __init__(self, run: Run, first: int) -> None:
+        self.count = first
+        self._run = run
+        self._meter: Meter | None = None
+        self._amounts = Amounts({}, 1)
+        self._batch: tuple[object, ...] = ()
+
+    @guarded
+    def begin(self, total: float | None, given: Mapping[str, Amount | None], ranks: int | None) -> None:
+        if self._meter is not None:
+            self._meter.cut()  # what was between two epochs is none of the training
+            self._amounts.renew(given)
+        elif counts_here():
+            self._amounts = Amounts(given, ranks or (1 if world_size() == 1 else None))
+            self._meter = Meter(self._run, self._counts(), total, node_share())
+
+    def start(self, batch: object) -> None:
+        self.count += 1
+        self._batch = (batch,)
+
+    @guarded
+    def end(self) -> None:
+        """The present step ends, if it has not yet."""
+        open_batch, self._batch = self._batch, ()
+        if open_batch and self._meter is not None:
+            self._amounts.add(*open_batch)
+            self._meter.count(self._counts())
+
+    @guarded
+    def pause(self) -> None:
+        """The loader is exhausted, or left; what its last steps computed may still be under way."""
+        self.end()
+        if self._meter is not None and self._meter.has_steps:
+            self._meter.cut(on_host=False)
+
+    @guarded
+    def figures(self, last: bool) -> dict[str, float]:
+        self.end()
+        return {} if self._meter is None else self._meter.figures(always=last)
+
+    def _counts(self) -> Counts:
+        return Counts(self.count, None, *(self._amounts[name] for name in ("samples", "tokens", "flops")))

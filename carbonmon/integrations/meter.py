@@ -1,0 +1,125 @@
+"""Counts a training's steps, and asks the monitor what they drew when the training logs.
+
+A training is cut where it logs, evaluates and saves; each stretch is a window of the monitor. A stretch with
+steps in it is training; the others count for the totals only. Nothing here waits but `figures`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from carbonmon.client.run import Run
+from carbonmon.integrations.figures import (
+    Counts,
+    Spent,
+    Totals,
+    keys,
+    known_length,
+    since_begin,
+    since_log,
+)
+
+LEAST_S = 1.0
+"""Least time between two figures: of less, the edges of a GPU's counter, up to 0.1 s old (`core.windows`),
+are a large part."""
+
+WAITING_RATIO = 0.005
+"""The part of the time that may go by waiting for figures: after an answer that took 10 ms none for 2 s."""
+
+MOST_STRETCHES = 8
+"""So many stretches of training are kept before they are asked for; a monitor keeps a thousand."""
+
+
+class Meter:
+    """What one training draws, on this node. `share` is this node's part of the counts of all ranks."""
+
+    def __init__(self, run: Run, begin: Counts, length: float | None, share: float | None) -> None:
+        self.run = run
+        self.has_steps = False
+        """Whether the present stretch is one of training."""
+        self._part = run._part
+        self._length = known_length(length)
+        self._share = share
+        self._counts = self._logged = begin
+        self._begin = self._totals()
+        self._spent: Spent | None = Spent()
+        self._stretches: list[tuple[int, bool]] = []
+        self._due_s = -math.inf
+        self._window = self._part.cut(None)
+        self._tell()
+
+    def count(self, counts: Counts) -> None:
+        """A step has ended, after which these are the counts."""
+        self._counts = counts
+        self.has_steps = True
+        self._tell()
+
+    def cut(self, on_host: bool = True) -> None:
+        """A stretch ends here. `on_host`: what its last step computed has arrived, so that its work is done."""
+        ended, self._window = self._window, self._part.cut(self._window)
+        if self.has_steps:
+            if ended is None or self._window is None:
+                self._spent = None
+            else:
+                self._stretches.append((ended, on_host))
+        elif ended is not None:
+            self._part.phases.forget(ended)
+        self.has_steps = False
+        if len(self._stretches) >= MOST_STRETCHES:
+            self._add_stretches()
+
+    def figures(self, *, on_host: bool = True, always: bool = False) -> dict[str, float]:
+        """What a log gets, by key.
+
+        It waits for the monitor, and so gives nothing where that would be too often; `always`: all the same.
+        """
+        asked_s = time.monotonic()
+        if asked_s < self._due_s and not always:
+            return {}
+        if self.has_steps:
+            self.cut(on_host)
+        self._add_stretches()
+        totals = self._totals()
+        now_s = time.monotonic()
+        self._due_s = now_s + max(LEAST_S, (now_s - asked_s) / WAITING_RATIO)
+        found = since_begin(self._begin, totals)
+        if self._spent is not None:
+            found |= since_log(self._spent, self._logged, self._counts, self._share)
+        self._logged, self._spent = self._counts, Spent()
+        return keys(found)
+
+    def end(self) -> None:
+        """The training is over: its last window goes."""
+        self._tell()
+        if self._window is not None:
+            self._part.phases.forget(self._window)
+
+    def _tell(self) -> None:
+        self.run.progress(self._counts.steps, self._length)
+
+    def _totals(self) -> Totals | None:
+        """None without an answer: what was known before is no figure of now."""
+        if not self._part.ask():
+            return None
+        known = self._part.known
+        energy_j, ratio = known.get("energy_j"), known.get("measured_ratio")
+        if energy_j is None:
+            return None
+        measured_j = 0.0 if not energy_j else None if ratio is None else energy_j * ratio
+        return Totals(energy_j, measured_j, known.get("emissions_g"))
+
+    def _add_stretches(self) -> None:
+        """Ask for the stretches that have ended; where one is not known, what was spent is unknown."""
+        stretches, self._stretches = self._stretches, []
+        for number, on_host in stretches:
+            found = self._part.window(number)
+            self._part.phases.forget(number)
+            if found is None or self._spent is None:
+                self._spent = None
+                continue
+            self._spent = Spent(
+                self._spent.energy_j + float(found["energy_j"]),
+                self._spent.duration_s + float(found["duration_s"]),
+                self._spent.is_interpolated or bool(found["is_interpolated"]) or not on_host,
+            )

@@ -17,6 +17,7 @@ from carbonmon.client import choices
 from carbonmon.client.connection import Refused, log, warn_once
 from carbonmon.client.join_run import JoinedRun, NoMonitor, RunOptions, join_again, join_run, keep_open
 from carbonmon.client.phase import PhaseStack
+from carbonmon.client.progress import Progress
 from carbonmon.client.protocol import RUN_VARIABLE, SEEN_VARIABLE, SOCKET_VARIABLE, ProtocolError
 from carbonmon.client.switch import is_off
 from carbonmon.client.variables import mark
@@ -55,8 +56,9 @@ class Part:
         self._joined: JoinedRun | None = None
         self._may_join = may_join
         self._lock = threading.RLock()
-        self._progress: dict[str, Any] | None = None
-        self._progress_s = self._asked_s = -math.inf
+        self._counts = Progress()
+        self._progress: dict[str, Any] = {}
+        self._done_s = self._progress_s = self._asked_s = -math.inf
 
     def is_ours(self) -> bool:
         return os.getpid() == self._pid
@@ -143,14 +145,25 @@ class Part:
                         self._take_part(joined)
         return self._joined
 
-    def progress(self, message: dict[str, Any], is_last: bool) -> None:
-        """Tell the progress now and then, and the last one always."""
+    def progress(self, step: Any, total: Any, precision: Any, **counts: Any) -> None:
+        """Tell what is done now and then, and the last step of all always."""
+        if self.link() is None:
+            return
         with self._lock:
-            self._progress = message
-            now_s = time.monotonic()
-            if now_s - self._progress_s >= PROGRESS_S or is_last:
+            message = self._counts.message(step, total, precision, **counts)
+            if message is None:
+                return
+            self._progress |= message
+            self._done_s = now_s = time.monotonic()
+            is_last = message.get("step", -1) == message.get("total")
+            if is_last or now_s - self._progress_s >= PROGRESS_S:
                 self._progress_s = now_s
                 self._flush()
+
+    @property
+    def told(self) -> dict[str, float]:
+        """The highest counts that this process has told."""
+        return self._counts.told
 
     def ask(self) -> bool:
         """Ask for the figures; without an answer the known ones stay. Whether there was one."""
@@ -214,9 +227,10 @@ class Part:
         """Send the progress that was held back, and the phase if its message was dropped."""
         self.phases.flush()
         with self._lock:
-            if self._progress is not None:
-                self.send(self._progress)
-                self._progress = None
+            if self._progress:
+                age_s = time.monotonic() - self._done_s
+                if self.send({"op": "progress", "age_s": age_s, **self._progress}):
+                    self._progress = {}
 
     def send(self, message: dict[str, Any]) -> bool:
         """Tell the monitor something without waiting; whether that was possible."""

@@ -31,7 +31,9 @@ accepted: the earlier run is about to end.
     window      what the run drew in a window: `window`, its number. Answer: `window` with `energy_j`,
                 `low_j`, `high_j`, `duration_s`, `is_interpolated`, `is_settled`; None of an unknown one
     run_phase   `name` of the phase of a run whose participants are in none; `run_id`
-    progress    `step`, `total`
+    progress    what is done since the begin of the training, of the whole job: `step`, `epoch`, `samples`,
+                `tokens`, `flops`, at least one of them; `total` steps, the `precision` of the FLOPs; `age_s`,
+                how long ago that was so
     snapshot    Answer: `energy_j`, `emissions_g`, `power_w`, `duration_s`, `phase`, …
     register    follow a run without taking part in it: `run_id`, `name`, `labels`, `pid` or `cgroup`,
                 `gpus`, `environ`, `uid` of its owner (root only). Answer as for join

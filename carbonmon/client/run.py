@@ -6,12 +6,9 @@ library only.
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from carbonmon.client.connection import warn_once
 from carbonmon.client.join_run import short_text
 from carbonmon.client.part import Part
 from carbonmon.client.phase import Phase
@@ -85,18 +82,23 @@ class Run:
         """A context manager: energy used inside of it counts for the phase `name`. Phases may be nested."""
         return Phase(self, short_text(name))
 
-    def progress(self, step: float, total: float | None = None) -> None:
-        """Report the progress of the run: `step` of `total`."""
-        if self._part.link() is None:
-            return
-        try:
-            message = {"op": "progress", "step": _finite_number(step)}
-            if total is not None:
-                message["total"] = _finite_number(total)
-        except (TypeError, ValueError, OverflowError) as error:
-            warn_once("progress", "carbonmon's progress(%r, %r): %s", step, total, error)
-            return
-        self._part.progress(message, step == total)
+    def progress(
+        self,
+        step: float,
+        total: float | None = None,
+        *,
+        epoch: float | None = None,
+        samples: float | None = None,
+        tokens: float | None = None,
+        flops: float | None = None,
+        precision: object = None,
+    ) -> None:
+        """Report what the whole job has done since the begin of the training: `step` of `total`, and more.
+
+        Counts only grow. A figure that cannot be right is left out, after one warning of its kind.
+        `precision` is that of the FLOPs, such as `"bf16"` or `torch.bfloat16`.
+        """
+        self._part.progress(step, total, precision, epoch=epoch, samples=samples, tokens=tokens, flops=flops)
 
     def steps(
         self,
@@ -107,19 +109,21 @@ class Run:
         samples: float | Callable[[Batch], float] | None = None,
         tokens: float | Callable[[Batch], float] | None = None,
         flops: float | Callable[[Batch], float] | None = None,
+        precision: object = None,
         ranks: int | None = None,
         agree_every: int | None = None,
     ) -> Steps[Batch]:
         """The batches of a loader, each counted as a step of `total`; `Steps.figures` is for a log.
 
         `first` is the step that a resumed training goes on from. `samples`, `tokens` and `flops` are what a
-        batch has, or functions of it. `ranks` is how many ranks have batches of their own, needed where there
-        are several. `agree_every`: after so many steps all ranks ask one another whether a budget is spent.
+        batch has, or functions of it; `precision` as for `progress`. `ranks` is how many ranks have batches
+        of their own, needed where there are several. `agree_every`: after so many steps all ranks ask one
+        another whether a budget is spent.
         """
         from carbonmon.integrations.loop import Steps
 
         amounts = {"samples": samples, "tokens": tokens, "flops": flops}
-        return Steps(self, loader, total, first, amounts, ranks, agree_every)
+        return Steps(self, loader, total, first, amounts, precision, ranks, agree_every)
 
     def snapshot(self) -> dict[str, Any]:
         """The run's totals so far: `energy_j` (J), `emissions_g` (g CO2e, with PUE), `power_w` (W) and more.
@@ -142,14 +146,3 @@ class Run:
         from carbonmon.client import current
 
         return current.restored, (self._part.id,)
-
-
-def _finite_number(value: Any) -> int | float:
-    """A finite int or float, also from numbers of NumPy and torch."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        number = float(value)
-        if not math.isfinite(number):
-            raise ValueError(f"{number} is no progress") from None
-        return number

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from carbonmon.core.work import Work
+
 Component = Literal["gpu", "cpu", "dram", "module"]
 """What a device is. A module is one meter of several parts, such as a superchip's GPU, CPU and memory."""
 Method = Literal["counter", "power", "tdp"]
@@ -472,19 +474,19 @@ class RunState(NamedTuple):
     """A run and its totals. `exit_code` and `signal` are known once the job has ended.
 
     `recovered_j` is the part of the energy that was drawn while no monitor ran, known exactly from a
-    hardware counter. `node` is what each device drew in all while the run lasted. `shares` says for
-    people, by device id, how the run's part was found. `cpu_s` are CPU seconds of its processes, None where
-    they were not counted. `phase` is the current one (the one with the largest weight of several).
-    `progress` is (steps done, steps in all), as the training code reports them. `notes` say for people what
-    was not counted. `resume_point` is for a
-    monitor that resumes the run. `charges` split the energy by the intensity that it was charged with.
-    `water_l` are litres, None without a WUE, for `watered_j` of the energy. `facility_j` is the energy with
-    the PUE that each joule was charged with, None where it was not recorded. `peaks_w` are the highest powers
-    of the run's part of each device. `samples` were taken while the run lasted, its baseline included, and
-    `monitor_cpu_s` CPU seconds used by the monitor meanwhile; None where nobody noted it. `doubts_j` are
-    joules near changes of phase, by phase, that may belong to the phase before or behind (`windows.py`); None
-    where nobody noted them. `start_s` is since when its totals count, on the injected clock; None where an
-    earlier boot or release began them, or the run was resumed after its end.
+    hardware counter. `node` is what each device drew in all while the run lasted. `shares` says for people,
+    by device id, how the run's part was found. `cpu_s` are CPU seconds of its processes, None where they
+    were not counted. `phase` is the current one (the one with the largest weight of several). `work` is
+    what the training code says that it has done, None where it says nothing. `notes` say for people what
+    was not counted. `resume_point` is for a monitor that resumes the run. `charges` split the energy by the
+    intensity that it was charged with. `water_l` are litres, None without a WUE, for `watered_j` of the
+    energy. `facility_j` is the energy with the PUE that each joule was charged with, None where it was not
+    recorded. `peaks_w` are the highest powers of the run's part of each device. `samples` were taken while
+    the run lasted, its baseline included, and `monitor_cpu_s` CPU seconds used by the monitor meanwhile;
+    None where nobody noted it. `doubts_j` are joules near changes of phase, by phase, that may belong to
+    the phase before or behind (`windows.py`); None where nobody noted them. `start_s` is since when its
+    totals count, on the injected clock; None where an earlier boot or release began them, or the run was
+    resumed after its end.
     """
 
     info: RunInfo
@@ -502,7 +504,7 @@ class RunState(NamedTuple):
     cpu_s: float | None = None
     processes: int | None = None
     phase: str = MAIN_PHASE
-    progress: tuple[float, float | None] | None = None
+    work: Work | None = None
     ranks: tuple[Rank, ...] = ()
     resume_point: ResumePoint | None = None
     charges: tuple[Charge, ...] = ()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Device
+from carbonmon.core.work import GpuPeak, Peaks
 from carbonmon.data import GPU_PEAKS, rows, using
 from carbonmon.hardware.device_names import gpu_rows
 
@@ -46,6 +49,30 @@ def peak_of(name: str, precision: str | None, place: str, remedy: str) -> Peak:
         listed = ", ".join(f"{model} ({peak.flop_per_s / 1e12:g}T)" for model, peak in peaks.items())
         raise ConfigError(f"{place}: {name!r:.80} may mean {listed}: name one, or {remedy}")
     return next(iter(peaks.values()))
+
+
+def gpu_peaks(devices: Iterable[Device], precision: str) -> Peaks:
+    """The peaks of the GPUs among the devices, by id, in FLOP/s; without those whose peak is not known.
+
+    Nor is that of a part of a GPU (MIG), or of a module, whose parts have one meter.
+    """
+    by_name: dict[str, float | None] = {}
+    for device in devices:
+        if device.component == "gpu" and device.name not in by_name:
+            is_part = device.share_ratio < 1.0 or " MIG " in device.name
+            by_name[device.name] = None if is_part else _known_peak(device.name, precision)
+    return tuple(
+        GpuPeak(device.id, peak)
+        for device in devices
+        if device.component == "gpu" and (peak := by_name[device.name]) is not None
+    )
+
+
+def _known_peak(name: str, precision: str) -> float | None:
+    try:
+        return peak_of(name, precision, "", "").flop_per_s
+    except ConfigError:  # not in the table, or a name that several models of different peaks have
+        return None
 
 
 def _origin(row: dict[str, str]) -> tuple[str, str]:

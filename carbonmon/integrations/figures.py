@@ -13,9 +13,6 @@ from typing import NamedTuple
 PREFIX = "carbonmon_"
 J_PER_KWH = 3.6e6
 
-MOST_STEPS = 2.0**53
-"""A length from here on is none: an unlimited one is sys.maxsize in Transformers."""
-
 
 class Counts(NamedTuple):
     """What a training has done, cumulative, on all ranks; None is unknown. FLOPs are those of the model."""
@@ -28,11 +25,17 @@ class Counts(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What a run has drawn on this node since it began; emissions include PUE."""
+    """What a run has drawn on this node since it began; emissions include PUE.
+
+    `job_ratio` is this node's part of the job's ranks, and `peak_flop_per_s` what its GPUs can do in the
+    precision of the training.
+    """
 
     energy_j: float
-    measured_j: float | None
-    emissions_g: float | None
+    measured_j: float | None = None
+    emissions_g: float | None = None
+    job_ratio: float | None = None
+    peak_flop_per_s: float | None = None
 
 
 class Spent(NamedTuple):
@@ -41,11 +44,6 @@ class Spent(NamedTuple):
     energy_j: float = 0.0
     duration_s: float = 0.0
     is_interpolated: bool = False
-
-
-def known_length(steps: float | None) -> float | None:
-    """A number of steps; None where a framework's word for it means unknown: −1, infinity, sys.maxsize."""
-    return steps if steps is not None and 0 < steps < MOST_STEPS else None
 
 
 def keys(figures: Mapping[str, float | None]) -> dict[str, float]:
@@ -69,13 +67,16 @@ def since_begin(begin: Totals | None, now: Totals | None) -> dict[str, float | N
     }
 
 
-def since_log(spent: Spent, before: Counts, now: Counts, share: float | None) -> dict[str, float | None]:
-    """The figures of the steps between two logs. `share` is this node's part of the counts of all ranks.
+def since_log(spent: Spent, before: Counts, now: Counts, totals: Totals | None) -> dict[str, float | None]:
+    """The figures of the steps between two logs.
 
-    A step's joules are this node's. A sample's and a token's are those of the job, if its nodes draw alike.
+    A step's joules are this node's. Samples, tokens and FLOPs are counted on all nodes, and this node's part
+    of them is that of its ranks.
     """
     if spent.duration_s <= 0.0:
         return {}
+    share = None if totals is None else totals.job_ratio
+    peak = None if totals is None else totals.peak_flop_per_s
     flops = _part(before.flops, now.flops, share)
     return {
         "power_w": spent.energy_j / spent.duration_s,
@@ -83,6 +84,7 @@ def since_log(spent: Spent, before: Counts, now: Counts, share: float | None) ->
         "energy_per_sample_j": _ratio(spent.energy_j, _part(before.samples, now.samples, share)),
         "energy_per_token_j": _ratio(spent.energy_j, _part(before.tokens, now.tokens, share)),
         "flops_per_joule": _ratio(flops, spent.energy_j),
+        "mfu": None if peak is None else _ratio(flops, peak * spent.duration_s),
         "is_interpolated": float(spent.is_interpolated),
     }
 

@@ -12,7 +12,7 @@ import keras
 from carbonmon.integrations.amounts import checked
 from carbonmon.integrations.figures import Counts
 from carbonmon.integrations.guard import guarded
-from carbonmon.integrations.ranks import counts_here, node_share, world_size
+from carbonmon.integrations.ranks import counts_here, world_size
 from carbonmon.integrations.session import Session
 
 
@@ -43,7 +43,8 @@ class CarbonmonCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._before = epoch * (steps or 0)
             if counts_here():
                 length = steps * epochs if steps and epochs else None
-                self._session.measure(self._counts(self._before), length, node_share())
+                precision = self.model.dtype_policy.compute_dtype
+                self._session.measure(self._counts(self._before), length, precision)
 
     @guarded
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:

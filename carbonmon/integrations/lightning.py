@@ -92,7 +92,7 @@ class CarbonmonCallback(Callback):  # type: ignore[misc]
         self._amounts = Amounts(self._given, ranks)
         if trainer.local_rank == 0:
             length = trainer.estimated_stepping_batches
-            self._session.measure(self._counts(), length, 1.0 / trainer.num_nodes)
+            self._session.measure(self._counts(), length, trainer.precision)
 
     @guarded
     def _count(self, trainer: Any, pl_module: Any, batch: Any, is_logging: bool) -> None:

@@ -10,7 +10,7 @@ from carbonmon.integrations.amounts import Amount, Amounts
 from carbonmon.integrations.figures import Counts
 from carbonmon.integrations.guard import guarded
 from carbonmon.integrations.meter import Meter
-from carbonmon.integrations.ranks import any_rank, counts_here, node_share, world_size
+from carbonmon.integrations.ranks import any_rank, counts_here, world_size
 
 Batch = TypeVar("Batch")
 
@@ -28,6 +28,7 @@ class Steps(Generic[Batch]):
         total: float | None,
         first: int,
         amounts: Mapping[str, Amount | None],
+        precision: object,
         ranks: int | None,
         agree_every: int | None,
     ) -> None:
@@ -38,7 +39,7 @@ class Steps(Generic[Batch]):
         self._ranks = ranks
         self._agree_every = agree_every
         if run._loop is None:
-            run._loop = Loop(run, first)
+            run._loop = Loop(run, first, precision)
         self._loop: Loop = run._loop
 
     @property
@@ -72,7 +73,7 @@ class Steps(Generic[Batch]):
 
     @guarded
     def _is_to_stop(self) -> bool:
-        """Alone a process stops when it is asked to; of several ranks all stop, at a step where they agree."""
+        """Alone a process stops when it is asked to; several ranks stop at a step where they agree."""
         wish = bool(getattr(self._run, "should_stop", False))
         if self._agree_every:
             return self.count % self._agree_every == 0 and bool(any_rank(wish))
@@ -82,8 +83,9 @@ class Steps(Generic[Batch]):
 class Loop:
     """What the loop of a run has done until now."""
 
-    def __init__(self, run: Run, first: int) -> None:
+    def __init__(self, run: Run, first: int, precision: object) -> None:
         self.count = first
+        self._precision = precision
         self._run = run
         self._meter: Meter | None = None
         self._amounts = Amounts({}, 1)
@@ -96,7 +98,7 @@ class Loop:
             self._amounts.renew(given)
         elif counts_here():
             self._amounts = Amounts(given, ranks or (1 if world_size() == 1 else None))
-            self._meter = Meter(self._run, self._counts(), total, node_share())
+            self._meter = Meter(self._run, self._counts(), total, self._precision)
 
     def start(self, batch: object) -> None:
         self.count += 1

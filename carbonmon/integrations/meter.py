@@ -10,15 +10,8 @@ import math
 import time
 
 from carbonmon.client.run import Run
-from carbonmon.integrations.figures import (
-    Counts,
-    Spent,
-    Totals,
-    keys,
-    known_length,
-    since_begin,
-    since_log,
-)
+from carbonmon.core.work import known_total
+from carbonmon.integrations.figures import Counts, Spent, Totals, keys, since_begin, since_log
 
 LEAST_S = 1.0
 """Least time between two figures: of less, the edges of a GPU's counter, up to 0.1 s old (`core.windows`),
@@ -32,22 +25,27 @@ MOST_STRETCHES = 8
 
 
 class Meter:
-    """What one training draws, on this node. `share` is this node's part of the counts of all ranks."""
+    """What one training draws, on this node. `length` is its number of steps.
 
-    def __init__(self, run: Run, begin: Counts, length: float | None, share: float | None) -> None:
+    A training that begins at step 0 comes after all that this process has told before; one that begins later
+    goes on from a checkpoint.
+    """
+
+    def __init__(self, run: Run, begin: Counts, length: float | None, precision: object = None) -> None:
         self.run = run
         self.has_steps = False
         """Whether the present stretch is one of training."""
         self._part = run._part
-        self._length = known_length(length)
-        self._share = share
+        self._precision = precision
+        self._told = {} if begin.steps else self._part.told
+        self._length = known_total(length)
         self._counts = self._logged = begin
+        self._tell()
         self._begin = self._totals()
         self._spent: Spent | None = Spent()
         self._stretches: list[tuple[int, bool]] = []
         self._due_s = -math.inf
         self._window = self._part.cut(None)
-        self._tell()
 
     def count(self, counts: Counts) -> None:
         """A step has ended, after which these are the counts."""
@@ -56,7 +54,7 @@ class Meter:
         self._tell()
 
     def cut(self, on_host: bool = True) -> None:
-        """A stretch ends here. `on_host`: what its last step computed has arrived, so that its work is done."""
+        """A stretch ends here. `on_host`: what its last step computed has arrived, so its work is done."""
         ended, self._window = self._window, self._part.cut(self._window)
         if self.has_steps:
             if ended is None or self._window is None:
@@ -85,7 +83,7 @@ class Meter:
         self._due_s = now_s + max(LEAST_S, (now_s - asked_s) / WAITING_RATIO)
         found = since_begin(self._begin, totals)
         if self._spent is not None:
-            found |= since_log(self._spent, self._logged, self._counts, self._share)
+            found |= since_log(self._spent, self._logged, self._counts, totals)
         self._logged, self._spent = self._counts, Spent()
         return keys(found)
 
@@ -96,7 +94,20 @@ class Meter:
             self._part.phases.forget(self._window)
 
     def _tell(self) -> None:
-        self.run.progress(self._counts.steps, self._length)
+        counts, told = self._counts, self._told
+        if told:
+            before = (told.get(name, 0.0) for name in ("step", "epoch", "samples", "tokens", "flops"))
+            pairs = zip(counts, before, strict=True)
+            counts = Counts(*(None if now is None else now + done for now, done in pairs))  # type: ignore[arg-type]
+        self.run.progress(
+            counts.steps,
+            None if self._length is None else self._length + told.get("step", 0.0),
+            epoch=counts.epoch,
+            samples=counts.samples,
+            tokens=counts.tokens,
+            flops=counts.flops,
+            precision=self._precision,
+        )
 
     def _totals(self) -> Totals | None:
         """None without an answer: what was known before is no figure of now."""
@@ -107,7 +118,8 @@ class Meter:
         if energy_j is None:
             return None
         measured_j = 0.0 if not energy_j else None if ratio is None else energy_j * ratio
-        return Totals(energy_j, measured_j, known.get("emissions_g"))
+        more = (known.get(name) for name in ("emissions_g", "job_ratio", "peak_flop_per_s"))
+        return Totals(energy_j, measured_j, *more)
 
     def _add_stretches(self) -> None:
         """Ask for the stretches that have ended; where one is not known, what was spent is unknown."""

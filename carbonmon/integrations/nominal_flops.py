@@ -1,9 +1,9 @@
 """The FLOPs that a dense text model takes to train one token, from its parameters; no framework is imported.
 
-6 × N: two for each parameter of a matrix in the forward pass, four in the backward pass (Kaplan et al., "Scaling
-Laws for Neural Language Models", arXiv 2001.08361, section 2.1). N has the output layer, also where it shares
-its weights with the embeddings, but not the embeddings, which are looked up. Attention's own products and
-activations that are computed again are not in it.
+6 × N: two for each parameter of a matrix in the forward pass, four in the backward pass (Kaplan et al.,
+"Scaling Laws for Neural Language Models", arXiv:2001.08361, section 2.1). N has the output layer, also where
+it shares its weights with the embeddings; these are looked up, and are not in it. Nor are attention's own
+products, and activations that are computed again.
 """
 
 from __future__ import annotations

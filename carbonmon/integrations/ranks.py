@@ -1,34 +1,23 @@
-"""What a rank must know of the others: this node's part of their work, and whether all of them stop."""
+"""What a rank must know of the others: how many they are, who counts for a node, and whether all stop."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from carbonmon.client.ranks import read_ranks
 from carbonmon.integrations.guard import guarded
 
 
-def node_share(environ: Mapping[str, str] | None = None) -> float | None:
-    """This node's part of the job's ranks, each of which does as much work; None where nobody says.
-
-    A monitor measures one node, while frameworks count the samples and tokens of all.
-    """
-    ranks = read_ranks(os.environ if environ is None else environ)
-    if (ranks.world_size or 1) == 1 or ranks.nodes == 1:
-        return 1.0
-    if ranks.local_size:
-        return min(1.0, ranks.local_size / (ranks.world_size or 1))
-    return 1.0 / ranks.nodes if ranks.nodes else None
-
-
 def world_size() -> int:
-    """The ranks of torch.distributed, if the program loaded and initialised it, else of the launcher."""
+    """The ranks of torch.distributed or JAX, if the program has initialised one, else of the launcher."""
     distributed = _distributed()
     if distributed is not None:
         return int(distributed.get_world_size())
+    jax = sys.modules.get("jax")
+    if jax is not None and jax.distributed.is_initialized():
+        return int(jax.process_count())
     return read_ranks(os.environ).world_size or 1
 
 

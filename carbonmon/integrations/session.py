@@ -26,10 +26,10 @@ class Session:
         self.run = self._tracking.__enter__()
         return self.run
 
-    def measure(self, begin: Counts, length: float | None, share: float | None) -> None:
+    def measure(self, begin: Counts, length: float | None, precision: object) -> None:
         """Begin to count; on one rank of each node."""
         assert self.run is not None
-        self.meter = Meter(self.run, begin, length, share)
+        self.meter = Meter(self.run, begin, length, precision)
 
     def leave(self) -> None:
         meter, self.meter, self.run = self.meter, None, None

@@ -1,4 +1,4 @@
-"""The energy of a training in the log of transformers' `Trainer`: `attach(trainer)`, before `trainer.train()`.
+"""The energy of a training in the log of transformers' `Trainer`: `attach(trainer)` before `trainer.train()`.
 
 For transformers 4.57 and 5. What the hooks mean, and in which order they come, is that of trainer.py and
 trainer_callback.py there.
@@ -14,7 +14,7 @@ from transformers import DefaultFlowCallback, TrainerCallback
 from carbonmon.integrations.figures import Counts
 from carbonmon.integrations.guard import guarded
 from carbonmon.integrations.nominal_flops import flops_per_token
-from carbonmon.integrations.ranks import any_rank, node_share
+from carbonmon.integrations.ranks import any_rank
 from carbonmon.integrations.session import Session
 
 TRAINING_LOGS = {"loss", "train_runtime"}
@@ -109,7 +109,7 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
         is_counted = args.include_num_input_tokens_seen not in (False, "no")
         self._has_tokens = is_counted and is_text and not has_encoder
         if state.is_local_process_zero:
-            self._session.measure(self._counts(state), state.max_steps, node_share())
+            self._session.measure(self._counts(state), state.max_steps, _precision(args, model))
 
     @guarded
     def _count(self, args: Any, state: Any, control: Any) -> None:
@@ -145,6 +145,13 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
         if any_rank(wish) if self._agree else wish and _is_alone(self._trainer()):
             control.should_training_stop = True
             control.should_save = control.should_save or self._save_on_stop
+
+
+def _precision(args: Any, model: Any) -> str:
+    for name in ("bf16", "fp16", "tf32"):
+        if getattr(args, name, None):
+            return name
+    return str(getattr(model, "dtype", ""))
 
 
 def _is_alone(trainer: Any) -> bool:

@@ -16,6 +16,8 @@ from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Sn
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.windows import Key, Marks
+from carbonmon.core.work import Peaks, Told
+from carbonmon.hardware.peak_flops import gpu_peaks
 from carbonmon.hardware.workload import NodeWorkload, is_below
 from carbonmon.monitor import resume
 from carbonmon.monitor.guard import GuardedExporter
@@ -76,6 +78,7 @@ class Monitor:
         self.sampling = SamplingLoop(sampler, self.requests, clock)
         self.places: list[str] = []
         self._owned: dict[str, frozenset[int]] = {}
+        self._known_peaks: dict[str, Peaks] = {}
         self._leave_sensors = leave_sensors
 
     @property
@@ -254,14 +257,22 @@ class Monitor:
         if run.phases.overflowed and not had_too_many:
             log.warning("run %s: more than %d phases: the others count as 'other'", run_id, MAX_PHASES)
 
-    def progress(self, run_id: str, step: float, total: float | None) -> None:
-        """How far the run's training code says that it is."""
-        self.requests.post(partial(self._progress, run_id, step, total))
+    def progress(self, run_id: str, told: Told, at_s: float) -> None:
+        """What the run's training code says at `at_s` that it has done."""
+        peaks = self._peaks(told.precision) if told.precision else ()
+        self.requests.post(partial(self._progress, run_id, told, at_s, peaks))
 
-    def _progress(self, run_id: str, step: float, total: float | None) -> None:
+    def _progress(self, run_id: str, told: Told, at_s: float, peaks: Peaks) -> None:
         run = self.runs.get(run_id)
         if run is not None:
-            run.progress = (step, total)
+            run.work.tell(told, at_s, peaks)
+
+    def _peaks(self, precision: str) -> Peaks:
+        """The peaks of the GPUs in a precision; looked up once, in the thread that asks."""
+        known = self._known_peaks.get(precision)
+        if known is None:
+            known = self._known_peaks[precision] = gpu_peaks(self.devices.values(), precision)
+        return known
 
     def look(self, run_id: str, tell: Callable[[RunAccount | None, RunState | None], object]) -> None:
         """Take a sample and tell the run and its totals, in the sampling thread; None if it does not live."""

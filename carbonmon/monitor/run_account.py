@@ -20,6 +20,7 @@ from carbonmon.core.model import (
 )
 from carbonmon.core.phases import Phases
 from carbonmon.core.windows import REFRESH_S, Key, Windows
+from carbonmon.core.work_meter import WorkMeter
 from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.peak_power import PeakPower
@@ -78,7 +79,6 @@ class RunAccount:
         "notes",
         "phases",
         "processes",
-        "progress",
         "ranks",
         "recovered_j",
         "signal",
@@ -86,6 +86,7 @@ class RunAccount:
         "water_l",
         "watered_j",
         "windows",
+        "work",
     )
 
     def __init__(
@@ -101,12 +102,12 @@ class RunAccount:
         self.recovered_j = 0.0
         self.cpu_s: float | None = None
         self.processes: int | None = None
-        self.progress: tuple[float, float | None] | None = None
         self.ranks: tuple[Rank, ...] = ()
         self.node_busy_s: float | None = None
         self.notes: tuple[str, ...] = ()
         self.phases = Phases(start_s)
         self.windows = Windows()
+        self.work = WorkMeter()
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -143,7 +144,8 @@ class RunAccount:
         # Not the start of which durations are reckoned: a run that is resumed after its end began earlier.
         self._counts_since_s = state.start_s if same_boot else None
         self.recovered_j = state.recovered_j
-        self.cpu_s, self.progress, self.ranks = state.cpu_s, state.progress, state.ranks
+        self.cpu_s, self.ranks = state.cpu_s, state.ranks
+        self.work.restore(state.work, sum(row.energy_j for row in state.totals), self.start_s)
         self.notes = state.notes
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
@@ -212,6 +214,7 @@ class RunAccount:
         for phase, ratio in self.phases.doubts(start_s, part.end_s, part.curve, refresh_s):
             self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
         self.windows.add(device, part)
+        self.work.add(part)
         self._power_w[device.id] = part.power_w
         self._peaks[device.id].add(part.power_w, seconds)
         if unobserved_s:
@@ -303,7 +306,7 @@ class RunAccount:
             cpu_s=self.cpu_s,
             processes=self.processes,
             phase=max(self.phases.now, key=_weight)[0],
-            progress=self.progress,
+            work=self.work.state(self.start_s),
             ranks=self.ranks,
             notes=self.notes,
             charges=tuple(

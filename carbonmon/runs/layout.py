@@ -19,6 +19,7 @@ from dataclasses import asdict
 from typing import Any
 
 from carbonmon.core.model import Device, DeviceState, Meter, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
+from carbonmon.core.work import Work
 from carbonmon.runs.series_rows import SeriesRow
 
 RUN_SCHEMA = "carbonmon.run/1"
@@ -73,7 +74,9 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "recovered_j": run.recovered_j,
         "cpu_s": run.cpu_s,
         "phase": run.phase,
-        "progress": run.progress,
+        "progress": _progress(run.work),
+        "work_fields": Work._fields,
+        "work": run.work,
         "ranks": run.ranks,
         "notes": run.notes,
         "shares": run.shares,
@@ -104,6 +107,11 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "meters": snapshot.meters,
     }
     return _line(document, separators=(",", ":"))
+
+
+def _progress(work: Work | None) -> tuple[float, float | None] | None:
+    """The steps of the work, as release 0.2.0 reads them."""
+    return None if work is None or work.steps is None else (work.steps, work.total_steps)
 
 
 def series_text(row: SeriesRow) -> str:

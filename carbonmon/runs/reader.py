@@ -31,6 +31,7 @@ from carbonmon.core.model import (
     Snapshot,
 )
 from carbonmon.core.typed import LARGEST, Entry, short_text
+from carbonmon.core.work import Work
 from carbonmon.runs.checked import RunFileError, document
 from carbonmon.runs.layout import (
     CHECKPOINT_FILE,
@@ -152,7 +153,7 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         shares=kept.pairs_of("shares", str),
         cpu_s=kept.value("cpu_s", float | None),
         phase=kept.text("phase", MAIN_PHASE),
-        progress=_progress(kept),
+        work=_work(kept),
         ranks=kept.records("ranks", Rank),
         resume_point=_resume_point(kept),
         charges=_charges(kept, totals),
@@ -254,12 +255,19 @@ def _labels(run: Entry) -> list[tuple[str, Any]]:
     return [run.source.pair(f"run.labels[{i}]", item) for i, item in enumerate(run.items("labels"))]
 
 
-def _progress(kept: Entry) -> tuple[float, float | None] | None:
+def _work(kept: Entry) -> Work | None:
+    """What the training code said; an older version noted the steps alone."""
+    if kept.has("work"):
+        found = kept.values["work"]
+        known = _known(kept, "work_fields", Work, Work._fields)
+        return None if found is None else kept.source.record("work", found, Work, known)
     found = kept.values.get("progress")
     if found is None:
         return None
     done, steps = kept.source.items("progress", found, "steps done, steps in all")
-    return kept.source.value("progress", done, float), kept.source.value("progress", steps, float | None)
+    return Work(
+        kept.source.value("progress", done, float), kept.source.value("progress", steps, float | None)
+    )
 
 
 def _resume_point(kept: Entry) -> ResumePoint | None:

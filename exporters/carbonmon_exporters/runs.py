@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 
@@ -84,7 +83,7 @@ def _of_the_run(
                 starts.add_late(counter, label, value, run.start_s)
         for gauge, value in (
             (processes, run.processes),
-            (progress, progress_ratio(run)),
+            (progress, None if run.work is None else run.work.ratio),
             (start, run.info.started_at_s),
             (end, run.ended_at_s),
         ):
@@ -105,16 +104,6 @@ def _node_joules(run: RunState, components: dict[str, str]) -> dict[str, float]:
         component = components.get(total.device_id, "")
         joules[component] = joules.get(component, 0.0) + drawn_j(total)
     return joules
-
-
-def progress_ratio(run: RunState) -> float | None:
-    """The done part of the steps, 0 to 1; None where the training code has not said how many there are."""
-    if run.progress is None:
-        return None
-    step, total = run.progress
-    if total is None or not math.isfinite(step) or not 0.0 < total < math.inf:
-        return None
-    return min(1.0, max(0.0, step / total))
 
 
 def info_labels(info: RunInfo, zone: str) -> dict[str, str]:

@@ -86,7 +86,7 @@ def test_the_schema_is_itself_valid() -> None:
 
 
 LATER = {
-    "": ["costs", "embodied", "prometheus", "settled", "water"],
+    "": ["costs", "embodied", "prometheus", "settled", "water", "work"],
     "carbon": ["pue_source", "sources"],
     "run": ["cpu_s", "idle_policy", "notes", "progress", "ranks"],
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],

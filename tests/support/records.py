@@ -23,6 +23,7 @@ from carbonmon.core.model import (
     Spec,
     Uncertainty,
 )
+from carbonmon.core.work import Work
 
 START_S = 1_795_000_000.0
 SENSOR_UNCERTAINTY = Uncertainty(0.05, 0.05, "NVML documentation")
@@ -212,7 +213,7 @@ def run_state(
         shares=shares,
         cpu_s=cpu_s,
         processes=processes,
-        progress=progress,
+        work=None if progress is None else Work(*progress),
         ranks=ranks,
     )
 

@@ -15,6 +15,7 @@ from carbonmon.core.model import (
     Snapshot,
 )
 from carbonmon.core.times import rfc3339
+from carbonmon.core.work import Work
 from carbonmon.runs.summary.devices import devices_summary
 from carbonmon.runs.summary.node import node_summary
 from carbonmon.runs.summary.ranges import (
@@ -28,6 +29,7 @@ from carbonmon.runs.summary.ranges import (
     with_uncertainty,
 )
 from carbonmon.runs.summary.strings import encodable
+from carbonmon.runs.summary.work import work_summary
 
 SCHEMA = "carbonmon.summary/1"
 
@@ -58,6 +60,7 @@ def summarize(
             "carbon": _carbon(snapshot, run, rows),
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
+            "work": work_summary(run),
             "monitor": _monitor(snapshot, run, own_peak_rss_bytes),
         }
     )
@@ -81,13 +84,17 @@ def _run(run: RunState) -> dict[str, Any]:
         "exit_code": run.exit_code,
         "signal": run.signal,
         "cpu_s": run.cpu_s,
-        "progress": None if run.progress is None else {"step": run.progress[0], "total": run.progress[1]},
+        "progress": _progress(run.work),
         "ranks": [
             {"rank": rank.rank, "local_rank": rank.local_rank, "world_size": rank.world_size}
             for rank in run.ranks
         ],
         "notes": list(run.notes),
     }
+
+
+def _progress(work: Work | None) -> dict[str, Any] | None:
+    return None if work is None or work.steps is None else {"step": work.steps, "total": work.total_steps}
 
 
 def _energy(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> dict[str, Any]:

@@ -38,6 +38,12 @@ def optional_number(message: Mapping[str, Any], key: str) -> float | None:
     return None if value is None else float(_SENDER.value(key, value, float, highest=1e15))
 
 
+def optional_amount(message: Mapping[str, Any], key: str) -> float | None:
+    """A number of at least 0 that may be as large as any of a run, None where there is none."""
+    value = message.get(key)
+    return None if value is None else float(_SENDER.value(key, value, float))
+
+
 def optional_texts(message: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
     """A list of texts, None where there is none."""
     value = message.get(key)

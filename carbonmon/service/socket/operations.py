@@ -18,7 +18,7 @@ from carbonmon.monitor.run_account import RunAccount
 from carbonmon.service.entries import Entry, NewRun, Participant
 from carbonmon.service.other_ranks import other_ranks
 from carbonmon.service.registry import MAX_RUNS, Registry, is_held
-from carbonmon.service.socket import fields
+from carbonmon.service.socket import fields, reports
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
 from carbonmon.service.socket.totals import last_words, tell_leaver, tell_totals
@@ -198,11 +198,10 @@ class Operations:
         answer({"run_id": entry.run_id})
 
     def _progress(self, peer: Peer, message: Message, answer: Answer) -> None:
-        entry, _ = self._participation(peer)
-        step, total = (fields.optional_number(message, key) for key in ("step", "total"))
-        if step is None:
-            raise RequestError("progress needs a step")
-        self._monitor.progress(entry.run_id, step, total)
+        entry, participant = self._participation(peer)
+        told = reports.told(message, entry, participant)
+        at_s = self._monitor.clock.now_s() - (fields.optional_number(message, "age_s") or 0.0)
+        self._monitor.progress(entry.run_id, told, at_s)
         answer({})
 
     def _snapshot(self, peer: Peer, message: Message, answer: Answer) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from carbonmon.core.model import RunState
 from carbonmon.monitor.run_account import RunAccount
+from carbonmon.runs.summary.work import work_summary
 from carbonmon.service.entries import Entry, Participant
 
 Answer = Callable[[dict[str, Any]], None]
@@ -54,4 +55,10 @@ def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, 
         "power_w": sum(watts) if watts else None,
         "duration_s": run.duration_s,
         "phase": participant.phase or run.phase,
+        **_work(run),
     }
+
+
+def _work(run: RunState) -> dict[str, Any]:
+    """What the run has done, and the figures of that; nothing where nobody told."""
+    return {key: value for key, value in (work_summary(run) or {}).items() if key != "spans"}

@@ -84,7 +84,11 @@ class CarbonmonCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if begun is None:
             return
         done, steps = begun + int(self.model.steps_per_execution), self.params.get("steps")
-        self._before += min(done, steps) if steps else done
+        if steps:
+            done = min(done, steps)
+        elif keras.backend.backend() != "torch" and not self.model.stop_training:
+            done = begun  # JAX and TensorFlow announce a batch before they see that there is none
+        self._before += done
         if self._session.meter is not None:
             self._session.meter.count(self._counts(self._before))
 

@@ -23,6 +23,9 @@ WAITING_RATIO = 0.005
 MOST_STRETCHES = 8
 """So many stretches of training are kept before they are asked for; a monitor keeps a thousand."""
 
+_ended: dict[str | None, dict[str, float]] = {}
+"""What this process had told of its last run when the last training ended."""
+
 
 class Meter:
     """What one training draws, on this node. `length` is its number of steps.
@@ -37,7 +40,7 @@ class Meter:
         """Whether the present stretch is one of training."""
         self._part = run._part
         self._precision = precision
-        self._told = {} if begin.steps else self._part.told
+        self._told = {} if begin.steps else self._part.told or _ended.get(run.id, {})
         self._length = known_total(length)
         self._counts = self._logged = begin
         self._tell()
@@ -90,6 +93,8 @@ class Meter:
     def end(self) -> None:
         """The training is over: its last window goes."""
         self._tell()
+        _ended.clear()
+        _ended[self.run.id] = self._part.told
         if self._window is not None:
             self._part.phases.forget(self._window)
 

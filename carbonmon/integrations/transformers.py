@@ -17,8 +17,9 @@ from carbonmon.integrations.nominal_flops import flops_per_token
 from carbonmon.integrations.ranks import any_rank
 from carbonmon.integrations.session import Session
 
-TRAINING_LOGS = {"loss", "train_runtime"}
-"""Keys that only the logs of a training have: each n-th step's, and the last one's."""
+LAST = "train_loss"
+TRAINING_LOGS = {"loss", LAST}
+"""Keys that only the logs of a training have: those of its steps, and the last one."""
 
 
 def attach(trainer: Any, *, agree: bool = False, save_on_stop: bool = False) -> CarbonmonCallback:
@@ -71,7 +72,7 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
         if meter is None or not logs or TRAINING_LOGS.isdisjoint(logs):
             return
         if state.is_world_process_zero:
-            logs.update(meter.figures(always="train_runtime" in logs))
+            logs.update(meter.figures(always=LAST in logs))
         if meter.has_steps and (control.should_evaluate or control.should_save):
             meter.cut()
 

@@ -20,6 +20,9 @@ are a large part."""
 WAITING_RATIO = 0.005
 """The part of the time that may go by waiting for figures: after an answer that took 10 ms none for 2 s."""
 
+TELLING_S = 0.5
+"""Least time between two words of progress: a monitor samples once a second."""
+
 MOST_STRETCHES = 8
 """So many stretches of training are kept before they are asked for; a monitor keeps a thousand."""
 
@@ -54,12 +57,14 @@ class Meter:
         """A step has ended, after which these are the counts."""
         self._counts = counts
         self.has_steps = True
-        self._tell()
+        if time.monotonic() - self._told_s >= TELLING_S:
+            self._tell()
 
     def cut(self, on_host: bool = True) -> None:
         """A stretch ends here. `on_host`: what its last step computed has arrived, so its work is done."""
         ended, self._window = self._window, self._part.cut(self._window)
         if self.has_steps:
+            self._tell()
             if ended is None or self._window is None:
                 self._spent = None
             else:
@@ -99,6 +104,7 @@ class Meter:
             self._part.phases.forget(self._window)
 
     def _tell(self) -> None:
+        self._told_s = time.monotonic()
         counts, told = self._counts, self._told
         if told:
             before = (told.get(name, 0.0) for name in ("step", "epoch", "samples", "tokens", "flops"))

@@ -24,7 +24,7 @@ BATCH = 8
 Trained = tuple[dict[str, Any], dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """What each of the trainings had, and the summary of the run around them."""
     if not find_spec("keras") or not find_spec("jax"):
@@ -46,45 +46,41 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return json.loads(done.stdout.splitlines()[-1]), command.summary(folder)
 
 
-def test_each_epoch_has_each_figure(trained: Trained):
-    kept = trained[0]["validated"]["history"]
-    ours = {name: values for name, values in kept.items() if name.startswith("carbonmon_")}
-    assert {"carbonmon_energy_j", "carbonmon_energy_per_step_j", "carbonmon_energy_per_sample_j"} < set(ours)
-    assert all(len(values) == 3 and all(map(math.isfinite, values)) for values in ours.values())
-    assert ours["carbonmon_energy_j"] == sorted(ours["carbonmon_energy_j"])
-    pairs = zip(ours["carbonmon_energy_per_step_j"], ours["carbonmon_energy_per_sample_j"], strict=True)
-    assert all(step == pytest.approx(BATCH * sample) for step, sample in pairs)
+STEPS = {
+    "validated": (0, 30, 30),
+    "several at once": (0, 20, 20),  # 10 batches are executions of 4, 4 and 2
+    "of unknown length": (0, 5, None),  # Keras announces a sixth batch
+    "resumed": (30, 50, 50),
+    "stopped by a budget": (0, 14, 90),
+}
+"""The first step, the last one and the length of each training."""
 
 
-@pytest.mark.parametrize(
-    ("training", "first", "last", "length"),
-    [
-        ("validated", 0, 30, 30),
-        ("several at once", 0, 20, 20),  # 10 batches are executions of 4, 4 and 2
-        ("of unknown length", 0, 5, None),  # Keras announces a sixth batch
-        ("resumed", 30, 50, 50),
-        ("stopped by a budget", 0, 14, 90),
-    ],
-)
-def test_each_batch_is_a_step(trained: Trained, training: str, first: int, last: int, length: int | None):
-    """The run's trainings come one after another; one that begins at a later epoch is a resumed one."""
-    steps, lengths = zip(*trained[0][training]["told"], strict=True)
-    before = steps[0] - first
-    assert (steps[-1] - before, lengths[-1]) == (last, None if length is None else length + before)
-    assert list(steps) == sorted(steps)
-
-
-def test_our_keys_serve_other_callbacks(trained: Trained):
-    epochs = len(trained[0]["stopped early"]["history"]["loss"])
-    assert 2 <= epochs < 9
-
-
-@pytest.mark.parametrize("hook", ["__init__", "count", "cut", "figures", "end"])
-def test_a_fault_of_ours_lets_keras_go_on(trained: Trained, hook: str):
-    history = trained[0][f"fault in {hook}"]["history"]
-    assert len(history["loss"]) == len(history["val_loss"]) == 2
-
-
-def test_the_summary_has_the_steps_of_all_trainings(trained: Trained):
-    told = [step for training in trained[0].values() for step, _ in training["told"]]
-    assert trained[1]["work"]["steps"] == max(told) > 100
+def test_keras_counts_each_batch_logs_each_epoch_and_goes_on_where_we_fail(
+    trained: Trained, subtests: pytest.Subtests
+):
+    """One test: the trainings take seconds, and are one process."""
+    trainings, summary = trained
+    with subtests.test("each epoch has each figure"):
+        kept = trainings["validated"]["history"]
+        ours = {name: values for name, values in kept.items() if name.startswith("carbonmon_")}
+        assert {"carbonmon_energy_j", "carbonmon_energy_per_step_j"} < ours.keys()
+        assert all(len(values) == 3 and all(map(math.isfinite, values)) for values in ours.values())
+        assert ours["carbonmon_energy_j"] == sorted(ours["carbonmon_energy_j"])
+        pairs = zip(ours["carbonmon_energy_per_step_j"], ours["carbonmon_energy_per_sample_j"], strict=True)
+        assert all(step == pytest.approx(BATCH * sample) for step, sample in pairs)
+    for name, (first, last, length) in STEPS.items():
+        with subtests.test(f"each batch is a step: {name}"):
+            steps, lengths = zip(*trainings[name]["told"], strict=True)
+            before = steps[0] - first  # of the trainings before it in this run
+            assert (steps[-1] - before, lengths[-1]) == (last, None if length is None else length + before)
+            assert list(steps) == sorted(steps)
+    with subtests.test("other callbacks see our keys"):
+        assert 2 <= len(trainings["stopped early"]["history"]["loss"]) < 9
+    for name in ("fault in __init__", "fault in cut", "fault in figures"):
+        with subtests.test(name):
+            history = trainings[name]["history"]
+            assert len(history["loss"]) == len(history["val_loss"]) == 2
+    with subtests.test("the summary has the steps of all trainings"):
+        told = [step for training in trainings.values() for step, _ in training["told"]]
+        assert summary["work"]["steps"] == max(told) > 100

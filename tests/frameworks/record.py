@@ -105,22 +105,18 @@ def transformers_hooks() -> dict[str, Events]:
     return found
 
 
-def lightning_hooks() -> dict[str, Events]:
+def network(fails_at: int = -1) -> Any:
+    """A module of Lightning's whose training fails at a batch."""
     import lightning
     import torch
-    from lightning.pytorch.callbacks import Callback
-
-    from carbonmon.integrations.lightning import CarbonmonCallback
 
     class Network(lightning.LightningModule):
-        fails_at = -1
-
         def __init__(self) -> None:
             super().__init__()
             self.layer = torch.nn.Linear(2, 1)
 
         def training_step(self, batch: Any, number: int) -> Any:
-            if number == self.fails_at:
+            if number == fails_at:
                 raise RuntimeError("planted")
             return self.layer(batch[0]).mean()
 
@@ -129,6 +125,16 @@ def lightning_hooks() -> dict[str, Events]:
 
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    return Network()
+
+
+def lightning_hooks() -> dict[str, Events]:
+    import lightning
+    import torch
+    from lightning.pytorch.callbacks import Callback
+
+    from carbonmon.integrations.lightning import CarbonmonCallback
 
     class Recorder(Callback):
         def __init__(self) -> None:
@@ -146,8 +152,7 @@ def lightning_hooks() -> dict[str, Events]:
         setattr(Recorder, name, hook_of(name))
 
     def recorded(fails_at: int = -1, **settings: Any) -> Events:
-        recorder, network = Recorder(), Network()
-        network.fails_at = fails_at
+        recorder = Recorder()
         loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(28, 2)), batch_size=4)
         with tempfile.TemporaryDirectory() as folder, suppress(RuntimeError):
             lightning.Trainer(
@@ -158,7 +163,7 @@ def lightning_hooks() -> dict[str, Events]:
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 **settings,
-            ).fit(network, loader, loader)
+            ).fit(network(fails_at), loader, loader)
         return recorder.events
 
     return {

@@ -52,7 +52,7 @@ class CarbonmonCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._begun = batch
         if self._session.meter is not None and batch:
             self._session.meter.count(self._counts(self._before + batch))
-        if self._session.wants_stop and world_size() == 1:
+        if self._session.is_to_stop(None, world_size() == 1):
             self.model.stop_training = True
 
     @guarded

@@ -6,6 +6,7 @@ them, too coarse for the totals of a long run, and repeat the last ones at each 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
@@ -125,12 +126,8 @@ class CarbonmonCallback(Callback):  # type: ignore[misc]
 
     @guarded
     def _stop(self, trainer: Any) -> None:
-        wish = self._session.wants_stop
-        if self._agree:
-            wish = trainer.strategy.reduce_boolean_decision(wish, all=False)
-        elif trainer.world_size > 1:
-            return
-        if wish:
+        agree = partial(trainer.strategy.reduce_boolean_decision, all=False) if self._agree else None
+        if self._session.is_to_stop(agree, trainer.world_size == 1):
             trainer.should_stop = True
 
 

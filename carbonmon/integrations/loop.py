@@ -9,8 +9,8 @@ from carbonmon.client.run import Run
 from carbonmon.integrations.amounts import Amount, Amounts
 from carbonmon.integrations.figures import Counts
 from carbonmon.integrations.guard import guarded
-from carbonmon.integrations.meter import Meter
 from carbonmon.integrations.ranks import any_rank, counts_here, world_size
+from carbonmon.integrations.session import Session
 
 Batch = TypeVar("Batch")
 
@@ -32,7 +32,6 @@ class Steps(Generic[Batch]):
         ranks: int | None,
         agree_every: int | None,
     ) -> None:
-        self._run = run
         self._loader = loader
         self._total = total
         self._given = amounts
@@ -74,10 +73,10 @@ class Steps(Generic[Batch]):
     @guarded
     def _is_to_stop(self) -> bool:
         """Alone a process stops when it is asked to; several ranks stop at a step where they agree."""
-        wish = bool(getattr(self._run, "should_stop", False))
-        if self._agree_every:
-            return self.count % self._agree_every == 0 and bool(any_rank(wish))
-        return wish and world_size() == 1
+        if self._agree_every and self.count % self._agree_every:
+            return False
+        session = self._loop.session
+        return session.is_to_stop(any_rank if self._agree_every else None, world_size() == 1)
 
 
 class Loop:
@@ -85,20 +84,19 @@ class Loop:
 
     def __init__(self, run: Run, first: int, precision: object) -> None:
         self.count = first
+        self.session = Session(run)
         self._precision = precision
-        self._run = run
-        self._meter: Meter | None = None
         self._amounts = Amounts({}, 1)
         self._batch: tuple[object, ...] = ()
 
     @guarded
     def begin(self, total: float | None, given: Mapping[str, Amount | None], ranks: int | None) -> None:
-        if self._meter is not None:
-            self._meter.cut()  # what was between two epochs is none of the training
+        if self.session.meter is not None:
+            self.session.meter.cut()  # what was between two epochs is none of the training
             self._amounts.renew(given)
         elif counts_here():
             self._amounts = Amounts(given, ranks or (1 if world_size() == 1 else None))
-            self._meter = Meter(self._run, self._counts(), total, self._precision)
+            self.session.measure(self._counts(), total, self._precision)
 
     def start(self, batch: object) -> None:
         self.count += 1
@@ -108,21 +106,22 @@ class Loop:
     def end(self) -> None:
         """The present step ends, if it has not yet."""
         open_batch, self._batch = self._batch, ()
-        if open_batch and self._meter is not None:
+        if open_batch and self.session.meter is not None:
             self._amounts.add(*open_batch)
-            self._meter.count(self._counts())
+            self.session.meter.count(self._counts())
 
     @guarded
     def pause(self) -> None:
         """The loader is exhausted, or left; what its last steps computed may still be under way."""
         self.end()
-        if self._meter is not None and self._meter.has_steps:
-            self._meter.cut(on_host=False)
+        meter = self.session.meter
+        if meter is not None and meter.has_steps:
+            meter.cut(on_host=False)
 
     @guarded
     def figures(self, last: bool) -> dict[str, float]:
         self.end()
-        return {} if self._meter is None else self._meter.figures(always=last)
+        return {} if self.session.meter is None else self.session.meter.figures(always=last)
 
     def _counts(self) -> Counts:
         return Counts(self.count, None, *(self._amounts[name] for name in ("samples", "tokens", "flops")))

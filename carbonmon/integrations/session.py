@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from carbonmon.client.run import Run
 from carbonmon.client.track import Tracking, track
 from carbonmon.integrations.figures import Counts
+from carbonmon.integrations.guard import guarded
 from carbonmon.integrations.meter import Meter
 
 
@@ -14,9 +17,9 @@ class Session:
     A training that an exception ended says nothing: it is left when the next one begins, or at exit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run | None = None) -> None:
         self._tracking: Tracking | None = None
-        self.run: Run | None = None
+        self.run = run
         self.meter: Meter | None = None
         """None where another rank of this node counts, and outside of a training."""
 
@@ -41,7 +44,16 @@ class Session:
             if tracking is not None:
                 tracking.__exit__(None, None, None)
 
-    @property
-    def wants_stop(self) -> bool:
-        """Whether a budget asks this process to stop; never waits."""
+    def is_to_stop(self, agree: Callable[[bool], bool] | None, is_alone: bool) -> bool:
+        """Whether a budget ends the training here; `agree` asks all ranks, each of which must come to it.
+
+        One of several ranks that do not agree does not even ask: a monitor that is asked relies on it, and
+        one that nobody asks ends the job with a signal.
+        """
+        if agree is not None:
+            return bool(agree(self._wants_stop()))
+        return is_alone and bool(self._wants_stop())
+
+    @guarded
+    def _wants_stop(self) -> bool:
         return bool(getattr(self.run, "should_stop", False))

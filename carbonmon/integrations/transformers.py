@@ -1,11 +1,11 @@
 """The energy of a training in the log of transformers' `Trainer`: `attach(trainer)` before `trainer.train()`.
 
-For transformers 4.57 and 5. What the hooks mean, and in which order they come, is that of trainer.py and
-trainer_callback.py there.
+For transformers 4.57 and 5; what its hooks mean is in trainer.py and trainer_callback.py there.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from weakref import ref
 
@@ -25,9 +25,8 @@ TRAINING_LOGS = {"loss", LAST}
 def attach(trainer: Any, *, agree: bool = False, save_on_stop: bool = False) -> CarbonmonCallback:
     """Add the callback where its figures reach every tracker: before those that report.
 
-    A callback cannot move itself, and `callbacks=[…]` puts it behind them. `agree`: the ranks ask one another
-    at each logging step whether a budget is spent, so all of them must have called this. `save_on_stop`: a
-    stop writes a checkpoint.
+    A callback cannot move itself, and `callbacks=[…]` puts it behind them. `agree`: at each logging step the
+    ranks ask one another whether to stop for a budget, so all must have called this; `save_on_stop`: it saves.
     """
     callback = CarbonmonCallback(trainer, agree=agree, save_on_stop=save_on_stop)
     trainer.add_callback(callback)
@@ -54,12 +53,12 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
         self._begin(args, state, objects.get("model"), objects.get("train_dataloader"))
-        self._stop(control)  # of a training that goes on behind its budget, after one more step
+        self._stop(args, control)  # of a training that goes on behind its budget, after one more step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._count(args, state, control)
         if not self._agree or state.global_step % max(1, state.logging_steps) == 0:
-            self._stop(control)
+            self._stop(args, control)
 
     @guarded
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -82,11 +81,12 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
         if self._session.meter is not None and self._session.meter.has_steps:
             self._session.meter.cut(on_host=False)
 
+    @guarded
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._go_on()
+        if self._session.meter is not None:
+            self._session.meter.cut()
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._go_on()
+    on_save = on_evaluate
 
     @guarded
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -103,12 +103,13 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
         if getattr(trainer, "model_init", None) is not None:  # a search may try models of several sizes
             self._count_flops(model)
         self._batch = None if trainer is None else trainer.get_total_train_batch_size(args)
-        self._examples = _length(getattr(loader, "dataset", None))
+        with suppress(TypeError):  # one that is read as a stream has no length
+            self._examples = len(loader.dataset)
         # Of images the framework counts the pixels' values, before a decoder the encoder's tokens alone.
         is_text = getattr(model, "main_input_name", None) == "input_ids"
         has_encoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
-        is_counted = args.include_num_input_tokens_seen not in (False, "no")
-        self._has_tokens = is_counted and is_text and not has_encoder
+        counts = args.include_num_input_tokens_seen not in (False, "no")
+        self._has_tokens = counts and is_text and not has_encoder
         if state.is_local_process_zero:
             self._session.measure(self._counts(state), state.max_steps, _precision(args, model))
 
@@ -122,8 +123,8 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
         """What the state tells; the last batch of an epoch may be smaller than the others."""
         tokens = state.num_input_tokens_seen if self._has_tokens else None
         samples = None if self._batch is None else state.global_step * self._batch
-        if samples is not None and self._examples is not None:
-            samples = min(samples, (state.epoch or 0.0) * self._examples)
+        if samples and self._examples is not None:
+            samples = min(samples, state.epoch * self._examples)
         flops = None if tokens is None or self._flops is None else tokens * self._flops
         return Counts(state.global_step, state.epoch, samples, tokens, flops)
 
@@ -135,15 +136,9 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
             meter.cut(on_host=args.logging_nan_inf_filter)  # which reads each loss
 
     @guarded
-    def _go_on(self) -> None:
-        if self._session.meter is not None:
-            self._session.meter.cut()
-
-    @guarded
-    def _stop(self, control: Any) -> None:
+    def _stop(self, args: Any, control: Any) -> None:
         """Only ever wishes for an end: to deny it would undo what others wish for."""
-        wish = self._session.wants_stop
-        if any_rank(wish) if self._agree else wish and _is_alone(self._trainer()):
+        if self._session.is_to_stop(any_rank if self._agree else None, args.world_size == 1):
             control.should_training_stop = True
             control.should_save = control.should_save or self._save_on_stop
 
@@ -153,14 +148,3 @@ def _precision(args: Any, model: Any) -> str:
         if getattr(args, name, None):
             return name
     return str(getattr(model, "dtype", ""))
-
-
-def _is_alone(trainer: Any) -> bool:
-    return trainer is not None and trainer.args.world_size == 1
-
-
-def _length(dataset: Any) -> int | None:
-    try:
-        return len(dataset)
-    except TypeError:  # one that is read as a stream
-        return None

@@ -161,22 +161,27 @@ def test_a_spent_budget_stops_a_trainer_that_is_alone(
     assert asked[3:] == [(True, saves)] * 6
 
 
-def test_of_several_ranks_none_stops_by_itself(
+def test_of_several_ranks_none_stops_by_itself_or_says_that_it_would(
     hf: Any, server: ControlServer, fake: FakeMeter, monkeypatch: pytest.MonkeyPatch
 ):
-    budget_is_spent_at(monkeypatch, 0)
+    def looked(_: object) -> bool:
+        looks.append(True)
+        return True
+
+    looks: list[bool] = []
+    monkeypatch.setattr(carbonmon.Run, "should_stop", property(looked), raising=False)
     for agree, stops_at in ((False, []), (True, [0, 3, 6])):
         trainer = Trainer(hf)
-        trainer.args.world_size = 2
         callback = hf.attach(trainer, agree=agree)
         monkeypatch.setattr(hf, "any_rank", lambda wish: wish)
         stopped = []
         for event in recording(*recordings("transformers")[0]):
-            about = SimpleNamespace(**(event | {"should_training_stop": False}))
+            about = SimpleNamespace(**(event | {"should_training_stop": False, "world_size": 2}))
             getattr(callback, event["hook"])(about, about, about)
             if about.should_training_stop:
                 stopped.append(event["global_step"])
         assert stopped == stops_at
+        assert bool(looks) is agree
 
 
 # Lightning
@@ -244,7 +249,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "begin": (session.Session, "enter"),
     "measure": (session.Session, "measure"),
     "leave": (session.Session, "leave"),
-    "stop": (session.Session, "wants_stop"),
+    "stop": (session.Session, "is_to_stop"),
     "meter": (meter.Meter, "__init__"),
     "count": (meter.Meter, "count"),
     "cut": (meter.Meter, "cut"),

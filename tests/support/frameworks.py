@@ -54,10 +54,9 @@ def load(monkeypatch: pytest.MonkeyPatch, framework: str) -> Any:
 class Trainer:
     """transformers' Trainer, as far as `attach` and the callback look at it."""
 
-    def __init__(self, module: Any, model: Any = None, **args: Any) -> None:
+    def __init__(self, module: Any, model: Any = None) -> None:
         self.model = model or SimpleNamespace(main_input_name="input_ids", dtype="torch.float32")
         self.model_init = None
-        self.args = SimpleNamespace(world_size=1, **args)
         self.reporter = SimpleNamespace()
         self.callback_handler = SimpleNamespace(callbacks=[module.DefaultFlowCallback(), self.reporter])
         self.dataset = range(20)

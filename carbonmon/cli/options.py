@@ -95,6 +95,16 @@ def _option(
     return {"help": text, "metavar": metavar, "type": kind, **shown, **more}
 
 
+def _labels(
+    ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    try:
+        config.check_labels(value)
+    except ConfigError as error:
+        raise click.UsageError(str(error), ctx) from None
+    return value
+
+
 _OPTIONS: dict[str, dict[str, Any]] = {
     "region": _option("Where the power comes from: FR, US-CA, aws:us-east-1, gcp:us-west1@provider.", "ZONE"),
     "intensity": _option("A fixed carbon intensity instead of the region's.", "G_PER_KWH", INTENSITY),
@@ -140,7 +150,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "attach": _option("Monitor a process that runs already, until it ends.", "PID", click.IntRange(min=1)),
     "redact-command": _option("Store only the program's name, not its arguments.", is_flag=True),
     "name": _option("A name for people to read; default: the command's.", "NAME"),
-    "label": _option("A label for the run; may be repeated.", "KEY=VALUE", LABEL, multiple=True),
+    "label": _option(
+        "A label for the run; may be repeated.", "KEY=VALUE", LABEL, multiple=True, callback=_labels
+    ),
     "gpus": _option("Indices or UUIDs; default: those that the job was given, else all.", "LIST", GPUS),
     "gpu-model": _option(
         "GPU model (and count) to assume when no sensor reports GPUs; also NAME xCOUNT.",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from carbonmon.client import choices, launcher
-from carbonmon.client.connection import MonitorConnection, Refused
+from carbonmon.client.connection import MonitorConnection, Refused, warn_once
 from carbonmon.client.notebook import notebook_name
 from carbonmon.client.protocol import (
     GPU_VARIABLES,
@@ -34,6 +34,7 @@ from carbonmon.client.rendezvous import (
 )
 from carbonmon.client.surrounding_run import find_surrounding_run
 from carbonmon.client.switch import is_off
+from carbonmon.core import labels
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ways import Choice, is_true
 
@@ -275,7 +276,7 @@ def _message(texts: Mapping[str, str], launch: launcher.Launch, environ: Mapping
         command = [command[0], "…"]
     fields = {
         "name": name or notebook_name(environ),
-        "labels": choices.labels_in(texts["label"]) if texts.get("label") else None,
+        "labels": _labels(choices.labels_in(texts["label"])) if texts.get("label") else None,
         "gpus": texts["gpus"].replace(" ", "").split(",") if texts.get("gpus") else None,
         "idle": texts.get("idle"),
         "command": command,
@@ -285,6 +286,18 @@ def _message(texts: Mapping[str, str], launch: launcher.Launch, environ: Mapping
     }
     known = {name: value for name, value in fields.items() if value is not None}
     return {"op": "join", **known}
+
+
+def _labels(given: dict[str, str]) -> dict[str, str]:
+    kept = labels.that_fit(given)
+    if len(kept) < len(given):
+        warn_once(
+            "labels",
+            "carbonmon: the labels from %r on are left out: a run has room for %d bytes",
+            list(given)[len(kept)],
+            labels.MAX_BYTES,
+        )
+    return kept
 
 
 def _command() -> list[str]:

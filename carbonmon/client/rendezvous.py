@@ -30,7 +30,7 @@ from carbonmon.core.errors import ConfigError
 NODE_SOCKET = Path("/run/carbonmon/daemon.sock")
 """The socket of a daemon that root has started for all users of the node."""
 
-POLL_S = 0.02
+POLL_S, QUEUE_S = 0.02, 0.005
 
 _DAEMON_NAME = "daemon.sock"
 
@@ -98,9 +98,19 @@ def connect(path: Path, timeout_s: float) -> socket.socket:
     """A connection to the monitor at `path`, which must belong to our user or root; raises OSError."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        deadline_s = time.monotonic() + timeout_s
         connection.settimeout(timeout_s)
         try:
-            connection.connect(os.fspath(path))
+            while True:
+                try:
+                    connection.connect(os.fspath(path))
+                    break
+                except (
+                    BlockingIOError
+                ):  # its queue is full: a socket with a time limit does not wait for that
+                    if time.monotonic() >= deadline_s:
+                        raise
+                    time.sleep(QUEUE_S)
         except ValueError as error:  # a path with a zero in it
             raise OSError(str(error)) from None
         _, uid, _ = credentials(connection)

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from carbonmon.core import labels as run_labels
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
 
@@ -142,6 +143,16 @@ def parse_label(text: str) -> tuple[str, str]:
     if not equals or _LABEL_KEY.fullmatch(key) is None:
         raise ConfigError(f"--label: {text!r} is not KEY=VALUE; give for example --label team=vision")
     return key, value
+
+
+def check_labels(labels: tuple[tuple[str, str], ...]) -> None:
+    """Raise `ConfigError` for labels that have no room in a run."""
+    size = run_labels.size_bytes(labels)
+    if size > run_labels.MAX_BYTES:
+        raise ConfigError(
+            f"--label: the labels have {size} bytes together, and a run has room for {run_labels.MAX_BYTES}: "
+            "shorten them"
+        )
 
 
 def parse_list(text: str, option: str) -> tuple[str, ...]:

@@ -33,12 +33,15 @@ def read_file(path: Path, limit_bytes: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def replace_file(path: Path, data: bytes, mode: int = MODE, *, for_others: bool = False) -> None:
+def replace_file(
+    path: Path, data: bytes, mode: int = MODE, *, for_others: bool = False, uid: int | None = None
+) -> None:
     """Replace a file atomically and durably: a temporary file beside it, fsync, rename, fsync of the folder.
 
     A stricter umask is respected, but not with `for_others`. Many users may write into the folder: a file or
-    link of another user at the temporary file's path is not written into. Raises OSError and leaves the old
-    file if it cannot.
+    link of another user at the temporary file's path is not written into. What root writes is of the user
+    whose the folder is, else of user `uid`, but not with `for_others`. Raises OSError and leaves the old file
+    if it cannot.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(FileNotFoundError):
@@ -49,6 +52,8 @@ def replace_file(path: Path, data: bytes, mode: int = MODE, *, for_others: bool 
         try:
             if for_others:
                 os.fchmod(descriptor, mode)
+            elif os.geteuid() == 0:
+                _give(descriptor, path.parent, uid)
             _write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
@@ -95,6 +100,13 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _give(descriptor: int, folder: Path, uid: int | None) -> None:
+    owner = folder.stat().st_uid or uid
+    if owner:
+        with contextlib.suppress(PermissionError):  # NFS does not let root do that
+            os.fchown(descriptor, owner, -1)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -73,6 +73,39 @@ RUN_PROGRESS = Family(
     "Steps done of all steps, 0 to 1, as the training code reports them; absent where it does not.",
     ("run_id",),
 )
+RUN_STEPS = Family(
+    "counter",
+    "carbonmon_run_steps_total",
+    "Steps done since the training code's first report; those that a restart does again count once.",
+    ("run_id",),
+)
+RUN_EPOCHS = Family(
+    "counter", "carbonmon_run_epochs_total", "Epochs done since the first report.", ("run_id",)
+)
+RUN_SAMPLES = Family(
+    "counter", "carbonmon_run_samples_total", "Samples done since the first report.", ("run_id",)
+)
+RUN_TOKENS = Family(
+    "counter", "carbonmon_run_tokens_total", "Tokens done since the first report.", ("run_id",)
+)
+RUN_FLOPS = Family(
+    "counter",
+    "carbonmon_run_flops_total",
+    "Floating-point operations that the model needed since the first report.",
+    ("run_id",),
+)
+RUN_GPU_SECONDS = Family(
+    "counter",
+    "carbonmon_run_gpu_seconds_total",
+    "Time of GPUs that the run held, times its share of each; state is busy, idle or unknown.",
+    ("run_id", "state"),
+)
+RUN_GPU_IDLE_ENERGY = Family(
+    "counter",
+    "carbonmon_run_gpu_idle_energy_joules_total",
+    "Energy of the run's GPUs while they were idle: utilisation below 1 % over an interval.",
+    ("run_id",),
+)
 RUN_WATER = Family(
     "counter",
     "carbonmon_run_water_liters_total",
@@ -201,6 +234,13 @@ FAMILIES: tuple[Family, ...] = (
     RUN_PROCESSES,
     RUN_PHASE,
     RUN_PROGRESS,
+    RUN_STEPS,
+    RUN_EPOCHS,
+    RUN_SAMPLES,
+    RUN_TOKENS,
+    RUN_FLOPS,
+    RUN_GPU_SECONDS,
+    RUN_GPU_IDLE_ENERGY,
     RUN_WATER,
     RUN_COST,
     RUN_START,

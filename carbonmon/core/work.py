@@ -35,6 +35,9 @@ _PRECISIONS = (
 """The precisions of the table of peaks, and what frameworks call them: `torch.bfloat16`, `bf16-mixed`."""
 
 
+PRECISIONS = frozenset(name for name, _ in _PRECISIONS)
+
+
 def precision_of(text: str) -> str:
     """A precision as the table of peaks names it; any other text stays as it is."""
     plain = text.casefold().strip()

@@ -8,7 +8,7 @@ time.
 from __future__ import annotations
 
 from carbonmon.core.curves import part_between
-from carbonmon.core.model import Interval
+from carbonmon.core.model import Curve
 from carbonmon.core.work import COUNTS, Count, Peaks, Span, Told, Work, known_total
 
 
@@ -78,11 +78,9 @@ class WorkMeter:
         self._marks = list(marks.values())
         self._newest = max(self._marks, key=lambda each: each.at_s, default=None)
 
-    def add(self, part: Interval) -> None:
-        """Add the run's part of an interval that a sample settled."""
-        energy_j = part.counter_j + part.power_j + part.tdp_j
+    def add(self, start_s: float, end_s: float, energy_j: float, curve: Curve | None = None) -> None:
+        """Add the run's joules of an interval that a sample settled, drawn by a curve or evenly."""
         self.total_j += energy_j
-        start_s, end_s = part.start_s, part.end_s
         if end_s > self._settled_s:
             self._settled_s = end_s
         for mark in self._marks:
@@ -90,7 +88,7 @@ class WorkMeter:
                 if end_s <= mark.at_s:
                     mark.joules += energy_j
                 else:
-                    ratio = part_between(part.curve, start_s, end_s, start_s, mark.at_s)
+                    ratio = part_between(curve, start_s, end_s, start_s, mark.at_s)
                     mark.joules += energy_j * ratio
 
     def tell(self, told: Told, at_s: float, peaks: Peaks = ()) -> None:

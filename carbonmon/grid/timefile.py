@@ -43,6 +43,7 @@ _ZONES = ("zone_id", "zone", "zoneid")
 
 _EXPORTED = re.compile(r"carbon_intensity_gco.?2?(?:eq)?/kwh_\((direct|life.*|lca)\)")
 """The figures of Electricity Maps' CSV files: `Carbon intensity gCO₂eq/kWh (Life cycle)` and `(direct)`."""
+_LIKE_A_FIGURE = re.compile(r"[\w./,:+ -]{1,25}")
 _UTC = re.compile(r"_?\(?utc\)?$")
 """The end of a column's name whose times are all in UTC, as in `Datetime (UTC)`."""
 
@@ -105,7 +106,7 @@ def read_timefile(
             if columns.zone is not None:
                 zones.setdefault(str(row.get(columns.zone, "")).strip(), where)
                 if len(zones) > 1:
-                    found = " and ".join(f"{zone!r:.40}" for zone in zones)
+                    found = " and ".join(map(_plain, zones))
                     raise _FileError(f"figures of several zones, {found}", "keep the lines of one")
             slots.append(slot)
             before = where
@@ -207,14 +208,30 @@ def _columns(names: Sequence[str], unit: str) -> _Columns:
             value, basis = exported[kind], "direct" if kind == "direct" else "lifecycle"
     if start is None or value is None:
         lacks, known = ("the time", _STARTS) if start is None else (f"the value in {unit}", words)
-        have = f"there are {', '.join(names)!r:.200}" if names else "there are none"
-        raise _FileError(f"there is no column for {lacks}, {have}", f"name one {' or '.join(known[:3])}")
+        raise _FileError(
+            f"there is no column for {lacks}, {_told(names)}", f"name one {' or '.join(known[:3])}"
+        )
     for name in (start, end, value):
         if name is not None and names.count(name) > 1:
             raise _FileError(f"there are several columns {name!r:.60}", "keep one")
     zone = next((name for name in _ZONES if name in names), None)
     is_utc = all(_UTC.search(name) for name in (start, end) if name is not None)
     return _Columns(start, end, value, zone, is_utc, basis)
+
+
+def _told(names: Sequence[str]) -> str:
+    """The columns that there are: only names that we know, since it may be a file of secrets by mistake."""
+    words = {*_STARTS, *_ENDS, *_INTENSITIES, *_PRICES, *_ZONES}
+    ours = [name for name in dict.fromkeys(names) if name in words]
+    others = sum(name not in words for name in names)
+    told = [repr(", ".join(ours))] if ours else []
+    told += [f"{others} with other names"] if others else []
+    return f"there are {' and '.join(told) or 'none'}"
+
+
+def _plain(text: str) -> str:
+    """A cell as an error shows it: a number or a time that is meant for one, and not any text."""
+    return repr(text) if _LIKE_A_FIGURE.fullmatch(text) else "its text"
 
 
 def _slot(columns: _Columns, row: Mapping[str, Any], unit: str, lowest: float | None, highest: float) -> Slot:
@@ -258,9 +275,9 @@ def _time(column: str, found: Any, is_utc: bool) -> float:
         return parse_time(text, is_utc)
     except NoZoneError:
         problem, remedy = "has no zone", "write 2026-11-21T20:00Z, or +01:00 instead of Z"
-        raise _FileError(f"{text!r:.40} {problem}", remedy) from None
+        raise _FileError(f"{_plain(text)} {problem}", remedy) from None
     except NoTimeError as error:
-        raise _FileError(f"{text!r:.40} is {error}", "give 2026-11-21T20:00Z, or Unix seconds") from None
+        raise _FileError(f"{_plain(text)} is {error}", "give 2026-11-21T20:00Z, or Unix seconds") from None
 
 
 def _value(column: str, found: Any, unit: str, lowest: float | None, highest: float) -> float:
@@ -274,7 +291,8 @@ def _value(column: str, found: Any, unit: str, lowest: float | None, highest: fl
             value = float(found)
     if not isfinite(value):
         hint = "write a point and no comma" if isinstance(found, str) and "," in found else "give a number"
-        shown = f"{found!r:.40}" if isinstance(found, (str, int, float)) else f"a {type(found).__name__}"
+        shown = f"{found!r:.40}" if isinstance(found, (int, float)) else f"a {type(found).__name__}"
+        shown = _plain(found) if isinstance(found, str) else shown
         raise _FileError(f"{shown} is no number of {unit}", hint)
     if (lowest is not None and value < lowest) or value > highest:
         bounds = f"at most {highest:g}" if lowest is None else f"from {lowest:g} to {highest:g}"

@@ -12,6 +12,7 @@ class DeviceAccount:
 
     __slots__ = (
         "_peak",
+        "_settled_utilization",
         "_utilization_s",
         "_utilized_s",
         "counter_j",
@@ -40,6 +41,7 @@ class DeviceAccount:
         self._peak = PeakPower()
         self.utilization_ratio: float | None = None
         self._utilized_s = self._utilization_s = 0.0
+        self._settled_utilization = (0.0, 0.0)
         self.resets = self.jumps = self.step_backs = self.stuck = self.implausible = 0
         self.emissions_g = 0.0
         self.idle = IdlePower()
@@ -51,6 +53,7 @@ class DeviceAccount:
         self.observed_s, self.unobserved_s = state.observed_s, state.unobserved_s
         self._peak = PeakPower(state.peak_power_w)
         self._utilized_s, self._utilization_s = state.utilized_s, state.utilization_s
+        self._settled_utilization = state.utilized_s, state.utilization_s
         self.resets, self.jumps, self.step_backs = state.resets, state.jumps, state.step_backs
         self.stuck, self.implausible = state.stuck, state.implausible
         self.emissions_g = state.emissions_g
@@ -81,6 +84,13 @@ class DeviceAccount:
         if utilization_ratio is not None:
             self._utilized_s += utilization_ratio * elapsed_s
             self._utilization_s += elapsed_s
+
+    def settle_utilization(self) -> float | None:
+        """The mean utilisation since this was asked last; None where it was not known."""
+        utilized_s, known_s = self._settled_utilization
+        self._settled_utilization = self._utilized_s, self._utilization_s
+        known_s = self._utilization_s - known_s
+        return (self._utilized_s - utilized_s) / known_s if known_s > 0.0 else None
 
     def state(self) -> DeviceState:
         observed_s = self.observed_s

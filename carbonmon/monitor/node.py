@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Snapshot
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.windows import Key, Marks
-from carbonmon.core.work import Peaks, Told
-from carbonmon.hardware.peak_flops import gpu_peaks
+from carbonmon.core.work import PRECISIONS, Peaks, Told
 from carbonmon.hardware.workload import NodeWorkload, is_below
 from carbonmon.monitor import resume
 from carbonmon.monitor.guard import GuardedExporter
@@ -167,12 +166,13 @@ class Monitor:
         signal: int | None,
         then: Callable[[], object],
         last: Callable[[RunAccount, RunState], object] | None = None,
+        refused: Callable[[], object] | None = None,
     ) -> None:
         """End a run at the next sample; `then` is called when its files are written, in that thread.
 
-        `last` is told its final totals, in the sampling thread.
+        `last` is told its final totals, in the sampling thread; `refused` when a disk does not take them.
         """
-        self.requests.post(partial(self._end, run_id, exit_code, signal, then, last), "edge")
+        self.requests.post(partial(self._end, run_id, exit_code, signal, then, last, refused), "edge")
 
     def _end(
         self,
@@ -181,12 +181,23 @@ class Monitor:
         signal: int | None,
         then: Callable[[], object],
         last: Callable[[RunAccount, RunState], object] | None,
+        refused: Callable[[], object] | None,
     ) -> None:
         if last is not None:
             self._look(run_id, lambda run, state: None if run is None or state is None else last(run, state))
         self._owned.pop(run_id, None)
         self.sampler.end(run_id, exit_code, signal)
-        self.recorder.end(run_id, partial(self._written, run_id, then))
+        self.recorder.end(run_id, partial(self._written, run_id, then), refused)
+
+    def final_summary(self, run_id: str) -> dict[str, Any] | None:
+        """The summary of a run that has ended, from memory: no disk may have it yet. None of another run."""
+        from carbonmon.runs.summary.document import summarize
+
+        snapshot = self.sampler.snapshots.latest
+        for run in snapshot.runs:
+            if run.info.id == run_id and run.ended_at_s is not None:
+                return summarize(snapshot, run, "final")
+        return None
 
     def _written(self, run_id: str, then: Callable[[], object]) -> None:
         self.requests.post(partial(self.sampler.runs.written, run_id))
@@ -270,7 +281,11 @@ class Monitor:
     def _peaks(self, precision: str) -> Peaks:
         """The peaks of the GPUs in a precision; looked up once, in the thread that asks."""
         known = self._known_peaks.get(precision)
+        if known is None and precision not in PRECISIONS:
+            return ()
         if known is None:
+            from carbonmon.hardware.peak_flops import gpu_peaks  # for runs that tell FLOPs only
+
             known = self._known_peaks[precision] = gpu_peaks(self.devices.values(), precision)
         return known
 

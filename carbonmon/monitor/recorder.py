@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Clock
@@ -39,6 +40,14 @@ FRESH_TIMEOUT_S = 5.0
 """How long a checkpoint waits for the next tick; then it holds the newest snapshot that there is."""
 
 
+class _Ending(NamedTuple):
+    """A run that is to be written for the last time: since when, and what is called then or when it fails."""
+
+    done: Callable[[], object]
+    since_s: float
+    refused: Callable[[], object] | None
+
+
 class Recorder:
     """Writes what the sampler publishes into the folders of the runs that it was given."""
 
@@ -59,8 +68,9 @@ class Recorder:
         self.guard = guard
         self.period_s = period_s
         self._files: dict[str, RunFiles] = {}
-        self._ending: dict[str, tuple[Callable[[], object], float]] = {}
+        self._ending: dict[str, _Ending] = {}
         self._written: set[str] = set()
+        self._refused: set[str] = set()
         self._lock = threading.Lock()
         self._safe = before
         self._safe_s = clock.now_s()
@@ -87,13 +97,15 @@ class Recorder:
         if self._thread.ident is not None:
             self._stop.wake()
 
-    def end(self, run_id: str, done: Callable[[], object]) -> None:
+    def end(
+        self, run_id: str, done: Callable[[], object], refused: Callable[[], object] | None = None
+    ) -> None:
         """Write a run that has ended for the last time, soon; then call `done`. For any thread.
 
-        A disk that fails is waited for, but not for ever.
+        A disk that fails is waited for, but not for ever; `refused` is called when it has failed once.
         """
         with self._lock:
-            self._ending[run_id] = done, self._clock.now_s()
+            self._ending[run_id] = _Ending(done, self._clock.now_s(), refused)
         self._stop.wake()
 
     def start(self) -> None:
@@ -208,6 +220,8 @@ class Recorder:
                         self._written.add(run.info.id)
                 except OSError as error:
                     trouble = trouble or error
+                    if run.ended_at_s is not None:
+                        self._refused.add(run.info.id)
         if trouble is not None:
             raise trouble
         if due:
@@ -217,16 +231,21 @@ class Recorder:
         """Let go of runs that were written for the last time, or that no disk will take."""
         with self._lock:
             ending = dict(self._ending)
-        for run_id, (done, since_s) in ending.items():
+        for run_id, end in ending.items():
             is_written = run_id in self._written
-            if not is_written and self._clock.now_s() - since_s < FINISH_TIMEOUT_S:
+            if not is_written and self._clock.now_s() - end.since_s < FINISH_TIMEOUT_S:
+                if run_id in self._refused and end.refused is not None:
+                    with self._lock:
+                        self._ending[run_id] = end._replace(refused=None)
+                    self.guard.attempt("cannot report", end.refused)
                 continue
             if not is_written:
                 log.warning("the end of run %s could not be written", run_id)
             self._written.discard(run_id)
+            self._refused.discard(run_id)
             with self._lock:
                 del self._ending[run_id]
                 files = self._files.pop(run_id, None)
             if files is not None:
                 files.close()
-            self.guard.attempt("cannot report", done)
+            self.guard.attempt("cannot report", end.done)

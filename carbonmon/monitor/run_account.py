@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from carbonmon.core.footprint import Rates
+from carbonmon.core.gpu_time import GpuClock
 from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
     Charge,
@@ -74,6 +75,7 @@ class RunAccount:
         "ended_at_s",
         "exit_code",
         "facility_j",
+        "gpu_clock",
         "info",
         "node_busy_s",
         "notes",
@@ -108,6 +110,7 @@ class RunAccount:
         self.phases = Phases(start_s)
         self.windows = Windows()
         self.work = WorkMeter()
+        self.gpu_clock = GpuClock()
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -147,6 +150,7 @@ class RunAccount:
         self.cpu_s, self.ranks = state.cpu_s, state.ranks
         self.work.restore(state.work, sum(row.energy_j for row in state.totals), self.start_s)
         self.notes = state.notes
+        self.gpu_clock = GpuClock(state.gpu_time)
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
         self._doubts_j.update(state.doubts_j or ())
@@ -197,7 +201,8 @@ class RunAccount:
         counter_j, power_j, tdp_j = part.counter_j, part.power_j, part.tdp_j
         start_s, unobserved_s = part.start_s, part.unobserved_s
         seconds = part.end_s - start_s
-        self._pay(counter_j + power_j + tdp_j, rates)
+        energy_j = counter_j + power_j + tdp_j
+        self._pay(energy_j, rates)
         phases = self.phases.split(start_s, part.end_s, part.curve)
         for phase, ratio in phases:
             if counter_j:
@@ -214,7 +219,7 @@ class RunAccount:
         for phase, ratio in self.phases.doubts(start_s, part.end_s, part.curve, refresh_s):
             self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
         self.windows.add(device, part)
-        self.work.add(part)
+        self.work.add(start_s, part.end_s, energy_j, part.curve)
         self._power_w[device.id] = part.power_w
         self._peaks[device.id].add(part.power_w, seconds)
         if unobserved_s:
@@ -324,6 +329,7 @@ class RunAccount:
             monitor_cpu_s=found.cpu_s,
             doubts_j=tuple(self._doubts_j.items()),
             start_s=self._counts_since_s,
+            gpu_time=self.gpu_clock.time(),
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:

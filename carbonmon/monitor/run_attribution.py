@@ -124,6 +124,8 @@ class RunAttribution:
         self._observe_idle(account, interval)
         observed_s = interval.end_s - interval.start_s - interval.unobserved_s
         found = self._shares(account, interval.energy_j / observed_s if observed_s > 0.0 else None)
+        is_gpu = device.component == "gpu"
+        utilization_ratio = account.settle_utilization() if is_gpu else None
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             if share is None:
@@ -134,6 +136,9 @@ class RunAttribution:
             part = attribution.scale_interval(interval, share.ratio)
             attributed_j += part.counter_j + part.power_j + part.tdp_j
             run.add(device, part, rates, moment, share.note)
+            if is_gpu:
+                seconds = (part.end_s - part.start_s) * share.ratio
+                run.gpu_clock.add(seconds, part.energy_j, utilization_ratio)
             if bridged and run_id in self._resumed:
                 run.recovered_j += part.counter_j
         account.add(interval, attributed_j, rates.grams)

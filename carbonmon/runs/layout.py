@@ -75,6 +75,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "cpu_s": run.cpu_s,
         "phase": run.phase,
         "progress": _progress(run.work),
+        "gpu_time": run.gpu_time,
         "work_fields": Work._fields,
         "work": run.work,
         "ranks": run.ranks,

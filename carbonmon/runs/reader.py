@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from carbonmon.core.config import parse_run_id
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.gpu_time import GpuTime
 from carbonmon.core.model import (
     MAIN_PHASE,
     Charge,
@@ -167,6 +168,7 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         doubts_j=None if kept.values.get("doubts_j") is None else kept.pairs_of("doubts_j", float),
         notes=kept.texts("notes") if kept.has("notes") else (),
         start_s=kept.value("run_start_s", float | None),
+        gpu_time=kept.value("gpu_time", GpuTime | None),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from carbonmon.core.model import EndsWith, IdlePolicy, Rank
 from carbonmon.core.ports import Roots
@@ -35,10 +35,10 @@ class Participant:
 class Entry:
     """A run as the registry knows it.
 
-    `phase` is that of the run while no participant is in one. `expected` ranks were promised by the launcher,
-    `joined` have come; `ranks` are known by number, also those that were found and did not come by
-    themselves. `seen`: it had a living process once. `failure` is the exit code or signal of the first rank
-    that failed: its launcher ends the others.
+    `tell` hears the summary when it has ended. `phase` is that of the run while no participant is in one.
+    `expected` ranks were promised by the launcher, `joined` have come; `ranks` are known by number, also
+    those that were found and did not come by themselves. `seen`: it had a living process once. `failure` is
+    the exit code or signal of the first rank that failed: its launcher ends the others.
     """
 
     plan: RunPlan
@@ -52,6 +52,8 @@ class Entry:
     alone_since_s: float = 0.0
     seen: bool = False
     ending: bool = False
+    ended_s: float = 0.0
+    tell: Callable[[dict[str, Any] | None], object] | None = None
     failure: tuple[int | None, int | None] | None = None
 
     @property

@@ -29,6 +29,9 @@ MAX_RUNS = 200
 LINGER_S = 5.0
 """How long a run waits for ranks that its launcher promised and that have not come yet."""
 
+DISK_S = 2.0
+"""How long whoever ends a run waits until its files are written."""
+
 LATE_S = 5.0
 """A change of phase is taken at the time that its sender states if that was not longer ago."""
 
@@ -228,13 +231,23 @@ class Registry:
         tell: Callable[[dict[str, Any] | None], object] | None = None,
         last: Callable[[RunAccount, RunState], object] | None = None,
     ) -> None:
-        """End a run; `last` gets its final totals, then `tell` its summary when it is written."""
-        entry.ending = True
+        """End a run; `last` gets its final totals, then `tell` its summary.
+
+        It is told when it is written, from memory where a disk fails, or takes longer than `DISK_S`.
+        """
+        entry.ending, entry.ended_s, entry.tell = True, self.monitor.clock.now_s(), tell
         if entry.failure is not None:
             exit_code, signal = entry.failure
         for note in self.notes(entry):
             self.monitor.note(entry.run_id, note)
-        self.monitor.end(entry.run_id, exit_code, signal, partial(self._ended, entry, tell), last)
+        self.monitor.end(
+            entry.run_id,
+            exit_code,
+            signal,
+            partial(self._ended, entry),
+            last,
+            partial(self._tell, entry, None),
+        )
 
     def notes(self, entry: Entry) -> list[str]:
         """What people should know of a run that ends with its participants: ranks that did not take part."""
@@ -244,19 +257,28 @@ class Registry:
         took = f"{present} of {entry.expected} ranks on this node took part"
         return [f"{took}, the others are not counted: call track() in each rank"]
 
-    def _ended(self, entry: Entry, tell: Callable[[dict[str, Any] | None], object] | None) -> None:
+    def _ended(self, entry: Entry) -> None:
         """A run is written, in the thread that writes."""
         self._free_s = self.monitor.clock.now_s()
-        if tell is not None:
-            tell(_summary(entry.plan.folder))
+        if entry.tell is not None:
+            self._tell(entry, _summary(entry.plan.folder))
         if self._entries.get(entry.run_id) is entry:
             del self._entries[entry.run_id]
+
+    def _tell(self, entry: Entry, written: dict[str, Any] | None) -> None:
+        """Tell the summary that was written, else what is known: whoever waits for it waits for no disk."""
+        tell, entry.tell = entry.tell, None
+        if tell is not None:
+            is_final = written is not None and written.get("state") == "final"
+            tell(written if is_final else self.monitor.final_summary(entry.run_id) or written)
 
     def tidy(self) -> None:
         """End the runs that have lost what they lived by; called every second or so."""
         now_s = self.monitor.clock.now_s()
         for entry in self.entries:
             account = self.monitor.runs.get(entry.run_id)
+            if entry.ending and now_s - entry.ended_s > DISK_S:
+                self._tell(entry, None)
             if account is None or entry.ending:
                 continue
             processes = account.processes or 0

@@ -13,6 +13,7 @@ from carbonmon.runs.summary.node import drawn_j
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.families import as_counter, as_gauge, as_info
 from carbonmon_exporters.starts import Starts
+from carbonmon_exporters.work import work_families
 
 _RESERVED_LABELS = frozenset((*f.RUN_INFO.labels, "job", "instance"))
 _BAD_LABEL_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
@@ -32,6 +33,7 @@ def run_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     components: dict[str, str] = {state.device.id: state.device.component for state in snapshot.devices}
     yield from _charged(snapshot, starts, texts, components)
     yield from _of_the_run(snapshot, starts, texts, components)
+    yield from work_families(snapshot, starts)
 
 
 def _charged(

@@ -90,7 +90,7 @@ class SummaryExporter:
         if folder is None:
             return None
         try:
-            write_summary(folder, summarize(snapshot, run, state, rss_bytes))
+            write_summary(folder, summarize(snapshot, run, state, rss_bytes), run.info.uid)
         except OSError as error:
             return error
         if state == "final":

@@ -355,7 +355,7 @@ def test_the_table_has_a_row_for_each_device_and_method_and_its_units_in_the_hea
         ("dram-0", "tdp", "40000.0"),
     ]
     texts = {"run_id", "run_name", "host", "state", "started_at", "ended_at", "scope", "item", "component"}
-    texts |= {"method", "device_name", "cost", "currency", "carbonmon_version"}
+    texts |= {"method", "device_name", "cost", "currency", "carbonmon_version", "count"}
     units = ("_j", "_g", "_s", "_w", "_l", "_ratio", "_per_kwh")
     facts = {name for name in COLUMNS if name.startswith("intensity_") and not name.endswith(units)}
     assert all(name.endswith(units) for name in COLUMNS if name not in texts | facts)

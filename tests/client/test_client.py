@@ -19,6 +19,7 @@ import pytest
 import carbonmon
 from carbonmon.client import connection, join_run, rendezvous
 from carbonmon.client import part as handle
+from carbonmon.core import labels
 from carbonmon.core.errors import ConfigError
 from carbonmon.service.socket.request import RequestError
 from carbonmon.service.socket.server import ControlServer
@@ -49,6 +50,18 @@ def test_a_run_joins_tells_its_phases_and_leaves(server: ControlServer, fake: Fa
     assert fake.of("leave")[0]["exit_code"] == 0
     assert [message["op"] for message in fake.heard].index("progress") < len(fake.heard) - 1
     until(lambda: fake.left, "the end")
+
+
+def test_labels_beyond_the_room_of_a_run_are_left_out_and_the_first_one_is_named(
+    server: ControlServer, fake: Fake, caplog: pytest.LogCaptureFixture
+):
+    given = {"team": "vision", "prompt": "x" * 150, **{f"k{number}": "y" * 100 for number in range(20)}}
+    with carbonmon.track(labels=given):
+        pass
+    kept = fake.of("join")[0]["labels"]
+    assert list(kept.items()) == list(given.items())[: len(kept)]
+    assert 900 < labels.size_bytes(kept.items()) <= labels.MAX_BYTES
+    assert f"'k{len(kept) - 2}'" in caplog.text
 
 
 def test_a_phase_says_when_it_began_by_the_node_s_clock(server: ControlServer, fake: Fake):
@@ -172,6 +185,18 @@ def test_progress_is_told_now_and_then_and_the_last_one_always(server: ControlSe
     assert told[0] == 0
     assert told[-1] == 4999
     assert len(told) < 500
+
+
+def test_what_is_counted_between_two_messages_is_in_the_next_one(server: ControlServer, fake: Fake):
+    with carbonmon.track() as run:
+        for step in range(100):
+            if step % 2:
+                run.progress(step, tokens=64 * step, precision="bf16")
+            else:
+                run.progress(step)
+    told = fake.of("progress")
+    assert (told[-1]["step"], told[-1]["tokens"], told[-1]["precision"]) == (99, 64 * 99, "bf16")
+    assert all(0.0 <= message["age_s"] < DEADLINE_S for message in told)
 
 
 def test_nested_tracking_is_one_participant(server: ControlServer, fake: Fake):
@@ -482,7 +507,8 @@ def test_the_client_imports_none_of_the_monitor_s_machinery():
     loaded = set(child.stdout.split()).difference(known)
     assert not heavy & loaded
     ours = {name for name in loaded if name.startswith("carbonmon")}
-    allowed = ("carbonmon.client", "carbonmon.core.errors", "carbonmon.core.files", "carbonmon.core.ways")
+    core = ("errors", "files", "labels", "ways")
+    allowed = ("carbonmon.client", *(f"carbonmon.core.{name}" for name in core))
     assert {name for name in ours if not name.startswith(allowed)} == {
         "carbonmon",
         "carbonmon.core",

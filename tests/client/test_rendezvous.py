@@ -169,6 +169,22 @@ def test_what_cannot_be_connected_to_is_an_oserror(tmp_path: Path, name: str):
 # The lock
 
 
+def test_a_queue_that_is_full_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "m.sock"
+    accepted: list[socket.socket] = []
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as first:
+        listening.bind(str(path))
+        listening.listen(0)
+        first.connect(str(path))
+        with pytest.raises(BlockingIOError):
+            connect(path, 0.0)
+        monkeypatch.setattr(rendezvous.time, "sleep", lambda _: accepted.append(listening.accept()[0]))
+        connect(path, 20.0).close()
+    for each in accepted:
+        each.close()
+    assert len(accepted) == 1
+
+
 def test_the_lock_is_held_by_one_and_leaves_no_file(tmp_path: Path):
     path = tmp_path / "m.sock"
     inside: list[int] = []

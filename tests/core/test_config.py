@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.core.config import Config, parse_label, parse_list, parse_listen, parse_number, parse_run_id
+from carbonmon.core.config import (
+    Config,
+    check_labels,
+    parse_label,
+    parse_list,
+    parse_listen,
+    parse_number,
+    parse_run_id,
+)
 from carbonmon.core.errors import ConfigError
 from carbonmon.service import wiring
 from tests.support.rows import for_each_row
@@ -92,6 +100,12 @@ def test_a_run_id_is_safe_as_the_name_of_a_folder_or_refused(text: str):
 @given(st.text(st.characters(exclude_categories=["Z", "C"], exclude_characters="="), min_size=1), st.text())
 def test_a_label_is_split_at_its_first_equals_sign(key: str, value: str):
     assert parse_label(f"{key}={value}") == (key, value)
+
+
+def test_labels_that_have_no_room_in_a_run_are_refused():
+    check_labels((("team", "vision"), ("note", "x" * 1000)))
+    with pytest.raises(ConfigError, match="1028 bytes together, and a run has room for 1024"):
+        check_labels((("team", "vision"), ("note", "x" * 1014)))
 
 
 @pytest.mark.parametrize("text", ["", "team", "=vision", "my team=vision"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.core.model import Interval
+from carbonmon.core.model import Curve
 from carbonmon.core.work import ENDLESS, Span, Told, Work, known_total, precision_of
 from carbonmon.core.work_meter import WorkMeter
 from tests.support.rows import for_each_row
@@ -14,8 +14,9 @@ from tests.support.rows import for_each_row
 WATTS = 100.0
 
 
-def drawn(start_s: float, end_s: float, watts: float = WATTS, device: str = "GPU-0") -> Interval:
-    return Interval(device, start_s, end_s, counter_j=watts * (end_s - start_s))
+def draw(meter: WorkMeter, start_s: float, end_s: float, watts: float = WATTS) -> None:
+    """A device that draws evenly."""
+    meter.add(start_s, end_s, watts * (end_s - start_s))
 
 
 def spans(meter: WorkMeter) -> dict[str, Span]:
@@ -25,11 +26,11 @@ def spans(meter: WorkMeter) -> dict[str, Span]:
 
 def test_energy_between_two_reports_is_that_of_the_intervals_between_them():
     meter = WorkMeter()
-    meter.add(drawn(0.0, 10.0))
+    draw(meter, 0.0, 10.0)
     meter.tell(Told(steps=1.0, tokens=500.0), 10.0)
-    meter.add(drawn(10.0, 20.0))
+    draw(meter, 10.0, 20.0)
     meter.tell(Told(steps=3.0, tokens=1500.0), 20.0)
-    meter.add(drawn(20.0, 100.0))
+    draw(meter, 20.0, 100.0)
     span = spans(meter)["tokens"]
     assert span == Span("tokens", 500.0, 1500.0, 10.0, 20.0, 1000.0, 2000.0)
     assert span.done == 1000.0
@@ -41,16 +42,24 @@ def test_a_report_between_two_samples_divides_the_interval_by_time():
     meter = WorkMeter()
     meter.tell(Told(steps=0.0), 0.25)
     meter.tell(Told(steps=5.0), 0.75)
-    meter.add(drawn(0.0, 1.0))
+    draw(meter, 0.0, 1.0)
     assert spans(meter)["steps"].energy_j == pytest.approx(WATTS * 0.5)
+
+
+def test_where_the_driver_says_when_an_interval_is_divided_by_its_samples():
+    meter = WorkMeter()
+    meter.tell(Told(steps=0.0), 0.0)
+    meter.tell(Told(steps=5.0), 0.5)
+    meter.add(0.0, 1.0, 100.0, Curve((0.0, 0.5, 1.0), (0.0, 9.0, 10.0)))
+    assert spans(meter)["steps"].energy_j == pytest.approx(90.0)
 
 
 def test_a_device_that_speaks_late_is_counted_where_it_drew():
     meter = WorkMeter()
     meter.tell(Told(steps=0.0), 0.0)
     meter.tell(Told(steps=5.0), 10.0)
-    meter.add(drawn(10.0, 11.0))
-    meter.add(drawn(0.0, 20.0, watts=7.0, device="GPU-1"))
+    draw(meter, 10.0, 11.0)
+    draw(meter, 0.0, 20.0, watts=7.0)
     assert spans(meter)["steps"].energy_j == pytest.approx(70.0)
 
 
@@ -75,7 +84,7 @@ def test_at_constant_power_the_energy_is_power_times_time_whatever_the_ticks(
     meter = WorkMeter()
     for time_s, kind, (a, b) in sorted(events):
         if kind:
-            meter.add(drawn(a, b, device=f"GPU-{kind}"))
+            draw(meter, a, b)
         else:
             meter.tell(Told(steps=a), time_s)
     span = spans(meter)["steps"]
@@ -91,7 +100,7 @@ def test_no_order_of_reports_gives_a_negative_figure_or_counts_twice(
     """Steps that jump to and fro, and reports that come late."""
     meter, now_s = WorkMeter(), 0.0
     for step, pause_s, age_s in reports:
-        meter.add(drawn(now_s, now_s + pause_s + 0.1))
+        draw(meter, now_s, now_s + pause_s + 0.1)
         now_s += pause_s + 0.1
         meter.tell(Told(steps=step), now_s - min(age_s, now_s))
     for span in spans(meter).values():
@@ -105,7 +114,7 @@ def test_steps_that_are_done_again_after_a_restart_count_once_and_their_energy_t
     meter = WorkMeter()
     for at_s, step in enumerate([0, 1, 2, 3, 2, 3, 4]):
         meter.tell(Told(steps=float(step)), float(at_s))
-        meter.add(drawn(at_s, at_s + 1.0))
+        draw(meter, at_s, at_s + 1.0)
     span = spans(meter)["steps"]
     assert span.done == 4.0
     assert span.energy_j == pytest.approx(6 * WATTS)
@@ -119,14 +128,14 @@ def test_a_second_rank_that_tells_the_same_steps_changes_nothing():
         both.tell(Told(steps=float(step), tokens=100.0 * step), step + 0.4)
         both.tell(Told(steps=max(0.0, step - 1.0), tokens=50.0 * step), step + 0.5)
         for meter in (alone, both):
-            meter.add(drawn(step, step + 1.0))
+            draw(meter, step, step + 1.0)
     assert both.state(0.0) == alone.state(0.0)
 
 
 def test_what_is_first_counted_later_counts_from_the_zeroth_step():
     meter = WorkMeter()
     meter.tell(Told(steps=0.0), 0.0)
-    meter.add(drawn(0.0, 10.0))
+    draw(meter, 0.0, 10.0)
     meter.tell(Told(steps=10.0, tokens=640.0), 10.0)
     assert spans(meter)["tokens"].done == 640.0
     assert spans(meter)["tokens"].energy_j == pytest.approx(1000.0)
@@ -143,7 +152,7 @@ def test_what_was_done_before_the_first_report_is_nobody_s():
 def test_a_report_that_was_held_back_counts_at_its_time():
     meter = WorkMeter()
     meter.tell(Told(steps=0.0), 0.0)
-    meter.add(drawn(0.0, 100.0))
+    draw(meter, 0.0, 100.0)
     meter.tell(Told(steps=10.0), 10.0)
     span = spans(meter)["steps"]
     assert (span.last_s, span.energy_j) == (10.0, pytest.approx(10.0 * WATTS))
@@ -153,7 +162,7 @@ def test_a_monitor_that_goes_on_counts_as_if_it_had_never_ended():
     def half(meter: WorkMeter, first: int) -> None:
         for step in range(first, first + 5):
             meter.tell(Told(steps=float(step), total_steps=20.0, flops=1e15 * step), 50.0 + step)
-            meter.add(drawn(50.0 + step, 51.0 + step))
+            draw(meter, 50.0 + step, 51.0 + step)
 
     whole = WorkMeter()
     half(whole, 0)

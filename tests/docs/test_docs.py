@@ -85,7 +85,7 @@ def test_every_public_name_is_on_the_page_of_the_python_api_with_its_parameters(
             missing.append(f"{kind} {name}")
         elif kind in ("function", "method"):
             parameters = [each for each in inspect.signature(found).parameters if each != "self"]
-            shown = [part.partition("=")[0].strip() for part in entry[1].split(",") if part.strip()]
+            shown = [part.partition("=")[0].strip() for part in entry[1].split(",") if part.strip(" *")]
             assert shown == parameters, name
             for field in (*(f":param {each}:" for each in parameters), ":returns:", ":raises:"):
                 assert field in entry[2], f"{name} lacks {field}"

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -163,6 +164,14 @@ def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, nu
     assert "resumed: busy, wrapped" in said
     energy = run["energy"]
     duration_s = run["run"]["duration_s"]
+    began, ended = (
+        datetime.fromisoformat(run["run"][key].replace("Z", "+00:00")) for key in ("started_at", "ended_at")
+    )
+    lasted_s = (ended - began).total_seconds()
+    assert duration_s == pytest.approx(lasted_s, abs=0.05), "a restart costs no second of it"
+    assert sum(phase["duration_s"] for phase in energy["phases"].values()) == pytest.approx(
+        duration_s, abs=0.01
+    )
     assert energy["total_j"] == pytest.approx(120.0 * duration_s, rel=0.02)
     assert energy["recovered_j"] >= 0.9 * 120.0
     # The kernel's own figures, in ticks of 10 ms: however busy the machine is, and the outage included.
@@ -295,6 +304,11 @@ def test_another_user_may_not_write_into_a_run(tmp_path: Path):
         assert said[5:7] == [None, None], "but have runs of one's own"
         assert answers[7]["run_id"] == "root-s-2", "also where another has the id"
         assert node.unregister("root-s")["energy"]["phases"].keys() == {"main"}
+        copy = tmp_path / "copy.json"
+        assert node.call("unregister", "new", "--summary", str(copy)).returncode == 0
+        path = node.output / "new" / "summary.json"
+        assert path.stat().st_uid == 4242, "the user can read what root keeps"
+        assert json.loads(copy.read_text()) == json.loads(path.read_text())
 
 
 FLOOD = (

@@ -41,7 +41,7 @@ with carbonmon.track() as run:
     with run.phase("train"):
         step = 0
         while not Path(sys.argv[1]).exists():
-            run.progress(step, 1000)
+            run.progress(step, 1000, tokens=64 * step, flops=1e9 * step)
             step += 1
             sum(range(300_000))
             time.sleep(0.02)

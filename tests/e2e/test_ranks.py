@@ -25,10 +25,13 @@ with carbonmon.track(name="four") as run:
     assert run.active, "no monitor"
     os.write(1, f"{run.id}\\n".encode())
     sys.stdin.readline()
+    run.progress(0, 30)
     with run.phase("train"):
-        end = time.monotonic() + 3.0
-        while time.monotonic() < end:
+        begin = time.monotonic()
+        while (spent := time.monotonic() - begin) < 3.0:
             sum(range(1000))
+            run.progress(int(10 * spent), 30, tokens=1000 * int(10 * spent))
+    run.progress(30, 30, tokens=30_000)
 """
 
 
@@ -82,6 +85,13 @@ def test_four_ranks_of_torchrun_have_one_monitor_and_count_the_node_once(tmp_pat
         assert sum(phase["energy_j"] for phase in phases.values()) == pytest.approx(
             summary["energy"]["total_j"]
         )
+        work = summary["work"]
+        assert (work["steps"], work["tokens"], work["job_ratio"]) == (30.0, 30_000.0, 1.0), (
+            "told by each rank"
+        )
+        span = work["spans"]["tokens"]
+        assert span["energy_j"] == pytest.approx(NODE_W * span["duration_s"], rel=0.02)
+        assert work["energy_per_token_j"] == span["energy_j"] / 30_000.0
     assert list((tmp_path / "runtime" / "carbonmon").iterdir()) == [], "no socket, lock or log is left"
 
 

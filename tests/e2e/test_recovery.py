@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from carbonmon.runs.series import read_series
 from tests.simulator import Constant, Gpu, Package, Simulator
 from tests.support import command
+from tests.support.daemon import daemon
 
 pytestmark = pytest.mark.e2e
 
@@ -244,6 +246,30 @@ def test_a_disk_that_fails_is_counted_and_when_it_is_back_everything_is_written(
         summary = command.summary(tmp_path)
         assert summary["state"] == "final"
         assert summary["energy"]["total_j"] > 0.0
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_job_gets_its_summary_though_the_disk_of_the_daemon_is_full(tmp_path: Path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "runs"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "carbonmon-test", str(disk)], check=True)
+    try:
+        with (
+            Simulator(packages=[Package(profile=Constant(100.0))]) as machine,
+            daemon(machine, tmp_path) as node,
+        ):
+            job = 'sleep 0.5; cat /dev/zero >"$0"/filler 2>/dev/null; date +%s.%N; exit 3'
+            environ = {"CARBONMON_SOCKET": str(node.socket), "CARBONMON_LISTEN": ""}
+            done = command.run(["run", "--", "sh", "-c", job, str(disk)], tmp_path, env=environ)
+            ended_s = time.time()
+        assert done.returncode == 3, done.stderr
+        summary = command.summary(tmp_path)
+        assert (summary["state"], summary["run"]["exit_code"]) == ("final", 3)
+        assert summary["energy"]["total_j"] > 0.0
+        assert ended_s - float(done.stdout) < 9.0, "it does not wait until nobody answers"
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 

@@ -67,14 +67,19 @@ def to_group(process: subprocess.Popen[str], number: int) -> None:
 
 def to_monitor_and_group(process: subprocess.Popen[str], number: int) -> None:
     """As timeout(1) does."""
+    process.send_signal(signal.SIGSTOP)
     process.send_signal(number)
     os.killpg(process.pid, number)
+    process.send_signal(signal.SIGCONT)
 
 
 def to_each(process: subprocess.Popen[str], number: int) -> None:
     """As systemd and Slurm do, which go through a cgroup in the order of process ids."""
-    for pid in sorted([process.pid, *(child.pid for child in psutil.Process(process.pid).children())]):
+    everybody = sorted([process.pid, *(child.pid for child in psutil.Process(process.pid).children())])
+    process.send_signal(signal.SIGSTOP)  # however busy the machine is, no more time passes in between
+    for pid in everybody:
         os.kill(pid, number)
+    process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM], ids=["SIGUSR1", "SIGTERM"])

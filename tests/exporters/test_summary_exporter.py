@@ -86,7 +86,7 @@ def test_the_schema_is_itself_valid() -> None:
 
 
 LATER = {
-    "": ["costs", "embodied", "prometheus", "settled", "water", "work"],
+    "": ["costs", "embodied", "gpu_time", "prometheus", "settled", "water", "work"],
     "carbon": ["pue_source", "sources"],
     "run": ["cpu_s", "idle_policy", "notes", "progress", "ranks"],
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],
@@ -774,7 +774,7 @@ def test_peak_memory_that_cannot_be_read_is_unknown(tmp_path: Path, status: str 
 
 def test_the_table_is_short_and_narrow() -> None:
     lines = table_text(of(node())).splitlines()
-    assert len(lines) == 4 + 12
+    assert len(lines) == 7 + 12
     assert max(map(len, lines)) <= 100
 
 
@@ -784,7 +784,7 @@ def test_the_table_shows_total_range_share_emissions_and_devices() -> None:
     assert "345 Wh (324 to 364), 96.8 % measured, 3.2 % estimated (tdp)" in text
     assert "124 g CO2e (105 to 157)" in text
     assert "360 g CO2e/kWh: DE, table, 2024, lifecycle, Ember" in text
-    gpu_line, cpu_line, dram_line = text.splitlines()[4:]
+    gpu_line, cpu_line, dram_line = text.splitlines()[7:]
     assert gpu_line.endswith("measured (counter, power)")
     assert "GPU-00000000  NVIDIA A100-SXM4-80GB" in gpu_line
     assert cpu_line.endswith("mean 83.3 W  measured (counter)")

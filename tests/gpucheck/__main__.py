@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if report.book.figures:
             paths = report.write(options.output)
-            sys.stdout.write(report.page())
+            sys.stdout.write(paths[1].read_text(encoding="utf-8"))
             sys.stderr.write(f"gpu-check: {' and '.join(map(str, paths))}\n")
     return 1 if report.book.count(NOT_AS_EXPECTED) else 0
 

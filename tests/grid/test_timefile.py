@@ -158,7 +158,7 @@ def test_what_is_wrong_is_named_with_its_line_and_how_to_mend_it(path: Path, bod
     ("text", "expected"),
     [
         ("", "there is no column for the time, there are none: name one start or time or datetime"),
-        ("a,b\n1,2\n", "there is no column for the time, there are 'a, b'"),
+        ("root:$6$hunter2:19000,b\n1,2\n", "there is no column for the time, there are 2 with other names"),
         (
             "time,price\n1795262400,1\n",
             "there is no column for the value in gCO2e/kWh, there are 'time, price'",

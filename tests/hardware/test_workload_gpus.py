@@ -173,6 +173,20 @@ def test_a_gpu_of_two_runs_is_told_apart_by_utilisation(machine: Simulator):
         assert machine.calls(UTILIZATION, 1) == 0
 
 
+def test_of_runs_that_were_given_one_gpu_those_with_a_process_there_hold_it(machine: Simulator):
+    first, _ = uuids(machine)
+    with closing(GpuHolders(devices(machine), True)) as gpus:
+        machine.gpus[0].set_processes([Process(12, sm_percent=0)])
+        claims, others = held(gpus, 0.0, a={first: 1.0}, b={first: 1.0})
+        assert (claims, others) == ({"a": {}, "b": {first: GpuClaim(1.0, None, "allocated")}}, {})
+        machine.gpus[0].set_processes([])
+        claims, _ = held(gpus, 10.0, a={first: 1.0}, b={first: 1.0})
+        assert claims["a"].keys() == claims["b"].keys() == {first}, "nobody is there"
+        machine.gpus[0].set_processes([Process(12)])
+        claims, _ = held(gpus, 20.0, a={first: 2 / 7}, b={first: 1.0})
+        assert claims["a"].keys() == {first}, "a slice is its run's, whoever else is on the GPU"
+
+
 def test_processes_of_no_run_are_a_party_of_their_own(machine: Simulator):
     first, _ = uuids(machine)
     machine.gpus[0].set_processes([Process(11, sm_percent=30), Process(98, 10), Process(99, 20)])

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import stat
 import tempfile
@@ -14,12 +15,13 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from carbonmon.client import rendezvous
 from carbonmon.client.protocol import MAX_MESSAGE_BYTES
 from carbonmon.core.errors import ConfigError
 from carbonmon.service.socket import listener
@@ -284,6 +286,45 @@ def test_everyone_is_let_in_where_that_is_meant(public: Path, echo: Echo):
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
         assert _as_nobody(path) == ""
         assert echo.peers[0].uid == NOBODY
+
+
+def test_a_user_who_connects_too_often_is_refused_and_nobody_else(
+    public: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(control, "CONNECTS_HZ", 0.001)
+    monkeypatch.setattr(control, "CONNECTS_BURST", 5.0)
+    path = public / "m.sock"
+    with serving(path, echo, mode=0o666, everyone=True):
+        assert [_as_nobody(path) for _ in range(5)] == [""] * 5
+        assert "connections a second" in _as_nobody(path)
+        for _ in range(20):
+            with calling(path) as caller:
+                assert caller.ask(op="echo")["ok"]
+
+
+def test_root_is_answered_while_another_user_connects_without_end(public: Path, echo: Echo):
+    path = public / "m.sock"
+    with serving(path, echo, mode=0o666, everyone=True):
+        flood = fork()
+        if flood == 0:
+            try:
+                os.setuid(NOBODY)
+                while True:
+                    with socket.socket(socket.AF_UNIX) as one:
+                        one.setblocking(False)
+                        with suppress(BlockingIOError):
+                            one.connect(os.fspath(path))
+            finally:
+                os._exit(0)
+        try:
+            until(lambda: _is_admitted(path), "a first answer")
+            for _ in range(50):
+                with closing(rendezvous.connect(path, DEADLINE_S)) as connection:
+                    connection.sendall(b'{"v": 1, "op": "echo", "id": 1}\n')
+                    assert b'"ok":true' in connection.recv(4096).replace(b" ", b"")
+        finally:
+            os.kill(flood, signal.SIGKILL)
+            os.waitpid(flood, 0)
 
 
 def _as_nobody(path: Path) -> str:

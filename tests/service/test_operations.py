@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from carbonmon.core.ports import Roots
+from carbonmon.service.socket import fields
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.request import RequestError
 
@@ -49,6 +50,13 @@ def test_a_job_belongs_to_the_run_and_what_stands_beside_it_does_not():
 
 def test_a_job_that_has_ended_already_is_no_mistake():
     assert told(Machine(), pid=ENDED) == []
+
+
+def test_labels_have_room_for_a_kibibyte_in_all():
+    assert fields.run_labels({"labels": {"a": "x" * 1000}}) == {"a": "x" * 1000}
+    assert fields.run_labels({}) == {}
+    with pytest.raises(RequestError, match="the labels have 1026 bytes together"):
+        fields.run_labels({"labels": {"a": "x" * 1000, "b": "é" * 12}})
 
 
 def test_a_process_of_somebody_else_is_refused():

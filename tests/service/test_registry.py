@@ -10,7 +10,7 @@ import pytest
 from carbonmon.core.config import Config
 from carbonmon.core.model import RunInfo
 from carbonmon.monitor.node import RunPlan
-from carbonmon.service.registry import FIRST_RUN_S, NEXT_RUN_S, Entry, Registry
+from carbonmon.service.registry import DISK_S, FIRST_RUN_S, NEXT_RUN_S, Entry, Registry
 from tests.support.harness import FakeClock
 from tests.support.rows import for_each_row
 
@@ -25,9 +25,25 @@ class FakeMonitor:
         self.ended: list[tuple[int | None, int | None]] = []
         self.phases: list[list[str]] = []
 
-    def end(self, run_id: str, exit_code: int | None, signal: int | None, then: Any, last: Any) -> None:
+        self.disk = "well"
+        self.then: Any = None
+
+    def end(
+        self, run_id: str, exit_code: int | None, signal: int | None, then: Any, last: Any, refused: Any
+    ) -> None:
         self.ended.append((exit_code, signal))
-        then()
+        self.then = then
+        if self.disk == "well":
+            then()
+        elif self.disk == "full":
+            refused()
+
+    @property
+    def runs(self) -> dict[str, Any]:
+        return {}
+
+    def final_summary(self, run_id: str) -> dict[str, Any]:
+        return {"run": {"id": run_id}, "state": "final"}
 
     def change_phase(self, run_id: str, names: list[str], at_s: float, marks: object) -> None:
         self.phases.append(names)
@@ -64,6 +80,23 @@ def test_the_first_failure_of_the_ranks_is_the_run_s(
     assert are_last == [False] * (len(outcomes) - 1) + [True]
     registry.end(entry, *outcomes[-1])
     assert monitor.ended == [kept]
+
+
+@for_each_row(("disk", "told_after_s"), [("well", 0.0), ("full", 0.0), ("hanging", DISK_S + 1.0)])
+def test_the_summary_of_a_run_waits_for_no_disk(disk: str, told_after_s: float):
+    registry, monitor = made()
+    monitor.disk = disk
+    entry = begin(registry)
+    told: list[dict[str, Any]] = []
+    registry.end(entry, 0, None, told.append)
+    monitor.clock.time_s += DISK_S - 1.0
+    registry.tidy()
+    assert bool(told) is (told_after_s == 0.0)
+    monitor.clock.time_s += 2.0
+    registry.tidy()
+    monitor.then()  # the disk is well again
+    assert told == [{"run": {"id": "run"}, "state": "final"}], "once, from memory"
+    assert registry.entries == []
 
 
 def test_a_failed_child_that_is_no_rank_is_not_the_run_s_failure():

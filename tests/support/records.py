@@ -5,6 +5,7 @@ Everything is fixed: no clock, no chance. Defaults describe a node in the middle
 
 from __future__ import annotations
 
+from carbonmon.core.gpu_time import GpuTime
 from carbonmon.core.model import (
     MAIN_PHASE,
     Component,
@@ -23,7 +24,7 @@ from carbonmon.core.model import (
     Spec,
     Uncertainty,
 )
-from carbonmon.core.work import Work
+from carbonmon.core.work import COUNTS, GpuPeak, Span, Work
 
 START_S = 1_795_000_000.0
 SENSOR_UNCERTAINTY = Uncertainty(0.05, 0.05, "NVML documentation")
@@ -197,6 +198,7 @@ def run_state(
     cpu_s: float | None = None,
     processes: int | None = None,
     progress: tuple[float, float | None] | None = None,
+    work: Work | None = None,
     ranks: tuple[Rank, ...] = (),
 ) -> RunState:
     return RunState(
@@ -213,7 +215,7 @@ def run_state(
         shares=shares,
         cpu_s=cpu_s,
         processes=processes,
-        work=None if progress is None else Work(*progress),
+        work=work if progress is None else Work(*progress),
         ranks=ranks,
     )
 
@@ -260,6 +262,21 @@ def snapshot(
     )
 
 
+def work(energy_j: float = 1_000_000.0, job_ratio: float = 1.0, peak_flop_per_s: float = 312e12) -> Work:
+    """600 of 1000 steps of 8 samples and 4096 tokens, told from the first minute of an hour to its end.
+
+    The run draws `energy_j`, a sixtieth of it before the first report.
+    """
+    done = {"steps": 600.0, "epochs": 0.5, "samples": 4800.0, "tokens": 600 * 4096.0, "flops": 600 * 1e15}
+    return Work(
+        *(done["steps"], 1000.0, done["epochs"], done["samples"], done["tokens"], done["flops"]),
+        precision="bf16",
+        peaks=tuple(GpuPeak(gpu(index).id, peak_flop_per_s) for index in range(8)),
+        job_ratio=job_ratio,
+        spans=tuple(Span(what, 0.0, done[what], 60.0, 3600.0, energy_j / 60.0, energy_j) for what in COUNTS),
+    )
+
+
 def node(gpus: int = 8, packages: int = 2, drams: int = 2, info: RunInfo | None = None) -> Snapshot:
     """A whole node with one run that owns all of it: GPUs and packages measured, memory estimated."""
     gpu_states = tuple(
@@ -284,8 +301,9 @@ def node(gpus: int = 8, packages: int = 2, drams: int = 2, info: RunInfo | None 
         node=tuple(map(node_total, states)),
         cpu_s=7200.0,
         processes=9,
-        progress=(600.0, 1000.0),
     )._replace(
+        work=work(energy_j=sum(row.energy_j for row in totals)),
+        gpu_time=GpuTime(3600.0 * gpus, 36.0, 0.0, 4000.0) if gpus else None,
         peaks_w=tuple((state.device.id, state.peak_power_w) for state in states),
         samples=3600,
         monitor_cpu_s=1.5,

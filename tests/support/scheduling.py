@@ -8,8 +8,12 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 END_TO_END = "tests/e2e/"
-TOGETHER = (f"{END_TO_END}test_slurm.py",)
-"""Modules of end-to-end tests that share something expensive: one Slurm."""
+TOGETHER = (
+    f"{END_TO_END}test_slurm.py",
+    f"{END_TO_END}test_slurm_runs.py",
+    f"{END_TO_END}test_boards_over_time.py",
+)
+"""Modules of end-to-end tests that share something expensive: a Slurm, a scripted run of a minute."""
 
 
 class BySharedMachine(LoadScopeScheduling):

@@ -74,14 +74,20 @@ class GpuHolders:
             if pids is None:
                 continue
             foreign = False
+            present: set[str] = set()
             for pid in pids:
                 owner = owner_of(pid)
                 if owner is not None:
                     self._owners[pid] = owner
+                    present.add(owner)
                     share_ratio = self._gpus[device_id].share_ratio
                     claims[owner].setdefault(device_id, GpuClaim(share_ratio, None, "its processes"))
-                elif pid not in self._owners:  # else a run's process that has ended since the list
+                elif pid in self._owners:  # a run's process that has ended since the list
+                    present.add(self._owners[pid])
+                else:
                     foreign = True
+            if not present.isdisjoint(claims):
+                _leave_to(present, device_id, claims)
             holders = [run_id for run_id, held in claims.items() if device_id in held]
             busy = self._utilization(device_id, now_s) if len(holders) + foreign > 1 else None
             if busy is None:
@@ -123,6 +129,13 @@ class GpuHolders:
             busy = self._nvml.utilization(device_id, now_s)
             self._busy[device_id] = now_s, busy
         return busy
+
+
+def _leave_to(present: set[str], device_id: str, claims: Claims) -> None:
+    """Of runs that claim a whole GPU those with a process there hold it: a list is only its user's word."""
+    for run_id, held in claims.items():
+        if run_id not in present and device_id in held and held[device_id].fraction >= 1.0:
+            del held[device_id]
 
 
 def _needs_process_lists(allocations: Allocations) -> bool:

@@ -14,6 +14,8 @@ The column `scope` says what a row is about, `item` which one:
 | source | who states it | each intensity that the energy was charged with |
 | cost | the currency | each currency in which the energy has a price |
 | node | | the energy of the whole node meanwhile, whoever caused it |
+| work | steps, epochs, samples, tokens, flops | each count, from its first report to its last |
+| gpu_time | held, idle, unknown | GPU-seconds, as the duration; of idle ones the energy |
 
 Each of phase, component, method, device and source adds up to run: **sum within one scope only**. Unknown is
 an empty cell, never 0. Power, utilisation and unobserved time are the device's: each of its methods' rows
@@ -25,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from carbonmon.core.efficiency import done, quotient
+from carbonmon.core.work import COUNTS
 from carbonmon.runs.summary.strings import encodable
 
 COLUMNS = (
@@ -46,6 +50,7 @@ COLUMNS = (
     *("water_l", "cost", "currency"),
     *("pue_ratio", "intensity_g_per_kwh", "intensity_zone", "intensity_source", "intensity_kind"),
     *("intensity_basis", "intensity_accounting", "intensity_year", "carbonmon_version", "interpolated_ratio"),
+    *("count", "energy_per_count_j", "mfu_ratio"),
 )
 
 Cells = dict[str, Any]
@@ -125,6 +130,34 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Cells]:
             "emissions_g": node["emissions_g"],
             "measured_ratio": node["measured_ratio"],
         }
+    if summary.get("work") is not None:
+        yield from _work(summary["work"])
+    if summary.get("gpu_time") is not None:
+        yield from _gpu_time(summary["gpu_time"])
+
+
+def _work(work: Mapping[str, Any]) -> Iterator[Cells]:
+    """What was done of each count, and the energy of one of it."""
+    for what in COUNTS:
+        span = work["spans"].get(what)
+        if span is None:
+            continue
+        energy_j, count = span["energy_j"], done(span)
+        yield {
+            "scope": "work",
+            "item": what,
+            "energy_j": energy_j,
+            "duration_s": span["duration_s"],
+            "count": count,
+            "energy_per_count_j": quotient(energy_j, count),
+            "mfu_ratio": work["mfu"] if what == "flops" else None,
+        }
+
+
+def _gpu_time(time: Mapping[str, Any]) -> Iterator[Cells]:
+    for item in ("held", "idle", "unknown"):
+        energy_j = time["idle_energy_j"] if item == "idle" else None
+        yield {"scope": "gpu_time", "item": item, "duration_s": time[f"{item}_s"], "energy_j": energy_j}
 
 
 def _carbon(carbon: Mapping[str, Any]) -> Cells:

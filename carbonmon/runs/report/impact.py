@@ -8,6 +8,7 @@ from typing import Any
 from carbonmon.core.model import MEASURED_METHODS
 from carbonmon.runs.report.details import KINDS, embodied_of, settled_text
 from carbonmon.runs.report.markup import escaped
+from carbonmon.runs.report.work import work_paragraphs
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
     GRAMS,
@@ -39,6 +40,7 @@ def statement(summary: Mapping[str, Any]) -> list[str]:
     """Paragraphs of Markdown."""
     return [
         _result(summary),
+        *work_paragraphs(summary),
         _scope(summary, embodied_of(summary)),
         _methods_and_range(summary["energy"]),
         _grid(summary),

@@ -29,7 +29,7 @@ from carbonmon.runs.summary.ranges import (
     with_uncertainty,
 )
 from carbonmon.runs.summary.strings import encodable
-from carbonmon.runs.summary.work import work_summary
+from carbonmon.runs.summary.work import gpu_time_summary, work_summary
 
 SCHEMA = "carbonmon.summary/1"
 
@@ -61,6 +61,7 @@ def summarize(
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
             "work": work_summary(run),
+            "gpu_time": gpu_time_summary(run.gpu_time),
             "monitor": _monitor(snapshot, run, own_peak_rss_bytes),
         }
     )

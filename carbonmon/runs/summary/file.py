@@ -13,10 +13,14 @@ SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
 """The JSON Schema (draft 2020-12) of every summary."""
 
 
-def write_summary(folder: Path, summary: dict[str, Any]) -> Path:
-    """Replace summary.json in the folder atomically and durably; returns its path. Raises OSError."""
+def write_summary(folder: Path, summary: dict[str, Any], uid: int | None = None) -> Path:
+    """Replace summary.json in the folder atomically and durably; returns its path. Raises OSError.
+
+    Of what root keeps for user `uid`, this file is that user's, so that it can be read.
+    """
     path = folder / SUMMARY_FILE
-    replace_file(path, (json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode())
+    text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    replace_file(path, text.encode(), uid=uid)
     return path
 
 

@@ -1,10 +1,11 @@
-"""`work` of the summary: what the training code says that it has done, and what that took."""
+"""`work` and `gpu_time` of the summary: what the run has done, what that took, how its GPUs were used."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from carbonmon.core.efficiency import figures
+from carbonmon.core.gpu_time import IDLE_BELOW_RATIO, GpuTime
 from carbonmon.core.model import RunState
 from carbonmon.core.work import COUNTS, Work
 
@@ -42,3 +43,17 @@ def _peak(run: RunState, work: Work) -> float | None:
     gpus = {row.device_id for row in run.totals if row.component == "gpu"}
     known = {peak.device_id: peak.flop_per_s for peak in work.peaks}
     return sum(known[gpu] for gpu in gpus) if gpus and gpus <= known.keys() else None
+
+
+def gpu_time_summary(time: GpuTime | None) -> dict[str, Any] | None:
+    """None where the run held no GPU. Of GPUs that tell no utilisation the idle time is unknown."""
+    if time is None:
+        return None
+    is_known = time.unknown_s < time.held_s
+    return {
+        "held_s": time.held_s,
+        "unknown_s": time.unknown_s,
+        "idle_s": time.idle_s if is_known else None,
+        "idle_energy_j": time.idle_j if is_known else None,
+        "idle_below_ratio": IDLE_BELOW_RATIO,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from carbonmon.core import labels
 from carbonmon.core.typed import Source
 from carbonmon.service.socket.request import RequestError
 
@@ -13,7 +14,7 @@ MAX_NAME = 200
 
 MAX_ENTRIES = 1024
 MAX_LABELS, MAX_LABEL = 64, 4096
-"""Each label is one of `run_info`; the longest allocation of GPUs is a list of their UUIDs."""
+"""The longest allocation of GPUs is a list of their UUIDs."""
 
 Word = TypeVar("Word", bound=str)
 
@@ -65,6 +66,17 @@ def texts_by_name(message: Mapping[str, Any], key: str) -> dict[str, str]:
         name[:MAX_NAME]: str(_SENDER.value(f"{key}.{name:.40}", text, str))[:MAX_LABEL]
         for name, text in list(texts.items())[:MAX_LABELS]
     }
+
+
+def run_labels(message: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of a new run, none where there are none."""
+    found = texts_by_name(message, "labels")
+    size = labels.size_bytes(found.items())
+    if size > labels.MAX_BYTES:
+        raise RequestError(
+            f"the labels have {size} bytes together, and a run has room for {labels.MAX_BYTES}: shorten them"
+        )
+    return found
 
 
 def choice(message: Mapping[str, Any], key: str, words: Sequence[Word], default: Word) -> Word:

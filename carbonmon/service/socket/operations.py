@@ -326,7 +326,7 @@ class Operations:
             key=key or run_id,
             default_id=text(message, "default_id", 64),
             command=fields.optional_texts(message, "command") or (),
-            labels=fields.texts_by_name(message, "labels"),
+            labels=fields.run_labels(message),
             scheduler=text(message, "scheduler", 64) or "",
             scheduler_job_id=text(message, "scheduler_job_id", 64) or "",
             nodes=fields.optional_count(message, "nodes") or 1,

@@ -30,9 +30,28 @@ log = logging.getLogger(__name__)
 
 _USER_FACTOR = 8.0
 """All connections of a user together may send so many times as much as one of them."""
+
+CONNECTS_HZ, CONNECTS_BURST = 100.0, 2.0 * MAX_CONNECTIONS
+"""Connections that a user may make a second, and at once: all ranks of a node, twice."""
+
+ACCEPTED_HZ, ACCEPTED_BURST = 4000.0, 4.0 * MAX_CONNECTIONS
+"""Connections of all users that are looked at in a second, and at once: one takes some 0.1 ms, and whose it
+is is known only then. A full queue of the kernel (1,024) is read in a quarter of a second."""
+
 _TURN = 64
 _PAUSE_S = 1.0
 _CLOSE_S = 5.0
+
+
+class _User:
+    """What a user's connections may do together."""
+
+    __slots__ = ("connects", "messages")
+
+    def __init__(self) -> None:
+        now_s = time.monotonic()
+        self.connects = TokenBucket(CONNECTS_HZ, CONNECTS_BURST, now_s)
+        self.messages = TokenBucket(_USER_FACTOR * RATE_HZ, _USER_FACTOR * BURST, now_s)
 
 
 class ControlServer:
@@ -44,12 +63,12 @@ class ControlServer:
         self._handler = handler
         self._mode, self._everyone = mode, everyone
         self._peers: set[Peer] = set()
-        self._users: dict[int, TokenBucket] = {}
+        self._users: dict[int, _User] = {}
         self._with_output: set[Peer] = set()
         self._output_lock = threading.Lock()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._connection_bucket = TokenBucket(RATE_HZ, 2 * MAX_CONNECTIONS, time.monotonic())
+        self._accepted = TokenBucket(ACCEPTED_HZ, ACCEPTED_BURST, time.monotonic())
         self._fault_log = FaultLog()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="carbonmon-control", daemon=True)
@@ -123,23 +142,35 @@ class ControlServer:
         heapq.heappush(self._timers, (time.monotonic() + delay_s, next(self._order), call))
 
     def _accept(self) -> None:
-        try:
-            if self._connection_bucket.take(time.monotonic()):
-                raise OSError("too many connections a second")
-            connection, _ = self._listener.socket.accept()
-        except (BlockingIOError, ConnectionError):
-            return
-        except OSError as error:  # also: no file descriptors are left, which must not become a busy loop
-            log.debug("no connection is accepted for %g s: %s", _PAUSE_S, error)
-            self._selector.unregister(self._listener.socket)
-            self._schedule(_PAUSE_S, self._listen)
-            return
+        for _ in range(_TURN):
+            wait_s = self._accepted.take(time.monotonic())
+            if wait_s:
+                self._accept_later(wait_s, "too many connections a second")
+                return
+            try:
+                connection, _ = self._listener.socket.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:  # it has gone
+                continue
+            except OSError as error:  # no file descriptors are left, which must not become a busy loop
+                self._accept_later(_PAUSE_S, error)
+                return
+            self._admit(connection)
+
+    def _accept_later(self, wait_s: float, reason: object) -> None:
+        log.debug("no connection is accepted for %g s: %s", wait_s, reason)
+        self._selector.unregister(self._listener.socket)
+        self._schedule(wait_s, self._listen)
+
+    def _admit(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         known = credentials(connection)
-        full = TokenBucket(_USER_FACTOR * RATE_HZ, _USER_FACTOR * BURST, time.monotonic())
-        shared = self._users.setdefault(known[1], full)
-        peer = Peer(connection, known, shared, self._on_output)
-        refusal = self._refusal(peer)
+        user = self._users.get(known[1])
+        if user is None:
+            user = self._users[known[1]] = _User()
+        peer = Peer(connection, known, user.messages, self._on_output)
+        refusal = self._refusal(peer, user)
         if refusal:
             send_error(peer, refusal)
             peer.flush()
@@ -158,10 +189,12 @@ class ControlServer:
     def _listen(self) -> None:
         self._selector.register(self._listener.socket, selectors.EVENT_READ, self._accept)
 
-    def _refusal(self, peer: Peer) -> str:
+    def _refusal(self, peer: Peer, user: _User) -> str:
         own = os.geteuid()
         if not self._everyone and peer.uid not in (own, 0):
             return f"this monitor belongs to user {own}; user {peer.uid} may not use it"
+        if peer.uid not in (own, 0) and user.connects.take(time.monotonic()):
+            return f"user {peer.uid} makes more than {CONNECTS_HZ:.0f} connections a second: wait"
         if len(self._peers) >= self.max_connections:
             return f"this monitor has {self.max_connections} connections, and can have no more"
         theirs = sum(each.uid == peer.uid for each in self._peers)

@@ -116,6 +116,48 @@ def _state() -> list[Builder[models.Panel]]:
     ]
 
 
+def _work() -> list[Builder[models.Panel]]:
+    of_start = "The run's start and end are in it; summary.json has the figure without them."
+    return [
+        figure(
+            "Energy a step",
+            f"All the run's energy by the steps that the training code reports. {of_start}",
+            "joule",
+            Query(f"sum({last(ENERGY)}) / (max({last('carbonmon_run_steps_total')}) > 0)"),
+            span=6,
+            unknown="not reported",
+        ),
+        figure(
+            "Energy a token",
+            f"All the run's energy by the tokens that the training code reports. {of_start}",
+            "joule",
+            Query(f"sum({last(ENERGY)}) / (max({last('carbonmon_run_tokens_total')}) > 0)"),
+            span=6,
+            unknown="not reported",
+        ),
+        figure(
+            "FLOPs a joule",
+            "Floating-point operations that the training code reports, by all the run's energy.",
+            "short",
+            Query(f"max({last('carbonmon_run_flops_total')}) / (sum({last(ENERGY)}) > 0)"),
+            span=6,
+            unknown="not reported",
+        ),
+        figure(
+            "GPUs held and idle",
+            "Part of the run's GPU time, where the utilisation is known, in which the GPU did nothing.",
+            "percentunit",
+            Query(
+                f"""sum({last("carbonmon_run_gpu_seconds_total", 'state="idle"')})"""
+                f""" / (sum({last("carbonmon_run_gpu_seconds_total", 'state!="unknown"')}) > 0)"""
+            ),
+            span=6,
+            limits=((None, "green"), (0.1, "orange")),
+            unknown="no GPU",
+        ),
+    ]
+
+
 def _cost() -> stat.Panel:
     panel = figure(
         "Cost",
@@ -147,7 +189,7 @@ def dashboard() -> models.Dashboard:
         "6h",
         [run],
         [
-            ("The run", [*_totals(), *_state()]),
+            ("The run", [*_totals(), *_state(), *_work()]),
             ("Power and energy", run_details.power()),
             ("Carbon", run_details.carbon()),
             ("Phases and processes", run_details.phases()),

@@ -16,6 +16,7 @@ from carbonmon.runs.report.merging.energy import energy
 from carbonmon.runs.report.merging.monitor import monitor
 from carbonmon.runs.report.merging.run import merged_run
 from carbonmon.runs.report.merging.times import overlap, span_s
+from carbonmon.runs.report.merging.work import gpu_time, work
 
 Summary = Mapping[str, Any]
 
@@ -42,6 +43,10 @@ def merged(summaries: Sequence[Summary]) -> dict[str, Any]:
         document["water"] = water(parts)
     if any("costs" in part for part in parts):
         document["costs"] = costs(parts)
+    if any("work" in part for part in parts):
+        document["work"] = work(parts)
+    if any("gpu_time" in part for part in parts):
+        document["gpu_time"] = gpu_time(parts)
     if all(part.get("settled") for part in parts):
         document["settled"] = settled(parts)
     if all(part.get("embodied") for part in parts):

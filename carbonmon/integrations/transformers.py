@@ -26,7 +26,7 @@ def attach(trainer: Any, *, agree: bool = False, save_on_stop: bool = False) -> 
     """Add the callback where its figures reach every tracker: before those that report.
 
     A callback cannot move itself, and `callbacks=[…]` puts it behind them. `agree`: at each logging step the
-    ranks ask one another whether to stop for a budget, so all must have called this; `save_on_stop`: it saves.
+    ranks ask one another whether to stop for a budget: all must have called this. `save_on_stop`: it saves.
     """
     callback = CarbonmonCallback(trainer, agree=agree, save_on_stop=save_on_stop)
     trainer.add_callback(callback)

@@ -87,7 +87,7 @@ def test_two_ranks_stop_at_one_step_where_one_is_asked_to(folder: Path, kind: st
     said = [line.split()[-1] for line in done.stdout.splitlines() if "ended after step" in line]
     assert len(said) == 2
     assert said[0] == said[1]
-    assert 8 <= int(said[0]) <= 28
+    assert int(said[0]) <= 32  # the eighth look at the budget, one at each fourth step
 
 
 def hf_training(folder: Path, **settings: Any) -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos format clean
+.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos soak format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -103,6 +103,9 @@ build/$(FRAMEWORKS)/.done: tests/support/$(FRAMEWORKS).txt $(SETUP)
 
 chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/use/reliability.md
 	$(BIN)/python -m tests.chaos
+
+soak: $(VENV)/.dev ## a node whose runs come and go, for SOAK_MINUTES=20: what grows, and whether every joule is there
+	$(BIN)/python -m tests.soak --minutes $(or $(SOAK_MINUTES),20)
 
 fuzz: $(VENV)/.dev ## damage every file that is read, for FUZZ_MINUTES=5
 	$(BIN)/python -m tests.fuzz --minutes $(or $(FUZZ_MINUTES),5)

@@ -62,6 +62,14 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return rebuilt
 
 
+def says_running(folder: Path) -> bool:
+    """Whether the written summary of a run says that it goes on, as one of a killed monitor does for ever.
+
+    Raises `RunFileError`.
+    """
+    return not (folder / SUMMARY_FILE).exists() or _read(folder / SUMMARY_FILE).get("state") == "running"
+
+
 def ended_summary(path: Path) -> dict[str, Any]:
     """The summary in a file of any name, for instance one that was copied from another node."""
     summary = _read(path)

@@ -20,7 +20,7 @@ from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.service import wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
-from carbonmon.service.resumption import unfinished
+from carbonmon.service.resumption import recover, unfinished
 from carbonmon.service.socket import listener
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
@@ -131,7 +131,9 @@ def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Run
     """The runs that a daemon before this one left, with their folders taken."""
     assert monitor.workload is not None
     taken = []
-    for plan in unfinished(config.output, monitor.boot_id, monitor.workload):
+    left = unfinished(config.output, monitor.boot_id, monitor.workload)
+    recover(left.over)
+    for plan in left.living:
         try:
             monitor.plan(plan)
         except ConfigError as error:

@@ -1,20 +1,24 @@
-"""Finds the runs of an earlier daemon whose processes still run, so that they can be resumed."""
+"""Finds the runs that an earlier daemon left: some are resumed, of the others what is known is written."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.monitor.node import RunPlan
-from carbonmon.runs import folders
+from carbonmon.runs import folders, summaries
 from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.lock import has_monitor
 from carbonmon.runs.reader import read_checkpoint
+from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import run_folder
 
 log = logging.getLogger(__name__)
@@ -24,13 +28,19 @@ FOREIGN_TOLD = 3
 """So many folders of others are named in the log; there may be thousands."""
 
 
-def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[RunPlan]:
-    """The runs of this boot in a folder of runs that have not ended, have no monitor, and whose work goes on.
+class Left(NamedTuple):
+    """Runs without a monitor that have not ended: those whose work goes on, and those whose work is over."""
 
-    After another boot nothing of them lives. A damaged one, and one that others have made, is said and left
-    alone.
+    living: list[RunPlan]
+    over: list[RunPlan]
+
+
+def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> Left:
+    """What was left in a folder of runs. After another boot nothing of a run lives.
+
+    A damaged one, and one that others have made, is said and left alone.
     """
-    found = []
+    found = Left([], [])
     foreign: list[str] = []
     for folder in sorted(_folders(output)) if boot_id else ():
         reason = folders.why_not_ours(folder)
@@ -39,20 +49,41 @@ def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> list[RunPl
                 [f"{folder.name!r:.80} ({reason})"] if os.path.lexists(folder / CHECKPOINT_FILE) else []
             )
             continue
-        if not _may_go_on(folder, boot_id):
+        if not _has_no_end(folder):
             continue
         try:
-            plan = _plan(folder, boot_id, workload)
+            plan = _plan(folder)
         except ConfigError as error:
             log.warning("a run of the previous daemon cannot be resumed: %s", error)
             continue
-        if plan is not None and not has_monitor(folder):
-            found.append(plan)
+        if has_monitor(folder):
+            continue
+        living = _living(plan, boot_id, workload)
+        if living is None:
+            found.over.append(plan)
+        else:
+            found.living.append(living)
     if foreign:
         more = f" and {len(foreign) - FOREIGN_TOLD} more" if len(foreign) > FOREIGN_TOLD else ""
         told = ", ".join(foreign[:FOREIGN_TOLD])
         log.warning("in %s no run of ours is believed to be: %s%s", output, told, more)
     return found
+
+
+def recover(over: Sequence[RunPlan]) -> None:
+    """Write the summaries of runs whose work is over, from their last checkpoints: they say "running"."""
+    for plan in over:
+        try:
+            if not summaries.says_running(plan.folder):
+                continue
+            write_summary(plan.folder, summaries.summary_of(plan.folder), plan.info.uid)
+        except (ConfigError, OSError) as error:
+            log.warning("what is known of run %s cannot be written: %s", plan.info.id, error)
+        else:
+            log.warning(
+                "run %s ended while no daemon ran: what it drew since its last checkpoint is not known",
+                plan.info.id,
+            )
 
 
 def _folders(output: Path) -> list[Path]:
@@ -62,21 +93,29 @@ def _folders(output: Path) -> list[Path]:
         return []
 
 
-def _may_go_on(folder: Path, boot_id: str) -> bool:
+def _has_no_end(folder: Path) -> bool:
     """A quick look before the whole checkpoint is read: there may be thousands of runs that have ended."""
     try:
         text = read_bytes(folder / CHECKPOINT_FILE, LONGEST_CHECKPOINT_BYTES)
     except RunFileError:
         return False
-    return b'"ended_at_s":null' in text and boot_id.encode() in text
+    return b'"ended_at_s":null' in text
 
 
-def _plan(folder: Path, boot_id: str, workload: NodeWorkload) -> RunPlan | None:
+def _plan(folder: Path) -> RunPlan:
+    """A run as it was left; raises `ConfigError` for a damaged one, and for a copy."""
     before = read_checkpoint(folder)
-    run_folder.check_name(folder, before.snapshot.runs[0].info)
     (run,) = before.snapshot.runs
+    run_folder.check_name(folder, run.info)
+    return RunPlan(run.info, folder, before=before)
+
+
+def _living(plan: RunPlan, boot_id: str, workload: NodeWorkload) -> RunPlan | None:
+    """The run with the processes and groups of it that are still there, None where its work is over."""
+    assert plan.before is not None
+    (run,) = plan.before.snapshot.runs
     point = run.resume_point
-    if before.boot_id != boot_id or run.ended_at_s is not None or point is None:
+    if plan.before.boot_id != boot_id or run.ended_at_s is not None or point is None:
         return None
     alive = [root for root in point.roots if workload.has_process(root[0], root[1])]
     groups = [Path(path) for path in point.cgroups if Path(path).is_dir()]
@@ -89,4 +128,4 @@ def _plan(folder: Path, boot_id: str, workload: NodeWorkload) -> RunPlan | None:
         cgroup=groups[0] if groups else None,
         gpus=None if point.gpus is None else dict(point.gpus),
     )
-    return RunPlan(run.info, folder, roots, before)
+    return replace(plan, roots=roots)

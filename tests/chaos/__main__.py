@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not can_build():
         parser.error("the simulated machine needs gcc")
-    sys.stdout.write(f"{table.heading(arguments, options.seed)}\n\n{table.HEAD}\n")
+    sys.stdout.write(f"{table.heading('tests.chaos', arguments, options.seed)}\n\n{table.HEAD}\n")
     missed = 0
     for name, rows in PARTS.items():
         if options.only and name not in options.only:

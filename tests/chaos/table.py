@@ -60,7 +60,7 @@ def line(row: Row) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def heading(arguments: Sequence[str], seed: int) -> str:
+def heading(module: str, arguments: Sequence[str], seed: int) -> str:
     """Date, machine and command; the load average tells how idle the machine was."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
@@ -69,7 +69,7 @@ def heading(arguments: Sequence[str], seed: int) -> str:
     return (
         f"{datetime.now(timezone.utc).date().isoformat()}, {cpu} ({os.cpu_count()} CPUs{virtual}), "
         f"{platform.python_implementation()} {platform.python_version()}, load average "
-        f"{os.getloadavg()[0]:.2f} before the start; `{' '.join(['python -m tests.chaos', *arguments])}`, "
+        f"{os.getloadavg()[0]:.2f} before the start; `{' '.join(['python -m', module, *arguments])}`, "
         f"seed {seed}"
     )
 

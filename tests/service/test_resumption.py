@@ -13,7 +13,8 @@ import pytest
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import ResumePoint
-from carbonmon.runs import folders, layout
+from carbonmon.runs import folders, layout, summaries
+from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.writer import RunFiles
 from carbonmon.service import resumption
 from tests.fuzz.folders import a_snapshot, write
@@ -42,7 +43,8 @@ def left(output: Path, run_id: str = "job-1") -> Path:
 
 
 def resumed(output: Path) -> list[Path]:
-    return [plan.folder for plan in resumption.unfinished(output, BOOT, LivingProcesses())]  # type: ignore[arg-type]
+    found = resumption.unfinished(output, BOOT, LivingProcesses())  # type: ignore[arg-type]
+    return [plan.folder for plan in found.living]
 
 
 def test_a_copy_of_a_run_beside_it_is_not_gone_on_with(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -151,3 +153,22 @@ def test_an_id_means_the_run_of_the_output_before_a_folder_that_lies_here(
     (tmp_path / "runs/mine").mkdir(parents=True)
     assert folders.named("mine", tmp_path / "runs", "report") == tmp_path / "runs/mine"
     assert folders.named("./mine", tmp_path / "runs", "report") == Path("mine")
+
+
+@pytest.mark.parametrize("boot", [BOOT, "another boot"])
+def test_a_run_whose_work_ended_without_a_monitor_does_not_say_running_for_ever(tmp_path: Path, boot: str):
+    class NoProcesses:
+        def has_process(self, pid: int, start: int) -> bool:
+            return False
+
+    folder = left(tmp_path)
+    write_summary(folder, summaries.summary_of(folder) | {"state": "running"})
+    found = resumption.unfinished(tmp_path, boot, NoProcesses())  # type: ignore[arg-type]
+    assert (found.living, [plan.folder for plan in found.over]) == ([], [folder])
+    resumption.recover(found.over)
+    written = json.loads((folder / "summary.json").read_text())
+    assert written["state"] == "recovered"
+    assert written == summaries.summary_of(folder), "as report tells it"
+    before = (folder / "summary.json").stat().st_ino
+    resumption.recover(found.over)
+    assert (folder / "summary.json").stat().st_ino == before, "once"

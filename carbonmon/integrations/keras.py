@@ -12,7 +12,7 @@ import keras
 from carbonmon.integrations.amounts import checked
 from carbonmon.integrations.figures import Counts
 from carbonmon.integrations.guard import guarded
-from carbonmon.integrations.ranks import counts_here, world_size
+from carbonmon.integrations.ranks import counts_here
 from carbonmon.integrations.session import Session
 
 
@@ -52,7 +52,7 @@ class CarbonmonCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._begun = batch
         if self._session.meter is not None and batch:
             self._session.meter.count(self._counts(self._before + batch))
-        if self._session.is_to_stop(None, world_size() == 1):
+        if self._session.is_to_stop():
             self.model.stop_training = True
 
     @guarded

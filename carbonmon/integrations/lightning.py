@@ -127,7 +127,7 @@ class CarbonmonCallback(Callback):  # type: ignore[misc]
     @guarded
     def _stop(self, trainer: Any) -> None:
         agree = partial(trainer.strategy.reduce_boolean_decision, all=False) if self._agree else None
-        if self._session.is_to_stop(agree, trainer.world_size == 1):
+        if self._session.is_to_stop(agree, trainer.world_size):
             trainer.should_stop = True
 
 

@@ -75,8 +75,7 @@ class Steps(Generic[Batch]):
         """Alone a process stops when it is asked to; several ranks stop at a step where they agree."""
         if self._agree_every and self.count % self._agree_every:
             return False
-        session = self._loop.session
-        return session.is_to_stop(any_rank if self._agree_every else None, world_size() == 1)
+        return self._loop.session.is_to_stop(any_rank if self._agree_every else None)
 
 
 class Loop:

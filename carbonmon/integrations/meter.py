@@ -46,7 +46,7 @@ class Meter:
         self._told = {} if begin.steps else self._part.told or _ended.get(run.id, {})
         self._length = known_total(length)
         self._counts = self._logged = begin
-        self._tell()
+        self.tell()
         self._begin = self._totals()
         self._spent: Spent | None = Spent()
         self._stretches: list[tuple[int, bool]] = []
@@ -58,13 +58,13 @@ class Meter:
         self._counts = counts
         self.has_steps = True
         if time.monotonic() - self._told_s >= TELLING_S:
-            self._tell()
+            self.tell()
 
     def cut(self, on_host: bool = True) -> None:
         """A stretch ends here. `on_host`: what its last step computed has arrived, so its work is done."""
         ended, self._window = self._window, self._part.cut(self._window)
         if self.has_steps:
-            self._tell()
+            self.tell()
             if ended is None or self._window is None:
                 self._spent = None
             else:
@@ -97,13 +97,14 @@ class Meter:
 
     def end(self) -> None:
         """The training is over: its last window goes."""
-        self._tell()
+        self.tell()
         _ended.clear()
         _ended[self.run.id] = self._part.told
         if self._window is not None:
             self._part.phases.forget(self._window)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Tell the monitor the counts."""
         self._told_s = time.monotonic()
         counts, told = self._counts, self._told
         if told:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 
 from carbonmon.client.run import Run
@@ -9,6 +11,10 @@ from carbonmon.client.track import Tracking, track
 from carbonmon.integrations.figures import Counts
 from carbonmon.integrations.guard import guarded
 from carbonmon.integrations.meter import Meter
+from carbonmon.integrations.ranks import world_size
+
+LOOKING_S = 0.5
+"""Least time between two looks at a budget, which a monitor checks once a second."""
 
 
 class Session:
@@ -19,6 +25,7 @@ class Session:
 
     def __init__(self, run: Run | None = None) -> None:
         self._tracking: Tracking | None = None
+        self._looked_s = -math.inf
         self.run = run
         self.meter: Meter | None = None
         """None where another rank of this node counts, and outside of a training."""
@@ -44,16 +51,22 @@ class Session:
             if tracking is not None:
                 tracking.__exit__(None, None, None)
 
-    def is_to_stop(self, agree: Callable[[bool], bool] | None, is_alone: bool) -> bool:
+    def is_to_stop(self, agree: Callable[[bool], bool] | None = None, ranks: int | None = None) -> bool:
         """Whether a budget ends the training here; `agree` asks all ranks, each of which must come to it.
 
         One of several ranks that do not agree does not even ask: a monitor that is asked relies on it, and
         one that nobody asks ends the job with a signal.
         """
         if agree is not None:
-            return bool(agree(self._wants_stop()))
-        return is_alone and bool(self._wants_stop())
+            return bool(agree(bool(self._wants_stop())))
+        now_s = time.monotonic()
+        if now_s - self._looked_s < LOOKING_S:
+            return False
+        self._looked_s = now_s
+        return (ranks or world_size()) == 1 and bool(self._wants_stop())
 
     @guarded
     def _wants_stop(self) -> bool:
+        if self.meter is not None:
+            self.meter.tell()  # the monitor may have named a step
         return bool(getattr(self.run, "should_stop", False))

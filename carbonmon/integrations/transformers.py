@@ -138,7 +138,7 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
     @guarded
     def _stop(self, args: Any, control: Any) -> None:
         """Only ever wishes for an end: to deny it would undo what others wish for."""
-        if self._session.is_to_stop(any_rank if self._agree else None, args.world_size == 1):
+        if self._session.is_to_stop(any_rank if self._agree else None, args.world_size):
             control.should_training_stop = True
             control.should_save = control.should_save or self._save_on_stop
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 import carbonmon
+from carbonmon.integrations import session
 from carbonmon.integrations.keras import CarbonmonCallback
 from carbonmon.integrations.meter import Meter
 
@@ -58,7 +59,11 @@ def main() -> None:
         ),
     }
     spent = itertools.chain([False] * 13, itertools.repeat(True))
-    with mock.patch.object(carbonmon.Run, "should_stop", property(lambda _: next(spent)), create=True):
+    is_spent = property(lambda _: next(spent))
+    with (
+        mock.patch.object(carbonmon.Run, "should_stop", is_spent, create=True),
+        mock.patch.object(session, "LOOKING_S", 0.0),
+    ):
         found["stopped by a budget"] = fit([ours], epochs=9)
     for name in FAULTS:
         with mock.patch.object(Meter, name, side_effect=RuntimeError("planted")):

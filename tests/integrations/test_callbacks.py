@@ -30,6 +30,7 @@ PER_STEP = "carbonmon_energy_per_step_j"
 def figures_at_each_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "LEAST_S", 0.0)
     monkeypatch.setattr(meter, "WAITING_RATIO", math.inf)
+    monkeypatch.setattr(session, "LOOKING_S", 0.0)
 
 
 @pytest.fixture(autouse=True)

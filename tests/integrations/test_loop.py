@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import carbonmon
-from carbonmon.integrations import meter
+from carbonmon.integrations import meter, session
 from carbonmon.service.socket.server import ControlServer
 from tests.integrations.conftest import FakeMeter
 from tests.support.fake_monitor import until, warned
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("clean")
 def figures_at_each_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "LEAST_S", 0.0)
     monkeypatch.setattr(meter, "WAITING_RATIO", math.inf)
+    monkeypatch.setattr(session, "LOOKING_S", 0.0)
 
 
 def test_a_step_ends_where_its_figures_are_asked_for(server: ControlServer, fake: FakeMeter):

@@ -16,7 +16,8 @@ def world_size() -> int:
     if distributed is not None:
         return int(distributed.get_world_size())
     jax = sys.modules.get("jax")
-    if jax is not None and jax.distributed.is_initialized():
+    is_initialized = getattr(getattr(jax, "distributed", None), "is_initialized", None)  # since JAX 0.5
+    if jax is not None and is_initialized is not None and is_initialized():
         return int(jax.process_count())
     return read_ranks(os.environ).world_size or 1
 

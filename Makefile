@@ -64,7 +64,7 @@ wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use 
 	$(BIN)/python tests/wheel_check.py
 
 # RELEASE: options, for instance RELEASE=--rehearse before the changelog is final
-release: $(VENV)/.dev ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
+release: $(VENV)/.dev $(VENV)/.release ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
 	$(BIN)/python -m tests.release $(RELEASE)
 
 bench: $(VENV)/.dev ## print the tables of docs/use/measurements.md for this machine
@@ -129,6 +129,10 @@ $(VENV)/.venv:
 
 $(VENV)/.demo: $(VENV)/.venv $(SETUP)
 	$(BIN)/python -m pip install --quiet --editable . --group demo
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --group release
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv $(SETUP)

@@ -1,8 +1,8 @@
 """Builds and proves a release: `make release`; with RELEASE=--rehearse before the changelog is final.
 
 Builds the source archive and the wheel twice and compares them, checks version, metadata and licences,
-installs each file alone in an environment outside the tree and runs README's commands there. The files are
-in dist/.
+installs each file alone in an environment outside the tree and runs README's commands there, and writes the
+bill of materials of the wheel's environment. The files are in dist/.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.wheel_check import DEPENDENCIES, TREE, check_contents, clean_environm
 
 DIST = TREE / "dist"
 AGAIN = TREE / "build" / "dist-again"
+BILL = DIST / f"carbonmon-{__version__}.cdx.json"
 ALLOWED_LICENCES = re.compile(r"\b(?:Apache|BSD|MIT|ISC|PSF|Python Software Foundation)\b")
 """All allow use in a program under Apache-2.0 without further conditions on that program."""
 
@@ -60,6 +61,8 @@ def main() -> None:
         with clean_environment(path) as python:
             check_licences(python)
             check_readme(python)
+            if path.suffix == ".whl":
+                hashes[BILL.name] = write_bill(python)
         say(f"{path.name}: installed alone, README's commands work")
     for name, digest in hashes.items():
         say(f"sha256 {digest}  dist/{name}")
@@ -100,6 +103,18 @@ def check_licences(python: Path) -> None:
     for name, licences in found.items():
         stated = next((text for text in licences if ALLOWED_LICENCES.search(text)), None)
         expect(stated is not None, f"{name}: {licences} is no licence that is allowed here")
+
+
+def write_bill(python: Path) -> str:
+    """The software bill of materials of an environment: CycloneDX, without times; its SHA-256."""
+    words = ["environment", "--output-reproducible", "--pyproject", str(TREE / "pyproject.toml")]
+    program = Path(sys.executable).with_name("cyclonedx-py")
+    run([str(program), *words, "--output-file", str(BILL), str(python)], cwd=python.parent)
+    bill = json.loads(BILL.read_text(encoding="utf-8"))
+    names = {part["name"].lower().replace("_", "-") for part in bill["components"]}
+    expect(names >= DEPENDENCIES - {"carbonmon"}, f"the bill of materials names only {sorted(names)}")
+    say(f"{BILL.name}: {len(names)} packages")
+    return sha256(BILL)
 
 
 def check_readme(python: Path) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from carbonmon import __version__
+from carbonmon.core.plain_text import plain_lines
 
 _COMMANDS = {
     "run": "Monitor one training job from start to end.",
@@ -16,6 +20,8 @@ _COMMANDS = {
     "unregister": "End a registered run.",
     "pods": "Register the pods of a Kubernetes node with the daemon.",
     "report": "Print the summary of a run, also of one whose monitor was killed.",
+    "runs": "List runs, sum them up, remove old ones.",
+    "compare": "Compare runs: energy, time, emissions, phase by phase.",
     "settle": "Recalculate a run's emissions with the actual grid intensity.",
     "estimate": "Energy and carbon of a job from spec sheets, without any hardware.",
     "when": "Find the greenest start within the next hours.",
@@ -26,7 +32,15 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """Imports a command's module when it is needed, so that none pays for another."""
+    """Imports a command's module when it is needed, so that none pays for another; errors are printable."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _printable_errors():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _printable_errors():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -40,6 +54,16 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Errors quote what somebody typed, what stands in a file, what a server said."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = plain_lines(error.message)  # type: ignore[misc]  # nobody has read it yet
+        raise
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

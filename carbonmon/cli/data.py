@@ -13,7 +13,6 @@ from carbonmon.core.times import utc_text
 from carbonmon.data import editions
 from carbonmon.data.checks import faults
 from carbonmon.data.table import Table, TableError
-from carbonmon.runs.summary.strings import encodable
 
 _MOST = 5
 """So many rows of a kind of change are named."""
@@ -46,14 +45,14 @@ def _show() -> None:
         form = data.FORMATS[name]
         rows.append((name, str(len(table.records)), _edition(table), form.licence, form.source))
     printing.show_table(rows, numbers=(1,))
-    click.echo()
+    printing.echo()
     own = [name for name, table in found.items() if table.path.parent != data.PACKAGE]
-    click.echo(f"the package's, edition {data.EDITION}: {data.PACKAGE}")
+    printing.echo(f"the package's, edition {data.EDITION}: {data.PACKAGE}")
     if own:
-        click.echo(f"before them {', '.join(own)}: {found[own[0]].path.parent}")
+        printing.echo(f"before them {', '.join(own)}: {found[own[0]].path.parent}")
     folder = data.user_folder()
-    click.echo(f"`carbonmon data update` writes to {folder or 'nothing without --into: there is no home'}")
-    click.echo(f"sources, licences and equivalences: {data.PACKAGE / 'SOURCES.md'}")
+    printing.echo(f"`carbonmon data update` writes to {folder or 'nothing without --into: there is no home'}")
+    printing.echo(f"sources, licences and equivalences: {data.PACKAGE / 'SOURCES.md'}")
 
 
 def _edition(table: Table) -> str:
@@ -85,14 +84,14 @@ def check(folder: Path | None) -> None:
         if wrong:
             raise TableError(wrong)
     except TableError as error:
-        click.echo(encodable(str(error)), err=True)
+        printing.echo(str(error), err=True)
         raise click.exceptions.Exit(1) from None
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     for table in found.values():
-        click.echo(encodable(f"{table.path}: {len(table.records)} rows, sound"))
+        printing.echo(f"{table.path}: {len(table.records)} rows, sound")
     for note in editions.not_in_force(found):
-        click.echo(encodable(f"a correction is not in force: {note}"))
+        printing.echo(f"a correction is not in force: {note}")
 
 
 @command.command("update")
@@ -123,20 +122,22 @@ def update(source: Path, into: Path | None) -> None:
             raise ConfigError("data update: there is no home for your own tables: give --into DIR")
         made = editions.update(source, folder, only_news=into is None)
     except TableError as error:
-        click.echo(encodable(f"refused, nothing is replaced:\n{error}"), err=True)
+        printing.echo(f"refused, nothing is replaced:\n{error}", err=True)
         raise click.exceptions.Exit(1) from None
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     for change in made.changes:
         for line in _change_lines(change):
-            click.echo(encodable(line))
+            printing.echo(line)
     for note in made.notes:
-        click.echo(encodable(f"note: {note}"))
-    click.echo(f"{made.corrected} corrections applied")
+        printing.echo(f"note: {note}")
+    printing.echo(f"{made.corrected} corrections applied")
     names = ", ".join(path.name for path in made.written)
-    click.echo(f"written to {folder}: {names}" if names else f"nothing to write: {folder} is as it should be")
+    printing.echo(
+        f"written to {folder}: {names}" if names else f"nothing to write: {folder} is as it should be"
+    )
     if into is None and any(data.data_file(path.name) != path for path in made.written):
-        click.echo(f"note: {data.VARIABLE} is set, so that look-ups do not use them")
+        printing.echo(f"note: {data.VARIABLE} is set, so that look-ups do not use them")
 
 
 def _change_lines(change: editions.Change) -> list[str]:

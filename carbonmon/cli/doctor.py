@@ -81,21 +81,23 @@ def command(as_json: bool, **values: Any) -> None:
         if source.remedy:
             rows.append(("", "mend it:", source.remedy))
     printing.show_table(rows)
-    click.echo()
-    click.echo("DEVICE, and the rungs of its ladder")
+    printing.echo()
+    printing.echo("DEVICE, and the rungs of its ladder")
     for device in sensors.devices.values():
-        click.echo(
+        printing.echo(
             f"  {device.component:<4}  {device.id}  {device.name}: {' → '.join(device.methods) or 'nothing'}"
         )
         if device.contains:
-            click.echo(f"        contains: {contents_text(device)}")
+            printing.echo(f"        contains: {contents_text(device)}")
     if not sensors.devices:
-        click.echo("  none: nothing can be metered or estimated here")
-    click.echo()
+        printing.echo("  none: nothing can be metered or estimated here")
+    printing.echo()
     note = f"; {intensity.note}" if intensity.note else ""
-    click.echo(f"INTENSITY {intensity.g_per_kwh:.5g} gCO2e/kWh, {intensity.kind}: {intensity.source}{note}")
+    printing.echo(
+        f"INTENSITY {intensity.g_per_kwh:.5g} gCO2e/kWh, {intensity.kind}: {intensity.source}{note}"
+    )
     for name, reason, _ in errors:
-        click.echo(f"  {name} has no useful answer: {reason}")
+        printing.echo(f"  {name} has no useful answer: {reason}")
 
 
 def _asked(provider: IntensityProvider, sources: int) -> Intensity:

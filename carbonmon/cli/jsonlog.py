@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+from carbonmon.core.plain_text import plain_json
 from carbonmon.core.times import rfc3339
 
 
@@ -20,4 +21,4 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return plain_json(json.dumps(entry, ensure_ascii=False))

@@ -23,6 +23,7 @@ from carbonmon.core import config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
+from carbonmon.core.plain_text import plain, plain_lines
 from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, shown
 from carbonmon.hardware import gpu_selection
 
@@ -78,6 +79,7 @@ HOST = Checked("host", config.parse_host)
 CURRENCY = Checked("currency", config.parse_currency)
 LISTEN = Checked("address", config.parse_listen)
 RUN_ID = Checked("id", config.parse_run_id)
+RUN_WORD = Checked("run", config.parse_run_word)
 LABEL = Checked("label", config.parse_label)
 GPUS = Checked("gpus", _gpus)
 PATH = click.Path(path_type=Path)
@@ -146,7 +148,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "output": _option("Folder of the runs' folders.", "DIR", PATH, Path("carbonmon-runs")),
     "run-id": _option("The run's id; default: the scheduler's job id, or time and name.", "ID", RUN_ID),
-    "resume": _option("Continue an earlier run, with its totals and files.", "RUN_ID", RUN_ID),
+    "resume": _option(
+        "Continue an earlier run, with its totals and files: its id, how the id begins, its name, or `last`.",
+        "RUN", RUN_WORD,
+    ),
     "attach": _option("Monitor a process that runs already, until it ends.", "PID", click.IntRange(min=1)),
     "redact-command": _option("Store only the program's name, not its arguments.", is_flag=True),
     "name": _option("A name for people to read; default: the command's.", "NAME"),
@@ -349,6 +354,16 @@ def as_arguments(ctx: click.Context, names: tuple[str, ...]) -> list[str]:
     return words
 
 
+class _PlainFormatter(logging.Formatter):
+    """A message is one line, whatever stands in it; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the name is logging's)
+        return plain(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_lines(super().format(record))
+
+
 def set_up_log(level: str, form: str) -> None:
     """Send carbonmon's own log to stderr; other libraries' loggers are left as they are."""
     handler = logging.StreamHandler(sys.stderr)
@@ -357,7 +372,7 @@ def set_up_log(level: str, form: str) -> None:
 
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("carbonmon: %(message)s"))
+        handler.setFormatter(_PlainFormatter("carbonmon: %(message)s"))
     for name in ("carbonmon", "carbonmon_exporters"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from carbonmon.cli import options, talk
+from carbonmon.cli import options, printing, talk
 from carbonmon.client.protocol import BOOT_CLOCK, RUN_VARIABLE, SOCKET_VARIABLE
 from carbonmon.client.switch import is_off
 
@@ -40,11 +40,11 @@ def command(name: str | None, log_level: str, log_format: str) -> None:
     options.set_up_log(log_level, log_format)
     path = os.environ.get(SOCKET_VARIABLE)
     if not path:
-        click.echo("carbonmon: no run is metered here: put carbonmon run -- before the script", err=True)
+        printing.echo("carbonmon: no run is metered here: put carbonmon run -- before the script", err=True)
         return
     at_s = time.clock_gettime(BOOT_CLOCK)
     message = {"name": name, "run_id": os.environ.get(RUN_VARIABLE), "at_s": at_s}
     try:
         talk.ask("run_phase", message, Path(path), ANSWER_S)
     except click.ClickException as error:
-        click.echo(f"carbonmon: {error.format_message()}", err=True)
+        printing.echo(f"carbonmon: {error.format_message()}", err=True)

@@ -1,4 +1,7 @@
-"""What commands print: the option `--format`, and texts, JSON and tables in the same way everywhere."""
+"""What commands print: the option `--format`, and texts, JSON and tables in the same way everywhere.
+
+All that a command prints goes through here, and becomes printable here (`core/plain_text.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
+from carbonmon.core.plain_text import plain_json, plain_lines
 from carbonmon.runs.summary.columns import aligned
-from carbonmon.runs.summary.strings import encodable
+
+MOST_NOTES = 5
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,12 +33,25 @@ def format_option(*forms: str) -> Callable[[Command], Command]:
 
 def json_text(document: Any) -> str:
     """A document as JSON for people and programs; ends in a newline."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return plain_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
 def show(text: str) -> None:
-    """Print a text as it is, whatever stands in it."""
-    click.echo(encodable(text), nl=False)
+    """Print a text that has its line ends, whatever stands in it."""
+    echo(text, nl=False)
+
+
+def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text, and a line end behind it; to stderr if it is an error or a note."""
+    click.echo(plain_lines(text), err=err, nl=nl)
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Notes go to stderr, so that a table in a pipe is a table; of many the first, and how many there are."""
+    for note in notes[:MOST_NOTES]:
+        echo(f"carbonmon: {note}", err=True)
+    if len(notes) > MOST_NOTES:
+        echo(f"carbonmon: and {len(notes) - MOST_NOTES} notes more", err=True)
 
 
 def show_table(rows: Sequence[Sequence[str]], numbers: Collection[int] = (), indent: str = "") -> None:

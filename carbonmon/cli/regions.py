@@ -22,7 +22,6 @@ from carbonmon.grid.regions import (
     resolve,
     zone_rows,
 )
-from carbonmon.runs.summary.strings import encodable
 
 MOST_ROWS = 40
 """Of a list for people; JSON has all."""
@@ -148,21 +147,23 @@ def _has(hit: Hit, word: str) -> bool:
 
 def _show_counts(places: list[Hit]) -> None:
     counts = Counter(hit.kind for hit in places)
-    click.echo("The tables have the annual carbon intensity of")
+    printing.echo("The tables have the annual carbon intensity of")
     for kind, (_, plural) in _KINDS.items():
         if kind in counts:
-            click.echo(f"  {counts.pop(kind):>5}  {plural}")
+            printing.echo(f"  {counts.pop(kind):>5}  {plural}")
     clouds = ", ".join(f"{provider} {count}" for provider, count in counts.items())
-    click.echo(f"  {sum(counts.values()):>5}  cloud regions: {clouds}")
-    click.echo()
-    click.echo("Find one by words: carbonmon regions france, carbonmon regions aws, carbonmon regions nordic")
+    printing.echo(f"  {sum(counts.values()):>5}  cloud regions: {clouds}")
+    printing.echo()
+    printing.echo(
+        "Find one by words: carbonmon regions france, carbonmon regions aws, carbonmon regions nordic"
+    )
 
 
 def _show_list(found: list[Hit], text: str) -> None:
     rows = [("CODE", "NAME", "g/kWh", "BASIS", "ACCOUNTING", "YEAR", "ZONE", "PUE", "SOURCE")]
     notes: dict[str, list[str]] = {}
     if len({(hit.used["basis"], hit.used["accounting"]) for hit in found if hit.used is not None}) > 1:
-        click.echo("Figures of different basis or accounting count different things: do not compare them.")
+        printing.echo("Figures of different basis or accounting count different things: do not compare them.")
     for hit in found[:MOST_ROWS]:
         used = hit.used
         note = _short_note(hit)
@@ -183,12 +184,12 @@ def _show_list(found: list[Hit], text: str) -> None:
     printing.show_table(shown, numbers=(2,))
     more = len(found) - MOST_ROWS
     if more > 0:
-        click.echo(f"and {more} more: give more words, or --format json")
+        printing.echo(f"and {more} more: give more words, or --format json")
     for note, codes in notes.items():
         names = ", ".join(codes[:6]) + (f" and {len(codes) - 6} more" if len(codes) > 6 else "")
-        click.echo(f"  {names}: {note}")
-    click.echo()
-    click.echo(f"{len(found)} places have {text!r}; one in detail: carbonmon regions {found[0].code}")
+        printing.echo(f"  {names}: {note}")
+    printing.echo()
+    printing.echo(f"{len(found)} places have {text!r}; one in detail: carbonmon regions {found[0].code}")
 
 
 def _figures(row: Row) -> tuple[str, str, str, str]:
@@ -214,7 +215,7 @@ def _cut(text: str, width: int) -> str:
 def _show_one(hit: Hit, region: Region, places: list[Hit]) -> None:
     intensity = region.intensity
     kind, _ = _KINDS.get(hit.kind, ("cloud region", ""))
-    click.echo(encodable(f"{hit.code}  {region.name}  ({kind}){_warning(intensity)}"))
+    printing.echo(f"{hit.code}  {region.name}  ({kind}){_warning(intensity)}")
     used = hit.row_of(intensity)
     gases = f", {used['gases']}" if used is not None else ""
     what = f"{intensity.basis}, {intensity.accounting}{gases}, data of {intensity.year}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from carbonmon.cli import options, talk
+from carbonmon.cli import options, printing, talk
 from carbonmon.client import choices
 from carbonmon.client.connection import MonitorConnection
 from carbonmon.client.launcher import job_run_id, read_launch
@@ -86,7 +86,7 @@ def command(
     def tell(connection: MonitorConnection, answers: list[dict[str, Any]]) -> None:
         choices.tell(connection, answers[0], chosen, is_inside=False)
 
-    click.echo(talk.ask_all(messages, socket, then=tell)[0]["run_id"])
+    printing.echo(talk.ask_all(messages, socket, then=tell)[0]["run_id"])
 
 
 def _choices(ctx: click.Context, own: Mapping[str, Any]) -> list[Choice]:

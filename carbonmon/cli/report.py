@@ -12,7 +12,6 @@ from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.runs.reader import read_run
 from carbonmon.runs.summaries import find, find_nodes, node_folders
-from carbonmon.runs.summary.strings import encodable
 from carbonmon.runs.summary.text import table_text
 
 Summary = dict[str, Any]
@@ -87,8 +86,9 @@ def command(
 ) -> None:
     """Print the summary of a run, also of one whose monitor was killed.
 
-    RUN is a run's folder, its summary.json (or a copy of one that ended, under any name), or an id under
-    the output folder. With --merge an id stands for the folders of all nodes, RUN_ID.HOST.
+    RUN is a run's folder, its summary.json (or a copy of one that ended, under any name), or a run under
+    the output folder: its id, how the id begins, its name, or `last`. With --merge it stands for the folders
+    of all nodes, RUN_ID.HOST.
 
     With --prometheus there is no RUN: the figures are those of the last scrape of each node. The login may
     also be in CARBONMON_PROMETHEUS_USERNAME and _PASSWORD or _PASSWORD_FILE, or _TOKEN or _TOKEN_FILE, the
@@ -165,7 +165,7 @@ def _series(
     runs: Sequence[str], output: Path, form: str, merge: bool, embodied: bool, server: str | None
 ) -> str:
     """The rows of the runs' series; what is damaged in them is told beside it."""
-    from carbonmon.runs import folders
+    from carbonmon.runs import lookup
     from carbonmon.runs.report.series_csv import series_csv_text
 
     if form != "csv" or embodied or server is not None:
@@ -173,11 +173,12 @@ def _series(
         raise ConfigError(f"--series is for --format csv of runs' folders, not for {odd}")
     found = []
     for run in runs:
-        nodes = [path for path in node_folders(run, output) if read_run(path)[0].id == run] if merge else []
-        found += nodes or [folders.named(run, output, "report")]
+        run_id, nodes = node_folders(run, output) if merge else (run, [])
+        nodes = [path for path in nodes if read_run(path)[0].id == run_id]
+        found += nodes or [lookup.named(run, output, "report")]
     text, notes = series_csv_text(found)
     for note in notes:
-        click.echo(encodable(f"carbonmon: {note}"), err=True)
+        printing.echo(f"carbonmon: {note}", err=True)
     return text
 
 
@@ -213,7 +214,7 @@ def _scraped(
     summary["prometheus"] = found.document()
     if form in _WITHOUT_NOTES:
         for note in found.notes():
-            click.echo(encodable(f"carbonmon: {note}"), err=True)
+            printing.echo(f"carbonmon: {note}", err=True)
     return _text([summary], form, place, [found.section()])
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from carbonmon import __version__
-from carbonmon.cli import options
+from carbonmon.cli import options, printing
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
 from carbonmon.client.surrounding_run import monitor_sockets
@@ -191,4 +191,4 @@ def say(text: str) -> None:
 def echo(text: str) -> None:
     """Write to stderr; one that is closed or broken is no reason to fail the job."""
     with suppress(OSError, ValueError):
-        click.echo(text, err=True, nl=False)
+        printing.echo(text, err=True, nl=False)

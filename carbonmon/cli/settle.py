@@ -16,6 +16,7 @@ from carbonmon.analysis.settle import Origin, Settlement
 from carbonmon.analysis.stretches import read_stretches
 from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.plain_text import plain
 from carbonmon.core.ports import Http
 from carbonmon.core.timeline import Timeline
 from carbonmon.core.times import known_time, rfc3339, utc_text
@@ -23,7 +24,7 @@ from carbonmon.grid.history import history
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import TABLE, LoadSource, open_sources
 from carbonmon.grid.timefile import read_timefile
-from carbonmon.runs import folders
+from carbonmon.runs import lookup
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summaries import summary_of
@@ -100,7 +101,8 @@ class FromGrid:
 def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool, **values: Any) -> None:
     """Recalculate a run's emissions with the actual grid intensity.
 
-    RUN is a run's folder, its summary.json, or an id under the output folder. The energy of each row of the
+    RUN is a run's folder, its summary.json, or a run under the output folder: its id, how the id begins, its
+    name, or `last`. The energy of each row of the
     run's series is multiplied by the intensity of its time, from a file or from a source's history.
     summary.json keeps the result beside the live figure; for a run that is still active the result is only
     printed.
@@ -108,7 +110,7 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
     options.set_up_log(values["log_level"], values["log_format"])
     try:
         figures = _figures(ctx, values["intensity_file"], values["grid"], values["region"])
-        places = [folders.named(run, values["output"], "settle") for run in runs]
+        places = [lookup.named(run, values["output"], "settle") for run in runs]
         results = [settle_run(folder, figures, fill) for folder in places]
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
@@ -227,7 +229,7 @@ def _text(result: Mapping[str, Any]) -> str:
         lines.append(one_line(f"  note       {settled['intensity']['note']}", 400))
     if not result["written"]:
         lines.append("  the run still goes on: this is what it has by now, and nothing was written")
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return "\n".join(plain(line).rstrip() for line in lines) + "\n"
 
 
 def _difference(grams: float, ratio: float | None, unit: str) -> str:

@@ -20,6 +20,11 @@ def ask(
     return ask_all([{"op": op, **message}], path, timeout_s)[0]
 
 
+def daemon_output() -> Path:
+    """The folder of the runs of the node's daemon; raises `click.ClickException` where none answers."""
+    return Path(ask("settings", {}, None)["settings"]["output"])
+
+
 def ask_all(
     messages: Sequence[Mapping[str, Any]],
     path: Path | None,

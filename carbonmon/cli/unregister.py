@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import click
 
-from carbonmon.cli import options, talk
+from carbonmon.cli import options, printing, talk
 from carbonmon.client.launcher import job_run_id
 from carbonmon.core.files import replace_file
 
@@ -43,12 +42,11 @@ def command(
     if summary is not None:
         if answer.get("summary") is None:
             raise click.ClickException(f"run {answer['run_id']} has ended; the daemon gave no summary of it")
-        text = json.dumps(answer["summary"], ensure_ascii=False, indent=2) + "\n"
         try:
-            replace_file(summary, text.encode())
+            replace_file(summary, printing.json_text(answer["summary"]).encode())
         except OSError as error:
             raise click.ClickException(
                 f"--summary: {summary} cannot be written ({error.strerror or error}); run {answer['run_id']} "
                 f"has ended, and its summary is in {answer['folder']}"
             ) from None
-    click.echo(f"{answer['run_id']}: {answer['folder']}")
+    printing.echo(f"{answer['run_id']}: {answer['folder']}")

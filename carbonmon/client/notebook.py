@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
+from carbonmon.core.plain_text import plain
+
 _FILE = re.compile(r"(?:.*[/\\])?([^/\\]+)\.ipynb(?:-.*)?")
 
 
@@ -25,7 +27,7 @@ def say(text: str) -> None:
     """Print a line, in a notebook only; a cell that cannot be written to is no reason to fail it."""
     with suppress(Exception):
         if is_notebook():
-            sys.stdout.write(f"carbonmon: {text}\n")
+            sys.stdout.write(f"carbonmon: {plain(text)}\n")
 
 
 def notebook_name(environ: Mapping[str, str]) -> str | None:

@@ -130,6 +130,16 @@ def parse_run_id(text: str) -> str:
     return text
 
 
+def parse_run_word(text: str) -> str:
+    """A word for a run that is there: its id, its name, how its id begins, or `last`."""
+    if not text or "/" in text or "\0" in text or text in (".", ".."):
+        raise ConfigError(
+            f"--resume: {text!r:.70} is no run's id or name; give one of those in the output folder, how its "
+            "id begins, or last"
+        )
+    return text
+
+
 def parse_host(text: str) -> str:
     if _HOST.fullmatch(text) is None:
         raise ConfigError(

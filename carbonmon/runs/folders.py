@@ -1,4 +1,4 @@
-"""A run's folder OUTPUT/RUN_ID: made once, never shared by two runs, found again to resume the run."""
+"""A run's folder OUTPUT/RUN_ID: made once, never shared by two runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.hints import nearest_runs
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
 
@@ -47,34 +46,6 @@ def create(output: Path, run_id: str | None, default_id: str, suffix: str = "") 
             error.errno or 0,
         ) from None
     return folder
-
-
-def find(output: Path, run_id: str, option: str = "--resume") -> Path:
-    """The folder of an earlier run; raises `ConfigError` with the nearest names."""
-    folder = output / run_id
-    if folder.is_dir():
-        return folder
-    names: list[str] = []
-    with suppress(OSError):
-        names = [path.name for path in output.iterdir() if path.is_dir()]
-    raise ConfigError(f"{option}: no run {run_id!r} in {output}; {nearest_runs(run_id, names)}")
-
-
-def named(run: str, output: Path, command: str, takes_files: bool = False) -> Path:
-    """The folder that a user's word means: a path, that of a summary.json in it, or an id under the output.
-
-    With `takes_files` also any other file. Raises `ConfigError` that begins with the command.
-    """
-    path = Path(run)
-    try:
-        if path.name == SUMMARY_FILE:
-            return path.parent
-        if run == path.name and (output / run).is_dir():  # an id, whatever lies in the current folder
-            return output / run
-        is_there = path.is_dir() or (takes_files and path.is_file())
-        return path if is_there else find(output, run, command)
-    except (OSError, ValueError) as error:  # a name too long, or a folder that may not be entered
-        raise ConfigError(f"{command}: {run!r:.60} cannot be looked up: {error}") from None
 
 
 def why_not_ours(folder: Path) -> str:

@@ -16,9 +16,11 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from carbonmon.core.model import Device, DeviceState, Meter, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
+from carbonmon.core.plain_text import plain_json
 from carbonmon.core.work import Work
 from carbonmon.runs.series_rows import SeriesRow
 
@@ -27,8 +29,6 @@ CHECKPOINT_SCHEMA = "carbonmon.checkpoint/1"
 SERIES_VERSION_KEY, SERIES_VERSION = "series", 2
 FILES = RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
 SUMMARY_FILE = "summary.json"
-
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
 
@@ -138,12 +138,12 @@ def series_text(row: SeriesRow) -> str:
     ) = row
     if not math.isfinite(at_s + duration_s + joules + grams + intensity):
         raise ValueError(f"not JSON compliant: {row}")
-    return _utf_8(
+    return (
         f'{{"at_s":{at_s!r},"duration_s":{duration_s!r},"device":{_quoted(device)},'
         f'"component":{"null" if component is None else _quoted(component)},"phase":{_quoted(phase)},'
         f'"method":"{method}","energy_j":{joules!r},"power_w":{_number(mean_w)},"power_min_w":{_number(low_w)},'
         f'"power_max_w":{_number(high_w)},"emissions_g":{grams!r},"intensity_g_per_kwh":{intensity!r},'
-        f'"intensity_kind":"{kind}","{SERIES_VERSION_KEY}":{SERIES_VERSION}}}'
+        f'"intensity_kind":"{kind}","{SERIES_VERSION_KEY}":{SERIES_VERSION}}}\n'
     )
 
 
@@ -151,10 +151,12 @@ def _number(value: float | None) -> str:
     return "null" if value is None else repr(value)
 
 
+@lru_cache(maxsize=256)
+def _quoted(text: str) -> str:
+    """A text in JSON; the same few names of devices and phases stand in every row."""
+    return plain_json(json.dumps(text, ensure_ascii=False))
+
+
 def _line(document: object, **style: Any) -> str:
-    """JSON that UTF-8 can hold: a lone surrogate, from a name that is not UTF-8, becomes its own escape."""
-    return _utf_8(json.dumps(document, ensure_ascii=False, allow_nan=False, **style))
-
-
-def _utf_8(text: str) -> str:
-    return (text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()) + "\n"
+    """JSON that UTF-8 can hold and a terminal can show, whatever stands in a name."""
+    return plain_json(json.dumps(document, ensure_ascii=False, allow_nan=False, **style)) + "\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from carbonmon.core.documents import json_object
-from carbonmon.runs import folders
+from carbonmon.runs import lookup
 from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.lock import has_monitor
@@ -18,34 +18,42 @@ from carbonmon.runs.summary.validation import fault_of
 LONGEST_SUMMARY_BYTES = 16 << 20
 
 
-def find(run: str, output: Path) -> dict[str, Any]:
-    """The summary that `run` names: a run's folder, a file, or an id under the output.
+def find(run: str, output: Path, command: str = "report") -> dict[str, Any]:
+    """The summary that `run` names: a run's folder, a file, or a run under the output.
 
     Raises `ConfigError` where there is none, or a damaged one.
     """
-    place = folders.named(run, output, "report", takes_files=True)
+    place = lookup.named(run, output, command, takes_files=True)
     # os.path.isfile is False for what may not be looked at, where Path.is_file raises
     return ended_summary(place) if os.path.isfile(place) else summary_of(place)  # noqa: PTH113
 
 
-def find_nodes(run: str, output: Path) -> list[dict[str, Any]]:
+def find_nodes(run: str, output: Path, command: str = "report") -> list[dict[str, Any]]:
     """The summaries of all nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if `run` names no single run."""
-    found = node_folders(run, output)
-    nodes = [summary for folder in found if (summary := summary_of(folder))["run"]["id"] == run]
-    return nodes or [find(run, output)]
+    run_id, found = node_folders(run, output)
+    nodes = [summary for folder in found if (summary := summary_of(folder))["run"]["id"] == run_id]
+    return nodes or [find(run, output, command)]
 
 
-def node_folders(run: str, output: Path) -> list[Path]:
-    """The folders `OUTPUT/RUN_ID.HOST` of a run's nodes, perhaps of other runs too; none for a single run."""
-    found: list[Path] = []
+def node_folders(run: str, output: Path) -> tuple[str, list[Path]]:
+    """The id of the run that a word means, and the folders `OUTPUT/RUN_ID.HOST` of its nodes.
+
+    Folders of other runs may be among them, and there are none for a single run.
+    """
     try:
-        if not Path(run).exists() and not (output / run).exists() and "/" not in run:
-            found = sorted(
-                path for path in output.iterdir() if path.name.startswith(f"{run}.") and path.is_dir()
-            )
+        if Path(run).exists() or (output / run).exists() or "/" in run:
+            return run, []
+        found = _beside(output, run)
+        if not found:
+            run = lookup.nodes(output, run) or run
+            found = _beside(output, run)
     except (OSError, ValueError):  # a folder that cannot be listed has no nodes: `find` gives the error
         found = []
-    return found
+    return run, found
+
+
+def _beside(output: Path, run_id: str) -> list[Path]:
+    return sorted(path for path in output.iterdir() if path.name.startswith(f"{run_id}.") and path.is_dir())
 
 
 def summary_of(folder: Path) -> dict[str, Any]:

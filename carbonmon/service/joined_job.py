@@ -38,6 +38,7 @@ from carbonmon.client.variables import mark
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
+from carbonmon.core.plain_text import plain_json
 from carbonmon.core.ways import Choice
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.service import job, naming, run_folder
@@ -290,7 +291,7 @@ def _keep(summary: dict[str, Any], output: Path, name: str) -> None:
     folder = output / name
     try:
         folder = run_folder.create(output, None, name)  # an earlier run's summary stays
-        text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
+        text = plain_json(json.dumps(summary, ensure_ascii=False, indent=2)) + "\n"
         replace_file(folder / SUMMARY_FILE, text.encode())
     except (ConfigError, OSError) as error:
         log.warning("the summary cannot be copied to %s: %s", folder, error)

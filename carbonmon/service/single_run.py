@@ -20,7 +20,7 @@ from carbonmon.core.model import RunInfo, Snapshot
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
-from carbonmon.runs import folders
+from carbonmon.runs import folders, lookup
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
 from carbonmon.service import job, naming, process_slots, run_folder
@@ -97,7 +97,7 @@ def _run(
         if config.resume is not None:
             from carbonmon.runs.reader import read_checkpoint
 
-            before = read_checkpoint(folders.find(config.output, config.resume))
+            before = read_checkpoint(lookup.find(config.output, config.resume))
             config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
         watching = config.idle != "exclusive"
         monitor = build(
@@ -175,7 +175,7 @@ def _plan(
     """The run of a job of our own: its folder, and where its processes are."""
     roots = _roots(config, workload, monitor)
     if config.resume is not None and before is not None:
-        folder = folders.find(config.output, config.resume)
+        folder = lookup.find(config.output, config.resume)
         run_folder.check_name(folder, before.snapshot.runs[0].info)
         # Whatever it lived by before, it ends with this job.
         return RunPlan(replace(before.snapshot.runs[0].info, ends_with="job"), folder, roots, before)

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from carbonmon_exporters.prometheus import PrometheusExporter
 
 from carbonmon.cli.daemon import command as daemon_command
 from carbonmon.client.rendezvous import NODE_SOCKET
+from carbonmon.core.ports import ExporterSettings
+from tests.support import records
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "deploy" / "docker"
@@ -71,9 +74,20 @@ def test_the_image_runs_as_a_user_without_rights_and_knows_whether_it_is_well():
     found = dict(instructions())
     assert found["USER"] == "10001:10001"
     assert "/-/healthy" in found["HEALTHCHECK"]
-    program, option, code = json.loads(found["HEALTHCHECK"].partition("CMD")[2])
-    assert (program, option) == ("python", "-c")
-    compile(code, "HEALTHCHECK", "exec")
+
+
+@pytest.mark.parametrize("is_well", [True, False])
+def test_the_image_s_health_check_asks_the_endpoint(is_well: bool):
+    program, option, code = json.loads(dict(instructions())["HEALTHCHECK"].partition("CMD")[2])
+    exporter = PrometheusExporter(ExporterSettings(listen=("127.0.0.1", 0)))
+    port = exporter.start(lambda: records.snapshot(())).split(":")[2].partition("/")[0]
+    if not is_well:
+        exporter.close()
+    assert "/9877 " in code
+    words = [program, option, code.replace("/9877 ", f"/{port} ")]
+    done = subprocess.run(words, capture_output=True, check=False)
+    exporter.close()
+    assert (done.returncode == 0) is is_well, done.stderr
 
 
 def test_what_the_image_starts_are_words_of_our_command():

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.cli import report
+from carbonmon.cli import report, runs
 from carbonmon.runs import layout
+from carbonmon.runs.index import read_index
 from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.file import write_summary
 from tests.fuzz.folders import a_snapshot, invoke, is_possible, scratch, write
@@ -95,3 +96,17 @@ def test_any_name_of_a_run_is_found_or_refused(name: str):
     with scratch() as folder:
         done = invoke(report.command, "--output", folder, "--", name)
         assert done.exit_code == 2
+
+
+@given(damaged_json(FINAL))
+@examples(100)
+def test_a_summary_with_other_values_is_listed_or_noted(data: bytes):
+    with scratch() as output:
+        (output / "one").mkdir()
+        (output / "one" / SUMMARY).write_bytes(data)
+        entries, notes = read_index(output)
+        assert len(entries) + len(notes) == 1
+        for entry in entries:
+            assert is_possible([entry.energy_j, entry.measured_ratio, entry.emissions_g, entry.duration_s])
+        for arguments in ((), ("--by", "name,month", "--sum"), ("--format", "csv"), ("--format", "json")):
+            invoke(runs.command, "--output", output, *arguments).output.encode()

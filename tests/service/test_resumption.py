@@ -13,7 +13,7 @@ import pytest
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import ResumePoint
-from carbonmon.runs import folders, layout, summaries
+from carbonmon.runs import layout, lookup, summaries
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.writer import RunFiles
 from carbonmon.service import resumption
@@ -151,8 +151,8 @@ def test_an_id_means_the_run_of_the_output_before_a_folder_that_lies_here(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "runs/mine").mkdir(parents=True)
-    assert folders.named("mine", tmp_path / "runs", "report") == tmp_path / "runs/mine"
-    assert folders.named("./mine", tmp_path / "runs", "report") == Path("mine")
+    assert lookup.named("mine", tmp_path / "runs", "report") == tmp_path / "runs/mine"
+    assert lookup.named("./mine", tmp_path / "runs", "report") == Path("mine")
 
 
 @pytest.mark.parametrize("boot", [BOOT, "another boot"])

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from carbonmon.core.pacing import Backoff
+from carbonmon.hardware import nvml_library
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_inventory import list_inventory
 from carbonmon.hardware.nvml_errors import (
@@ -70,6 +71,9 @@ class GpuProcesses:
         if self._nvml is not None:
             return True
         if now_s < self._retry.at_s:
+            return False
+        if not nvml_library.is_here():
+            self._retry.schedule(now_s)
             return False
         import pynvml
 
@@ -143,6 +147,8 @@ class GpuProcesses:
 
 def list_gpus() -> list[FoundGpu]:
     """Every GPU that NVML lists, none if NVML fails; from any thread."""
+    if not nvml_library.is_here():
+        return []
     import pynvml
 
     try:

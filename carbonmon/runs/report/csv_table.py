@@ -19,7 +19,8 @@ The column `scope` says what a row is about, `item` which one:
 
 Each of phase, component, method, device and source adds up to run: **sum within one scope only**. Unknown is
 an empty cell, never 0. Power, utilisation and unobserved time are the device's: each of its methods' rows
-repeats them. A method's range comes from its relative uncertainty. `run_id` and `host` identify the run.
+repeats them. A method's range comes from its relative uncertainty. `run_id` and `host` identify the run. A
+text that begins like a formula has a `'` before it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from carbonmon.core.efficiency import done, quotient
+from carbonmon.core.plain_text import plain_cell
 from carbonmon.core.work import COUNTS
-from carbonmon.runs.summary.strings import encodable
 
 COLUMNS = (
     *(
@@ -82,9 +83,9 @@ def cell(value: Any) -> str:
         return ""
     if not isinstance(value, str):
         return repr(value)
-    text = encodable(value).replace("\0", "\N{REPLACEMENT CHARACTER}")  # many readers end a line at NUL
-    plain = text == text.strip() and not any(character in text for character in ',"\r\n')
-    return text if plain else '"' + text.replace('"', '""') + '"'
+    text = plain_cell(value)
+    is_bare = text == text.strip() and not any(character in text for character in ',"')
+    return text if is_bare else '"' + text.replace('"', '""') + '"'
 
 
 def _rows(summary: Mapping[str, Any]) -> Iterator[Cells]:

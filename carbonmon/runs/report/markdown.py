@@ -62,6 +62,11 @@ def markdown_text(summary: Mapping[str, Any], sections: Sequence[Section] = ()) 
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
+def section_markdown(section: Section) -> str:
+    """A table with notes by itself, ending in a newline."""
+    return "\n\n".join("\n".join(block) for block in _section(section)) + "\n"
+
+
 def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     run, monitor = summary["run"], summary["monitor"]
     ended = {

@@ -76,6 +76,7 @@ def _run(run: RunState) -> dict[str, Any]:
         "command": list(info.command),
         "labels": dict(info.labels),
         "host": info.host,
+        "uid": info.uid,
         "scheduler": info.scheduler or None,
         "scheduler_job_id": info.scheduler_job_id or None,
         "idle_policy": info.idle_policy,

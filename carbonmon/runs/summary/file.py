@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from carbonmon.core.files import replace_file
+from carbonmon.core.plain_text import plain_json
 from carbonmon.runs.layout import SUMMARY_FILE
 
 SCHEMA_FILE = Path(__file__).with_name("summary.schema.json")
@@ -19,8 +20,8 @@ def write_summary(folder: Path, summary: dict[str, Any], uid: int | None = None)
     Of what root keeps for user `uid`, this file is that user's, so that it can be read.
     """
     path = folder / SUMMARY_FILE
-    text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-    replace_file(path, text.encode(), uid=uid)
+    text = plain_json(json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2))
+    replace_file(path, f"{text}\n".encode(), uid=uid)
     return path
 
 

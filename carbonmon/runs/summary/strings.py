@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from carbonmon.core.plain_text import plain
+
 
 def encodable(text: str) -> str:
     r"""Return the text so that UTF-8 can hold it.
@@ -20,6 +22,6 @@ def counted(name: str) -> tuple[int, str]:
 
 
 def one_line(text: str, width: int) -> str:
-    """Return the text for a terminal: no control characters, at most `width` characters."""
-    plain = "".join(character if character.isprintable() else "?" for character in encodable(text))
-    return plain if len(plain) <= width else plain[: width - 2] + ".."
+    """Return the text for a terminal: in printable characters, and at most `width` of them."""
+    shown = plain(text)
+    return shown if len(shown) <= width else shown[: width - 2] + ".."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from carbonmon.core.model import MAIN_PHASE, MEASURED_METHODS, RunState, Snapshot
+from carbonmon.core.plain_text import plain
 from carbonmon.core.windows import INTERPOLATED_RATIO
 from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.document import summarize
@@ -76,7 +77,7 @@ def table_text(summary: dict[str, Any]) -> str:
     lines += _phase_lines(energy["phases"], energy["total_j"], unit)
     lines += _remarks(energy["devices"])
     lines += [one_line(f"  note: {note}", 2 * WIDTH) for note in run.get("notes") or ()]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return "\n".join(plain(line).rstrip() for line in lines) + "\n"
 
 
 def _title(run: dict[str, Any], state: str) -> str:

@@ -16,7 +16,14 @@ from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState
 from carbonmon.core.pacing import Backoff
 from carbonmon.core.ports import SensorSettings
-from carbonmon.hardware.nvml_errors import DRIVER_ERRORS, FIRST_RETRY_S, LAST_RETRY_S, REMEDIES
+from carbonmon.hardware import nvml_library
+from carbonmon.hardware.nvml_errors import (
+    DRIVER_ERRORS,
+    FIRST_RETRY_S,
+    LAST_RETRY_S,
+    LIBRARY_NOT_FOUND,
+    REMEDIES,
+)
 from carbonmon.hardware.sensors.nvml.gpu import (
     COUNTER_PERIOD_S,
     DRIVER_LOST,
@@ -181,6 +188,8 @@ def _failures(gpu: Gpu, name: str, detail: str) -> Iterator[Failure]:
 
 def open_sensor(settings: SensorSettings) -> NvmlSensor:
     """Open NVML; raises `SensorUnavailable` with the remedy where it cannot be used."""
+    if not nvml_library.is_here():
+        raise SensorUnavailable(nvml_library.NOT_FOUND, REMEDIES[LIBRARY_NOT_FOUND])
     import pynvml
 
     try:

@@ -26,8 +26,10 @@ def merged_run(runs: Sequence[Part]) -> dict[str, Any]:
         "duration_s": duration_s(runs),
         **_ending(runs),
     }
-    for key in ("cpu_s", "ranks", "progress", "idle_policy"):
+    for key in ("cpu_s", "ranks", "progress", "idle_policy", "uid"):
         run.pop(key, None)
+    if any("uid" in part for part in runs):
+        run["uid"] = same(each(runs, "uid"))
     if any("cpu_s" in part for part in runs):
         run["cpu_s"] = total(each(runs, "cpu_s"))
     if any("ranks" in part for part in runs):

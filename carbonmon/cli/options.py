@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from carbonmon.cli.checked import Checked
 from carbonmon.client.variables import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
@@ -19,7 +20,7 @@ from carbonmon.client.variables import (
     distrusted,
     misspelt,
 )
-from carbonmon.core import config
+from carbonmon.core import budgets, config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
@@ -33,22 +34,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _CONFIG_PATH = f"{__name__}.config"
 """Where click's context has the path of the file of options."""
-
-
-class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest releases only
-    """A text that a function of `carbonmon.config` turns into its value."""
-
-    def __init__(self, name: str, convert: Callable[[str], Any]) -> None:
-        self.name = name
-        self._convert = convert
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._convert(value)
-        except ConfigError as error:
-            raise click.UsageError(str(error), ctx) from None
 
 
 def _number(option: str, what: str, low: float, high: float = float("inf")) -> Checked:
@@ -83,6 +68,7 @@ RUN_WORD = Checked("run", config.parse_run_word)
 LABEL = Checked("label", config.parse_label)
 GPUS = Checked("gpus", _gpus)
 PATH = click.Path(path_type=Path)
+BUDGET = Checked("budget", budgets.parse_budget, ",")
 IDLE = click.Choice(IDLE_POLICIES)
 QUERY_TIMEOUT = _number("--timeout", "a time in seconds", 0.1, 3600.0)
 RETAIN = _number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
@@ -172,6 +158,24 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         IDLE,
         "proportional",
     ),
+    "budget": _option(
+        "A limit of the run's energy, emissions, cost or duration, or of all runs of a day; may be repeated.",
+        "2kWh|1kg|5EUR|3h[/day]",
+        BUDGET,
+        multiple=True,
+    ),
+    "on-budget": _option(
+        "What to do beside a warning when a budget is reached: a command, a signal, or stop training.",
+        "warn|notify:COMMAND|signal:TERM|stop",
+        Checked("action", budgets.parse_action),
+        "warn",
+    ),
+    "by": _option(
+        "Act when the total has reached a budget, or when a forecast says that it will.",
+        "total|forecast",
+        Checked("by", budgets.parse_by),
+        "total",
+    ),
     "own-monitor": _option(
         "Always start a separate monitor, even if a daemon or another rank already measures this node.",
         is_flag=True,
@@ -210,6 +214,7 @@ DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
     if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
+    and OPTIONS[name].belongs_to != "budget"
 )
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),
@@ -260,6 +265,12 @@ def to_config(values: dict[str, Any]) -> Config:
         raise click.UsageError("--price and --price-file exclude one another: give the figure or the file")
     if values.get("resume") is not None and values.get("run_id") is not None:
         raise click.UsageError("--resume names the run already: leave --run-id out")
+    if values.get("budget"):
+        has_price = values.get("price") is not None or values.get("price_file") is not None
+        try:
+            budgets.check_currencies(values["budget"], values.get("currency"), has_price)
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from None
     fields = {
         option.field: values[option.parameter]
         for option in OPTIONS.values()
@@ -389,15 +400,15 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
         return
     path = Path(found)
     try:
-        table = read_toml(path)
+        table = read_toml(path, is_named=value is not None or path != Path(CONFIG_NAME))
     except ConfigError as error:
         raise click.UsageError(str(error), ctx) from None
     ctx.default_map = {**(ctx.default_map or {}), **table}
     ctx.meta[_CONFIG_PATH] = str(path)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, is_named: bool = True) -> dict[str, Any]:
     """The options of a TOML file as click's default map; raises `ConfigError` with file, line and key."""
     from carbonmon.cli.configfile import options_in
 
-    return options_in(path, _OPTIONS)
+    return options_in(path, _OPTIONS, is_named)

@@ -14,6 +14,7 @@ import click
 
 from carbonmon.analysis.best_time import BestTime, Start, find_best_time
 from carbonmon.cli import options, printing
+from carbonmon.cli.checked import Checked
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.ports import GridSource, Http
@@ -31,10 +32,8 @@ SOON_S = 60.0
 """A better start within a minute is now."""
 
 
-def _hours(option: str, low: float) -> options.Checked:
-    return options.Checked(
-        "hours", lambda text: config.parse_number(text, option, "a time in hours", low, LONGEST_H)
-    )
+def _hours(option: str, low: float) -> Checked:
+    return Checked("hours", lambda text: config.parse_number(text, option, "a time in hours", low, LONGEST_H))
 
 
 class Figures(NamedTuple):

@@ -29,6 +29,9 @@ SNAPSHOT_S, LEAVE_S = 2.0, 10.0
 PROGRESS_S = 0.1
 """Least time between two messages of progress; the last one is always sent."""
 
+STOP_S = 1.0
+"""Least time between two questions whether training is to stop."""
+
 FRESH_S = 0.1
 """A figure that was asked for so short a time ago is not asked for again."""
 
@@ -58,7 +61,8 @@ class Part:
         self._lock = threading.RLock()
         self._counts = Progress()
         self._progress: dict[str, Any] = {}
-        self._done_s = self._progress_s = self._asked_s = -math.inf
+        self._done_s = self._progress_s = self._asked_s = self._stop_asked_s = -math.inf
+        self._step: float | None = None
 
     def is_ours(self) -> bool:
         return os.getpid() == self._pid
@@ -154,6 +158,7 @@ class Part:
             if message is None:
                 return
             self._progress |= message
+            self._step = message.get("step", self._step)
             self._done_s = now_s = time.monotonic()
             is_last = message.get("step", -1) == message.get("total")
             if is_last or now_s - self._progress_s >= PROGRESS_S:
@@ -164,6 +169,25 @@ class Part:
     def told(self) -> dict[str, float]:
         """The highest counts that this process has told."""
         return self._counts.told
+
+    def should_stop(self) -> bool:
+        """Whether training is to stop with the step that was told last; never waits."""
+        joined = self.link()
+        if joined is None:
+            return False
+        connection, now_s = joined.connection, time.monotonic()
+        try:
+            connection.hear()
+            if now_s - self._stop_asked_s >= STOP_S:
+                self._stop_asked_s = now_s
+                self._flush()
+                connection.ask({"op": "stopping"})
+        # A bug of ours must not end a training run.
+        except Exception as error:  # noqa: BLE001
+            warn_once("bug", "a message to carbonmon's monitor failed: %r", error)
+        told = connection.heard if connection.heard.get("stop") else self.known
+        at_step = told.get("stop_at_step")
+        return bool(told.get("stop")) and (at_step is None or self._step is None or self._step >= at_step)
 
     def ask(self) -> bool:
         """Ask for the figures; without an answer the known ones stay. Whether there was one."""

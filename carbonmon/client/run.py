@@ -78,6 +78,14 @@ class Run:
         """
         return self._part.summary
 
+    @property
+    def should_stop(self) -> bool:
+        """Whether training is to stop with this step, as a budget is reached; False without a monitor.
+
+        It is what the monitor told last, and asks it once a second, without waiting for the answer.
+        """
+        return self._part.should_stop()
+
     def phase(self, name: object) -> Phase:
         """A context manager: energy used inside of it counts for the phase `name`. Phases may be nested."""
         return Phase(self, short_text(name))

@@ -67,6 +67,7 @@ class Session:
 
     @guarded
     def _wants_stop(self) -> bool:
-        if self.meter is not None:
-            self.meter.tell()  # the monitor may have named a step
-        return bool(getattr(self.run, "should_stop", False))
+        if self.run is None or self.meter is None:
+            return False  # the rank that counts for this node looks
+        self.meter.tell()  # the monitor names a step
+        return self.run.should_stop

@@ -18,6 +18,7 @@ from carbonmon.core.times import rfc3339
 from carbonmon.core.work import Work
 from carbonmon.runs.summary.devices import devices_summary
 from carbonmon.runs.summary.node import node_summary
+from carbonmon.runs.summary.outlook import budgets_summary, forecasts_summary
 from carbonmon.runs.summary.ranges import (
     Row,
     emissions_g,
@@ -60,6 +61,8 @@ def summarize(
             "carbon": _carbon(snapshot, run, rows),
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
+            "forecasts": forecasts_summary(run.forecasts),
+            "budgets": budgets_summary(run.budgets),
             "work": work_summary(run),
             "gpu_time": gpu_time_summary(run.gpu_time),
             "monitor": _monitor(snapshot, run, own_peak_rss_bytes),

@@ -11,7 +11,6 @@ from carbonmon.runs.summary.figures import duration_text, energy_text, figure, p
 from carbonmon.runs.summary.strings import one_line
 
 WIDTH = 100
-_LABEL = "  work       "
 _SMALL = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (0.0, "nJ"))
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 _FLOPS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (0.0, "MFLOP"))
@@ -30,13 +29,18 @@ def work_lines(summary: Mapping[str, Any]) -> list[str]:
         each = ", ".join(energies_text(work))
         took = f": {each} ({_scope_text(work, summary['energy']['measured_ratio'])})" if each else ""
         text = "; ".join(filter(None, (counts_text(work) + took, flops_text(work))))
-        lines += textwrap.wrap(
-            text, WIDTH, initial_indent=_LABEL, subsequent_indent=" " * len(_LABEL), break_on_hyphens=False
-        )
+        lines += _labelled("work", text)
     time = summary.get("gpu_time")
     if time is not None and time["idle_s"] and time["idle_s"] > _IDLE_WORTH_SAYING * time["held_s"]:
-        lines.append(f"  idle       {idle_text(time)}")
+        lines += _labelled("idle", idle_text(time))
     return lines
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    start = f"  {label:11}"
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
+    )
 
 
 def counts_text(work: Mapping[str, Any]) -> str:

@@ -24,6 +24,12 @@ UNITS = (
 _COUNTS = {
     f.RUN_PROCESSES.name: "{process}",
     f.RUN_COST.name: "{currency}",
+    f.RUN_FORECAST_COST.name: "{currency}",
+    f.RUN_STEPS.name: "{step}",
+    f.RUN_EPOCHS.name: "{epoch}",
+    f.RUN_SAMPLES.name: "{sample}",
+    f.RUN_TOKENS.name: "{token}",
+    f.RUN_FLOPS.name: "{operation}",
     f.ANOMALIES.name: "{anomaly}",
     f.GRID_ERRORS.name: "{error}",
     f.SENSOR_ERRORS.name: "{error}",

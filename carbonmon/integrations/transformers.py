@@ -103,7 +103,7 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
         if getattr(trainer, "model_init", None) is not None:  # a search may try models of several sizes
             self._count_flops(model)
         self._batch = None if trainer is None else trainer.get_total_train_batch_size(args)
-        with suppress(TypeError):  # one that is read as a stream has no length
+        with suppress(AttributeError, TypeError):  # one that is read as a stream has no length
             self._examples = len(loader.dataset)
         # Of images the framework counts the pixels' values, before a decoder the encoder's tokens alone.
         is_text = getattr(model, "main_input_name", None) == "input_ids"

@@ -187,7 +187,9 @@ class Part:
             warn_once("bug", "a message to carbonmon's monitor failed: %r", error)
         told = connection.heard if connection.heard.get("stop") else self.known
         at_step = told.get("stop_at_step")
-        return bool(told.get("stop")) and (at_step is None or self._step is None or self._step >= at_step)
+        if not told.get("stop") or self._step is None:
+            return bool(told.get("stop"))
+        return at_step is not None and self._step >= at_step  # None: the monitor will name one soon
 
     def ask(self) -> bool:
         """Ask for the figures; without an answer the known ones stay. Whether there was one."""

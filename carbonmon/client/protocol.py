@@ -35,7 +35,7 @@ accepted: the earlier run is about to end.
                 `tokens`, `flops`, at least one of them; `total` steps, the `precision` of the FLOPs; `age_s`,
                 how long ago that was so
     stopping    whether training is to stop. Answer: `stop`, and `stop_at_step`, how many steps are to be done
-                then (None: with the step that it is in)
+                then (None: it knows of no steps)
     snapshot    Answer: `energy_j`, `emissions_g`, `power_w`, `duration_s`, `phase`, `forecast`, those of
                 stopping, …
     register    follow a run without taking part in it: `run_id`, `name`, `labels`, `pid` or `cgroup`,

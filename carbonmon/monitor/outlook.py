@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from carbonmon.core.budget_watch import Amounts, BudgetWatch
@@ -36,7 +36,7 @@ def look_ahead(run: RunAccount, now_s: float, wall_s: float, rates: Rates) -> No
 
 
 class Stop(NamedTuple):
-    """Training is to stop when it has done `step` steps; None: with the step that it is in."""
+    """Training is to stop when it has done `step` steps; None: it has told none, and is to stop at once."""
 
     step: float | None
 
@@ -91,6 +91,15 @@ class Outlook:
         if self._forecaster is None:
             self._forecaster = Forecaster()
         self._forecaster.tell(at_s, step, total)
+        if self.stop is not None and self.stop.step is None:  # of a run that was resumed: now it tells steps
+            self.stop = Stop(self._stop_step())
+
+    def end(self, duration_s: float, energy_j: float, emissions_g: float, costs: Mapping[str, float]) -> None:
+        """The run has ended, and all that it drew is settled."""
+        cost = costs.get(self._spent.currency, self._spent.cost)
+        self._spent = self._spent._replace(
+            duration_s=duration_s, energy_j=energy_j, emissions_g=emissions_g, cost=cost
+        )
 
     def look(self, now_s: float, wall_s: float, spent: Spent) -> None:
         """A sample was taken, by which the run has spent so much."""

@@ -198,6 +198,9 @@ class RunAccount:
         """The run has ended; nothing is added to it from now on."""
         self._meanwhile.end(node)
         self.end_s = now_s
+        grams = sum(grams for _, grams in self._charges.values())
+        costs = {currency: amount for currency, (amount, _) in self._costs.items()}
+        self.outlook.end(now_s - self.start_s, self.work.total_j, grams, costs)
         idle = idle_note(now_s - self.start_s, self.cpu_s, self.node_busy_s)
         if idle and idle not in self.notes:
             self.notes = (*self.notes, idle)

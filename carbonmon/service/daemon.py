@@ -74,14 +74,14 @@ def serve(
         # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.
         for_all = os.geteuid() == 0 and not once
         server = ControlServer(path, Operations(registry), 0o666 if for_all else 0o600, everyone=for_all)
-        monitor.show(closing.callback)
-        serves = once or _serves(monitor)
-        if not serves and os.environ.get(MAIN_PROCESS) == str(os.getpid()):  # it starts us again
-            raise ConfigError("/metrics cannot be served where it was asked for: see above")
         left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
         monitor.resume(left)
         if not monitor.sampling.start():
             log.warning("the sensors do not answer; runs are taken all the same")
+        monitor.show(closing.callback)  # now the totals are those of before: 0 in between would be a reset
+        serves = once or _serves(monitor)
+        if not serves and os.environ.get(MAIN_PROCESS) == str(os.getpid()):  # it starts us again
+            raise ConfigError("/metrics cannot be served where it was asked for: see above")
         monitor.recorder.start()
         server.start()
         closing.callback(server.close)

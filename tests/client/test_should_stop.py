@@ -61,6 +61,16 @@ def test_without_a_step_it_is_at_once(server: ControlServer, fake: Stopping):
     assert run.should_stop is False, "the run is over"
 
 
+def test_who_tells_steps_waits_for_the_step_to_be_named(server: ControlServer, fake: Stopping):
+    with carbonmon.track() as run:
+        run.progress(5)
+        fake.answer = {"stop": True, "stop_at_step": None}
+        until(lambda: run.should_stop or run._part._joined.connection.heard.get("stop"), "the stop")  # type: ignore[union-attr]
+        assert run.should_stop is False, "else the ranks would stop at different steps"
+        fake.answer = {"stop": True, "stop_at_step": 5}
+        until(lambda: run.should_stop, "the named step")
+
+
 def test_a_monitor_that_hangs_is_not_waited_for(server: ControlServer, fake: Stopping):
     with carbonmon.track() as run:
         fake.silent = True

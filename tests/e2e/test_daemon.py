@@ -16,9 +16,11 @@ import psutil
 import pytest
 
 from carbonmon.client.rendezvous import connect
+from tests.chaos.scraper import Scraper, steps_back
 from tests.simulator import Constant, Package, Simulator
 from tests.support import command
 from tests.support.daemon import Daemon, daemon
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -114,7 +116,7 @@ def test_a_process_that_joins_a_run_follows_it_or_begins_it(tmp_path: Path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, number: signal.Signals):
     """No joule of a counter is lost, none is counted twice, and a run's CPU time goes on."""
-    options = in_runtime_folder(tmp_path)
+    options = [*in_runtime_folder(tmp_path), "--listen", f"127.0.0.1:{free_port()}"]
     with machine() as sim:
         busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         wrapped = None
@@ -136,12 +138,15 @@ def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, nu
                     "checkpoints",
                 )
                 first.draw(100.0)
+                scraper = Scraper(first.address, 1, longest_pause_s=0.02)
                 first.process.send_signal(number)
                 first.process.wait(timeout=command.DEADLINE_S)
                 before = json.loads((first.output / "busy" / "checkpoint.json").read_text())
             time.sleep(1.0)  # the outage
             with daemon(sim, tmp_path, *options) as second:
                 second.draw(100.0)
+                scraper.stop()
+                assert steps_back(scraper.scrapes) == [], "not even while it starts"
                 totals = [
                     float(line.split()[-1])
                     for line in second.metrics().splitlines()

@@ -102,7 +102,10 @@ def test_a_stop_is_named_ahead_of_the_newest_step(monitor: Monitor):
 def test_a_stop_without_steps_is_at_once(monitor: Monitor):
     watch(monitor, "600J", action="stop")
     monitor.watch(4.0)
-    assert run_of(monitor).outlook.stop == Stop(None)
+    outlook = run_of(monitor).outlook
+    assert outlook.stop == Stop(None)
+    outlook.progress(monitor.machine.now_s(), 40, 100)
+    assert outlook.stop == Stop(43), "from now on there are steps"
 
 
 def test_without_budgets_and_steps_nothing_is_looked_at(monitor: Monitor, monkeypatch: pytest.MonkeyPatch):
@@ -136,6 +139,8 @@ def test_a_checkpoint_keeps_forecasts_and_what_was_reached(monitor: Monitor, tmp
     assert before.forecasts == run.forecasts
     assert before.budgets == run.budgets
     assert [state.reached_at_s is None for state in before.budgets] == [False, True]
+    final = monitor.finish().runs[0]
+    assert final.budgets[0].spent == pytest.approx(sum(row.energy_j for row in final.totals), rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def _account(node: Node, scraper: Scraper) -> Row:
     lost_s = sum(device["unobserved_s"] or 0.0 for each in summaries for device in each["energy"]["devices"])
     unfinished = [each["run"]["id"] for each in summaries if each["state"] not in ("final", "recovered")]
     fallen = steps_back(scraper.scrapes)
+    alone = node.own_monitors()
     missing_j = devices_j - runs_j - unattributed_j
     return Row(
         "runs come and go on a node",
@@ -89,7 +90,10 @@ def _account(node: Node, scraper: Scraper) -> Row:
                 f"runs and the unattributed rest are all of it: {missing_j:+.3g} J are missing",
                 abs(missing_j) <= 1e-6 * devices_j + 0.01,
             ),
-            Check(f"{len(summaries)} summaries of {node.begun} runs", len(summaries) == node.begun),
+            Check(
+                f"{len(summaries)} summaries of {node.begun} runs, and {alone} that found no daemon",
+                len(summaries) + alone == node.begun,
+            ),
             Check(f"none says that it goes on {unfinished[:3] or ''}".rstrip(), not unfinished),
             Check(
                 f"of {len(scraper.scrapes)} scrapes no total steps back {fallen[:3] or ''}".rstrip(),

@@ -134,6 +134,11 @@ class Node:
         """The summaries of all runs that the daemon has kept."""
         return [json.loads(path.read_text()) for path in sorted(self.daemon.output.glob("*/summary.json"))]
 
+    def own_monitors(self) -> int:
+        """How many jobs found no daemon, and metered themselves."""
+        kept = {summary["run"]["id"] for summary in self.summaries()}
+        return sum(path.name not in kept for path in (self.folder / "jobs" / "carbonmon-runs").glob("*"))
+
     def _new_name(self) -> str:
         self.begun += 1
         return f"soak-{self.begun}"

@@ -45,7 +45,7 @@ def last_words(
 
 
 def stop_fields(run: RunAccount | None) -> dict[str, Any]:
-    """Whether training is to stop, and when it has done how many steps; None: with the step that it is in."""
+    """Whether training is to stop, and when it has done how many steps; None: it has told none."""
     stop = None if run is None else run.outlook.stop
     return {"stop": stop is not None, "stop_at_step": None if stop is None else stop.step}
 

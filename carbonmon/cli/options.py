@@ -36,6 +36,14 @@ _CONFIG_PATH = f"{__name__}.config"
 """Where click's context has the path of the file of options."""
 
 
+LONGEST_H = 24.0 * 366
+
+
+def hours(option: str, low: float) -> Checked:
+    """A time in hours, from `low` to a year."""
+    return Checked("hours", lambda text: config.parse_number(text, option, "a time in hours", low, LONGEST_H))
+
+
 def _number(option: str, what: str, low: float, high: float = float("inf")) -> Checked:
     return Checked("number", lambda text: config.parse_number(text, option, what, low, high))
 

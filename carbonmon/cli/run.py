@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -52,9 +52,32 @@ class _Switched(click.Command):
     "run", cls=_Switched, context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False}
 )
 @options.with_options(*options.RUN_OPTIONS, retain=options.RUN_RETAIN)
+@click.option(
+    "--start",
+    type=click.Choice(["greenest"]),
+    help="Wait for the greenest start, by --grid or --intensity-file; needs --for and --within.",
+)
+@click.option(
+    "--for", "run_h", type=options.hours("--for", 0.01), metavar="HOURS", help="How long the job takes."
+)
+@click.option(
+    "--within",
+    "within_h",
+    type=options.hours("--within", 0.0),
+    metavar="HOURS",
+    help="How long it may wait: the latest start.",
+)
 @click.argument("job", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARG…]")
 @click.pass_context
-def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    job: tuple[str, ...],
+    start: str | None,
+    run_h: float | None,
+    within_h: float | None,
+    **values: Any,
+) -> None:
     """Monitor one training job from start to end.
 
     The job keeps its streams, signals and exit code. One line at the start says where metrics and the
@@ -72,6 +95,7 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
 
     if not config.quiet:
         _say_what_is_unseen(job, config)
+    _wait(ctx, values, config, start, run_h, within_h)
     part = take_part(ctx, config, job)
     if part is not None:
         sys.exit(_accompany(part, config, job))
@@ -94,6 +118,26 @@ def command(ctx: click.Context, /, job: tuple[str, ...], **values: Any) -> None:
         echo(describe(result.final))
         _say_what_goes_on(left_behind())
     sys.exit(result.exit_code)
+
+
+def _wait(
+    ctx: click.Context,
+    values: Mapping[str, Any],
+    config: Config,
+    start: str | None,
+    run_h: float | None,
+    within_h: float | None,
+) -> None:
+    """Wait for the greenest start where that is asked for."""
+    if start is None and run_h is None and within_h is None:
+        return
+    if start is None or run_h is None or within_h is None or config.attach is not None:
+        raise click.UsageError(
+            "give all three or none of them, and a command: --start greenest --for HOURS --within HOURS"
+        )
+    from carbonmon.cli.start import wait
+
+    wait(ctx, values, run_h, within_h, (lambda text: None) if config.quiet else say)
 
 
 def take_part(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None:

@@ -1,0 +1,62 @@
+"""`carbonmon run --start greenest`: waits for the greenest start. Loaded only where that is asked for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from carbonmon.analysis import next_hours
+from carbonmon.analysis.best_time import find_best_time
+from carbonmon.analysis.next_hours import NoForecast
+from carbonmon.cli.when import SOON_S, figures_of, local_text
+from carbonmon.client.launcher import read_launch
+from carbonmon.core.errors import ConfigError
+from carbonmon.runs.summary.figures import duration_text, figure
+
+LOOK_S = 30.0
+"""The longest sleep: the clock may be set, and a machine may be suspended."""
+
+
+def wait(
+    ctx: click.Context,
+    values: Mapping[str, Any],
+    run_h: float,
+    within_h: float,
+    say: Callable[[str], object],
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Return when a job of `run_h` hours is to start, within `within_h` hours; `say` hears what it waits for.
+
+    Without a forecast the job starts now, and a line says why. Raises `UsageError` for wrong options.
+    """
+    run_s, within_s = 3600.0 * run_h, 3600.0 * within_h
+    now_s = clock()
+    try:
+        figures = figures_of(ctx, values, now_s, now_s + within_s + run_s)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    except NoForecast as error:
+        say(f"no greener hour is known, so the job starts now: {error}")
+        return
+    advice = find_best_time(figures.timeline, now_s, run_s, within_s)
+    if advice is None:
+        too_short = next_hours.too_short(figures, now_s, run_s)
+        say(f"no greener hour is known, so the job starts now: {too_short}")
+        return
+    wait_s = advice.best.start_s - now_s
+    mean = f"{figure(advice.best.g_per_kwh)} gCO2e/kWh over {duration_text(run_s)}"
+    if wait_s <= SOON_S:
+        say(f"now is the greenest start within {duration_text(within_s)}: {mean} ({figures.label})")
+        return
+    instead = "" if advice.now is None else f"; now {figure(advice.now.g_per_kwh)}"
+    when = f"{local_text(advice.best.start_s)}, in {duration_text(wait_s)}"
+    say(f"the job starts {when}: {mean}{instead} ({figures.label})")
+    if read_launch(os.environ).scheduler:
+        say("the time limit of the scheduler's job runs on while it waits")
+    while (left_s := advice.best.start_s - clock()) > 0.0:
+        sleep(min(left_s, LOOK_S))

@@ -1,7 +1,4 @@
-"""The energy of a training in the log of transformers' `Trainer`: `attach(trainer)` before `trainer.train()`.
-
-For transformers 4.57 and 5; what its hooks mean is in trainer.py and trainer_callback.py there.
-"""
+"""The energy of a training in the log of transformers' `Trainer`: `attach(trainer)`, for 4.57 and 5."""
 
 from __future__ import annotations
 
@@ -17,9 +14,10 @@ from carbonmon.integrations.nominal_flops import flops_per_token
 from carbonmon.integrations.ranks import any_rank
 from carbonmon.integrations.session import Session
 
-LAST = "train_loss"
-TRAINING_LOGS = {"loss", LAST}
-"""Keys that only the logs of a training have: those of its steps, and the last one."""
+TRAINING_LOGS = {
+    "loss",
+    "train_loss",
+}  # keys that only the logs of a training have: of its steps, and the last one
 
 
 def attach(trainer: Any, *, agree: bool = False, save_on_stop: bool = False) -> CarbonmonCallback:
@@ -28,37 +26,40 @@ def attach(trainer: Any, *, agree: bool = False, save_on_stop: bool = False) -> 
     A callback cannot move itself, and `callbacks=[…]` puts it behind them. `agree`: at each logging step the
     ranks ask one another whether to stop for a budget: all must have called this. `save_on_stop`: it saves.
     """
-    callback = CarbonmonCallback(trainer, agree=agree, save_on_stop=save_on_stop)
+    callback = CarbonmonCallback(trainer, agree, save_on_stop)
     trainer.add_callback(callback)
     callbacks = trainer.callback_handler.callbacks
     callbacks.remove(callback)
-    # Behind the one that decides whether a step logs, evaluates and saves.
-    callbacks.insert(int(bool(callbacks) and isinstance(callbacks[0], DefaultFlowCallback)), callback)
+    is_flow = bool(callbacks) and isinstance(callbacks[0], DefaultFlowCallback)
+    callbacks.insert(int(is_flow), callback)  # behind the one that decides whether a step logs and evaluates
     return callback
 
 
 class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
     """Counts steps, and adds the figures to the logs of training; nothing of it is in a checkpoint."""
 
-    def __init__(self, trainer: Any, *, agree: bool = False, save_on_stop: bool = False) -> None:
-        self._trainer = ref(trainer)
+    def __init__(self, trainer: Any = None, agree: bool = False, save_on_stop: bool = False) -> None:
+        self._trainer = None if trainer is None else ref(trainer)
         self._agree = agree
         self._save_on_stop = save_on_stop
         self._session = Session()
         self._flops: float | None = None
-        self._count_flops(getattr(trainer, "model", None))  # before the parameters are divided among ranks
+        self._count_flops(getattr(trainer, "model", None))  # before ranks divide the parameters
         self._has_tokens = False
         self._batch: int | None = None
         self._examples: int | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, as a search in other processes makes it, knows no trainer."""
+        return CarbonmonCallback, (None, self._agree, self._save_on_stop)
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
         self._begin(args, state, objects.get("model"), objects.get("train_dataloader"))
-        self._stop(args, control)  # of a training that goes on behind its budget, after one more step
+        self._stop(args, state, control)  # one that goes on behind its budget, after one more step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._count(args, state, control)
-        if not self._agree or state.global_step % max(1, state.logging_steps) == 0:
-            self._stop(args, control)
+        self._stop(args, state, control)
 
     @guarded
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -71,7 +72,7 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
         if meter is None or not logs or TRAINING_LOGS.isdisjoint(logs):
             return
         if state.is_world_process_zero:
-            logs.update(meter.figures(always=LAST in logs))
+            logs.update(meter.figures(always="train_loss" in logs))
         if meter.has_steps and (control.should_evaluate or control.should_save):
             meter.cut()
 
@@ -99,8 +100,8 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
     @guarded
     def _begin(self, args: Any, state: Any, model: Any, loader: Any) -> None:
         self._session.enter()
-        trainer = self._trainer()
-        if getattr(trainer, "model_init", None) is not None:  # a search may try models of several sizes
+        trainer = None if self._trainer is None else self._trainer()
+        if trainer is None or trainer.model_init is not None:  # a search may try models of several sizes
             self._count_flops(model)
         self._batch = None if trainer is None else trainer.get_total_train_batch_size(args)
         with suppress(AttributeError, TypeError):  # one that is read as a stream has no length
@@ -108,10 +109,12 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
         # Of images the framework counts the pixels' values, before a decoder the encoder's tokens alone.
         is_text = getattr(model, "main_input_name", None) == "input_ids"
         has_encoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
-        counts = args.include_num_input_tokens_seen not in (False, "no")
-        self._has_tokens = counts and is_text and not has_encoder
+        is_on = args.include_num_input_tokens_seen not in (False, "no")
+        self._has_tokens = is_on and is_text and not has_encoder
         if state.is_local_process_zero:
-            self._session.measure(self._counts(state), state.max_steps, _precision(args, model))
+            named = [name for name in ("bf16", "fp16", "tf32") if getattr(args, name, None)]
+            precision = named[0] if named else getattr(model, "dtype", None)
+            self._session.measure(self._counts(state), state.max_steps, precision)
 
     @guarded
     def _count(self, args: Any, state: Any, control: Any) -> None:
@@ -136,15 +139,10 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
             meter.cut(on_host=args.logging_nan_inf_filter)  # which reads each loss
 
     @guarded
-    def _stop(self, args: Any, control: Any) -> None:
+    def _stop(self, args: Any, state: Any, control: Any) -> None:
         """Only ever wishes for an end: to deny it would undo what others wish for."""
+        if self._agree and state.global_step % max(1, state.logging_steps):
+            return
         if self._session.is_to_stop(any_rank if self._agree else None, args.world_size):
             control.should_training_stop = True
             control.should_save = control.should_save or self._save_on_stop
-
-
-def _precision(args: Any, model: Any) -> str:
-    for name in ("bf16", "fp16", "tf32"):
-        if getattr(args, name, None):
-            return name
-    return str(getattr(model, "dtype", ""))

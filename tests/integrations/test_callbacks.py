@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -96,6 +97,16 @@ def test_attach_puts_the_callback_before_those_that_report(hf: Any):
     assert others == [callback, trainer.reporter]
     trainer.callback_handler.callbacks = [trainer.reporter]
     assert trainer.callback_handler.callbacks.index(hf.attach(trainer)) == 0
+
+
+def test_a_copy_of_the_callback_counts_steps_and_tokens(hf: Any, server: ControlServer, fake: FakeMeter):
+    """A search in other processes pickles the trainer with all that it holds."""
+    trainer = Trainer(hf)
+    copied = pickle.loads(pickle.dumps(hf.attach(trainer)))
+    added = trainer.play(copied, recording(*recordings("transformers")[0]))
+    assert added[-1][1]["carbonmon_energy_j"] > 0.0
+    assert fake.of("progress")[-1]["tokens"] == 896
+    assert "samples" not in fake.of("progress")[-1]
 
 
 def test_an_evaluation_without_a_training_gets_nothing(hf: Any, server: ControlServer, fake: FakeMeter):

@@ -1,4 +1,4 @@
-"""The type of an option whose text a function of the core turns into its value, or into a clear error."""
+"""Types of options: each turns a text into its value by a function of the core, or into a clear error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 import click
 
+from carbonmon.core import config
 from carbonmon.core.errors import ConfigError
+from carbonmon.hardware import gpu_selection
+
+LONGEST_H = 24.0 * 366
 
 
 class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest releases only
@@ -34,3 +38,30 @@ def _variable(param: click.Parameter | None, ctx: click.Context | None) -> str:
         return ""
     is_variable = ctx.get_parameter_source(param.name) is click.core.ParameterSource.ENVIRONMENT
     return f"{param.envvar}: " if is_variable else ""
+
+
+def hours(option: str, low: float) -> Checked:
+    """A time in hours, from `low` to a year."""
+    return Checked("hours", lambda text: config.parse_number(text, option, "a time in hours", low, LONGEST_H))
+
+
+def number(option: str, what: str, low: float, high: float = float("inf")) -> Checked:
+    """A finite number; `what` names it and its unit in the error."""
+    return Checked("number", lambda text: config.parse_number(text, option, what, low, high))
+
+
+def gpu_list(text: str) -> tuple[str, ...]:
+    """Indices or UUIDs of GPUs."""
+    entries = config.parse_list(text, "--gpus")
+    gpu_selection.check_entries(entries)
+    return entries
+
+
+def name_list(option: str) -> Checked:
+    """Names between commas."""
+    return Checked("names", lambda text: config.parse_list(text, option))
+
+
+def watts(option: str) -> Checked:
+    """A power of a device."""
+    return number(option, "a power in watts", 0.1, 100_000)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from carbonmon.cli.checked import Checked
+from carbonmon.cli.checked import Checked, gpu_list, name_list, number, watts
 from carbonmon.client.variables import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
@@ -26,7 +26,6 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
 from carbonmon.core.plain_text import plain, plain_lines
 from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, shown
-from carbonmon.hardware import gpu_selection
 
 log = logging.getLogger(__name__)
 
@@ -36,50 +35,24 @@ _CONFIG_PATH = f"{__name__}.config"
 """Where click's context has the path of the file of options."""
 
 
-LONGEST_H = 24.0 * 366
-
-
-def hours(option: str, low: float) -> Checked:
-    """A time in hours, from `low` to a year."""
-    return Checked("hours", lambda text: config.parse_number(text, option, "a time in hours", low, LONGEST_H))
-
-
-def _number(option: str, what: str, low: float, high: float = float("inf")) -> Checked:
-    return Checked("number", lambda text: config.parse_number(text, option, what, low, high))
-
-
-def _gpus(text: str) -> tuple[str, ...]:
-    entries = config.parse_list(text, "--gpus")
-    gpu_selection.check_entries(entries)
-    return entries
-
-
-def _names(option: str) -> Checked:
-    return Checked("names", lambda text: config.parse_list(text, option))
-
-
-def _watts(option: str) -> Checked:
-    return _number(option, "a power in watts", 0.1, 100_000)
-
-
-INTERVAL = _number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
-CHECKPOINT = _number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
-INTENSITY = _number("--intensity", "an intensity in gCO2e/kWh", 0.0, 5000.0)
+INTERVAL = number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
+CHECKPOINT = number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
+INTENSITY = number("--intensity", "an intensity in gCO2e/kWh", 0.0, 5000.0)
 PUE = Checked("pue", config.parse_pue)
 WUE = Checked("wue", config.parse_wue)
-PRICE = _number("--price", "a price of a kWh", -1e6, 1e6)
+PRICE = number("--price", "a price of a kWh", -1e6, 1e6)
 HOST = Checked("host", config.parse_host)
 CURRENCY = Checked("currency", config.parse_currency)
 LISTEN = Checked("address", config.parse_listen)
 RUN_ID = Checked("id", config.parse_run_id)
 RUN_WORD = Checked("run", config.parse_run_word)
 LABEL = Checked("label", config.parse_label)
-GPUS = Checked("gpus", _gpus)
+GPUS = Checked("gpus", gpu_list)
 PATH = click.Path(path_type=Path)
 BUDGET = Checked("budget", budgets.parse_budget, ",")
 IDLE = click.Choice(IDLE_POLICIES)
-QUERY_TIMEOUT = _number("--timeout", "a time in seconds", 0.1, 3600.0)
-RETAIN = _number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
+QUERY_TIMEOUT = number("--timeout", "a time in seconds", 0.1, 3600.0)
+RETAIN = number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
 LOG_LEVEL = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
 LOG_FORMAT = click.Choice(["text", "json"])
 
@@ -108,7 +81,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "grid": _option(
         "Live sources, best first: electricitymaps, uk, rte, dk; SOURCE:ZONE names the source's own zone.",
         "SOURCE,…",
-        _names("--grid"),
+        name_list("--grid"),
     ),
     "pue": _option(
         "The data centre's overhead on emissions: a ratio, or that of the cloud region, provider or world.",
@@ -157,9 +130,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "GPU model (and count) to assume when no sensor reports GPUs; also NAME xCOUNT.",
         "NAME[:COUNT]",
     ),
-    "gpu-tdp": _option("TDP of one GPU, for estimates.", "W", _watts("--gpu-tdp")),
+    "gpu-tdp": _option("TDP of one GPU, for estimates.", "W", watts("--gpu-tdp")),
     "cpu-model": _option("CPU model to assume for estimates.", "NAME"),
-    "cpu-tdp": _option("TDP of one CPU package, for estimates.", "W", _watts("--cpu-tdp")),
+    "cpu-tdp": _option("TDP of one CPU package, for estimates.", "W", watts("--cpu-tdp")),
     "idle": _option(
         "How idle CPU and memory energy is attributed: by CPU time, to the run that owns the node, or none.",
         None,
@@ -196,13 +169,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "sensor": _option(
         "The sources to use, best first; replay:FILE plays a recording.",
         "NAME,…",
-        _names("--sensor"),
+        name_list("--sensor"),
         ",".join(config.DEFAULT_SENSORS),
     ),
     "exporter": _option(
         "Where results go; also textfile:FOLDER, pushgateway:URL, otlp:URL.",
         "NAME,…",
-        _names("--exporter"),
+        name_list("--exporter"),
         ",".join(config.DEFAULT_EXPORTERS),
     ),
     "quiet": _option("Only warnings and errors on stderr.", is_flag=True),

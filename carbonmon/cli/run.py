@@ -14,6 +14,7 @@ import click
 
 from carbonmon import __version__
 from carbonmon.cli import options, printing
+from carbonmon.cli.checked import hours
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
 from carbonmon.client.surrounding_run import monitor_sockets
@@ -57,13 +58,11 @@ class _Switched(click.Command):
     type=click.Choice(["greenest"]),
     help="Wait for the greenest start, by --grid or --intensity-file; needs --for and --within.",
 )
-@click.option(
-    "--for", "run_h", type=options.hours("--for", 0.01), metavar="HOURS", help="How long the job takes."
-)
+@click.option("--for", "run_h", type=hours("--for", 0.01), metavar="HOURS", help="How long the job takes.")
 @click.option(
     "--within",
     "within_h",
-    type=options.hours("--within", 0.0),
+    type=hours("--within", 0.0),
     metavar="HOURS",
     help="How long it may wait: the latest start.",
 )

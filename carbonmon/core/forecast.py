@@ -17,6 +17,11 @@ from carbonmon.core.work import known_total
 KEPT_RATIOS = (0.10, 0.25, 0.50)
 """After these parts of the steps the forecast is kept, to be shown beside the outcome."""
 
+WARM_UP_RATIO, WARM_UP_TIMES = 0.10, 3.0
+"""A warm-up is over after a tenth of the steps, and makes the first of them at most so many times as dear.
+Until so many were seen, also after a resume, all of them may be warm-up. A choice: the longest and the
+steepest of the runs of the tests."""
+
 
 class Forecast(NamedTuple):
     """The whole run, as expected when `done_ratio` of its steps were done.
@@ -108,8 +113,10 @@ class Forecaster:
         if left is None:
             return None
         seen_s, seen_j = self._seen
-        seconds = _less(left[0], self._at_s - seen_s)  # what came since the step was told is spent already
-        joules = _less(left[1], self._energy_j - seen_j)
+        # What came since the step was told is spent already.
+        warmed_up = self.pace.seen / self._total / WARM_UP_RATIO
+        seconds = _less(_after_warm_up(left[0], warmed_up), self._at_s - seen_s)
+        joules = _less(_after_warm_up(left[1], warmed_up), self._energy_j - seen_j)
         cost = None
         if spent.cost is not None and spent.money is not None:
             cost = _sorted(joules.times(spent.money)).plus(spent.cost)
@@ -127,6 +134,12 @@ def is_due(marks: Sequence[Forecast], done_ratio: float) -> bool:
     """Whether a forecast made now is to be kept beside the earlier ones: the first after a ratio."""
     newest = max((mark.done_ratio for mark in marks), default=0.0)
     return done_ratio < 1.0 and any(newest < ratio <= done_ratio for ratio in KEPT_RATIOS)
+
+
+def _after_warm_up(left: Range, warmed_up: float) -> Range:
+    """What is left where all that was seen may be warm-up: less so as `warmed_up` goes to 1."""
+    times = 1.0 + (WARM_UP_TIMES - 1.0) * max(0.0, 1.0 - warmed_up)
+    return Range(left.low / times, left.expected / math.sqrt(times), left.high)
 
 
 def _less(left: Range, spent: float) -> Range:

@@ -60,10 +60,10 @@ class Pace:
     """Told of each report of a training's progress; says what the steps that are left will take.
 
     All times are on one clock that never jumps. A step below the last one is a training that went back to a
-    checkpoint: what its steps take is still known.
+    checkpoint: what its steps take is still known. `seen` are the steps that were seen.
     """
 
-    __slots__ = ("_blocks", "_had_pause", "_kinds", "_last", "_recent", "_reports", "_size", "_steps")
+    __slots__ = ("_blocks", "_had_pause", "_kinds", "_last", "_recent", "_reports", "_size", "seen")
 
     def __init__(self) -> None:
         self._last: tuple[float, float, float] | None = None
@@ -73,7 +73,7 @@ class Pace:
         self._size = 0.0
         self._had_pause = False
         self._reports = 0
-        self._steps = 0.0
+        self.seen = 0.0
 
     @property
     def dearest_pause(self) -> tuple[float, float]:
@@ -100,7 +100,7 @@ class Pace:
             return
         self._recent.append((seconds / steps, joules / steps))
         self._reports += 1
-        self._steps += steps
+        self.seen += steps
         if self._reports > FIRST:
             usual_s, usual_j = (each * steps for each in self.step)
             had_pause, self._had_pause = self._had_pause, seconds > PAUSE_RATIO * usual_s
@@ -119,7 +119,7 @@ class Pace:
     def _left(self, quantity: int, steps: float) -> Range:
         low, expected, high = _per_step([(block[0], block[1 + quantity]) for block in self._blocks])
         low, high = low * (1.0 - RESERVE_LOW), high * (1.0 + RESERVE_HIGH)
-        pauses = [kind.left(quantity, self._last[2], steps, self._steps) for kind in self._kinds]  # type: ignore[index]
+        pauses = [kind.left(quantity, self._last[2], steps, self.seen) for kind in self._kinds]  # type: ignore[index]
         between = sum(pause.expected for pause in pauses)
         # Kinds err independently of one another.
         below = math.hypot(*(pause.expected - pause.low for pause in pauses))

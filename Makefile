@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos soak format clean
+.PHONY: dashboards docs help images run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos soak format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -116,6 +116,9 @@ format: $(VENV)/.dev ## format and mend what can be mended
 
 dashboards: $(VENV)/.dev ## write deploy/grafana/dashboards from deploy/grafana/boards and the tables
 	$(BIN)/python -m deploy.grafana.boards
+
+images: $(VENV)/.dev ## write the pictures of the documentation: a real browser, simulated hardware
+	$(BIN)/python -m tests.images
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

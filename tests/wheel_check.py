@@ -31,6 +31,8 @@ EXPECTED_FILES = (
     "carbonmon/data/pue_water.csv",
     "carbonmon/data/SOURCES.md",
     "carbonmon_exporters/py.typed",
+    "carbonmon_exporters/page/static/page.html",
+    "carbonmon_exporters/page/static/page.js",
     "carbonmon/runs/summary/summary.schema.json",
 )
 DEPENDENCIES = {"click", "nvidia-ml-py", "prometheus-client", "psutil", "pyrapl"} | (

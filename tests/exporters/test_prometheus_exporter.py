@@ -509,7 +509,9 @@ def test_it_is_ready_only_once_a_sample_was_taken() -> None:
         assert ask(address, "/-/healthy")[0].status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/healthz", "/-/", "/metrics%00", "/../etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/page", "/api/v2/now", "/metrics/", "/healthz", "/-/", "/metrics%00", "/../etc/passwd"]
+)
 def test_every_other_path_is_not_found(path: str) -> None:
     with serving(snapshot()) as address:
         answer, body = ask(address, path)

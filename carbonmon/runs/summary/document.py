@@ -52,7 +52,7 @@ def summarize(
     """
     devices = {device_state.device.id: device_state for device_state in snapshot.devices}
     rows = [with_uncertainty(total, devices) for total in run.totals]
-    document: dict[str, Any] = _clean(
+    document: dict[str, Any] = clean(
         {
             "schema": SCHEMA,
             "state": state,
@@ -304,14 +304,14 @@ def _monitor(snapshot: Snapshot, run: RunState, own_peak_rss_bytes: int | None) 
     }
 
 
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """Make every value valid for JSON: NaN and infinity become None, and all text is valid UTF-8."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, dict):
-        return {encodable(key): _clean(item) for key, item in value.items()}
+        return {encodable(key): clean(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [clean(item) for item in value]
     return value

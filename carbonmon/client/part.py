@@ -165,6 +165,11 @@ class Part:
                 self._progress_s = now_s
                 self._flush()
 
+    @property
+    def told(self) -> dict[str, float]:
+        """The highest counts that this process has told."""
+        return self._counts.told
+
     def should_stop(self) -> bool:
         """Whether training is to stop with the step that was told last; never waits."""
         joined = self.link()
@@ -186,12 +191,15 @@ class Part:
             return bool(told.get("stop"))
         return at_step is not None and self._step >= at_step  # None: the monitor will name one soon
 
-    def ask(self) -> None:
-        """Ask for the figures; without an answer the known ones stay."""
-        if self.link() is not None:
-            self._flush()
-            self._learn(self._request({"op": "snapshot"}, SNAPSHOT_S))
-            self._asked_s = time.monotonic()
+    def ask(self) -> bool:
+        """Ask for the figures; without an answer the known ones stay. Whether there was one."""
+        if self.link() is None:
+            return False
+        self._flush()
+        answer = self._request({"op": "snapshot"}, SNAPSHOT_S)
+        self._learn(answer)
+        self._asked_s = time.monotonic()
+        return answer is not None
 
     def figure(self, name: str) -> float:
         """A figure, asked for unless it just was; NaN before the first answer."""
@@ -210,6 +218,10 @@ class Part:
         number = phase._leave()
         if self.link() is not None:
             self.phases.exit(phase, number)
+
+    def cut(self, ended: int | None) -> int | None:
+        """End a window and begin the next, without waiting; the number of the new one, None if untold."""
+        return None if self.link() is None else self.phases.cut(ended)
 
     def window(self, number: int) -> dict[str, Any] | None:
         """What the monitor knows of a window of ours now; None without an answer."""

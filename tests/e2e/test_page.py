@@ -51,6 +51,7 @@ def test_a_run_some_hours_in_is_seen_whole(browser: Browser, monitor: Monitor) -
     for part in (
         *("llama-7b fine-tune", "phase train", "60.0 % of its steps", "762 W", "● measured", "◇ estimated"),
         *("360 g/kWh", "DE 2024", "Ember", "Unattributed", "sudo chmod o+r energy_uj", "timeout: 2"),
+        *("Forecast, whole run", "Budget 2kWh 25.0 % spent then: warn"),
     ):
         assert part in text
     assert tab.evaluate("document.querySelectorAll('svg.chart text.tick').length") > 10, "hours and watts"

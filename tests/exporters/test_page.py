@@ -24,7 +24,7 @@ from carbonmon.runs.layout import SERIES_FILE
 from tests.support import page_states
 from tests.support.metrics_endpoint import basic, hashed, serving
 from tests.support.page_states import Monitor, day_of, series_devices, served
-from tests.support.records import HOSTILE_TEXTS, UNDECODABLE, crowd, gpu, node, run_info
+from tests.support.records import HOSTILE_TEXTS, UNDECODABLE, crowd, forecast, gpu, node, run_info
 
 DEADLINE_S = 10.0
 VIEWERS = 50
@@ -159,6 +159,20 @@ def test_a_figure_that_is_no_number_is_null() -> None:
     (device,) = now(shown._replace(devices=(broken,)))["node"]["devices"]
     assert device["power_w"] is None
     assert device["utilization_ratio"] is None
+
+
+def test_a_forecast_has_its_range_and_a_budget_what_is_spent_of_it() -> None:
+    shown = page_states.hours_in(1, 0, 0)
+    run = now(shown)["run"]
+    assert run["forecast"]["energy_j"]["low"] < run["forecast"]["energy_j"]["expected"]
+    begun_s = shown.at_s - shown.runs[0].duration_s
+    assert run["forecast"]["end_at_s"]["expected"] == begun_s + forecast().duration_s.expected
+    (budget,) = run["budgets"]
+    assert (budget["text"], budget["limit"], budget["spent"]) == ("2kWh", 7.2e6, 1.8e6)
+    (state,) = shown.runs
+    ended = now(shown._replace(runs=(state._replace(ended_at_s=shown.at_s),)))["run"]
+    assert ended["forecast"] is None
+    assert len(ended["budgets"]) == 1
 
 
 def test_every_source_has_its_state_and_its_cure() -> None:

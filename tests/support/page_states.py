@@ -15,8 +15,10 @@ from carbonmon.runs.layout import SERIES_FILE, series_text
 from carbonmon.runs.series_rows import SeriesRow
 from tests.support.records import (
     START_S,
+    budget_state,
     device_state,
     dram,
+    forecast,
     gpu,
     node,
     package,
@@ -80,6 +82,7 @@ def hours_in(gpus: int = 6, packages: int = 2, drams: int = 2) -> Snapshot:
     )
     phases_s = (("train", 2880.0), ("eval", 720.0))
     run = run._replace(totals=totals, phases_s=phases_s, phase="train")
+    run = run._replace(forecast=forecast(), budgets=(budget_state(),))
     devices = tuple(state._replace(unattributed_j=4_000.0) for state in shown.devices)
     return shown._replace(runs=(run,), devices=devices)
 

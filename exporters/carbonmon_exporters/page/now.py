@@ -16,6 +16,7 @@ from carbonmon.runs.summary.ranges import (
     with_uncertainty,
 )
 from carbonmon_exporters.page.known_by import KnownBy
+from carbonmon_exporters.page.outlook import outlook
 from carbonmon_exporters.page.run_list import listed
 
 
@@ -66,6 +67,7 @@ def _run(snapshot: Snapshot, run: RunState, known_by: KnownBy) -> dict[str, Any]
         "costs": [{"currency": cost.currency, "amount": cost.amount} for cost in run.costs],
         "devices": _devices_of(run, rows),
         "phases": _phases_of(run, rows),
+        **outlook(snapshot, run),
         "notes": list(run.notes),
     }
 

@@ -94,6 +94,7 @@ export function figures(now) {
     for (const cost of run.costs) tiles.push(tile("Cost", `${figure(cost.amount)} ${plain(cost.currency)}`));
     if (run.water_l !== null) tiles.push(tile("Water", `${figure(run.water_l)} l`));
   }
+  if (run) tiles.push(...outlook(run));
   tiles.push(
     tile(
       "Intensity",
@@ -114,6 +115,39 @@ export function figures(now) {
     );
   }
   return h("dl", { class: "figures" }, tiles);
+}
+
+/** What the whole run will come to, and what is spent of its budgets. */
+function outlook({ forecast, budgets }) {
+  const tiles = [];
+  if (forecast) {
+    const { energy_j: joules, emissions_g: grams, end_at_s: end, cost } = forecast;
+    const details = [`${mass(grams.expected)} CO₂e, ${range(grams.low, grams.high, mass)}`];
+    if (cost) details.push(`${figure(cost.expected)} ${plain(forecast.currency)}`);
+    details.push(`until ${moment(end.expected)}, ${moment(end.low)} to ${moment(end.high)}`);
+    tiles.push(
+      tile(
+        "Forecast, whole run",
+        energy(joules.expected),
+        range(joules.low, joules.high, energy),
+        ...details,
+      ),
+    );
+  }
+  for (const { text, limit, spent, action, reached_at_s: reachedS, reached_by: by } of budgets) {
+    const state =
+      reachedS === null
+        ? `then: ${plain(action)}`
+        : `acted upon at ${moment(reachedS)} by its ${by}: ${plain(action)}`;
+    tiles.push(tile(`Budget ${plain(text)}`, `${percent(spent / limit)} spent`, state));
+  }
+  return tiles;
+}
+
+/** A time of this day by the clock, of another one with its date. */
+function moment(atS) {
+  const isToday = day(atS) === day(Date.now() / 1000);
+  return isToday ? clock(atS, false) : `${day(atS)} ${clock(atS, false)}`;
 }
 
 function tile(name, value, ...details) {

@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards docs help run run-simulated release test test-units test-e2e test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos soak format clean
+.PHONY: dashboards docs help images run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos soak format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -89,6 +89,18 @@ $(LAUNCHERS)/.done: tests/support/launchers.txt $(SETUP)
 	$(LAUNCHERS)/bin/python -m pip install --quiet --editable . -r tests/support/launchers.txt
 	@touch $@
 
+# Some 2 GB in build/, in an environment of its own for each list of releases.
+# FRAMEWORKS: frameworks or frameworks-oldest; TEST_FRAMEWORKS: options of pytest, for instance TEST_FRAMEWORKS="-k ranks"
+FRAMEWORKS ?= frameworks
+test-frameworks: build/$(FRAMEWORKS)/.done ## train with transformers, Lightning and Keras and our callbacks, each for real (5 minutes)
+	build/$(FRAMEWORKS)/bin/python -m pytest tests/frameworks -o python_files='check_*.py' -p no:cacheprovider -rA $(TEST_FRAMEWORKS)
+
+build/$(FRAMEWORKS)/.done: tests/support/$(FRAMEWORKS).txt $(SETUP)
+	$(PYTHON) -m venv build/$(FRAMEWORKS)
+	build/$(FRAMEWORKS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	build/$(FRAMEWORKS)/bin/python -m pip install --quiet --editable . -r tests/support/$(FRAMEWORKS).txt
+	@touch $@
+
 chaos: $(VENV)/.dev ## kill, starve and mislead the monitor for some minutes: the table of docs/use/reliability.md
 	$(BIN)/python -m tests.chaos
 
@@ -104,6 +116,9 @@ format: $(VENV)/.dev ## format and mend what can be mended
 
 dashboards: $(VENV)/.dev ## write deploy/grafana/dashboards from deploy/grafana/boards and the tables
 	$(BIN)/python -m deploy.grafana.boards
+
+images: $(VENV)/.dev ## write the pictures of the documentation: a real browser, simulated hardware
+	$(BIN)/python -m tests.images
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

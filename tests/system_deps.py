@@ -4,8 +4,8 @@
 
 Needs nothing but Python, as it runs before everything else. Servers are not installed, for that would start
 them: the tests unpack Debian's packages of Prometheus, Pushgateway, node_exporter, VictoriaMetrics, Slurm,
-Open MPI and systemd below build/ and start them from there (`make tools`). Where apt-get is missing, those
-on the PATH are used.
+Open MPI, Chromium and systemd below build/ and start them from there (`make tools`). Where apt-get is
+missing, those on the PATH are used.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ NEEDS = (
     Need("unshare", "util-linux", command("unshare"), "a /sys of their own for simulated machines"),
     Need("setpriv", "util-linux", command("setpriv"), "tests as another user"),
     Need("taskset", "util-linux", command("taskset"), "jobs that share one CPU"),
+    Need("npm", "npm", command("npm"), "axe-core, which looks at the page"),
     Need("mount", "mount", command("mount"), "full and read-only disks"),
 )
 SERVERS = (
@@ -57,6 +58,7 @@ SERVERS = (
     "slurmd",
     "mpirun",
     "systemd-analyze",
+    "chromium-headless-shell",
 )
 
 

@@ -13,6 +13,7 @@ import click
 
 from carbonmon.analysis.comparison import Difference, compare, forms
 from carbonmon.cli import options, printing
+from carbonmon.cli.checked import Checked
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError
 from carbonmon.runs.report.details import Section
@@ -36,7 +37,7 @@ def _per_cent(text: str) -> float:
 @click.option(
     "--fail-above",
     "limit_percent",
-    type=options.Checked("per cent", _per_cent),
+    type=Checked("per cent", _per_cent),
     metavar="PERCENT",
     help="Exit code 1 if a run has drawn so much more energy than the first, for instance 5%.",
 )

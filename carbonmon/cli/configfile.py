@@ -16,8 +16,12 @@ Options = Mapping[str, Mapping[str, Any]]
 """What click is told of each option, by its name with hyphens."""
 
 
-def options_in(path: Path, known: Options) -> dict[str, Any]:
-    """The options of a file as click's default map; raises `ConfigError` with file, line and key."""
+def options_in(path: Path, known: Options, is_named: bool) -> dict[str, Any]:
+    """The options of a file as click's default map; raises `ConfigError` with file, line and key.
+
+    One that nobody named lies in the working folder, which may be somebody else's repository: it runs no
+    command.
+    """
     options: dict[str, Any] = {}
     for key, value in read_toml(path).items():
         parameter = key.replace("-", "_")
@@ -25,6 +29,11 @@ def options_in(path: Path, known: Options) -> dict[str, Any]:
             raise ConfigError(f"{path}: {key!r} is given twice, with a hyphen and with an underscore")
         options[parameter] = _value(path, key, value, known)
         _check(path, key, options[parameter], known)
+        if parameter == "on_budget" and not is_named and options[parameter].strip().startswith("notify"):
+            raise ConfigError(
+                f"{path}: {key!r} names a command, which no file of the working folder may: give the flag, "
+                f"or name the file: --config {path}"
+            )
     return options
 
 
@@ -59,6 +68,10 @@ def _value(path: Path, key: str, value: Any, known: Options) -> Any:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise ConfigError(f'{path}: {key!r} must be a table or a list: label = {{ team = "vision" }}')
+    if isinstance(value, list) and settings.get("multiple"):
+        return tuple(_text(path, key, item) for item in value)
+    if settings.get("multiple"):
+        return (_text(path, key, value),)
     if isinstance(value, list) and name in ("gpus", "grid", "sensor", "exporter"):
         return ",".join(_text(path, key, item) for item in value)
     return _text(path, key, value)

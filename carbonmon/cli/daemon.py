@@ -44,9 +44,9 @@ def command(ctx: click.Context, /, once: bool, detach: bool, **values: Any) -> N
 
     def ready(monitor: Monitor, socket: Path) -> None:
         if not config.quiet:
-            from carbonmon.cli.run import say, sources_text
+            from carbonmon.cli.run import say, sources_text, with_page
 
-            places = [*monitor.places, f"runs at {socket}", sources_text(monitor.sampler.latest)]
+            places = [*with_page(monitor.places), f"runs at {socket}", sources_text(monitor.sampler.latest)]
             say(f"daemon: {' · '.join(places)}")
         told()
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from carbonmon.cli.checked import Checked, gpu_list, name_list, number, watts
 from carbonmon.client.variables import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
@@ -19,13 +20,12 @@ from carbonmon.client.variables import (
     distrusted,
     misspelt,
 )
-from carbonmon.core import config
+from carbonmon.core import budgets, config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
 from carbonmon.core.plain_text import plain, plain_lines
 from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, shown
-from carbonmon.hardware import gpu_selection
 
 log = logging.getLogger(__name__)
 
@@ -35,75 +35,24 @@ _CONFIG_PATH = f"{__name__}.config"
 """Where click's context has the path of the file of options."""
 
 
-class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's newest releases only
-    """A text that a function of `carbonmon.config` turns into its value."""
-
-    def __init__(self, name: str, convert: Callable[[str], Any]) -> None:
-        self.name = name
-        self._convert = convert
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._convert(value)
-        except ConfigError as error:
-            raise click.UsageError(_of_the_variable(str(error), param, ctx), ctx) from None
-
-
-def _of_the_variable(text: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-    """An error about an option; where its environment variable was read it is about that."""
-    if param is None or ctx is None or param.name is None or not isinstance(param.envvar, str):
-        return text
-    if ctx.get_parameter_source(param.name) is not click.core.ParameterSource.ENVIRONMENT:
-        return text
-    option = f"{max(param.opts, key=len)}:"
-    return f"{param.envvar}: {text.removeprefix(option).lstrip()}"
-
-
-LONGEST_H = 24.0 * 366
-
-
-def hours(option: str, low: float) -> Checked:
-    """A time in hours, from `low` to a year."""
-    return Checked("hours", lambda text: config.parse_number(text, option, "a time in hours", low, LONGEST_H))
-
-
-def _number(option: str, what: str, low: float, high: float = float("inf")) -> Checked:
-    return Checked("number", lambda text: config.parse_number(text, option, what, low, high))
-
-
-def _gpus(text: str) -> tuple[str, ...]:
-    entries = config.parse_list(text, "--gpus")
-    gpu_selection.check_entries(entries)
-    return entries
-
-
-def _names(option: str) -> Checked:
-    return Checked("names", lambda text: config.parse_list(text, option))
-
-
-def _watts(option: str) -> Checked:
-    return _number(option, "a power in watts", 0.1, 100_000)
-
-
-INTERVAL = _number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
-CHECKPOINT = _number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
-INTENSITY = _number("--intensity", "an intensity in gCO2e/kWh", 0.0, 5000.0)
+INTERVAL = number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
+CHECKPOINT = number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
+INTENSITY = number("--intensity", "an intensity in gCO2e/kWh", 0.0, 5000.0)
 PUE = Checked("pue", config.parse_pue)
 WUE = Checked("wue", config.parse_wue)
-PRICE = _number("--price", "a price of a kWh", -1e6, 1e6)
+PRICE = number("--price", "a price of a kWh", -1e6, 1e6)
 HOST = Checked("host", config.parse_host)
 CURRENCY = Checked("currency", config.parse_currency)
 LISTEN = Checked("address", config.parse_listen)
 RUN_ID = Checked("id", config.parse_run_id)
 RUN_WORD = Checked("run", config.parse_run_word)
 LABEL = Checked("label", config.parse_label)
-GPUS = Checked("gpus", _gpus)
+GPUS = Checked("gpus", gpu_list)
 PATH = click.Path(path_type=Path)
+BUDGET = Checked("budget", budgets.parse_budget, ",")
 IDLE = click.Choice(IDLE_POLICIES)
-QUERY_TIMEOUT = _number("--timeout", "a time in seconds", 0.1, 3600.0)
-RETAIN = _number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
+QUERY_TIMEOUT = number("--timeout", "a time in seconds", 0.1, 3600.0)
+RETAIN = number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
 LOG_LEVEL = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
 LOG_FORMAT = click.Choice(["text", "json"])
 
@@ -132,7 +81,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "grid": _option(
         "Live sources, best first: electricitymaps, uk, rte, dk; SOURCE:ZONE names the source's own zone.",
         "SOURCE,…",
-        _names("--grid"),
+        name_list("--grid"),
     ),
     "pue": _option(
         "The data centre's overhead on emissions: a ratio, or that of the cloud region, provider or world.",
@@ -181,14 +130,32 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "GPU model (and count) to assume when no sensor reports GPUs; also NAME xCOUNT.",
         "NAME[:COUNT]",
     ),
-    "gpu-tdp": _option("TDP of one GPU, for estimates.", "W", _watts("--gpu-tdp")),
+    "gpu-tdp": _option("TDP of one GPU, for estimates.", "W", watts("--gpu-tdp")),
     "cpu-model": _option("CPU model to assume for estimates.", "NAME"),
-    "cpu-tdp": _option("TDP of one CPU package, for estimates.", "W", _watts("--cpu-tdp")),
+    "cpu-tdp": _option("TDP of one CPU package, for estimates.", "W", watts("--cpu-tdp")),
     "idle": _option(
         "How idle CPU and memory energy is attributed: by CPU time, to the run that owns the node, or none.",
         None,
         IDLE,
         "proportional",
+    ),
+    "budget": _option(
+        "A limit of the run's energy, emissions, cost or duration, or of all runs of a day; may be repeated.",
+        "2kWh|1kg|5EUR|3h[/day]",
+        BUDGET,
+        multiple=True,
+    ),
+    "on-budget": _option(
+        "What to do beside a warning when a budget is reached: a command, a signal, or stop training.",
+        "warn|notify:COMMAND|signal:TERM|stop",
+        Checked("action", budgets.parse_action),
+        "warn",
+    ),
+    "by": _option(
+        "Act when the total has reached a budget, or when a forecast says that it will.",
+        "total|forecast",
+        Checked("by", budgets.parse_by),
+        "total",
     ),
     "own-monitor": _option(
         "Always start a separate monitor, even if a daemon or another rank already measures this node.",
@@ -202,13 +169,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "sensor": _option(
         "The sources to use, best first; replay:FILE plays a recording.",
         "NAME,…",
-        _names("--sensor"),
+        name_list("--sensor"),
         ",".join(config.DEFAULT_SENSORS),
     ),
     "exporter": _option(
         "Where results go; also textfile:FOLDER, pushgateway:URL, otlp:URL.",
         "NAME,…",
-        _names("--exporter"),
+        name_list("--exporter"),
         ",".join(config.DEFAULT_EXPORTERS),
     ),
     "quiet": _option("Only warnings and errors on stderr.", is_flag=True),
@@ -228,6 +195,7 @@ DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
     if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
+    and OPTIONS[name].belongs_to != "budget"
 )
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),
@@ -278,6 +246,12 @@ def to_config(values: dict[str, Any]) -> Config:
         raise click.UsageError("--price and --price-file exclude one another: give the figure or the file")
     if values.get("resume") is not None and values.get("run_id") is not None:
         raise click.UsageError("--resume names the run already: leave --run-id out")
+    if values.get("budget"):
+        has_price = values.get("price") is not None or values.get("price_file") is not None
+        try:
+            budgets.check_currencies(values["budget"], values.get("currency"), has_price)
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from None
     fields = {
         option.field: values[option.parameter]
         for option in OPTIONS.values()
@@ -407,15 +381,15 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
         return
     path = Path(found)
     try:
-        table = read_toml(path)
+        table = read_toml(path, is_named=value is not None or path != Path(CONFIG_NAME))
     except ConfigError as error:
         raise click.UsageError(str(error), ctx) from None
     ctx.default_map = {**(ctx.default_map or {}), **table}
     ctx.meta[_CONFIG_PATH] = str(path)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, is_named: bool = True) -> dict[str, Any]:
     """The options of a TOML file as click's default map; raises `ConfigError` with file, line and key."""
     from carbonmon.cli.configfile import options_in
 
-    return options_in(path, _OPTIONS)
+    return options_in(path, _OPTIONS, is_named)

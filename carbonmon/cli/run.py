@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
 import click
 
 from carbonmon import __version__
 from carbonmon.cli import options, printing
+from carbonmon.cli.checked import hours
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
 from carbonmon.client.surrounding_run import monitor_sockets
@@ -57,13 +59,11 @@ class _Switched(click.Command):
     type=click.Choice(["greenest"]),
     help="Wait for the greenest start, by --grid or --intensity-file; needs --for and --within.",
 )
-@click.option(
-    "--for", "run_h", type=options.hours("--for", 0.01), metavar="HOURS", help="How long the job takes."
-)
+@click.option("--for", "run_h", type=hours("--for", 0.01), metavar="HOURS", help="How long the job takes.")
 @click.option(
     "--within",
     "within_h",
-    type=options.hours("--within", 0.0),
+    type=hours("--within", 0.0),
     metavar="HOURS",
     help="How long it may wait: the latest start.",
 )
@@ -103,7 +103,7 @@ def command(
     def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
         if config.quiet:
             return
-        say(f"run {run_id}: {' · '.join([*places, sources_text(snapshot)])}")
+        say(f"run {run_id}: {' · '.join([*with_page(places), sources_text(snapshot)])}")
         if snapshot.intensity.note:
             say(f"{snapshot.intensity.g_per_kwh:.4g} gCO2e/kWh: {snapshot.intensity.note}")
 
@@ -171,7 +171,7 @@ def _accompany(part: Part, config: Config, job: Sequence[str]) -> int:
     from carbonmon.service import joined_job
 
     if not config.quiet:
-        say(f"part of run {part.run_id}: {' · '.join([*part.places, str(part.folder)])}")
+        say(f"part of run {part.run_id}: {' · '.join([*with_page(part.places), str(part.folder)])}")
 
     def show(summary: dict[str, Any], going_on: Sequence[str]) -> None:
         if not config.quiet:
@@ -210,6 +210,17 @@ def _say_what_goes_on(processes: Sequence[str]) -> None:
         more = ", …" if len(processes) > MAX_NAMED else ""
         named = ", ".join(processes[:MAX_NAMED])
         say(f"{count} ({named}{more}): energy from now on is not counted")
+
+
+def with_page(places: Iterable[str]) -> list[str]:
+    """The places of the results, with the address of the page behind that of the metrics."""
+    shown = []
+    for place in places:
+        shown.append(place)
+        address = urlsplit(place.partition(" ")[0])
+        if address.netloc and address.path == "/metrics":
+            shown.append(f"page {address.scheme}://{address.netloc}/")
+    return shown
 
 
 def sources_text(snapshot: Snapshot) -> str:

@@ -16,6 +16,7 @@ from carbonmon.analysis import next_hours
 from carbonmon.analysis.best_time import BestTime, Start, find_best_time
 from carbonmon.analysis.next_hours import Figures, NoForecast
 from carbonmon.cli import options, printing
+from carbonmon.cli.checked import hours
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.times import MINUTES, rfc3339, utc_text
 from carbonmon.grid.sources import TABLE, LoadSource, open_sources
@@ -31,7 +32,7 @@ SOON_S = 60.0
 @click.option(
     "--for",
     "run_h",
-    type=options.hours("--for", 0.01),
+    type=hours("--for", 0.01),
     required=True,
     metavar="HOURS",
     help="How long the run takes.",
@@ -39,7 +40,7 @@ SOON_S = 60.0
 @click.option(
     "--within",
     "within_h",
-    type=options.hours("--within", 0.0),
+    type=hours("--within", 0.0),
     required=True,
     metavar="HOURS",
     help="How long it may wait: the latest start.",

@@ -128,7 +128,9 @@ def unfollowed(
         choices = [choice for choice in choices if choice.is_argument]
     left = [choice for choice in choices if not (is_copied and choice.option.belongs_to == "output")]
     left = [
-        choice for choice in left if choice.option.belongs_to in ("monitor", "run", "output", "own", "job")
+        choice
+        for choice in left
+        if choice.option.belongs_to in ("monitor", "run", "output", "own", "job", "budget")
     ]
     if not left:
         return None
@@ -184,6 +186,8 @@ def _in_run(choice: Choice, answer: Mapping[str, Any], settings: Settings, is_in
         return "it has one already" if is_true(text) else None
     if option.belongs_to == "job":
         return "carbonmon run does that"
+    if option.belongs_to == "budget":
+        return "only a run's own carbonmon run acts on budgets"
     if option.belongs_to != "run" or is_new:
         return None
     if option.name == "label":

@@ -50,7 +50,8 @@ class Refused(Exception):
 
 
 class MonitorConnection:
-    """A connection to the monitor at `path`, made again if it is lost; for any thread.
+    """A connection to the monitor at `path`, made again if it is lost; for any thread. `heard` is the newest
+    answer to `ask`.
 
     A new connection begins with `join_message`, and after a loss with the messages of `state_messages`. Two
     locks: one for sending, held for microseconds, and one for the thread that waits for an answer.
@@ -70,6 +71,8 @@ class MonitorConnection:
         self._attempted_s = -math.inf
         self._silent_s: float | None = None
         self._join_id = 0
+        self._asked_id: int | None = None
+        self.heard: dict[str, Any] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -91,6 +94,21 @@ class MonitorConnection:
                 self._disconnect(error)
                 return self._ensure_connected()  # a new connection begins with the present state
             return self._socket is not None
+
+    def ask(self, message: dict[str, Any]) -> None:
+        """Ask something without waiting: `hear` finds the answer later. Raises `ProtocolError`."""
+        self._asked_id = next(self._ids)
+        self.send({**message, "id": self._asked_id})
+
+    def hear(self) -> None:
+        """Look whether there is an answer to what was asked, if it is not there yet; without waiting."""
+        if self._asked_id is not None:
+            with self._send_lock:
+                try:
+                    if self._socket is not None:
+                        self._read_unrequested()
+                except OSError as error:
+                    self._disconnect(error)
 
     def request(self, message: dict[str, Any], timeout_s: float, is_last: bool = False) -> dict[str, Any]:
         """The answer to a request; raises OSError (TimeoutError, …), `Refused` and `ProtocolError`.
@@ -255,7 +273,13 @@ class MonitorConnection:
         return [answer for answer in answers if isinstance(answer, dict)]
 
     def _on_unrequested(self, answer: dict[str, Any]) -> None:
-        """Handle an answer that no thread waits for: to a message without an id, or after a time-out."""
+        """Handle an answer that no thread waits for: to `ask`, without an id, or after a time-out."""
+        if self._asked_id is not None and answer.get("id") == self._asked_id:
+            self._asked_id = None
+            self.heard = (
+                answer if answer.get("ok") is True else {}
+            )  # one of an earlier release knows no such op
+            return
         if answer.get("ok") is False:
             warn_once("refused", "carbonmon's monitor says: %s", answer.get("error"))
             if answer.get("id") == self._join_id:

@@ -29,6 +29,9 @@ SNAPSHOT_S, LEAVE_S = 2.0, 10.0
 PROGRESS_S = 0.1
 """Least time between two messages of progress; the last one is always sent."""
 
+STOP_S = 1.0
+"""Least time between two questions whether training is to stop."""
+
 FRESH_S = 0.1
 """A figure that was asked for so short a time ago is not asked for again."""
 
@@ -58,7 +61,8 @@ class Part:
         self._lock = threading.RLock()
         self._counts = Progress()
         self._progress: dict[str, Any] = {}
-        self._done_s = self._progress_s = self._asked_s = -math.inf
+        self._done_s = self._progress_s = self._asked_s = self._stop_asked_s = -math.inf
+        self._step: float | None = None
 
     def is_ours(self) -> bool:
         return os.getpid() == self._pid
@@ -154,18 +158,48 @@ class Part:
             if message is None:
                 return
             self._progress |= message
+            self._step = message.get("step", self._step)
             self._done_s = now_s = time.monotonic()
             is_last = message.get("step", -1) == message.get("total")
             if is_last or now_s - self._progress_s >= PROGRESS_S:
                 self._progress_s = now_s
                 self._flush()
 
-    def ask(self) -> None:
-        """Ask for the figures; without an answer the known ones stay."""
-        if self.link() is not None:
-            self._flush()
-            self._learn(self._request({"op": "snapshot"}, SNAPSHOT_S))
-            self._asked_s = time.monotonic()
+    @property
+    def told(self) -> dict[str, float]:
+        """The highest counts that this process has told."""
+        return self._counts.told
+
+    def should_stop(self) -> bool:
+        """Whether training is to stop with the step that was told last; never waits."""
+        joined = self.link()
+        if joined is None:
+            return False
+        connection, now_s = joined.connection, time.monotonic()
+        try:
+            connection.hear()
+            if now_s - self._stop_asked_s >= STOP_S:
+                self._stop_asked_s = now_s
+                self._flush()
+                connection.ask({"op": "stopping"})
+        # A bug of ours must not end a training run.
+        except Exception as error:  # noqa: BLE001
+            warn_once("bug", "a message to carbonmon's monitor failed: %r", error)
+        told = connection.heard if connection.heard.get("stop") else self.known
+        at_step = told.get("stop_at_step")
+        if not told.get("stop") or self._step is None:
+            return bool(told.get("stop"))
+        return at_step is not None and self._step >= at_step  # None: the monitor will name one soon
+
+    def ask(self) -> bool:
+        """Ask for the figures; without an answer the known ones stay. Whether there was one."""
+        if self.link() is None:
+            return False
+        self._flush()
+        answer = self._request({"op": "snapshot"}, SNAPSHOT_S)
+        self._learn(answer)
+        self._asked_s = time.monotonic()
+        return answer is not None
 
     def figure(self, name: str) -> float:
         """A figure, asked for unless it just was; NaN before the first answer."""
@@ -184,6 +218,10 @@ class Part:
         number = phase._leave()
         if self.link() is not None:
             self.phases.exit(phase, number)
+
+    def cut(self, ended: int | None) -> int | None:
+        """End a window and begin the next, without waiting; the number of the new one, None if untold."""
+        return None if self.link() is None else self.phases.cut(ended)
 
     def window(self, number: int) -> dict[str, Any] | None:
         """What the monitor knows of a window of ours now; None without an answer."""

@@ -170,6 +170,13 @@ class PhaseStack:
                     self._tell(**({} if number is None else {"end": number}))
                     return
 
+    def cut(self, ended: int | None) -> int | None:
+        """End a window and begin the next at this moment; the phase stays. None if that could not be told."""
+        with self._lock:
+            number = next(self._numbers)
+            is_told = self._tell(begin=number, **({} if ended is None else {"end": ended}))
+            return number if is_told else None
+
     def forget(self, number: int) -> None:
         """Nobody will ask for this window any more: the next message says so."""
         self._forgotten.append(number)

@@ -29,6 +29,11 @@ class Progress:
     def __init__(self) -> None:
         self._told: dict[str, float] = {}
 
+    @property
+    def told(self) -> dict[str, float]:
+        """The highest counts, by the names of a message."""
+        return dict(self._told)
+
     def message(self, step: Any, total: Any, precision: Any, **counts: Any) -> dict[str, Any] | None:
         """The message of a report; None where nothing of it can be used."""
         message: dict[str, Any] = {}

@@ -34,7 +34,10 @@ accepted: the earlier run is about to end.
     progress    what is done since the begin of the training, of the whole job: `step`, `epoch`, `samples`,
                 `tokens`, `flops`, at least one of them; `total` steps, the `precision` of the FLOPs; `age_s`,
                 how long ago that was so
-    snapshot    Answer: `energy_j`, `emissions_g`, `power_w`, `duration_s`, `phase`, …
+    stopping    whether training is to stop. Answer: `stop`, and `stop_at_step`, how many steps are to be done
+                then (None: it knows of no steps)
+    snapshot    Answer: `energy_j`, `emissions_g`, `power_w`, `duration_s`, `phase`, `forecast`, those of
+                stopping, …
     register    follow a run without taking part in it: `run_id`, `name`, `labels`, `pid` or `cgroup`,
                 `gpus`, `environ`, `uid` of its owner (root only). Answer as for join
     unregister  end such a run: `run_id`, `exit_code`

@@ -6,11 +6,17 @@ library only.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from carbonmon.client.join_run import short_text
 from carbonmon.client.part import Part
 from carbonmon.client.phase import Phase
+
+if TYPE_CHECKING:
+    from carbonmon.integrations.loop import Steps
+
+Batch = TypeVar("Batch")
 
 SNAPSHOT_FIELDS = ("run_id", "folder", "phase", "duration_s", "energy_j", "emissions_g", "power_w")
 
@@ -25,6 +31,7 @@ class Run:
 
     def __init__(self, run_id: str | None = None) -> None:
         self._part = Part(run_id)
+        self._loop: Any = None
 
     @property
     def id(self) -> str | None:
@@ -71,6 +78,14 @@ class Run:
         """
         return self._part.summary
 
+    @property
+    def should_stop(self) -> bool:
+        """Whether training is to stop with this step, as a budget is reached; False without a monitor.
+
+        It is what the monitor told last, and asks it once a second, without waiting for the answer.
+        """
+        return self._part.should_stop()
+
     def phase(self, name: object) -> Phase:
         """A context manager: energy used inside of it counts for the phase `name`. Phases may be nested."""
         return Phase(self, short_text(name))
@@ -92,6 +107,31 @@ class Run:
         `precision` is that of the FLOPs, such as `"bf16"` or `torch.bfloat16`.
         """
         self._part.progress(step, total, precision, epoch=epoch, samples=samples, tokens=tokens, flops=flops)
+
+    def steps(
+        self,
+        loader: Iterable[Batch],
+        *,
+        total: float | None = None,
+        first: int = 0,
+        samples: float | Callable[[Batch], float] | None = None,
+        tokens: float | Callable[[Batch], float] | None = None,
+        flops: float | Callable[[Batch], float] | None = None,
+        precision: object = None,
+        ranks: int | None = None,
+        agree_every: int | None = None,
+    ) -> Steps[Batch]:
+        """The batches of a loader, each counted as a step of `total`; `Steps.figures` is for a log.
+
+        `first` is the step that a resumed training goes on from. `samples`, `tokens` and `flops` are what a
+        batch has, or functions of it; `precision` as for `progress`. `ranks` is how many ranks have batches
+        of their own, needed where there are several. `agree_every`: after so many steps all ranks ask one
+        another whether a budget is spent.
+        """
+        from carbonmon.integrations.loop import Steps
+
+        amounts = {"samples": samples, "tokens": tokens, "flops": flops}
+        return Steps(self, loader, total, first, amounts, precision, ranks, agree_every)
 
     def snapshot(self) -> dict[str, Any]:
         """The run's totals so far: `energy_j` (J), `emissions_g` (g CO2e, with PUE), `power_w` (W) and more.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carbonmon.core import labels as run_labels
+from carbonmon.core.budgets import WARN, Action, Budget, By
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
 
@@ -75,6 +76,9 @@ class Config:
     web_config: Path | None = None
     targets: Path | None = None
     host: str | None = None
+    budgets: tuple[Budget, ...] = ()
+    on_budget: Action = WARN
+    by: By = "total"
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:

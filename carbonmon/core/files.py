@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 MODE = 0o640
@@ -18,11 +19,21 @@ DISK_FAULTS = frozenset(
 """What a disk says that is full, read-only, broken or gone: no mistake of whoever chose the folder."""
 
 
+def open_file(path: Path, *, follows: bool = True) -> BufferedReader:
+    """A regular file, to be read; raises OSError, and waits for no pipe. `follows`: it may be a link."""
+    more = os.O_NONBLOCK if follows else os.O_NONBLOCK | os.O_NOFOLLOW
+    file = open(  # noqa: SIM115 (who asked for it closes it)
+        path, "rb", opener=lambda name, flags: os.open(name, flags | more)
+    )
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file
+
+
 def read_file(path: Path, limit_bytes: int) -> bytes:
     """The whole of a regular file. Raises OSError, also for one that is too long, and waits for no pipe."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+    with open_file(path) as file:
         parts, size = [], 0
         # `read(n)` takes n bytes of memory at once, whatever the file has.
         while size <= limit_bytes and (part := file.read(min(_PART_BYTES, limit_bytes + 1 - size))):

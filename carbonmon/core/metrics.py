@@ -73,6 +73,42 @@ RUN_PROGRESS = Family(
     "Steps done of all steps, 0 to 1, as the training code reports them; absent where it does not.",
     ("run_id",),
 )
+RUN_FORECAST_ENERGY = Family(
+    "gauge",
+    "carbonmon_run_forecast_energy_joules",
+    "Energy that the whole run will cause; bound low, expected or high. Absent where nobody can know.",
+    ("run_id", "bound"),
+)
+RUN_FORECAST_EMISSIONS = Family(
+    "gauge",
+    "carbonmon_run_forecast_emissions_grams",
+    "CO2 equivalent that the whole run is expected to cause, at the intensity in force now.",
+    ("run_id", "bound"),
+)
+RUN_FORECAST_COST = Family(
+    "gauge",
+    "carbonmon_run_forecast_cost",
+    "What the whole run is expected to cost, at the price in force now.",
+    ("run_id", "bound", "currency"),
+)
+RUN_FORECAST_END = Family(
+    "gauge",
+    "carbonmon_run_forecast_end_time_seconds",
+    "Unix time at which the run is expected to end.",
+    ("run_id", "bound"),
+)
+RUN_BUDGET_LIMIT = Family(
+    "gauge",
+    "carbonmon_run_budget_limit",
+    "A limit that the user set to the run, in its unit: joules, grams, seconds or a currency's.",
+    ("run_id", "budget", "unit"),
+)
+RUN_BUDGET_SPENT = Family(
+    "gauge",
+    "carbonmon_run_budget_spent_ratio",
+    "The part of a budget that is spent, more than 1 if exceeded; of one a day by all runs of the day.",
+    ("run_id", "budget"),
+)
 RUN_STEPS = Family(
     "counter",
     "carbonmon_run_steps_total",
@@ -234,6 +270,12 @@ FAMILIES: tuple[Family, ...] = (
     RUN_PROCESSES,
     RUN_PHASE,
     RUN_PROGRESS,
+    RUN_FORECAST_ENERGY,
+    RUN_FORECAST_EMISSIONS,
+    RUN_FORECAST_COST,
+    RUN_FORECAST_END,
+    RUN_BUDGET_LIMIT,
+    RUN_BUDGET_SPENT,
     RUN_STEPS,
     RUN_EPOCHS,
     RUN_SAMPLES,
@@ -281,6 +323,10 @@ ENDPOINT_FAMILIES: tuple[Family, ...] = (MACHINE,)
 MOMENTARY: tuple[Family, ...] = (
     RUN_POWER,
     RUN_PROCESSES,
+    RUN_FORECAST_ENERGY,
+    RUN_FORECAST_EMISSIONS,
+    RUN_FORECAST_COST,
+    RUN_FORECAST_END,
     DEVICE_POWER,
     DEVICE_UTILIZATION,
     GRID_INTENSITY,

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from carbonmon.core.budgets import BudgetState
+from carbonmon.core.forecast import Forecast
 from carbonmon.core.gpu_time import GpuTime
 from carbonmon.core.work import Work
 
@@ -487,7 +489,9 @@ class RunState(NamedTuple):
     None where nobody noted it. `doubts_j` are joules near changes of phase, by phase, that may belong to
     the phase before or behind (`windows.py`); None where nobody noted them. `start_s` is since when its
     totals count, on the injected clock; None where an earlier boot or release began them, or the run was
-    resumed after its end. `gpu_time` is None where the run held no GPU, or nobody noted it.
+    resumed after its end. `forecast` is the newest one while it goes on, `forecasts` are those that are kept
+    beside the outcome, `budgets` its limits.
+    `gpu_time` is None where the run held no GPU, or nobody noted it.
     """
 
     info: RunInfo
@@ -519,6 +523,9 @@ class RunState(NamedTuple):
     doubts_j: tuple[tuple[str, float], ...] | None = None
     notes: tuple[str, ...] = ()
     start_s: float | None = None
+    forecast: Forecast | None = None
+    forecasts: tuple[Forecast, ...] = ()
+    budgets: tuple[BudgetState, ...] = ()
     gpu_time: GpuTime | None = None
 
 

@@ -41,6 +41,7 @@ _RULES = {
     "messages": (FOLLOWED, FOLLOWED, FOLLOWED, FOLLOWED, FOLLOWED, FOLLOWED, NOTHING, NOTHING, FOLLOWED),
     "own": (FOLLOWED, OWN, OWN, OWN, OWN, FOLLOWED, OWN, SAID, SAID),
     "job": (FOLLOWED, OWN, OWN, OWN, OWN, SAID, SAID, SAID, SAID),
+    "budget": (FOLLOWED, SAID, SAID, OWN, SAID, SAID, SAID, SAID, SAID),
 }
 """By what an option belongs to: the outcomes in the order of the ways."""
 
@@ -105,6 +106,9 @@ OPTIONS = {
         Option("cpu-model", "cpu_model", "monitor"),
         Option("cpu-tdp", "cpu_tdp_w", "monitor", "number"),
         Option("idle", "idle", "run"),
+        Option("budget", "budgets", "budget", "budgets"),
+        Option("on-budget", "on_budget", "budget", "action"),
+        Option("by", "by", "budget"),
         Option("own-monitor", "own_monitor", "own", "flag"),
         Option("retain", "retain_s", "monitor", "number"),
         Option("socket", "socket", "place", "path"),

@@ -56,8 +56,8 @@ def parse_gpu_model(text: str) -> tuple[str, int]:
     name = " ".join(name.split())
     if name and colon and re.fullmatch(r"[1-9][0-9]{0,2}", count.strip()) is None:
         raise ConfigError(
-            f"--gpu-model: {count.strip()!r:.40} behind the colon is no count from 1 to 999; give for example "
-            f"'{name:.60}:4'"
+            f"--gpu-model: {count.strip()!r:.40} behind the colon is no count from 1 to 999; "
+            f"give for example '{name:.60}:4'"
         )
     if not name or re.fullmatch(r"[1-9][0-9]{0,2}", count.strip()) is None:
         raise ConfigError(

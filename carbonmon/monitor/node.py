@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carbonmon.core.budget_watch import BudgetWatch
+from carbonmon.core.budgets import BudgetState
 from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Snapshot
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
@@ -277,6 +279,8 @@ class Monitor:
         run = self.runs.get(run_id)
         if run is not None:
             run.work.tell(told, at_s, peaks)
+            if told.steps is not None:
+                run.outlook.progress(at_s, told.steps, told.total_steps)
 
     def _peaks(self, precision: str) -> Peaks:
         """The peaks of the GPUs in a precision; looked up once, in the thread that asks."""
@@ -288,6 +292,19 @@ class Monitor:
 
             known = self._known_peaks[precision] = gpu_peaks(self.devices.values(), precision)
         return known
+
+    def watch_budgets(
+        self, run_id: str, watch: BudgetWatch, reached: Callable[[RunAccount, BudgetState], object]
+    ) -> None:
+        """Watch a run's budgets; `reached` is called with each, beside a sample, in the sampling thread."""
+        self.requests.post(partial(self._watch_budgets, run_id, watch, reached))
+
+    def _watch_budgets(
+        self, run_id: str, watch: BudgetWatch, reached: Callable[[RunAccount, BudgetState], object]
+    ) -> None:
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.outlook.begin(watch, partial(reached, run))
 
     def look(self, run_id: str, tell: Callable[[RunAccount | None, RunState | None], object]) -> None:
         """Take a sample and tell the run and its totals, in the sampling thread; None if it does not live."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from carbonmon.core.footprint import Rates
+from carbonmon.core.forecast import Spent
 from carbonmon.core.gpu_time import GpuClock
 from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
@@ -24,8 +25,13 @@ from carbonmon.core.windows import REFRESH_S, Key, Windows
 from carbonmon.core.work_meter import WorkMeter
 from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
+from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.peak_power import PeakPower
 from carbonmon.runs.series_rows import Moment, Parts
+
+MAX_UNSETTLED_S = 5.0
+"""The last power of a device stands for so long at most: counters are read at least once a second, and one
+that says nothing for longer may have been lost."""
 
 
 class _Amounts:
@@ -67,6 +73,7 @@ class RunAccount:
         "_peaks",
         "_power_w",
         "_rows",
+        "_settled_s",
         "_shares",
         "_told_s",
         "_unobserved_s",
@@ -79,6 +86,7 @@ class RunAccount:
         "info",
         "node_busy_s",
         "notes",
+        "outlook",
         "phases",
         "processes",
         "ranks",
@@ -110,6 +118,7 @@ class RunAccount:
         self.phases = Phases(start_s)
         self.windows = Windows()
         self.work = WorkMeter()
+        self.outlook = Outlook()
         self.gpu_clock = GpuClock()
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
@@ -119,6 +128,7 @@ class RunAccount:
         self._rows: dict[tuple[str, str, Method], _Amounts] = {}
         self._power_w: dict[str, float | None] = {}
         self._unobserved_s: dict[str, float] = {}
+        self._settled_s: dict[str, float] = {}
         self._shares: dict[str, str] = {}
         self._peaks: dict[str, PeakPower] = {}
         self._meanwhile = Meanwhile()
@@ -150,6 +160,7 @@ class RunAccount:
         self.cpu_s, self.ranks = state.cpu_s, state.ranks
         self.work.restore(state.work, sum(row.energy_j for row in state.totals), self.start_s)
         self.notes = state.notes
+        self.outlook.restore(state.forecasts, state.budgets)
         self.gpu_clock = GpuClock(state.gpu_time)
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
@@ -187,6 +198,9 @@ class RunAccount:
         """The run has ended; nothing is added to it from now on."""
         self._meanwhile.end(node)
         self.end_s = now_s
+        grams = sum(grams for _, grams in self._charges.values())
+        costs = {currency: amount for currency, (amount, _) in self._costs.items()}
+        self.outlook.end(now_s - self.start_s, self.work.total_j, grams, costs)
         idle = idle_note(now_s - self.start_s, self.cpu_s, self.node_busy_s)
         if idle and idle not in self.notes:
             self.notes = (*self.notes, idle)
@@ -221,12 +235,32 @@ class RunAccount:
         self.windows.add(device, part)
         self.work.add(start_s, part.end_s, energy_j, part.curve)
         self._power_w[device.id] = part.power_w
+        self._settled_s[device.id] = part.end_s
         self._peaks[device.id].add(part.power_w, seconds)
         if unobserved_s:
             self.lose(device.id, unobserved_s)
         known = self._shares.get(device.id)
         if note and note != known:
             self._shares[device.id] = joined_note(known, note)
+
+    def spent(self, now_s: float, rates: Rates) -> Spent:
+        """What the run has drawn until now; what no counter has told yet by the devices' last power."""
+        settled_s = self._settled_s
+        unsettled_j = sum(
+            watts * min(now_s - settled_s[device_id], MAX_UNSETTLED_S)
+            for device_id, watts in self._power_w.items()
+            if watts is not None and device_id in settled_s
+        )
+        paid = self._costs.get(rates.currency)
+        return Spent(
+            now_s - self.start_s,
+            self.work.total_j + unsettled_j,
+            sum(grams for _, grams in self._charges.values()) + unsettled_j * rates.grams,
+            rates.grams,
+            None if paid is None else paid[0] + unsettled_j * (rates.cost or 0.0),
+            rates.cost,
+            rates.currency,
+        )
 
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""
@@ -329,6 +363,9 @@ class RunAccount:
             monitor_cpu_s=found.cpu_s,
             doubts_j=tuple(self._doubts_j.items()),
             start_s=self._counts_since_s,
+            forecast=self.outlook.forecast() if self.end_s is None else None,
+            forecasts=self.outlook.marks,
+            budgets=self.outlook.budgets(),
             gpu_time=self.gpu_clock.time(),
         )
 

@@ -18,6 +18,7 @@ from carbonmon.monitor.gate import Gate
 from carbonmon.monitor.grid_rates import GridRates
 from carbonmon.monitor.guard import Guard, GuardedSensor
 from carbonmon.monitor.meanwhile import NodeTotals
+from carbonmon.monitor.outlook import look_ahead
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.snapshots import Snapshots
@@ -157,6 +158,8 @@ class Sampler:
                     shape = energy.curve(reading.shape, offset_s, meters[device_id].settled_s, at_s)
                 attribution.see(account, reading.power_w, shape)
         self._samples += 1
+        for run in self.runs.living.values():
+            look_ahead(run, clock.now_s(), wall_s, rates)
         if publish:
             now_s = clock.now_s()
             self.runs.drop_old(now_s)

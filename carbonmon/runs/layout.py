@@ -80,6 +80,8 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "work": run.work,
         "ranks": run.ranks,
         "notes": run.notes,
+        "forecasts": run.forecasts,
+        "budgets": run.budgets,
         "shares": run.shares,
         RESUME_POINT_KEY: run.resume_point,
         "charges": run.charges,

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
+from carbonmon.core.budgets import BudgetState
 from carbonmon.core.config import parse_run_id
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.forecast import Forecast
 from carbonmon.core.gpu_time import GpuTime
 from carbonmon.core.model import (
     MAIN_PHASE,
@@ -54,6 +56,8 @@ _LATER: Mapping[str, Any] = {
     "shares": [],
     "ranks": [],
     "costs": [],
+    "forecasts": [],
+    "budgets": [],
 }
 """Lists of a checkpoint that its schema's first version lacked, and their values where they are missing."""
 
@@ -167,6 +171,8 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         monitor_cpu_s=kept.value("monitor_cpu_s", float | None),
         doubts_j=None if kept.values.get("doubts_j") is None else kept.pairs_of("doubts_j", float),
         notes=kept.texts("notes") if kept.has("notes") else (),
+        forecasts=kept.records("forecasts", Forecast),
+        budgets=kept.records("budgets", BudgetState),
         start_s=kept.value("run_start_s", float | None),
         gpu_time=kept.value("gpu_time", GpuTime | None),
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from carbonmon.core.documents import json_value
+from carbonmon.core.files import open_file
 from carbonmon.core.model import Component, IntensityKind, Method
 from carbonmon.core.typed import LARGEST, Entry
 from carbonmon.runs.checked import RunFileError, check_schema, entry_of, read_bytes
@@ -55,6 +56,17 @@ def read_lines(folder: Path) -> Iterator[Line]:
     """The lines of series.jsonl one by one. Raises `RunFileError` for what is no series, or a newer one."""
     path = folder / SERIES_FILE
     return rows_in(BytesIO(read_bytes(path, _LIMIT_BYTES)), path)
+
+
+def streamed(folder: Path) -> Iterator[Line]:
+    """The same for a file of any length, of which one line is in memory at a time; lines of newer versions
+    are damaged. Raises `RunFileError` where there is no file; a link is none, as others may have made it."""
+    path = folder / SERIES_FILE
+    try:
+        with open_file(path, follows=False) as file:
+            yield from rows_in(file, path, strict=False)
+    except OSError as reason:
+        raise RunFileError(f"{path}: cannot be read: {reason.strerror or reason}") from None
 
 
 def rows_in(lines: Iterable[bytes], path: Path, *, strict: bool = True) -> Iterator[Line]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.service.helpers import Helpers
 from carbonmon.service.signal_witness import SignalWitness
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ class Command:
         self.command = tuple(command)
         self.environ = environ
         self.pid = 0
+        self.helpers = Helpers()
+        self._pidfd: int | None = None
 
     def start(self, mask: set[int], more: Mapping[str, str] | None = None) -> None:
         """Start the job with the signal mask that we were given; raises OSError if it cannot be executed.
@@ -96,6 +99,15 @@ class Command:
             setsigmask=mask,
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores these two for itself
         )
+        with suppress(OSError):  # no kernel before 5.3, and not every sandbox
+            self._pidfd = os.pidfd_open(self.pid)
+
+    def send(self, number: int) -> bool:
+        """Send the job a signal, from any thread, as it gets one sent to us; whether that was possible.
+
+        By the descriptor of the process: its id may be another's by now.
+        """
+        return self._pidfd is not None and _send_to(self._pidfd, number)
 
     def wait(self, tell: Callable[[int], object] | None = None) -> Outcome:
         """Wait for the job, passing on what is sent to us alone.
@@ -118,6 +130,8 @@ class Command:
                         return Outcome(code, None) if code >= 0 else Outcome(None, -code)
                     if status[0] == witness.pid:
                         witness.reaped(status[1])
+                    else:
+                        self.helpers.reaped(*status)
         finally:
             witness.close()
 
@@ -163,6 +177,7 @@ class Attached:
                 f"--attach: process {pid}: {error.strerror}; give the id of a running one"
             ) from None
         self.pid = pid
+        self.helpers = Helpers()
         self.command, self.environ = _describe(pid)
 
     def start(self, mask: set[int], more: Mapping[str, str] | None = None) -> None:
@@ -178,10 +193,19 @@ class Attached:
 
     def wait(self, tell: Callable[[int], object] | None = None) -> Outcome:
         """Wait for the job's end, or for a signal that ends the monitor."""
-        while not signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, ATTACHED_LOOK_S):
+        while True:
+            info = signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, ATTACHED_LOOK_S)
+            if info is not None and info.si_signo != signal.SIGCHLD:
+                break
             if select.select([self._pidfd], [], [], 0)[0]:
                 break
+            while (status := _reaped()) is not None:
+                self.helpers.reaped(*status)
         return Outcome(None, None)
+
+    def send(self, number: int) -> bool:
+        """Send the job a signal, from any thread; whether that was possible."""
+        return _send_to(self._pidfd, number)
 
 
 def _describe(pid: int) -> tuple[tuple[str, ...], Mapping[str, str]]:
@@ -266,6 +290,15 @@ def _is_in_our_group(pid: int) -> bool:
         return os.getpgid(pid) == os.getpgrp()
     except ProcessLookupError:
         return True
+
+
+def _send_to(pidfd: int, number: int) -> bool:
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except OSError as error:  # it has ended, or has changed its user
+        log.debug("the job gets no signal %d: %s", number, error)
+        return False
+    return True
 
 
 def _send(pid: int, number: int) -> None:

@@ -216,11 +216,13 @@ def run(
 
 def _unlike(connection: MonitorConnection, choices: Sequence[Choice]) -> list[str]:
     """The choices that this daemon does not have in force, each with what it uses."""
+    budgets = [choice for choice in choices if choice.option.belongs_to == "budget"]
     asked = [choice for choice in choices if choice.option.belongs_to == "monitor"]
     settings = settings_of(connection) if asked else {}
+    left = [f"{choice.shown} (only carbonmon run acts on budgets)" for choice in budgets]
     if settings is None:
-        return [f"{choice.shown} (it does not say what it uses)" for choice in asked]
-    return other_settings(asked, settings)
+        return [*left, *[f"{choice.shown} (it does not say what it uses)" for choice in asked]]
+    return [*left, *other_settings(asked, settings)]
 
 
 def _join(

@@ -61,5 +61,7 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {
     "path": _path,
     "address": _address,
     "flag": lambda value: str(value).lower(),
+    "budgets": lambda budgets: ",".join(budget.text for budget in budgets),
+    "action": lambda action: action.text,
     "labels": lambda labels: "\n".join(f"{key}={text}" for key, text in labels),
 }

@@ -88,8 +88,8 @@ def _run(
         has_threads = attaches or not process_slots.are_scarce(config.procfs, config.sysfs)
         if not has_threads:
             log.warning(
-                "few processes or little memory are left: carbonmon has no threads (no metrics and phases; "
-                "one sample at the start, one at the end)"
+                "few processes or little memory are left: carbonmon has no threads (no metrics, phases and "
+                "budgets; one sample at the start, one at the end)"
             )
             kept = tuple(each for each in config.exporters if each.partition(":")[0] != "prometheus")
             config = replace(config, exporters=kept)
@@ -116,6 +116,11 @@ def _run(
         monitor.show(closing.callback)
         announce(monitor.sampler.latest, plan.info.id, monitor.places)
         monitor.begin(plan)
+        budgets = None
+        if config.budgets and has_threads:
+            from carbonmon.service.budget_actions import BudgetActions
+
+            budgets = BudgetActions(config, monitor, plan, workload)
         if not has_threads:
             monitor.sampling.start_without_thread()
         elif not monitor.sampling.start() and not monitor.runs:
@@ -123,9 +128,13 @@ def _run(
             monitor.begin_now(plan)
         if has_threads:
             monitor.recorder.start()
+        if budgets is not None:
+            budgets.start()
 
         def make_place() -> None:
             serving.close()
+            if budgets is not None:
+                budgets.close()
             monitor.give_up_threads()
 
         try:
@@ -145,7 +154,11 @@ def _run(
             monitor.join(plan.info.id, Roots(wrappers=(pid,)), None)
 
         outcome = workload.wait(is_ours if has_threads else None)
+        if budgets is not None:
+            budgets.job_ended()
         give(Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal)))
+        if budgets is not None:
+            budgets.close()
 
 
 def _start(
@@ -161,8 +174,8 @@ def _start(
         if error.errno not in job.NO_PLACE or make_place is None:
             raise
         log.warning(
-            "no process can be started beside carbonmon's threads (%s): they end (no metrics, no phases; one "
-            "sample at the start, one at the end)",
+            "no process can be started beside carbonmon's threads (%s): they end (no metrics, phases and "
+            "budgets; one sample at the start, one at the end)",
             error.strerror,
         )
         make_place()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import platform
 import socket
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from carbonmon_exporters.ended.visits import RecentScrapers
 from carbonmon_exporters.endpoint import file_sd
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.holder import holder_of
-from carbonmon_exporters.endpoint.routes import METRICS_PATH, Routes
+from carbonmon_exporters.endpoint.routes import METRICS_PATH, Pages, Routes
 from carbonmon_exporters.endpoint.scrapers import Scrapers
 from carbonmon_exporters.endpoint.server import (
     IDLE_TIMEOUT_S,
@@ -40,6 +42,8 @@ from carbonmon_exporters.machine import MachineCollector
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+    from carbonmon_exporters.page.answers import Page
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +53,7 @@ def open_exporter(settings: ExporterSettings) -> Exporter:
 
 
 class PrometheusExporter:
-    """Serves `/metrics`, `/-/healthy` and `/-/ready` until it is closed, then leaves the end of its runs."""
+    """Serves `/metrics`, the page and the probes until it is closed, then leaves the end of its runs."""
 
     name = "prometheus"
 
@@ -85,7 +89,10 @@ class PrometheusExporter:
         registry.register(OwnProcessCollector(self._settings.procfs))
         registry.register(MachineCollector(self._settings.procfs))
         scrapers = Scrapers(lambda: latest().continued, self._wall_clock)
-        app = Routes(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers, self._ended.came)
+        app = Routes(
+            *(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers, self._ended.came),
+            self._pages(latest),
+        )
         host, port = self._settings.listen
         remark = ""
         try:
@@ -138,6 +145,17 @@ class PrometheusExporter:
             with contextlib.suppress(OSError):
                 self._target.unlink()
         server.close()
+
+    def _pages(self, latest: Callable[[], Snapshot]) -> Pages:
+        """The page and its JSON, which are loaded when somebody first looks."""
+
+        @cache
+        def page() -> Page:
+            from carbonmon_exporters.page.answers import Page
+
+            return Page(latest, self._settings.run_folders, self._settings.host or platform.node())
+
+        return lambda path, query: page().answer(path, query)
 
     def _take_over(self, host: str, port: int, app: WSGIApplication) -> MetricsServer | None:
         """A server at the port of ended runs of ours; None if others have it, or protect it otherwise."""

@@ -148,7 +148,7 @@ def test_a_gpu_in_mig_mode_is_listed_once(doctor: Doctor):
     [
         (["--cpu-model", "Xeon Gold 6199Q"], "the table has no CPU"),
         (["--sensor", "tdp", "--gpu-model", "H1OO PCIe:2"], "the table has no GPU"),
-        (["--sensor", "tdp", "--gpu-model", "A100:many"], "NAME:COUNT"),
+        (["--sensor", "tdp", "--gpu-model", "A100:many"], "'many' behind the colon is no count"),
         (["--sensor", "nvml,raple"], "did you mean rapl?"),
         (["--sensor", "replay:nowhere.jsonl"], "nowhere.jsonl"),
     ],

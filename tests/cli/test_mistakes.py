@@ -16,8 +16,8 @@ FILES = {
     "misspelt.toml": 'regoin = "FR"\n',
 }
 
+# Words behind `carbonmon`, those with "=" for the environment; the exit code; what is said.
 MISTAKES: list[tuple[str, int, str]] = [
-    # Words behind `carbonmon`, the exit code, what is said; words with "=" before them are for the environment.
     ("rum -- true", 2, "there is no command 'rum'; did you mean 'run'?"),
     ("raport", 2, "did you mean 'report'?"),
     ("list", 2, "use: carbonmon runs"),
@@ -36,10 +36,14 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("run --config unquoted.toml -- true", 2, 'quote texts: region = "…"'),
     ("run --config heading.toml -- true", 2, "[run] is no option: they stand at the top, without a heading"),
     ("run --config misspelt.toml -- true", 2, "did you mean 'region'?"),
-    ("CARBONMON_INTERVAL=abc run -- true", 2, "CARBONMON_INTERVAL: 'abc' is not an interval in seconds"),
-    ("CARBONMON_LISTEN=here run -- true", 2, "CARBONMON_LISTEN: 'here' is not ADDRESS:PORT"),
+    (
+        "CARBONMON_INTERVAL=abc run -- true",
+        2,
+        "CARBONMON_INTERVAL: --interval: 'abc' is not an interval in seconds",
+    ),
+    ("CARBONMON_LISTEN=here run -- true", 2, "CARBONMON_LISTEN: --listen: 'here' is not ADDRESS:PORT"),
     ("run --interval abc -- true", 2, "--interval: 'abc' is not an interval in seconds"),
-    ("run --gpu-model A100:x -- true", 2, "--gpu-model: 'x' behind the colon is no count from 1 to 999"),
+    ("run --gpu-model A100:x -- true", 2, "--gpu-model: 'x' behind the colon is no count"),
     ("run --gpu-model H1000 -- true", 2, "the nearest are"),
     ("run --label team -- true", 2, "'team' is not KEY=VALUE"),
     ("run --gpus zero -- true", 2, "'zero' is neither an index nor a UUID"),

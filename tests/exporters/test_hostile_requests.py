@@ -138,7 +138,7 @@ def status(answer: bytes) -> int:
         (b"GET /metrics HTTP/1.1\r\n" + b"A: b\r\n" * (MEGABYTE // 6) + b"\r\n", 431),
         (b"GET /metrics HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431),
         (b"\r\n" * MEGABYTE, 414),
-        (request("/"), 404),
+        (request("/nothing"), 404),
         (request("/../etc/passwd"), 404),
         (request("/..%2f..%2fetc%2fpasswd"), 404),
         (request("/%2e%2e/%2e%2e/etc/passwd"), 404),

@@ -98,6 +98,8 @@ def test_everything_that_a_scrape_shows_arrives(collector: Receiver):
         "carbonmon.grid.fetch_errors",
         "carbonmon.wue",
         "carbonmon.price",
+        *(f"carbonmon.run.forecast_{what}" for what in ("energy", "emissions", "cost", "end_time")),
+        *("carbonmon.run.budget_limit", "carbonmon.run.budget_spent"),
     }
     assert set(shown) == expected - unknown_here | {"hw.energy", "hw.power"}
 

@@ -31,9 +31,11 @@ from carbonmon.core.ports import ExporterSettings
 from tests.support.records import (
     HOSTILE_TEXTS,
     UNDECODABLE,
+    budget_state,
     crowd,
     device_state,
     dram,
+    forecast,
     gpu,
     intensity,
     node,
@@ -458,8 +460,9 @@ def test_a_procfs_without_the_expected_lines_costs_only_the_process_metrics(tmp_
 def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> None:
     shown = node()
     run = shown.runs[0]._replace(ended_at_s=1_795_003_600.0, water_l=1.5, costs=(Cost("EUR", 0.21, 3.6e6),))
+    going_on = shown.runs[0]._replace(forecast=forecast(), budgets=(budget_state(),))
     full = shown._replace(
-        runs=(run, shown.runs[0]),
+        runs=(run, going_on),
         intensity=intensity(timestamp_s=1.0),
         wue_l_per_kwh=0.3,
         price_per_kwh=0.21,
@@ -506,7 +509,9 @@ def test_it_is_ready_only_once_a_sample_was_taken() -> None:
         assert ask(address, "/-/healthy")[0].status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/healthz", "/-/", "/metrics%00", "/../etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/page", "/api/v2/now", "/metrics/", "/healthz", "/-/", "/metrics%00", "/../etc/passwd"]
+)
 def test_every_other_path_is_not_found(path: str) -> None:
     with serving(snapshot()) as address:
         answer, body = ask(address, path)

@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from carbonmon.core.model import METHODS, Device, NodeTotal, Rank, RunState, RunTotal, Snapshot, Uncertainty
 from carbonmon.core.ports import ExporterSettings
 from carbonmon.core.times import rfc3339
+from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import own_peak_rss_bytes, write_summary
 from carbonmon.runs.summary.text import (
@@ -31,12 +33,15 @@ from carbonmon.runs.summary.text import (
     percent_text,
     table_text,
 )
+from carbonmon.runs.summary.validation import fault_of
 from tests.support.records import (
     HOSTILE_TEXTS,
     START_S,
     UNDECODABLE,
+    budget_state,
     device_state,
     dram,
+    forecast,
     gpu,
     node,
     package,
@@ -86,7 +91,7 @@ def test_the_schema_is_itself_valid() -> None:
 
 
 LATER = {
-    "": ["costs", "embodied", "gpu_time", "prometheus", "settled", "water", "work"],
+    "": ["budgets", "costs", "embodied", "forecasts", "gpu_time", "prometheus", "settled", "water", "work"],
     "carbon": ["pue_source", "sources"],
     "run": ["cpu_s", "idle_policy", "notes", "progress", "ranks", "uid"],
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],
@@ -987,3 +992,19 @@ def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> Non
 )
 def test_a_percentage_never_rounds_a_part_to_all_or_nothing(ratio: float, text: str) -> None:
     assert percent_text(ratio) == text
+
+
+def test_forecasts_and_budgets_are_beside_the_outcome_in_every_form() -> None:
+    run = node().runs[0]._replace(forecasts=(forecast(0.1), forecast(0.25)), budgets=(budget_state(),))
+    summary = of(node()._replace(runs=(run,)))
+    VALIDATOR.validate(summary)
+    assert fault_of(summary) == ""
+    assert [made["energy_j"]["expected"] for made in summary["forecasts"]] == [40e3, 40e3]
+    table, markdown = table_text(summary), markdown_text(summary)
+    assert "  budget     2kWh: 0.5 kWh spent" in table
+    assert re.search(r"  forecast   10 %: .* 25 %: .* kWh", table)
+    assert "| spent of 2kWh | 0.5 kWh |  |" in markdown
+    assert "energy, as expected at 25 % of the steps" in markdown
+    foreign = copy.deepcopy(summary)
+    foreign["budgets"][0] |= {"budget": "\x1b[2J|", "unit": "\n|", "action": "|"}
+    assert "\x1b" not in table_text(foreign) + markdown_text(foreign)

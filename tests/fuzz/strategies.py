@@ -14,6 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from carbonmon.core.budgets import BudgetState
+from carbonmon.core.forecast import Forecast
 from carbonmon.core.model import (
     Charge,
     Cost,
@@ -117,6 +119,9 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         node=node.map(tuple),
         shares=shares,
         processes=st.none(),
+        forecast=st.none(),
+        forecasts=st.lists(record(Forecast), max_size=1).map(tuple),
+        budgets=st.lists(record(BudgetState), max_size=1).map(tuple),
         resume_point=resume_point,
         charges=st.lists(record(Charge), max_size=3, unique_by=lambda row: row[:6]).map(tuple),
         costs=st.lists(record(Cost), max_size=2, unique_by=lambda cost: cost.currency).map(tuple),

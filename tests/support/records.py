@@ -5,6 +5,8 @@ Everything is fixed: no clock, no chance. Defaults describe a node in the middle
 
 from __future__ import annotations
 
+from carbonmon.core.budgets import BudgetState, parse_budget
+from carbonmon.core.forecast import Forecast
 from carbonmon.core.gpu_time import GpuTime
 from carbonmon.core.model import (
     MAIN_PHASE,
@@ -24,6 +26,7 @@ from carbonmon.core.model import (
     Spec,
     Uncertainty,
 )
+from carbonmon.core.pace import Range
 from carbonmon.core.work import COUNTS, GpuPeak, Span, Work
 
 START_S = 1_795_000_000.0
@@ -48,6 +51,22 @@ HOSTILE_TEXTS = (
 
 UNDECODABLE = "caf\udce9"
 """What Python makes of an argument that is not UTF-8."""
+
+
+def forecast(done_ratio: float = 0.25) -> Forecast:
+    """A run of 40 kJ in 100 s, with the ranges of one that is a quarter done."""
+    return Forecast(
+        done_ratio,
+        Range(95.0, 100.0, 120.0),
+        Range(36e3, 40e3, 48e3),
+        Range(3.6, 4.0, 4.8),
+        Range(1e-3, 2e-3, 3e-3),
+        "EUR",
+    )
+
+
+def budget_state(text: str = "2kWh", spent: float = 1.8e6) -> BudgetState:
+    return BudgetState(*parse_budget(text), spent, "warn")
 
 
 def gpu(index: int = 0) -> Device:

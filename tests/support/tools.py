@@ -2,8 +2,8 @@
 
     python -m tests.support.tools
 
-Prometheus, its Pushgateway and node_exporter, VictoriaMetrics, Slurm, Open MPI, kubectl and the
-simulator; what the machine has is used. What cannot be had is named with the reason; in CI, where no
+Prometheus, its Pushgateway and node_exporter, VictoriaMetrics, Slurm, Open MPI, Chromium, axe-core, kubectl
+and the simulator; what the machine has is used. What cannot be had is named with the reason; in CI, where no
 test may be skipped, this ends with 1.
 """
 
@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 from tests.simulator import build
-from tests.support import kubectl, openmpi, prometheus, pushgateway, slurm, victoriametrics
+from tests.support import axe, browser, kubectl, openmpi, prometheus, pushgateway, slurm, victoriametrics
 
 
 def missing() -> list[str]:
@@ -34,6 +34,10 @@ def missing() -> list[str]:
         build.built()
     else:
         found.append("the simulator: no gcc")
+    if browser.program() is None:
+        found.append("Chromium: not installed, and no apt-get to fetch it")
+    if axe.source() is None:
+        found.append("axe-core: no npm, or no network, to fetch it")
     try:
         kubectl.program()
     except subprocess.CalledProcessError as error:

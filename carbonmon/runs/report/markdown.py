@@ -11,6 +11,7 @@ from carbonmon.runs.report.details import Section, basis_text, settled_parts
 from carbonmon.runs.report.equivalents import equivalents
 from carbonmon.runs.report.impact import statement
 from carbonmon.runs.report.markup import escaped, table
+from carbonmon.runs.report.outlook_rows import outlook_rows
 from carbonmon.runs.report.work import work_rows
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
@@ -123,7 +124,7 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     if made is not None:
         amount = "unknown" if made["low_g"] is None else "only a range is known"
         rows.append(("embodied carbon", amount, _range_g(made), escaped("; ".join(made["sources"]), 2000)))
-    return rows + _cost_and_water_rows(summary) + work_rows(summary)
+    return rows + _cost_and_water_rows(summary) + work_rows(summary) + outlook_rows(summary)
 
 
 def _range_g(ends: Mapping[str, Any]) -> str:

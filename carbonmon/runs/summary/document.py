@@ -18,6 +18,7 @@ from carbonmon.core.times import rfc3339
 from carbonmon.core.work import Work
 from carbonmon.runs.summary.devices import devices_summary
 from carbonmon.runs.summary.node import node_summary
+from carbonmon.runs.summary.outlook import budgets_summary, forecasts_summary
 from carbonmon.runs.summary.ranges import (
     Row,
     emissions_g,
@@ -51,7 +52,7 @@ def summarize(
     """
     devices = {device_state.device.id: device_state for device_state in snapshot.devices}
     rows = [with_uncertainty(total, devices) for total in run.totals]
-    document: dict[str, Any] = _clean(
+    document: dict[str, Any] = clean(
         {
             "schema": SCHEMA,
             "state": state,
@@ -60,6 +61,8 @@ def summarize(
             "carbon": _carbon(snapshot, run, rows),
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
+            "forecasts": forecasts_summary(run.forecasts),
+            "budgets": budgets_summary(run.budgets),
             "work": work_summary(run),
             "gpu_time": gpu_time_summary(run.gpu_time),
             "monitor": _monitor(snapshot, run, own_peak_rss_bytes),
@@ -301,14 +304,14 @@ def _monitor(snapshot: Snapshot, run: RunState, own_peak_rss_bytes: int | None) 
     }
 
 
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """Make every value valid for JSON: NaN and infinity become None, and all text is valid UTF-8."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, dict):
-        return {encodable(key): _clean(item) for key, item in value.items()}
+        return {encodable(key): clean(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [clean(item) for item in value]
     return value

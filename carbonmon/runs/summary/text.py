@@ -22,6 +22,7 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
+from carbonmon.runs.summary.outlook import outlook_lines
 from carbonmon.runs.summary.strings import one_line
 from carbonmon.runs.summary.work_text import work_lines
 
@@ -72,6 +73,7 @@ def table_text(summary: dict[str, Any]) -> str:
     lines += _facility_lines(energy, summary["carbon"]["pue"])
     lines += _carbon_lines(summary["carbon"])
     lines += _cost_and_water_lines(summary)
+    lines += outlook_lines(summary, unit, WIDTH)
     lines += work_lines(summary)
     lines += _device_lines(energy["devices"], unit, _is_given(energy))
     lines += _phase_lines(energy["phases"], energy["total_j"], unit)

@@ -21,7 +21,7 @@ from carbonmon.service.registry import MAX_RUNS, Registry, is_held
 from carbonmon.service.socket import fields, reports
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
-from carbonmon.service.socket.totals import last_words, tell_leaver, tell_totals
+from carbonmon.service.socket.totals import heard_stop, last_words, tell_leaver, tell_totals
 
 Answer = Callable[[dict[str, Any]], None]
 Message = Mapping[str, Any]
@@ -54,6 +54,7 @@ class Operations:
             "run_phase": self._run_phase,
             "progress": self._progress,
             "snapshot": self._snapshot,
+            "stopping": self._stopping,
             "register": self._register,
             "unregister": self._unregister,
             "status": self._status,
@@ -207,6 +208,11 @@ class Operations:
     def _snapshot(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry, participant = self._participation(peer)
         self._monitor.look(entry.run_id, partial(tell_totals, entry, participant, answer))
+
+    def _stopping(self, peer: Peer, message: Message, answer: Answer) -> None:
+        """Whether training is to stop; takes no sample, as training code asks at each step."""
+        entry, _ = self._participation(peer)
+        answer(heard_stop(self._monitor.runs.get(entry.run_id)))
 
     # ---- registered runs ----
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from carbonmon.core.forecast import Forecast
 from carbonmon.core.model import RunState
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs.summary.work import work_summary
@@ -17,7 +18,8 @@ def tell_totals(
     entry: Entry, participant: Participant, answer: Answer, run: RunAccount | None, state: RunState | None
 ) -> None:
     """What training code may log of its run; None where it is unknown."""
-    answer({"run_id": entry.run_id} if state is None else _totals(state, entry, participant))
+    known = {} if state is None else _totals(state, entry, participant)
+    answer({"run_id": entry.run_id, **known, **stop_fields(run)})
 
 
 def tell_leaver(
@@ -42,6 +44,33 @@ def last_words(
     return {"totals": _totals(state, entry, participant), "windows": windows}
 
 
+def stop_fields(run: RunAccount | None) -> dict[str, Any]:
+    """Whether training is to stop, and when it has done how many steps; None: it has told none."""
+    stop = None if run is None else run.outlook.stop
+    return {"stop": stop is not None, "stop_at_step": None if stop is None else stop.step}
+
+
+def heard_stop(run: RunAccount | None) -> dict[str, Any]:
+    """Whether training is to stop, for training code that asks, and so has heard it."""
+    if run is not None and run.outlook.stop is not None:
+        run.outlook.is_heard = True
+    return stop_fields(run)
+
+
+def _forecast(made: Forecast | None) -> dict[str, Any]:
+    """The forecast of the whole run, as ranges; empty where there is none."""
+    if made is None:
+        return {}
+    ranges = (made.energy_j, made.emissions_g, made.duration_s)
+    told: dict[str, Any] = {
+        name: span._asdict()
+        for name, span in zip(("energy_j", "emissions_g", "duration_s"), ranges, strict=True)
+    }
+    if made.cost is not None:
+        told |= {"cost": made.cost._asdict(), "currency": made.currency}
+    return {"done_ratio": made.done_ratio, **told}
+
+
 def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, Any]:
     watts = [power_w for _, power_w in run.power_w if power_w is not None]
     energy_j = sum(row.energy_j for row in run.totals)
@@ -55,6 +84,7 @@ def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, 
         "power_w": sum(watts) if watts else None,
         "duration_s": run.duration_s,
         "phase": participant.phase or run.phase,
+        "forecast": _forecast(run.forecast),
         **_work(run),
     }
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -25,6 +26,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.metrics import FAMILIES
 from carbonmon_exporters.ended import answer, channel
 from carbonmon_exporters.ended.bundle import Bundle
+from carbonmon_exporters.ended.page import ended_page
 from carbonmon_exporters.ended.runs import EndedRuns
 from carbonmon_exporters.ended.visits import Visit, visiting
 from carbonmon_exporters.endpoint.access import AccessPolicy
@@ -99,7 +101,9 @@ class Process:
             raise ConfigError("the web config protects less than the one with which the runs were served")
         registry = CollectorRegistry()
         registry.register(EndedCollector(self._ended))
-        app = Routes(make_wsgi_app(registry), lambda: True, came=self._came)
+        app = Routes(
+            make_wsgi_app(registry), lambda: True, came=self._came, pages=partial(ended_page, self._ended)
+        )
         return MetricsServer(self._listening.getsockname()[:2], app, policy, listening=self._listening)
 
     def remove_target(self) -> None:

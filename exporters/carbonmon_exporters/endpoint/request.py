@@ -47,6 +47,10 @@ CONNECTION = "carbonmon.connection"
 """In the same environ: the `Connection`, which lives as long as the connection is open."""
 
 
+CLOSES = "carbonmon.closes"
+"""The application sets it in the environ of a request after whose answer the connection is to be closed."""
+
+
 GONE = "carbonmon.gone"
 """In the environ of a request whose client has closed its side already: it may have given up."""
 
@@ -234,7 +238,8 @@ class _Response(ServerHandler):
         headers: Headers = self.headers  # type: ignore[attr-defined]  # unknown to typeshed
         for name, value in self.more_headers:
             headers[name] = value
-        if not str(self.status).startswith("200"):  # type: ignore[attr-defined]  # likewise
+        closes = CLOSES in self.environ  # type: ignore[attr-defined]  # unknown to typeshed
+        if closes or not str(self.status).startswith("200"):  # type: ignore[attr-defined]  # likewise
             self.request_handler.close_connection = True
         if self.request_handler.close_connection:
             headers["Connection"] = "close"

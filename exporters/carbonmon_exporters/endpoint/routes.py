@@ -1,4 +1,4 @@
-"""Answers by path: a small WSGI application in front of prometheus_client's own."""
+"""Answers by path: the metrics, the probes, and what the monitor shows to people."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from carbonmon_exporters.ended.visits import Visit, visiting
+from carbonmon_exporters.endpoint.request import CLOSES, CONNECTION, Connection
 from carbonmon_exporters.endpoint.scrapers import Scrapers
 from carbonmon_exporters.starts import present
 
@@ -17,13 +19,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 METRICS_PATH = "/metrics"
+
+MAX_VIEWERS = 4
+"""So many connections of viewers are kept open at once: all others remain for scrapers."""
+
 _PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
 Answer = tuple[str, list[tuple[str, str]], bytes]
+Pages = Callable[[str, str], Answer]
+"""Answers a path and a query for people; it is asked for `/`, `/page…` and `/api/…`."""
 
 
 class Routes:
-    """Routes GET and HEAD to the metrics and the two probes; other paths are 404, other methods 405."""
+    """Routes GET and HEAD to metrics, probes and pages; other paths are 404, other methods 405."""
 
     def __init__(
         self,
@@ -31,12 +39,15 @@ class Routes:
         is_ready: Callable[[], bool],
         scrapers: Scrapers | None = None,
         came: Callable[[Visit], None] = lambda visit: None,
+        pages: Pages | None = None,
     ) -> None:
         """Without `scrapers` everybody gets plain totals. `came` is told of each scrape that was answered."""
         self._metrics = metrics
         self._is_ready = is_ready
         self._scrapers = scrapers
         self._came = came
+        self._pages = pages
+        self._viewers: WeakSet[Connection] = WeakSet()
         self._has_failed = False
         self._scrape_lock = threading.Lock()
 
@@ -56,6 +67,10 @@ class Routes:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             status, headers, body = _plain("405 Method Not Allowed", "Use GET or HEAD")
             return status, [*headers, ("Allow", "GET, HEAD")], body
+        if self._pages is not None and (path == "/" or path.startswith(("/page", "/api/"))):
+            if not self._keeps_open(environ, path):
+                environ[CLOSES] = True
+            return self._pages(path, environ.get("QUERY_STRING", ""))
         if path not in (METRICS_PATH, "/-/healthy", "/-/ready"):
             return _plain("404 Not Found", f"Not found. The metrics are at {METRICS_PATH}")
         if path == METRICS_PATH:
@@ -65,6 +80,15 @@ class Routes:
         if self._is_ready():
             return _plain("200 OK", "carbonmon is ready")
         return _plain("503 Service Unavailable", "carbonmon has taken no sample yet")
+
+    def _keeps_open(self, environ: WSGIEnvironment, path: str) -> bool:
+        """Whether a viewer's connection is kept for the next look: that of a few is, as it costs less."""
+        connection = environ.get(CONNECTION)
+        if connection is None or not path.startswith("/api/"):
+            return False
+        if len(self._viewers) < MAX_VIEWERS:
+            self._viewers.add(connection)
+        return connection in self._viewers
 
     def _scrape(self, environ: WSGIEnvironment) -> Answer:
         # The library's application answers 405 to HEAD; called with GET it gives the headers of both.

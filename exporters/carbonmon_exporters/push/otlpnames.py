@@ -24,6 +24,7 @@ UNITS = (
 _COUNTS = {
     f.RUN_PROCESSES.name: "{process}",
     f.RUN_COST.name: "{currency}",
+    f.RUN_FORECAST_COST.name: "{currency}",
     f.RUN_STEPS.name: "{step}",
     f.RUN_EPOCHS.name: "{epoch}",
     f.RUN_SAMPLES.name: "{sample}",

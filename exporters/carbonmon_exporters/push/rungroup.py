@@ -21,7 +21,10 @@ from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.collector import families as all_families
 from carbonmon_exporters.starts import plain
 
-OF_THE_MOMENT = (f.RUN_POWER, f.RUN_PROCESSES, f.RUN_PHASE, f.GRID_INTENSITY, f.GRID_TIMESTAMP, f.PRICE)
+OF_THE_MOMENT = (
+    *(f.RUN_POWER, f.RUN_PROCESSES, f.RUN_PHASE, f.GRID_INTENSITY, f.GRID_TIMESTAMP, f.PRICE),
+    *(f.RUN_FORECAST_ENERGY, f.RUN_FORECAST_EMISSIONS, f.RUN_FORECAST_COST, f.RUN_FORECAST_END),
+)
 LASTING = (
     f.RUN_ENERGY,
     f.RUN_EMISSIONS,
@@ -33,6 +36,8 @@ LASTING = (
     *(f.RUN_GPU_SECONDS, f.RUN_GPU_IDLE_ENERGY),
     f.RUN_WATER,
     f.RUN_COST,
+    f.RUN_BUDGET_LIMIT,
+    f.RUN_BUDGET_SPENT,
     f.RUN_START,
     f.RUN_END,
     f.RUN_INFO,

@@ -1,0 +1,39 @@
+"""The metric families of what is to come of the runs: their forecasts and their budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from carbonmon.core import metrics as f
+from carbonmon.core.model import Snapshot
+from carbonmon.core.pace import Range
+from carbonmon.runs.summary.strings import encodable
+from carbonmon_exporters.families import as_gauge
+from carbonmon_exporters.starts import Starts
+
+
+def outlook_families(snapshot: Snapshot, _: Starts) -> Iterator[Metric]:
+    """Gauges of runs whose training code tells steps, and of those with budgets."""
+    energy, emissions = as_gauge(f.RUN_FORECAST_ENERGY), as_gauge(f.RUN_FORECAST_EMISSIONS)
+    cost, end = as_gauge(f.RUN_FORECAST_COST), as_gauge(f.RUN_FORECAST_END)
+    limit, spent = as_gauge(f.RUN_BUDGET_LIMIT), as_gauge(f.RUN_BUDGET_SPENT)
+    for run in snapshot.runs:
+        run_id, made = encodable(run.info.id), run.forecast
+        if made is not None:
+            began_s = snapshot.at_s - run.duration_s
+            _put(energy, made.energy_j, run_id)
+            _put(emissions, made.emissions_g, run_id)
+            _put(end, made.duration_s.plus(began_s), run_id)
+            if made.cost is not None:
+                _put(cost, made.cost, run_id, encodable(made.currency))
+        for state in run.budgets:
+            limit.add_metric((run_id, encodable(state.text), encodable(state.unit)), state.limit)
+            spent.add_metric((run_id, encodable(state.text)), state.spent / state.limit)
+    yield from (energy, emissions, cost, end, limit, spent)
+
+
+def _put(family: GaugeMetricFamily, span: Range, run_id: str, *more: str) -> None:
+    for bound, value in span._asdict().items():
+        family.add_metric((run_id, bound, *more), value)

@@ -42,6 +42,6 @@ class GpuClock:
 
     def time(self) -> GpuTime | None:
         """None where no GPU was held."""
-        if not self._held_s:
+        if not self._held_s and not self._idle_j:
             return None
         return GpuTime(self._held_s, self._idle_s, self._unknown_s, self._idle_j)

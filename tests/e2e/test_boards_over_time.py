@@ -14,6 +14,7 @@ import pytest
 from tests.support import prometheus, scripted_run
 from tests.support.boards_over_time import Board, falls, misses, strays
 from tests.support.panel_truth import (
+    A_UNIT,
     ELSEWHERE,
     GRAMS,
     PER_INSTANCE,
@@ -45,7 +46,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 
 
 def test_every_panel_of_an_amount_is_compared_here() -> None:
-    assert UNITS.keys() == POWER.keys() | TOTALS.keys() | RISING | PER_INSTANCE | ELSEWHERE
+    assert UNITS.keys() == POWER.keys() | TOTALS.keys() | RISING | PER_INSTANCE | ELSEWHERE | A_UNIT
 
 
 def board_of(seen: Seen, store: str) -> Board:

@@ -134,6 +134,9 @@ RISING: set[Key] = {
 ELSEWHERE: set[Key] = {("carbonmon-run", "The same energy elsewhere", "A")}
 """A total times a table's figures."""
 
+A_UNIT: set[Key] = {("carbonmon-run", "Energy a step", "A"), ("carbonmon-run", "Energy a token", "A")}
+"""The scripted run tells no steps: their rules are compared in deploy/prometheus/carbonmon.rules.test.yml."""
+
 
 def amounts() -> dict[Key, str]:
     """The queries that show watts, joules, grams, litres or money, with the units of panels and columns."""

@@ -181,7 +181,8 @@ function powerDetail(run) {
 
 function range(low, high, format) {
   if (low === null || high === null) return "range not known";
-  return low === 0 && high === 0 ? "" : `${format(low)} to ${format(high)}`;
+  const both = [low, high];
+  return low === 0 && high === 0 ? "" : `${format(low, both)} to ${format(high, both)}`;
 }
 
 function measuredPart({ energy_j: joules, measured_ratio: ratio }) {

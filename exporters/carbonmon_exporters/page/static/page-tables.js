@@ -10,6 +10,8 @@ const NONE = "–";
 export function phaseTable(run, history) {
   if (!run || run.phases.length < 1) return [];
   const shown = phasesOf(history.columns);
+  const joules = run.phases.map((phase) => phase.energy_j);
+  const grams = run.phases.map((phase) => phase.emissions_g);
   return [
     h("h2", {}, "Phases"),
     table(
@@ -22,9 +24,9 @@ export function phaseTable(run, history) {
           plain(phase.name),
         ],
         duration(phase.duration_s),
-        energy(phase.energy_j),
+        energy(phase.energy_j, joules),
         run.energy_j > 0 ? percent(phase.energy_j / run.energy_j) : UNKNOWN,
-        mass(phase.emissions_g),
+        mass(phase.emissions_g, grams),
       ]),
       [1, 2, 3, 4],
     ),
@@ -50,6 +52,8 @@ export function deviceTable(now, history) {
     "Use",
     "Unattributed",
   ];
+  const joules = devices.map((device) => (now.run ? own.get(device.id)?.energy_j : device.energy_j));
+  const rest = devices.map((device) => device.unattributed_j);
   const rows = devices.map((device) => {
     const part = own.get(device.id);
     return [
@@ -59,9 +63,9 @@ export function deviceTable(now, history) {
       bar(device, most),
       !now.run || now.run.state === "ended" ? "" : part ? power(part.power_w) : NONE,
       sparkline(columns, device.id, device.component, device.known_by !== "measured"),
-      now.run ? (part ? energy(part.energy_j) : NONE) : energy(device.energy_j),
+      now.run ? (part ? energy(part.energy_j, joules) : NONE) : energy(device.energy_j, joules),
       percent(device.utilization_ratio),
-      energy(device.unattributed_j),
+      energy(device.unattributed_j, rest),
     ];
   });
   return [h("h2", {}, "Devices"), table("Devices", head, rows, [2, 4, 6, 7, 8])];

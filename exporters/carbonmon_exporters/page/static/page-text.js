@@ -13,9 +13,11 @@ export function figure(number) {
   return size >= 0.0005 ? number.toFixed(3) : "<0.001";
 }
 
-function inUnit(amount, units) {
+/** An amount in the unit that fits it, or in the one that fits the largest of `others`, as in a column. */
+function inUnit(amount, units, others = [amount]) {
   if (amount === null || amount === undefined) return UNKNOWN;
-  const [, size, name] = units.find(([least]) => Math.abs(amount) >= least);
+  const largest = Math.max(...others.map((other) => Math.abs(other ?? 0)));
+  const [, size, name] = units.find(([least]) => largest >= least);
   return `${figure(amount / size)} ${name}`;
 }
 
@@ -39,8 +41,8 @@ const POWER = [
   [0, 1, "W"],
 ];
 
-export const energy = (joules) => inUnit(joules, ENERGY);
-export const mass = (grams) => inUnit(grams, MASS);
+export const energy = (joules, others) => inUnit(joules, ENERGY, others);
+export const mass = (grams, others) => inUnit(grams, MASS, others);
 export const power = (watts) => inUnit(watts, POWER);
 
 /** A part that never rounds to all or to nothing. */

@@ -150,6 +150,7 @@ def test_an_id_means_the_run_of_the_output_before_a_folder_that_lies_here(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / layout.RUN_FILE).touch()
     (tmp_path / "runs/mine").mkdir(parents=True)
     assert lookup.named("mine", tmp_path / "runs", "report") == tmp_path / "runs/mine"
     assert lookup.named("./mine", tmp_path / "runs", "report") == Path("mine")

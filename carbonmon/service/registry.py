@@ -30,7 +30,7 @@ LINGER_S = 5.0
 """How long a run waits for ranks that its launcher promised and that have not come yet."""
 
 DISK_S = 8.0
-"""How long whoever ends a run waits until its files are written: less than a client waits for the answer (10 s)."""
+"""How long whoever ends a run waits until its files are written; a client waits 10 s for the answer."""
 
 LATE_S = 5.0
 """A change of phase is taken at the time that its sender states if that was not longer ago."""

@@ -37,10 +37,10 @@ def by_month(entries: Iterable[Entry]) -> tuple[list[Row], list[str]]:
 def _parts(entry: Entry) -> tuple[list[Row], str]:
     if entry.start_s is None:
         return [Row(entry, UNKNOWN)], ""
-    months = months_between(entry.start_s, entry.start_s + (entry.duration_s or 0.0))
+    end_s = entry.end_s or entry.start_s
+    months = months_between(entry.start_s, end_s)
     if len(months) == 1:
         return [Row(entry, str(months[0]))], ""
-    end_s = entry.start_s + (entry.duration_s or 0.0)
     whole = Stretch(entry.start_s, end_s, {("", ""): entry.energy_j or 0.0}, 1.0)
     try:
         stretches, remarks = read_stretches(entry.folder, summary_of(entry.folder), end_s)
@@ -54,7 +54,7 @@ def _parts(entry: Entry) -> tuple[list[Row], str]:
             entry._replace(
                 energy_j=_part(entry.energy_j, energy, place),
                 emissions_g=_part(entry.emissions_g, emissions, place),
-                duration_s=seconds[place],
+                duration_s=_part(entry.duration_s, seconds, place),
             ),
             str(month),
             is_part=True,

@@ -42,9 +42,12 @@ def command(
     are another user's, are links, or hold a file that is not carbonmon's.
     """
     options.set_up_log(values["log_level"], values["log_format"])
+    is_named = _is_named(ctx)
+    if is_named and (daemon or (ctx.parent is not None and ctx.parent.params.get("daemon"))):
+        raise click.UsageError("--daemon and --output exclude one another: give one folder to remove from")
     if daemon:
         output = talk.daemon_output()
-    elif ctx.get_parameter_source("output") is not ParameterSource.COMMANDLINE:
+    elif not is_named:
         output = ctx.obj  # what stands before the word `prune`
     try:
         if older_than is None and keep_size is None:
@@ -77,6 +80,13 @@ def command(
         printing.echo(f"carbonmon: {text}", err=True)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _is_named(ctx: click.Context) -> bool:
+    """Whether the folder stands behind the word `prune`, or in a file that does."""
+    source = ctx.get_parameter_source("output")
+    has_file = ctx.get_parameter_source("config") is ParameterSource.COMMANDLINE
+    return source is ParameterSource.COMMANDLINE or (has_file and source is ParameterSource.DEFAULT_MAP)
 
 
 def size_text(size_bytes: float) -> str:

@@ -147,7 +147,7 @@ def _wanted(values: dict[str, Any]) -> Wanted:
 def _touches(entry: Entry, month: spans.Month) -> bool:
     if entry.start_s is None:
         return False
-    return entry.start_s < month.end_s and entry.start_s + (entry.duration_s or 0.0) >= month.start_s
+    return entry.start_s < month.end_s and (entry.end_s or entry.start_s) >= month.start_s
 
 
 def _keys(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -58,5 +59,8 @@ def wait(
     say(f"the job starts {when}: {mean}{instead} ({figures.label})")
     if read_launch(os.environ).scheduler:
         say("the time limit of the scheduler's job runs on while it waits")
-    while (left_s := advice.best.start_s - clock()) > 0.0:
-        sleep(min(left_s, LOOK_S))
+    try:
+        while (left_s := advice.best.start_s - clock()) > 0.0:
+            sleep(min(left_s, LOOK_S))
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(128 + signal.SIGINT) from None

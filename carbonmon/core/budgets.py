@@ -143,6 +143,8 @@ def parse_budget(text: str) -> Budget:
         )
     if unit in _UNITS:
         kind, factor = _UNITS[unit]
+        if not 0.0 < amount * factor < math.inf:
+            raise ConfigError(f"--budget: {text!r:.60}: a budget is more than 0 and finite: {_EXAMPLES}")
         return Budget(
             _written(number, unit, period), kind, amount * factor, BASE_UNITS[kind], period is not None
         )
@@ -194,7 +196,7 @@ def check_currencies(budgets: Sequence[Budget], currency: str | None, has_price:
     for budget in budgets:
         if budget.kind != "cost":
             continue
-        if not has_price:
+        if not has_price or not currency:
             raise ConfigError(
                 f"--budget: {budget.text}: there is no price of a kWh: give --price and "
                 f"--currency {budget.unit}"

@@ -127,6 +127,8 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def parse_run_id(text: str) -> str:
+    if text == "last":
+        raise ConfigError("--run-id: 'last' is the word for the newest run; give another id")
     if _RUN_ID.fullmatch(text) is None or text in (".", ".."):
         raise ConfigError(
             f"--run-id: {text!r} does not fit: use 1 to 64 letters, digits, dots, underscores and hyphens"

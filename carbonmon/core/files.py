@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from io import BufferedReader
 from pathlib import Path
 
@@ -77,11 +78,15 @@ def replace_file(
     sync_folder(path.parent)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of `replace_file` that processes left behind when they were killed."""
-    for path in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove the temporary files of `replace_file` that processes left behind when they were killed.
+
+    Only those of files with these names: what else lies in the folder is the user's.
+    """
+    for name in names:
+        for path in folder.glob(f".{name}.*.tmp"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def append_whole(descriptor: int, data: bytes, *, syncs: bool = True) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from carbonmon.core.config import MIN_INTERVAL_S
 from carbonmon.core.idle_power import IdlePower
 from carbonmon.core.model import Device, DeviceState, Interval, NodeTotal
 from carbonmon.monitor.peak_power import PeakPower
+
+TOO_SHORT_S = 0.9 * MIN_INTERVAL_S
+"""An interval that is shorter, which no `--interval` asks for, says nothing of the power."""
 
 
 class DeviceAccount:
@@ -75,7 +79,10 @@ class DeviceAccount:
         self.jumps += interval.jumps
         self.step_backs += interval.step_backs
         self.stuck += interval.stuck
-        self.power_w = interval.power_w
+        # The sample of a run's begin or end may follow the last one by a millisecond: a counter that was not
+        # refreshed meanwhile says 0 W then.
+        if seconds >= TOO_SHORT_S or interval.power_w is None or self.power_w is None:
+            self.power_w = interval.power_w
         self._peak.add(interval.power_w, seconds)
 
     def see(self, utilization_ratio: float | None, elapsed_s: float) -> None:

@@ -43,11 +43,19 @@ class Entry(NamedTuple):
     uid: int | None
     labels: Mapping[str, str]
     start_s: float | None
+    ended_s: float | None
     duration_s: float | None
     energy_j: float | None
     measured_ratio: float | None
     emissions_g: float | None
     is_settled: bool
+
+    @property
+    def end_s(self) -> float | None:
+        """When it ended, else how far its figures go; a resumed run's duration leaves out its pauses."""
+        if self.ended_s is not None or self.start_s is None:
+            return self.ended_s
+        return self.start_s + (self.duration_s or 0.0)
 
 
 def read_index(output: Path) -> tuple[list[Entry], list[str]]:
@@ -112,6 +120,7 @@ def _entry(folder: Path, path: Path, summary: Mapping[str, Any], owner: int | No
             _uid(folder, run, owner),
             {_text(key): _text(value) for key, value in run["labels"].items()},
             known_time(run["started_at"]),
+            None if (ended := run.get("ended_at")) is None else known_time(ended),
             _amount(run["duration_s"]),
             None if measured is None and not total_j else _amount(total_j),
             _amount(measured),

@@ -13,12 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from carbonmon.core.documents import json_object
 from carbonmon.core.errors import ConfigError
+from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.folders import why_not_ours
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.index import Entry
 from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, SERIES_FILE, SUMMARY_FILE
 from carbonmon.runs.lock import has_monitor
+from carbonmon.runs.summaries import LONGEST_SUMMARY_BYTES
 
 _ORDER = (SERIES_FILE, CHECKPOINT_FILE, MONITOR_FILE, SUMMARY_FILE, RUN_FILE)
 """Files of a run, in the order in which they go: what says that it is a run goes last."""
@@ -100,6 +103,8 @@ def remove(folder: Path) -> None:
         finally:
             os.close(descriptor)
         folder.rmdir()
+    except FileNotFoundError:  # another prune was faster
+        return
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be removed: {error.strerror or error}") from None
 
@@ -127,13 +132,19 @@ def _is_ours(found: os.DirEntry[str]) -> bool:
 
 def _is_leftover(name: str) -> bool:
     """A temporary file of `core/files.py` or of the lock, whose process was killed."""
-    return name.startswith(".") and name.endswith((".tmp", ".taking"))
+    return any(name.startswith(f".{own}.") for own in _ORDER) and name.endswith((".tmp", ".taking"))
 
 
 def _ended_s(entry: Entry) -> float:
-    """When a run ended; where nobody knows, when its folder changed last."""
-    if entry.start_s is not None and entry.duration_s is not None:
-        return entry.start_s + entry.duration_s
+    """When a run ended; where nobody knows, when its folder changed last.
+
+    The duration leaves out the time between a loss and a resume.
+    """
+    if entry.ended_s is not None:
+        return entry.ended_s
+    path = entry.folder / CHECKPOINT_FILE
+    with suppress(RunFileError, OSError, KeyError, TypeError, ValueError):
+        return float(json_object(read_bytes(path, LONGEST_SUMMARY_BYTES), path, RunFileError)["at_s"])
     with suppress(OSError):
         return entry.folder.stat().st_mtime
     return 0.0

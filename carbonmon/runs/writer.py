@@ -12,6 +12,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import DISK_FAULTS, remove_leftovers, replace_file
 from carbonmon.core.model import Device, RunState, Snapshot
 from carbonmon.runs import layout
+from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.lock import RunLock
 from carbonmon.runs.series_file import SeriesFile
 from carbonmon.runs.series_rows import Parts
@@ -84,7 +85,7 @@ class RunFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._series.is_in_place():
             self._series.open()
-        remove_leftovers(self.folder)
+        remove_leftovers(self.folder, (*layout.FILES, layout.SUMMARY_FILE, MONITOR_FILE))
         former = [device for device in self._former if device not in devices]
         text = layout.run_text(run.info, [*devices, *former])
         replace_file(self.folder / layout.RUN_FILE, text.encode())

@@ -45,6 +45,7 @@ class Helpers:
                     list(command),
                     os.environ,
                     file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0), (os.POSIX_SPAWN_DUP2, 2, 1)],
+                    setpgroup=0,
                     setsigmask=(),
                     setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
                 )
@@ -52,9 +53,7 @@ class Helpers:
         finally:
             os.close(reader)
         if not ended.wait(timeout_s):
-            with self._lock:
-                if pid in self._running:
-                    os.kill(pid, signal.SIGKILL)
+            self._kill([pid])
             raise TimeoutError(f"it did not end within {timeout_s:g} s and was killed")
         code = self._codes.pop(pid)
         if code:
@@ -78,3 +77,13 @@ class Helpers:
                     if found:
                         self.reaped(found, status)
             thread.join(_LOOK_S)
+        self._kill(list(self._running))
+
+    def _kill(self, pids: Sequence[int]) -> None:
+        """End helpers, and what they started in their group."""
+        with self._lock:
+            for pid in pids:
+                if pid in self._running:
+                    log.warning("a command of --on-budget is killed: it did not end in time")
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(pid, signal.SIGKILL)

@@ -371,6 +371,46 @@ def test_what_a_killed_writer_left_goes_with_its_run(output: Path):
     assert not (output / "a").exists()
 
 
+def test_a_hidden_file_of_the_user_s_keeps_the_run(output: Path):
+    (output / "a" / ".weights.tmp").write_text("mine")
+    assert "'a' stays: it holds '.weights.tmp'" in prune(output, "--older-than", "1s", "--yes")
+    assert [path.name for path in output.iterdir()] == ["a"]
+
+
+def test_a_config_behind_the_word_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    a_run(tmp_path / "carbonmon-runs", "here")
+    a_run(tmp_path / "other", "there")
+    (tmp_path / "other.toml").write_text('output = "other"\n')
+    words = ("--older-than", "1s", "--yes")
+    assert "other/there" in carbonmon("runs", "prune", "--config", "other.toml", *words).output
+    assert (tmp_path / "carbonmon-runs" / "here").exists()
+    assert not (tmp_path / "other" / "there").exists()
+
+
+def test_of_two_folders_to_remove_from_none_is_taken(output: Path):
+    words = ("prune", "--daemon", "--output", output, "--older-than", "1s", "--yes")
+    assert "exclude one another" in carbonmon("runs", *words, code=2).output
+    assert len(list(output.iterdir())) == 5
+
+
+def test_a_run_that_was_resumed_ended_when_it_ended(output: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its duration leaves out the forty days in which it did not run."""
+    path = output / "a" / layout.SUMMARY_FILE
+    summary = json.loads(path.read_text())
+    summary["run"]["ended_at"] = "2026-12-31T00:00:00Z"
+    path.write_text(json.dumps(summary))
+    monkeypatch.setattr("time.time", lambda: datetime(2027, 1, 2).timestamp())
+    prune(output, "--older-than", "7d", "--yes")
+    assert [path.name for path in output.iterdir()] == ["a"]
+    assert [row["run_id"] for row in listed(output, "--month", "2026-12")] == ["a"]
+
+
+def test_another_prune_may_have_been_faster(output: Path):
+    pruning.remove(output / "a")
+    pruning.remove(output / "a")
+
+
 def test_a_file_that_comes_between_the_look_and_the_removal_is_kept(output: Path):
     (output / "a" / "model.pt").write_text("mine")
     with pytest.raises(ConfigError, match="cannot be removed: Directory not empty"):

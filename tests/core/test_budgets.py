@@ -59,6 +59,7 @@ def test_a_budget_has_an_amount_and_a_unit(text: str, kind: str, limit: float, u
         ("0kg", "more than 0"),
         ("nan kWh", "more than 0"),
         ("inf kWh", "more than 0"),
+        ("1e308MWh", "more than 0 and finite"),
         ("1e999kWh", "more than 0"),
         ("2kWh/week", "for a day of UTC"),
         ("2kWh/", "for a day of UTC"),

@@ -97,6 +97,11 @@ def test_a_run_id_is_safe_as_the_name_of_a_folder_or_refused(text: str):
     assert "/" not in run_id and run_id not in ("", ".", "..") and len(run_id) <= 64
 
 
+def test_the_word_for_the_newest_run_is_no_id():
+    with pytest.raises(ConfigError, match="'last' is the word for the newest run"):
+        parse_run_id("last")
+
+
 @given(st.text(st.characters(exclude_categories=["Z", "C"], exclude_characters="="), min_size=1), st.text())
 def test_a_label_is_split_at_its_first_equals_sign(key: str, value: str):
     assert parse_label(f"{key}={value}") == (key, value)

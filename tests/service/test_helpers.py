@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 
 from carbonmon.service.helpers import Helpers
+from tests.support import command as commands
 
 TIMEOUT_S = 20.0
 
@@ -56,6 +60,28 @@ def test_a_command_that_fails_says_how(helpers: Helpers, command: list[str], sai
 def test_a_command_that_does_not_end_is_killed(helpers: Helpers):
     with pytest.raises(TimeoutError, match="was killed"):
         helpers.run(["sleep", "60"], "", 0.05)
+
+
+def test_nothing_that_a_command_started_outlives_the_end(tmp_path: Path):
+    helpers = Helpers()
+    script = f"sleep 61 & echo $! >{tmp_path}/child; sleep 62"
+    thread = threading.Thread(target=_until_killed, args=(helpers, ["sh", "-c", script]))
+    thread.start()
+    commands.wait_for(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text(), "the child")
+    child = int((tmp_path / "child").read_text())
+    helpers.wait(thread, 0.0)
+    commands.wait_for(lambda: not psutil.pid_exists(child) or _is_dead(child), "the end of the child")
+
+
+def _until_killed(helpers: Helpers, words: list[str]) -> None:
+    with suppress(OSError):
+        helpers.run(words, "", 0.5)
+
+
+def _is_dead(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def test_the_end_waits_for_a_command_a_while():

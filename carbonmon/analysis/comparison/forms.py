@@ -9,6 +9,7 @@ from carbonmon.analysis.comparison import Comparison, Difference
 from carbonmon.analysis.comparison.rounds import Medians, Rounds, least_chance
 from carbonmon.runs.report.details import Section
 from carbonmon.runs.summary.figures import duration_text, energy_text, figure, mass_text, percent_text
+from carbonmon.runs.summary.work_text import joules_text
 
 SCHEMA = "carbonmon.comparison/1"
 MOST_PHASES = 12
@@ -62,7 +63,7 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
     yield _row("mean power", comparison.power_w, lambda watts: f"{figure(watts)} W")
     yield _row("emissions", comparison.emissions_g, mass_text)
     for unit, each in comparison.per_work_j.items():
-        yield _row(f"energy a {unit}", each, lambda joules: f"{joules:.4g} J")
+        yield _row(f"energy {'an' if unit == 'epoch' else 'a'} {unit}", each, joules_text)
     if len(comparison.phases) < 2:
         return
     phases = list(comparison.phases.items())

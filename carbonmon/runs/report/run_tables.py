@@ -37,8 +37,8 @@ _BY_WEIGHT = (
 _FEWEST = 2
 """So many columns are always shown."""
 
-_NARROWEST = 16
-"""Characters that the first column keeps; a prefix of an id is enough to name a run."""
+_NARROWEST = 17
+"""Characters that the first column keeps; the date and time of an id, which name a run."""
 
 _OFFSET = len("+01:00")
 

@@ -1,6 +1,6 @@
 // What a run is, in a heading, a line and its figures.
 
-import { clock, day, duration, energy, figure, h, mass, percent, plain, power, UNKNOWN } from "/page-text.js";
+import { clock, day, duration, energy, figure, h, mass, money, percent, plain, power, UNKNOWN } from "/page-text.js";
 
 const KNOWN = { measured: ["●", "measured"], estimated: ["◇", "estimated"] };
 
@@ -91,7 +91,7 @@ export function figures(now) {
         `PUE ${now.pue_ratio.toFixed(2)} included`,
       ),
     );
-    for (const cost of run.costs) tiles.push(tile("Cost", `${figure(cost.amount)} ${plain(cost.currency)}`));
+    for (const cost of run.costs) tiles.push(tile("Cost", `${money(cost.amount)} ${plain(cost.currency)}`));
     if (run.water_l !== null) tiles.push(tile("Water", `${figure(run.water_l)} l`));
   }
   if (run) tiles.push(...outlook(run));
@@ -123,7 +123,7 @@ function outlook({ forecast, budgets }) {
   if (forecast) {
     const { energy_j: joules, emissions_g: grams, end_at_s: end, cost } = forecast;
     const details = [`${mass(grams.expected)} CO₂e, ${range(grams.low, grams.high, mass)}`];
-    if (cost) details.push(`${figure(cost.expected)} ${plain(forecast.currency)}`);
+    if (cost) details.push(`${money(cost.expected)} ${plain(forecast.currency)}`);
     details.push(`until ${moment(end.expected)}, ${moment(end.low)} to ${moment(end.high)}`);
     tiles.push(
       tile(

@@ -14,6 +14,7 @@ export class History {
     this.seen = [];
     this.components = new Map();
     this.damaged = 0;
+    this.before = null; // the newest answer that became a column
     this.wasAway = false;
   }
 
@@ -86,19 +87,30 @@ export class History {
       devices: new Map(),
       phases: new Map(),
     };
+    const before = isNext && this.before?.at_s === column.beginS ? this.before : null;
+    const took = now.at_s - column.beginS;
+    const source = (answer) => answer.run ?? answer.node;
+    const joules = new Map((before ? source(before).devices : []).map((device) => [device.id, device.energy_j]));
+    this.before = now;
     const known = new Map(now.node.devices.map((device) => [device.id, device]));
     for (const device of (now.run ?? now.node).devices) {
       const whole = known.get(device.id);
       if (whole) this.components.set(device.id, whole.component);
       if (device.power_w === null) continue;
       column.devices.set(device.id, {
-        w: device.power_w,
+        w: joules.has(device.id) ? Math.max(0, device.energy_j - joules.get(device.id)) / took : device.power_w,
         low: null,
         high: null,
         measured: whole && whole.known_by === "measured" ? 1 : 0,
       });
     }
-    if (now.run && now.run.phase) column.phases.set(now.run.phase, 1);
+    if (before?.run && now.run) {
+      const spent = new Map(before.run.phases.map((phase) => [phase.name, phase.duration_s]));
+      for (const phase of now.run.phases) {
+        const part = (phase.duration_s - (spent.get(phase.name) ?? 0)) / took;
+        if (part > 0.001) column.phases.set(phase.name, Math.min(1, part));
+      }
+    } else if (now.run && now.run.phase) column.phases.set(now.run.phase, 1);
     this.seen.push(column);
     return true;
   }

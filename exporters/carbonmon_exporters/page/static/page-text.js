@@ -13,6 +13,12 @@ export function figure(number) {
   return size >= 0.0005 ? number.toFixed(3) : "<0.001";
 }
 
+/** An amount of money: three digits, however small. */
+export function money(amount) {
+  const size = Math.abs(amount);
+  return size >= 0.1 || size < 1e-9 ? figure(amount) : amount.toFixed(2 - Math.floor(Math.log10(size)));
+}
+
 /** An amount in the unit that fits it, or in the one that fits the largest of `others`, as in a column. */
 function inUnit(amount, units, others = [amount]) {
   if (amount === null || amount === undefined) return UNKNOWN;

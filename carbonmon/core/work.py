@@ -15,14 +15,14 @@ from typing import Literal, NamedTuple
 Count = Literal["steps", "epochs", "samples", "tokens", "flops"]
 COUNTS: tuple[Count, ...] = ("steps", "epochs", "samples", "tokens", "flops")
 
-ENDLESS = 2.0**63 - 1
+ENDLESS = 2**63 - 1
 """From here on a number of steps stands for "no end": frameworks give the largest 64-bit number where a data
 set has no length (transformers 5, `num_train_epochs` of an iterable data set with `max_steps`)."""
 
 
 def known_total(steps: float | None) -> float | None:
     """Steps in all, None where that is unknown: frameworks say so with −1, infinity or `ENDLESS`."""
-    return steps if steps is not None and 0.0 < steps < ENDLESS else None
+    return steps if steps is not None and 0 < steps < ENDLESS else None
 
 
 _PRECISIONS = (

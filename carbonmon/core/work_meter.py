@@ -96,6 +96,8 @@ class WorkMeter:
         total = known_total(told.total_steps)
         if total is not None:
             self._total_steps = total
+        if self._total_steps is not None and (told.steps or 0.0) > self._total_steps:
+            self._total_steps = None  # it was none: more has been done
         if told.precision:
             self._precision, self._peaks = told.precision, peaks
         self._job_ratio = told.job_ratio

@@ -110,6 +110,15 @@ def test_no_order_of_reports_gives_a_negative_figure_or_counts_twice(
         assert 0.0 <= span.duration_s <= now_s
 
 
+def test_a_total_that_was_passed_was_none():
+    meter = WorkMeter()
+    meter.tell(Told(steps=0.0, total_steps=60.0), 0.0)
+    meter.tell(Told(steps=60.0), 1.0)
+    assert (work := meter.state(0.0)) is not None and work.total_steps == 60.0
+    meter.tell(Told(steps=61.0), 2.0)
+    assert (work := meter.state(0.0)) is not None and work.total_steps is None
+
+
 def test_steps_that_are_done_again_after_a_restart_count_once_and_their_energy_twice():
     meter = WorkMeter()
     for at_s, step in enumerate([0, 1, 2, 3, 2, 3, 4]):
@@ -191,6 +200,7 @@ def test_nothing_told_is_no_work():
         (float("nan"), None),
         (float(2**63 - 1), None),
         (ENDLESS, None),
+        (float(ENDLESS), None),
     ],
 )
 def test_a_total_that_frameworks_give_for_no_end_is_unknown(total: float | None, known: float | None):

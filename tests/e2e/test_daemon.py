@@ -185,7 +185,7 @@ def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, nu
 
 
 def test_runs_that_have_ended_are_shown_for_a_while_and_their_folders_stay(tmp_path: Path):
-    with machine() as sim, daemon(sim, tmp_path, "--retain", "1") as node:
+    with machine() as sim, daemon(sim, tmp_path, "--retain", "6") as node:
         node.register("short")
         node.unregister("short")
         command.wait_for(lambda: 'run_id="short"' in node.metrics(), "the run in the metrics")

@@ -161,6 +161,8 @@ class Slurm:
         """Have a running job start again; Slurm would wait for two minutes by itself."""
         self.as_user("scontrol", "requeue", job_id)
         command.wait_for(lambda: self.state(job_id) == "PENDING", "the requeued job")
+        # Else what still ends the first start, by the job's id, can end the second one.
+        command.wait_for(lambda: self.node_state() == "idle", "the end of the first start")
         self._call("scontrol", "update", f"JobId={job_id}", "StartTime=now")
 
     def state(self, job_id: str) -> str:

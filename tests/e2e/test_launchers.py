@@ -326,8 +326,10 @@ def test_no_rank_is_harmed_by_a_monitor_that_fails(tmp_path: Path, what: str):
         assert process.returncode == 0, said
         assert "Traceback" not in said
         if what == "killed":
-            (path,) = kept.glob("*/checkpoint.json")
-            assert json.loads(path.read_text())["samples"] > 0, "what was known stays"
+            # A rank that comes to its track() after the kill begins a run of its own.
+            paths = list(kept.glob("*/checkpoint.json"))
+            assert 1 <= len(paths) <= 2
+            assert all(json.loads(path.read_text())["samples"] > 0 for path in paths), "what was known stays"
 
 
 MEET = """

@@ -10,12 +10,9 @@ from typing import Any
 
 import click
 
-from carbonmon.analysis import next_hours
-from carbonmon.analysis.best_time import find_best_time
 from carbonmon.analysis.next_hours import NoForecast
-from carbonmon.cli.when import SOON_S, figures_of, local_text
+from carbonmon.cli.when import SOON_S, advise, local_text
 from carbonmon.client.launcher import read_launch
-from carbonmon.core.errors import ConfigError
 from carbonmon.runs.summary.figures import duration_text, figure
 
 LOOK_S = 30.0
@@ -38,16 +35,9 @@ def wait(
     run_s, within_s = 3600.0 * run_h, 3600.0 * within_h
     now_s = clock()
     try:
-        figures = figures_of(ctx, values, now_s, now_s + within_s + run_s)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
+        figures, advice = advise(ctx, values, now_s, run_s, within_s)
     except NoForecast as error:
         say(f"no greener hour is known, so the job starts now: {error}")
-        return
-    advice = find_best_time(figures.timeline, now_s, run_s, within_s)
-    if advice is None:
-        too_short = next_hours.too_short(figures, now_s, run_s)
-        say(f"no greener hour is known, so the job starts now: {too_short}")
         return
     wait_s = advice.best.start_s - now_s
     mean = f"{figure(advice.best.g_per_kwh)} gCO2e/kWh over {duration_text(run_s)}"

@@ -59,21 +59,33 @@ def command(ctx: click.Context, /, run_h: float, within_h: float, form: str, **v
     run_s, within_s = 3600 * run_h, 3600 * within_h
     now_s = time()
     try:
-        figures = figures_of(ctx, values, now_s, now_s + within_s + run_s)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
+        figures, advice = advise(ctx, values, now_s, run_s, within_s)
     except NoForecast as error:
         raise click.ClickException(str(error)) from None
-    advice = find_best_time(figures.timeline, now_s, run_s, within_s)
-    if advice is None:
-        raise click.ClickException(next_hours.too_short(figures, now_s, run_s))
     if form == "json":
         printing.show(printing.json_text(_document(figures, advice, now_s, run_s, within_s)))
     else:
         printing.show(_text(figures, advice, now_s, run_s, within_s))
 
 
-def figures_of(ctx: click.Context, values: Mapping[str, Any], now_s: float, end_s: float) -> Figures:
+def advise(
+    ctx: click.Context, values: Mapping[str, Any], now_s: float, run_s: float, within_s: float
+) -> tuple[Figures, BestTime]:
+    """The best start of a run of `run_s` within `within_s`, and by what it was found.
+
+    Raises `UsageError` for wrong options, and `NoForecast` where no run is wholly known.
+    """
+    try:
+        figures = _figures(ctx, values, now_s, now_s + within_s + run_s)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    advice = find_best_time(figures.timeline, now_s, run_s, within_s)
+    if advice is None:
+        raise NoForecast(next_hours.too_short(figures, now_s, run_s))
+    return figures, advice
+
+
+def _figures(ctx: click.Context, values: Mapping[str, Any], now_s: float, end_s: float) -> Figures:
     """The intensity from now until `end_s`, by the options; raises `ConfigError`, `NoForecast`."""
     path, names = _choice(ctx, values["intensity_file"], values["grid"])
     if path is not None:

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 Batch = TypeVar("Batch")
 
-SNAPSHOT_FIELDS = ("run_id", "folder", "phase", "duration_s", "energy_j", "emissions_g", "power_w")
-_MORE_FIELDS = (
-    *("measured_ratio", "forecast", "stop", "stop_at_step"),
-    *("steps", "epochs", "samples", "tokens", "flops", "total_steps"),
+SNAPSHOT_FIELDS = (
+    *("run_id", "folder", "phase", "duration_s", "energy_j", "emissions_g", "power_w", "measured_ratio"),
+    *("forecast", "stop", "stop_at_step"),
+    *("steps", "epochs", "samples", "tokens", "flops", "total_steps", "job_ratio"),
     *("energy_per_step_j", "energy_per_epoch_j", "energy_per_sample_j", "energy_per_token_j"),
+    *("run_energy_per_step_j", "run_energy_per_epoch_j", "run_energy_per_sample_j", "run_energy_per_token_j"),
     *("flops_per_joule", "mfu", "peak_flop_per_s", "precision"),
 )
+"""The keys of a snapshot, which are there even when nobody answered."""
 
 
 class Run:
@@ -147,7 +149,7 @@ class Run:
         """
         part = self._part
         part.ask()
-        empty: dict[str, Any] = dict.fromkeys((*SNAPSHOT_FIELDS, *_MORE_FIELDS))
+        empty: dict[str, Any] = dict.fromkeys(SNAPSHOT_FIELDS)
         return empty | part.known | {"run_id": part.id, "folder": part.folder}
 
     def stop(self) -> None:

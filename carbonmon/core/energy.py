@@ -43,6 +43,9 @@ TRACE_TOLERANCE_S = 0.25
 SHAPE_TOLERANCE_S = 0.25
 """How much of an interval's ends its power samples may leave open: drivers take one every 20 to 100 ms."""
 
+TOO_SHORT_S = 0.045
+"""A shorter interval, which no `--interval` (0.05 s and more) asks for, tells no power."""
+
 STILL_S = 0.5
 """A counter that did not change for so long stands still: the slowest are refreshed every 0.1 s (NVML)."""
 
@@ -112,6 +115,16 @@ def advance(
     if anomaly in ("reset", "jump"):
         return _doubt(meter, device, reading, fallback, energy_uj, at_s, anomaly == "jump", limits.hold_s)
     return _set_new_baseline(meter, device, fallback, energy_uj, at_s)
+
+
+def last_power_w(before_w: float | None, interval: Interval) -> float | None:
+    """The power to show after an interval: that of before where it is too short to tell one.
+
+    The sample of a run's begin or end may follow the last one by a millisecond: a counter that was not
+    refreshed meanwhile says 0 W then, one that was says kilowatts.
+    """
+    is_told = interval.end_s - interval.start_s >= TOO_SHORT_S or before_w is None
+    return interval.power_w if is_told or interval.power_w is None else before_w
 
 
 def finish(meter: Meter, device: Device, at_s: float) -> Interval | None:
@@ -295,7 +308,8 @@ def _credit_counter(
         )
     moved_s = at_s if drawn_uj else meter.moved_s
     fallback = _fallback_baseline(device, reading, at_s)
-    return Meter(at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, interval.power_w), interval
+    rate_w = last_power_w(meter.rate_w, interval)
+    return Meter(at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, rate_w), interval
 
 
 def _is_on_new_line(meter: Meter, odd: OddValue, energy_uj: int, drawn_uj: int, at_s: float) -> bool:

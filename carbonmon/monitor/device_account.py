@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from carbonmon.core.config import MIN_INTERVAL_S
+from carbonmon.core import energy
 from carbonmon.core.idle_power import IdlePower
 from carbonmon.core.model import Device, DeviceState, Interval, NodeTotal
 from carbonmon.monitor.peak_power import PeakPower
-
-TOO_SHORT_S = 0.9 * MIN_INTERVAL_S
-"""An interval that is shorter, which no `--interval` asks for, says nothing of the power."""
 
 
 class DeviceAccount:
@@ -79,10 +76,7 @@ class DeviceAccount:
         self.jumps += interval.jumps
         self.step_backs += interval.step_backs
         self.stuck += interval.stuck
-        # The sample of a run's begin or end may follow the last one by a millisecond: a counter that was not
-        # refreshed meanwhile says 0 W then.
-        if seconds >= TOO_SHORT_S or interval.power_w is None or self.power_w is None:
-            self.power_w = interval.power_w
+        self.power_w = energy.last_power_w(self.power_w, interval)
         self._peak.add(interval.power_w, seconds)
 
     def see(self, utilization_ratio: float | None, elapsed_s: float) -> None:

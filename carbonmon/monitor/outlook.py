@@ -8,31 +8,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from carbonmon.core.budget_watch import Amounts, BudgetWatch
 from carbonmon.core.budgets import BudgetState
-from carbonmon.core.footprint import Rates
 from carbonmon.core.forecast import Forecast, Forecaster, Spent, is_due
-
-if TYPE_CHECKING:
-    from carbonmon.monitor.run_account import RunAccount
 
 log = logging.getLogger(__name__)
 
 STOP_AHEAD_S, STOP_AHEAD_STEPS = 3.0, 3
 """A stop is named so long, and so many steps, ahead of the newest step that was told: each rank asks once a
 second, and hears the answer a step later."""
-
-
-def look_ahead(run: RunAccount, now_s: float, wall_s: float, rates: Rates) -> None:
-    """A sample was taken: see what is to come of a run, where somebody wants to know."""
-    if run.outlook.is_wanted:
-        try:
-            run.outlook.look(now_s, wall_s, run.spent(now_s, rates))
-        except Exception:  # our own bug: what the run draws is counted all the same
-            log.exception("run %s: no forecast and no budgets any more", run.info.id)
-            run.outlook = Outlook()
 
 
 class Stop(NamedTuple):

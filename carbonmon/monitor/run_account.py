@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from carbonmon.core.energy import last_power_w
 from carbonmon.core.footprint import Rates
 from carbonmon.core.forecast import Spent
 from carbonmon.core.gpu_time import GpuClock
@@ -234,7 +235,7 @@ class RunAccount:
             self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
         self.windows.add(device, part)
         self.work.add(start_s, part.end_s, energy_j, part.curve)
-        self._power_w[device.id] = part.power_w
+        self._power_w[device.id] = last_power_w(self._power_w[device.id], part)
         self._settled_s[device.id] = part.end_s
         self._peaks[device.id].add(part.power_w, seconds)
         if unobserved_s:

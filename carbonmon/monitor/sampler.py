@@ -18,7 +18,7 @@ from carbonmon.monitor.gate import Gate
 from carbonmon.monitor.grid_rates import GridRates
 from carbonmon.monitor.guard import Guard, GuardedSensor
 from carbonmon.monitor.meanwhile import NodeTotals
-from carbonmon.monitor.outlook import look_ahead
+from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.snapshots import Snapshots
@@ -159,7 +159,8 @@ class Sampler:
                 attribution.see(account, reading.power_w, shape)
         self._samples += 1
         for run in self.runs.living.values():
-            look_ahead(run, clock.now_s(), wall_s, rates)
+            if run.outlook.is_wanted:
+                _look_ahead(run, clock.now_s(), wall_s, rates)
         if publish:
             now_s = clock.now_s()
             self.runs.drop_old(now_s)
@@ -259,3 +260,12 @@ def safe_interval_s(interval_s: float, devices: Mapping[str, Device]) -> tuple[f
                 interval_s = wrap_s
                 note = f"sampling every {wrap_s:.3g} s: the counter of {device.id} could wrap unseen"
     return interval_s, note
+
+
+def _look_ahead(run: RunAccount, now_s: float, wall_s: float, rates: Rates) -> None:
+    """See what is to come of a run, by what it has spent."""
+    try:
+        run.outlook.look(now_s, wall_s, run.spent(now_s, rates))
+    except Exception:  # our own bug: what the run draws is counted all the same
+        log.exception("run %s: no forecast and no budgets any more", run.info.id)
+        run.outlook = Outlook()

@@ -149,7 +149,7 @@ class SeriesFold:
         for method, joules in zip(METHODS, (counter_j, power_j, tdp_j), strict=True):
             if joules:
                 self._methods[device.id] = method
-                self._spread(device, method, joules, observed_s * joules / whole_j, phases, rates, mean_w)
+                self._spread(device, method, joules, observed_s * (joules / whole_j), phases, rates, mean_w)
         if not whole_j and device.methods:
             method = self._methods.get(device.id, device.methods[0])
             self._spread(device, method, 0.0, observed_s, phases, rates, mean_w)

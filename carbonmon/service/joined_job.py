@@ -6,7 +6,6 @@ start together. The job is the same as with a monitor of its own; if that monito
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -37,10 +36,9 @@ from carbonmon.client.surrounding_run import find_surrounding_run
 from carbonmon.client.variables import mark
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.files import replace_file
-from carbonmon.core.plain_text import plain_json
 from carbonmon.core.ways import Choice
 from carbonmon.runs.layout import SUMMARY_FILE
+from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import job, naming, run_folder
 
 log = logging.getLogger(__name__)
@@ -293,7 +291,6 @@ def _keep(summary: dict[str, Any], output: Path, name: str) -> None:
     folder = output / name
     try:
         folder = run_folder.create(output, None, name)  # an earlier run's summary stays
-        text = plain_json(json.dumps(summary, ensure_ascii=False, indent=2)) + "\n"
-        replace_file(folder / SUMMARY_FILE, text.encode())
+        write_summary(folder, summary)
     except (ConfigError, OSError) as error:
         log.warning("the summary cannot be copied to %s: %s", folder, error)

@@ -59,10 +59,10 @@ def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> Left:
         if has_monitor(folder):
             continue
         living = _living(plan, boot_id, workload)
-        if living is None:
-            found.over.append(plan)
-        else:
+        if living is not None:
             found.living.append(living)
+        elif plan.info.ends_with != "job":  # else it is one of `carbonmon run`, whose job may go on
+            found.over.append(plan)
     if foreign:
         more = f" and {len(foreign) - FOREIGN_TOLD} more" if len(foreign) > FOREIGN_TOLD else ""
         told = ", ".join(foreign[:FOREIGN_TOLD])

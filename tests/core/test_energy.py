@@ -64,6 +64,18 @@ def test_a_counter_s_difference_is_the_energy_of_the_interval():
     assert interval == Interval("GPU-1", 10.0, 11.0, 300.0, 0.0, 0.0, 300.0)
 
 
+def test_an_interval_of_a_millisecond_tells_no_power_and_loses_no_joule():
+    """A counter is refreshed each 20 to 100 ms: just before that it says 0 W, just behind it kilowatts."""
+    meter = Metered(GPU)
+    shown: float | None = None
+    for at_s, counter_j in ((0.0, 0.0), (1.0, 300.0), (1.001, 300.0), (1.002, 330.0), (2.0, 600.0)):
+        if interval := meter.at(at_s, energy_uj=joules(counter_j)):
+            shown = energy.last_power_w(shown, interval)
+            assert shown == pytest.approx(300.0, rel=0.1), at_s
+            assert meter.meter is not None and meter.meter.rate_w == shown
+    assert meter.total("counter_j") == 600.0
+
+
 def test_a_counter_that_wraps_loses_nothing():
     metered = Metered(PACKAGE)
     metered.at(0.0, energy_uj=RANGE_UJ - joules(50))

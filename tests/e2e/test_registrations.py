@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from carbonmon.service.socket.operations import RUNS_A_MINUTE
+from carbonmon.service.socket.admission import RUNS_A_MINUTE
 from tests.simulator import Package, Simulator
 from tests.support import command, slurm
 from tests.support.daemon import Daemon, daemon

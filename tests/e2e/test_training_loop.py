@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from carbonmon.client.run import SNAPSHOT_FIELDS
 from tests.simulator import Constant, Gpu, Package, Simulator
 from tests.support import command, ranks
 
@@ -31,7 +32,8 @@ with carbonmon.track() as run:
     time.sleep(1.5)  # a validation
     trained_s = first_s + epoch()
     figures = run.steps([]).figures(last=True)
-sys.stdout.write(json.dumps([trained_s, figures]) + "\\n")
+    told = run.snapshot()
+sys.stdout.write(json.dumps([trained_s, figures, told]) + "\\n")
 """
 
 
@@ -51,11 +53,12 @@ def test_the_joules_of_a_step_are_those_of_the_time_in_which_it_ran(tmp_path: Pa
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    trained_s, figures = json.loads(done.stdout)
+    trained_s, figures, told = json.loads(done.stdout)
     assert figures["carbonmon_power_w"] == pytest.approx(NODE_W, rel=0.02)
     assert figures["carbonmon_energy_per_step_j"] == pytest.approx(NODE_W * trained_s / 80, rel=0.05)
     assert figures["carbonmon_energy_per_token_j"] == pytest.approx(NODE_W * trained_s / 800, rel=0.05)
     # What the validation drew is in the total, and in no step.
     assert figures["carbonmon_energy_j"] > NODE_W * (trained_s + 1.0)
     assert figures["carbonmon_measured_ratio"] == 1.0
+    assert told.keys() == set(SNAPSHOT_FIELDS)
     assert command.summary(tmp_path)["work"]["tokens"] == 800

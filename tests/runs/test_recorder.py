@@ -319,21 +319,12 @@ def test_a_run_that_ends_is_written_once_more_and_let_go_while_the_others_go_on(
         assert done.wait(10.0)
         assert read_checkpoint(node.folders["one"]).snapshot.runs[0].ended_at_s == 300.0
         assert read_series(node.folders["one"])[0][-1].at_s == 300.0
+        # Else a monitor that is killed now gives what the one drew last to the others once more.
+        assert node.saved() == {"one": 5, "two": 5}, "the checkpoints of all are of one sample"
         assert [has_monitor(folder) for folder in node.folders.values()] == [False, True]
         node.latest = of(6, "two")
         assert node.recorder.finish(of(7, "one", "two", ended=("one", "two")))
         assert node.saved() == {"one": 5, "two": 7}
-
-
-def test_when_a_run_ends_the_checkpoints_of_all_are_of_one_sample(tmp_path: Path):
-    """Else a monitor that is killed then gives what the one drew last to the others once more."""
-    with closing(Several(tmp_path, "one", "two")) as node:
-        node.recorder.start()
-        done = threading.Event()
-        node.latest = of(5, "one", "two", ended=("one",))
-        node.recorder.end("one", done.set)
-        assert done.wait(10.0)
-        assert node.saved() == {"one": 5, "two": 5}
 
 
 def test_the_end_of_a_run_waits_for_its_disk_but_not_for_ever(tmp_path: Path):

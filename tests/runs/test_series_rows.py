@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carbonmon.core.footprint import Overheads, rates
@@ -155,6 +155,7 @@ DRAWN = st.tuples(
 
 
 @given(st.lists(DRAWN, min_size=1, max_size=60), st.sampled_from([1.0, 10.0, 60.0, 300.0]))
+@example([(GPU, 0.5, 0.0, 5e-324, MAIN)], 1.0)
 def test_whatever_is_drawn_the_rows_add_up_to_it_and_the_period_changes_nothing(
     drawn: list[tuple[Device, float, float, float, Weights]], period_s: float
 ):

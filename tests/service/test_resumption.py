@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import ResumePoint
+from carbonmon.core.model import EndsWith, ResumePoint
 from carbonmon.runs import layout, lookup, summaries
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.writer import RunFiles
@@ -29,14 +29,14 @@ class LivingProcesses:
         return True
 
 
-def left(output: Path, run_id: str = "job-1") -> Path:
+def left(output: Path, run_id: str = "job-1", ends_with: EndsWith = "processes") -> Path:
     """The folder of a run whose processes still run."""
     folder = output / run_id
     folder.mkdir(parents=True)
     snapshot = a_snapshot()
     (run,) = snapshot.runs
     point = ResumePoint(1.0, 2.0, 0.5, ((4242, 7, False),), (), None)
-    info = replace(run.info, id=run_id, ends_with="processes")
+    info = replace(run.info, id=run_id, ends_with=ends_with)
     run = run._replace(info=info, ended_at_s=None, resume_point=point)
     write(folder, snapshot._replace(runs=(run,)))
     return folder
@@ -171,5 +171,11 @@ def test_a_run_whose_work_ended_without_a_monitor_does_not_say_running_for_ever(
     assert written["state"] == "recovered"
     assert written == summaries.summary_of(folder), "as report tells it"
     before = (folder / "summary.json").stat().st_ino
-    resumption.recover(found.over)
+    resumption.recover(found.over)  # by the next daemon
     assert (folder / "summary.json").stat().st_ino == before, "once"
+
+
+def test_a_run_of_carbonmon_run_whose_monitor_was_killed_is_left_to_who_resumes_it(tmp_path: Path):
+    left(tmp_path, ends_with="job")
+    found = resumption.unfinished(tmp_path, BOOT, LivingProcesses())  # type: ignore[arg-type]
+    assert (found.living, found.over) == ([], [])

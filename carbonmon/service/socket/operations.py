@@ -1,40 +1,30 @@
-"""Does each request on a monitor's socket, and checks who may ask for it. The format: `protocol.py`."""
+"""Does each request on the socket. The format: `protocol.py`. Who may ask for what: `admission.py`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import IDLE_POLICIES, IdlePolicy, Rank, RunState
-from carbonmon.core.pacing import TokenBucket
+from carbonmon.core.model import Rank, RunState
 from carbonmon.core.ports import Roots
 from carbonmon.core.windows import Key, Marks
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.service.entries import Entry, NewRun, Participant
 from carbonmon.service.other_ranks import other_ranks
-from carbonmon.service.registry import MAX_RUNS, Registry, is_held
+from carbonmon.service.registry import Registry, is_held
 from carbonmon.service.socket import fields, reports
+from carbonmon.service.socket.admission import Admission, Message, ProcessEnded
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
 from carbonmon.service.socket.totals import heard_stop, last_words, tell_leaver, tell_totals
 
 Answer = Callable[[dict[str, Any]], None]
-Message = Mapping[str, Any]
 
 JOB_FIELDS = ("scheduler", "scheduler_job_id")
-
-RUNS_A_MINUTE = 60.0
-"""So many runs a user may begin in a minute, and so many at once: each has a folder, which stays, and series
-in /metrics, which replace those of the ended runs of others."""
-
-
-class ProcessEnded(RequestError):
-    """The process that somebody names is not there any more."""
 
 
 class Operations:
@@ -43,7 +33,7 @@ class Operations:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._monitor = registry.monitor
-        self._begun: dict[int, TokenBucket] = {}
+        self._admission = Admission(registry)
         self._ops: dict[str, Callable[[Peer, Message, Answer], None]] = {
             "join": self._join,
             "find": self._find,
@@ -102,12 +92,12 @@ class Operations:
             if not registry.takes(fields.optional_text(message, "settings", 64)):
                 raise RequestError("the run of this monitor is about to end", retry=True)
             if not registry.creates:
-                self._find_run(peer, message)  # raises the error with the reason
-                raise self._unknown_run(peer, message)
-            new = self._new_run(message, own)
+                self._admission.run(peer, message)  # raises the error with the reason
+                raise self._admission.unknown_run(peer, message)
+            new = self._admission.new_run(message, own)
             entry = self._begin(peer, new, peer.uid, "participants", answer)
         else:  # a launcher may give each rank GPUs of its own
-            own = replace(own, gpus=self._allocation(message, "proportional"))
+            own = replace(own, gpus=self._admission.allocation(message, "proportional"))
         participant = registry.take_part(entry, local_size, rank is not None, is_helper)
         registry.waiting.discard(peer)
         peer.state = (entry, participant)
@@ -131,7 +121,7 @@ class Operations:
             if other.rank.rank is None or other.rank.rank in entry.ranks:
                 continue
             try:
-                roots = self._process(peer, other.pid)
+                roots = self._admission.process(peer, other.pid)
             except RequestError:  # ended, or another user's
                 continue
             gpus = self._monitor.allocation(None, other.environ, "proportional")
@@ -166,7 +156,7 @@ class Operations:
         pid = fields.optional_count(message, "pid")
         if pid is not None and self._monitor.workload is not None:
             with suppress(ProcessEnded):
-                roots = self._process(peer, pid)
+                roots = self._admission.process(peer, pid)
                 if message.get("wrapper") is True:
                     roots = Roots(wrappers=roots.pids)
                 self._monitor.join(entry.run_id, roots, None)
@@ -193,7 +183,7 @@ class Operations:
         return None if number is None else (participant.serial, number)
 
     def _run_phase(self, peer: Peer, message: Message, answer: Answer) -> None:
-        entry = self._find_run(peer, message)
+        entry = self._admission.run(peer, message)
         entry.phase = fields.optional_text(message, "name", fields.MAX_NAME)
         self._registry.tell_phases(entry, fields.optional_number(message, "at_s"))
         answer({"run_id": entry.run_id})
@@ -228,12 +218,12 @@ class Operations:
         # Ids of schedulers can be guessed: another user's run with that id must not prevent this one.
         if run_id is not None and registry.has(run_id, owner):
             raise RequestError(f"run {run_id!r} is registered already: unregister it, or give another id")
-        roots = self._registered_roots(peer, message)
+        roots = self._admission.registered_roots(peer, message)
         ends_with: Any = "processes" if roots.pids or roots.cgroup is not None else "request"
-        self._begin(peer, self._new_run(message, roots), owner, ends_with, answer)
+        self._begin(peer, self._admission.new_run(message, roots), owner, ends_with, answer)
 
     def _unregister(self, peer: Peer, message: Message, answer: Answer) -> None:
-        entry = self._find_run(peer, message)
+        entry = self._admission.run(peer, message)
         if entry.ends_with == "job":
             raise RequestError(f"run {entry.run_id!r} ends with its job")
         self._end(entry, message, answer)
@@ -260,7 +250,7 @@ class Operations:
         is_own = peer.uid in (0, self._registry.uid)
         answer({"settings": told if is_own else settings.told_to_others(told)})
 
-    # ---- looking up and checking ----
+    # ---- what several of them do ----
 
     def _participation(self, peer: Peer) -> tuple[Entry, Participant]:
         if peer.state is None:
@@ -268,98 +258,8 @@ class Operations:
         part: tuple[Entry, Participant] = peer.state
         return part
 
-    def _find_run(self, peer: Peer, message: Message) -> Entry:
-        asked = fields.optional_text(message, "run_id", 64)
-        entry = self._registry.find(asked, peer.uid)
-        if entry is None:
-            entry = self._registry.find(asked)
-            if entry is None:
-                raise self._unknown_run(peer, message)
-            self._check_owner(peer, entry)
-        return entry
-
-    def _unknown_run(self, peer: Peer, message: Message) -> RequestError:
-        active = [entry for entry in self._registry.entries if not entry.ending]
-        own = ", ".join(entry.run_id for entry in active if peer.uid in (0, entry.uid))
-        known = f"there are: {own:.400}" if own else "you have no active runs"
-        return RequestError(f"run {message.get('run_id')!r:.70} is not here; {known}")
-
-    def _check_owner(self, peer: Peer, entry: Entry) -> None:
-        if peer.uid not in (0, entry.uid):
-            raise RequestError(f"run {entry.run_id!r} belongs to user {entry.uid}, and you are {peer.uid}")
-
-    def _registered_roots(self, peer: Peer, message: Message) -> Roots:
-        """The processes or cgroup that a user registers: only their own, unless the user is root."""
-        pid = fields.optional_count(message, "pid")
-        cgroup = fields.optional_text(message, "cgroup", 4096)
-        workload = self._monitor.workload
-        if pid is not None and cgroup is not None:
-            raise RequestError("give a pid or a cgroup, not both")
-        if workload is None:
-            raise RequestError("this monitor follows no processes")
-        if pid is not None:
-            return self._process(peer, pid)
-        try:
-            if cgroup is not None:
-                path = workload.find_cgroup(cgroup)
-                if peer.uid not in (0, path.stat().st_uid):
-                    raise RequestError(f"the cgroup {cgroup!r} is not yours")
-                return Roots(cgroup=path)
-        except (OSError, ConfigError) as error:
-            raise RequestError(str(error)) from None
-        return Roots()
-
-    def _process(self, peer: Peer, pid: int) -> Roots:
-        """A process of the peer's own, as a root."""
-        assert self._monitor.workload is not None
-        try:
-            owner = self._monitor.workload.user_of(pid)
-        except OSError:
-            raise ProcessEnded(f"there is no process {pid}") from None
-        if peer.uid not in (0, owner):
-            raise RequestError(f"process {pid} is not yours")
-        return Roots(pids=(pid,))
-
-    def _new_run(self, message: Message, roots: Roots) -> NewRun:
-        text, policy = fields.optional_text, self._registry.config.idle
-        policy = fields.choice(message, "idle", IDLE_POLICIES, policy)
-        run_id = text(message, "run_id", 64)
-        is_named = message.get("named", True) is True
-        key = text(message, "key", fields.MAX_NAME)
-        return NewRun(
-            name=text(message, "name", fields.MAX_NAME),
-            run_id=run_id if is_named else None,
-            key=key or run_id,
-            default_id=text(message, "default_id", 64),
-            command=fields.optional_texts(message, "command") or (),
-            labels=fields.run_labels(message),
-            scheduler=text(message, "scheduler", 64) or "",
-            scheduler_job_id=text(message, "scheduler_job_id", 64) or "",
-            nodes=fields.optional_count(message, "nodes") or 1,
-            idle_policy=policy,
-            roots=Roots(
-                roots.pids,
-                roots.wrappers,
-                roots.cgroup,
-                self._allocation(message, policy),
-            ),
-        )
-
-    def _allocation(self, message: Message, policy: IdlePolicy) -> Mapping[str, float] | None:
-        gpus, environ = fields.optional_texts(message, "gpus"), fields.texts_by_name(message, "environ")
-        return self._monitor.allocation(gpus, environ, policy)
-
     def _begin(self, peer: Peer, new: NewRun, uid: int, ends_with: Any, answer: Answer) -> Entry:
-        if self._registry.is_full:
-            raise RequestError(f"the limit of {MAX_RUNS} runs is reached: unregister one first")
-        theirs = sum(entry.uid == uid for entry in self._registry.entries)
-        if uid not in (0, self._registry.uid) and theirs >= MAX_RUNS // 2:
-            raise RequestError(f"user {uid} has {theirs} runs and can have no more: unregister one first")
-        if not self._may_begin(peer.uid):
-            raise RequestError(
-                f"user {peer.uid} begins more than {RUNS_A_MINUTE:.0f} runs a minute: wait, or measure "
-                "without the daemon (carbonmon run --own-monitor)"
-            )
+        self._admission.check_room(peer, uid)
         try:
             entry = self._registry.create(new, uid, ends_with)
         except ConfigError as error:
@@ -367,14 +267,6 @@ class Operations:
             raise RequestError(str(error)) from None
         self._monitor.begin(entry.plan, partial(answer, self._run_fields(entry, begun=True)))
         return entry
-
-    def _may_begin(self, uid: int) -> bool:
-        """Whether a user may begin one more run now. Root may always, as a scheduler's prolog does."""
-        if uid in (0, self._registry.uid):
-            return True
-        now_s = time.monotonic()
-        full = TokenBucket(RUNS_A_MINUTE / 60.0, RUNS_A_MINUTE, now_s)
-        return not self._begun.setdefault(uid, full).take(now_s)
 
     def _run_fields(self, entry: Entry, *, begun: bool) -> dict[str, Any]:
         info, roots = entry.plan.info, entry.plan.roots

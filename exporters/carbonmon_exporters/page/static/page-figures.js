@@ -1,6 +1,19 @@
 // What a run is, in a heading, a line and its figures.
 
-import { clock, day, duration, energy, figure, h, mass, money, percent, plain, power, UNKNOWN } from "/page-text.js";
+import {
+  clock,
+  day,
+  duration,
+  energy,
+  figure,
+  h,
+  mass,
+  money,
+  percent,
+  plain,
+  power,
+  UNKNOWN,
+} from "/page-text.js";
 
 const KNOWN = { measured: ["●", "measured"], estimated: ["◇", "estimated"] };
 

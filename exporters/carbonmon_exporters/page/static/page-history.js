@@ -90,7 +90,9 @@ export class History {
     const before = isNext && this.before?.at_s === column.beginS ? this.before : null;
     const took = now.at_s - column.beginS;
     const source = (answer) => answer.run ?? answer.node;
-    const joules = new Map((before ? source(before).devices : []).map((device) => [device.id, device.energy_j]));
+    const joules = new Map(
+      (before ? source(before).devices : []).map((device) => [device.id, device.energy_j]),
+    );
     this.before = now;
     const known = new Map(now.node.devices.map((device) => [device.id, device]));
     for (const device of (now.run ?? now.node).devices) {
@@ -98,7 +100,9 @@ export class History {
       if (whole) this.components.set(device.id, whole.component);
       if (device.power_w === null) continue;
       column.devices.set(device.id, {
-        w: joules.has(device.id) ? Math.max(0, device.energy_j - joules.get(device.id)) / took : device.power_w,
+        w: joules.has(device.id)
+          ? Math.max(0, device.energy_j - joules.get(device.id)) / took
+          : device.power_w,
         low: null,
         high: null,
         measured: whole && whole.known_by === "measured" ? 1 : 0,

@@ -31,25 +31,6 @@ _COMMANDS = {
 }
 
 
-_MEANT = {
-    "help": "carbonmon --help",
-    "version": "carbonmon --version",
-    "list": "carbonmon runs",
-    "ls": "carbonmon runs",
-    "show": "carbonmon report",
-    "summary": "carbonmon report",
-    "start": "carbonmon run -- COMMAND, or carbonmon daemon",
-    "monitor": "carbonmon run -- COMMAND",
-    "exec": "carbonmon run -- COMMAND",
-    "check": "carbonmon doctor",
-    "status": "carbonmon doctor",
-    "clean": "carbonmon runs prune",
-    "prune": "carbonmon runs prune",
-    "diff": "carbonmon compare",
-}
-"""What people type for a command that has another name."""
-
-
 class _LazyGroup(click.Group):
     """Imports a command's module when it is needed, so that none pays for another; errors are printable."""
 
@@ -69,7 +50,9 @@ class _LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
         if word not in _COMMANDS and not word.startswith("-"):
-            raise click.UsageError(f"there is no command {word!r:.40}; {_instead(word)}", ctx)
+            from carbonmon.cli.mistakes import command_meant
+
+            raise click.UsageError(f"there is no command {word!r:.40}; {command_meant(word, _COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -83,26 +66,18 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-def _instead(word: str) -> str:
-    """What was meant by a word that is no command."""
-    from shutil import which
-
-    from carbonmon.core.hints import meant
-
-    if word in _MEANT:
-        return f"use: {_MEANT[word]}"
-    if word.endswith(".py") or " " in word or which(word):
-        job = f"python {word} …" if word.endswith(".py") and " " not in word else word
-        return f"to meter a job: carbonmon run -- {job}"
-    return meant(word, _COMMANDS)
-
-
 @contextmanager
 def _printable_errors() -> Iterator[None]:
     """Errors quote what somebody typed, what stands in a file, what a server said."""
     try:
         yield
     except click.ClickException as error:
+        from carbonmon.cli.mistakes import mended
+
+        text = mended(error)
+        if text is not None:
+            ctx = error.ctx if isinstance(error, click.UsageError) else None
+            raise click.UsageError(plain_lines(text), ctx) from None
         error.message = plain_lines(error.message)  # type: ignore[misc]  # nobody has read it yet
         raise
 

@@ -29,10 +29,19 @@ class Checked(click.ParamType):  # type: ignore[type-arg]  # generic in click's 
         try:
             return self._convert(value)
         except ConfigError as error:
-            raise click.UsageError(f"{_variable(param, ctx)}{error}", ctx) from None
+            raise click.UsageError(f"{variable_of(param, ctx)}{error}", ctx) from None
 
 
-def _variable(param: click.Parameter | None, ctx: click.Context | None) -> str:
+class FilledPath(click.Path):
+    """A path; an empty text, as of a variable that is not set, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty: name one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def variable_of(param: click.Parameter | None, ctx: click.Context | None) -> str:
     """The variable that gave a value, to begin an error with; "" where it was given otherwise."""
     if ctx is None or param is None or param.name is None or not isinstance(param.envvar, str):
         return ""

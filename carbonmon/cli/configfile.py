@@ -57,7 +57,7 @@ def _value(path: Path, key: str, value: Any, known: Options) -> Any:
     if settings is None and isinstance(value, dict):
         raise ConfigError(f"{path}: [{key:.60}] is no option: they stand at the top, without a heading")
     if settings is None:
-        raise ConfigError(f"{path}: unknown option {key!r:.60}; {meant(name, known)}")
+        raise ConfigError(f"{path}: unknown option {key!r:.60}; {meant(_as_key(name), known)}")
     if settings.get("is_flag"):
         if isinstance(value, bool):
             return value
@@ -75,6 +75,11 @@ def _value(path: Path, key: str, value: Any, known: Options) -> Any:
     if isinstance(value, list) and name in ("gpus", "grid", "sensor", "exporter"):
         return ",".join(_text(path, key, item) for item in value)
     return _text(path, key, value)
+
+
+def _as_key(name: str) -> str:
+    """A name as the file has it, of a flag (`--region`) or a variable (`CARBONMON_REGION`)."""
+    return name.lower().removeprefix("carbonmon-").lstrip("-")
 
 
 def _label(path: Path, label: str, value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from carbonmon.cli.checked import Checked, gpu_list, name_list, number, watts
+from carbonmon.cli.checked import Checked, FilledPath, gpu_list, name_list, number, variable_of, watts
 from carbonmon.client.variables import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
@@ -37,7 +37,7 @@ _CONFIG_PATH = f"{__name__}.config"
 
 INTERVAL = number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
 CHECKPOINT = number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
-INTENSITY = number("--intensity", "an intensity in gCO2e/kWh", 0.0, 5000.0)
+INTENSITY = Checked("intensity", config.parse_intensity)
 PUE = Checked("pue", config.parse_pue)
 WUE = Checked("wue", config.parse_wue)
 PRICE = number("--price", "a price of a kWh", -1e6, 1e6)
@@ -48,7 +48,7 @@ RUN_ID = Checked("id", config.parse_run_id)
 RUN_WORD = Checked("run", config.parse_run_word)
 LABEL = Checked("label", config.parse_label)
 GPUS = Checked("gpus", gpu_list)
-PATH = click.Path(path_type=Path)
+PATH = FilledPath(path_type=Path)
 BUDGET = Checked("budget", budgets.parse_budget, ",")
 IDLE = click.Choice(IDLE_POLICIES)
 QUERY_TIMEOUT = number("--timeout", "a time in seconds", 0.1, 3600.0)
@@ -383,7 +383,8 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     try:
         table = read_toml(path, is_named=value is not None or path != Path(CONFIG_NAME))
     except ConfigError as error:
-        raise click.UsageError(str(error), ctx) from None
+        named = "" if value is None or path.exists() else f"{variable_of(param, ctx) or '--config: '}"
+        raise click.UsageError(f"{named}{error}", ctx) from None
     ctx.default_map = {**(ctx.default_map or {}), **table}
     ctx.meta[_CONFIG_PATH] = str(path)
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from carbonmon import __version__
-from carbonmon.cli import options, printing
+from carbonmon.cli import given, options, printing
 from carbonmon.cli.checked import hours
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
@@ -43,7 +43,7 @@ class _Switched(click.Command):
         if is_off(os.environ):
             lenient = super().make_context(info_name, list(args), parent, resilient_parsing=True, **extra)
             job = args[args.index("--") + 1 :] if "--" in args else lenient.params.get("job")
-            if job:
+            if job and job[0]:
                 _become(job)
             if lenient.params.get("attach") is not None:  # there is no job: only a process to watch
                 raise click.exceptions.Exit(0)
@@ -88,17 +88,14 @@ def command(
     monitor. A line says which options another monitor does not follow.
     """
     config = options.to_config(values)
-    if bool(job) == (config.attach is not None):
-        raise click.UsageError(
-            "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
-        )
-
+    _check_job(job, config)
     if not config.quiet:
         _say_what_is_unseen(job, config)
     _wait(ctx, values, config, start, run_h, within_h)
     part = take_part(ctx, config, job)
     if part is not None:
         sys.exit(_accompany(part, config, job))
+    given.check_needs(ctx, values)
 
     def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
         if config.quiet:
@@ -111,13 +108,26 @@ def command(
         workload = Attached(config.attach) if config.attach is not None else Command(job, dict(os.environ))
         result = single_run.run(config, workload, announce)
     except ConfigError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(given.with_source(options.choices(ctx, config), str(error))) from None
     if result.final is not None and not config.quiet:
         from carbonmon.runs.summary.text import describe
 
         echo(describe(result.final))
         _say_what_goes_on(left_behind())
     sys.exit(result.exit_code)
+
+
+def _check_job(job: Sequence[str], config: Config) -> None:
+    if job and config.attach is not None:
+        raise click.UsageError(
+            f"--attach meters a process that runs already: leave {job[0]!r:.40} out, or it"
+        )
+    if not job and config.attach is None:
+        raise click.UsageError(
+            "give a command after two hyphens (carbonmon run -- python train.py), or --attach PID"
+        )
+    if job and not job[0]:
+        raise click.UsageError("the command behind -- is empty, as of a variable that is not set: name one")
 
 
 def _wait(

@@ -89,7 +89,36 @@ def parse_number(text: str, option: str, what: str, low: float, high: float = ma
         value = math.nan
     if not (math.isfinite(value) and low <= value <= high):
         span = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ConfigError(f"{option}: {text!r} is not {what}: give a number {span}")
+        raise ConfigError(f"{option}: {text!r} is not {what}: give a number {span}{_number_hint(text)}")
+    return value
+
+
+def _number_hint(text: str) -> str:
+    """What stands in the way of a number: a comma, or a unit."""
+    if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", text):
+        return ", with a point in place of the comma"
+    unit = re.fullmatch(r"\s*[-+]?[\d.,]+\s*([^\d\s.,:-]\S{0,9})", text)
+    return f", without the unit {unit[1]!r}" if unit else ""
+
+
+def parse_intensity(text: str) -> float:
+    """An intensity in gCO2e/kWh; a `g` or `kg` behind the number is taken.
+
+    Raises `ConfigError` for figures between 0 and 1 without it: they are kilograms that were meant, as the
+    lowest annual means of grids are above 10 (carbonmon/data/carbon_intensity.csv).
+    """
+    what = "an intensity in gCO2e/kWh"
+    found = re.fullmatch(r"\s*([\d.]+(?:[eE][-+]?\d+)?)\s*(k?g)(?:\s*(?:CO2e?(?:q)?)?\s*/\s*kWh)?\s*", text)
+    if found:
+        scale = 1000.0 if found[2] == "kg" else 1.0
+        parse_number(found[1], "--intensity", what, 0.0, 5000.0 / scale)
+        return float(found[1]) * scale
+    value = parse_number(text, "--intensity", what, 0.0, 5000.0)
+    if 0.0 < value < 1.0:
+        raise ConfigError(
+            f"--intensity: {text} gCO2e/kWh is less than any grid has: were kilograms meant? Then give "
+            f"{value * 1000:g}; if grams were, {text.strip()}g"
+        )
     return value
 
 
@@ -119,8 +148,11 @@ def parse_listen(text: str) -> tuple[str, int]:
     """(host, port) of `127.0.0.1:9877`, `localhost:0`, `[::1]:9877` or `:9877` (every address)."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", text)
     if match is None or int(match[3]) > 65535:
+        if match is not None:
+            raise ConfigError(f"--listen: {text!r} is not ADDRESS:PORT: a port is at most 65535")
+        like = f"127.0.0.1:{text}" if re.fullmatch(r"\d{1,5}", text) else DEFAULT_LISTEN
         raise ConfigError(
-            f"--listen: {text!r} is not ADDRESS:PORT; give for example {DEFAULT_LISTEN}, [::1]:9877 or "
+            f"--listen: {text!r} is not ADDRESS:PORT; give for example {like}, [::1]:9877 or "
             "127.0.0.1:0 for any free port"
         )
     return match[1] or match[2] or "0.0.0.0", int(match[3])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,21 +71,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         reason = str(error)
         if "end of document" in reason:
             reason += f", which is line {text.count(chr(10)) + 1}"
-        raise ConfigError(f"{path}: not valid TOML: {reason}{_toml_hint(text, reason)}") from None
+        from carbonmon.core.toml_mistakes import hint
+
+        raise ConfigError(f"{path}: not valid TOML: {reason}{hint(text, reason)}") from None
     return tables
-
-
-_UNQUOTED = re.compile(r"\s*([A-Za-z_-]+)\s*=\s*([A-Za-z][\w:./-]*)\s*(?:#.*)?")
-
-
-def _toml_hint(text: str, reason: str) -> str:
-    """How to mend a text without quotes, the usual mistake."""
-    found = re.search(r"at line (\d+)", reason)
-    lines = text.splitlines()
-    number = int(found[1]) if found else 0
-    if 0 < number <= len(lines) and (match := _UNQUOTED.fullmatch(lines[number - 1])):
-        return f'; quote texts: {match[1]} = "…"'
-    return ""
 
 
 def _no_number(name: str) -> float:

@@ -296,6 +296,11 @@ def _cloud_region(row: Row) -> Region:
 
 
 def _unknown(what: str, text: str) -> ConfigError:
+    if not text.strip():
+        return ConfigError(
+            f"{what} '' is unknown: no place is given, as by a variable that is not set; give for instance "
+            "--region FR"
+        )
     return ConfigError(
         f"{what} {text[:LONGEST]!r} is unknown; the nearest are {', '.join(nearest(text))}; "
         "give a code of the table, for instance --region FR"

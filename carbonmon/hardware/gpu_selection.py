@@ -114,9 +114,22 @@ def check_entries(gpus: tuple[str, ...]) -> None:
     for entry in gpus:
         if re.fullmatch(r"[0-9]{1,9}", entry) is None and not entry.startswith(("GPU-", "MIG-")):
             raise ConfigError(
-                f"--gpus: {entry!r} is neither an index nor a UUID; "
-                "give indices as nvidia-smi shows them, or UUIDs: --gpus 0,1 or --gpus GPU-8932f937"
+                f"--gpus: {entry!r} is neither an index nor a UUID; {_instead(entry)}give indices as "
+                "nvidia-smi shows them, or UUIDs: --gpus 0,1 or --gpus GPU-8932f937"
             )
+
+
+def _instead(entry: str) -> str:
+    """How a list of GPUs is written that was written otherwise."""
+    span = re.fullmatch(r"(\d{1,3})\s*(?:-|:|\.\.)\s*(\d{1,3})", entry)
+    if span and int(span[1]) < int(span[2]) < int(span[1]) + 32:
+        return f"for a range write {','.join(map(str, range(int(span[1]), int(span[2]) + 1)))}; "
+    if entry.lower() in ("all", "*", "auto"):
+        return "for all leave it out; "
+    if re.fullmatch(r"\d+(\s+\d+)+", entry):
+        return f"separate them by commas: {','.join(entry.split())}; "
+    device = re.fullmatch(r"(?:cuda|gpu):?(\d+)", entry.lower())
+    return f"for {entry} write {device[1]}; " if device else ""
 
 
 def _visible(text: str, found: Sequence[FoundGpu]) -> Listed:

@@ -40,7 +40,7 @@ def named(run: str, output: Path, command: str, takes_files: bool = False) -> Pa
     """
     path = Path(run)
     try:
-        if path.name == SUMMARY_FILE:
+        if path.name == SUMMARY_FILE and path.exists():
             return path.parent
         if run == path.name and (output / run).is_dir():  # an id, whatever lies in the current folder
             return output / run
@@ -88,7 +88,17 @@ def find(output: Path, word: str, option: str = "--resume") -> Path:
     if found:
         raise ConfigError(_ambiguous(word, output, option, found))
     names = [path.name for path in _folders(output)]
-    raise ConfigError(f"{option}: no run {word!r} in {output}; {nearest_runs(word, names)}")
+    raise ConfigError(f"{option}: no run {word!r} in {output}; {_instead(output, word, names)}")
+
+
+def _instead(output: Path, word: str, names: Sequence[str]) -> str:
+    """What there is where no run is called so."""
+    if names and "/" not in word:
+        return f"{nearest_runs(word, names)}; carbonmon runs lists them"
+    if "/" in word:
+        return f"nor is there such a file or folder, seen from {Path.cwd()}"
+    where = "it is empty" if output.is_dir() else "that folder is not there"
+    return f"{where}: go to the folder where the runs are, or name it: --output DIR"
 
 
 def nodes(output: Path, word: str) -> str | None:

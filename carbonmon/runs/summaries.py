@@ -92,6 +92,8 @@ def _is_unfinished(summary: dict[str, Any]) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     summary = json_object(read_bytes(path, LONGEST_SUMMARY_BYTES), path, RunFileError)
+    if "schema" not in summary:
+        raise RunFileError(f"{path}: no file of carbonmon; give a run's folder, or its summary.json")
     if summary.get("schema") != SCHEMA:
         raise RunFileError(f"{path}: its schema is not {SCHEMA!r}: read it with the version that wrote it")
     return summary

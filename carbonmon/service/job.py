@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
@@ -159,6 +158,8 @@ class Command:
         try:
             os.execvpe(self.command[0], self.command, self.environ)
         except OSError as error:
+            from carbonmon.service.start_errors import start_error
+
             log.error("%s", start_error(self.command, error))
             return start_error_code(error)
 
@@ -251,24 +252,6 @@ def left_behind(grace_s: float = 0.3) -> list[str]:
             if process.status() != psutil.STATUS_ZOMBIE and not is_helper:
                 found.append(f"{process.name()} {process.pid}")
     return found
-
-
-def start_error(command: Sequence[str], error: OSError) -> str:
-    """Why a command could not be started, and what was probably meant."""
-    import shutil
-
-    word = command[0]
-    text = f"{word}: {error.strerror}"
-    path, first = Path(word), word.partition(" ")[0]
-    if len(command) == 1 and first != word and not path.exists() and shutil.which(first):
-        return f"{text}; drop the quotes: carbonmon run -- {word}"
-    if path.suffix == ".py" and path.is_file():
-        return f"{text}; use: carbonmon run -- python {' '.join(command)}"
-    if isinstance(error, PermissionError) and path.is_file():
-        return f"{text}; name its interpreter, or: chmod +x {word}"
-    if isinstance(error, FileNotFoundError) and "/" not in word and path.is_file():
-        return f"{text}; for the file in this folder: ./{word}"
-    return text
 
 
 def start_error_code(error: OSError) -> int:

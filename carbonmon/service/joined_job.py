@@ -196,7 +196,9 @@ def run(
         if error.errno in job.NO_PLACE:
             log.error("%s: it runs in carbonmon's place, unmetered (%s)", command.command[0], error.strerror)
             return command.take_our_place(mask)
-        log.error("%s", job.start_error(command.command, error))
+        from carbonmon.service.start_errors import start_error
+
+        log.error("%s", start_error(command.command, error))
         return code
     _tell_job(part, command.pid)
     outcome = command.wait(lambda pid: _tell_job(part, pid, wrapper=True))

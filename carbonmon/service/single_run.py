@@ -146,7 +146,9 @@ def _run(
                 folders.discard(plan.folder, (*FILES, SUMMARY_FILE, MONITOR_FILE))
             if error.errno in job.NO_PLACE:
                 raise
-            log.error("%s", job.start_error(workload.command, error))
+            from carbonmon.service.start_errors import start_error
+
+            log.error("%s", start_error(workload.command, error))
             give(Result(job.start_error_code(error), None))
             return
 

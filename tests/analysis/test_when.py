@@ -324,7 +324,7 @@ def test_where_no_source_has_a_forecast_all_reasons_are_told(grid: GridServer):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--for", "1"), "Missing option '--within'"),
+        (("--for", "1"), "--within HOURS is missing: How long it may wait"),
         (("--for", "0", "--within", "1", "--grid", "uk"), "--for: '0' is not a time in hours"),
         (("--for", "nan", "--within", "1", "--grid", "uk"), "--for: 'nan' is not a time in hours"),
         (("--for", "1", "--within", "-1", "--grid", "uk"), "--within: '-1' is not a time in hours"),

@@ -221,12 +221,23 @@ def test_a_file_that_goes_away_is_opened_anew_when_it_is_back(tmp_path: Path):
             assert reader.read_uj() == int(text)
 
 
-def test_without_powercap_it_says_what_to_load_and_what_a_container_needs(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("flags", "says", "does_not_say"),
+    [
+        ("fpu", ("modprobe intel_rapl_msr", "--sysfs", "--cpu-tdp"), "host can"),
+        ("fpu hypervisor", ("host can hand counters on", "--cpu-tdp W", "--cpu-model"), "modprobe"),
+    ],
+)
+def test_without_powercap_it_says_what_helps_on_this_machine(
+    tmp_path: Path, flags: str, says: tuple[str, ...], does_not_say: str
+):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nmodel name : Some CPU\nflags : {flags}\n")
     with pytest.raises(SensorUnavailable) as refused:
-        rapl.open_sensor(SensorSettings(sysfs=tmp_path))
+        rapl.open_sensor(SensorSettings(sysfs=tmp_path, procfs=tmp_path))
     assert str(tmp_path / "class/powercap/intel-rapl") in refused.value.reason
-    assert "modprobe intel_rapl_msr" in refused.value.remedy
-    assert "--sysfs" in refused.value.remedy
+    for text in says:
+        assert text in refused.value.remedy
+    assert does_not_say not in refused.value.remedy
 
 
 @needs_namespace

@@ -69,7 +69,7 @@ def test_of_very_many_the_newest_are_named(tmp_path: Path):
 def test_a_word_that_means_no_run_gets_the_nearest_ids(output: Path):
     with pytest.raises(ConfigError, match=r"no run '20261121-vit' in .*; nearest: 20261120-vit"):
         find(output, "20261121-vit")
-    with pytest.raises(ConfigError, match=r"no run 'last' in .*; there are 0 runs in it"):
+    with pytest.raises(ConfigError, match=r"no run 'last' in .*; that folder is not there: .* --output DIR"):
         find(output / "nowhere", "last")
 
 

@@ -64,9 +64,15 @@ def _with_unit(
     number, unit = _split(value, place, what, example)
     unit = unit or default
     if unit not in units:
-        fault = f"{unit!r:.20} is no unit of it: {', '.join(units)}" if unit else "its unit is missing"
+        fault = f"{unit!r:.20} is no unit of it{_meant(unit, units)}" if unit else "its unit is missing"
         raise _wrong(value, place, what, fault, example)
     return _within(number * units[unit], value, place, what, low, high, example)
+
+
+def _meant(unit: str, units: dict[str, float]) -> str:
+    """The unit that differs by capitals only, else all; where several do (mW, MW) nobody is guessed for."""
+    like = [known for known in units if known.lower() == unit.lower()]
+    return f"; did you mean {like[0]!r}?" if len(like) == 1 else f": {', '.join(units)}"
 
 
 def _split(value: Any, place: str, what: str, example: str) -> tuple[float, str]:

@@ -94,6 +94,19 @@ def _reason(error: OSError | ValueError) -> str:
     return "io" if isinstance(error, OSError) else "garbage"
 
 
+def _remedy_without_packages(settings: SensorSettings) -> str:
+    """No driver in a virtual machine makes counters that its host does not hand on."""
+    if read_cpu_info(settings.sysfs, settings.procfs).is_virtual:
+        return (
+            "only this machine's host can hand counters on; for a closer estimate give the power of a "
+            "package: --cpu-tdp W, or its model: --cpu-model NAME"
+        )
+    return (
+        "sudo modprobe intel_rapl_msr   # on the machine itself; in a container mount the host's /sys "
+        "and give --sysfs; where neither helps, for a closer estimate: --cpu-tdp W"
+    )
+
+
 def open_sensor(settings: SensorSettings) -> RaplSensor:
     """Open powercap below `settings.sysfs`; raises `SensorUnavailable` where it cannot be used."""
     root = settings.sysfs / "class" / "powercap" / "intel-rapl"
@@ -102,8 +115,7 @@ def open_sensor(settings: SensorSettings) -> RaplSensor:
         raise SensorUnavailable(
             f"no RAPL package under {root} (a virtual machine, a container without the host's /sys, "
             "or no driver)",
-            "sudo modprobe intel_rapl_msr   # on the machine itself; in a container mount the host's /sys "
-            "and give --sysfs",
+            _remedy_without_packages(settings),
         )
     readers: list[tuple[Zone, Reader]] = []
     denied: list[str] = []

@@ -1,0 +1,37 @@
+"""How options were given: what one needs beside it, and who is to blame for a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from carbonmon.core.ways import Choice
+
+_NEEDS = (
+    ("on_budget", ("budget",), "--budget 2kWh"),
+    ("by", ("budget",), "--budget 2kWh"),
+    ("currency", ("price", "price_file", "budget"), "--price or --price-file"),
+)
+"""Options, which others they serve, and an example."""
+
+
+def check_needs(ctx: click.Context, values: Mapping[str, Any]) -> None:
+    """Raise `click.UsageError` for an option of the command line that does nothing without another one.
+
+    For a monitor of its own: another one may have what is needed.
+    """
+    for name, needs, example in _NEEDS:
+        typed = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if typed and not any(values.get(each) for each in needs):
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} does nothing alone: give {example} as well, or leave it out")
+
+
+def with_source(choices: Iterable[Choice], error: str) -> str:
+    """The text of an error, behind the variable or the file that gave the value which it quotes."""
+    for choice in choices:
+        if repr(choice.text) in error and not choice.is_argument:
+            return f"{choice.shown.partition('=')[0].strip()}: {error}"
+    return error

@@ -48,6 +48,10 @@ NEEDS = (
     Need("setpriv", "util-linux", command("setpriv"), "tests as another user"),
     Need("taskset", "util-linux", command("taskset"), "jobs that share one CPU"),
     Need("npm", "npm", command("npm"), "axe-core, which looks at the page"),
+    Need("zsh", "zsh", command("zsh"), "completion of the command line"),
+    Need("fish", "fish", command("fish"), "completion of the command line"),
+    Need("man", "man-db", command("man"), "the manual page"),
+    Need("groff", "groff-base", command("groff"), "the manual page"),
     Need("mount", "mount", command("mount"), "full and read-only disks"),
 )
 SERVERS = (

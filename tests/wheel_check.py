@@ -35,6 +35,13 @@ EXPECTED_FILES = (
     "carbonmon_exporters/page/static/page.js",
     "carbonmon/runs/summary/summary.schema.json",
 )
+SHARED_FILES = (
+    "share/man/man1/carbonmon.1",
+    "share/bash-completion/completions/carbonmon",
+    "share/zsh/site-functions/_carbonmon",
+    "share/fish/vendor_completions.d/carbonmon.fish",
+)
+"""Below the prefix of the environment."""
 DEPENDENCIES = {"click", "nvidia-ml-py", "prometheus-client", "psutil", "pyrapl"} | (
     {"tomli"} if sys.version_info < (3, 11) else set()
 )
@@ -77,6 +84,8 @@ def check_use(folder: Path, python: Path) -> None:
     command = str(python.with_name("carbonmon"))
     where = run([str(python), "-c", "import carbonmon; print(carbonmon.__file__)"], cwd=folder)
     expect(str(folder) in where, f"the installed package was not used: {where}")
+    lacking = [name for name in SHARED_FILES if not (python.parent.parent / name).is_file()]
+    expect(not lacking, f"the environment lacks {lacking}")
     expect("carbonmon, version" in run([command, "--version"], cwd=folder), "no version")
     doctor = json.loads(run([command, "doctor", "--json"], cwd=folder))
     expect({source["source"] for source in doctor["sources"]} >= {"nvml", "rapl", "tdp", "dram"}, f"{doctor}")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from carbonmon import __version__
 from carbonmon.core.plain_text import plain_lines
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _COMMANDS = {
     "run": "Monitor one training job from start to end.",
@@ -31,6 +35,24 @@ _COMMANDS = {
 }
 
 
+_GROUPS = {
+    "Measure": ("run", "phase"),
+    "Look": ("top", "report", "runs", "compare"),
+    "Account": ("settle", "regions", "data"),
+    "Plan": ("estimate", "when"),
+    "Operate": ("doctor", "daemon", "register", "unregister", "pods"),
+}
+"""What one wants to do, and the commands for it."""
+
+
+def grouped() -> list[tuple[str, list[tuple[str, str]]]]:
+    """The commands with what they do, by what one wants to do."""
+    return [
+        (title, [(name, _COMMANDS[name]) for name in names if name in _COMMANDS])
+        for title, names in _GROUPS.items()
+    ]
+
+
 class _LazyGroup(click.Group):
     """Imports a command's module when it is needed, so that none pays for another; errors are printable."""
 
@@ -49,7 +71,7 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
-        if word not in _COMMANDS and not word.startswith("-"):
+        if word not in _COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
             from carbonmon.cli.mistakes import command_meant
 
             raise click.UsageError(f"there is no command {word!r:.40}; {command_meant(word, _COMMANDS)}", ctx)
@@ -59,11 +81,28 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"carbonmon.cli.{cmd_name}").command
+        if "_CARBONMON_COMPLETE" in os.environ:  # a shell asks what may stand at a place
+            from carbonmon.cli.completion import attach
+
+            attach(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+        width = max(map(len, _COMMANDS))
+        for title, rows in grouped():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)  # none of them is imported for that
+            for name, text in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
 
 @contextmanager
@@ -87,5 +126,8 @@ def _printable_errors() -> Iterator[None]:
 def main() -> None:
     """A live power and carbon monitor for training jobs.
 
-    Put `carbonmon run --` before your command:  carbonmon run -- python train.py
+    Put `carbonmon run --` before your command:
+
+    \b
+        carbonmon run -- python train.py
     """

@@ -377,7 +377,7 @@ def set_up_log(level: str, form: str) -> None:
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
     found = config_file(os.environ) if value is None else value
-    if found is None:
+    if found is None or ctx.resilient_parsing:
         return
     path = Path(found)
     try:

@@ -40,7 +40,7 @@ class _Switched(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        if is_off(os.environ):
+        if is_off(os.environ) and not extra.get("resilient_parsing"):  # a completion runs nothing
             lenient = super().make_context(info_name, list(args), parent, resilient_parsing=True, **extra)
             job = args[args.index("--") + 1 :] if "--" in args else lenient.params.get("job")
             if job and job[0]:

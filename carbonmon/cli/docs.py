@@ -19,9 +19,10 @@ misspelt variable is told with the nearest name.
 
 ## Completion, and the manual page
 
-The package installs completion for bash (4.4 and later), zsh and fish, and `carbonmon(1)`, below `share/` of its environment.
-`man carbonmon` finds the page where the environment's `bin` is in `PATH`. The shells look for completion below `/usr/share` and
-`/usr/local/share` only; for an environment elsewhere one of these lines goes into the shell's start file:
+The package installs completion for bash (4.4 and later), zsh and fish, and `carbonmon(1)`, below `share/`
+of its environment. `man carbonmon` finds the page where the environment's `bin` is in `PATH`. The shells
+look for completion below `/usr/share` and `/usr/local/share` only; for an environment elsewhere one of
+these lines goes into the shell's start file:
 
 ```sh
 eval "$(_CARBONMON_COMPLETE=bash_source carbonmon)"    # ~/.bashrc
@@ -29,8 +30,8 @@ eval "$(_CARBONMON_COMPLETE=zsh_source carbonmon)"     # ~/.zshrc, after compini
 _CARBONMON_COMPLETE=fish_source carbonmon | source     # ~/.config/fish/config.fish
 ```
 
-It completes commands, options, regions, GPU models, runs (`last` and the folders of the output), programs and files. bash divides words at
-a colon: there `aws:us-east-1` is typed in full.
+It completes commands, options, regions, GPU models, runs (`last` and the folders of the output), programs
+and files. bash divides words at a colon: there `aws:us-east-1` is typed in full.
 """
 
 WAYS_HEAD = """## Options by way

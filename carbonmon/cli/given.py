@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -27,6 +27,23 @@ def check_needs(ctx: click.Context, values: Mapping[str, Any]) -> None:
         if typed and not any(values.get(each) for each in needs):
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{option} does nothing alone: give {example} as well, or leave it out")
+
+
+def behind_the_job(ctx: click.Context, job: Sequence[str]) -> str:
+    """A line on an option of ours that stands behind the job's command, which gets it; "" where none does.
+
+    Only of options that trainings hardly have, and that we were not given.
+    """
+    for name in ("region", "intensity", "intensity-file", "pue", "budget"):
+        option = f"--{name}"
+        source = ctx.get_parameter_source(name.replace("-", "_"))
+        if source is click.core.ParameterSource.DEFAULT and any(
+            word.partition("=")[0] == option for word in job[1:]
+        ):
+            return (
+                f"{option} stands behind the command, so that the job gets it; for carbonmon it stands before"
+            )
+    return ""
 
 
 def with_source(choices: Iterable[Choice], error: str) -> str:

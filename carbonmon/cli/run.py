@@ -91,6 +91,7 @@ def command(
     _check_job(job, config)
     if not config.quiet:
         _say_what_is_unseen(job, config)
+        _say(given.behind_the_job(ctx, job))
     _wait(ctx, values, config, start, run_h, within_h)
     part = take_part(ctx, config, job)
     if part is not None:
@@ -209,7 +210,11 @@ def _say_what_is_unseen(job: Sequence[str], config: Config) -> None:
     told = os.environ.get(SOCKET_VARIABLE)
     if told and not PurePath(told).name.startswith("run-"):
         return
-    note = unseen_note(job, os.environ, owns_node=config.idle == "exclusive")
+    _say(unseen_note(job, os.environ, owns_node=config.idle == "exclusive"))
+
+
+def _say(note: str | None) -> None:
+    """Say a note where there is one."""
     if note:
         say(note)
 

@@ -266,6 +266,17 @@ def test_a_wrong_variable_is_blamed(tmp_path: Path, typed: str, code: int, says:
     check(tmp_path, typed, code, says)
 
 
+def test_an_option_behind_the_command_is_the_job_s_and_that_is_said(tmp_path: Path):
+    (tmp_path / "train.sh").write_text('test "$*" = "--region FR"\n')
+    said = "--region stands behind the command, so that the job gets it; for carbonmon it stands before"
+    done = command.run(["run", "sh", "train.sh", "--region", "FR"], tmp_path)
+    assert done.returncode == 0
+    assert said in done.stderr
+    done = command.run(["run", "--region", "DE", "--", "sh", "train.sh", "--region", "FR"], tmp_path)
+    assert done.returncode == 0
+    assert said not in done.stderr, "both were meant"
+
+
 def test_a_folder_of_runs_is_called_that(tmp_path: Path):
     for _ in range(2):
         assert command.run(["run", "--", "true"], tmp_path).returncode == 0

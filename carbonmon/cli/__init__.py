@@ -81,7 +81,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"carbonmon.cli.{cmd_name}").command
-        if "_CARBONMON_COMPLETE" in os.environ:  # a shell asks what may stand at a place
+        if "_CARBONMON_COMPLETE" in os.environ:  # set by click's scripts: a shell asks
             from carbonmon.cli.completion import attach
 
             attach(command)

@@ -15,9 +15,6 @@ from click.shell_completion import CompletionItem
 from carbonmon.core.config import DEFAULT_OUTPUT
 from carbonmon.service import plugins
 
-VARIABLE = "_CARBONMON_COMPLETE"
-"""Set by click's scripts where a shell asks."""
-
 MOST = 200
 """So many values are offered: a shell asks before it prints more."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from carbonmon.cli import options
+from carbonmon.cli import given, options
 from carbonmon.core.config import RUN_RETAIN_S, Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.monitor.node import Monitor
@@ -56,4 +56,4 @@ def command(ctx: click.Context, /, once: bool, detach: bool, **values: Any) -> N
             told = daemon.detach(config.socket or daemon.default_socket())
         daemon.serve(config, once=once, ready=ready, reload=reload)
     except ConfigError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(given.with_source(options.choices(ctx, config), str(error))) from None

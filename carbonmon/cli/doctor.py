@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from carbonmon import __version__
-from carbonmon.cli import options, printing
+from carbonmon.cli import given, options, printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider
@@ -36,7 +36,8 @@ def command(as_json: bool, **values: Any) -> None:
             intensity = _asked(provider, sum(name != "table" for name in config.grid))
             errors = provider.fetch_errors()
     except ConfigError as error:
-        raise click.UsageError(str(error)) from None
+        choices = options.choices(click.get_current_context(), config)
+        raise click.UsageError(given.with_source(choices, str(error))) from None
     sources = sensors.sources
     if as_json:
         document = {

@@ -24,7 +24,7 @@ def check_needs(ctx: click.Context, values: Mapping[str, Any]) -> None:
     """
     for name, needs, example in _NEEDS:
         typed = ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if typed and not any(values.get(each) for each in needs):
+        if typed and all(values.get(each) in (None, ()) for each in needs):
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{option} does nothing alone: give {example} as well, or leave it out")
 

@@ -76,7 +76,9 @@ def _labels(
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "region": _option("Where the power comes from: FR, US-CA, aws:us-east-1, gcp:us-west1@provider.", "ZONE"),
-    "intensity": _option("A fixed carbon intensity instead of the region's.", "G_PER_KWH", INTENSITY),
+    "intensity": _option(
+        "A fixed carbon intensity instead of the region's: 56, or 0.056kg.", "G_PER_KWH", INTENSITY
+    ),
     "intensity-file": _option("Times with their carbon intensities, CSV or JSON.", "FILE", PATH),
     "grid": _option(
         "Live sources, best first: electricitymaps, uk, rte, dk; SOURCE:ZONE names the source's own zone.",
@@ -220,7 +222,7 @@ def with_options(*names: str, **own: dict[str, Any]) -> Callable[[Command], Comm
             )(command)
         return click.option(
             "--config",
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=FilledPath(path_type=Path, dir_okay=False),
             envvar="CARBONMON_CONFIG",
             metavar="FILE",
             is_eager=True,

@@ -149,8 +149,12 @@ def parse_listen(text: str) -> tuple[str, int]:
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([A-Za-z0-9.-]*)):(\d{1,5})", text)
     if match is None or int(match[3]) > 65535:
         if match is not None:
-            raise ConfigError(f"--listen: {text!r} is not ADDRESS:PORT: a port is at most 65535")
-        like = f"127.0.0.1:{text}" if re.fullmatch(r"\d{1,5}", text) else DEFAULT_LISTEN
+            raise ConfigError(
+                f"--listen: {text!r} is not ADDRESS:PORT: a port is at most 65535; give for example "
+                f"{DEFAULT_LISTEN}"
+            )
+        is_port = re.fullmatch(r"[1-9][0-9]{0,4}", text) is not None and int(text) <= 65535
+        like = f"127.0.0.1:{text}" if is_port else DEFAULT_LISTEN
         raise ConfigError(
             f"--listen: {text!r} is not ADDRESS:PORT; give for example {like}, [::1]:9877 or "
             "127.0.0.1:0 for any free port"

@@ -40,7 +40,7 @@ def named(run: str, output: Path, command: str, takes_files: bool = False) -> Pa
     """
     path = Path(run)
     try:
-        if path.name == SUMMARY_FILE and path.exists():
+        if path.name == SUMMARY_FILE and path.parent.is_dir():  # the file comes after a minute
             return path.parent
         if run == path.name and (output / run).is_dir():  # an id, whatever lies in the current folder
             return output / run

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,21 +48,20 @@ def start_error(command: Sequence[str], error: OSError) -> str:
 
 
 def _meant(command: Sequence[str], error: OSError) -> str:
-    word = command[0]
-    path, line = Path(word), " ".join(command)
-    if path.is_dir():
-        return f"it is a folder; name the program in it: {_USE} python {path / 'train.py'}"
-    if path.is_file():
-        return _file(path, line, error)
+    word, line = command[0], " ".join(command)
+    first = word.partition(" ")[0]
+    operator = _OF_A_SHELL.search(word)
+    if os.path.isfile(word):  # noqa: PTH113 (False for what may not be looked at, where Path's raises)
+        return _file(Path(word), line, error)
+    if operator or first in SHELL_WORDS:
+        return f"{operator[0].strip() if operator else first} needs a shell: {_USE} sh -c {shlex.quote(line)}"
+    if os.path.isdir(word):  # noqa: PTH112 (the same)
+        return f"it is a folder; name the program in it: {_USE} python {Path(word) / 'train.py'}"
     if word.startswith("~"):
         return f"a shell opens ~ only outside of quotes: {_USE} {line}"
     if _SETTING.match(word):
         setting, _, rest = line.partition(" ")
         return f"variables stand before carbonmon: {setting} {_USE} {rest or 'COMMAND'}"
-    first = word.partition(" ")[0]
-    operator = _OF_A_SHELL.search(word)
-    if operator or first in SHELL_WORDS:
-        return f"{operator[0].strip() if operator else first} needs a shell: {_USE} sh -c '{line}'"
     if first != word and len(command) == 1 and shutil.which(first):
         return f"drop the quotes: {_USE} {word}"
     return _like(word, command[1:])

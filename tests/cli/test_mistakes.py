@@ -11,6 +11,8 @@ import pytest
 from tests.support import command
 from tests.support.rows import for_each_row
 
+pytestmark = pytest.mark.timeout(300)  # each row is a process, and there are many
+
 FILES = {
     "train.py": "print(1)\n",
     "job.sh": "true\n",
@@ -77,6 +79,7 @@ JOBS: list[Mistake] = [
     ("run -- ./folder", 126, "it is a folder; name the program in it"),
     ("run -- 'sleep 1'", 127, "drop the quotes: carbonmon run -- sleep 1"),
     ("run 'sleep 1'", 127, "drop the quotes: carbonmon run -- sleep 1"),
+    ("run -- . venv/bin/activate", 126, ". needs a shell: carbonmon run -- sh -c '. venv/bin/activate'"),
     ("run -- 'sleep 1 | cat'", 127, "| needs a shell: carbonmon run -- sh -c 'sleep 1 | cat'"),
     ("run -- cd folder", 127, "cd needs a shell: carbonmon run -- sh -c 'cd folder'"),
     (
@@ -197,6 +200,7 @@ ENVIRONMENT: list[Mistake] = [
     ("CARBONMON_INTERVAL=abc run -- true", 2, "CARBONMON_INTERVAL: --interval: 'abc' is not an interval"),
     ("CARBONMON_LISTEN=here run -- true", 2, "CARBONMON_LISTEN: --listen: 'here' is not ADDRESS:PORT"),
     ("CARBONMON_REGION=Frnace run -- true", 2, "CARBONMON_REGION: region 'Frnace' is unknown"),
+    ("CARBONMON_REGION=Frnace doctor", 2, "CARBONMON_REGION: region 'Frnace' is unknown"),
     ("CARBONMON_IDLE=all run -- true", 2, "CARBONMON_IDLE: --idle: 'all' is none of proportional"),
     ("CARBONMON_ATTACH=me run", 2, "CARBONMON_ATTACH: --attach: 'me' is not a whole number"),
     ("CARBONMON_QUIET=maybe run -- true", 2, "CARBONMON_QUIET: --quiet: 'maybe' is neither yes nor no"),

@@ -133,6 +133,7 @@ def test_an_error_is_printable(text: str):
 PRINTERS = {
     "carbonmon/cli/printing.py": "makes all that commands print printable",
     "carbonmon/cli/docs.py": "prints a page that it makes of our own texts",
+    "carbonmon/cli/manpage.py": "the same",
     "carbonmon_exporters/docs.py": "the same",
     "carbonmon/client/notebook.py": "one line in a notebook, made printable there",
 }

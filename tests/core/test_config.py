@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from carbonmon.core.config import (
     Config,
     check_labels,
+    parse_intensity,
     parse_label,
     parse_list,
     parse_listen,
@@ -73,7 +75,7 @@ def test_any_text_is_an_address_or_an_error_that_shows_one(text: str):
     try:
         host, port = parse_listen(text)
     except ConfigError as error:
-        assert "127.0.0.1:9877" in str(error)
+        assert re.search(r"127\.0\.0\.1:[1-9]\d{0,4}", str(error))
     else:
         assert host
         assert 0 <= port <= 65535
@@ -141,3 +143,28 @@ def test_exporters_that_may_wait_for_a_server_end_behind_those_that_write_files(
     entries = ("otlp:http://127.0.0.1:1", "summary", "pushgateway:http://127.0.0.1:2", "prometheus")
     ordered = wiring._files_first(entries)
     assert ordered == ["summary", "prometheus", "otlp:http://127.0.0.1:1", "pushgateway:http://127.0.0.1:2"]
+
+
+@for_each_row(
+    ("text", "g_per_kwh"),
+    [
+        ("56", 56.0),
+        ("0", 0.0),
+        ("1", 1.0),
+        ("0.4kg", 400.0),
+        ("0.4 kg/kWh", 400.0),
+        ("0.4g", 0.4),
+        ("400 gCO2e/kWh", 400.0),
+        ("4e2g", 400.0),
+    ],
+)
+def test_an_intensity_is_taken_in_grams_or_in_the_unit_behind_it(text: str, g_per_kwh: float):
+    assert parse_intensity(text) == pytest.approx(g_per_kwh)
+
+
+@for_each_row(
+    "text", ["0.4", "0.999", "6kg", "-5", "-5g", "5001", "1.2.3g", "400mg", "400 g/MWh", "nan", "g", ""]
+)
+def test_an_intensity_that_may_not_be_meant_is_refused(text: str):
+    with pytest.raises(ConfigError, match="--intensity: "):
+        parse_intensity(text)

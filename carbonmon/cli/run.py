@@ -24,7 +24,7 @@ from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Snapshot
 from carbonmon.service import single_run
-from carbonmon.service.job import Attached, Command, left_behind, start_error_code
+from carbonmon.service.job import Attached, Command, can_start, left_behind, start_error_code
 from carbonmon.service.unseen import unseen_note
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def command(
         _say_what_is_unseen(job, config)
         _say(given.behind_the_job(ctx, job))
     _wait(ctx, values, config, start, run_h, within_h)
-    part = take_part(ctx, config, job)
+    # What will hardly start is ours: another monitor would keep a run of it.
+    part = take_part(ctx, config, job) if job and can_start(job[0]) else None
     if part is not None:
         sys.exit(_accompany(part, config, job))
     given.check_needs(ctx, values)

@@ -254,6 +254,12 @@ def left_behind(grace_s: float = 0.3) -> list[str]:
     return found
 
 
+def can_start(word: str) -> bool:
+    """Whether a program of that name, or path, is there to be executed, where posix_spawnp(3) looks."""
+    places = [word] if "/" in word else [f"{folder}/{word}" for folder in os.get_exec_path()]
+    return any(os.access(place, os.X_OK) and not os.path.isdir(place) for place in places)  # noqa: PTH112
+
+
 def start_error_code(error: OSError) -> int:
     """The exit code of a shell for a command that could not be started."""
     return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE

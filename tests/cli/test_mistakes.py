@@ -270,6 +270,17 @@ def test_a_wrong_variable_is_blamed(tmp_path: Path, typed: str, code: int, says:
     check(tmp_path, typed, code, says)
 
 
+def test_what_is_not_installed_is_named_with_its_extra(tmp_path: Path):
+    (tmp_path / "stubs").mkdir()
+    for name in ("yaml", "bcrypt"):
+        (tmp_path / "stubs" / f"{name}.py").write_text("raise ModuleNotFoundError('none here')\n")
+    (tmp_path / "web.yml").write_text("basic_auth_users: {}\n")
+    env = {"PYTHONPATH": str(tmp_path / "stubs")}
+    done = command.run(["run", "--web-config", "web.yml", "--", "true"], tmp_path, env=env)
+    assert done.returncode == 2
+    assert "pip install 'carbonmon[auth]'" in done.stderr
+
+
 def test_an_option_behind_the_command_is_the_job_s_and_that_is_said(tmp_path: Path):
     (tmp_path / "train.sh").write_text('test "$*" = "--region FR"\n')
     said = "--region stands behind the command, so that the job gets it; for carbonmon it stands before"

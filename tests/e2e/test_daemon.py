@@ -88,6 +88,17 @@ def test_an_option_that_the_daemon_cannot_follow_gives_the_job_a_monitor_of_its_
         assert command.summary(tmp_path)["carbon"]["intensity"]["zone"] == "FR"
 
 
+def test_a_command_that_cannot_start_leaves_no_run_with_the_daemon(tmp_path: Path):
+    options = in_runtime_folder(tmp_path)
+    with machine() as sim, daemon(sim, tmp_path, *options) as node:
+        env = environ_of(node) | {"CARBONMON_LISTEN": "127.0.0.1:0"}
+        done = command.run(["run", "--", "no-such-command"], tmp_path, env=env)
+        assert done.returncode == 127
+        assert "no-such-command: No such file or directory" in done.stderr
+        assert not node.output.exists() or list(node.output.iterdir()) == []
+    assert list((tmp_path / "carbonmon-runs").iterdir()) == []
+
+
 def test_a_run_that_was_registered_ends_with_its_process(tmp_path: Path):
     with machine() as sim, daemon(sim, tmp_path) as node:
         with subprocess.Popen(["sleep", "1"]) as job:

@@ -42,6 +42,14 @@ def test_a_command_that_cannot_be_started_has_the_shell_s_code(
     with pytest.raises(OSError) as error:
         job.Command([command], os.environ).start(set())
     assert job.start_error_code(error.value) == code
+    assert not job.can_start(command)
+
+
+@for_each_row("command", ["sh", "/bin/sh", "./program"])
+def test_what_can_be_executed_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str):
+    (tmp_path / "program").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    assert job.can_start(command)
 
 
 def test_the_job_has_the_environment_and_the_mask_that_it_is_given():

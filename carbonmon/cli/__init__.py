@@ -38,8 +38,8 @@ _COMMANDS = {
 _GROUPS = {
     "Measure": ("run", "phase"),
     "Look": ("top", "report", "runs", "compare"),
-    "Account": ("settle", "regions", "data"),
-    "Plan": ("estimate", "when"),
+    "Account": ("settle", "data"),
+    "Estimate": ("estimate", "when", "regions"),
     "Operate": ("doctor", "daemon", "register", "unregister", "pods"),
 }
 """What one wants to do, and the commands for it."""

@@ -101,22 +101,22 @@ def _number_hint(text: str) -> str:
     return f", without the unit {unit[1]!r}" if unit else ""
 
 
-def parse_intensity(text: str) -> float:
+def parse_intensity(text: str, option: str = "--intensity") -> float:
     """An intensity in gCO2e/kWh; a `g` or `kg` behind the number is taken.
 
-    Raises `ConfigError` for figures between 0 and 1 without it: they are kilograms that were meant, as the
-    lowest annual means of grids are above 10 (carbonmon/data/carbon_intensity.csv).
+    Raises `ConfigError` for figures between 0 and 1 without it: kilograms were meant, as the lowest figure
+    above 0 in carbonmon/data/carbon_intensity.csv is 1.3 (Manitoba).
     """
     what = "an intensity in gCO2e/kWh"
     found = re.fullmatch(r"\s*([\d.]+(?:[eE][-+]?\d+)?)\s*(k?g)(?:\s*(?:CO2e?(?:q)?)?\s*/\s*kWh)?\s*", text)
     if found:
         scale = 1000.0 if found[2] == "kg" else 1.0
-        parse_number(found[1], "--intensity", what, 0.0, 5000.0 / scale)
+        parse_number(found[1], option, what, 0.0, 5000.0 / scale)
         return float(found[1]) * scale
-    value = parse_number(text, "--intensity", what, 0.0, 5000.0)
+    value = parse_number(text, option, what, 0.0, 5000.0)
     if 0.0 < value < 1.0:
         raise ConfigError(
-            f"--intensity: {text} gCO2e/kWh is less than any grid has: were kilograms meant? Then give "
+            f"{option}: {text} gCO2e/kWh is less than any grid has: were kilograms meant? Then give "
             f"{value * 1000:g}; if grams were, {text.strip()}g"
         )
     return value

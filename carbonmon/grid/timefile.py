@@ -115,6 +115,10 @@ def read_timefile(
         raise ConfigError(f"{path}: {position}: {error}" if position else f"{path}: {error}") from None
     if not slots:
         raise ConfigError(f"{path}: no line with a time and a value; give at least one")
+    if unit == INTENSITY_UNIT and 0.0 < max(slot.value for slot in slots) < 1.0:  # as with --intensity
+        raise ConfigError(
+            f"{path}: no value reaches 1 {unit}, and grids do: were kilograms meant? Multiply them by 1000"
+        )
     if columns.end is None:
         slots = _with_ends(path, slots)
     return TimeFile(Timeline(slots), next(iter(zones), ""), columns.basis)

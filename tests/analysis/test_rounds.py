@@ -74,7 +74,7 @@ def test_each_command_is_first_as_often_as_second():
         (("--rounds", "5", "--", "true"), "--rounds: give two commands"),
         (("--rounds", "5", "--", "--versus", "true"), "--rounds: give two commands"),
         (("--rounds", "5", "--", "true", "--versus"), "--rounds: give two commands"),
-        (("--rounds", "1", "--", "true", "--versus", "true"), "1 is not in the range"),
+        (("--rounds", "1", "--", "true", "--versus", "true"), "'1' is not a whole number from 2 to 100"),
         (("--", "true", "--versus", "true"), "--versus goes with --rounds N"),
     ],
 )

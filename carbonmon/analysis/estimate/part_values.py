@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carbonmon.analysis.estimate.quantities import number_of, power_w_of
-from carbonmon.core.config import parse_number
+from carbonmon.core.config import parse_intensity, parse_number
 from carbonmon.core.errors import ConfigError
 
 
@@ -48,6 +48,14 @@ def scaled_at(
     if values.get(key) is None:
         return None
     return number_of(values[key], key_text(where, key), what, low, high, example)
+
+
+def intensity_at(values: Mapping[str, Any], where: str) -> float | None:
+    """In gCO2e/kWh, as `--intensity` takes it."""
+    value = values.get("intensity")
+    if isinstance(value, (str, float)):
+        return parse_intensity(str(value)[:40], key_text(where, "intensity"))
+    return number_at(values, "intensity", where, "an intensity in gCO2e/kWh", 0.0, 5000.0)
 
 
 def number_at(

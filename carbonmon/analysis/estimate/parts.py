@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from carbonmon.analysis.estimate.consistency import check_consistent
 from carbonmon.analysis.estimate.part_values import (
+    intensity_at,
     key_text,
     number_at,
     power_at,
@@ -134,7 +135,7 @@ def part_of(values: Mapping[str, Any], name: str = MAIN_PHASE, where: str = "") 
         watts_at(values, "gpu-idle", where),
         number_at(values, "attempts", where, "a number of attempts", 1.0, 1e6) or 1.0,
         _region(values, where),
-        number_at(values, "intensity", where, "an intensity in gCO2e/kWh", 0.0, 5000.0),
+        intensity_at(values, where),
         _pue(values, where),
     )
 

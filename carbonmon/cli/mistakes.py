@@ -101,7 +101,7 @@ def mended(error: click.ClickException) -> str | None:
         return _value(error)
     if isinstance(error, click.UsageError) and error.ctx is not None:
         if error.message.startswith(_EXTRA):
-            return f"{error.message}: {error.ctx.command_path} takes options only; see its --help"
+            return _extra(error.message, error.ctx)
         if error.message.startswith(_NO_COMMAND):
             return _subcommand(error.message, error.ctx)
     return None
@@ -120,6 +120,15 @@ def _option(name: str, ctx: click.Context, otherwise: str) -> str:
         if name in names.split() and (parameter in known or (parameter == "config" and command)):
             return f"{no_such}; use: {instead.format(name.lstrip('-'))}"
     return otherwise if "id you mean" in otherwise else f"{no_such}; see {ctx.command_path} --help"
+
+
+def _extra(message: str, ctx: click.Context) -> str:
+    """What to do with a word that a command does not take: it may be an option without its hyphens."""
+    word = message.partition("(")[2].rstrip(")").partition(" ")[0]
+    for param in ctx.command.params:
+        if f"--{word}" in param.opts:
+            return f"{ctx.command_path} has no word {word!r}; use: {ctx.command_path} --{word}"
+    return f"{message}: {ctx.command_path} takes options only; see its --help"
 
 
 def _missing(error: click.MissingParameter) -> str:

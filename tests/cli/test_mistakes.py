@@ -60,6 +60,7 @@ COMMANDS: list[Mistake] = [
     ("carbonmon run -- true", 2, "leave the second 'carbonmon' out"),
     ("--run -- true", 2, "use: carbonmon run"),
     ("daemon start", 2, "carbonmon daemon takes options only"),
+    ("doctor json", 2, "use: carbonmon doctor --json"),
     ("doctor FR", 2, "carbonmon doctor takes options only"),
     ("runs list", 2, "use: carbonmon runs, without a word behind it"),
     ("runs last", 2, "for one run: carbonmon report last"),

@@ -94,7 +94,7 @@ def command_meant(word: str, commands: Mapping[str, str]) -> str:
 def mended(error: click.ClickException) -> str | None:
     """The message of one of click's own errors, with what was meant; None where nothing is to be mended."""
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
-        return _option(error.option_name, error.ctx, error.format_message())
+        return _option(error.option_name, error.ctx)
     if isinstance(error, click.MissingParameter):
         return _missing(error)
     if isinstance(error, click.BadParameter):
@@ -107,7 +107,7 @@ def mended(error: click.ClickException) -> str | None:
     return None
 
 
-def _option(name: str, ctx: click.Context, otherwise: str) -> str:
+def _option(name: str, ctx: click.Context) -> str:
     """What to give in place of an option that the command does not have."""
     command = ctx.command.name or ""
     no_such = f"there is no option {name!r}"
@@ -119,7 +119,8 @@ def _option(name: str, ctx: click.Context, otherwise: str) -> str:
     for names, parameter, instead in OPTIONS:
         if name in names.split() and (parameter in known or (parameter == "config" and command)):
             return f"{no_such}; use: {instead.format(name.lstrip('-'))}"
-    return otherwise if "id you mean" in otherwise else f"{no_such}; see {ctx.command_path} --help"
+    near = meant(name, [opt for param in ctx.command.params for opt in param.opts if opt.startswith("--")])
+    return f"{no_such}; {near}" if near.startswith("did") else f"{no_such}; see {ctx.command_path} --help"
 
 
 def _extra(message: str, ctx: click.Context) -> str:
@@ -137,7 +138,7 @@ def _missing(error: click.MissingParameter) -> str:
     if isinstance(param, click.Option):
         return f"{param.opts[0]} {param.metavar or ''} is missing: {(param.help or '').rstrip('.')}"
     if param is not None and error.ctx is not None:
-        usage = param.make_metavar(error.ctx)
+        usage = param.metavar or param.human_readable_name
         what = "name a RUN: its folder, its id, its name, or last: " if "RUN" in usage else "give "
         return f"{what}{error.ctx.command_path} {usage}"
     return error.format_message()

@@ -96,7 +96,7 @@ JOBS: list[Mistake] = [
 ]
 
 OPTIONS: list[Mistake] = [
-    ("run --regoin FR -- true", 2, "--region"),
+    ("run --regoin FR -- true", 2, "there is no option '--regoin'; did you mean '--region'?"),
     ("run --zone FR -- true", 2, "there is no option '--zone'; use: --region FR"),
     ("run --country FR -- true", 2, "use: --region FR"),
     ("run --gpu 0 -- true", 2, "use: --gpus 0,1"),

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.e2e
         (["--sensor", "nvlm"], "did you mean nvml"),
         (["--exporter", "promtheus"], "did you mean prometheus"),
         (["--sensor", "replay"], "--sensor replay:FILE"),
-        (["--regoin", "FR"], "No such option"),
+        (["--regoin", "FR"], "there is no option '--regoin'; did you mean '--region'?"),
     ],
 )
 def test_a_wrong_option_is_named_and_the_job_is_not_started(

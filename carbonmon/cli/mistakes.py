@@ -115,10 +115,11 @@ def _option(name: str, ctx: click.Context) -> str:
         return f"{no_such} here; use: {_ALONE[command, name]}"
     if name.lstrip("-") in ("run", "daemon", "report", "runs", "doctor") and ctx.parent is None:
         return f"{no_such}; use: carbonmon {name.lstrip('-')}"
-    known = {param.name for param in ctx.command.params}
+    known = {param.name: param.type for param in ctx.command.params}
     for names, parameter, instead in OPTIONS:
-        if name in names.split() and (parameter in known or (parameter == "config" and command)):
-            return f"{no_such}; use: {instead.format(name.lstrip('-'))}"
+        word, kind = name.lstrip("-"), known.get(parameter)
+        if name in names.split() and kind and (parameter != "form" or word in getattr(kind, "choices", ())):
+            return f"{no_such}; use: {instead.format(word)}"
     near = meant(name, [opt for param in ctx.command.params for opt in param.opts if opt.startswith("--")])
     return f"{no_such}; {near}" if near.startswith("did") else f"{no_such}; see {ctx.command_path} --help"
 

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from carbonmon_exporters import docs
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
-from carbonmon_exporters.endpoint.server import MAX_HEAD_BYTES, MetricsServer
+from carbonmon_exporters.endpoint.server import MetricsServer
+from carbonmon_exporters.endpoint.stream import MAX_HEAD_BYTES
 from carbonmon_exporters.prometheus import PrometheusExporter
 from carbonmon_exporters.runs import info_labels
 from prometheus_client import parser as text_parser
@@ -671,7 +672,7 @@ class SlowApp:
 
 def test_a_client_too_many_is_told_so_when_all_others_are_being_answered() -> None:
     app = SlowApp()
-    server = MetricsServer(("127.0.0.1", 0), app, max_connections=2)
+    server = MetricsServer(("127.0.0.1", 0), lambda: app, max_connections=2)
     server.start()
     address = ("127.0.0.1", server.server_port)
     try:
@@ -691,7 +692,7 @@ def test_a_client_too_many_is_told_so_when_all_others_are_being_answered() -> No
 
 def test_closing_lets_an_answer_under_way_be_sent() -> None:
     app = SlowApp()
-    server = MetricsServer(("127.0.0.1", 0), app)
+    server = MetricsServer(("127.0.0.1", 0), lambda: app)
     server.start()
     with socket.create_connection(("127.0.0.1", server.server_port)) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")

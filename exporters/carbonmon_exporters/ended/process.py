@@ -104,7 +104,9 @@ class Process:
         app = Routes(
             make_wsgi_app(registry), lambda: True, came=self._came, pages=partial(ended_page, self._ended)
         )
-        return MetricsServer(self._listening.getsockname()[:2], app, policy, listening=self._listening)
+        return MetricsServer(
+            self._listening.getsockname()[:2], lambda: app, policy, listening=self._listening
+        )
 
     def remove_target(self) -> None:
         if self._bundle.target is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry
 
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import ExporterSettings
@@ -20,6 +20,7 @@ from carbonmon_exporters.ended.runs import Ended, EndedRuns
 from carbonmon_exporters.ended.visits import RecentScrapers
 from carbonmon_exporters.endpoint.routes import Pages, Routes
 from carbonmon_exporters.endpoint.scrapers import Scrapers
+from carbonmon_exporters.exposition import metrics_app
 from carbonmon_exporters.machine import MachineCollector
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Answers:
         registry.register(OwnProcessCollector(settings.procfs))
         registry.register(MachineCollector(settings.procfs))
         self.app = Routes(
-            make_wsgi_app(registry),
+            metrics_app(registry),
             lambda: latest().samples > 0,
             Scrapers(lambda: latest().continued, wall_clock),
             self._ended.came,

@@ -40,7 +40,7 @@ MAIN_PROCESS = "SYSTEMD_EXEC_PID"
 LIVE_FIELDS = frozenset(
     (
         *("region", "intensity_g_per_kwh", "intensity_file", "grid", "pue", "wue", "price_per_kwh"),
-        *("price_file", "currency", "idle", "retain_s", "quiet"),
+        *("price_file", "currency", "idle", "retain_s", "quiet", "user_names"),
     )
 )
 """Choices that a new config changes while the daemon runs; the others need a restart."""

@@ -22,6 +22,7 @@ from carbonmon.core.windows import Marks
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs.layout import SUMMARY_FILE
+from carbonmon.runs.users import known_name
 from carbonmon.service import naming, run_folder
 from carbonmon.service.entries import Entry, NewRun, Participant
 
@@ -174,6 +175,7 @@ class Registry:
             uid=uid,
             key=new.key or new.run_id,
             ends_with=ends_with,
+            user=known_name(uid) if self.config.user_names else "",
         )
         entry = Entry(RunPlan(info, folder, new.roots), uid)
         self.monitor.plan(entry.plan)

@@ -259,7 +259,7 @@ class Operations:
         return part
 
     def _begin(self, peer: Peer, new: NewRun, uid: int, ends_with: Any, answer: Answer) -> Entry:
-        self._admission.check_room(peer, uid)
+        self._admission.check_room(peer, uid, new.labels)
         try:
             entry = self._registry.create(new, uid, ends_with)
         except ConfigError as error:

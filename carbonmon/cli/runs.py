@@ -167,7 +167,7 @@ def _value_of(key: str) -> Callable[[Row], str]:
         label = key.removeprefix(LABEL_KEY)
         return lambda row: row.entry.labels.get(label, "")
     if key == "user":
-        return lambda row: user_name(row.entry.uid)
+        return lambda row: row.entry.user or user_name(row.entry.uid)
     if key == "month":
         return lambda row: row.month
     return lambda row: str(getattr(row.entry, key))

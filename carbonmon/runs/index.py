@@ -32,7 +32,8 @@ class Entry(NamedTuple):
     """A run of a folder. Unknown is None: `energy_j` also where no energy was seen.
 
     `uid` is the user who had it; None where nobody says. `emissions_g` is settled if `is_settled`, else the
-    live figure. `measured_ratio` is the measured part of the energy.
+    live figure. `measured_ratio` is the measured part of the energy. `user` is the name of the user, "" where
+    the monitor gave no names.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Entry(NamedTuple):
     measured_ratio: float | None
     emissions_g: float | None
     is_settled: bool
+    user: str = ""
 
     @property
     def end_s(self) -> float | None:
@@ -126,6 +128,7 @@ def _entry(folder: Path, path: Path, summary: Mapping[str, Any], owner: int | No
             _amount(measured),
             _amount((settled or carbon)["emissions_g"]),
             bool(settled),
+            _text(run.get("user") or ""),
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         raise RunFileError(f"{path}: damaged: {fault_of(summary) or 'an impossible value'}") from None

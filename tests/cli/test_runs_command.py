@@ -58,8 +58,8 @@ def output(tmp_path: Path) -> Path:
 def test_runs_are_listed_from_the_first_to_the_last_with_their_figures(output: Path):
     rows = listed(output)
     assert [row["run_id"] for row in rows] == ["d", "a", "b", "c", "e"]
-    assert rows[1] | {"duration_s": "3600.0", "energy_kwh": "1.0", "measured_ratio": "1.0"} == rows[1]
-    assert rows[1] | {"uid": "4001", "user": "4001", "host": "node-1", "labels": "team=vision"} == rows[1]
+    assert rows[1] | {"duration_s": "3600", "energy_kwh": "1", "measured_ratio": "1"} == rows[1]
+    assert rows[1] | {"uid": "4001", "user": "4001", "host": "node-1", "label:team": "vision"} == rows[1]
     assert float(rows[1]["emissions_kg"]) == pytest.approx(0.36)
     assert [row["state"] for row in rows] == ["final"] * 4 + ["recovered"]
 

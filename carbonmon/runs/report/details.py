@@ -49,13 +49,14 @@ def section_text(section: Section) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def details_text(summary: Mapping[str, Any], embodied: str = "") -> str:
+def details_text(summary: Mapping[str, Any], embodied: str = "", what_if: str = "") -> str:
     """The lines, each ending in a newline, none wider than the table."""
     lines = labelled("basis", basis_text(summary["carbon"]["intensity"]))
     settled = summary.get("settled")
     if settled is not None:
         lines += labelled("settled", settled_text(settled))
     lines += labelled("embodied", embodied or embodied_of(summary))
+    lines += labelled("what if", what_if)
     for number, equivalent in enumerate(equivalents(summary)):
         lines += labelled("" if number else "like", f"{equivalent.sentence}  [{equivalent.source}]")
     return "".join(f"{line}\n" for line in lines)

@@ -76,7 +76,7 @@ def compare_regions(summary: Mapping[str, Any], where: str = "") -> Comparison:
 
 def place_name(summary: Mapping[str, Any]) -> str:
     """The place of a run, for people: `France (FR)`; "" for the world and for a place not in the table."""
-    zone = summary["carbon"]["intensity"]["zone"]
+    zone = _own_intensity(summary)["zone"]
     with using(INTENSITIES):
         name = next((row["name"] for row in preferred_rows() if row["zone"] == zone != WORLD), "")
     cloud = _own_cloud(summary)
@@ -144,7 +144,7 @@ def _intensity_document(intensity: Intensity) -> dict[str, Any]:
 def _compare(summary: Mapping[str, Any], where: str) -> Comparison:
     zones = {row["zone"]: row for row in preferred_rows()}
     own_cloud = _own_cloud(summary)
-    own_zone = summary["carbon"]["intensity"]["zone"]
+    own_zone = _own_intensity(summary)["zone"]
     words = _words(where) or [own_cloud.partition(":")[0] if own_cloud else COUNTRIES]
     kwh = summary["energy"]["total_kwh"] * summary["carbon"]["pue"]
     found: dict[str, Place] = {}
@@ -221,8 +221,15 @@ def _basis(intensity: Intensity) -> tuple[str | None, str | None]:
     return intensity.basis, intensity.accounting
 
 
+def _own_intensity(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The intensity of the place where the run was: where its region was wrong, that of the right one."""
+    settled = summary.get("settled") or {}
+    intensity: Mapping[str, Any] = (settled if settled.get("region") else summary["carbon"])["intensity"]
+    return intensity
+
+
 def _own_cloud(summary: Mapping[str, Any]) -> str:
     """The cloud region of a run as `aws:us-east-1`; "" without one."""
-    found = _CLOUD_NOTE.search(summary["carbon"]["intensity"]["note"] or "")
+    found = _CLOUD_NOTE.search(_own_intensity(summary)["note"] or "")
     codes = {f"{row['provider']}:{row['region']}" for row in rows(CLOUD_REGIONS)} if found else set()
     return found[1] if found and found[1] in codes else ""

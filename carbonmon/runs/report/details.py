@@ -109,9 +109,11 @@ def settled_parts(settled: Mapping[str, Any]) -> tuple[str, str, str]:
     mean, covered = intensity.get("mean_g_per_kwh"), settled.get("covered_ratio")
     rate = "" if mean is None else f"{figure(mean)} g CO2e/kWh"
     origin = [intensity.get("zone"), intensity.get("source"), *origin_parts(intensity)]
+    is_mean = intensity.get("kind") == "table"
     facts = [
         ": ".join(filter(None, (rate, ", ".join(filter(None, origin))))),
-        "" if covered is None else f"known for {percent_text(covered)} of the energy",
+        "" if covered is None or is_mean else f"known for {percent_text(covered)} of the energy",
+        correction_text(settled),
         f"settled {settled['settled_at'][:10]}" if settled.get("settled_at") else "",
         intensity.get("note") or "",
     ]
@@ -120,6 +122,12 @@ def settled_parts(settled: Mapping[str, Any]) -> tuple[str, str, str]:
         range_text(settled.get("low_g"), settled.get("high_g"), GRAMS[unit]),
         "; ".join(filter(None, facts)),
     )
+
+
+def correction_text(settled: Mapping[str, Any]) -> str:
+    """The region that was given later in place of a wrong one; "" where none was."""
+    region = settled.get("region")
+    return "" if region is None else f"{region['given']} in place of {region['former'] or 'no region'}"
 
 
 def embodied_of(summary: Mapping[str, Any]) -> str:

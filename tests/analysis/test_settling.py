@@ -463,7 +463,7 @@ def test_of_many_earlier_results_the_newest_are_kept(run_folder: Path):
 
 
 @pytest.mark.parametrize(
-    ("word", "zone", "place"), [("Sweden", "SE", "SE"), ("aws:us-east-1", "US-VA", None)]
+    ("word", "zone", "place"), [("Sweden", "SE", "SE"), ("aws:us-east-1", "US-VA", "aws:us-east-1")]
 )
 def test_a_wrong_region_is_put_right_with_the_mean_of_the_right_one(
     run_folder: Path, word: str, zone: str, place: str

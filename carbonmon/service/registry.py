@@ -73,6 +73,16 @@ class Registry:
         return list(self._entries.values())
 
     @property
+    def is_daemon(self) -> bool:
+        """Whether it takes runs until it is told to end."""
+        return self.creates and not self._once
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it began to take runs."""
+        return self.monitor.clock.now_s() - self._began_s
+
+    @property
     def is_full(self) -> bool:
         return len(self._entries) >= MAX_RUNS
 

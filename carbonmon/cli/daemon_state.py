@@ -14,6 +14,7 @@ from carbonmon.cli import printing
 from carbonmon.cli.run import with_page
 from carbonmon.client.rendezvous import daemon_sockets
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.plain_text import plain
 from carbonmon.core.times import local_text
 from carbonmon.runs.summary.figures import duration_text
 from carbonmon.runs.users import user_name
@@ -121,4 +122,5 @@ def _lines(serving: Serving) -> list[str]:
     lines += [
         f"  {'':10} {run['run_id']} ({run['name']}, of {user_name(run['uid'])})" for run in runs[:MOST_RUNS]
     ]
-    return lines + ([f"  {'':10} and {len(runs) - MOST_RUNS} more"] if len(runs) > MOST_RUNS else [])
+    lines += [f"  {'':10} and {len(runs) - MOST_RUNS} more"] if len(runs) > MOST_RUNS else []
+    return [plain(line) for line in lines]  # a run's name is its user's

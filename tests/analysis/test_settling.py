@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from carbonmon.analysis.compare_regions import compare_regions, place_name
+from carbonmon.analysis.compare_regions import compare_regions, place_name, with_elsewhere
 from carbonmon.analysis.settle import Settlement
 from carbonmon.analysis.settle import settle as settled
 from carbonmon.analysis.stretches import Stretch, read_stretches
@@ -30,8 +30,10 @@ from carbonmon.runs import layout
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.report.details import details_text
+from carbonmon.runs.report.other_places import sections
 from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.figures import mass_text
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import plugins
 from tests.support import gridsources, records
@@ -494,6 +496,9 @@ def test_a_report_says_that_a_region_was_put_right_and_places_the_run_there(run_
     assert "known for" not in text
     assert place_name(summary) == "Sweden (SE)"
     assert [place.code for place in compare_regions(summary, "DE").places if place.is_own] == ["SE"]
+    (section,) = sections(with_elsewhere(summary, "DE"))
+    settled_g = summary["settled"]["emissions_g"]
+    assert f"As it was settled: {mass_text(settled_g)} CO2e at a mean of 35.8" in section.notes[0]
 
 
 def test_a_region_can_be_put_right_again_and_each_result_is_kept(run_folder: Path):

@@ -78,9 +78,19 @@ def test_a_daemon_in_the_background_says_its_process_and_log_and_ends_when_told_
 def test_what_goes_on_without_the_daemon_is_named_and_the_next_one_resumes_it(socket: Path):
     detached(socket)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as job:
-        words = ["register", "--run-id", "mine", "--pid", f"{job.pid}", "--socket", str(socket)]
+        words = [
+            "register",
+            "--run-id",
+            "mine",
+            "--name",
+            "a\nb",
+            "--pid",
+            f"{job.pid}",
+            "--socket",
+            str(socket),
+        ]
         assert command.run(words, socket.parent).returncode == 0
-        assert "mine (" in call(socket, "--status").stdout
+        assert r"mine (a\nb, of " in call(socket, "--status").stdout
         said = call(socket, "--stop").stdout
         where = socket.parent / "runs"
         assert f"1 run goes on without it (mine): the next daemon with --output {where} resumes it" in said

@@ -73,7 +73,7 @@ def sections(summary: Mapping[str, Any]) -> list[Section]:
 
 
 def _section(summary: Mapping[str, Any], found: Mapping[str, Any]) -> Section:
-    energy, carbon = summary["energy"], summary["carbon"]
+    energy, carbon = summary["energy"], known_carbon(summary)
     unit = unit_of(carbon["emissions_g"], MASS_UNITS)
     table = [
         (
@@ -89,9 +89,10 @@ def _section(summary: Mapping[str, Any], found: Mapping[str, Any]) -> Section:
     ]
     mean = carbon["intensity"]["mean_g_per_kwh"]
     really = "" if mean is None else f" at a mean of {figure(mean)} g CO2e/kWh"
+    how = "As it ran" if summary.get("settled") is None else "As it was settled"
     notes = [
         f"Ranked among {found['compared']} places by the annual mean of their electricity; every row has the "
-        f"energy's own range. As it ran: {mass_text(carbon['emissions_g'])} CO2e{really}.",
+        f"energy's own range. {how}: {mass_text(carbon['emissions_g'])} CO2e{really}.",
     ]
     if any(place["rank"] is None for place in found["places"]):
         notes.append("A row with – counts other emissions than the others do: they cannot be compared.")

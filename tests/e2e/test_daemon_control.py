@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import signal
 import subprocess
@@ -98,6 +99,27 @@ def test_what_goes_on_without_the_daemon_is_named_and_the_next_one_resumes_it(so
         assert "mine (" in call(socket, "--status").stdout
         job.communicate(b"\n")
     assert call(socket, "--stop").returncode == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--user-names",)])
+def test_the_name_of_a_run_s_user_is_in_the_metrics_only_where_it_was_asked_for(
+    socket: Path, words: tuple[str, ...]
+):
+    detached(socket, "--checkpoint", "0.2", "--interval", "0.2", *words)
+    done = command.run(["register", "--run-id", "mine", "--socket", str(socket)], socket.parent)
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"http://\S+/metrics", call(socket, "--status").stdout)
+    assert found is not None
+    line = command.wait_for(lambda: run_info(found[0]), "the run in the metrics")
+    assert f'uid="{os.geteuid()}"' in line
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    assert (f'user="{name}"' in line) is bool(words)
+    assert call(socket, "--stop").returncode == 0
+
+
+def run_info(address: str) -> str | None:
+    lines = command.get(address).splitlines()
+    return next((line for line in lines if line.startswith("carbonmon_run_info{")), None)
 
 
 def test_a_monitor_of_a_job_is_not_ended_but_shown(tmp_path: Path):

@@ -23,6 +23,10 @@ class Document:
     def __bool__(self) -> bool:
         return bool(self._values)
 
+    def values(self) -> dict[str, Any]:
+        """The fields as they were sent."""
+        return self._values
+
     def number(self, key: str) -> float | None:
         return _number(self._values.get(key))
 

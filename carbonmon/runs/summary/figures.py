@@ -5,6 +5,8 @@ from __future__ import annotations
 ENERGY_UNITS = ((3.6e9, "MWh"), (3.6e6, "kWh"), (3.6e4, "Wh"), (1e3, "kJ"), (0.0, "J"))
 JOULES = {"MWh": 3.6e9, "kWh": 3.6e6, "Wh": 3.6e3, "kJ": 1e3, "J": 1.0}
 MASS_UNITS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-12, "mg"), (0.0, "g"))
+POWER_UNITS = ((1e6, "MW"), (1e3, "kW"), (0.0, "W"))
+WATTS = {"MW": 1e6, "kW": 1e3, "W": 1.0}
 GRAMS = {"t": 1e6, "kg": 1e3, "g": 1.0, "mg": 1e-3}
 
 
@@ -18,6 +20,12 @@ def mass_text(grams: float) -> str:
     """Grams in a unit by their size."""
     unit = unit_of(grams, MASS_UNITS)
     return f"{figure(grams / GRAMS[unit])} {unit}"
+
+
+def power_text(watts: float) -> str:
+    """Watts in a unit by their size."""
+    unit = unit_of(watts, POWER_UNITS)
+    return f"{figure(watts / WATTS[unit])} {unit}"
 
 
 def duration_text(seconds: float) -> str:

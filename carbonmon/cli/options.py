@@ -157,6 +157,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         Checked("by", budgets.parse_by),
         "total",
     ),
+    "status-line": _option(
+        "Show the run's figures in the terminal's title (in tmux at the bottom) while the job runs.",
+        is_flag=True,
+    ),
     "own-monitor": _option(
         "Always start a separate monitor, even if a daemon or another rank already measures this node.",
         is_flag=True,
@@ -194,7 +198,8 @@ RUN_RETAIN = _option(
 DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
-    if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
+    if name
+    not in ("run-id", "resume", "attach", "redact-command", "name", "label", "status-line", "own-monitor")
     and OPTIONS[name].belongs_to != "budget"
 )
 DOCTOR_OPTIONS = (

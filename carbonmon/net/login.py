@@ -77,7 +77,7 @@ def name_and_password(
             else f"{variables.username} is not set, nor --username"
         )
         raise ConfigError(
-            f"{missing}: give both, or neither, as options or as {variables.username} and {variables.password}"
+            f"{missing}: give both or neither, as options or as {variables.username} and {variables.password}"
         )
     return name, password
 

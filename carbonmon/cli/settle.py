@@ -14,7 +14,7 @@ import click
 from carbonmon.analysis import settle
 from carbonmon.analysis.settle import Origin, Settlement
 from carbonmon.analysis.stretches import read_stretches
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, progress
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.plain_text import plain
 from carbonmon.core.ports import Http
@@ -111,7 +111,8 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
     try:
         figures = _figures(ctx, values["intensity_file"], values["grid"], values["region"])
         places = [lookup.named(run, values["output"], "settle") for run in runs]
-        results = [settle_run(folder, figures, fill) for folder in places]
+        label = "settling" if len(places) == 1 else f"settling {len(places)} runs"
+        results = [settle_run(folder, figures, fill) for folder in progress.over(places, label)]
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if form == "json":

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, progress
 from carbonmon.core.errors import ConfigError, FetchError
 
 
@@ -49,12 +49,13 @@ def command(run: str | None, url: str | None, **values: Any) -> None:
         return MonitorApi(url, os.environ, Identity(**values))
 
     try:
-        if run is None:
-            api, run_id = places.monitor(url, opened, os.environ), ""
-        else:
-            found = places.run(run, url, opened, os.environ)
-            api, run_id = found.api, found.run_id
-        view = first_view(api, run_id)
+        with progress.working("asking the monitor"):
+            if run is None:
+                api, run_id = places.monitor(url, opened, os.environ), ""
+            else:
+                found = places.run(run, url, opened, os.environ)
+                api, run_id = found.api, found.run_id
+            view = first_view(api, run_id)
         if can_redraw(os.environ):
             sys.exit(watch(api, view, os.environ))
         if not view.is_node:

@@ -1,4 +1,4 @@
-"""`carbonmon run --status-line`: the run's figures in the terminal's title. Loaded only where it is asked for.
+"""`carbonmon run --status-line`: a run's figures in the terminal's title. Loaded only where it is asked for.
 
 Nothing is written into the text of the terminal. A line below a scroll region, or one that is drawn again and
 again, mixes with the job's output: both share one cursor and one memory of it with a job that draws bars or

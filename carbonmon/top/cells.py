@@ -30,11 +30,10 @@ class Signs(NamedTuple):
     lost: str
     solid: str
     dotted: str
-    dot: str
 
 
-UNICODE = Signs("●", "◇", "–", "✕", "▁▂▃▄▅▆▇█", "⣀⣤⣶⣿", "·")
-ASCII = Signs("*", "~", "-", "x", "_-=#", ".:oO", "-")
+UNICODE = Signs("●", "◇", "–", "✕", "▁▂▃▄▅▆▇█", "⣀⣤⣶⣿")
+ASCII = Signs("*", "~", "-", "x", "_-=#", ".:oO")
 """For a terminal whose character set has no others."""
 
 

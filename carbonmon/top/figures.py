@@ -55,7 +55,7 @@ def head(view: View, room: int, signs: Signs) -> list[Line]:
         lines.append([Span(f"its final figures: carbonmon report {run.text('id')}")])
     if not view.is_node:
         lines += [[Span(f"note: {note}")] for note in run.texts("notes")[:2]]
-    return [fit(line, room) for line in lines]
+    return lines
 
 
 def figure_lines(view: View, room: int, signs: Signs) -> list[Line]:
@@ -80,7 +80,7 @@ Row = Sequence[str]
 def _figure(label: str, variants: Sequence[str], room: int) -> Line:
     left = room - _LABEL
     text = next((text for text in variants if width(text) <= left), variants[-1])
-    return fit([Span(f"{label:<{_LABEL}}", "title"), Span(text)], room)
+    return [Span(f"{label:<{_LABEL}}", "title"), Span(text)]
 
 
 def _called(run: Document) -> str:

@@ -35,12 +35,14 @@ HELP = (
 
 def frame(view: View, columns: int, rows: int | None, signs: Signs) -> list[Line]:
     """The lines of a frame of this size; without `rows` it is as long as it gets, and has no keys."""
+    return [fit(line, columns) for line in _lines(view, columns, rows, signs)]
+
+
+def _lines(view: View, columns: int, rows: int | None, signs: Signs) -> list[Line]:
     top = head(view, columns, signs)
     if view.is_help:
         keys = [[Span(f"{key:13}", "title"), Span(text)] for key, text in HELP]
-        return _within(
-            [*top[:1], [], *(fit(line, columns) for line in [*keys, [], *_legend(signs)])], rows, []
-        )
+        return _within([*top[:1], [], *keys, [], *_legend(signs)], rows, [])
     if not view.now.part("node"):
         return _within(top, rows, _footer(view, columns))
     top += figure_lines(view, columns, signs)
@@ -64,7 +66,7 @@ def rows_to_mark(view: View) -> int:
 
 def _tables(view: View, columns: int, signs: Signs) -> list[list[Line]]:
     """The table in which a row is marked comes first."""
-    devices, sensors = device_lines(view, columns, signs), sensor_lines(view, columns, signs)
+    devices, sensors = device_lines(view, columns, signs), sensor_lines(view, signs)
     if view.is_node:
         return [run_lines(view, columns, signs), devices, sensors]
     return [devices, phase_lines(view, columns, signs), sensors]
@@ -130,7 +132,7 @@ def _footer(view: View, room: int) -> Line:
     words.append("h help")
     while len(words) > 2 and sum(map(width, words)) + 3 * (len(words) - 1) > room:
         words.pop(-2)
-    return fit([Span("   ".join(words), "title")], room)
+    return [Span("   ".join(words), "title")]
 
 
 def _legend(signs: Signs) -> list[Line]:

@@ -14,7 +14,7 @@ from carbonmon.runs.summary.figures import (
     power_text,
     unit_of,
 )
-from carbonmon.top.cells import Line, Signs, Span, fit
+from carbonmon.top.cells import Line, Signs, Span
 from carbonmon.top.document import Document
 from carbonmon.top.figures import UNKNOWN
 from carbonmon.top.history import drawn
@@ -153,7 +153,7 @@ def phase_lines(view: View, room: int, signs: Signs) -> list[Line]:
     return table(columns, room)
 
 
-def sensor_lines(view: View, room: int, signs: Signs) -> list[Line]:
+def sensor_lines(view: View, signs: Signs) -> list[Line]:
     """A line of those that work, and one for each that does not, with the command that mends it."""
     sensors = view.now.parts("sensors")
     working = [sensor.text("name") for sensor in sensors if sensor.flag("is_up")]
@@ -171,7 +171,7 @@ def sensor_lines(view: View, room: int, signs: Signs) -> list[Line]:
         text = f"{signs.lost} {error.text('source')}: {error.text('reason')} ({count:.0f} times)"
         lines.append([Span(" " * 11), Span(text)])
     lines[1:] = sorted(lines[1:], key=lambda line: line[1].style != "alarm")
-    return [fit(line, room) for line in lines]
+    return lines
 
 
 def _known(rows: Sequence[Document], signs: Signs) -> tuple[str, str, str]:

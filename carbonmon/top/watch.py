@@ -93,9 +93,10 @@ def take(view: View, found: Look) -> None:
     if isinstance(found.problem, NoRun):
         run_id = view.now.part("run").text("id")
         view.note = f"run {run_id} is not shown there any more: carbonmon report {run_id}"
+        view.problem = ""
         view.look_at("")
     elif found.problem is not None:
-        view.problem = str(found.problem)
+        view.problem = str(found.problem).removeprefix(f"{view.url}: ")
     if found.now is not None:
         view.take(found.now, found.runs or [])
     if found.series is not None:

@@ -107,6 +107,7 @@ class MonitorApi:
         if status == 404 and said.number("api") == API:
             return NoRun("http_404", f"{self.base}: {said.text('error')[:_LONGEST_SAID]}")
         texts = {
+            400: "it does not take the request; if it has TLS, give an https address",
             401: (
                 "it does not accept the login"
                 if "Authorization" in self._headers

@@ -49,8 +49,7 @@ def head(view: View, room: int, signs: Signs) -> list[Line]:
     lines.append([Span(_BETWEEN.join(filter(None, said)))])
     if view.problem:
         lines.append([Span(f"{signs.lost} no newer answer: {view.problem}", "alarm")])
-    if view.note:
-        lines.append([Span(f"note: {view.note}", "title")])
+    lines += [[Span(f"note: {note}", "title")] for note in view.notes[-2:]]
     if run.text("state") == "ended" and not view.is_node:
         lines.append([Span(f"its final figures: carbonmon report {run.text('id')}")])
     if not view.is_node:
@@ -179,8 +178,9 @@ def _node_rows(now: Document) -> list[Row]:
     whole = f"{energy} since the monitor's start"
     if rest_j is None or not joules:
         return [("energy", whole, energy)]
-    rest = f"{percent_text(rest_j / joules)} of no run"
-    return [("energy", f"{whole}, {energy_text(rest_j)} ({rest})", f"{energy}, {rest}", energy)]
+    part = percent_text(rest_j / joules)
+    rest = f"of no run {energy_text(rest_j)}"
+    return [("energy", f"{whole}, {rest} ({part})", f"{energy}, {rest}", energy)]
 
 
 class Scale(NamedTuple):

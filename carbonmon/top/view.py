@@ -24,7 +24,7 @@ class Known(NamedTuple):
 class View:
     """Changed by answers of the monitor and by keys. `run_id` is the run that is looked at, "" for the node.
 
-    `problem` says why there is no newer answer, `notes` what the viewer should know.
+    `problem` says why there is no newer answer, `notes` what the viewer should know, until the next key.
     """
 
     url: str
@@ -33,7 +33,7 @@ class View:
     runs: list[Document] = field(default_factory=list)
     history: History = field(default_factory=History)
     problem: str = ""
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
     run_sort: str = RUN_SORTS[0]
     device_sort: str = DEVICE_SORTS[0]
     phase: str = ""
@@ -53,7 +53,7 @@ class View:
         """Take a newer answer."""
         before_j, joules = (each.part("node").number("energy_j") for each in (self.now, now))
         if self.now.part("node") and before_j is not None and joules is not None and joules < before_j:
-            self.note = "the monitor was started anew: what the node drew is counted from then on"
+            self.notes.append("the monitor was started anew: what the node drew is counted from then on")
             self.history = History()
         self.now, self.runs, self.problem = now, runs, ""
         at_s = now.number("at_s")

@@ -71,6 +71,7 @@ def watch(api: MonitorApi, view: View, environ: Mapping[str, str]) -> int:
 
 def obey(view: View, key: str) -> None:
     """Do what a key says; one that says nothing ends the help."""
+    view.notes.clear()
     was_help, view.is_help = view.is_help, key in ("h", "?") and not view.is_help
     if was_help or view.is_help:
         return
@@ -92,7 +93,7 @@ def take(view: View, found: Look) -> None:
         return
     if isinstance(found.problem, NoRun):
         run_id = view.now.part("run").text("id")
-        view.note = f"run {run_id} is not shown there any more: carbonmon report {run_id}"
+        view.notes.append(f"run {run_id} is not shown there any more: carbonmon report {run_id}")
         view.problem = ""
         view.look_at("")
     elif found.problem is not None:

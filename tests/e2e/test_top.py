@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,17 +174,13 @@ def test_a_monitor_that_goes_and_comes_back_is_said(tmp_path: Path) -> None:
 def test_names_of_others_reach_no_terminal_as_commands(tmp_path: Path) -> None:
     shown = crowd(3)
     hostile = "\x1b]2;owned\x07\x1b[2J\u202eevil 東京"
-    info = shown.runs[0].info.__class__(**{**_fields(shown.runs[0].info), "name": hostile})
+    info = replace(shown.runs[0].info, name=hostile)
     with served(shown._replace(runs=(shown.runs[0]._replace(info=info), *shown.runs[1:]))) as running:
         with Terminal(tmp_path, columns=120) as terminal:
             terminal.enter(f"carbonmon top --url {running.url}")
             text = terminal.wait_for("\\x1b]2;owned", "slurm-2")
             assert "3 running" in text, "nothing has cleared the screen"
             assert terminal.asked("#{pane_title}") != "owned"
-
-
-def _fields(info: object) -> dict[str, object]:
-    return {name: getattr(info, name) for name in info.__dataclass_fields__}  # type: ignore[attr-defined]
 
 
 def test_without_a_terminal_one_frame_is_printed(monitor: Monitor, tmp_path: Path) -> None:

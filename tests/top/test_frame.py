@@ -87,7 +87,7 @@ def test_a_frame_fits_every_terminal(columns: int, rows: int) -> None:
     ):
         view = view_of(shown, run_id)
         drawn(view, columns, rows)
-        view.problem, view.note = "the connection failed", "the monitor was started anew"
+        view.problem, view.notes = "the connection failed", ["the monitor was started anew"]
         view.marked = 7
         drawn(view, columns, rows)
         view.is_help = True

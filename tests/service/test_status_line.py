@@ -1,4 +1,4 @@
-"""The figures of a run in a terminal's title: what they say, and that nothing else of a terminal is touched."""
+"""The figures of a run in a terminal's title: what they say, and that nothing else there is touched."""
 
 from __future__ import annotations
 

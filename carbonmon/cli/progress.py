@@ -80,7 +80,8 @@ class _Bar:
         with suppress(OSError, ValueError):  # a terminal that is gone is no reason to stop the work
             while True:
                 bar.label = f"{self._label}, {duration_text(time.monotonic() - begin_s)}"
-                bar.update(self._done - bar.pos if is_known else 1)
+                bar.make_step(self._done - bar.pos if is_known else 1)
+                bar.render_progress()  # update() draws nothing while no piece of work is done
                 if self._over.wait(PERIOD_S):
                     break
             click.echo(_ERASE, file=sys.stderr, nl=False)

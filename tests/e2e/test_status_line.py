@@ -44,7 +44,7 @@ def shown(terminal: Terminal, words: str, has_title: bool) -> str:
         command.wait_for(lambda: TITLE.match(terminal.asked("#{pane_title}")), "the title")
     terminal.wait_for("ended 24")
     terminal.enter("typed")
-    text = terminal.wait_for("read typed")
+    text = terminal.wait_for("read typed\n$")
     return text[text.index("loss") :]
 
 

@@ -7,14 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from carbonmon.client.connection import MonitorConnection, Refused
-from carbonmon.client.protocol import ProtocolError
-from carbonmon.client.rendezvous import connect
-from carbonmon.client.surrounding_run import monitor_sockets
 from carbonmon.core.config import DEFAULT_LISTEN
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.hints import nearest_runs
-from carbonmon.runs.lookup import LAST
 from carbonmon.top.api import MonitorApi, checked_url
 from carbonmon.top.document import Document
 
@@ -88,20 +83,24 @@ def run(word: str, url: str | None, opened: Open, environ: Mapping[str, str]) ->
 
 def local_urls(environ: Mapping[str, str]) -> Iterator[str]:
     """The addresses at which the monitors of this machine serve whose sockets we may use."""
+    from carbonmon.client.connection import MonitorConnection, Refused
+    from carbonmon.client.protocol import ProtocolError
+    from carbonmon.client.rendezvous import connect
+    from carbonmon.client.surrounding_run import monitor_sockets
+
+    def status(path: Path) -> Document:
+        connection = MonitorConnection(path, connect(path, ANSWER_S), {})
+        try:
+            return Document(connection.request({"op": "status"}, ANSWER_S))
+        finally:
+            connection.close()
+
     for path in monitor_sockets(environ):
         with suppress(OSError, Refused, ProtocolError, ConfigError):
-            for place in Document(_status(path)).texts("places"):
+            for place in status(path).texts("places"):
                 if place.startswith("http"):
                     yield checked_url(place.partition(" ")[0])
                     break
-
-
-def _status(path: Path) -> dict[str, object]:
-    connection = MonitorConnection(path, connect(path, ANSWER_S), {})
-    try:
-        return connection.request({"op": "status"}, ANSWER_S)
-    finally:
-        connection.close()
 
 
 def _listed(api: MonitorApi, found: Document) -> Listed:
@@ -115,6 +114,8 @@ def _listed(api: MonitorApi, found: Document) -> Listed:
 
 
 def _meant(word: str, runs: Sequence[Listed]) -> Sequence[Listed]:
+    from carbonmon.runs.lookup import LAST
+
     if word == LAST:
         return runs[:1]
     running = [each for each in runs if each.name == word and each.is_running]

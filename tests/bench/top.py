@@ -1,4 +1,4 @@
-"""What `carbonmon top` costs beside a monitor with a hundred runs: CPU time, and the time to its first frame."""
+"""What `carbonmon top` costs beside a monitor with a hundred runs: its CPU time, and its first frame."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def rows(quick: bool) -> Iterator[Row]:
     yield Row(
         f"{what}: first frame",
         "≤ 0.5 s",
-        f"{spread(firsts_s, 'ms', 1e3, 0)}; CPU time of all of it until then {statistics.median(cpu_s):.2f} s",
+        f"{spread(firsts_s, 'ms', 1e3, 0)}; its CPU time until then {statistics.median(cpu_s):.2f} s",
         f"from the start of the process to the last line on a pseudo-terminal, median (quartiles) of "
         f"{len(firsts_s)}",
     )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from carbonmon.core.plain_text import plain
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
     GRAMS,
@@ -25,7 +26,7 @@ from carbonmon.top.document import Document
 from carbonmon.top.view import View, split
 
 UNKNOWN = "unknown"
-_LABEL = 11
+LABEL = 11
 _BETWEEN = " · "
 _NARROW = 60
 
@@ -39,7 +40,7 @@ def head(view: View, room: int, signs: Signs) -> list[Line]:
     clock = clock[-8:] if is_narrow else clock
     name = now.text("host") or view.url
     if not view.is_node:
-        name = f"{name}{_BETWEEN}{_called(run) or view.run_id}"
+        name = f"{name}{_BETWEEN}{_called(run) or plain(view.run_id)}"
     title = fit([Span("" if is_narrow else "carbonmon top  "), Span(name, "title")], room - len(clock) - 2)
     space = room - sum(width(span.text) for span in title) - len(clock)
     lines = [[*title, Span(" " * space + clock)]]
@@ -48,7 +49,7 @@ def head(view: View, room: int, signs: Signs) -> list[Line]:
         said.append(_others(now))
     lines.append([Span(_BETWEEN.join(filter(None, said)))])
     if view.problem:
-        lines.append([Span(f"{signs.lost} no newer answer: {view.problem}", "alarm")])
+        lines.append([Span(f"{signs.lost} no newer answer: {plain(view.problem)}", "alarm")])
     lines += [[Span(f"note: {note}", "title")] for note in view.notes[-2:]]
     if run.text("state") == "ended" and not view.is_node:
         lines.append([Span(f"its final figures: carbonmon report {run.text('id')}")])
@@ -77,9 +78,9 @@ Row = Sequence[str]
 
 
 def _figure(label: str, variants: Sequence[str], room: int) -> Line:
-    left = room - _LABEL
+    left = room - LABEL
     text = next((text for text in variants if width(text) <= left), variants[-1])
-    return [Span(f"{label:<{_LABEL}}", "title"), Span(text)]
+    return [Span(f"{label:<{LABEL}}", "title"), Span(text)]
 
 
 def _called(run: Document) -> str:
@@ -235,9 +236,7 @@ def _intensity(found: Document) -> Row:
     rate = UNKNOWN if grams is None else f"{figure(grams)} g/kWh"
     year = found.number("year")
     facts = [found.text("zone"), found.text("kind"), "" if year is None else f"{year:.0f}"]
-    short = ", ".join(filter(None, [rate, *facts]))
-    long = ", ".join(filter(None, [short, found.text("source")]))
-    return "intensity", long, short, rate
+    return "intensity", ", ".join(filter(None, [rate, *facts, found.text("source")]))
 
 
 def _forecast(made: Document) -> list[Row]:

@@ -66,7 +66,7 @@ def rows_to_mark(view: View) -> int:
 
 def _tables(view: View, columns: int, signs: Signs) -> list[list[Line]]:
     """The table in which a row is marked comes first."""
-    devices, sensors = device_lines(view, columns, signs), sensor_lines(view, signs)
+    devices, sensors = device_lines(view, columns, signs), sensor_lines(view, columns, signs)
     if view.is_node:
         return [run_lines(view, columns, signs), devices, sensors]
     return [devices, phase_lines(view, columns, signs), sensors]

@@ -14,9 +14,9 @@ from carbonmon.runs.summary.figures import (
     power_text,
     unit_of,
 )
-from carbonmon.top.cells import Line, Signs, Span
+from carbonmon.top.cells import Line, Signs, Span, width
 from carbonmon.top.document import Document
-from carbonmon.top.figures import UNKNOWN
+from carbonmon.top.figures import LABEL, UNKNOWN
 from carbonmon.top.history import drawn
 from carbonmon.top.table import Column, table
 from carbonmon.top.view import View
@@ -153,24 +153,29 @@ def phase_lines(view: View, room: int, signs: Signs) -> list[Line]:
     return table(columns, room)
 
 
-def sensor_lines(view: View, signs: Signs) -> list[Line]:
+def sensor_lines(view: View, room: int, signs: Signs) -> list[Line]:
     """A line of those that work, and one for each that does not, with the command that mends it."""
     sensors = view.now.parts("sensors")
     working = [sensor.text("name") for sensor in sensors if sensor.flag("is_up")]
-    lines: list[Line] = [[Span("sensors    ", "title"), Span(f"working: {', '.join(working) or 'none'}")]]
+    lines: list[Line] = [
+        [Span(f"{'sensors':<{LABEL}}", "title"), Span(f"working: {', '.join(working) or 'none'}")]
+    ]
+    wrong: list[tuple[str, list[Line]]] = []
     for sensor in sensors:
         if sensor.flag("is_up"):
             continue
         state = "lost" if sensor.flag("is_used") else "not used"
         style = "alarm" if state == "lost" else ""
         text = ": ".join(filter(None, (f"{signs.lost} {sensor.text('name')} {state}", sensor.text("reason"))))
-        remedy = sensor.text("remedy")
-        lines.append([Span(" " * 11), Span(text + (f"; {remedy}" if remedy else ""), style)])
+        whole = "; ".join(filter(None, (text, sensor.text("remedy"))))
+        parts = [whole] if width(whole) <= room - LABEL else [text, f"  {sensor.text('remedy')}"]
+        wrong.append((style, [[Span(" " * LABEL), Span(part, style)] for part in parts if part.strip()]))
     for error in view.now.parts("fetch_errors"):
         count = error.number("count") or 0
         text = f"{signs.lost} {error.text('source')}: {error.text('reason')} ({count:.0f} times)"
-        lines.append([Span(" " * 11), Span(text)])
-    lines[1:] = sorted(lines[1:], key=lambda line: line[1].style != "alarm")
+        wrong.append(("", [[Span(" " * LABEL), Span(text)]]))
+    for _, more in sorted(wrong, key=lambda each: each[0] != "alarm"):
+        lines += more
     return lines
 
 

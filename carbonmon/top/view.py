@@ -46,8 +46,9 @@ class View:
         return not self.run_id
 
     def look_at(self, run_id: str) -> None:
-        """Look at another run, or at the node."""
+        """Look at another run, or at the node; nothing is known of a run until the next answer."""
         self.run_id, self.phase, self.marked, self.history = run_id, "", 0, History()
+        self.now = Document({**self.now.values(), "run": None})
 
     def take(self, now: Document, runs: list[Document]) -> None:
         """Take a newer answer."""

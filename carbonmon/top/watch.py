@@ -49,11 +49,11 @@ def first_view(api: MonitorApi, run_id: str = "") -> View:
 
 def watch(api: MonitorApi, view: View, environ: Mapping[str, str]) -> int:
     """Show a view until a key or a signal ends it; returns the exit code."""
-    with Screen(environ) as screen:
-        asker = _Asker(api, screen.wake)
-        asker.want(view)
-        asker.start()
-        try:
+    try:
+        with Screen(environ) as screen:
+            asker = _Asker(api, screen.wake)
+            asker.want(view)
+            asker.start()
             while True:
                 columns, rows = screen.size()
                 screen.draw(frame(view, columns, rows, screen.signs))
@@ -61,12 +61,11 @@ def watch(api: MonitorApi, view: View, environ: Mapping[str, str]) -> int:
                     if key == "q":
                         return 0
                     obey(view, key)
-                    asker.want(view)
                 for found in asker.found():
                     take(view, found)
-                    asker.want(view)
-        except Ended as end:
-            return 128 + end.number
+                asker.want(view)
+    except Ended as end:
+        return 128 + end.number
 
 
 def obey(view: View, key: str) -> None:
@@ -147,6 +146,8 @@ class _Asker(threading.Thread):
             return look(self._api, run_id)
         except FetchError as error:
             return Look(run_id, problem=error)
+        except Exception as error:  # noqa: BLE001 (our own bug: it is said, and the view goes on)
+            return Look(run_id, problem=FetchError("bug", f"a fault of carbonmon's own: {error!r}"))
 
     def _tell(self, found: Look) -> None:
         self._found.put(found)

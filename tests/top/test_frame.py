@@ -113,6 +113,13 @@ def test_names_of_others_are_text_and_wide_ones_break_no_column() -> None:
     assert {character for character in text if not character.isprintable()} == {"\n"}
 
 
+def test_the_id_of_a_run_that_is_not_known_yet_is_text_too() -> None:
+    view = view_of(crowd(3))
+    view.look_at("\x1b[2J")
+    assert "node-7 · \\x1b[2J" in drawn(view)
+    assert "train (slurm" not in drawn(view), "nothing of another run"
+
+
 def test_phases_are_shown_one_by_one_and_then_together() -> None:
     view = view_of(page_states.hours_in(1, 1, 0), RUN)
     obey(view, "p")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -30,7 +31,7 @@ def working(label: str, total: int | None = None) -> Iterator[Callable[[], objec
 
     Without a total the bar moves to and fro, with the time until now.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         yield lambda: None
         return
     shown = _Bar(plain(label), total if total != 1 else None)
@@ -59,14 +60,16 @@ class _Bar:
         self._thread = threading.Thread(target=self._draw, name="carbonmon-progress", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        with suppress(RuntimeError):  # no more threads for this user: the work matters more
+            self._thread.start()
 
     def step(self) -> None:
         self._done += 1
 
     def close(self) -> None:
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _draw(self) -> None:
         begin_s = time.monotonic()

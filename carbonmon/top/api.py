@@ -97,6 +97,8 @@ class MonitorApi:
             return f"; is a run going on there, or the daemon? {_GIVE}"
         if error.reason == "tls" and "SSL_CERT_FILE" in error.said:
             return ", or in --ca-file"
+        if error.reason == "tls" and "another name" in error.said:
+            return "; give that name with --url"
         return ""
 
     def _refusal(self, answer: Answer) -> FetchError:

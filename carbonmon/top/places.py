@@ -45,7 +45,7 @@ def monitor(url: str | None, opened: Open, environ: Mapping[str, str]) -> Monito
         if error.reason != "connect":
             raise
         for other in local_urls(environ):
-            with suppress(FetchError):
+            with suppress(FetchError, ConfigError):
                 (found := opened(other)).now()
                 return found
         raise
@@ -59,13 +59,9 @@ def run(word: str, url: str | None, opened: Open, environ: Mapping[str, str]) ->
     Raises ConfigError where it means none or several, FetchError where no monitor answers.
     """
     urls = [url] if url is not None else list(dict.fromkeys((*local_urls(environ), DEFAULT_URL)))
-    runs, failures = [], []
-    for place in urls:
-        api = opened(place)
-        try:
-            runs += [_listed(api, each) for each in api.runs()]
-        except FetchError as error:
-            failures.append(error)
+    answers = [_runs_at(place, opened) for place in urls]
+    runs = [each for answer in answers if isinstance(answer, list) for each in answer]
+    failures = [answer for answer in answers if not isinstance(answer, list)]
     if not runs and failures:
         raise failures[0]
     found = _meant(word, sorted(runs, key=lambda each: (each.is_running, each.started_at_s), reverse=True))
@@ -99,8 +95,24 @@ def local_urls(environ: Mapping[str, str]) -> Iterator[str]:
         with suppress(OSError, Refused, ProtocolError, ConfigError):
             for place in status(path).texts("places"):
                 if place.startswith("http"):
-                    yield checked_url(place.partition(" ")[0])
+                    yield _reached(checked_url(place.partition(" ")[0]))
                     break
+
+
+def _runs_at(url: str, opened: Open) -> list[Listed] | FetchError | ConfigError:
+    """The runs that a monitor shows, else why there are none: also that a login may not be sent there."""
+    try:
+        api = opened(url)
+        return [_listed(api, each) for each in api.runs()]
+    except (FetchError, ConfigError) as error:
+        return error
+
+
+def _reached(url: str) -> str:
+    """The address by which this machine reaches what listens at every one of its own."""
+    for every, own in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+        url = url.replace(every, own)
+    return url
 
 
 def _listed(api: MonitorApi, found: Document) -> Listed:

@@ -7,6 +7,7 @@ https://invisible-island.net/xterm/ctlseqs/ctlseqs.html).
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
@@ -32,6 +33,9 @@ KEYS = {
     **{b"\x1b[A": "up", b"\x1bOA": "up", b"k": "up", b"\x1b[B": "down", b"\x1bOB": "down", b"j": "down"},
     **{b"\r": "enter", b"\n": "enter"},
 }
+# Of ECMA-48, 5.4: what keys without a character send, and what may become it.
+_SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[ -~])")
+_BEGUN = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|O)?")
 _PIECE_BYTES = 1024
 
 
@@ -118,7 +122,8 @@ class Screen:
             typed = b""
         if not typed:
             raise Ended(signal.SIGHUP)
-        return self._named(typed)
+        names, self._typed = keys_in(self._typed + typed)
+        return names
 
     def size(self) -> tuple[int, int]:
         """Columns and rows; 80 × 24 where the terminal does not say."""
@@ -162,20 +167,6 @@ class Screen:
             self._write(data)
         except OSError:
             raise Ended(signal.SIGHUP) from None
-
-    def _named(self, typed: bytes) -> list[str]:
-        """The keys in what was typed; the beginning of a sequence waits for its end."""
-        data, names = self._typed + typed, []
-        while data:
-            length = 1
-            if data.startswith(b"\x1b"):
-                if data in (b"\x1b", b"\x1b[", b"\x1bO"):
-                    break
-                length = 3 if data[1:2] in (b"[", b"O") else 1
-            key, data = data[:length], data[length:]
-            names.append(KEYS.get(key, key.decode("ascii", "replace")))
-        self._typed = data
-        return names
 
     def _keyboard(self) -> int:
         """Where keys come from: stdin if that is a terminal, else the one that we were started from."""
@@ -230,6 +221,17 @@ class Screen:
     def _resize(self, number: int, frame: FrameType | None) -> None:
         self._is_stale = True
         self.wake()
+
+
+def keys_in(typed: bytes) -> tuple[list[str], bytes]:
+    """The names of the keys in what was typed, and the beginning of a sequence that waits for its end."""
+    names = []
+    while typed and not _BEGUN.fullmatch(typed):
+        match = _SEQUENCE.match(typed)
+        key = typed[:1] if match is None else match[0]
+        typed = typed[len(key) :]
+        names.append(KEYS.get(key, key.decode("ascii", "replace")))
+    return names, typed
 
 
 def _end(number: int, frame: FrameType | None) -> None:

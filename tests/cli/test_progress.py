@@ -24,6 +24,7 @@ class Screen:
         os.set_blocking(self._viewer, False)
         self._text = b""
         monkeypatch.setattr(sys, "stderr", os.fdopen(program, "w"))
+        monkeypatch.setenv("TERM", "xterm")
 
     def text(self) -> str:
         with suppress(BlockingIOError):
@@ -73,6 +74,14 @@ def test_what_fails_takes_the_bar_away_as_well(monkeypatch: pytest.MonkeyPatch) 
 def test_short_work_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "DELAY_S", 3600.0)
     screen = Screen(monkeypatch)
+    assert list(progress.over([1, 2], "reading")) == [1, 2]
+    assert screen.text() == ""
+    screen.close()
+
+
+def test_a_terminal_that_knows_no_sequences_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = quick(monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
     assert list(progress.over([1, 2], "reading")) == [1, 2]
     assert screen.text() == ""
     screen.close()

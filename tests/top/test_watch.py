@@ -56,6 +56,33 @@ def test_a_word_that_means_none_or_several_is_told(node: Monitor, word: str, say
     assert says in str(caught.value)
 
 
+def test_a_run_is_found_wherever_a_monitor_of_this_machine_serves(
+    node: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "local_urls", lambda environ: iter(["http://127.0.0.1:1", node.url]))
+    monkeypatch.setattr(places, "DEFAULT_URL", "http://127.0.0.1:2")
+    assert places.run("train", None, opened, {}).run_id == "alpha-1"
+    assert places.monitor(None, opened, {}).base == node.url
+    monkeypatch.setattr(places, "local_urls", lambda environ: iter([]))
+    for ask in (lambda: places.run("train", None, opened, {}), lambda: places.monitor(None, opened, {})):
+        with pytest.raises(FetchError, match="http://127.0.0.1:2: the connection failed"):
+            ask()
+
+
+def test_a_login_is_sent_in_clear_text_to_no_address_that_was_found(
+    node: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {"CARBONMON_TOP_USERNAME": "me", "CARBONMON_TOP_PASSWORD": "x"}
+
+    def with_login(url: str) -> MonitorApi:
+        return MonitorApi(url, environ, Identity())
+
+    monkeypatch.setattr(places, "local_urls", lambda environ: iter(["http://192.0.2.1:9877", node.url]))
+    monkeypatch.setattr(places, "DEFAULT_URL", "http://127.0.0.1:2")
+    assert places.run("train", None, with_login, {}).run_id == "alpha-1"
+    assert places.monitor(None, with_login, {}).base == node.url
+
+
 def test_without_a_word_the_only_run_is_shown_and_else_the_node(node: Monitor) -> None:
     assert first_view(opened(node.url)).is_node
     with served(page_states.hours_in(1, 1, 0)) as alone:

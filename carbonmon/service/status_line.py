@@ -15,14 +15,20 @@ import re
 import select
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from carbonmon.core.model import MEASURED_METHODS, Snapshot
 from carbonmon.core.plain_text import plain
-from carbonmon.runs.summary.figures import duration_text, energy_text, mass_text, percent_text, power_text
+from carbonmon.runs.summary.figures import (
+    clock_text,
+    duration_text,
+    energy_text,
+    mass_text,
+    percent_text,
+    power_text,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +52,7 @@ _KEEP, _BRING_BACK = b"\x1b[22;2t", b"\x1b[23;2t"
 
 class Status(NamedTuple):
     """What a line says of a run; `measured_ratio` is of its energy, `end_s` the Unix time of the forecast's
-    end, `budgets` texts with the part that is spent."""
+    end, `budgets` texts with the part that is spent; `power_w` is without that of `unknown_devices`."""
 
     power_w: float | None
     energy_j: float | None
@@ -55,6 +61,7 @@ class Status(NamedTuple):
     duration_s: float
     end_s: float | None = None
     budgets: Sequence[tuple[str, float]] = ()
+    unknown_devices: int = 0
 
 
 def text_of(status: Status) -> str:
@@ -64,13 +71,15 @@ def text_of(status: Status) -> str:
     """
     sign = "" if status.measured_ratio == 1.0 else "~"
     parts = ["power unknown" if status.power_w is None else sign + power_text(status.power_w)]
+    if status.power_w is not None and status.unknown_devices:
+        parts[0] += f" + {status.unknown_devices} unknown"
     if status.energy_j is not None:
         parts.append(sign + energy_text(status.energy_j))
     if status.emissions_g is not None:
         parts.append(f"{mass_text(status.emissions_g)} CO2e")
     parts.append(duration_text(status.duration_s))
     if status.end_s is not None:
-        parts.append(f"end {time.strftime('%H:%M', time.localtime(status.end_s))}")
+        parts.append(f"end {clock_text(status.end_s)}")
     parts += [f"{text} {percent_text(ratio)}" for text, ratio in status.budgets]
     return plain(", ".join(parts))[:LONGEST]
 
@@ -92,6 +101,7 @@ def of_snapshot(snapshot: Snapshot, run_id: str) -> Status | None:
         run.duration_s,
         None if run.forecast is None else began_s + run.forecast.duration_s.expected,
         [(budget.text, budget.spent / budget.limit) for budget in run.budgets],
+        len(run.power_w) - len(watts),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from carbonmon.runs.summary.figures import (
     GRAMS,
     JOULES,
     MASS_UNITS,
+    clock_text,
     duration_text,
     energy_text,
     figure,
@@ -273,13 +273,3 @@ def _budget(budget: Document) -> Row:
 
 def _seconds(seconds: float | None) -> str:
     return UNKNOWN if seconds is None else duration_text(seconds)
-
-
-def clock_text(at_s: float, seconds: bool = False) -> str:
-    """A Unix time by the clock here, with its date if that is not today's."""
-    try:
-        at, today = time.localtime(at_s), time.localtime()
-    except (OverflowError, ValueError, OSError):
-        return UNKNOWN
-    clock = time.strftime("%H:%M:%S" if seconds else "%H:%M", at)
-    return clock if at[:3] == today[:3] else f"{time.strftime('%Y-%m-%d', at)} {clock}"

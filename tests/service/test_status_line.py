@@ -46,6 +46,8 @@ def written(viewer: int) -> bytes:
             STATUS._replace(measured_ratio=None, energy_j=None, power_w=None),
             "power unknown, 451 g CO2e, 12 min",
         ),
+        (STATUS._replace(unknown_devices=2), "512 W + 2 unknown, 1.25 kWh"),
+        (STATUS._replace(end_s=1e9), ", end 2001-09-0"),
         (STATUS._replace(budgets=[("2kWh", 0.25)]), ", 2kWh 25.0 %"),
         (STATUS._replace(budgets=[("\x1b]0;x\x07", 0.25)]), "\\x1b]0;x\\x07 25.0 %"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 ENERGY_UNITS = ((3.6e9, "MWh"), (3.6e6, "kWh"), (3.6e4, "Wh"), (1e3, "kJ"), (0.0, "J"))
 JOULES = {"MWh": 3.6e9, "kWh": 3.6e6, "Wh": 3.6e3, "kJ": 1e3, "J": 1.0}
 MASS_UNITS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-12, "mg"), (0.0, "g"))
@@ -37,6 +39,16 @@ def duration_text(seconds: float) -> str:
         return f"{minutes} min {rest_s:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def clock_text(at_s: float, seconds: bool = False) -> str:
+    """A Unix time by the clock of this machine, with its date if that is not today's."""
+    try:
+        at, today = time.localtime(at_s), time.localtime()
+    except (OverflowError, ValueError, OSError):
+        return "unknown"
+    clock = time.strftime("%H:%M:%S" if seconds else "%H:%M", at)
+    return clock if at[:3] == today[:3] else f"{time.strftime('%Y-%m-%d', at)} {clock}"
 
 
 def percent_text(ratio: float) -> str:

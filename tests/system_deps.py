@@ -49,7 +49,6 @@ NEEDS = (
     Need("taskset", "util-linux", command("taskset"), "jobs that share one CPU"),
     Need("npm", "npm", command("npm"), "axe-core, which looks at the page"),
     Need("tmux", "tmux", command("tmux"), "carbonmon top in a real terminal"),
-    Need("pgrep", "procps", command("pgrep"), "the process in that terminal"),
     Need("mount", "mount", command("mount"), "full and read-only disks"),
 )
 SERVERS = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.simulator import Constant, Gpu, Package, Simulator
@@ -120,16 +120,14 @@ def test_a_signal_ends_it_and_restores_the_terminal(monitor: Monitor, tmp_path: 
     with Terminal(tmp_path) as terminal:
         terminal.enter(f"carbonmon top --url {monitor.url}; echo code $?")
         terminal.wait_for("762 W")
-        os.kill(int(_pid_of_top(terminal)), number)
+        os.kill(_pid_of_top(terminal), number)
         terminal.wait_for(f"code {128 + number}")
         assert terminal.is_plain()
 
 
-def _pid_of_top(terminal: Terminal) -> str:
-    shell = terminal.asked("#{pane_pid}")
-    return command.wait_for(
-        lambda: subprocess.run(["pgrep", "-P", shell], capture_output=True, text=True).stdout.strip(), "top"
-    )
+def _pid_of_top(terminal: Terminal) -> int:
+    shell = psutil.Process(int(terminal.asked("#{pane_pid}")))
+    return command.wait_for(shell.children, "top")[0].pid
 
 
 def test_a_failure_of_our_own_restores_the_terminal(monitor: Monitor, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -137,3 +139,12 @@ def test_a_failure_of_the_line_harms_nothing(terminal: tuple[int, int]) -> None:
     line.start()
     line.close()
     assert written(terminal[0]) == b""
+
+
+def test_nobody_loads_it_or_the_terminal_view_unasked() -> None:
+    code = (
+        "import sys; from carbonmon.cli import daemon, run; from carbonmon.service import joined_job; "
+        "print([name for name in sys.modules if 'status_line' in name or name.startswith('carbonmon.top')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -135,6 +135,7 @@ class Screen:
 
     def draw(self, lines: Sequence[Line]) -> None:
         """Show these lines; only those are written that have changed."""
+        self._take()  # who was started in the background, and is in front now, has not been told
         if not self._is_active:
             return
         if self._is_stale:

@@ -130,6 +130,20 @@ def _pid_of_top(terminal: Terminal) -> int:
     return command.wait_for(shell.children, "top")[0].pid
 
 
+def test_one_that_was_started_in_the_background_waits_for_its_turn(monitor: Monitor, tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        terminal.enter(f"carbonmon top --url {monitor.url} &")
+        pid = _pid_of_top(terminal)
+        command.wait_for(lambda: psutil.Process(pid).num_threads() > 1, "its first look")
+        terminal.enter("echo mine")
+        assert "762 W" not in terminal.wait_for("\nmine")
+        terminal.enter("fg")
+        terminal.wait_for("762 W", "q quit")
+        terminal.press("q")
+        terminal.wait_for("\nmine")
+        assert terminal.is_plain()
+
+
 def test_a_failure_of_our_own_restores_the_terminal(monitor: Monitor, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "import sys\n"

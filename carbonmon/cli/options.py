@@ -198,9 +198,8 @@ RUN_RETAIN = _option(
 DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
-    if name
-    not in ("run-id", "resume", "attach", "redact-command", "name", "label", "status-line", "own-monitor")
-    and OPTIONS[name].belongs_to != "budget"
+    if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
+    and OPTIONS[name].belongs_to not in ("budget", "terminal")
 )
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),

@@ -30,10 +30,11 @@ class Signs(NamedTuple):
     lost: str
     solid: str
     dotted: str
+    between: str
 
 
-UNICODE = Signs("●", "◇", "–", "✕", "▁▂▃▄▅▆▇█", "⣀⣤⣶⣿")
-ASCII = Signs("*", "~", "-", "x", "_-=#", ".:oO")
+UNICODE = Signs("●", "◇", "–", "✕", "▁▂▃▄▅▆▇█", "⣀⣤⣶⣿", " · ")
+ASCII = Signs("*", "~", "-", "x", "_-=#", ".:oO", ", ")
 """For a terminal whose character set has no others."""
 
 

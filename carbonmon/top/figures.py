@@ -27,7 +27,6 @@ from carbonmon.top.view import View, split
 
 UNKNOWN = "unknown"
 LABEL = 11
-_BETWEEN = " · "
 _NARROW = 60
 
 
@@ -40,14 +39,14 @@ def head(view: View, room: int, signs: Signs) -> list[Line]:
     clock = clock[-8:] if is_narrow else clock
     name = now.text("host") or view.url
     if not view.is_node:
-        name = f"{name}{_BETWEEN}{_called(run) or plain(view.run_id)}"
+        name = f"{name}{signs.between}{_called(run) or plain(view.run_id)}"
     title = fit([Span("" if is_narrow else "carbonmon top  "), Span(name, "title")], room - len(clock) - 2)
     space = room - sum(width(span.text) for span in title) - len(clock)
     lines = [[*title, Span(" " * space + clock)]]
-    said = [_node_state(now) if view.is_node else _run_state(run)]
+    said = [_node_state(now) if view.is_node else _run_state(run, signs)]
     if not view.is_node and _others(now):
         said.append(_others(now))
-    lines.append([Span(_BETWEEN.join(filter(None, said)))])
+    lines.append([Span(signs.between.join(filter(None, said)))])
     if view.problem:
         lines.append([Span(f"{signs.lost} no newer answer: {plain(view.problem)}", "alarm")])
     lines += [[Span(f"note: {note}", "title")] for note in view.notes[-2:]]
@@ -105,7 +104,7 @@ def _node_state(now: Document) -> str:
     return f"{running:.0f} running" + (f", {ended:.0f} ended" if ended else "")
 
 
-def _run_state(run: Document) -> str:
+def _run_state(run: Document, signs: Signs) -> str:
     seconds = run.number("duration_s")
     length = UNKNOWN if seconds is None else duration_text(seconds)
     if run.text("state") == "ended":
@@ -119,7 +118,7 @@ def _run_state(run: Document) -> str:
     done = run.number("progress_ratio")
     if done is not None:
         parts.append(f"{percent_text(done)} of its steps")
-    return _BETWEEN.join(parts)
+    return signs.between.join(parts)
 
 
 def _power(now: Document, owner: Document, watts: float | None, signs: Signs) -> Row:

@@ -138,7 +138,7 @@ def _footer(view: View, room: int) -> Line:
 def _legend(signs: Signs) -> list[Line]:
     return [
         [Span(f"{signs.measured} {signs.solid}  ", "measured"), Span("a sensor measured it")],
-        [Span(f"{signs.estimated} {signs.dotted}  ", "estimated"), Span("estimated: TDP × utilisation")],
+        [Span(f"{signs.estimated} {signs.dotted}  ", "estimated"), Span("estimated: TDP times utilisation")],
         [Span(f"{signs.unknown}  "), Span("unknown, which is not 0")],
         [Span("Over time: from 0 to a line's highest.")],
     ]

@@ -76,6 +76,14 @@ def test_a_frame_without_a_height_has_ten_runs_and_no_keys() -> None:
     assert "gpu 7 " in text
 
 
+def test_a_terminal_of_ascii_gets_ascii() -> None:
+    for shown, run_id in ((page_states.hours_in(1, 1, 1), RUN), (crowd(3), "")):
+        view = view_of(shown, run_id)
+        assert drawn(view, signs=ASCII).isascii()
+        view.problem, view.is_help = "refused", True
+        assert drawn(view, signs=ASCII).isascii()
+
+
 @for_each_row(("columns", "rows"), [(80, 24), (40, 24), (40, 12), (200, 60), (20, 5), (8, 3), (1, 1)])
 def test_a_frame_fits_every_terminal(columns: int, rows: int) -> None:
     for shown, run_id in (

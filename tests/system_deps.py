@@ -48,6 +48,7 @@ NEEDS = (
     Need("setpriv", "util-linux", command("setpriv"), "tests as another user"),
     Need("taskset", "util-linux", command("taskset"), "jobs that share one CPU"),
     Need("npm", "npm", command("npm"), "axe-core, which looks at the page"),
+    Need("tmux", "tmux", command("tmux"), "carbonmon top in a real terminal"),
     Need("mount", "mount", command("mount"), "full and read-only disks"),
 )
 SERVERS = (

@@ -160,6 +160,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         Checked("by", budgets.parse_by),
         "total",
     ),
+    "status-line": _option(
+        "Show the run's figures in the terminal's title (in tmux at the bottom) while the job runs.",
+        is_flag=True,
+    ),
     "own-monitor": _option(
         "Always start a separate monitor, even if a daemon or another rank already measures this node.",
         is_flag=True,
@@ -198,7 +202,7 @@ DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
     if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
-    and OPTIONS[name].belongs_to != "budget"
+    and OPTIONS[name].belongs_to not in ("budget", "terminal")
 )
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),

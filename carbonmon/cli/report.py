@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, progress
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.runs.reader import read_run
 from carbonmon.runs.summaries import find, find_nodes, node_folders
@@ -213,7 +213,8 @@ def _series(runs: Sequence[str], output: Path, merge: bool) -> str:
         run_id, nodes = node_folders(run, output) if merge else (run, [])
         nodes = [path for path in nodes if read_run(path)[0].id == run_id]
         found += nodes or [lookup.named(run, output, "report")]
-    text, notes = series_csv_text(found)
+    with progress.working("reading series"):
+        text, notes = series_csv_text(found)
     for note in notes:
         printing.echo(f"carbonmon: {note}", err=True)
     return text
@@ -236,14 +237,13 @@ def _scraped(
     from carbonmon.analysis.prometheus.times import parse_moment
     from carbonmon.runs.report.merging import merged
 
-    found = prometheus.find(
-        server,
-        run_id,
+    moments = (
         None if since is None else parse_moment(since, "--since"),
         None if until is None else parse_moment(until, "--until"),
-        time_limit_s=TIME_LIMIT_S if timeout is None else timeout,
-        login=Login(**login),
     )
+    limit_s = TIME_LIMIT_S if timeout is None else timeout
+    with progress.working("asking Prometheus"):
+        found = prometheus.find(server, run_id, *moments, time_limit_s=limit_s, login=Login(**login))
     parts = [dict(part.summary) for part in found.parts]
     summary = merged([_with_embodied(part) for part in parts] if embodied else parts)
     summary["monitor"]["sources"] = [found.source()]

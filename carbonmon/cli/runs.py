@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from carbonmon.analysis.months import by_month
-from carbonmon.cli import options, printing, prune, talk
+from carbonmon.cli import options, printing, progress, prune, talk
 from carbonmon.core import config, spans
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
@@ -96,7 +97,7 @@ def _list(output: Path, is_named: bool, form: str, values: dict[str, Any]) -> No
     if month is not None or "month" in keys:
         if month is not None:
             chosen = [entry for entry in chosen if _touches(entry, month)]
-        rows, more = by_month(chosen)
+        rows, more = by_month(progress.over(chosen, "dividing runs by month"))
         rows = [row for row in rows if month is None or row.month == str(month)]
         notes += more
     rows = ordered(rows, values["sort"], values["reverse"])
@@ -122,7 +123,7 @@ def _list(output: Path, is_named: bool, form: str, values: dict[str, Any]) -> No
 def _index(output: Path, is_named: bool) -> tuple[list[Entry], list[str]]:
     """The runs of the folder. If no command line names it, it may not be there yet: nothing was run."""
     if is_named or output.exists():
-        return read_index(output)
+        return read_index(output, partial(progress.over, label="reading runs"))
     return [], [f"{output} is not there yet; name another folder with --output DIR"]
 
 

@@ -15,7 +15,7 @@ from carbonmon.analysis import settle
 from carbonmon.analysis.settle import Origin, Settlement
 from carbonmon.analysis.stretches import read_stretches
 from carbonmon.analysis.wrong_region import FromRegion, with_history
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, progress
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.plain_text import plain
 from carbonmon.core.ports import Http
@@ -121,7 +121,8 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
         places = [lookup.named(run, values["output"], "settle") for run in runs]
         if fill and isinstance(figures, FromRegion):
             raise ConfigError("--fill is for gaps in a grid's figures: the mean of a year has none")
-        results = [settle_run(folder, figures, fill) for folder in places]
+        label = "settling" if len(places) == 1 else f"settling {len(places)} runs"
+        results = [settle_run(folder, figures, fill) for folder in progress.over(places, label)]
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if form == "json":

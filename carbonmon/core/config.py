@@ -80,6 +80,7 @@ class Config:
     budgets: tuple[Budget, ...] = ()
     on_budget: Action = WARN
     by: By = "total"
+    status_line: bool = False
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,9 @@ MOST_NAMED = 3
 """So many folders that hold no run are named; there may be thousands."""
 
 _NUMBERS = frozenset((int, float))
+
+
+Watched = Callable[[Sequence[Path]], Iterable[Path]]
 
 
 class Entry(NamedTuple):
@@ -63,8 +66,11 @@ class Entry(NamedTuple):
         return self.start_s + (self.duration_s or 0.0)
 
 
-def read_index(output: Path) -> tuple[list[Entry], list[str]]:
-    """The runs below a folder, and notes about what else is there. Raises `ConfigError` if it is none."""
+def read_index(output: Path, watched: Watched = iter) -> tuple[list[Entry], list[str]]:
+    """The runs below a folder, and notes about what else is there. Raises `ConfigError` if it is none.
+
+    `watched` passes the folders on, one after the other, and may show how many of them are read.
+    """
     entries: list[Entry] = []
     notes: list[str] = []
     foreign: list[str] = []
@@ -74,7 +80,7 @@ def read_index(output: Path) -> tuple[list[Entry], list[str]]:
         ]
     except OSError as error:
         raise ConfigError(f"--output: {output} cannot be listed: {error.strerror or error}") from None
-    for folder in folders:
+    for folder in watched(folders):
         try:
             entry = read_entry(folder)
         except RunFileError as error:

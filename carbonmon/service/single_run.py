@@ -131,6 +131,14 @@ def _run(
             monitor.recorder.start()
         if budgets is not None:
             budgets.start()
+        if config.status_line and has_threads:
+            from carbonmon.service import status_line
+
+            line = status_line.StatusLine(
+                lambda: status_line.of_snapshot(monitor.recorder.shown(), plan.info.id), os.environ
+            )
+            line.start()
+            serving.callback(line.close)
 
         def make_place() -> None:
             serving.close()

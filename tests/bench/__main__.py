@@ -25,6 +25,7 @@ from tests.bench import (
     stores,
     table,
     tick,
+    top,
 )
 from tests.simulator import can_build
 
@@ -43,6 +44,7 @@ PARTS = {
     "grid": grid.rows,
     "endpoint": endpoint.rows,
     "page": page.rows,
+    "top": top.rows,
     "scale": scale.rows,
     "boards": boards.rows,
     "stores": stores.rows,

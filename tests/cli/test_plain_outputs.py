@@ -137,6 +137,7 @@ PRINTERS = {
     "carbonmon/cli/printing.py": "makes all that commands print printable",
     "carbonmon/cli/docs.py": "prints a page that it makes of our own texts",
     "carbonmon_exporters/docs.py": "the same",
+    "carbonmon/cli/progress.py": "draws click's bar, with a label that it makes printable",
     "carbonmon/client/notebook.py": "one line in a notebook, made printable there",
 }
 

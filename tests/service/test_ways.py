@@ -57,6 +57,7 @@ VALUES = {
     "budget": "2kWh",
     "on-budget": "stop",
     "by": "forecast",
+    "status-line": "true",
     "own-monitor": "true",
     "retain": "60",
     "no-dram-estimate": "true",

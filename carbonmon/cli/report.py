@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from carbonmon.cli import options, printing
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.runs.reader import read_run
-from carbonmon.runs.summaries import find, find_nodes, node_folders
-from carbonmon.runs.summary.text import table_text
+from carbonmon.runs.summaries import Part, find, find_parts, node_folders
+from carbonmon.runs.summary.text import WIDTH, table_text
 
 Summary = dict[str, Any]
 Sections = Sequence[Any]
 """Of `carbonmon_exporters.report.details.Section`, which is imported only where it is used."""
 
-FORMATS = ("text", "json", "markdown", "csv", "model-card")
-_OF_PLACES = ("text", "markdown")
+FORMATS = ("text", "json", "markdown", "html", "csv", "model-card")
+_OF_PLACES = ("text", "markdown", "html")
 _WITHOUT_NOTES = ("csv", "model-card")
 """Formats that have no place for how well a run was scraped."""
 _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "token_file", "tenant", "timeout")
@@ -41,6 +41,7 @@ _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "toke
     metavar="[PROVIDER]",
     help="The same energy in other regions of a cloud provider, or in other `countries`.",
 )
+@click.option("--plot", is_flag=True, help="With --format text: power over time, in all and by device.")
 @click.option("--embodied", is_flag=True, help="The run's part of making the hardware, as a range.")
 @click.option(
     "--prometheus",
@@ -80,6 +81,7 @@ def command(
     merge: bool,
     series: bool,
     elsewhere: str | None,
+    plot: bool,
     embodied: bool,
     output: Path,
     **values: Any,
@@ -99,10 +101,12 @@ def command(
     try:
         named, place = _told_apart(runs, elsewhere)
         _check(named, form, place, remote)
+        _check_plot(plot, form, remote["server"])
         if series:
             text = _series(named, output, form, merge, embodied, remote["server"])
         elif remote["server"] is None:
-            text = _text(_summaries(named, output, merge, embodied), form, place)
+            runs_found = _runs(named, output, merge, embodied)
+            text = _text(runs_found, form, place, plot=plot)
         else:
             text = _scraped(form, place, embodied, **remote)
     except ConfigError as error:
@@ -146,19 +150,33 @@ def _check(runs: Sequence[str], form: str, place: str | None, remote: Mapping[st
     elif runs:
         raise ConfigError("--prometheus: there is no RUN beside --run-id: leave one of them out")
     if place is not None and form not in _OF_PLACES:
-        raise ConfigError(f"--elsewhere is for --format {' and '.join(_OF_PLACES)}, not for {form}")
+        raise ConfigError(f"--elsewhere is for --format {', '.join(_OF_PLACES)}, not for {form}")
 
 
-def _summaries(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -> list[Summary]:
-    look = find_nodes if merge else _only
-    summaries = [summary for run in runs for summary in look(run, output)]
+def _check_plot(plot: bool, form: str, server: str | None) -> None:
+    if plot and form != "text":
+        better = "; --format html has plots of its own" if form == "markdown" else ""
+        raise ConfigError(f"--plot is for --format text, not for {form}{better}")
+    if plot and server is not None:
+        raise ConfigError("--plot is for runs' folders, which have the series, not for --prometheus")
+
+
+class Run(NamedTuple):
+    """What is reported as one: a summary, and the nodes that it adds up."""
+
+    summary: Summary
+    parts: Sequence[Part]
+
+
+def _runs(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -> list[Run]:
+    parts = [part for run in runs for part in (find_parts(run, output) if merge else [find(run, output)])]
     if embodied:
-        summaries = [_with_embodied(summary) for summary in summaries]
+        parts = [part._replace(summary=_with_embodied(part.summary)) for part in parts]
     if not merge:
-        return summaries
+        return [Run(part.summary, [part]) for part in parts]
     from carbonmon.runs.report.merging import merged
 
-    return [merged(summaries)]
+    return [Run(merged([part.summary for part in parts]), parts)]
 
 
 def _series(
@@ -215,11 +233,7 @@ def _scraped(
     if form in _WITHOUT_NOTES:
         for note in found.notes():
             printing.echo(f"carbonmon: {note}", err=True)
-    return _text([summary], form, place, [found.section()])
-
-
-def _only(run: str, output: Path) -> list[Summary]:
-    return [find(run, output)]
+    return _text([Run(summary, [Part(part, None) for part in parts])], form, place, [found.section()])
 
 
 def _with_embodied(summary: Summary) -> Summary:
@@ -228,8 +242,11 @@ def _with_embodied(summary: Summary) -> Summary:
     return {**summary, "embodied": document(of_summary(summary))}
 
 
-def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: Sections = ()) -> str:
+def _text(
+    runs: Sequence[Run], form: str, place: str | None, sections: Sections = (), *, plot: bool = False
+) -> str:
     """What to print; each form imports only what it needs."""
+    summaries = [run.summary for run in runs]
     if form == "json":
         return printing.json_text(summaries[0] if len(summaries) == 1 else summaries)
     if form == "csv":
@@ -245,13 +262,37 @@ def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: 
         from carbonmon.runs.report.modelcard import model_card_text
 
         return model_card_text(summaries[0], place_name(summaries[0]))
+    if form == "html":
+        return _html(runs, [*sections, *_elsewhere(summaries[0], place)])
     if form == "markdown":
         from carbonmon.runs.report.markdown import markdown_text
 
         return "\n".join(
             markdown_text(summary, [*sections, *_elsewhere(summary, place)]) for summary in summaries
         )
-    return "".join(_table(summary, [*sections, *_elsewhere(summary, place)]) for summary in summaries)
+    return "".join(
+        _table(run.summary, [*sections, *_elsewhere(run.summary, place)]) + (_plot(run) if plot else "")
+        for run in runs
+    )
+
+
+def _html(runs: Sequence[Run], sections: Sections) -> str:
+    if len(runs) > 1:
+        raise ConfigError("--format html is a file of one run: name one, or add up its nodes with --merge")
+    from carbonmon.runs.report.html.document import html_text
+    from carbonmon.runs.report.over_time import over_time
+
+    (run,) = runs
+    nodes = [part.summary for part in run.parts]
+    return html_text(run.summary, nodes, over_time(run.parts), sections)
+
+
+def _plot(run: Run) -> str:
+    from carbonmon.runs.report.over_time import over_time
+    from carbonmon.runs.report.terminal_plot import ASCII, BLOCKS, plot_text
+
+    signs = BLOCKS if printing.takes(BLOCKS.everything) else ASCII
+    return plot_text(over_time(run.parts), run.summary["energy"]["devices"], printing.width() or WIDTH, signs)
 
 
 def _table(summary: Summary, sections: Sections) -> str:

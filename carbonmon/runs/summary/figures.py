@@ -20,6 +20,13 @@ def mass_text(grams: float) -> str:
     return f"{figure(grams / GRAMS[unit])} {unit}"
 
 
+def power_text(power_w: float, largest_w: float | None = None) -> str:
+    """Watts, or kilowatts; `largest_w` is the largest of a column or an axis, whose unit all have."""
+    if (power_w if largest_w is None else largest_w) >= 1000.0:
+        return f"{power_w / 1000.0:.3g} kW"
+    return f"{figure(power_w)} W"
+
+
 def duration_text(seconds: float) -> str:
     """Seconds as days, hours, minutes and seconds."""
     if seconds < 60:

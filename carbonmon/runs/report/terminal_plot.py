@@ -9,11 +9,15 @@ from carbonmon.core.times import shown_utc
 from carbonmon.runs.downsampling import Glance, Step
 from carbonmon.runs.report.condensing import MOST_DEVICES
 from carbonmon.runs.report.over_time import OverTime
-from carbonmon.runs.summary.figures import duration_text, power_text
+from carbonmon.runs.summary.figures import duration_text, percent_text, power_text
 from carbonmon.runs.summary.strings import one_line
 
 ROWS = 8
 _LEFT = 9
+_SEEN = 0.5
+"""An estimated part that fills less of a cell is not drawn."""
+
+_ROUNDING = 1e-9
 _NARROWEST = 10
 """Columns of the plot that stay, however narrow the terminal is."""
 
@@ -65,7 +69,7 @@ def _lines(glance: Glance, devices: Devices, width: int, signs: Signs) -> list[s
     top_w = max((column.power_w for column in columns if column), default=0.0)
     if not top_w:
         return ["  power over time: not known"]
-    lines = [f"  power over time, at most {power_text(top_w)} in the mean of a column"]
+    lines = [f"  power over time (UTC), at most {power_text(top_w)} in the mean of a column"]
     for row in reversed(range(ROWS)):
         label = power_text(top_w) if row == ROWS - 1 else "0 W" if row == 0 else ""
         cells = "".join(_cell(column, row, top_w, signs) for column in columns)
@@ -73,11 +77,18 @@ def _lines(glance: Glance, devices: Devices, width: int, signs: Signs) -> list[s
     begin, end = shown_utc(glance.begin_s, "%m-%d %H:%M"), shown_utc(glance.end_s, "%m-%d %H:%M")
     lines.append(f"  {'':{_LEFT}}  {begin}{end:>{max(1, len(columns) - len(begin))}}")
     column_s = (glance.end_s - glance.begin_s) / len(columns)
-    legend = f"{signs.levels[-1]} measured"
-    if any(column and column.measured_w < column.power_w for column in columns):
-        legend += f"  {signs.estimated} estimated"
-    lines.append(f"  {'':{_LEFT}}  {legend}, {duration_text(column_s)} a column, UTC")
+    lines.append(f"  {'':{_LEFT}}  {_legend(columns, signs)}; {duration_text(column_s)} a column")
     return lines + _device_lines(glance, devices, width, signs)
+
+
+def _legend(columns: Sequence[_Column | None], signs: Signs) -> str:
+    """The signs, and how much is estimated: it may be too little to be drawn."""
+    power_w = sum(column.power_w for column in columns if column)
+    estimated_w = power_w - sum(column.measured_w for column in columns if column)
+    ratio = estimated_w / power_w
+    if ratio < _ROUNDING:
+        return f"{signs.levels[-1]} measured"
+    return f"{signs.levels[-1]} measured, {signs.estimated} estimated ({percent_text(min(1.0, ratio))})"
 
 
 def _device_lines(glance: Glance, devices: Devices, width: int, signs: Signs) -> list[str]:
@@ -131,15 +142,15 @@ def _sum(devices: Sequence[Sequence[Step | None]], place: int) -> _Column | None
 
 
 def _cell(column: _Column | None, row: int, top_w: float, signs: Signs) -> str:
-    """One cell of the plot: what is measured is below, what is estimated above it."""
+    """One cell of the plot: what is measured is below, above it what is estimated if it fills half a cell."""
     if column is None:
         return " "
-    filled, measured = (ROWS * watts / top_w - row for watts in (column.power_w, column.measured_w))
-    if filled <= 0.0:
-        return " "
-    if measured < min(1.0, filled) / 2.0:
+    filled, measured = (
+        min(1.0, max(0.0, ROWS * watts / top_w - row)) for watts in (column.power_w, column.measured_w)
+    )
+    if filled and (filled - measured >= _SEEN or not column.measured_w):
         return signs.estimated
-    return _sign(min(1.0, measured if measured > 0.5 else filled), signs)
+    return _sign(filled, signs) if measured else " "
 
 
 def _level(column: _Column | None, top_w: float, signs: Signs) -> str:

@@ -60,9 +60,23 @@ def test_a_gap_is_empty_and_nothing_drawn_is_not() -> None:
 def test_what_is_estimated_has_another_sign_and_a_word() -> None:
     text = plot_text(drawn([100.0] * 5, "tdp"), devices("GPU-1"), 80)
     assert "█" not in text.partition("█ measured")[0]
-    assert "░ estimated" in text
+    assert "░ estimated (100.0 %)" in text
     assert "100 W to 100 W, estimated" in text
     assert "░" not in plot_text(drawn([100.0] * 5), devices("GPU-1"), 80)
+
+
+def test_an_estimated_part_is_drawn_as_large_as_it_is() -> None:
+    def estimated_cells(estimated_w: float) -> int:
+        downsampler = Downsampler()
+        row = SeriesRow(1.795e9, 1.0, "a", "gpu", "main", "counter", 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, "table")
+        parts = (row._replace(energy_j=400.0), row._replace(device="b", method="tdp", energy_j=estimated_w))
+        downsampler.add(parts)
+        text = plot_text(OverTime(downsampler.glance(), ()), devices("a", "b"), 80)
+        assert f"░ estimated ({100 * estimated_w / (400 + estimated_w):.1f} %)" in text
+        return columns(text)[0].count("░")
+
+    assert estimated_cells(400.0) == ROWS // 2
+    assert estimated_cells(4.0) == 0
 
 
 @given(
@@ -98,7 +112,7 @@ def test_no_series_is_a_sentence() -> None:
 def test_the_command_draws_below_the_table(tmp_path: Path) -> None:
     kept_run(tmp_path / "slurm-4242", 0.2)
     output = carbonmon("report", "last", "--output", tmp_path, "--plot").output
-    assert output.index("energy") < output.index("power over time")
+    assert output.index("energy") < output.index("power over time (UTC)")
     assert "│" in output
     assert "dram dram-0" in output
     assert max(map(len, output.splitlines())) <= 100

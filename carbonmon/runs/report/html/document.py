@@ -125,7 +125,7 @@ def _over_time(summary: Mapping[str, Any], over_time: OverTime) -> list[Markup]:
     if glance is None:
         nothing = h("p", None, "Nothing is known of the run over time: its series has no rows.")
         return [h("section", None, h("h2", None, "Over time"), nothing, notes)]
-    what = "What the run was charged, without the PUE. Times are in UTC."
+    what = "What the run was charged, before the PUE. Times are in UTC."
     energy = summary["energy"]
     return [
         h(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from carbonmon.core.plain_text import plain
@@ -15,6 +16,8 @@ LONGEST_TEXT = 2_000
 MEASURED, ESTIMATED = "measured", "estimated"
 _SIGNS = {MEASURED: "●", ESTIMATED: "◇"}
 """How a figure is known is a sign and a word, never a colour alone: the same as on the live page."""
+
+_WORDS = re.compile(f"({MEASURED}|{ESTIMATED})")
 
 
 _FEW = 3
@@ -53,12 +56,13 @@ def joined(children: Iterable[str]) -> Markup:
 
 
 def marked(text: str) -> Markup:
-    """What a cell says of how a figure is known, with the sign of each word of the two."""
-    words = [word for word in (MEASURED, ESTIMATED) if word in text]
-    signs = "".join(_SIGNS[word] for word in words)
-    if not signs:
-        return _text(text)
-    return joined((h("span", {"class": "sign", "aria-hidden": "true"}, f"{signs} "), text))
+    """What is said of how a figure is known, with the sign before each of the two words."""
+    return joined(
+        joined((h("span", {"class": "sign", "aria-hidden": "true"}, f"{_SIGNS[part]} "), part))
+        if part in _SIGNS
+        else part
+        for part in _WORDS.split(text)
+    )
 
 
 def section_table(section: Section) -> Markup:

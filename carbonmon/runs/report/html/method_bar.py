@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carbonmon.core.model import MEASURED_METHODS
-from carbonmon.runs.report.html.elements import ESTIMATED, MEASURED, Markup, h, joined
+from carbonmon.runs.report.html.elements import ESTIMATED, MEASURED, Markup, h, joined, marked
 from carbonmon.runs.report.html.layers import ORDER, PLURALS, legend, swatch
 from carbonmon.runs.summary.figures import percent_text
 
@@ -34,7 +34,7 @@ def method_bar(energy: Mapping[str, Any]) -> Markup:
         at += ratio
     label = "; ".join(text for _, text in items)
     bar = h("svg", {"class": "bar", "height": HEIGHT, "role": "img", "aria-label": label}, rects)
-    return joined((bar, legend(items)))
+    return joined((bar, legend([(sign, marked(text)) for sign, text in items])))
 
 
 def _parts_j(energy: Mapping[str, Any]) -> dict[tuple[str, bool], float]:

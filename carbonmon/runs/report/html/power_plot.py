@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from carbonmon.core.times import shown_utc
 from carbonmon.runs.downsampling import Glance
 from carbonmon.runs.report.html import axes
-from carbonmon.runs.report.html.elements import Markup, h, joined, under_plot
+from carbonmon.runs.report.html.elements import Markup, h, joined, marked, under_plot
 from carbonmon.runs.report.html.layers import (
     UNKNOWN,
     Layer,
@@ -48,7 +48,7 @@ def power_plot(glance: Glance) -> Markup:
         f"Power from {shown_utc(glance.begin_s)} to {shown_utc(glance.end_s)} UTC, at most "
         f"{power_text(most_w)} in the mean of a step; the table below has its figures"
     )
-    items = [(swatch(layer.component, layer.is_estimated), layer.name) for layer in reversed(layers)]
+    items = [(swatch(layer.component, layer.is_estimated), marked(layer.name)) for layer in layers]
     return joined(
         (
             axes.plot(label, frame, ticks, _stack(frame, layers, known)),

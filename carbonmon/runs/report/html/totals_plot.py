@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from carbonmon.runs.downsampling import Glance
 from carbonmon.runs.report.html import axes
-from carbonmon.runs.report.html.elements import ESTIMATED, MEASURED, Markup, h, joined, under_plot
+from carbonmon.runs.report.html.elements import ESTIMATED, MEASURED, Markup, h, joined, marked, under_plot
 from carbonmon.runs.report.html.layers import groups_of, legend, span_text, swatch
 from carbonmon.runs.summary.figures import ENERGY_UNITS, GRAMS, JOULES, MASS_UNITS, figure, unit_of
 
@@ -42,7 +42,9 @@ def _energy(glance: Glance, measured_j: list[float], estimated_j: list[float]) -
     if estimated_j[-1]:
         inside.append(axes.hatched(frame, measured_j, both, "hatch-all", "energy-estimated"))
     known = ((measured_j, MEASURED, False), (estimated_j, ESTIMATED, True))
-    items = [(swatch("all", is_estimated), word) for joules, word, is_estimated in known if joules[-1]]
+    items = [
+        (swatch("all", is_estimated), marked(word)) for joules, word, is_estimated in known if joules[-1]
+    ]
     label = f"Energy so far, {figure(both[-1] / JOULES[unit])} {unit} at the end"
     return joined((h("h3", None, "Energy so far"), axes.plot(label, frame, ticks, *inside), legend(items)))
 

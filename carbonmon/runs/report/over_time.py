@@ -12,6 +12,7 @@ from carbonmon.runs.report.merging.devices import ids_of_all
 from carbonmon.runs.series import streamed
 from carbonmon.runs.series_rows import SeriesRow
 from carbonmon.runs.summaries import Part
+from carbonmon.runs.summary.figures import percent_text
 
 _MISSING_RATIO = 0.005
 """Of the run's energy: if the series lacks more than this, it is said."""
@@ -98,4 +99,5 @@ def _lack(glance: Glance, parts: Sequence[Part]) -> list[str]:
     drawn_j = sum(step.energy_j for steps in glance.devices.values() for step in steps if step)
     if total_j - drawn_j <= _MISSING_RATIO * total_j:
         return []
-    return [f"The series holds {drawn_j / total_j:.1%} of the run's energy; the tables have all of it."]
+    part = percent_text(drawn_j / total_j)
+    return [f"The series holds {part} of the run's energy; the tables have all of it."]

@@ -86,7 +86,7 @@ def read(*parts: Part, **edits: Any) -> HtmlParts:
 def test_a_report_has_every_part(folder: Path) -> None:
     text = read(part_of(folder)).text
     for title in (
-        *("Power over time", "By device", "Energy so far", "Emissions so far", "Carbon intensity over time"),
+        *("Power over time", "By device", "Energy and emissions so far", "Carbon intensity over time"),
         *("Result", "Phases", "Devices", "How it was known", "Methods", "Carbon intensities", "Sensors"),
         *("Forecast and outcome", "Text for a paper", "energy_uj cannot be read", "Ember", "2024"),
         *("memory, estimated", "GPUs, measured", "Energy per token", "Budget 2kWh", "python train.py"),
@@ -121,6 +121,8 @@ def test_what_is_estimated_has_another_shape(folder: Path) -> None:
     fills = found.values("fill")
     assert fills.count("url(#hatch-dram)") >= 2, "the layer, and the legend"
     assert "url(#hatch-gpu)" not in fills
+    origins = {(key, value) for tag, key, value in found.attributes if tag == "mask" and key in "xy"}
+    assert origins == {("x", "0"), ("y", "0")}, "by default a mask begins outside, and ends within the plot"
     masks = {value.removeprefix("url(#").removesuffix(")") for value in found.values("mask")}
     assert masks <= set(found.values("id"))
     assert "edge dram estimated" in found.values("class")

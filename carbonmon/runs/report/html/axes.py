@@ -18,6 +18,9 @@ Values = Sequence["float | None"]
 UNITS = 2
 """Units of a path in a pixel of height."""
 
+_MARGIN = 1
+"""Pixels around the steps: half of a line that runs along the edge."""
+
 _TICK = 22
 """Pixels below a plot for the times."""
 
@@ -83,13 +86,15 @@ def plot(label: str, frame: Frame, ticks: Sequence[tuple[float, str]], *inside: 
 
 
 def stretched(frame: Frame, *paths: Markup) -> Markup:
-    """Paths in units of steps and half pixels, stretched to the plot's width."""
+    """Paths in units of steps and half pixels, stretched to the plot's width; a line at its top is whole."""
+    height = frame.height + 2 * _MARGIN
     return h(
         "svg",
         {
+            "y": -_MARGIN,
             "width": "100%",
-            "height": frame.height,
-            "viewBox": f"0 0 {frame.steps:.4g} {frame.height * UNITS}",
+            "height": height,
+            "viewBox": f"0 {-_MARGIN * UNITS} {frame.steps:.4g} {height * UNITS}",
             "preserveAspectRatio": "none",
         },
         paths,
@@ -111,7 +116,8 @@ def hatched(frame: Frame, floors: Values, roofs: Values, pattern: str, name: str
     """The same area filled with a pattern, which keeps its shape however wide the plot is; for `<defs>` and
     below it. `name` is unique in the document."""
     shape = stretched(frame, area(frame, floors, roofs, {"fill": "#fff"}))
-    mask = h("mask", {"id": name, "maskUnits": "userSpaceOnUse", "width": "100%", "height": "100%"}, shape)
+    size = {"maskUnits": "userSpaceOnUse", "x": "0", "y": "0", "width": "100%", "height": "100%"}
+    mask = h("mask", {"id": name, **size}, shape)
     filling = {"fill": f"url(#{pattern})", "mask": f"url(#{name})"}
     return joined((mask, h("rect", {"width": "100%", "height": frame.height, **filling})))
 

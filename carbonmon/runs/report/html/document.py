@@ -98,7 +98,7 @@ def _main(
     found = [tiles(summary), *(h("p", {"class": "note"}, note) for note in summary["run"].get("notes") or ())]
     found += _over_time(summary, over_time)
     tables = [
-        plain.results(summary),
+        plain.results({**summary, "forecasts": ()}),  # they have a table of their own
         side_by_side.forecasts_and_outcome(summary),
         side_by_side.settled_and_live(summary),
         plain.phases(energy),
@@ -143,7 +143,7 @@ def _over_time(summary: Mapping[str, Any], over_time: OverTime) -> list[Markup]:
             ),
             device_plots(glance, energy["devices"]),
         ),
-        h("section", None, h("h2", None, "So far"), totals_plots(glance)),
+        h("section", None, h("h2", None, "Energy and emissions so far"), totals_plots(glance)),
         h(
             "section",
             None,

@@ -64,7 +64,6 @@ def phase_strip(frame: axes.Frame, glance: Glance) -> Markup:
     """The phases over time: a rectangle for each part of each step."""
     phases = phases_of(glance)
     frame = frame._replace(height=STRIP, top=1.0)
-    height = STRIP * axes.UNITS
     floors = [0.0] * len(glance.grid)
     paths = []
     for place, phase in enumerate(phases):
@@ -78,17 +77,7 @@ def phase_strip(frame: axes.Frame, glance: Glance) -> Markup:
     return h(
         "svg",
         {"class": "chart strip", "height": STRIP, "aria-hidden": "true"},
-        h(
-            "svg",
-            {
-                "width": "100%",
-                "height": STRIP,
-                "viewBox": f"0 0 {frame.steps:.4g} {height}",
-                "preserveAspectRatio": "none",
-                "shape-rendering": "crispEdges",
-            },
-            paths,
-        ),
+        axes.stretched(frame, *paths),
     )
 
 

@@ -46,7 +46,7 @@ def _energy(glance: Glance, measured_j: list[float], estimated_j: list[float]) -
         (swatch("all", is_estimated), marked(word)) for joules, word, is_estimated in known if joules[-1]
     ]
     label = f"Energy so far, {figure(both[-1] / JOULES[unit])} {unit} at the end"
-    return joined((h("h3", None, "Energy so far"), axes.plot(label, frame, ticks, *inside), legend(items)))
+    return joined((h("h3", None, "Energy"), axes.plot(label, frame, ticks, *inside), legend(items)))
 
 
 def _emissions(glance: Glance, grams: list[float]) -> Markup:
@@ -55,7 +55,7 @@ def _emissions(glance: Glance, grams: list[float]) -> Markup:
     filled = axes.area(frame, [0.0] * len(grams), grams, {"class": "area grams"})
     inside = axes.stretched(frame, filled, axes.edge(frame, grams, "grams"))
     label = f"Emissions so far, {figure(grams[-1] / GRAMS[unit])} {unit} CO2e at the end"
-    return joined((h("h3", None, "Emissions so far, CO2e"), axes.plot(label, frame, ticks, inside)))
+    return joined((h("h3", None, "Emissions, CO2e"), axes.plot(label, frame, ticks, inside)))
 
 
 def _axis(

@@ -16,7 +16,7 @@ from carbonmon.runs.summary.text import WIDTH, table_text
 
 Summary = dict[str, Any]
 Sections = Sequence[Any]
-"""Of `carbonmon_exporters.report.details.Section`, which is imported only where it is used."""
+"""Of `carbonmon.runs.report.details.Section`, which is imported only where it is used."""
 
 FORMATS = ("text", "json", "markdown", "html", "csv", "model-card")
 _OF_PLACES = ("text", "markdown", "html")
@@ -105,8 +105,7 @@ def command(
         if series:
             text = _series(named, output, form, merge, embodied, remote["server"])
         elif remote["server"] is None:
-            runs_found = _runs(named, output, merge, embodied)
-            text = _text(runs_found, form, place, plot=plot)
+            text = _text(_runs(named, output, merge, embodied), form, place, plot=plot)
         else:
             text = _scraped(form, place, embodied, **remote)
     except ConfigError as error:
@@ -155,8 +154,7 @@ def _check(runs: Sequence[str], form: str, place: str | None, remote: Mapping[st
 
 def _check_plot(plot: bool, form: str, server: str | None) -> None:
     if plot and form != "text":
-        better = "; --format html has plots of its own" if form == "markdown" else ""
-        raise ConfigError(f"--plot is for --format text, not for {form}{better}")
+        raise ConfigError(f"--plot is for --format text, not for {form}")
     if plot and server is not None:
         raise ConfigError("--plot is for runs' folders, which have the series, not for --prometheus")
 

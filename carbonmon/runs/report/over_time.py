@@ -41,6 +41,8 @@ def over_time(parts: Sequence[Part]) -> OverTime:
         downsampler.add(heapq.merge(*(node.rows() for node in nodes), key=lambda row: row.at_s))
     glance = downsampler.glance()
     notes = [note for node in nodes for note in node.notes]
+    if all(part.folder is None for part in parts):
+        notes = ["There is no folder with the series: only a summary was given."]
     if glance is not None:
         glance = glance._replace(components=_components(glance, parts, ids))
         notes += _lack(glance, parts)

@@ -47,12 +47,16 @@ def settled_and_live(summary: Mapping[str, Any]) -> Section:
     )
 
 
-def forecasts_and_outcome(summary: Mapping[str, Any]) -> Section:
-    """What the whole run was expected to come to, beside what it came to if it has ended."""
+def forecasts_and_outcome(summary: Mapping[str, Any], whose: str = "") -> Section:
+    """What the whole run was expected to come to, beside what it came to if it has ended.
+
+    `whose` names one of several nodes, each of which has forecasts of its own.
+    """
     energy, made = summary["energy"], summary.get("forecasts") or ()
+    title = f"Forecast and outcome{whose}"
     head = ("when", "energy", "range", "against the outcome")
     if not made:
-        return Section("Forecast and outcome", head, ())
+        return Section(title, head, ())
     total_j = energy["total_j"]
     unit = unit_of(max(total_j, *(forecast["energy_j"]["expected"] for forecast in made)), ENERGY_UNITS)
     has_ended = summary["state"] == "final"
@@ -68,9 +72,8 @@ def forecasts_and_outcome(summary: Mapping[str, Any]) -> Section:
         rows.append((when, energy_text(expected_j, unit), f"{ends} {unit}", against))
     span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
     last = "the outcome" if has_ended else "until now"
-    return Section(
-        "Forecast and outcome", head, [*rows, (last, energy_text(total_j, unit), span, "")], (), (1,)
-    )
+    rows.append((last, energy_text(total_j, unit), f"{span} {unit}", ""))
+    return Section(title, head, rows, numbers=(1,))
 
 
 def nodes(summaries: Sequence[Mapping[str, Any]]) -> Section:

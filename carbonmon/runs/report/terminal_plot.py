@@ -54,11 +54,9 @@ Devices = Sequence[Mapping[str, Any]]
 
 def plot_text(found: OverTime, devices: Devices, width: int, signs: Signs = BLOCKS) -> str:
     """The plot, each line ending in a newline and no wider than `width`."""
-    lines = (
-        _lines(found.glance, devices, width, signs)
-        if found.glance
-        else ["  the series of the run has no rows"]
-    )
+    lines = ["  the series of the run has no rows"]
+    if found.glance is not None:
+        lines = _lines(found.glance, devices, width, signs)
     lines += [f"  {note}" for note in found.notes]
     return "".join(f"{one_line(line.rstrip(), width)}\n" for line in lines)
 
@@ -168,11 +166,7 @@ def _words(steps: Sequence[Step | None], columns: Sequence[_Column | None]) -> s
     highs = [step.highest_w for step in steps if step and step.highest_w is not None]
     power_w = sum(column.power_w for column in columns if column)
     measured_w = sum(column.measured_w for column in columns if column)
-    known = (
-        "measured"
-        if measured_w >= power_w * (1.0 - 1e-9)
-        else "estimated"
-        if not measured_w
-        else "partly estimated"
-    )
+    known = "partly estimated" if measured_w else "estimated"
+    if measured_w >= power_w * (1.0 - _ROUNDING):
+        known = "measured"
     return f"{power_text(min(lows, default=0.0))} to {power_text(max(highs, default=0.0))}, {known}"

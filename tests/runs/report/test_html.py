@@ -226,7 +226,7 @@ def test_a_summary_alone_has_no_plots_and_says_so(tmp_path: Path) -> None:
     copy = tmp_path / "copy.json"
     copy.write_bytes((run / SUMMARY_FILE).read_bytes())
     found = read(part_of(copy))
-    assert "There is no folder with the series of node-7: only a summary was given." in found.text
+    assert "There is no folder with the series: only a summary was given." in found.text
     assert "Text for a paper" in found.text
 
 
@@ -252,7 +252,9 @@ def test_a_run_that_has_not_ended_says_so_first(summary: dict[str, Any], state: 
 
 
 def test_nodes_are_added_up_and_their_devices_told_apart(tmp_path: Path) -> None:
-    one = part_of(kept_run(tmp_path / "slurm-4242.a", 0.5, (1, 1, 0), host="a.cluster"))
+    one = part_of(
+        kept_run(tmp_path / "slurm-4242.a", 0.5, (1, 1, 0), host="a.cluster", forecasts=(forecast(),))
+    )
     other = part_of(kept_run(tmp_path / "slurm-4242.b", 0.25, (1, 1, 0), host="b.cluster"))
     found = over_time([one, other])
     assert found.glance is not None
@@ -263,7 +265,20 @@ def test_nodes_are_added_up_and_their_devices_told_apart(tmp_path: Path) -> None
     assert found.notes == []
     text = read(one, other).text
     assert "Nodes node energy" in text
+    assert "Forecast and outcome of a.cluster" in text
+    assert text.count("Budget 2kWh") == 2, "each node has its own"
     assert "a/package-0" in text
+
+
+def test_of_very_many_devices_the_largest_are_listed(summary: dict[str, Any]) -> None:
+    device = summary["energy"]["devices"][0]
+    many = [{**device, "id": f"GPU-{number}", "energy_j": float(number)} for number in range(2000)]
+    energy = {**summary["energy"], "devices": many}
+    document = html_text({**summary, "energy": energy}, [summary], NOTHING)
+    assert len(document) <= 200_000
+    text = HtmlParts(document).text
+    assert "1750 more devices, which drew less, are left out" in text
+    assert "GPU-1999" in text
 
 
 def test_settled_stands_beside_live(summary: dict[str, Any]) -> None:

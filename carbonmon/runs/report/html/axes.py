@@ -69,7 +69,7 @@ def top_of(most: float) -> tuple[float, float]:
 
 
 def plot(label: str, frame: Frame, ticks: Sequence[tuple[float, str]], *inside: Markup) -> Markup:
-    """A plot with its axes; `ticks` are values with their texts, `inside` what `layer` and others give."""
+    """A plot with its axes; `ticks` are values with texts, `inside` what `stretched` and `hatched` give."""
     lines = [_line("grid", frame.y(value) / UNITS) for value, _ in ticks]
     texts = [
         h("text", {"class": "tick", "x": -6, "y": frame.y(value) / UNITS + 4, "text-anchor": "end"}, text)
@@ -113,8 +113,11 @@ def edge(frame: Frame, roofs: Values, kind: str) -> Markup:
 
 
 def hatched(frame: Frame, floors: Values, roofs: Values, pattern: str, name: str) -> Markup:
-    """The same area filled with a pattern, which keeps its shape however wide the plot is; for `<defs>` and
-    below it. `name` is unique in the document."""
+    """Such an area filled with a pattern, which keeps its shape however wide the plot is. `name` is unique in
+    the document.
+
+    The area is a mask over a rectangle, since a pattern inside of what is stretched would be stretched, too.
+    """
     shape = stretched(frame, area(frame, floors, roofs, {"fill": "#fff"}))
     size = {"maskUnits": "userSpaceOnUse", "x": "0", "y": "0", "width": "100%", "height": "100%"}
     mask = h("mask", {"id": name, **size}, shape)

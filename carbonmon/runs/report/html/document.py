@@ -28,6 +28,9 @@ from carbonmon.runs.report.over_time import OverTime
 
 _OWN = Path(__file__).parent / "report.css"
 
+MOST_ROWS = 250
+"""Rows of the table of devices: some 100 kB."""
+
 _STATES = {
     "running": "The run was still active: these are its figures so far.",
     "recovered": "The monitor was lost before the run's end: these are the figures of its last checkpoint.",
@@ -95,14 +98,17 @@ def _main(
     sections: Sequence[Section],
 ) -> list[Markup]:
     energy, carbon = summary["energy"], summary["carbon"]
-    found = [tiles(summary), *(h("p", {"class": "note"}, note) for note in summary["run"].get("notes") or ())]
+    found = [
+        tiles(summary, nodes),
+        *(h("p", {"class": "note"}, note) for note in summary["run"].get("notes") or ()),
+    ]
     found += _over_time(summary, over_time)
     tables = [
         plain.results({**summary, "forecasts": ()}),  # they have a table of their own
-        side_by_side.forecasts_and_outcome(summary),
+        *_forecasts(nodes),
         side_by_side.settled_and_live(summary),
         plain.phases(energy),
-        plain.devices(energy),
+        _devices(energy),
         side_by_side.nodes(nodes),
         *sections,
     ]
@@ -116,6 +122,24 @@ def _main(
     facts = plain.facts(summary)
     found.append(h("section", None, h("h2", None, facts.title), section_table(facts)))
     return found
+
+
+def _forecasts(nodes: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """Those of each node: they cannot be added up."""
+    if len(nodes) == 1:
+        return [side_by_side.forecasts_and_outcome(nodes[0])]
+    return [side_by_side.forecasts_and_outcome(node, f" of {node['run']['host']}") for node in nodes]
+
+
+def _devices(energy: Mapping[str, Any]) -> Section:
+    """The devices; of very many those that drew most."""
+    devices = energy["devices"]
+    more = len(devices) - MOST_ROWS
+    if more <= 0:
+        return plain.devices(energy)
+    largest = sorted(devices, key=lambda device: -device["energy_j"])[:MOST_ROWS]
+    note = f"{more} more devices, which drew less, are left out; --format csv has all."
+    return plain.devices({**energy, "devices": largest})._replace(notes=[note])
 
 
 def _over_time(summary: Mapping[str, Any], over_time: OverTime) -> list[Markup]:

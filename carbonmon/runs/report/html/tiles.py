@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.budgets import amount_text
@@ -30,8 +30,8 @@ _RATES = ("tokens", "samples", "steps")
 """Of what the training code counts, the finest is shown."""
 
 
-def tiles(summary: Mapping[str, Any]) -> Markup:
-    """The headline figures."""
+def tiles(summary: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> Markup:
+    """The headline figures of a run; its budgets are those of its nodes."""
     return h(
         "dl",
         {"class": "figures"},
@@ -42,7 +42,7 @@ def tiles(summary: Mapping[str, Any]) -> Markup:
         _intensity(summary["carbon"]["intensity"]),
         _costs(summary),
         _work(summary.get("work") or {}),
-        _budgets(summary),
+        *map(_budgets, nodes),
     )
 
 

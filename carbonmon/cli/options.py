@@ -97,6 +97,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "Host name to report instead of the machine's own, for instance in a container.",
         "NAME", HOST,
     ),
+    "user-names": _option(
+        "Give the names of users, not only their numbers, in /metrics and summaries.", is_flag=True
+    ),
     "targets": _option("Folder for a file that tells Prometheus' file_sd where to scrape.", "DIR", PATH),
     "web-config": _option(
         "TLS and basic auth for /metrics (exporter-toolkit web-config file).",

@@ -6,7 +6,6 @@ import pwd
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from carbonmon.core.hints import meant
 from carbonmon.runs.index import Entry, read_index
 from carbonmon.runs.listing import KEYS, LABEL_KEY, SORTS, Group, Row, Wanted, grouped, ordered
 from carbonmon.runs.report import run_records, run_tables
+from carbonmon.runs.users import user_name
 
 STATES = ("running", "final", "recovered", "estimated")
 
@@ -165,7 +165,7 @@ def _value_of(key: str) -> Callable[[Row], str]:
         label = key.removeprefix(LABEL_KEY)
         return lambda row: row.entry.labels.get(label, "")
     if key == "user":
-        return lambda row: user_name(row.entry.uid)
+        return lambda row: row.entry.user or user_name(row.entry.uid)
     if key == "month":
         return lambda row: row.month
     return lambda row: str(getattr(row.entry, key))
@@ -178,16 +178,6 @@ def _uid(user: str) -> int:
     if user.isascii() and user.isdecimal():
         return int(user)
     raise ConfigError(f"--user: this machine knows no user {user!r:.40}; give the name or the number")
-
-
-@cache
-def user_name(uid: int | None) -> str:
-    """The name of a user, else the number; "" where nobody knows the user."""
-    if uid is None:
-        return ""
-    with suppress(KeyError, OverflowError):
-        return pwd.getpwuid(uid).pw_name
-    return str(uid)
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

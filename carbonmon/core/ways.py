@@ -88,6 +88,7 @@ OPTIONS = {
         Option("price-file", "price_file", "monitor", "path"),
         Option("currency", "currency", "monitor"),
         Option("host", "host", "monitor"),
+        Option("user-names", "user_names", "monitor", "flag"),
         Option("targets", "targets", "monitor", "path"),
         Option("web-config", "web_config", "monitor", "path"),
         Option("interval", "interval_s", "monitor", "number"),

@@ -23,6 +23,7 @@ from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders, lookup
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
+from carbonmon.runs.users import known_name
 from carbonmon.service import job, naming, process_slots, run_folder
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
@@ -209,6 +210,8 @@ def _plan(
         scheduler=launch.scheduler or "",
         scheduler_job_id=launch.scheduler_job_id or "",
         idle_policy=config.idle,
+        uid=os.geteuid(),
+        user=known_name(os.geteuid()) if config.user_names else "",
     )
     return RunPlan(info, folder, roots)
 

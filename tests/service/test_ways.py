@@ -35,6 +35,7 @@ VALUES = {
     "price-file": "/prices.csv",
     "currency": "EUR",
     "host": "other",
+    "user-names": "true",
     "targets": "/targets",
     "web-config": "/web.yml",
     "interval": "3",

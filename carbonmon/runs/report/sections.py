@@ -9,6 +9,7 @@ from carbonmon.core.model import MAIN_PHASE
 from carbonmon.core.windows import INTERPOLATED_RATIO
 from carbonmon.runs.report.details import Section, basis_text, settled_parts
 from carbonmon.runs.report.markup import readable
+from carbonmon.runs.report.other_places import what_if_parts
 from carbonmon.runs.report.outlook_rows import outlook_rows
 from carbonmon.runs.report.work import work_rows
 from carbonmon.runs.summary.figures import (
@@ -77,6 +78,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         "command": " ".join(run["command"]),
         "labels": ", ".join(f"{key}={value}" for key, value in run["labels"].items()),
         "host": run["host"],
+        "user": run.get("user") or "",
         "scheduler": " ".join(filter(None, (run["scheduler"], run["scheduler_job_id"]))),
         "started": run["started_at"] or "unknown",
         "ended": end if summary["state"] == "final" else ended[summary["state"]],
@@ -116,6 +118,9 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     if summary.get("settled") is not None:
         amount, ends, facts = settled_parts(summary["settled"])
         rows.append(("emissions, settled", amount, ends, readable(facts, 500)))
+    if summary.get("what_if") is not None:
+        place, amount, ends, facts = what_if_parts(summary)
+        rows.append((f"emissions, what if in {readable(place)}", amount, ends, readable(facts, 500)))
     made = summary.get("embodied")
     if made is not None:
         amount = "unknown" if made["low_g"] is None else "only a range is known"

@@ -138,7 +138,7 @@ def _devices(energy: Mapping[str, Any]) -> Section:
     if more <= 0:
         return plain.devices(energy)
     largest = sorted(devices, key=lambda device: -device["energy_j"])[:MOST_ROWS]
-    note = f"{more} more devices, which drew less, are left out; --format csv has all."
+    note = f"{more} more devices, which drew less, are left out; --format json has all."
     return plain.devices({**energy, "devices": largest})._replace(notes=[note])
 
 

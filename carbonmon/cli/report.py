@@ -12,14 +12,14 @@ import click
 from carbonmon.cli import options, printing, progress
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.runs.reader import read_run
-from carbonmon.runs.summaries import find, find_nodes, node_folders
-from carbonmon.runs.summary.text import table_text
+from carbonmon.runs.summaries import Part, find, find_parts, node_folders
+from carbonmon.runs.summary.text import WIDTH, table_text
 
 Summary = dict[str, Any]
 Sections = Sequence[Any]
-"""Of `carbonmon_exporters.report.details.Section`, which is imported only where it is used."""
+"""Of `carbonmon.runs.report.details.Section`, which is imported only where it is used."""
 
-FORMATS = ("text", "json", "markdown", "csv", "model-card")
+FORMATS = ("text", "json", "markdown", "html", "csv", "model-card")
 _WITHOUT_NOTES = ("csv", "details", "model-card")
 """Formats that have no place for how well a run was scraped."""
 _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "token_file", "tenant", "timeout")
@@ -52,6 +52,7 @@ _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "toke
     metavar="PLACE",
     help="What if the run had been there: its emissions beside its own, which stay.",
 )
+@click.option("--plot", is_flag=True, help="With --format text: power over time, in all and by device.")
 @click.option("--embodied", is_flag=True, help="The run's part of making the hardware, as a range.")
 @click.option(
     "--prometheus",
@@ -93,6 +94,7 @@ def command(
     series: bool,
     elsewhere: str | None,
     what_if: str | None,
+    plot: bool,
     embodied: bool,
     output: Path,
     **values: Any,
@@ -114,15 +116,16 @@ def command(
     try:
         named, place = _told_apart(runs, elsewhere, output, remote["server"])
         _check(named, form, details, remote)
+        _check_plot(plot, form, remote["server"])
         if series:
             _check_series(embodied, details, what_if, elsewhere, remote["server"])
-        asked = _Asked("details" if details else form, place, what_if)
+        asked = _Asked("details" if details else form, place, what_if, plot)
         if series:
             if form != "csv":
                 raise ConfigError(f"--series is for --format csv of runs' folders, not for --format {form}")
             text = _series(named, output, merge)
         elif remote["server"] is None:
-            text = _text(_summaries(named, output, merge, embodied), asked)
+            text = _text(_runs(named, output, merge, embodied), asked)
         else:
             text = _scraped(asked, embodied, **remote)
     except ConfigError as error:
@@ -133,11 +136,19 @@ def command(
 
 
 class _Asked(NamedTuple):
-    """What is to be printed: the form, and of which other places beside the run's own."""
+    """What is to be printed: the form, of which other places beside the run's own, and a plot below it."""
 
     form: str
     elsewhere: str | None = None
     what_if: str | None = None
+    plot: bool = False
+
+
+class _Run(NamedTuple):
+    """What is reported as one: a summary, and the nodes that it adds up."""
+
+    summary: Summary
+    parts: Sequence[Part]
 
 
 def _told_apart(
@@ -191,16 +202,22 @@ def _check_series(
         raise ConfigError(f"--series is for --format csv of runs' folders, not for {odd}")
 
 
-def _summaries(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -> list[Summary]:
-    look = find_nodes if merge else _only
-    summaries = [summary for run in runs for summary in look(run, output)]
+def _check_plot(plot: bool, form: str, server: str | None) -> None:
+    if plot and form != "text":
+        raise ConfigError(f"--plot is for --format text, not for {form}")
+    if plot and server is not None:
+        raise ConfigError("--plot is for runs' folders, which have the series, not for --prometheus")
+
+
+def _runs(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -> list[_Run]:
+    parts = [part for run in runs for part in (find_parts(run, output) if merge else [find(run, output)])]
     if embodied:
-        summaries = [_with_embodied(summary) for summary in summaries]
+        parts = [part._replace(summary=_with_embodied(part.summary)) for part in parts]
     if not merge:
-        return summaries
+        return [_Run(part.summary, [part]) for part in parts]
     from carbonmon.runs.report.merging import merged
 
-    return [merged(summaries)]
+    return [_Run(merged([part.summary for part in parts]), parts)]
 
 
 def _series(runs: Sequence[str], output: Path, merge: bool) -> str:
@@ -251,11 +268,7 @@ def _scraped(
     if asked.form in _WITHOUT_NOTES:
         for note in found.notes():
             printing.echo(f"carbonmon: {note}", err=True)
-    return _text([summary], asked, [found.section()])
-
-
-def _only(run: str, output: Path) -> list[Summary]:
-    return [find(run, output)]
+    return _text([_Run(summary, [Part(part, None) for part in parts])], asked, [found.section()])
 
 
 def _with_embodied(summary: Summary) -> Summary:
@@ -276,9 +289,9 @@ def _with_places(summary: Summary, asked: _Asked) -> Summary:
     return summary
 
 
-def _text(summaries: Sequence[Summary], asked: _Asked, more: Sections = ()) -> str:
+def _text(runs: Sequence[_Run], asked: _Asked, more: Sections = ()) -> str:
     """What to print; each form imports only what it needs."""
-    summaries, form = [_with_places(summary, asked) for summary in summaries], asked.form
+    summaries, form = [_with_places(run.summary, asked) for run in runs], asked.form
     if form == "json":
         return printing.json_text(summaries[0] if len(summaries) == 1 else summaries)
     if form in ("csv", "details"):
@@ -292,11 +305,34 @@ def _text(summaries: Sequence[Summary], asked: _Asked, more: Sections = ()) -> s
         return model_card_text(summaries[0], place_name(summaries[0]))
     from carbonmon.runs.report.other_places import sections
 
+    if form == "html":
+        if len(runs) > 1:
+            raise ConfigError(
+                "--format html is a file of one run: name one, or add up its nodes with --merge"
+            )
+        return _html(summaries[0], runs[0].parts, [*more, *sections(summaries[0])])
     if form == "markdown":
         from carbonmon.runs.report.markdown import markdown_text
 
         return "\n".join(markdown_text(summary, [*more, *sections(summary)]) for summary in summaries)
-    return "".join(_table(summary, [*more, *sections(summary)]) for summary in summaries)
+    tables = [_table(summary, [*more, *sections(summary)]) for summary in summaries]
+    plots = map(_plot, runs) if asked.plot else [""] * len(runs)
+    return "".join(table + plot for table, plot in zip(tables, plots, strict=True))
+
+
+def _html(summary: Summary, parts: Sequence[Part], sections: Sections) -> str:
+    from carbonmon.runs.report.html.document import html_text
+    from carbonmon.runs.report.over_time import over_time
+
+    return html_text(summary, [part.summary for part in parts], over_time(parts), sections)
+
+
+def _plot(run: _Run) -> str:
+    from carbonmon.runs.report.over_time import over_time
+    from carbonmon.runs.report.terminal_plot import ASCII, BLOCKS, plot_text
+
+    signs = BLOCKS if printing.takes(BLOCKS.everything) else ASCII
+    return plot_text(over_time(run.parts), run.summary["energy"]["devices"], printing.width() or WIDTH, signs)
 
 
 def _csv(summaries: Sequence[Summary], asked: _Asked) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pwd
-import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -114,9 +112,9 @@ def _list(output: Path, is_named: bool, form: str, values: dict[str, Any]) -> No
             f"no run of {len(entries)} in {output} is one of those" if entries else f"no run is in {output}"
         )
     elif keys:
-        printing.show(run_tables.groups_text(keys, groups, total, _width()))
+        printing.show(run_tables.groups_text(keys, groups, total, printing.width()))
     else:
-        printing.show(run_tables.runs_text(rows, total, user_name, _width()))
+        printing.show(run_tables.runs_text(rows, total, user_name, printing.width()))
     printing.tell(notes)
 
 
@@ -206,11 +204,6 @@ def _document(
     if total is not None:
         document["total"] = run_records.group_document([], total)
     return {**document, "notes": list(notes)}
-
-
-def _width() -> int | None:
-    """The columns of the terminal; None where the output goes to a file or another program."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 command.add_command(prune.command)

@@ -24,10 +24,10 @@ def mass_text(grams: float) -> str:
     return f"{figure(grams / GRAMS[unit])} {unit}"
 
 
-def power_text(watts: float) -> str:
-    """Watts in a unit by their size."""
-    unit = unit_of(watts, POWER_UNITS)
-    return f"{figure(watts / WATTS[unit])} {unit}"
+def power_text(power_w: float, largest_w: float | None = None) -> str:
+    """Watts in a unit by their size; `largest_w` is the largest of a column or an axis, whose unit all have."""
+    unit = unit_of(power_w if largest_w is None else largest_w, POWER_UNITS)
+    return f"{figure(power_w / WATTS[unit])} {unit}"
 
 
 def duration_text(seconds: float) -> str:

@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards docs help images run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench gpu-check fuzz chaos soak format clean
+.PHONY: dashboards docs help images run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench bench-peers gpu-check fuzz chaos soak format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -69,6 +69,10 @@ release: $(VENV)/.dev $(VENV)/.release ## build sdist and wheel twice, compare a
 
 bench: $(VENV)/.dev ## print the tables of docs/use/measurements.md for this machine
 	$(BIN)/python -m tests.bench
+
+# Some 1 GB of other programs in build/peers.
+bench-peers: $(VENV)/.dev ## measure other programs beside carbonmon, in turn on a simulated machine (12 minutes)
+	$(BIN)/python -m tests.bench.peers
 
 # The Python that has PyTorch and nvidia-ml-py serves if it is there; else the demo's, which has no PyTorch.
 # GPU_CHECK: options, for instance GPU_CHECK="--minutes 10 --lower-power-limit"

@@ -52,6 +52,7 @@ NEEDS = (
     Need("fish", "fish", command("fish"), "completion of the command line"),
     Need("man", "man-db", command("man"), "the manual page"),
     Need("groff", "groff-base", command("groff"), "the manual page"),
+    Need("tmux", "tmux", command("tmux"), "carbonmon top in a real terminal"),
     Need("mount", "mount", command("mount"), "full and read-only disks"),
 )
 SERVERS = (

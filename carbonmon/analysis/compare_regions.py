@@ -1,24 +1,21 @@
-"""Compares a run's emissions in other regions, by annual intensity: of a cloud provider, or countries."""
+"""Compares a run's emissions at other places, by annual intensity: named ones, a provider's, or countries."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from carbonmon.core.config import parse_list
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import Intensity
-from carbonmon.data import CLOUD_REGIONS, INTENSITIES, rows, using
-from carbonmon.grid.regions import WORLD, preferred_rows, table_intensity
-from carbonmon.runs.report.details import Section
-from carbonmon.runs.summary.figures import GRAMS, MASS_UNITS, energy_text, figure, mass_text, unit_of
+from carbonmon.core.model import JOULES_PER_KWH, Intensity
+from carbonmon.data import CLOUD_REGIONS, INTENSITIES, Row, rows, using
+from carbonmon.grid.regions import WORLD, Region, preferred_rows, resolve, table_intensity
 
 COUNTRIES = "countries"
 BEST = 5
 """So many of the best countries are listed."""
 
-_MULTIPLE = 3.0
-"""From this ratio on a change is shown as a multiple and not in per cent."""
 _CLOUD_NOTE = re.compile(r"\b([a-z]+:[a-z0-9-]+) lies in ")
 """The note of the table's intensity of a cloud region, with the region."""
 
@@ -55,11 +52,23 @@ def providers() -> list[str]:
     return sorted({row["provider"] for row in rows(CLOUD_REGIONS)})
 
 
-def compare_regions(summary: Mapping[str, Any], where: str = "") -> Comparison:
-    """The run at other places: a provider's regions, or a short list of countries.
+def is_place(text: str) -> bool:
+    """Whether a text is a list of places, a provider or `countries`."""
+    try:
+        for word in _words(text):
+            if word.lower() not in (*providers(), COUNTRIES):
+                resolve(word)
+    except ConfigError:
+        return False
+    return True
 
-    `where` is a provider, `countries`, or "" for the provider of the run's own region, if it was in one.
-    Raises `ConfigError` for anything else, and for tables that cannot be used.
+
+def compare_regions(summary: Mapping[str, Any], where: str = "") -> Comparison:
+    """The run at other places.
+
+    `where` is a list of places and providers (`DE,SE,aws:us-east-1,gcp`), `countries` for a short list of
+    them, or "" for the provider of the run's own region if it was in one, else countries. Raises
+    `ConfigError`, with the nearest places, for anything else, and for tables that cannot be used.
     """
     with using(INTENSITIES, CLOUD_REGIONS):
         return _compare(summary, where)
@@ -67,7 +76,7 @@ def compare_regions(summary: Mapping[str, Any], where: str = "") -> Comparison:
 
 def place_name(summary: Mapping[str, Any]) -> str:
     """The place of a run, for people: `France (FR)`; "" for the world and for a place not in the table."""
-    zone = summary["carbon"]["intensity"]["zone"]
+    zone = _own_intensity(summary)["zone"]
     with using(INTENSITIES):
         name = next((row["name"] for row in preferred_rows() if row["zone"] == zone != WORLD), "")
     cloud = _own_cloud(summary)
@@ -75,37 +84,116 @@ def place_name(summary: Mapping[str, Any]) -> str:
     return f"{where}, {cloud}" if where and cloud else where
 
 
+def with_elsewhere(summary: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The summary with the comparison in `elsewhere`, for every form of a report."""
+    found = compare_regions(summary, where)
+    places = [
+        {
+            "place": place.code,
+            "name": place.name,
+            "emissions_g": place.emissions_g,
+            "ratio": place.emissions_g / found.own_g if place.rank is not None and found.own_g else None,
+            "rank": place.rank,
+            "is_own": place.is_own,
+            "intensity": _intensity_document(place.intensity),
+        }
+        for place in found.places
+    ]
+    pue = summary["carbon"]["pue"]
+    return {**summary, "elsewhere": {"pue": pue, "compared": found.compared, "places": places}}
+
+
+def with_what_if(summary: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The summary with `what_if`: its energy and PUE at the annual mean of another place.
+
+    All other figures stay. The range is that of the energy, since the intensity is taken as exact.
+    """
+    region, energy, pue = resolve(place), summary["energy"], summary["carbon"]["pue"]
+    g_per_joule = pue * region.intensity.g_per_kwh / JOULES_PER_KWH
+
+    def grams(joules: float | None) -> float | None:
+        return None if joules is None else joules * g_per_joule
+
+    found = {
+        "place": _code(region),
+        "name": region.name,
+        "emissions_g": grams(energy["total_j"]),
+        "low_g": grams(energy["low_j"]),
+        "high_g": grams(energy["high_j"]),
+        "pue": pue,
+        "phases": {name: grams(phase["energy_j"]) for name, phase in energy["phases"].items()},
+        "intensity": _intensity_document(region.intensity),
+    }
+    return {**summary, "what_if": found}
+
+
+def _intensity_document(intensity: Intensity) -> dict[str, Any]:
+    """An intensity with the keys that it has in a summary."""
+    return {
+        "mean_g_per_kwh": intensity.g_per_kwh,
+        "zone": intensity.zone,
+        "source": intensity.source,
+        "kind": intensity.kind,
+        "basis": intensity.basis,
+        "accounting": intensity.accounting,
+        "year": intensity.year,
+        "note": intensity.note or None,
+    }
+
+
 def _compare(summary: Mapping[str, Any], where: str) -> Comparison:
     zones = {row["zone"]: row for row in preferred_rows()}
     own_cloud = _own_cloud(summary)
-    choice = where.lower() or (own_cloud.partition(":")[0] if own_cloud else COUNTRIES)
-    if choice != COUNTRIES and choice not in providers():
-        known = ", ".join((*providers(), COUNTRIES))
-        raise ConfigError(f"--elsewhere: {where!r:.40} is no provider of the table; there are {known}")
+    own_zone = _own_intensity(summary)["zone"]
+    words = _words(where) or [own_cloud.partition(":")[0] if own_cloud else COUNTRIES]
     kwh = summary["energy"]["total_kwh"] * summary["carbon"]["pue"]
-    own_zone = summary["carbon"]["intensity"]["zone"]
     found: dict[str, Place] = {}
-    for code, name, zone in _candidates(choice, zones):
-        intensity = table_intensity(zones[zone])
-        is_own = code == own_cloud if choice != COUNTRIES and own_cloud else code == own_zone
+    for code, name, intensity in _candidates(words, zones):
+        is_own = code == own_cloud or (code == own_zone and not own_cloud)
         found[code] = Place(code, name, intensity, kwh * intensity.g_per_kwh, None, is_own)
     if not any(place.is_own for place in found.values()) and own_zone in zones:
-        intensity = table_intensity(zones[own_zone])
-        name = zones[own_zone]["name"]
+        intensity, name = table_intensity(zones[own_zone]), zones[own_zone]["name"]
         found[own_zone] = Place(own_zone, name, intensity, kwh * intensity.g_per_kwh, None, True)
-    return _ranked(list(found.values()), is_short=choice == COUNTRIES)
+    return _ranked(list(found.values()), is_short=words == [COUNTRIES])
 
 
-def _candidates(choice: str, zones: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str, str]]:
-    """(code, name, zone of the table) of each place; a region whose zone has no usable figure is left out."""
-    if choice == COUNTRIES:
-        for zone, row in zones.items():
-            if row["zone_type"] == "country":
-                yield zone, row["name"], zone
-        return
-    for row in rows(CLOUD_REGIONS):
-        if row["provider"] == choice and row["zone"] in zones:
-            yield f"{choice}:{row['region']}", f"{row['location']} ({row['zone']})", row["zone"]
+def _words(text: str) -> list[str]:
+    """The entries of a list of places, providers in lower case; each once."""
+    known = (*providers(), COUNTRIES)
+    entries = parse_list(text, "--elsewhere")
+    return list(dict.fromkeys(word.lower() if word.lower() in known else word for word in entries))
+
+
+def _candidates(words: Sequence[str], zones: Mapping[str, Row]) -> Iterator[tuple[str, str, Intensity]]:
+    """(code, name, intensity) of each place; a region whose zone has no usable figure is left out."""
+    for word in words:
+        if word == COUNTRIES:
+            for zone, row in zones.items():
+                if row["zone_type"] == "country":
+                    yield zone, row["name"], table_intensity(row)
+        elif word in providers():
+            for row in rows(CLOUD_REGIONS, "provider", (word,)):
+                if row["zone"] in zones:
+                    code, name = f"{word}:{row['region']}", f"{row['location']} ({row['zone']})"
+                    yield code, name, table_intensity(zones[row["zone"]])
+        else:
+            region = _named(word)
+            name = f"{region.name} ({region.zone})" if region.cloud else region.name
+            yield _code(region), name, region.intensity
+
+
+def _named(word: str) -> Region:
+    try:
+        return resolve(word)
+    except ConfigError as error:
+        known = ", ".join((*providers(), COUNTRIES))
+        raise ConfigError(f"--elsewhere: {error}; or one of {known}") from None
+
+
+def _code(region: Region) -> str:
+    """The name of a region as `--region` takes it."""
+    code = ":".join(region.cloud) if region.cloud else region.em_zone or region.zone
+    return f"{code}@{region.chosen_basis}" if region.chosen_basis else code
 
 
 def _ranked(places: list[Place], is_short: bool) -> Comparison:
@@ -133,62 +221,15 @@ def _basis(intensity: Intensity) -> tuple[str | None, str | None]:
     return intensity.basis, intensity.accounting
 
 
+def _own_intensity(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The intensity of the place where the run was: where its region was wrong, that of the right one."""
+    settled = summary.get("settled") or {}
+    intensity: Mapping[str, Any] = (settled if settled.get("region") else summary["carbon"])["intensity"]
+    return intensity
+
+
 def _own_cloud(summary: Mapping[str, Any]) -> str:
     """The cloud region of a run as `aws:us-east-1`; "" without one."""
-    found = _CLOUD_NOTE.search(summary["carbon"]["intensity"]["note"] or "")
+    found = _CLOUD_NOTE.search(_own_intensity(summary)["note"] or "")
     codes = {f"{row['provider']}:{row['region']}" for row in rows(CLOUD_REGIONS)} if found else set()
     return found[1] if found and found[1] in codes else ""
-
-
-def section(summary: Mapping[str, Any], found: Comparison) -> Section:
-    """The comparison as a table for people."""
-    energy, carbon = summary["energy"], summary["carbon"]
-    unit = unit_of(carbon["emissions_g"], MASS_UNITS)
-    table = [
-        (
-            "–" if place.rank is None else f"{place.rank}",
-            place.code,
-            place.name,
-            figure(place.intensity.g_per_kwh),
-            f"{figure(place.emissions_g / GRAMS[unit])} {unit}",
-            _change(place, found.own_g),
-            _counted(place.intensity),
-        )
-        for place in found.places
-    ]
-    mean = carbon["intensity"]["mean_g_per_kwh"]
-    really = "" if mean is None else f" at a mean of {figure(mean)} g CO2e/kWh"
-    notes = [
-        f"Ranked among {found.compared} places by the annual mean of their electricity; every row has the "
-        f"energy's own range. As it ran: {mass_text(carbon['emissions_g'])} CO2e{really}.",
-    ]
-    if any(place.rank is None for place in found.places):
-        notes.append("A row with – counts other emissions than the others do: they cannot be compared.")
-    notes.append(
-        "Moving has its own cost: the data's way, other hardware, another PUE. "
-        "An annual mean says nothing of an hour."
-    )
-    return Section(
-        f"The same {energy_text(energy['total_j'])} elsewhere, at the same PUE of {carbon['pue']:.2f}",
-        ("", "place", "", "g/kWh", "CO2e", "change", "counted"),
-        table,
-        notes,
-        numbers=(0, 3, 4, 5),
-    )
-
-
-def _counted(intensity: Intensity) -> str:
-    facts = [intensity.basis, intensity.accounting, intensity.year and str(intensity.year)]
-    facts.append("lower bound" if "lower bound" in intensity.note else "")
-    return ", ".join(fact for fact in facts if fact)
-
-
-def _change(place: Place, own_g: float | None) -> str:
-    if place.is_own:
-        return "assumed" if place.code == WORLD else "its own"
-    if place.rank is None or not own_g:
-        return ""
-    ratio = place.emissions_g / own_g
-    if ratio >= _MULTIPLE:
-        return f"{ratio:.3g} ×"
-    return f"{100 * (ratio - 1):+.0f} %".replace("-", "−")

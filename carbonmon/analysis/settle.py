@@ -30,12 +30,13 @@ class Settlement(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Zone, source, basis and accounting of figures, as in `Intensity`."""
+    """Zone, source, basis, accounting and year of figures, as in `Intensity`."""
 
     zone: str
     source: str
     basis: str | None = None
     accounting: str | None = None
+    year: int | None = None
 
 
 def settle(stretches: Iterable[Stretch], timeline: Timeline, pue_ratio: float) -> Settlement:
@@ -103,9 +104,7 @@ def describe(
     }
 
 
-def _intensity(
-    result: Settlement, origins: Mapping[str, Origin], remarks: Sequence[str]
-) -> dict[str, str | None]:
+def _intensity(result: Settlement, origins: Mapping[str, Origin], remarks: Sequence[str]) -> dict[str, Any]:
     """The origin of the figures of most of the energy, and the others in the note."""
     sources: dict[str, float] = {}
     kinds: dict[str, float] = {}

@@ -23,6 +23,7 @@ _COMMANDS = {
     "register": "Register a run with the daemon.",
     "unregister": "End a registered run.",
     "pods": "Register the pods of a Kubernetes node with the daemon.",
+    "top": "Watch a run, or a node with its runs, in the terminal.",
     "report": "Print the summary of a run, also of one whose monitor was killed.",
     "runs": "List runs, sum them up, remove old ones.",
     "compare": "Compare runs: energy, time, emissions, phase by phase.",

@@ -19,6 +19,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.runs.report.details import Section
 from carbonmon.runs.report.merging import merged
 from carbonmon.runs.summaries import find_nodes, summary_of
+from carbonmon.runs.summary.figures import duration_text
 from carbonmon.service import rounds as service
 
 VERSUS = "--versus"
@@ -109,12 +110,16 @@ def _of_rounds(commands: dict[str, Sequence[str]], rounds: int, output: Path) ->
     from carbonmon.analysis.comparison.rounds import compare_rounds
 
     plan = service.turns(rounds, time.time())
+    begin_s = time.monotonic()
 
     def tell(turn: service.Turn) -> None:
-        """A sign of life between two jobs, for whoever looks."""
+        """A sign of life between two jobs, for whoever looks; a bar would mix with what the jobs print."""
         if sys.stderr.isatty():
-            line = shlex.join(commands[turn.side])
-            printing.echo(f"carbonmon: round {turn.round} of {rounds}, {turn.side}: {line:.60}", err=True)
+            line, done = shlex.join(commands[turn.side]), plan.index(turn)
+            each_s = (time.monotonic() - begin_s) / max(1, done)
+            rest = f"; about {duration_text(each_s * (len(plan) - done))} to go" if done else ""
+            said = f"carbonmon: round {turn.round} of {rounds}, {turn.side}: {line:.60}{rest}"
+            printing.echo(said, err=True)
 
     service.run_in_turn(commands, plan, output, tell)
     runs = [

@@ -106,6 +106,7 @@ _VALUES: dict[str, Completer] = {
     "region": _regions,
     "regions words": _regions,
     "compare words": _runs,
+    "top run": _runs,
     "gpu_model": _gpus,
     "gpu": _gpus,
     "runs": _runs,

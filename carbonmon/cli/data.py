@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from carbonmon import data
-from carbonmon.cli import printing
+from carbonmon.cli import printing, progress
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.times import utc_text
 from carbonmon.data import editions
@@ -120,7 +120,8 @@ def update(source: Path, into: Path | None) -> None:
     try:
         if folder is None:
             raise ConfigError("data update: there is no home for your own tables: give --into DIR")
-        made = editions.update(source, folder, only_news=into is None)
+        with progress.working("reading and checking the tables"):
+            made = editions.update(source, folder, only_news=into is None)
     except TableError as error:
         printing.echo(f"refused, nothing is replaced:\n{error}", err=True)
         raise click.exceptions.Exit(1) from None

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from carbonmon import __version__
-from carbonmon.cli import given, options, printing
+from carbonmon.cli import given, options, printing, progress
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider
@@ -29,7 +29,7 @@ def command(as_json: bool, **values: Any) -> None:
     """List every power source: in use, or why not and how to fix it."""
     config = options.to_config(values)
     try:
-        with ExitStack() as closing:
+        with ExitStack() as closing, progress.working("looking at the sources"):
             sensors = open_sensors(config, dict(os.environ), closing)
             provider = open_provider(config)
             closing.callback(provider.close)

@@ -132,7 +132,7 @@ def _fit(run: str, output: Path) -> Fit:
     from carbonmon.runs.summaries import find
 
     try:
-        return fit_of(find(run, output))
+        return fit_of(find(run, output).summary)
     except ConfigError as error:
         raise ConfigError(f"--fit: {str(error).removeprefix('report: ')}") from None
 

@@ -99,6 +99,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "Host name to report instead of the machine's own, for instance in a container.",
         "NAME", HOST,
     ),
+    "user-names": _option(
+        "Give the names of users, not only their numbers, in /metrics and summaries.", is_flag=True
+    ),
     "targets": _option("Folder for a file that tells Prometheus' file_sd where to scrape.", "DIR", PATH),
     "web-config": _option(
         "TLS and basic auth for /metrics (exporter-toolkit web-config file).",
@@ -159,6 +162,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         Checked("by", budgets.parse_by),
         "total",
     ),
+    "status-line": _option(
+        "Show the run's figures in the terminal's title (in tmux at the bottom) while the job runs.",
+        is_flag=True,
+    ),
     "own-monitor": _option(
         "Always start a separate monitor, even if a daemon or another rank already measures this node.",
         is_flag=True,
@@ -197,7 +204,7 @@ DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
     if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
-    and OPTIONS[name].belongs_to != "budget"
+    and OPTIONS[name].belongs_to not in ("budget", "terminal")
 )
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),

@@ -6,6 +6,9 @@ All that a command prints goes through here, and becomes printable here (`core/p
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
@@ -44,6 +47,20 @@ def show(text: str) -> None:
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print a text, and a line end behind it; to stderr if it is an error or a note."""
     click.echo(plain_lines(text), err=err, nl=nl)
+
+
+def width() -> int | None:
+    """The columns of the terminal; None where the output goes to a file or another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def takes(signs: str) -> bool:
+    """Whether stdout can show these signs: its encoding has them, and it is no terminal without any."""
+    try:
+        signs.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return not (sys.stdout.isatty() and os.environ.get("TERM") == "dumb")
 
 
 def tell(notes: Sequence[str]) -> None:

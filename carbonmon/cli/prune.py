@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from carbonmon.cli import options, printing, talk
+from carbonmon.cli import options, printing, progress, talk
 from carbonmon.core import spans
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.times import local_text
@@ -54,7 +55,7 @@ def command(
             raise ConfigError("prune: what may go? give --older-than SPAN, --keep-size SIZE, or both")
         oldest_s = None if older_than is None else spans.parse_span(older_than, "--older-than")
         keep_bytes = None if keep_size is None else spans.parse_bytes(keep_size, "--keep-size")
-        entries, notes = read_index(output)
+        entries, notes = read_index(output, partial(progress.over, label="reading runs"))
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     plan = pruning.plan(entries, time.time(), oldest_s, keep_bytes)

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, progress
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.runs.reader import read_run
-from carbonmon.runs.summaries import find, find_nodes, node_folders
-from carbonmon.runs.summary.text import table_text
+from carbonmon.runs.summaries import Part, find, find_parts, node_folders
+from carbonmon.runs.summary.text import WIDTH, table_text
 
 Summary = dict[str, Any]
 Sections = Sequence[Any]
-"""Of `carbonmon_exporters.report.details.Section`, which is imported only where it is used."""
+"""Of `carbonmon.runs.report.details.Section`, which is imported only where it is used."""
 
-FORMATS = ("text", "json", "markdown", "csv", "model-card")
-_OF_PLACES = ("text", "markdown")
-_WITHOUT_NOTES = ("csv", "model-card")
+FORMATS = ("text", "json", "markdown", "html", "csv", "model-card")
+_WITHOUT_NOTES = ("csv", "details", "model-card")
 """Formats that have no place for how well a run was scraped."""
 _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "token_file", "tenant", "timeout")
 
@@ -28,6 +28,11 @@ _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "toke
 @click.command("report")
 @options.with_options(*options.REPORT_OPTIONS)
 @printing.format_option(*FORMATS)
+@click.option(
+    "--details",
+    is_flag=True,
+    help="With --format csv: also phases, components, methods, devices …, a row each, in J and g.",
+)
 @click.option("--merge", is_flag=True, help="Add up the nodes of one run.")
 @click.option(
     "--series",
@@ -38,9 +43,16 @@ _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "toke
     "--elsewhere",
     is_flag=False,
     flag_value="",
-    metavar="[PROVIDER]",
-    help="The same energy in other regions of a cloud provider, or in other `countries`.",
+    metavar="[PLACE,…]",
+    help="The same energy at other places: DE,SE,aws:us-east-1, a cloud provider, or `countries`.",
 )
+@click.option(
+    "--region",
+    "what_if",
+    metavar="PLACE",
+    help="What if the run had been there: its emissions beside its own, which stay.",
+)
+@click.option("--plot", is_flag=True, help="With --format text: power over time, in all and by device.")
 @click.option("--embodied", is_flag=True, help="The run's part of making the hardware, as a range.")
 @click.option(
     "--prometheus",
@@ -77,9 +89,12 @@ _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "toke
 def command(
     runs: tuple[str, ...],
     form: str,
+    details: bool,
     merge: bool,
     series: bool,
     elsewhere: str | None,
+    what_if: str | None,
+    plot: bool,
     embodied: bool,
     output: Path,
     **values: Any,
@@ -90,6 +105,8 @@ def command(
     the output folder: its id, how the id begins, its name, or `last`. With --merge it stands for the folders
     of all nodes, RUN_ID.HOST.
 
+    --format csv has a row a run; with --elsewhere one for each place of each run.
+
     With --prometheus there is no RUN: the figures are those of the last scrape of each node. The login may
     also be in CARBONMON_PROMETHEUS_USERNAME and _PASSWORD or _PASSWORD_FILE, or _TOKEN or _TOKEN_FILE, the
     tenant in CARBONMON_PROMETHEUS_TENANT.
@@ -97,43 +114,63 @@ def command(
     options.set_up_log(values["log_level"], values["log_format"])
     remote = {key: values[key] for key in ("server", *_OF_PROMETHEUS)}
     try:
-        named, place = _told_apart(runs, elsewhere)
-        _check(named, form, place, remote)
+        named, place = _told_apart(runs, elsewhere, output, remote["server"])
+        _check(named, form, details, remote)
+        _check_plot(plot, form, remote["server"])
         if series:
-            text = _series(named, output, form, merge, embodied, remote["server"])
+            _check_series(embodied, details, what_if, elsewhere, remote["server"])
+        asked = _Asked("details" if details else form, place, what_if, plot)
+        if series:
+            if form != "csv":
+                raise ConfigError(f"--series is for --format csv of runs' folders, not for --format {form}")
+            text = _series(named, output, merge)
         elif remote["server"] is None:
-            text = _text(_summaries(named, output, merge, embodied), form, place)
+            text = _text(_runs(named, output, merge, embodied), asked)
         else:
-            text = _scraped(form, place, embodied, **remote)
+            text = _scraped(asked, embodied, **remote)
     except ConfigError as error:
-        raise click.UsageError(f"{error}{_hint(str(error), elsewhere)}") from None
+        raise click.UsageError(str(error)) from None
     except FetchError as error:  # not the user's mistake: worth another try
         raise click.ClickException(f"--prometheus: {error}") from None
     printing.show(text)
 
 
-def _told_apart(runs: tuple[str, ...], elsewhere: str | None) -> tuple[tuple[str, ...], str | None]:
-    """The runs and the choice of places: in `--elsewhere RUN` the word is no provider and thus a run."""
+class _Asked(NamedTuple):
+    """What is to be printed: the form, of which other places beside the run's own, and a plot below it."""
+
+    form: str
+    elsewhere: str | None = None
+    what_if: str | None = None
+    plot: bool = False
+
+
+class _Run(NamedTuple):
+    """What is reported as one: a summary, and the nodes that it adds up."""
+
+    summary: Summary
+    parts: Sequence[Part]
+
+
+def _told_apart(
+    runs: tuple[str, ...], elsewhere: str | None, output: Path, server: str | None
+) -> tuple[tuple[str, ...], str | None]:
+    """The runs and the choice of places: in `--elsewhere RUN` the word is no place and thus a run."""
     if not elsewhere:
         return runs, elsewhere
-    from carbonmon.analysis.compare_regions import COUNTRIES, providers
+    from carbonmon.analysis.compare_regions import is_place
+    from carbonmon.runs import lookup
 
-    if elsewhere.lower() in (*providers(), COUNTRIES):
+    if server is not None or is_place(elsewhere):
         return runs, elsewhere
-    return (elsewhere, *runs), ""
+    if runs:  # it is a run, or a place that is misspelt: then the comparison says which there are
+        with suppress(ConfigError):
+            lookup.named(elsewhere, output, "report")
+            return (elsewhere, *runs), ""
+        return runs, elsewhere
+    return (elsewhere,), ""
 
 
-def _hint(error: str, elsewhere: str | None) -> str:
-    """For somebody who misspelt a provider, which was then taken for a run."""
-    if not elsewhere or f"no run {elsewhere!r}" not in error:
-        return ""
-    from carbonmon.analysis.compare_regions import COUNTRIES, providers
-
-    known = ", ".join((*providers(), COUNTRIES))
-    return f"; behind --elsewhere there may also stand {known}"
-
-
-def _check(runs: Sequence[str], form: str, place: str | None, remote: Mapping[str, Any]) -> None:
+def _check(runs: Sequence[str], form: str, details: bool, remote: Mapping[str, Any]) -> None:
     if remote["server"] is None:
         odd = [f"--{key.replace('_', '-')}" for key in _OF_PROMETHEUS if remote[key] is not None]
         if odd:
@@ -145,46 +182,63 @@ def _check(runs: Sequence[str], form: str, place: str | None, remote: Mapping[st
         raise ConfigError(f"--prometheus: say which run with --run-id {word:.64}")
     elif runs:
         raise ConfigError("--prometheus: there is no RUN beside --run-id: leave one of them out")
-    if place is not None and form not in _OF_PLACES:
-        raise ConfigError(f"--elsewhere is for --format {' and '.join(_OF_PLACES)}, not for {form}")
+    if details and form != "csv":
+        raise ConfigError(f"--details is for --format csv; {form} has them already, or no place for them")
 
 
-def _summaries(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -> list[Summary]:
-    look = find_nodes if merge else _only
-    summaries = [summary for run in runs for summary in look(run, output)]
+def _check_series(
+    embodied: bool, details: bool, what_if: str | None, elsewhere: str | None, server: str | None
+) -> None:
+    """What a table of a run over time has no place for."""
+    given = {
+        "--prometheus": server is not None,
+        "--embodied": embodied,
+        "--details": details,
+        "--region": what_if is not None,
+        "--elsewhere": elsewhere is not None,
+    }
+    odd = next((name for name, is_given in given.items() if is_given), None)
+    if odd is not None:
+        raise ConfigError(f"--series is for --format csv of runs' folders, not for {odd}")
+
+
+def _check_plot(plot: bool, form: str, server: str | None) -> None:
+    if plot and form != "text":
+        raise ConfigError(f"--plot is for --format text, not for {form}")
+    if plot and server is not None:
+        raise ConfigError("--plot is for runs' folders, which have the series, not for --prometheus")
+
+
+def _runs(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -> list[_Run]:
+    parts = [part for run in runs for part in (find_parts(run, output) if merge else [find(run, output)])]
     if embodied:
-        summaries = [_with_embodied(summary) for summary in summaries]
+        parts = [part._replace(summary=_with_embodied(part.summary)) for part in parts]
     if not merge:
-        return summaries
+        return [_Run(part.summary, [part]) for part in parts]
     from carbonmon.runs.report.merging import merged
 
-    return [merged(summaries)]
+    return [_Run(merged([part.summary for part in parts]), parts)]
 
 
-def _series(
-    runs: Sequence[str], output: Path, form: str, merge: bool, embodied: bool, server: str | None
-) -> str:
+def _series(runs: Sequence[str], output: Path, merge: bool) -> str:
     """The rows of the runs' series; what is damaged in them is told beside it."""
     from carbonmon.runs import lookup
     from carbonmon.runs.report.series_csv import series_csv_text
 
-    if form != "csv" or embodied or server is not None:
-        odd = "--prometheus" if server is not None else "--embodied" if embodied else f"--format {form}"
-        raise ConfigError(f"--series is for --format csv of runs' folders, not for {odd}")
     found = []
     for run in runs:
         run_id, nodes = node_folders(run, output) if merge else (run, [])
         nodes = [path for path in nodes if read_run(path)[0].id == run_id]
         found += nodes or [lookup.named(run, output, "report")]
-    text, notes = series_csv_text(found)
+    with progress.working("reading series"):
+        text, notes = series_csv_text(found)
     for note in notes:
         printing.echo(f"carbonmon: {note}", err=True)
     return text
 
 
 def _scraped(
-    form: str,
-    place: str | None,
+    asked: _Asked,
     embodied: bool,
     server: str,
     run_id: str,
@@ -200,26 +254,21 @@ def _scraped(
     from carbonmon.analysis.prometheus.times import parse_moment
     from carbonmon.runs.report.merging import merged
 
-    found = prometheus.find(
-        server,
-        run_id,
+    moments = (
         None if since is None else parse_moment(since, "--since"),
         None if until is None else parse_moment(until, "--until"),
-        time_limit_s=TIME_LIMIT_S if timeout is None else timeout,
-        login=Login(**login),
     )
+    limit_s = TIME_LIMIT_S if timeout is None else timeout
+    with progress.working("asking Prometheus"):
+        found = prometheus.find(server, run_id, *moments, time_limit_s=limit_s, login=Login(**login))
     parts = [dict(part.summary) for part in found.parts]
     summary = merged([_with_embodied(part) for part in parts] if embodied else parts)
     summary["monitor"]["sources"] = [found.source()]
     summary["prometheus"] = found.document()
-    if form in _WITHOUT_NOTES:
+    if asked.form in _WITHOUT_NOTES:
         for note in found.notes():
             printing.echo(f"carbonmon: {note}", err=True)
-    return _text([summary], form, place, [found.section()])
-
-
-def _only(run: str, output: Path) -> list[Summary]:
-    return [find(run, output)]
+    return _text([_Run(summary, [Part(part, None) for part in parts])], asked, [found.section()])
 
 
 def _with_embodied(summary: Summary) -> Summary:
@@ -228,16 +277,25 @@ def _with_embodied(summary: Summary) -> Summary:
     return {**summary, "embodied": document(of_summary(summary))}
 
 
-def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: Sections = ()) -> str:
+def _with_places(summary: Summary, asked: _Asked) -> Summary:
+    """The summary with what is asked of other places; no figure of the run itself changes."""
+    if asked.elsewhere is not None or asked.what_if is not None:
+        from carbonmon.analysis.compare_regions import with_elsewhere, with_what_if
+
+        if asked.what_if is not None:
+            summary = with_what_if(summary, asked.what_if)
+        if asked.elsewhere is not None:
+            summary = with_elsewhere(summary, asked.elsewhere)
+    return summary
+
+
+def _text(runs: Sequence[_Run], asked: _Asked, more: Sections = ()) -> str:
     """What to print; each form imports only what it needs."""
+    summaries, form = [_with_places(run.summary, asked) for run in runs], asked.form
     if form == "json":
         return printing.json_text(summaries[0] if len(summaries) == 1 else summaries)
-    if form == "csv":
-        from carbonmon.runs.report.csv_table import csv_text
-        from carbonmon.runs.report.merging import check_no_duplicates
-
-        check_no_duplicates(summaries)
-        return csv_text(summaries)
+    if form in ("csv", "details"):
+        return _csv(summaries, asked)
     if form == "model-card":
         if len(summaries) > 1:
             raise ConfigError("a model card is of one run: name one, or add up its nodes with --merge")
@@ -245,26 +303,61 @@ def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: 
         from carbonmon.runs.report.modelcard import model_card_text
 
         return model_card_text(summaries[0], place_name(summaries[0]))
+    from carbonmon.runs.report.other_places import sections
+
+    if form == "html":
+        if len(runs) > 1:
+            raise ConfigError(
+                "--format html is a file of one run: name one, or add up its nodes with --merge"
+            )
+        return _html(summaries[0], runs[0].parts, [*more, *sections(summaries[0])])
     if form == "markdown":
         from carbonmon.runs.report.markdown import markdown_text
 
-        return "\n".join(
-            markdown_text(summary, [*sections, *_elsewhere(summary, place)]) for summary in summaries
-        )
-    return "".join(_table(summary, [*sections, *_elsewhere(summary, place)]) for summary in summaries)
+        return "\n".join(markdown_text(summary, [*more, *sections(summary)]) for summary in summaries)
+    tables = [_table(summary, [*more, *sections(summary)]) for summary in summaries]
+    plots = map(_plot, runs) if asked.plot else [""] * len(runs)
+    return "".join(table + plot for table, plot in zip(tables, plots, strict=True))
+
+
+def _html(summary: Summary, parts: Sequence[Part], sections: Sections) -> str:
+    from carbonmon.runs.report.html.document import html_text
+    from carbonmon.runs.report.over_time import over_time
+
+    return html_text(summary, [part.summary for part in parts], over_time(parts), sections)
+
+
+def _plot(run: _Run) -> str:
+    from carbonmon.runs.report.over_time import over_time
+    from carbonmon.runs.report.terminal_plot import ASCII, BLOCKS, plot_text
+
+    signs = BLOCKS if printing.takes(BLOCKS.everything) else ASCII
+    return plot_text(over_time(run.parts), run.summary["energy"]["devices"], printing.width() or WIDTH, signs)
+
+
+def _csv(summaries: Sequence[Summary], asked: _Asked) -> str:
+    from carbonmon.runs.report.merging import check_no_duplicates
+
+    check_no_duplicates(summaries)
+    if asked.form == "details":
+        from carbonmon.runs.report.csv_table import csv_text
+
+        return csv_text(summaries)
+    if asked.elsewhere is not None:
+        if asked.what_if is not None:
+            raise ConfigError("--format csv has one table: put the place of --region into --elsewhere")
+        from carbonmon.runs.report.other_places import places_csv
+
+        return places_csv(summaries)
+    from carbonmon.runs.report.spreadsheet import spreadsheet_text
+
+    return spreadsheet_text(summaries)
 
 
 def _table(summary: Summary, sections: Sections) -> str:
     from carbonmon.runs.report.condensing import condensed
     from carbonmon.runs.report.details import details_text, section_text
+    from carbonmon.runs.report.other_places import what_if_text
 
     below = "".join(map(section_text, sections))
-    return table_text(condensed(summary)) + details_text(summary) + below
-
-
-def _elsewhere(summary: Summary, place: str | None) -> Sections:
-    if place is None:
-        return []
-    from carbonmon.analysis.compare_regions import compare_regions, section
-
-    return [section(summary, compare_regions(summary, place))]
+    return table_text(condensed(summary)) + details_text(summary, what_if=what_if_text(summary)) + below

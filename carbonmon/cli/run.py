@@ -192,7 +192,7 @@ def _accompany(part: Part, config: Config, job: Sequence[str]) -> int:
             echo(table_text(summary))
             _say_what_goes_on(going_on)
 
-    return joined_job.run(part, Command(job, dict(os.environ)), config.output, show)
+    return joined_job.run(part, Command(job, dict(os.environ)), config.output, show, config.status_line)
 
 
 def _become(job: Sequence[str]) -> NoReturn:

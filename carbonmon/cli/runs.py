@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pwd
-import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,14 @@ import click
 from click.core import ParameterSource
 
 from carbonmon.analysis.months import by_month
-from carbonmon.cli import options, printing, prune, talk
+from carbonmon.cli import options, printing, progress, prune, talk
 from carbonmon.core import config, spans
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
 from carbonmon.runs.index import Entry, read_index
 from carbonmon.runs.listing import KEYS, LABEL_KEY, SORTS, Group, Row, Wanted, grouped, ordered
 from carbonmon.runs.report import run_records, run_tables
+from carbonmon.runs.users import user_name
 
 STATES = ("running", "final", "recovered", "estimated")
 
@@ -96,7 +95,7 @@ def _list(output: Path, is_named: bool, form: str, values: dict[str, Any]) -> No
     if month is not None or "month" in keys:
         if month is not None:
             chosen = [entry for entry in chosen if _touches(entry, month)]
-        rows, more = by_month(chosen)
+        rows, more = by_month(progress.over(chosen, "dividing runs by month"))
         rows = [row for row in rows if month is None or row.month == str(month)]
         notes += more
     rows = ordered(rows, values["sort"], values["reverse"])
@@ -113,16 +112,16 @@ def _list(output: Path, is_named: bool, form: str, values: dict[str, Any]) -> No
             f"no run of {len(entries)} in {output} is one of those" if entries else f"no run is in {output}"
         )
     elif keys:
-        printing.show(run_tables.groups_text(keys, groups, total, _width()))
+        printing.show(run_tables.groups_text(keys, groups, total, printing.width()))
     else:
-        printing.show(run_tables.runs_text(rows, total, user_name, _width()))
+        printing.show(run_tables.runs_text(rows, total, user_name, printing.width()))
     printing.tell(notes)
 
 
 def _index(output: Path, is_named: bool) -> tuple[list[Entry], list[str]]:
     """The runs of the folder. If no command line names it, it may not be there yet: nothing was run."""
     if is_named or output.exists():
-        return read_index(output)
+        return read_index(output, partial(progress.over, label="reading runs"))
     return [], [f"{output} is not there yet; name another folder with --output DIR"]
 
 
@@ -167,7 +166,7 @@ def _value_of(key: str) -> Callable[[Row], str]:
         label = key.removeprefix(LABEL_KEY)
         return lambda row: row.entry.labels.get(label, "")
     if key == "user":
-        return lambda row: user_name(row.entry.uid)
+        return lambda row: row.entry.user or user_name(row.entry.uid)
     if key == "month":
         return lambda row: row.month
     return lambda row: str(getattr(row.entry, key))
@@ -180,16 +179,6 @@ def _uid(user: str) -> int:
     if user.isascii() and user.isdecimal():
         return int(user)
     raise ConfigError(f"--user: this machine knows no user {user!r:.40}; give the name or the number")
-
-
-@cache
-def user_name(uid: int | None) -> str:
-    """The name of a user, else the number; "" where nobody knows the user."""
-    if uid is None:
-        return ""
-    with suppress(KeyError, OverflowError):
-        return pwd.getpwuid(uid).pw_name
-    return str(uid)
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
@@ -215,11 +204,6 @@ def _document(
     if total is not None:
         document["total"] = run_records.group_document([], total)
     return {**document, "notes": list(notes)}
-
-
-def _width() -> int | None:
-    """The columns of the terminal; None where the output goes to a file or another program."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 command.add_command(prune.command)

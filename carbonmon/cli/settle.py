@@ -14,7 +14,8 @@ import click
 from carbonmon.analysis import settle
 from carbonmon.analysis.settle import Origin, Settlement
 from carbonmon.analysis.stretches import read_stretches
-from carbonmon.cli import options, printing
+from carbonmon.analysis.wrong_region import FromRegion, with_history
+from carbonmon.cli import options, printing, progress
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.plain_text import plain
 from carbonmon.core.ports import Http
@@ -27,6 +28,7 @@ from carbonmon.grid.timefile import read_timefile
 from carbonmon.runs import lookup
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint
+from carbonmon.runs.report.details import correction_text
 from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.figures import (
@@ -90,6 +92,9 @@ class FromGrid:
         return timeline, origins, remarks
 
 
+Figures = FromFile | FromGrid | FromRegion
+
+
 @click.command("settle")
 @options.with_options("region", "intensity-file", "grid", *options.REPORT_OPTIONS)
 @click.option(
@@ -104,14 +109,20 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
     RUN is a run's folder, its summary.json, or a run under the output folder: its id, how the id begins, its
     name, or `last`. The energy of each row of the
     run's series is multiplied by the intensity of its time, from a file or from a source's history.
-    summary.json keeps the result beside the live figure; for a run that is still active the result is only
-    printed.
+    summary.json keeps the result beside the live figure, and earlier results; for a run that is still active
+    the result is only printed.
+
+    --region alone is for a run whose region was wrong: all of its energy is charged with the annual mean of
+    that region, and the summary says so.
     """
     options.set_up_log(values["log_level"], values["log_format"])
     try:
         figures = _figures(ctx, values["intensity_file"], values["grid"], values["region"])
         places = [lookup.named(run, values["output"], "settle") for run in runs]
-        results = [settle_run(folder, figures, fill) for folder in places]
+        if fill and isinstance(figures, FromRegion):
+            raise ConfigError("--fill is for gaps in a grid's figures: the mean of a year has none")
+        label = "settling" if len(places) == 1 else f"settling {len(places)} runs"
+        results = [settle_run(folder, figures, fill) for folder in progress.over(places, label)]
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if form == "json":
@@ -120,7 +131,7 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
         printing.show("".join(map(_text, results)))
 
 
-def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[str, Any]:
+def settle_run(folder: Path, figures: Figures, fill: bool) -> dict[str, Any]:
     """Settle the run of a folder and write its summary; returns what there is to show."""
     summary = summary_of(folder)
     if summary["state"] == "estimated":
@@ -134,7 +145,8 @@ def settle_run(folder: Path, figures: FromFile | FromGrid, fill: bool) -> dict[s
     if result.gaps and (not fill or not result.origins):
         raise ConfigError(_holes_text(folder, result))
     at = rfc3339(time.time()) or ""
-    settled = settle.describe(result, summary, origins, [*remarks, *more], at)
+    place = figures.place if isinstance(figures, FromRegion) else None
+    settled = with_history(settle.describe(result, summary, origins, [*remarks, *more], at), summary, place)
     written = summary["state"] != "running"
     if written:
         _write(folder, summary, settled)
@@ -172,7 +184,7 @@ def _write(folder: Path, summary: Mapping[str, Any], settled: Mapping[str, Any])
 
 def _figures(
     ctx: click.Context, path: Path | None, grid: tuple[str, ...] | None, region: str | None
-) -> FromFile | FromGrid:
+) -> Figures:
     """Where the figures come from; the command line takes precedence over environment and file."""
     path, grid = options.file_or_grid(ctx, path, grid)
     if path is not None:
@@ -184,7 +196,13 @@ def _figures(
             "--grid: 'table' is a mean of a year and not what the grid was; leave it out, or give --fill"
         )
     if not names:
-        raise ConfigError("what was the grid like? give --intensity-file FILE, or --grid SOURCE")
+        # One in the environment or in a file is that of the next runs, and not said to be this run's.
+        if ctx.get_parameter_source("region") is click.core.ParameterSource.COMMANDLINE:
+            return FromRegion(str(region))
+        raise ConfigError(
+            "what was the grid like? give --intensity-file FILE, or --grid SOURCE; "
+            "where the run's region was wrong, --region PLACE"
+        )
     load: LoadSource = partial(plugins.load, "carbonmon.grid")
     return FromGrid(names, region, load)
 
@@ -225,6 +243,8 @@ def _text(result: Mapping[str, Any]) -> str:
             f"  phase      {one_line(name, 40)}  {figure(grams / GRAMS[unit])} {unit} CO2e"
             for name, grams in ordered[:MOST_PHASES_SHOWN]
         ]
+    if settled["region"] is not None:
+        lines.append(one_line(f"  region     {correction_text(settled)}", 160))
     if settled["intensity"]["note"]:
         lines.append(one_line(f"  note       {settled['intensity']['note']}", 400))
     if not result["written"]:

@@ -15,7 +15,7 @@ import click
 from carbonmon.analysis import next_hours
 from carbonmon.analysis.best_time import BestTime, Start, find_best_time
 from carbonmon.analysis.next_hours import Figures, NoForecast
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, progress
 from carbonmon.cli.checked import hours
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.times import MINUTES, rfc3339, utc_text
@@ -92,7 +92,8 @@ def _figures(ctx: click.Context, values: Mapping[str, Any], now_s: float, end_s:
         return next_hours.of_file(path, values["region"])
     load: LoadSource = partial(plugins.load, "carbonmon.grid")
     sources = open_sources(names, values["region"], os.environ, load, takes_marginal=True)
-    return next_hours.of_grid(sources, now_s, end_s)
+    with progress.working("asking for a forecast"):
+        return next_hours.of_grid(sources, now_s, end_s)
 
 
 def _choice(

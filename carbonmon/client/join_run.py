@@ -289,12 +289,20 @@ def _message(texts: Mapping[str, str], launch: launcher.Launch, environ: Mapping
 
 
 def _labels(given: dict[str, str]) -> dict[str, str]:
-    kept = labels.that_fit(given)
-    if len(kept) < len(given):
+    taken = [key for key in given if labels.is_reserved(key)]
+    if taken:
+        warn_once(
+            "reserved",
+            "carbonmon: the labels %r are left out: the metrics have these names already; choose others",
+            taken,
+        )
+    free = {key: text for key, text in given.items() if key not in taken}
+    kept = labels.that_fit(free)
+    if len(kept) < len(free):
         warn_once(
             "labels",
             "carbonmon: the labels from %r on are left out: a run has room for %d bytes",
-            list(given)[len(kept)],
+            list(free)[len(kept)],
             labels.MAX_BYTES,
         )
     return kept

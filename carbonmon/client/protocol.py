@@ -41,7 +41,10 @@ accepted: the earlier run is about to end.
     register    follow a run without taking part in it: `run_id`, `name`, `labels`, `pid` or `cgroup`,
                 `gpus`, `environ`, `uid` of its owner (root only). Answer as for join
     unregister  end such a run: `run_id`, `exit_code`
-    status      Answer: `runs`, a list
+    status      Answer: `runs`, a list (those of the sender, all for root and the monitor's user), `places`,
+                `version`, `daemon` (whether it takes runs until it is told to end), `since_s` (Unix time),
+                `unit` (the service of systemd that it is, or None), `log` (the file of its stderr, or None),
+                `sensors` with their `use` and `reason`
 """
 
 from __future__ import annotations

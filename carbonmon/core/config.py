@@ -76,9 +76,11 @@ class Config:
     web_config: Path | None = None
     targets: Path | None = None
     host: str | None = None
+    user_names: bool = False
     budgets: tuple[Budget, ...] = ()
     on_budget: Action = WARN
     by: By = "total"
+    status_line: bool = False
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:
@@ -198,7 +200,13 @@ def parse_label(text: str) -> tuple[str, str]:
 
 
 def check_labels(labels: tuple[tuple[str, str], ...]) -> None:
-    """Raise `ConfigError` for labels that have no room in a run."""
+    """Raise `ConfigError` for labels that a run cannot have."""
+    for key, _ in labels:
+        if run_labels.is_reserved(key):
+            raise ConfigError(
+                f"--label: {key!r:.60} is a name that the metrics have already; choose another, for example "
+                f"my_{run_labels.metric_name(key).strip('_'):.40}"
+            )
     size = run_labels.size_bytes(labels)
     if size > run_labels.MAX_BYTES:
         raise ConfigError(

@@ -161,8 +161,8 @@ RUN_END = Family(
 RUN_INFO = Family(
     "info",
     "carbonmon_run_info",
-    "What a run is; the labels that the user gave it come on top.",
-    ("run_id", "name", "scheduler", "scheduler_job_id", "zone", "idle_policy"),
+    "What a run is, and whose (`user` with --user-names); the labels that the user gave come on top.",
+    ("run_id", "name", "scheduler", "scheduler_job_id", "zone", "idle_policy", "uid", "user"),
 )
 DEVICE_ENERGY = Family(
     "counter",

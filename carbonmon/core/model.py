@@ -456,7 +456,7 @@ class RunInfo:
 
     `id` is the same on all nodes of a job, `key` is the id that its processes on this node ask for.
     `idle_policy` says who is charged with idle CPUs and memory. `uid` owns the run: nobody else but root may
-    write into it; None is the monitor's own user.
+    write into it; None is the monitor's own user. `user` is the name, "" where the monitor gives no names.
     """
 
     id: str
@@ -471,6 +471,7 @@ class RunInfo:
     uid: int | None = None
     key: str | None = None
     ends_with: EndsWith = "job"
+    user: str = ""
 
 
 class RunState(NamedTuple):

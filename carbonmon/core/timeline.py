@@ -14,7 +14,8 @@ HIGHEST_G_PER_KWH = 5000.0
 class Slot(NamedTuple):
     """One value for the half-open time from `start_s` to `end_s` (Unix seconds), in the source's unit.
 
-    `kind` is `live` for what was observed, `forecast` for what was predicted, `fixed` for a user's own.
+    `kind` is `live` for what was observed, `forecast` for what was predicted, `fixed` for a user's own,
+    `table` for the mean of a year.
     """
 
     start_s: float

@@ -60,6 +60,14 @@ def utc_text(unix_s: float, form: str = SECONDS) -> str:
     return datetime.fromtimestamp(unix_s, tz=timezone.utc).strftime(form)
 
 
+def shown_utc(unix_s: float, form: str = "%Y-%m-%d %H:%M") -> str:
+    """A Unix time in UTC for people; of one beyond the calendar, as a damaged file may have it, "unknown"."""
+    try:
+        return utc_text(unix_s, form)
+    except (ValueError, OverflowError, OSError):
+        return "unknown"
+
+
 def local_text(unix_s: float | None) -> str:
     """A Unix time for people: in the zone of this machine, with its offset."""
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from carbonmon.core.times import known_time
 from carbonmon.core.typed import LARGEST
 from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, SUMMARY_FILE
-from carbonmon.runs.reader import read_run
+from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.summaries import LONGEST_SUMMARY_BYTES, summary_of
 from carbonmon.runs.summary.document import SCHEMA
 from carbonmon.runs.summary.validation import fault_of
@@ -28,11 +28,15 @@ MOST_NAMED = 3
 _NUMBERS = frozenset((int, float))
 
 
+Watched = Callable[[Sequence[Path]], Iterable[Path]]
+
+
 class Entry(NamedTuple):
     """A run of a folder. Unknown is None: `energy_j` also where no energy was seen.
 
     `uid` is the user who had it; None where nobody says. `emissions_g` is settled if `is_settled`, else the
-    live figure. `measured_ratio` is the measured part of the energy.
+    live figure. `measured_ratio` is the measured part of the energy. `user` is the name of the user, "" where
+    the monitor gave no names. `seen_s` is how far the figures go of a run that has not ended (Unix time).
     """
 
     folder: Path
@@ -49,17 +53,24 @@ class Entry(NamedTuple):
     measured_ratio: float | None
     emissions_g: float | None
     is_settled: bool
+    user: str = ""
+    seen_s: float | None = None
 
     @property
     def end_s(self) -> float | None:
         """When it ended, else how far its figures go; a resumed run's duration leaves out its pauses."""
         if self.ended_s is not None or self.start_s is None:
             return self.ended_s
+        if self.seen_s is not None:
+            return max(self.start_s, self.seen_s)
         return self.start_s + (self.duration_s or 0.0)
 
 
-def read_index(output: Path) -> tuple[list[Entry], list[str]]:
-    """The runs below a folder, and notes about what else is there. Raises `ConfigError` if it is none."""
+def read_index(output: Path, watched: Watched = iter) -> tuple[list[Entry], list[str]]:
+    """The runs below a folder, and notes about what else is there. Raises `ConfigError` if it is none.
+
+    `watched` passes the folders on, one after the other, and may show how many of them are read.
+    """
     entries: list[Entry] = []
     notes: list[str] = []
     foreign: list[str] = []
@@ -69,7 +80,7 @@ def read_index(output: Path) -> tuple[list[Entry], list[str]]:
         ]
     except OSError as error:
         raise ConfigError(f"--output: {output} cannot be listed: {error.strerror or error}") from None
-    for folder in folders:
+    for folder in watched(folders):
         try:
             entry = read_entry(folder)
         except RunFileError as error:
@@ -102,7 +113,8 @@ def read_entry(folder: Path) -> Entry | None:
     if owner is None:
         with suppress(OSError):
             owner = (folder / RUN_FILE).stat().st_uid
-    return _entry(folder, path, summary_of(folder), owner)
+    entry = _entry(folder, path, summary_of(folder), owner)
+    return entry if entry.state in ENDED else entry._replace(seen_s=read_checkpoint(folder).snapshot.at_s)
 
 
 def _entry(folder: Path, path: Path, summary: Mapping[str, Any], owner: int | None) -> Entry:
@@ -126,6 +138,7 @@ def _entry(folder: Path, path: Path, summary: Mapping[str, Any], owner: int | No
             _amount(measured),
             _amount((settled or carbon)["emissions_g"]),
             bool(settled),
+            _text(run.get("user") or ""),
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         raise RunFileError(f"{path}: damaged: {fault_of(summary) or 'an impossible value'}") from None

@@ -42,6 +42,8 @@ def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
     """run.json of a run."""
     run = asdict(info)
     run[ENDS_WITH_KEY] = run.pop("ends_with")
+    if not info.user:  # so that release 0.2.0 reads the others
+        del run["user"]
     document = {"schema": RUN_SCHEMA, "run": run, "devices": [_device(device) for device in devices]}
     return _line(document, indent=1)
 

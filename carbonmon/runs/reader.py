@@ -94,6 +94,7 @@ def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
         uid=run.value("uid", int | None),
         key=run.value("key", str | None),
         ends_with=run.value(ENDS_WITH_KEY, EndsWith, "job"),
+        user=run.text("user", ""),
     )
     devices = [_device(entry) for entry in kept.entries("devices")]
     kept.source.check_unique("devices", [device.id for device in devices])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from carbonmon.core.documents import json_object
 from carbonmon.runs import lookup
@@ -18,21 +18,37 @@ from carbonmon.runs.summary.validation import fault_of
 LONGEST_SUMMARY_BYTES = 16 << 20
 
 
-def find(run: str, output: Path, command: str = "report") -> dict[str, Any]:
+class Part(NamedTuple):
+    """A run on one node: its summary, and its folder unless only a file was named."""
+
+    summary: dict[str, Any]
+    folder: Path | None
+
+
+def find(run: str, output: Path, command: str = "report") -> Part:
     """The summary that `run` names: a run's folder, a file, or a run under the output.
 
     Raises `ConfigError` where there is none, or a damaged one.
     """
     place = lookup.named(run, output, command, takes_files=True)
     # os.path.isfile is False for what may not be looked at, where Path.is_file raises
-    return ended_summary(place) if os.path.isfile(place) else summary_of(place)  # noqa: PTH113
+    if os.path.isfile(place):  # noqa: PTH113
+        return Part(ended_summary(place), None)
+    return Part(summary_of(place), place)
+
+
+def find_parts(run: str, output: Path, command: str = "report") -> list[Part]:
+    """All nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if `run` names no single run."""
+    run_id, found = node_folders(run, output)
+    nodes = [
+        Part(summary, folder) for folder in found if (summary := summary_of(folder))["run"]["id"] == run_id
+    ]
+    return nodes or [find(run, output, command)]
 
 
 def find_nodes(run: str, output: Path, command: str = "report") -> list[dict[str, Any]]:
-    """The summaries of all nodes of a run: those in `OUTPUT/RUN_ID.HOST`, if `run` names no single run."""
-    run_id, found = node_folders(run, output)
-    nodes = [summary for folder in found if (summary := summary_of(folder))["run"]["id"] == run_id]
-    return nodes or [find(run, output, command)]
+    """The summaries of all nodes of a run."""
+    return [part.summary for part in find_parts(run, output, command)]
 
 
 def node_folders(run: str, output: Path) -> tuple[str, list[Path]]:

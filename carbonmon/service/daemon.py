@@ -22,6 +22,7 @@ from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
 from carbonmon.service.resumption import recover, unfinished
 from carbonmon.service.socket import listener
+from carbonmon.service.socket.about import is_service
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.server import ControlServer
 
@@ -34,13 +35,10 @@ TIDY_S = 1.0
 AGAIN_S = 5.0
 """How often a port that another process holds is tried again."""
 
-MAIN_PROCESS = "SYSTEMD_EXEC_PID"
-"""The variable in which systemd tells a service's first process that it is that (systemd.exec(5))."""
-
 LIVE_FIELDS = frozenset(
     (
         *("region", "intensity_g_per_kwh", "intensity_file", "grid", "pue", "wue", "price_per_kwh"),
-        *("price_file", "currency", "idle", "retain_s", "quiet"),
+        *("price_file", "currency", "idle", "retain_s", "quiet", "user_names"),
     )
 )
 """Choices that a new config changes while the daemon runs; the others need a restart."""
@@ -80,7 +78,7 @@ def serve(
             log.warning("the sensors do not answer; runs are taken all the same")
         monitor.show(closing.callback)  # now the totals are those of before: 0 in between would be a reset
         serves = once or _serves(monitor)
-        if not serves and os.environ.get(MAIN_PROCESS) == str(os.getpid()):  # it starts us again
+        if not serves and is_service():  # it starts us again
             raise ConfigError("/metrics cannot be served where it was asked for: see above")
         monitor.recorder.start()
         server.start()
@@ -118,8 +116,8 @@ def serve(
                 )
             monitor.leave()
     with suppress(OSError):
-        if once and not os.path.getsize(f"{path}.log"):  # noqa: PTH202 (a suffix to the whole name)
-            os.unlink(f"{path}.log")  # noqa: PTH108 (the same)
+        if once and not log_path(path).stat().st_size:
+            log_path(path).unlink()
 
 
 def _serves(monitor: Monitor) -> bool:
@@ -180,6 +178,11 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     return new
 
 
+def log_path(socket: Path) -> Path:
+    """Where a daemon in the background writes its log: beside its socket."""
+    return Path(f"{socket}.log")
+
+
 def detach(socket: Path) -> Callable[[], None]:
     """Go on in the background; the process that was started ends with 0 when the returned function is called.
 
@@ -200,7 +203,7 @@ def detach(socket: Path) -> Callable[[], None]:
         null = os.open(os.devnull, os.O_RDWR)
         said = null
         with suppress(OSError):
-            said = os.open(f"{socket}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            said = os.open(log_path(socket), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         for target, source in ((0, null), (1, null), (2, said)):
             os.dup2(source, target)
         with suppress(OSError):

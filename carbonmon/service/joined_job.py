@@ -10,7 +10,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +43,9 @@ from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import job, naming, run_folder
 
 log = logging.getLogger(__name__)
+
+STATUS_S, STATUS_PERIOD_S = 0.2, 5.0
+"""When the status line looks for an answer, for which the monitor takes a sample; how often it asks."""
 
 LEAVE_S = 10.0
 """How long the end of a job waits for the monitor to have written its summary."""
@@ -175,6 +179,7 @@ def run(
     command: job.Command,
     output: Path,
     show: Callable[[dict[str, Any], Sequence[str]], object],
+    has_status_line: bool = False,
 ) -> int:
     """Run the job and return its exit code.
 
@@ -201,7 +206,8 @@ def run(
         log.error("%s", start_error(command.command, error))
         return code
     _tell_job(part, command.pid)
-    outcome = command.wait(lambda pid: _tell_job(part, pid, wrapper=True))
+    with _status_line(part, os.environ) if has_status_line else nullcontext():
+        outcome = command.wait(lambda pid: _tell_job(part, pid, wrapper=True))
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # whoever is impatient may end the wait for the monitor
     answer = _leave(part, {"exit_code": outcome.exit_code, "signal": outcome.signal})
     summary = answer.get("summary")
@@ -212,6 +218,26 @@ def run(
     elif part.is_awaited and answer.get("last") is False:
         log.warning("run %s goes on: its summary will be in %s, not in %s", part.run_id, part.folder, output)
     return outcome.shell_code
+
+
+@contextmanager
+def _status_line(part: Part, environ: Mapping[str, str]) -> Iterator[None]:
+    """Show what the monitor tells of the run while the job goes on."""
+    from carbonmon.service import status_line
+
+    def status() -> status_line.Status | None:
+        # Without waiting: a request that is not answered in time would cut the goodbye short.
+        part.connection.ask({"op": "snapshot"})
+        time.sleep(STATUS_S)
+        part.connection.hear()
+        return status_line.of_totals(part.connection.heard, time.time())
+
+    line = status_line.StatusLine(status, environ, period_s=STATUS_PERIOD_S)
+    line.start()
+    try:
+        yield
+    finally:
+        line.close()
 
 
 def _unlike(connection: MonitorConnection, choices: Sequence[Choice]) -> list[str]:

@@ -22,6 +22,7 @@ from carbonmon.core.windows import Marks
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs.layout import SUMMARY_FILE
+from carbonmon.runs.users import known_name
 from carbonmon.service import naming, run_folder
 from carbonmon.service.entries import Entry, NewRun, Participant
 
@@ -70,6 +71,16 @@ class Registry:
     def entries(self) -> list[Entry]:
         """The runs that live or are about to end."""
         return list(self._entries.values())
+
+    @property
+    def is_daemon(self) -> bool:
+        """Whether it takes runs until it is told to end."""
+        return self.creates and not self._once
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it began to take runs."""
+        return self.monitor.clock.now_s() - self._began_s
 
     @property
     def is_full(self) -> bool:
@@ -174,6 +185,7 @@ class Registry:
             uid=uid,
             key=new.key or new.run_id,
             ends_with=ends_with,
+            user=known_name(uid) if self.config.user_names else "",
         )
         entry = Entry(RunPlan(info, folder, new.roots), uid)
         self.monitor.plan(entry.plan)

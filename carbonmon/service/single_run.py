@@ -23,6 +23,7 @@ from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders, lookup
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
+from carbonmon.runs.users import known_name
 from carbonmon.service import job, naming, process_slots, run_folder
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
@@ -130,6 +131,14 @@ def _run(
             monitor.recorder.start()
         if budgets is not None:
             budgets.start()
+        if config.status_line and has_threads:
+            from carbonmon.service import status_line
+
+            line = status_line.StatusLine(
+                lambda: status_line.of_snapshot(monitor.recorder.shown(), plan.info.id), os.environ
+            )
+            line.start()
+            serving.callback(line.close)
 
         def make_place() -> None:
             serving.close()
@@ -211,6 +220,8 @@ def _plan(
         scheduler=launch.scheduler or "",
         scheduler_job_id=launch.scheduler_job_id or "",
         idle_policy=config.idle,
+        uid=os.geteuid(),
+        user=known_name(os.geteuid()) if config.user_names else "",
     )
     return RunPlan(info, folder, roots)
 

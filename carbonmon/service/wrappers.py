@@ -148,7 +148,10 @@ WRAPPERS: dict[str, Wrapper] = {
     "ncu": Wrapper(values="o export k kernel-name c launch-count s launch-skip set section metrics"),
     "perf": Wrapper(values="e event o output F freq p pid I interval-print r repeat", sub="stat record"),
     "py-spy": Wrapper(values="o output r rate f format d duration p pid", sub="record top"),
-    "carbonmon": Wrapper(flags="quiet no-dram-estimate own-monitor redact-command help version", sub="run"),
+    "carbonmon": Wrapper(
+        flags="quiet no-dram-estimate user-names own-monitor status-line redact-command help version",
+        sub="run",
+    ),
     **dict.fromkeys(("uv", "uvx"), _UV),
     **dict.fromkeys(("poetry", "pdm", "pipenv", "rye", "hatch", "pixi", "pipx"), _RUN),
     **dict.fromkeys(("conda", "mamba", "micromamba"), _CONDA),

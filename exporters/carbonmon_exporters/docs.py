@@ -40,8 +40,11 @@ the devices drew, without PUE; emissions include the PUE. Components (`gpu`, `cp
 
 _RUN_INFO = """\
 `carbonmon_run_info` also carries the labels that the user gave with `--label`. Characters that Prometheus
-does not allow in a name become `_`; a name that begins with a digit or `__`, or that is one of ours, `job`
-or `instance`, gets the prefix `label_`; a second label of the same name gets `_2`. Join it to any other
+does not allow in a name become `_`; a name that begins with a digit gets the prefix `label_`; a second
+label of the same name gets `_2`. Names that a run's metrics or Prometheus have already (`uid`, `phase`,
+`job`, …) are refused; from the files of an earlier release they get the prefix. `uid` is the number of the
+run's owner. `user`, the name, is there with `--user-names` only, as every local user can read the metrics
+of a node's daemon; without it, `user` is a label like any other. Join it to any other
 metric of a run, node by node (a run across nodes has one on each):
 
     carbonmon_run_power_watts * on (job, instance, run_id) group_left (name) carbonmon_run_info

@@ -5,31 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import platform
 import socket
+import threading
 import time
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from carbonmon.core.errors import CarbonmonError
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon.net.address import is_loopback
-from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector, last_answer
-from carbonmon_exporters.ended import channel
-from carbonmon_exporters.ended.bundle import Bundle
-from carbonmon_exporters.ended.runs import Ended, EndedRuns
-from carbonmon_exporters.ended.start import start
-from carbonmon_exporters.ended.visits import RecentScrapers
-from carbonmon_exporters.endpoint import file_sd
 from carbonmon_exporters.endpoint.access import AccessPolicy
-from carbonmon_exporters.endpoint.holder import holder_of
-from carbonmon_exporters.endpoint.routes import METRICS_PATH, Pages, Routes
-from carbonmon_exporters.endpoint.scrapers import Scrapers
 from carbonmon_exporters.endpoint.server import (
     IDLE_TIMEOUT_S,
     MAX_CONNECTIONS,
@@ -37,12 +24,11 @@ from carbonmon_exporters.endpoint.server import (
     MetricsServer,
     resolve,
 )
-from carbonmon_exporters.machine import MachineCollector
+from carbonmon_exporters.endpoint.settings import METRICS_PATH
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
-
-    from carbonmon_exporters.page.answers import Page
+    from carbonmon_exporters.answers import Answers
+    from carbonmon_exporters.ended.runs import Ended
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +39,10 @@ def open_exporter(settings: ExporterSettings) -> Exporter:
 
 
 class PrometheusExporter:
-    """Serves `/metrics`, the page and the probes until it is closed, then leaves the end of its runs."""
+    """Serves `/metrics`, the page and the probes until it is closed, then leaves the end of its runs.
+
+    What it answers (`answers.py`) is loaded when somebody asks for the first time.
+    """
 
     name = "prometheus"
 
@@ -73,8 +62,10 @@ class PrometheusExporter:
         self._max_connections = max_connections
         self._wall_clock = wall_clock
         self._server: MetricsServer | None = None
-        self._scrapers = RecentScrapers()
-        self._ended = EndedRuns()
+        self._latest: Callable[[], Snapshot] | None = None
+        self._taken_over: list[Ended] = []
+        self._answers: Answers | None = None
+        self._lock = threading.Lock()
         self._final: Snapshot | None = None
         self._target: Path | None = None
 
@@ -84,26 +75,20 @@ class PrometheusExporter:
         A port on which ended runs of ours are served is taken, and these runs are shown as well. Raises
         CarbonmonError when no port can be had.
         """
-        registry = CollectorRegistry()
-        registry.register(SnapshotCollector(latest, scrapers=self._scrapers, ended=self._ended))
-        registry.register(OwnProcessCollector(self._settings.procfs))
-        registry.register(MachineCollector(self._settings.procfs))
-        scrapers = Scrapers(lambda: latest().continued, self._wall_clock)
-        app = Routes(
-            *(make_wsgi_app(registry), lambda: latest().samples > 0, scrapers, self._ended.came),
-            self._pages(latest),
-        )
+        self._latest = latest
         host, port = self._settings.listen
         remark = ""
         try:
-            server = self._bind(host, port, app)
+            server = self._bind(host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise _unavailable(host, port, error) from error
-            taken = self._take_over(host, port, app)
+            taken = self._take_over(host, port)
             if taken is not None:
                 server = taken
             elif self._settings.keeps_address:
+                from carbonmon_exporters.endpoint.holder import holder_of
+
                 who = holder_of(port)
                 raise CarbonmonError(
                     f"{_join(host, port)} is held by {who}: end it, or choose another place with "
@@ -112,7 +97,7 @@ class PrometheusExporter:
             else:
                 remark = f" (port {port} was taken)"
                 try:
-                    server = self._bind(host, 0, app)
+                    server = self._bind(host, 0)
                 except OSError as second:
                     raise _unavailable(host, 0, second) from second
         except (OverflowError, UnicodeError) as error:  # what getaddrinfo and bind say to nonsense
@@ -124,6 +109,8 @@ class PrometheusExporter:
             self._warn_of(where)
         scheme = "https" if self._policy.is_tls else "http"
         if self._settings.targets is not None:
+            from carbonmon_exporters.endpoint import file_sd
+
             self._target = file_sd.announce(
                 self._settings.targets, scheme, server.server_name, server.server_port
             )
@@ -146,47 +133,38 @@ class PrometheusExporter:
                 self._target.unlink()
         server.close()
 
-    def _pages(self, latest: Callable[[], Snapshot]) -> Pages:
-        """The page and its JSON, which are loaded when somebody first looks."""
+    def _loaded(self) -> Answers:
+        """What is answered, loaded now if nobody has asked before; for any thread."""
+        with self._lock:
+            if self._answers is None:
+                from carbonmon_exporters.answers import Answers
 
-        @cache
-        def page() -> Page:
-            from carbonmon_exporters.page.answers import Page
+                assert self._latest is not None
+                self._answers = Answers(self._latest, self._settings, self._wall_clock, self._taken_over)
+            return self._answers
 
-            return Page(latest, self._settings.run_folders, self._settings.host or platform.node())
-
-        return lambda path, query: page().answer(path, query)
-
-    def _take_over(self, host: str, port: int, app: WSGIApplication) -> MetricsServer | None:
+    def _take_over(self, host: str, port: int) -> MetricsServer | None:
         """A server at the port of ended runs of ours; None if others have it, or protect it otherwise."""
+        from carbonmon_exporters.ended.takeover import take_over
 
-        def accept(data: bytes) -> tuple[bytes, list[Ended]] | None:
-            bundle = Bundle.from_bytes(data)
-            if bundle is None or bundle.protects_less(self._policy):
-                return None
-            folder = self._settings.targets
-            keeps = (
-                bundle.target is not None and folder is not None and bundle.target.parent == folder.absolute()
-            )
-            return channel.TAKEN_WITH_TARGET if keeps else channel.TAKEN, self._ended.read(bundle.ended)
-
-        taken = channel.take((resolve(host, port)[1], port), accept)
+        taken = take_over((resolve(host, port)[1], port), self._policy, self._settings.targets)
         if taken is None:
             return None
-        listening, ended = taken
-        self._ended.take(ended)
-        return self._bind(host, port, app, listening)
+        listening, self._taken_over = taken
+        return self._bind(host, port, listening)
 
     def _leave(self, listening: socket.socket) -> bool:
         """Have a process serve what somebody may not have seen yet; False if nothing is served."""
-        ended = EndedRuns()
-        ended.take(self._ended.shown())
-        if self._final is not None and self._settings.served_s > 0.0:
-            until_s = time.monotonic() + self._settings.served_s
-            if self._scrapers.recent() or self._target is not None:
-                ended.take([last_answer(self._final, self._scrapers, until_s)])
-        left = ended.to_json()
-        return bool(left) and start(listening, Bundle.of(left, self._policy, self._target))
+        has_target = self._target is not None
+        if self._answers is None and not self._taken_over and not has_target:
+            return False  # nobody came
+        left = self._loaded().left(self._final, has_target)
+        if not left:
+            return False
+        from carbonmon_exporters.ended.bundle import Bundle
+        from carbonmon_exporters.ended.start import start
+
+        return start(listening, Bundle.of(left, self._policy, self._target))
 
     def _warn_of(self, where: str) -> None:
         """Say what strangers can do at an address that other machines reach."""
@@ -203,12 +181,10 @@ class PrometheusExporter:
                 where,
             )
 
-    def _bind(
-        self, host: str, port: int, app: WSGIApplication, listening: socket.socket | None = None
-    ) -> MetricsServer:
+    def _bind(self, host: str, port: int, listening: socket.socket | None = None) -> MetricsServer:
         return MetricsServer(
             (host, port),
-            app,
+            lambda: self._loaded().app,
             self._policy,
             read_timeout_s=self._read_timeout_s,
             idle_timeout_s=self._idle_timeout_s,

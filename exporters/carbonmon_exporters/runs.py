@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator
 
 from prometheus_client.core import Metric
 
 from carbonmon.core import metrics as f
+from carbonmon.core.labels import is_reserved, metric_name
 from carbonmon.core.model import RunInfo, RunState, Snapshot
 from carbonmon.runs.summary.node import drawn_j
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.families import as_counter, as_gauge, as_info
 from carbonmon_exporters.starts import Starts
 from carbonmon_exporters.work import work_families
-
-_RESERVED_LABELS = frozenset((*f.RUN_INFO.labels, "job", "instance"))
-_BAD_LABEL_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class _Texts(dict[str, str]):
@@ -111,8 +109,10 @@ def _node_joules(run: RunState, components: dict[str, str]) -> dict[str, float]:
 def info_labels(info: RunInfo, zone: str) -> dict[str, str]:
     """The labels of `run_info`: ours, then the user's under names that Prometheus accepts.
 
-    Two keys that become the same name are told apart by a number; none is dropped.
+    Two keys that become the same name are told apart by a number; none is dropped. `user` is ours only where
+    the monitor gives names: else a label of that name stays as the user wrote it.
     """
+    uid = os.geteuid() if info.uid is None else info.uid
     labels: dict[str, str] = {
         "run_id": info.id,
         "name": info.name,
@@ -120,11 +120,14 @@ def info_labels(info: RunInfo, zone: str) -> dict[str, str]:
         "scheduler_job_id": info.scheduler_job_id,
         "zone": zone,
         "idle_policy": info.idle_policy,
+        "uid": str(uid),
+        **({"user": info.user} if info.user else {}),
     }
+    ours = frozenset(labels)
     for key, value in info.labels:
-        name = _BAD_LABEL_CHARACTER.sub("_", key)
-        # A leading digit is invalid, a leading double underscore is Prometheus' own.
-        if name in _RESERVED_LABELS or not name or name[0].isdigit() or name.startswith("__"):
+        name = metric_name(key)
+        # A leading digit is invalid; a reserved one may stand in the files of an earlier release.
+        if name in ours or not name or name[0].isdigit() or is_reserved(key):
             name = f"label_{name}"
         unique, number = name, 2
         while unique in labels:

@@ -25,9 +25,11 @@ from carbonmon.runs.report.impact import statement
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.report.markup import escaped, yaml_number, yaml_text
 from carbonmon.runs.report.modelcard import model_card_text
+from carbonmon.runs.report.spreadsheet import spreadsheet_text
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.summary.text import table_text
+from tests.exporters.test_summary_exporter import VALIDATOR
 from tests.fuzz.folders import a_snapshot, invoke, scratch, write
 from tests.fuzz.strategies import damaged_json, examples
 from tests.support.records import (
@@ -173,6 +175,7 @@ def shown(summary: dict[str, Any]) -> dict[str, str]:
         "text": table_text(condensed(summary)) + details_text(summary),
         "markdown": markdown_text(summary),
         "csv": csv_text([summary]),
+        "spreadsheet": spreadsheet_text([summary]),
         "model-card": model_card_text(summary, "France (FR)"),
     }
 
@@ -252,7 +255,7 @@ def test_an_estimate_looks_like_one_everywhere() -> None:
     summary = of(snapshot((run_state(totals=rows),), (device_state(gpu()),), sensors=()))
     for form, text in shown(summary).items():
         assert "measured by" not in text, form
-        assert "estimated" in text or form == "csv"
+        assert "estimated" in text or form in ("csv", "spreadsheet")
     assert "| energy | 1.00 kWh | 0.600 to 1.20 | estimated |" in markdown_text(summary)
 
 
@@ -554,20 +557,89 @@ def test_no_run_is_a_mistake_that_says_what_to_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--elsewhere",), ("--elsewhere", "countries"), ("--elsewhere=GCP",)])
-def test_other_places_come_with_text_and_markdown(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_other_places_come_with_every_form(arguments: tuple[str, ...], tmp_path: Path) -> None:
     path = ended(tmp_path, of())
-    for form in ("text", "markdown"):
+    for form in ("text", "markdown", "model-card"):
         done = invoke(report.command, "--format", form, *arguments, path)
         assert done.exit_code == 0, done.output
         assert "elsewhere, at the same PUE of 1.00" in done.stdout
         assert "its own" in done.stdout
-    assert invoke(report.command, "--format", "csv", *arguments, path).exit_code == 2
+    document = json.loads(invoke(report.command, "--format", "json", *arguments, path).stdout)
+    VALIDATOR.validate(document)
+    rows = read(invoke(report.command, "--format", "csv", *arguments, path).stdout)
+    places = document["elsewhere"]["places"]
+    assert [row["place"] for row in rows] == [place["place"] for place in places]
+    assert [place["place"] for place in places if place["is_own"]] == ["DE"]
+    for row, place in zip(rows, places, strict=True):
+        assert float(row["emissions_kg"]) == pytest.approx(place["emissions_g"] / 1e3, rel=1e-5)
+        assert row["intensity_source"] == place["intensity"]["source"]
 
 
-def test_a_misspelt_provider_is_told_from_a_run(tmp_path: Path) -> None:
-    done = invoke(report.command, "--output", tmp_path, "--elsewhere", "amazon", ended(tmp_path, of()))
+def test_named_places_are_told_from_runs(tmp_path: Path) -> None:
+    path = ended(tmp_path / "done", of())
+    for words in (
+        ("--elsewhere", "SE,aws:us-east-1", path),
+        ("--elsewhere", "SE", path),
+        ("--elsewhere", path),
+    ):
+        assert invoke(report.command, *words).exit_code == 0, words
+    two = invoke(
+        report.command, "--output", tmp_path, "--elsewhere", "done", path.parent, "--format", "markdown"
+    )
+    assert two.stdout.count("elsewhere, at the same PUE") == 2, "the first word is a run as well"
+    none = invoke(report.command, "--elsewhere", "SE,DE")
+    assert none.exit_code == 2 and "name a RUN" in none.output
+
+
+def test_a_misspelt_place_is_answered_with_the_nearest_and_the_providers(tmp_path: Path) -> None:
+    done = invoke(report.command, "--output", tmp_path, "--elsewhere", "DE,Swedn", ended(tmp_path, of()))
     assert done.exit_code == 2
-    assert "no run 'amazon'" in done.output
     said = " ".join(done.output.split())
-    assert "there may also stand" in said
+    assert "'Swedn' is unknown; the nearest are SE (Sweden)" in said
     assert " aws," in said
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_what_if_stands_beside_the_runs_own_figures_and_is_called_one(form: str, tmp_path: Path) -> None:
+    path = ended(tmp_path, of())
+    kept = path.read_bytes()
+    plain = invoke(report.command, path, "--format", form)
+    asked = invoke(report.command, path, "--format", form, "--region", "SE")
+    assert asked.exit_code == 0, asked.output
+    words = re.sub("[-_]", " ", asked.stdout.lower())
+    assert "what if" in words and "what if" not in re.sub("[-_]", " ", plain.stdout.lower())
+    own = set(re.findall(r"\d+\.?\d*", plain.stdout))
+    assert own <= set(re.findall(r"\d+\.?\d*", asked.stdout)), "no figure of the run is replaced"
+    assert path.read_bytes() == kept
+    unknown = invoke(report.command, path, "--format", form, "--region", "Swedn")
+    assert unknown.exit_code == 2 and "the nearest are SE (Sweden)" in " ".join(unknown.output.split())
+
+
+def test_the_region_of_a_config_file_asks_for_no_what_if(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('region = "SE"')
+    done = invoke(report.command, ended(tmp_path, of()), "--config", tmp_path / "c.toml")
+    assert done.exit_code == 0 and "what if" not in done.stdout
+
+
+@for_each_row(
+    ("words", "said"),
+    [
+        (("--details",), "--details is for --format csv"),
+        (("--format", "csv", "--series", "--details"), "not for --details"),
+        (("--format", "csv", "--series", "--region", "SE"), "not for --region"),
+        (("--format", "csv", "--series", "--elsewhere"), "not for --elsewhere"),
+        (("--format", "csv", "--elsewhere", "DE", "--region", "SE"), "has one table"),
+    ],
+)
+def test_what_a_table_has_no_place_for_is_said(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    done = invoke(report.command, ended(tmp_path, of()), *words)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+
+
+def test_the_details_of_a_csv_are_asked_for(tmp_path: Path) -> None:
+    path = ended(tmp_path, full())
+    rows = read(invoke(report.command, path, "--format", "csv", "--details", "--region", "SE").stdout)
+    assert {"run", "settled", "device", "what_if"} <= {row["scope"] for row in rows}
+    (row,) = read(invoke(report.command, path, "--format", "csv").stdout)
+    assert row["run_id"] == "slurm-4242"

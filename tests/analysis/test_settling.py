@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from itertools import count, pairwise, takewhile
 from pathlib import Path
@@ -13,20 +14,26 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
+from carbonmon.analysis.compare_regions import compare_regions, place_name, with_elsewhere
 from carbonmon.analysis.settle import Settlement
 from carbonmon.analysis.settle import settle as settled
 from carbonmon.analysis.stretches import Stretch, read_stretches
+from carbonmon.analysis.wrong_region import with_history
 from carbonmon.cli import settle
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.model import JOULES_PER_KWH, Snapshot
 from carbonmon.core.ports import GridSource
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.grid.history import history
+from carbonmon.grid.regions import resolve
 from carbonmon.runs import layout
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.layout import SUMMARY_FILE
+from carbonmon.runs.report.details import details_text
+from carbonmon.runs.report.other_places import sections
 from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.figures import mass_text
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import plugins
 from tests.support import gridsources, records
@@ -418,8 +425,10 @@ def test_the_settled_figure_stands_beside_the_live_one_which_stays(run_folder: P
         "basis": None,
         "accounting": None,
         "kind": "fixed",
+        "year": None,
         "note": None,
     }
+    assert (found["by_uid"], found["region"], found["former"]) == (os.geteuid(), None, [])
 
 
 def test_what_is_written_obeys_the_summary_s_schema(run_folder: Path, intensity_file: Path):
@@ -435,7 +444,89 @@ def test_settling_again_takes_the_place_of_what_was_settled(run_folder: Path, in
     first = summary_in(run_folder)["settled"]["emissions_g"]
     intensity_file.write_text(f"start,end,value\n{NOON_S:.0f},{NOON_S + 1e5:.0f},0\n")
     assert invoke("--intensity-file", intensity_file, run_folder).exit_code == 0
-    assert first > summary_in(run_folder)["settled"]["emissions_g"] == 0.0
+    again = summary_in(run_folder)["settled"]
+    assert first > again["emissions_g"] == 0.0
+    (former,) = again["former"]
+    assert (former["emissions_g"], former["by_uid"], former["region"]) == (first, os.geteuid(), None)
+    assert former["settled_at"] <= again["settled_at"]
+    jsonschema.validate(summary_in(run_folder), schema())
+
+
+def test_of_many_earlier_results_the_newest_are_kept(run_folder: Path):
+    summary = summary_in(run_folder)
+    for number in range(25):
+        settled = with_history({"emissions_g": float(number), "intensity": {}}, summary, None)
+        summary["settled"] = settled
+    kept = [former["emissions_g"] for former in summary["settled"]["former"]]
+    assert kept == [float(number) for number in range(4, 24)]
+
+
+# ---- A region that was wrong ----
+
+
+@pytest.mark.parametrize(
+    ("word", "zone", "place"), [("Sweden", "SE", "SE"), ("aws:us-east-1", "US-VA", "aws:us-east-1")]
+)
+def test_a_wrong_region_is_put_right_with_the_mean_of_the_right_one(
+    run_folder: Path, word: str, zone: str, place: str
+):
+    before = summary_in(run_folder)
+    result = invoke("--region", word, run_folder)
+    assert result.exit_code == 0, result.output
+    after = summary_in(run_folder)
+    found = after.pop("settled")
+    assert after == before, "the live figure and its region stay"
+    intensity = resolve(word).intensity
+    kwh = before["energy"]["total_j"] / JOULES_PER_KWH
+    assert found["emissions_g"] == pytest.approx(kwh * PUE * intensity.g_per_kwh)
+    assert found["region"] == {"given": place, "former": "DE"}
+    origin = found["intensity"]
+    assert (origin["zone"], origin["kind"], origin["year"]) == (zone, "table", intensity.year)
+    assert (origin["source"], origin["basis"]) == (intensity.source, intensity.basis)
+    jsonschema.validate(summary_in(run_folder), schema())
+    assert f"region     {place} in place of DE" in result.output
+
+
+def test_a_report_says_that_a_region_was_put_right_and_places_the_run_there(run_folder: Path):
+    assert invoke("--region", "SE", run_folder).exit_code == 0
+    summary = summary_of(run_folder)
+    text = " ".join(details_text(summary).split())
+    assert "SE, Ember Yearly Electricity Data via Our World in Data" in text
+    assert "annual mean of 2024; SE in place of DE; settled 20" in text
+    assert "known for" not in text
+    assert place_name(summary) == "Sweden (SE)"
+    assert [place.code for place in compare_regions(summary, "DE").places if place.is_own] == ["SE"]
+    (section,) = sections(with_elsewhere(summary, "DE"))
+    settled_g = summary["settled"]["emissions_g"]
+    assert f"As it was settled: {mass_text(settled_g)} CO2e at a mean of 35.8" in section.notes[0]
+
+
+def test_a_region_can_be_put_right_again_and_each_result_is_kept(run_folder: Path):
+    for word in ("SE", "FR"):
+        assert invoke("--region", word, run_folder).exit_code == 0
+    settled = summary_in(run_folder)["settled"]
+    assert settled["region"] == {"given": "FR", "former": "DE"}
+    assert [former["region"]["given"] for former in settled["former"]] == ["SE"]
+
+
+def test_an_unknown_region_is_answered_with_the_nearest_and_nothing_is_written(run_folder: Path):
+    before = summary_in(run_folder)
+    result = invoke("--region", "Swedn", run_folder)
+    assert result.exit_code == 2
+    assert "the nearest are SE (Sweden)" in " ".join(result.output.split())
+    assert summary_in(run_folder) == before
+
+
+def test_a_region_of_the_environment_puts_no_run_right(run_folder: Path):
+    result = invoke(run_folder, environ={"CARBONMON_REGION": "SE"})
+    assert result.exit_code == 2
+    assert "where the run's region was wrong, --region PLACE" in " ".join(result.output.split())
+
+
+def test_a_year_s_mean_has_no_gaps_to_fill(run_folder: Path):
+    result = invoke("--region", "SE", "--fill", run_folder)
+    assert result.exit_code == 2
+    assert "--fill is for gaps" in " ".join(result.output.split())
 
 
 def test_both_figures_and_their_difference_are_printed(run_folder: Path, intensity_file: Path):

@@ -17,6 +17,7 @@ from tests.bench import (
     memory,
     page,
     phases,
+    report,
     scale,
     scrape,
     sharing,
@@ -25,6 +26,7 @@ from tests.bench import (
     stores,
     table,
     tick,
+    top,
 )
 from tests.simulator import can_build
 
@@ -43,6 +45,8 @@ PARTS = {
     "grid": grid.rows,
     "endpoint": endpoint.rows,
     "page": page.rows,
+    "top": top.rows,
+    "report": report.rows,
     "scale": scale.rows,
     "boards": boards.rows,
     "stores": stores.rows,

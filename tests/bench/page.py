@@ -71,7 +71,7 @@ def _paint(rounds: int) -> Iterator[Row]:
         "the past in the plot, the same openings",
         "",
         spread(plots_ms[1:], "ms", 1.0, 0),
-        "end of the answer of /api/v1/runs/ID/series, which reads a file of 26,000 rows",
+        "end of the answer of /api/v1/runs/ID/series, which reads the file of a day",
     )
     yield Row(
         "bytes of the page, and of its first data",

@@ -22,7 +22,8 @@ from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
 from carbonmon_exporters.endpoint.request import MEMORY
 from carbonmon_exporters.endpoint.routes import Routes
 from carbonmon_exporters.endpoint.scrapers import HEADER, Scrapers
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from carbonmon_exporters.exposition import metrics_app
+from prometheus_client import CollectorRegistry
 
 from carbonmon.core.model import Device, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
 from tests.bench.store_servers import PrometheusStore, VictoriaStore
@@ -158,7 +159,7 @@ class _Nodes:
         registry = CollectorRegistry()
         registry.register(SnapshotCollector(lambda: node_snapshot(number, time.time(), self.since_s)))
         registry.register(self._own)
-        return Routes(make_wsgi_app(registry), lambda: True, Scrapers(lambda: False))
+        return Routes(metrics_app(registry), lambda: True, Scrapers(lambda: False))
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -34,6 +34,9 @@ OUTPUTS = {
     "report in Markdown": ("report", "RUN", "--format", "markdown"),
     "report as JSON": ("report", "RUN", "--format", "json"),
     "report as CSV": ("report", "RUN", "--format", "csv"),
+    "details as CSV": ("report", "RUN", "--format", "csv", "--details"),
+    "places as CSV": ("report", "RUN", "--format", "csv", "--elsewhere", "DE,SE"),
+    "what if": ("report", "RUN", "--region", "SE"),
     "series as CSV": ("report", "RUN", "--format", "csv", "--series"),
     "model card": ("report", "RUN", "--format", "model-card"),
     "report with places": ("report", "RUN", "--elsewhere"),
@@ -135,6 +138,7 @@ PRINTERS = {
     "carbonmon/cli/docs.py": "prints a page that it makes of our own texts",
     "carbonmon/cli/manpage.py": "the same",
     "carbonmon_exporters/docs.py": "the same",
+    "carbonmon/cli/progress.py": "draws click's bar, with a label that it makes printable",
     "carbonmon/client/notebook.py": "one line in a notebook, made printable there",
 }
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.analysis.months import by_month, months_between
-from carbonmon.cli import runs as runs_command
+from carbonmon.cli import printing
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.spans import Month, month_of, parse_bytes, parse_local_moment, parse_month, parse_span
 from carbonmon.runs import layout, pruning
@@ -58,8 +58,8 @@ def output(tmp_path: Path) -> Path:
 def test_runs_are_listed_from_the_first_to_the_last_with_their_figures(output: Path):
     rows = listed(output)
     assert [row["run_id"] for row in rows] == ["d", "a", "b", "c", "e"]
-    assert rows[1] | {"duration_s": "3600.0", "energy_kwh": "1.0", "measured_ratio": "1.0"} == rows[1]
-    assert rows[1] | {"uid": "4001", "user": "4001", "host": "node-1", "labels": "team=vision"} == rows[1]
+    assert rows[1] | {"duration_s": "3600", "energy_kwh": "1", "measured_ratio": "1"} == rows[1]
+    assert rows[1] | {"uid": "4001", "user": "4001", "host": "node-1", "label:team": "vision"} == rows[1]
     assert float(rows[1]["emissions_kg"]) == pytest.approx(0.36)
     assert [row["state"] for row in rows] == ["final"] * 4 + ["recovered"]
 
@@ -189,7 +189,7 @@ def test_a_table_in_a_pipe_is_whole(output: Path):
 def test_a_table_on_a_terminal_is_no_wider_than_that_and_tells_what_it_left_out(
     width: int, output: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(runs_command, "_width", lambda: width)
+    monkeypatch.setattr(printing, "width", lambda: width)
     text = carbonmon("runs", "--output", output, "--sum").stdout
     assert max(map(len, text.splitlines())) <= width
     left_out = text.partition("not shown")[2]
@@ -222,6 +222,56 @@ def test_a_run_over_the_end_of_a_month_is_divided_by_its_series(tmp_path: Path):
     assert (row["month"], float(row["energy_kwh"])) == ("2026-10", pytest.approx(1.0))
     assert float(row["duration_s"]) == pytest.approx(7200.0)
     assert as_json(tmp_path, "--month", "2026-10")["notes"] == []
+
+
+def test_a_month_s_total_of_each_user_has_only_what_was_drawn_in_it(tmp_path: Path):
+    """Two users have runs over the end of October, which drew most of their energy behind it."""
+    at_month_s_end(tmp_path / "runs", uid=4001, labels=(("team", "vision"),))
+    start_s = END_OF_OCTOBER_S - 86400.0
+    drawn = [(END_OF_OCTOBER_S - 3600.0, 2.0 * KWH_J), (END_OF_OCTOBER_S + 3600.0, 1.0 * KWH_J)]
+    a_run(
+        *(tmp_path / "runs", "other"),
+        start_s=start_s,
+        duration_s=90_000.0,
+        kwh=3.0,
+        drawn=drawn,
+        uid=4002,
+    )
+    a_run(tmp_path / "runs", "later", start_s=END_OF_OCTOBER_S + 10.0, kwh=5.0, uid=4002)
+    words = ("--by", "user", "--month")
+    totals = {
+        (row["user"], month): float(row["energy_kwh"])
+        for month in ("2026-10", "2026-11", "2026-12")
+        for row in listed(tmp_path / "runs", *words, month)
+    }
+    assert totals == pytest.approx(
+        {
+            ("4001", "2026-10"): 1.0,
+            ("4001", "2026-11"): 3.0,
+            ("4002", "2026-10"): 2.5,
+            ("4002", "2026-11"): 5.5,
+        }
+    ), "the row across midnight is divided by its time"
+    mine = as_json(tmp_path / "runs", "--month", "2026-11", "--user", "4001", "--sum")
+    assert mine["total"]["energy_kwh"] == pytest.approx(3.0)
+
+
+def test_a_run_that_paused_over_the_end_of_a_month_and_has_not_ended_is_divided_too(tmp_path: Path):
+    """Its duration leaves the pause out, and would have it end in October."""
+    start_s, resumed_s = END_OF_OCTOBER_S - 7200.0, END_OF_OCTOBER_S + 3 * 86400.0
+    drawn = [(start_s + 3600.0, 1.0 * KWH_J), (resumed_s, 0.0), (resumed_s + 60.0, 2.0 * KWH_J)]
+    folder = a_run(
+        tmp_path, "cut", start_s=start_s, duration_s=3660.0, kwh=3.0, drawn=drawn, state=None, uid=4001
+    )
+    path = folder / layout.CHECKPOINT_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), "at_s": resumed_s + 60.0}))
+    groups = as_json(tmp_path, "--by", "user,month")["groups"]
+    assert [(group["keys"]["month"], group["energy_kwh"]) for group in groups] == [
+        ("2026-10", pytest.approx(1.0)),
+        ("2026-11", pytest.approx(2.0)),
+    ]
+    (row,) = listed(tmp_path, "--month", "2026-11")
+    assert float(row["energy_kwh"]) == pytest.approx(2.0)
 
 
 def test_a_run_without_a_series_is_divided_by_time_and_that_is_said(tmp_path: Path):

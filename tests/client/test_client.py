@@ -64,6 +64,15 @@ def test_labels_beyond_the_room_of_a_run_are_left_out_and_the_first_one_is_named
     assert f"'k{len(kept) - 2}'" in caplog.text
 
 
+def test_labels_with_names_of_the_metrics_are_left_out_and_named(
+    server: ControlServer, fake: Fake, caplog: pytest.LogCaptureFixture
+):
+    with carbonmon.track(labels={"team": "vision", "method": "lora", "run-id": "7"}):
+        pass
+    assert fake.of("join")[0]["labels"] == {"team": "vision"}
+    assert "the labels ['method', 'run-id'] are left out" in caplog.text
+
+
 def test_a_phase_says_when_it_began_by_the_node_s_clock(server: ControlServer, fake: Fake):
     with carbonmon.track() as run:
         before_s = time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -115,6 +115,13 @@ def test_labels_that_have_no_room_in_a_run_are_refused():
         check_labels((("team", "vision"), ("note", "x" * 1014)))
 
 
+@pytest.mark.parametrize("key", ["run_id", "run-id", "uid", "job", "phase", "__meta"])
+def test_a_label_that_the_metrics_have_already_is_refused_with_another_name(key: str):
+    with pytest.raises(ConfigError, match=rf"'{key}' is a name that the metrics have .* my_[a-z_]+$"):
+        check_labels(((key, "x"),))
+    check_labels((("user", "ada"), ("job_name", "x")))
+
+
 @pytest.mark.parametrize("text", ["", "team", "=vision", "my team=vision"])
 def test_what_is_no_label_is_refused(text: str):
     with pytest.raises(ConfigError, match="KEY=VALUE"):

@@ -263,3 +263,18 @@ def test_grafana_is_told_where_prometheus_and_the_dashboards_are() -> None:
     assert provider["type"] == "file"
     compose = (grafana.FOLDER.parent / "docker" / "compose.yaml").read_text()
     assert f"target: {provider['options']['path']}\n" in compose
+
+
+@every_board
+def test_what_is_unknown_has_the_colour_of_neither_good_nor_bad(board: dict[str, Any]) -> None:
+    """Grafana gives the first threshold's colour to a figure without a value."""
+    figures = [panel for panel in panels(board) if panel["type"] == "stat"]
+    bases = {panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0] for panel in figures}
+    assert {title: base for title, base in bases.items() if base != {"color": "text", "value": None}} == {}
+
+
+@every_board
+def test_a_unit_of_ones_own_has_no_space_of_its_own(board: dict[str, Any]) -> None:
+    """Grafana puts one between the figure and a `suffix:`."""
+    units = {panel["fieldConfig"]["defaults"]["unit"] for panel in panels(board)}
+    assert {unit for unit in units if re.match(r"\w+: ", unit)} == set()

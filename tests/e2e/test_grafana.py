@@ -235,7 +235,7 @@ def figures_agree_with_one_another(here: World) -> None:
     facility_kwh = here.server.number(
         f'1.25 / 3.6e6 * sum(last_over_time(carbonmon_run_energy_joules_total{{run_id="{RUN}"}}[5m]))'
     )
-    assert here.figure(board, "At the site's meter") == pytest.approx(facility_kwh, rel=0.2)
+    assert here.figure(board, "Site's meter") == pytest.approx(facility_kwh, rel=0.2)
     elsewhere = here.rows(board, "The same energy elsewhere", "B")
     assert elsewhere["lifecycle, production, 2024, FR France (FR)"] == pytest.approx(44.18)
     own = [g_per_kwh for place, g_per_kwh in elsewhere.items() if "as it ran" in place]

@@ -166,7 +166,7 @@ def test_a_program_that_starts_its_own_ranks_is_counted_once(tmp_path: Path, siz
         gone(tmp_path)
         summary = command.summary(tmp_path)
         truth = truth_j(node, summary)
-        near = pytest.approx(truth, abs=0.005 * truth + 2 * late.most_s * NODE_W)
+        near = pytest.approx(truth, abs=0.005 * truth + late.edges_s * NODE_W)
         assert summary["energy"]["total_j"] == near
         assert len(summary["run"]["ranks"]) == size
         assert summary["run"]["notes"] == []

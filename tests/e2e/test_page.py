@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,9 +52,10 @@ def test_a_run_some_hours_in_is_seen_whole(browser: Browser, monitor: Monitor) -
     for part in (
         *("llama-7b fine-tune", "phase train", "60.0 % of its steps", "762 W", "● measured", "◇ estimated"),
         *("360 g/kWh", "DE 2024", "Ember", "Unattributed", "sudo chmod o+r energy_uj", "timeout: 2"),
-        *("Forecast, whole run", "Budget 2kWh 25.0 % spent then: warn"),
+        *("Forecast, whole run", "Budget 2kWh 25.0 % spent then: warn", "Energy per token", "J a sample"),
     ):
         assert part in text
+    assert not re.search(r"\d kJ(?! a (sample|step))", text), "all energies are in watt-hours"
     assert tab.evaluate("document.querySelectorAll('svg.chart text.tick').length") > 10, "hours and watts"
     assert tab.evaluate("document.querySelectorAll('svg.chart .hatched').length") == 1, "memory is estimated"
     assert tab.evaluate("document.querySelectorAll('svg.chart rect.phase-0').length") >= 1
@@ -141,6 +143,8 @@ def test_a_monitor_that_is_gone_is_said_and_what_was_known_stays(browser: Browse
     text = seen(tab)
     assert "No answer: the monitor has ended with its run" in text
     assert "llama-7b fine-tune" in text
+    assert "Power now" not in text
+    assert re.search(r"Power at \d\d:\d\d:\d\d 500 W", text), "the last one, with its time"
     tab.close()
 
 
@@ -188,7 +192,9 @@ def test_the_page_of_a_real_run_shows_what_the_machine_draws(browser: Browser, t
             tab.wait_for(HAS_PLOT)
             tab.wait_for("/5[45]\\d W/.test(document.querySelector('#run dd').innerText)")
             tab.wait_for("document.getElementById('time').max > 1")
-            assert "real" in seen(tab)
+            text = seen(tab)
+            assert "real" in text
+            assert not re.search(r"\d k?Wh", text), "all energies are in joules"
             tab.close()
         finally:
             process.terminate()

@@ -24,8 +24,6 @@ PAGE = (TREE / "docs" / "use" / "tasks.md").read_text()
 ELSEWHERE = {
     "pip install .": "the wheel's check installs",
     "carbonmon top": "it goes on until somebody ends it",
-    "carbonmon report baseline --format html > baseline.html": "that form's own tests",
-    "carbonmon report baseline --elsewhere DE,SE,aws:us-east-1": "the tests of other places",
 }
 """What is not run here, and why."""
 

@@ -547,7 +547,7 @@ def test_sessions_that_nobody_asked_to_keep_are_forgotten(
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     client.options |= ssl.OP_NO_TICKET
     shown = node(1, 0, 0)
-    server = MetricsServer(("127.0.0.1", 0), Routes(lambda *_: [], lambda: shown.samples > 0), policy)
+    server = MetricsServer(("127.0.0.1", 0), lambda: Routes(lambda *_: [], lambda: shown.samples > 0), policy)
     server.start()
     endpoint = Endpoint(f"https://127.0.0.1:{server.server_port}/metrics", client)
     try:

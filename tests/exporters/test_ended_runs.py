@@ -310,7 +310,7 @@ def test_a_scraper_that_has_given_up_meanwhile_is_still_waited_for() -> None:
         gone.sendall(ask)
         gone.shutdown(socket.SHUT_WR)
         app = Routes(metrics, lambda: True, came=came.append)
-        server = MetricsServer(listening.getsockname(), app, listening=listening.dup())
+        server = MetricsServer(listening.getsockname(), lambda: app, listening=listening.dup())
         server.start()
         clients.callback(server.close)
         assert b"answer" in read_to_end(gone), "it may have closed its side and still be reading"

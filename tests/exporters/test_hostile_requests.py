@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from carbonmon_exporters.endpoint.access import AccessPolicy
-from carbonmon_exporters.endpoint.server import MAX_HEAD_BYTES, MetricsServer
+from carbonmon_exporters.endpoint.server import MetricsServer
+from carbonmon_exporters.endpoint.stream import MAX_HEAD_BYTES
 from prometheus_client import parser
 
 from carbonmon.core.model import Snapshot
@@ -67,7 +68,7 @@ def answering_at_length(kind: str, folder: Path, timeout_s: float) -> Iterator[s
         return [LONG_ANSWER]
 
     config, trusting = protected(kind, folder)
-    server = MetricsServer(("127.0.0.1", 0), app, AccessPolicy(config), read_timeout_s=timeout_s)
+    server = MetricsServer(("127.0.0.1", 0), lambda: app, AccessPolicy(config), read_timeout_s=timeout_s)
     server.start()
     try:
         scheme = "http" if config is None else "https"

@@ -123,6 +123,18 @@ def test_power_is_split_into_what_is_measured_and_what_is_estimated() -> None:
     assert [phase["name"] for phase in run["phases"]] == ["train", "eval"]
 
 
+def test_the_energy_of_a_token_is_told_where_the_run_counts_them() -> None:
+    shown = page_states.hours_in(2, 1, 1)
+    work = now(shown)["run"]["work"]
+    told = shown.runs[0].work
+    assert told is not None
+    (span,) = (each for each in told.spans if each.what == "tokens")
+    assert work["energy_per_token_j"] == pytest.approx(span.energy_j / told.tokens)
+    assert (work["steps"], work["total_steps"]) == (600.0, 1000.0)
+    silent = shown.runs[0]._replace(work=None)
+    assert now(shown._replace(runs=(silent,)))["run"]["work"] is None
+
+
 def test_a_device_whose_sensor_is_lost_is_estimated_from_then_on() -> None:
     shown = node(1, 1, 0)
     with served(shown) as monitor:

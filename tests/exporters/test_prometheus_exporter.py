@@ -7,17 +7,20 @@ import gzip
 import http.client
 import logging
 import math
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from carbonmon_exporters import docs
 from carbonmon_exporters.collector import OwnProcessCollector, SnapshotCollector
-from carbonmon_exporters.endpoint.server import MAX_HEAD_BYTES, MetricsServer
+from carbonmon_exporters.endpoint.server import MetricsServer
+from carbonmon_exporters.endpoint.stream import MAX_HEAD_BYTES
 from carbonmon_exporters.prometheus import PrometheusExporter
 from carbonmon_exporters.runs import info_labels
 from prometheus_client import parser as text_parser
@@ -25,7 +28,8 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.process_collector import ProcessCollector
 
 from carbonmon.core.errors import CarbonmonError
-from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES
+from carbonmon.core.labels import RESERVED
+from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES, RUN_ENERGY, RUN_INFO
 from carbonmon.core.model import Cost, NodeTotal, SensorState, Snapshot
 from carbonmon.core.ports import ExporterSettings
 from tests.support.records import (
@@ -365,6 +369,7 @@ def test_a_run_and_its_devices_are_described() -> None:
             scheduler_job_id="4242",
             zone="DE",
             idle_policy="exclusive",
+            uid="1000",
         )
         == 1.0
     )
@@ -394,13 +399,30 @@ def test_a_device_without_an_index_has_an_empty_one() -> None:
         ("run-id", "label_run_id"),
         ("zone", "label_zone"),
         ("idle_policy", "label_idle_policy"),
+        ("uid", "label_uid"),
+        ("user", "user"),
+        ("phase", "label_phase"),
     ],
 )
 def test_a_users_label_gets_a_name_that_prometheus_accepts(key: str, shown: str) -> None:
     labels = info_labels(run_info(labels=((key, "x"),)), "DE")
     assert labels[shown] == "x"
-    assert len(labels) == 7
+    assert len(labels) == 8
     assert list(labels)[-1] == shown
+
+
+def test_no_label_of_a_user_can_pass_for_the_name_that_the_monitor_gives() -> None:
+    labels = info_labels(run_info(labels=(("user", "bob"),), user="ada"), "DE")
+    assert (labels["uid"], labels["user"], labels["label_user"]) == ("1000", "ada", "bob")
+
+
+def test_a_run_of_the_monitors_own_user_has_that_number() -> None:
+    assert info_labels(replace(run_info(), uid=None), "DE")["uid"] == str(os.geteuid())
+
+
+def test_the_reserved_names_are_those_of_the_run_and_of_its_joules() -> None:
+    ours = {*RUN_INFO.labels, *RUN_ENERGY.labels} - {"user"}
+    assert ours | {"job", "instance"} == RESERVED
 
 
 def test_labels_that_become_the_same_name_are_all_kept() -> None:
@@ -477,7 +499,7 @@ def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> No
 
 
 def test_every_sample_has_the_labels_of_the_table() -> None:
-    shown = node()
+    shown = node(1, 1, 1, run_info(user="ada"))
     run = shown.runs[0]._replace(ended_at_s=1_795_003_600.0)
     collector = SnapshotCollector(lambda: shown._replace(runs=(run,), intensity=intensity(timestamp_s=1.0)))
     labels = {family.name: set(family.labels) for family in FAMILIES}
@@ -671,7 +693,7 @@ class SlowApp:
 
 def test_a_client_too_many_is_told_so_when_all_others_are_being_answered() -> None:
     app = SlowApp()
-    server = MetricsServer(("127.0.0.1", 0), app, max_connections=2)
+    server = MetricsServer(("127.0.0.1", 0), lambda: app, max_connections=2)
     server.start()
     address = ("127.0.0.1", server.server_port)
     try:
@@ -691,7 +713,7 @@ def test_a_client_too_many_is_told_so_when_all_others_are_being_answered() -> No
 
 def test_closing_lets_an_answer_under_way_be_sent() -> None:
     app = SlowApp()
-    server = MetricsServer(("127.0.0.1", 0), app)
+    server = MetricsServer(("127.0.0.1", 0), lambda: app)
     server.start()
     with socket.create_connection(("127.0.0.1", server.server_port)) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")

@@ -91,12 +91,16 @@ def test_the_schema_is_itself_valid() -> None:
 
 
 LATER = {
-    "": ["budgets", "costs", "embodied", "forecasts", "gpu_time", "prometheus", "settled", "water", "work"],
+    "": [
+        *("budgets", "costs", "elsewhere", "embodied", "forecasts", "gpu_time", "prometheus", "settled"),
+        *("water", "what_if", "work"),
+    ],
     "carbon": ["pue_source", "sources"],
-    "run": ["cpu_s", "idle_policy", "notes", "progress", "ranks", "uid"],
+    "run": ["cpu_s", "idle_policy", "notes", "progress", "ranks", "uid", "user"],
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],
     "device": ["node_energy_j"],
     "phase": ["components", "interpolated_ratio", "measured_ratio"],
+    "settled": ["by_uid", "former", "region"],
     "water": ["known_ratio"],
 }
 """Keys that files of earlier versions lack, by the shape that has them."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.core.model import Method
+from carbonmon.core.model import IntensityKind, Method
 from carbonmon.runs.downsampling import MAX_STEPS, Downsampler, Glance
 from carbonmon.runs.series_rows import SeriesRow
 
@@ -22,11 +22,14 @@ def row(
     phase: str = "main",
     method: Method = "counter",
     most_w: float | None = None,
+    g_per_j: float = 1e-4,
+    kind: IntensityKind = "table",
 ) -> SeriesRow:
     high_w = power_w if most_w is None else most_w
     return SeriesRow(
         *(BEGIN_S + at_s, duration_s, device, "gpu", phase, method),
-        *(power_w * duration_s, power_w, power_w, high_w, 0.0, 360.0, "table"),
+        *(power_w * duration_s, power_w, power_w, high_w, power_w * duration_s * g_per_j),
+        *(g_per_j * 3.6e6, kind),
     )
 
 
@@ -68,6 +71,38 @@ def test_no_joule_and_no_extreme_is_lost(lengths_and_powers: list[tuple[float, f
     assert energy_j(found) == pytest.approx(sum(each.energy_j for each in rows), rel=1e-6, abs=1e-3)
     assert max(step.high_w or 0.0 for step in steps) == max(each.power_max_w or 0.0 for each in rows)
     assert min(step.low_w or 0.0 for step in steps) == min(each.power_min_w or 0.0 for each in rows)
+    joules = sum(each.energy_j for each in rows)
+    assert sum(step.energy_j for step in steps) == pytest.approx(joules)
+    assert sum(step.emissions_g for step in found.grid if step) == pytest.approx(joules * 1e-4)
+
+
+@given(st.lists(st.floats(1e-6, 1e-3), min_size=1, max_size=800))
+def test_no_gram_and_no_extreme_of_the_intensity_is_lost(grams_a_joule: list[float]) -> None:
+    rows = [row(60.0 * (n + 1), 60.0, 200.0, g_per_j=each) for n, each in enumerate(grams_a_joule)]
+    grid = [step for step in glance(*rows).grid if step is not None]
+    assert sum(step.emissions_g for step in grid) == pytest.approx(sum(each.emissions_g for each in rows))
+    assert min(step.low_g_per_kwh for step in grid) == min(each.intensity_g_per_kwh for each in rows)
+    assert max(step.high_g_per_kwh for step in grid) == max(each.intensity_g_per_kwh for each in rows)
+    for step in grid:
+        assert step.low_g_per_kwh <= step.mean_g_per_kwh * 1.000001
+        assert step.mean_g_per_kwh <= step.high_g_per_kwh * 1.000001
+
+
+def test_a_forecast_of_the_intensity_is_told_from_what_was_in_force() -> None:
+    found = glance(row(1.0, 1.0, 200.0, kind="live"), row(2.0, 1.0, 200.0, kind="forecast"))
+    assert [step.kinds for step in found.grid if step] == [{"live"}, {"forecast"}]
+
+
+def test_energy_of_no_length_is_kept_though_its_power_is_not_known() -> None:
+    found = glance(row(1.0, 1.0, 200.0)._replace(duration_s=0.0))
+    (step,) = found.devices["gpu"]
+    assert step is not None
+    assert (step.power_w, step.energy_j) == (None, 200.0)
+
+
+def test_a_row_from_before_the_begin_is_in_the_first_step() -> None:
+    found = glance(row(100.0, 1.0, 200.0), row(50.0, 1.0, 300.0), row(101.0, 1.0, 200.0))
+    assert sum(step.energy_j for step in found.devices["gpu"] if step) == pytest.approx(700.0)
 
 
 def test_a_time_of_which_nothing_is_known_stays_unknown() -> None:

@@ -68,6 +68,13 @@ def test_the_keys_of_release_0_1_0_stay_so_that_all_releases_read_one_another(tm
     assert "followed" in document
 
 
+def test_the_name_of_a_user_is_only_where_it_is_asked_for_so_that_older_releases_read_the_run(tmp_path: Path):
+    assert "user" not in json.loads(layout.run_text(records.run_info(), []))["run"]
+    (tmp_path / layout.RUN_FILE).write_text(layout.run_text(records.run_info(user="ada"), []))
+    info, _ = read_run(tmp_path)
+    assert (info.user, info.uid) == ("ada", 1000)
+
+
 @for_each_row("text", [*records.HOSTILE_TEXTS, records.UNDECODABLE, "\ud800", 'a"\udcff\\'])
 def test_any_text_is_written_as_utf_8_and_stays_one_line_of_the_series(text: str):
     info = records.run_info(name=text, command=(text,), labels=(("key", text),))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from carbonmon.core.labels import MAX_USER_BYTES
+from carbonmon.core.model import RunInfo
 from carbonmon.core.ports import Roots
 from carbonmon.service.socket import fields
+from carbonmon.service.socket.admission import Admission
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.request import RequestError
+from tests.support.records import run_info
 
 LIVING, ENDED, FOREIGN = 42, 43, 44
 
@@ -57,6 +62,33 @@ def test_labels_have_room_for_a_kibibyte_in_all():
     assert fields.run_labels({}) == {}
     with pytest.raises(RequestError, match="the labels have 1026 bytes together"):
         fields.run_labels({"labels": {"a": "x" * 1000, "b": "é" * 12}})
+
+
+def test_a_user_s_labels_have_room_for_all_runs_that_are_shown_together():
+    """A run that has ended stays in /metrics for a while: its labels count as those of the living do."""
+
+    def info(number: int, uid: int) -> RunInfo:
+        labels = (("note", "x" * 1000),)
+        return replace(run_info(f"run-{number}", labels=labels), uid=uid)
+
+    most = MAX_USER_BYTES // 1004
+    ended = [SimpleNamespace(info=info(number, 1000)) for number in range(most - 1)]
+    other = SimpleNamespace(info=info(999, 1001))
+    living = SimpleNamespace(run_id="run-living", uid=1000, plan=SimpleNamespace(info=info(500, 1000)))
+    registry = SimpleNamespace(
+        uid=0,
+        is_full=False,
+        entries=[living],
+        monitor=SimpleNamespace(sampler=SimpleNamespace(latest=SimpleNamespace(runs=[*ended, other]))),
+    )
+    admission = Admission(registry)  # type: ignore[arg-type]
+    user, root = (SimpleNamespace(uid=uid) for uid in (1000, 0))
+    admission.check_room(user, 1000, {"note": "x" * 200})  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match=r"of user 1000 in /metrics have \d+ bytes .* room for 65536"):
+        admission.check_room(user, 1000, {"note": "x" * 500})  # type: ignore[arg-type]
+    admission.check_room(user, 1000, {})  # type: ignore[arg-type]
+    admission.check_room(user, 1001, {"note": "x" * 1000})  # type: ignore[arg-type]
+    admission.check_room(root, 0, {"note": "x" * 1000})  # type: ignore[arg-type]
 
 
 def test_a_process_of_somebody_else_is_refused():

@@ -5,6 +5,7 @@ The folders are where the kernel has them (`devices/virtual/powercap/…`) with 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,7 @@ def write_tree(root: Path, zones: Sequence[Zone]) -> None:
     for folder in sorted(path for path in (root / CONTROL_TYPES).rglob("intel-rapl*") if path.is_dir()):
         links.mkdir(parents=True, exist_ok=True)
         (links / folder.name).symlink_to(Path("../..") / folder.relative_to(root))
+        (folder / "subsystem").symlink_to(os.path.relpath(links, folder))  # programs find the others by it
         if ":" not in folder.name:
             _write(folder / "enabled", "1", 0o644)
 

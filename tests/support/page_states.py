@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from carbonmon_exporters.prometheus import PrometheusExporter
 from carbonmon.core.model import Component, Device, SensorState, Snapshot
 from carbonmon.core.ports import ExporterSettings
 from carbonmon.runs.layout import SERIES_FILE, series_text
+from carbonmon.runs.series_file import LONGEST_PERIOD_S, PERIODS
 from carbonmon.runs.series_rows import SeriesRow
 from tests.support.records import (
     START_S,
@@ -125,27 +127,29 @@ def just_begun() -> Snapshot:
 def day_of(
     folder: Path, devices: list[tuple[str, Component, str]], end_s: float, hours: float = 24.0
 ) -> Path:
-    """A series as a monitor leaves it after so many hours: rows of a second, of ten, then of a minute."""
+    """A series as a monitor leaves it after so many hours: rows of a second, then longer ones by its size."""
     folder.mkdir(parents=True, exist_ok=True)
+    size, noise = 0, random.Random(4)
     at_s = end_s - hours * 3600.0
     begin_s = at_s
     with (folder / SERIES_FILE).open("w") as file:
         while at_s < end_s:
             since_s = at_s - begin_s
-            length_s = 1.0 if since_s < 660.0 else 10.0 if since_s < 7200.0 else 60.0
+            length_s = next((each for most, each in PERIODS if size < most), LONGEST_PERIOD_S)
             at_s = min(end_s, at_s + length_s)
             phase = "main" if since_s < 300.0 else "eval" if since_s % 7200.0 > 6300.0 else "train"
             for number, (device, component, method) in enumerate(devices):
                 most = {"gpu": 300.0, "cpu": 120.0}.get(component, 12.0)
                 load = 0.35 if phase == "eval" else 0.15 if phase == "main" else 0.9
-                power_w = most * load * (1.0 + 0.06 * math.sin(since_s / 500.0 + number))
+                wave = 0.06 * math.sin(since_s / 500.0 + number) + 0.05 * noise.random()
+                power_w = most * load * (1.0 + wave)
                 grams = power_w * length_s / 3.6e6 * 360.0
                 row = SeriesRow(
                     *(round(at_s, 3), length_s, device, component, phase, method),
                     *(round(power_w * length_s, 3), round(power_w, 2), round(power_w * 0.8, 2)),
                     *(round(power_w * 1.15, 2), round(grams, 9), 360.0, "table"),
                 )
-                file.write(series_text(row))
+                size += file.write(series_text(row))
     return folder
 
 

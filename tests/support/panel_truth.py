@@ -109,7 +109,7 @@ TOTALS: dict[Key, str] = {
 RISING: set[Key] = {
     ("carbonmon-run", "Energy", "B"),
     ("carbonmon-run", "Energy", "C"),
-    ("carbonmon-run", "At the site's meter", "A"),
+    ("carbonmon-run", "Site's meter", "A"),
     ("carbonmon-run", "Water", "A"),
     ("carbonmon-run", "Cost", "A"),
     ("carbonmon-run", "Energy of the run and of its nodes", "B"),

@@ -187,6 +187,7 @@ def run_info(
     scheduler: str = "slurm",
     scheduler_job_id: str = "4242",
     idle_policy: IdlePolicy = "exclusive",
+    user: str = "",
 ) -> RunInfo:
     return RunInfo(
         id=run_id,
@@ -197,6 +198,8 @@ def run_info(
         started_at_s=START_S,
         scheduler=scheduler,
         scheduler_job_id=scheduler_job_id,
+        uid=1000,
+        user=user,
         idle_policy=idle_policy,
     )
 

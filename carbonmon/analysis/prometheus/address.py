@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.net.address import are_plain, basic_login, is_loopback
+from carbonmon.net.address import are_plain
+from carbonmon.net.login import LoginVariables, authorization, name_and_password, secret, server_address
 
 TOKEN = "CARBONMON_PROMETHEUS_TOKEN"
 USERNAME, PASSWORD = "CARBONMON_PROMETHEUS_USERNAME", "CARBONMON_PROMETHEUS_PASSWORD"
 PASSWORD_FILE, TOKEN_FILE = "CARBONMON_PROMETHEUS_PASSWORD_FILE", "CARBONMON_PROMETHEUS_TOKEN_FILE"
+VARIABLES = LoginVariables(USERNAME, PASSWORD, PASSWORD_FILE)
 TENANT = "CARBONMON_PROMETHEUS_TENANT"
 TENANT_HEADERS = ("X-Scope-OrgID", "THANOS-TENANT")
 """Of Mimir and Cortex, and what Thanos listens to by default (its `--query.tenant-header`)."""
-
-_MOST_BYTES = 1 << 16
 
 
 class Login(NamedTuple):
@@ -34,24 +33,10 @@ def checked_url(text: str) -> tuple[str, str]:
 
     Raises ConfigError for an invalid address, and for one that holds a password, which is never shown.
     """
-    try:
-        parts = urlsplit(text.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if "@" in parts.netloc or (not host and "@" in text):
-        raise ConfigError(
-            "--prometheus: leave user and password out of the address: other users of this machine see "
-            "command lines; give --username and --password-file, or --token-file"
-        )
-    is_plain = text.isprintable() and not any(character.isspace() for character in text.strip())
-    if not host or port == 0 or parts.scheme not in ("http", "https") or not is_plain:
-        hint = "give for example http://prometheus:9090"
-        raise ConfigError(f"--prometheus: {text!r:.100} is not an address; {hint}")
-    if parts.query or parts.fragment:
-        raise ConfigError("--prometheus: give the address of the server alone, without ? and #")
-    path = parts.path.rstrip("/").removesuffix("/api/v1")
-    return f"{parts.scheme}://{parts.netloc}{path}", f"{parts.netloc}{path}"
+    secrets = "--username and --password-file, or --token-file"
+    base, path = server_address(text, "--prometheus", "http://prometheus:9090", secrets)
+    path = path.removesuffix("/api/v1")
+    return f"{base}{path}", f"{base.partition('//')[2]}{path}"
 
 
 def login(given: Login, environ: Mapping[str, str], base: str) -> tuple[dict[str, str], list[str]]:
@@ -59,49 +44,14 @@ def login(given: Login, environ: Mapping[str, str], base: str) -> tuple[dict[str
 
     Raises ConfigError for half of a login, a file that holds none, or a login in clear text.
     """
-    token = _secret(given.token_file, TOKEN_FILE, environ, TOKEN).strip()
-    username = (given.username or environ.get(USERNAME, "")).strip()
-    password = _secret(given.password_file, PASSWORD_FILE, environ, PASSWORD)
-    if token and (username or password):
+    token = secret(given.token_file, TOKEN_FILE, environ, TOKEN).strip()
+    username, password = name_and_password(given.username, given.password_file, environ, VARIABLES)
+    if token and username:
         raise ConfigError(f"a token ({TOKEN}) and a password ({USERNAME}) are both set: unset one")
-    if bool(username) != bool(password):
-        missing = f"{PASSWORD} is not set, nor --password-file" if username else f"{USERNAME} is not set"
-        raise ConfigError(f"{missing}: set {USERNAME} and {PASSWORD}, or neither")
-    sent = {}
-    if token:
-        sent["Authorization"] = f"Bearer {token}"
-    elif username:
-        sent["Authorization"] = basic_login(username, password)
-    parts = urlsplit(base)
-    if sent and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise ConfigError(
-            "--prometheus: over http the login would cross the network in clear text; give an https address"
-        )
+    sent = authorization("--prometheus", base, token, username, password)
     secrets = [word for word in (sent.get("Authorization", "").partition(" ")[2], password) if word]
     if tenant := (given.tenant or environ.get(TENANT, "")).strip():
         sent.update(dict.fromkeys(TENANT_HEADERS, tenant))
     if not are_plain(sent.values()):
         raise ConfigError(f"the token ({TOKEN}) or {TENANT} holds characters that no header may hold")
     return sent, secrets
-
-
-def _secret(given: Path | None, file_variable: str, environ: Mapping[str, str], variable: str) -> str:
-    """The text of the file that was given or that the environment names, else that of the environment.
-
-    White space around it is no part of it, as in the files of Prometheus' own configuration.
-    """
-    named = environ.get(file_variable, "")
-    if given is None and not named:
-        return environ.get(variable, "")
-    path = given or Path(named)
-    if given is None and environ.get(variable):
-        raise ConfigError(f"{file_variable} and {variable} are both set: unset one")
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigError(f"{str(path)!r} cannot be read: {why}") from None
-    if not text:
-        raise ConfigError(f"{str(path)!r} is empty: it should hold a token or a password")
-    return text

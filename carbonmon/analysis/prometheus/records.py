@@ -84,7 +84,8 @@ def snapshot(counters: RunCounters) -> Snapshot:
 def _run(counters: RunCounters) -> RunState:
     totals, start_s = counters.totals, counters.history.start_s
     info = dict(totals.info(f.RUN_INFO))
-    own = {key: info.pop(key, "") for key in f.RUN_INFO.labels}
+    own = {key: info.pop(key, "") for key in f.RUN_INFO.labels if key != "user"}
+    # `user` stays a label: nothing says whether the monitor gave it, or whoever began the run.
     rows = tuple(_rows(counters))
     energy_j = sum(row.energy_j for row in rows)
     grams = sum(row.emissions_g for row in rows)
@@ -99,6 +100,7 @@ def _run(counters: RunCounters) -> RunState:
             scheduler=own["scheduler"],
             scheduler_job_id=own["scheduler_job_id"],
             idle_policy=next((policy for policy in IDLE_POLICIES if policy == own["idle_policy"]), "none"),
+            uid=int(own["uid"]) if own["uid"].isdecimal() else None,
         ),
         totals=rows,
         power_w=(),

@@ -1,4 +1,4 @@
-"""Runs as one long CSV table, tidy: a row is one amount of one thing, the units are in the columns' names.
+"""Every detail of runs as one CSV table: a row is one amount of one thing, its unit in the column's name.
 
 The column `scope` says what a row is about, `item` which one:
 
@@ -6,6 +6,8 @@ The column `scope` says what a row is about, `item` which one:
 |---|---|---|
 | run | | each run: the totals |
 | settled | | each run that was settled: its emissions again |
+| what_if | the place | the emissions that the run's energy would have caused there |
+| elsewhere | the place | the same at each place of `--elsewhere`: in no sum |
 | embodied | | each run with embodied emissions: their range |
 | phase | its name | each phase |
 | component | gpu, cpu, dram, module | each component |
@@ -103,6 +105,11 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Cells]:
     settled = summary.get("settled")
     if settled is not None:
         yield {"scope": "settled", **_carbon(settled)}
+    what_if = summary.get("what_if")
+    if what_if is not None:
+        yield {"scope": "what_if", "item": what_if["place"], **_carbon(what_if)}
+    for place in (summary.get("elsewhere") or {}).get("places", ()):
+        yield {"scope": "elsewhere", "item": place["place"], **_carbon(place)}
     embodied = summary.get("embodied")
     if embodied is not None:
         ends = {"emissions_low_g": embodied["low_g"], "emissions_high_g": embodied["high_g"]}

@@ -49,13 +49,14 @@ def section_text(section: Section) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def details_text(summary: Mapping[str, Any], embodied: str = "") -> str:
+def details_text(summary: Mapping[str, Any], embodied: str = "", what_if: str = "") -> str:
     """The lines, each ending in a newline, none wider than the table."""
     lines = labelled("basis", basis_text(summary["carbon"]["intensity"]))
     settled = summary.get("settled")
     if settled is not None:
         lines += labelled("settled", settled_text(settled))
     lines += labelled("embodied", embodied or embodied_of(summary))
+    lines += labelled("what if", what_if)
     for number, equivalent in enumerate(equivalents(summary)):
         lines += labelled("" if number else "like", f"{equivalent.sentence}  [{equivalent.source}]")
     return "".join(f"{line}\n" for line in lines)
@@ -108,9 +109,11 @@ def settled_parts(settled: Mapping[str, Any]) -> tuple[str, str, str]:
     mean, covered = intensity.get("mean_g_per_kwh"), settled.get("covered_ratio")
     rate = "" if mean is None else f"{figure(mean)} g CO2e/kWh"
     origin = [intensity.get("zone"), intensity.get("source"), *origin_parts(intensity)]
+    is_mean = intensity.get("kind") == "table"
     facts = [
         ": ".join(filter(None, (rate, ", ".join(filter(None, origin))))),
-        "" if covered is None else f"known for {percent_text(covered)} of the energy",
+        "" if covered is None or is_mean else f"known for {percent_text(covered)} of the energy",
+        correction_text(settled),
         f"settled {settled['settled_at'][:10]}" if settled.get("settled_at") else "",
         intensity.get("note") or "",
     ]
@@ -119,6 +122,12 @@ def settled_parts(settled: Mapping[str, Any]) -> tuple[str, str, str]:
         range_text(settled.get("low_g"), settled.get("high_g"), GRAMS[unit]),
         "; ".join(filter(None, facts)),
     )
+
+
+def correction_text(settled: Mapping[str, Any]) -> str:
+    """The region that was given later in place of a wrong one; "" where none was."""
+    region = settled.get("region")
+    return "" if region is None else f"{region['given']} in place of {region['former'] or 'no region'}"
 
 
 def embodied_of(summary: Mapping[str, Any]) -> str:

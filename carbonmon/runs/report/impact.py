@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.model import MEASURED_METHODS
@@ -36,15 +36,19 @@ _IDLE = {
 }
 
 
-def statement(summary: Mapping[str, Any]) -> list[str]:
-    """Paragraphs of Markdown."""
+Shown = Callable[[str, int], str]
+"""How a name or a text of somebody else is shown, in at most so many characters."""
+
+
+def statement(summary: Mapping[str, Any], shown: Shown = escaped) -> list[str]:
+    """Paragraphs of Markdown, or with another `shown` of plain text."""
     return [
-        _result(summary),
-        *work_paragraphs(summary),
-        _scope(summary, embodied_of(summary)),
+        _result(summary, shown),
+        *work_paragraphs(summary, shown),
+        _scope(summary, embodied_of(summary), shown),
         _methods_and_range(summary["energy"]),
-        _grid(summary),
-        _version_and_interval(summary["monitor"], summary["state"]),
+        _grid(summary, shown),
+        _version_and_interval(summary["monitor"], summary["state"], shown),
     ]
 
 
@@ -62,7 +66,7 @@ def hardware(
     return ", ".join(f"{count} × {name}" for name, count in counts.items())
 
 
-def _result(summary: Mapping[str, Any]) -> str:
+def _result(summary: Mapping[str, Any], shown: Shown) -> str:
     run, energy, carbon = summary["run"], summary["energy"], summary["carbon"]
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
     span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
@@ -71,8 +75,8 @@ def _result(summary: Mapping[str, Any]) -> str:
     verb = "is estimated to use" if summary["state"] == "estimated" else verb
     lasted = "" if run["duration_s"] is None else f" in {duration_text(run['duration_s'])}"
     names = hardware(energy["devices"])
-    place = f" on {escaped(names, 400)}" if names else ""
-    name = "" if run["name"] in ("", run["id"]) else f" ({escaped(run['name'], 60)})"
+    place = f" on {shown(names, 400)}" if names else ""
+    name = "" if run["name"] in ("", run["id"]) else f" ({shown(run['name'], 60)})"
     grams = carbon["emissions_g"]
     unit = unit_of(grams, MASS_UNITS)
     span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
@@ -81,16 +85,16 @@ def _result(summary: Mapping[str, Any]) -> str:
         "an unknown carbon intensity" if mean is None else f"a carbon intensity of {figure(mean)} g CO2e/kWh"
     )
     text = (
-        f"Run {escaped(run['id'], 64)}{name} {verb} {drawn}{lasted}{place}. At {rate} and a PUE of "
+        f"Run {shown(run['id'], 64)}{name} {verb} {drawn}{lasted}{place}. At {rate} and a PUE of "
         f"{carbon['pue']:.2f} that is {figure(grams / GRAMS[unit])} {unit} CO2e ({span})."
     )
     settled = summary.get("settled")
     if settled is not None:
-        text += f" Recalculated with the actual grid intensity: {escaped(settled_text(settled), 400)}."
+        text += f" Recalculated with the actual grid intensity: {shown(settled_text(settled), 400)}."
     return text
 
 
-def _scope(summary: Mapping[str, Any], embodied: str) -> str:
+def _scope(summary: Mapping[str, Any], embodied: str, shown: Shown) -> str:
     energy, pue = summary["energy"], summary["carbon"]["pue"]
     counted = [words for part, words in _PARTS.items() if part in energy["components"]]
     missing = [words for part, words in _PARTS.items() if part not in ("module", *energy["components"])]
@@ -109,7 +113,7 @@ def _scope(summary: Mapping[str, Any], embodied: str) -> str:
     if not embodied:
         left_out.append("making and scrapping the hardware")
     text += f" Not counted: {', '.join(left_out)}."
-    return f"{text} On top: {escaped(embodied, 2000)}." if embodied else text
+    return f"{text} On top: {shown(embodied, 2000)}." if embodied else text
 
 
 def _methods_and_range(energy: Mapping[str, Any]) -> str:
@@ -144,38 +148,38 @@ _METHODS = {
 }
 
 
-def _grid(summary: Mapping[str, Any]) -> str:
+def _grid(summary: Mapping[str, Any], shown: Shown) -> str:
     intensity = summary["carbon"]["intensity"]
     sources = [part for part in summary["carbon"].get("sources") or () if part["energy_j"]]
     total_j = sum(part["energy_j"] for part in sources)
     if len(sources) < 2:
-        text = f"The intensity is {_origin(intensity)}."
+        text = f"The intensity is {_origin(intensity, shown)}."
     else:
         ordered = sorted(sources, key=lambda part: -part["energy_j"])
-        parts = [f"{percent_text(part['energy_j'] / total_j)} {_origin(part)}" for part in ordered]
+        parts = [f"{percent_text(part['energy_j'] / total_j)} {_origin(part, shown)}" for part in ordered]
         text = f"The energy was charged with several intensities: {'; '.join(parts)}."
     if intensity["note"]:
-        text += f" Note: {escaped(intensity['note'], 400)}."
+        text += f" Note: {shown(intensity['note'], 400)}."
     source = summary["carbon"].get("pue_source")
-    whose = "the user's" if source == "user" else escaped(source or "", 200)
+    whose = "the user's" if source == "user" else shown(source or "", 200)
     return f"{text} The PUE is {whose}." if source else text
 
 
-def _origin(part: Mapping[str, Any]) -> str:
+def _origin(part: Mapping[str, Any], shown: Shown) -> str:
     """Zone, source, kind, year, basis and accounting of an intensity."""
     basis, accounting, year = part["basis"], part["accounting"], part["year"]
     facts = [
-        f"for {escaped(part['zone'], 60)}" if part["zone"] else "",
-        f"by {escaped(part['source'], 120)}" if part["source"] else "",
+        f"for {shown(part['zone'], 60)}" if part["zone"] else "",
+        f"by {shown(part['source'], 120)}" if part["source"] else "",
         KINDS[part["kind"]] + (f" of {year}" if year and part["kind"] == "table" else ""),
-        f"{escaped(basis, 30)} emissions" if basis else "basis unknown",
-        f"{escaped(accounting, 30)}-based" if accounting else "accounting unknown",
+        f"{shown(basis, 30)} emissions" if basis else "basis unknown",
+        f"{shown(accounting, 30)}-based" if accounting else "accounting unknown",
     ]
     return ", ".join(filter(None, facts))
 
 
-def _version_and_interval(monitor: Mapping[str, Any], state: str) -> str:
-    made = f"Made with carbonmon {escaped(monitor['version'], 40)}"
+def _version_and_interval(monitor: Mapping[str, Any], state: str, shown: Shown) -> str:
+    made = f"Made with carbonmon {shown(monitor['version'], 40)}"
     if state == "estimated":
         return f"{made}, without a measurement."
     text = f"{made}, a sample every {monitor['interval_s']:g} s."

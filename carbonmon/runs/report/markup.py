@@ -12,14 +12,19 @@ _LINK = re.compile(r"(?i)\b(https?|ftp)(://)|\b(www)(\.)")
 _BLOCK = re.compile(r"^(?:[-+]|\d{1,9}[.)])(?=\s|$)|^[-=](?=[-=\s]*$)")
 
 
+def readable(text: str, width: int = 200) -> str:
+    """The text in one line of printable characters, at most `width` of them; no markup."""
+    return one_line(" ".join(encodable(text).split()), width)
+
+
 def escaped(text: str, width: int = 200) -> str:
     """Return the text so that Markdown (GitHub's) shows it as it is, in a table as well; in one line.
 
     An underscore within a word has no meaning in Markdown and stays, so that names are readable there too.
     """
-    plain = one_line(" ".join(encodable(text).split()), width)
     marked = _SPECIAL.sub(
-        lambda found: f"\\{found[0]}" if found[0] not in "<>&" else _ENTITIES[found[0]], plain
+        lambda found: f"\\{found[0]}" if found[0] not in "<>&" else _ENTITIES[found[0]],
+        readable(text, width),
     )
     marked = _LINK.sub(lambda found: f"{found[1] or found[3]}\\{found[2] or found[4]}", marked)
     return _BLOCK.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", marked)

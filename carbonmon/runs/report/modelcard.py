@@ -11,7 +11,9 @@ from typing import Any
 
 from carbonmon.runs.report.equivalents import known_carbon
 from carbonmon.runs.report.impact import hardware, statement
-from carbonmon.runs.report.markup import yaml_number, yaml_text
+from carbonmon.runs.report.markdown import section_markdown
+from carbonmon.runs.report.markup import escaped, yaml_number, yaml_text
+from carbonmon.runs.report.other_places import sections, what_if_text
 from carbonmon.runs.summary.figures import percent_text
 
 TRAINING_TYPE_LABEL = "training_type"
@@ -40,8 +42,16 @@ def model_card_text(summary: Mapping[str, Any], place: str = "") -> str:
         "## Environmental impact",
         "",
         "\n\n".join(statement(summary)),
+        *_other_places(summary),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _other_places(summary: Mapping[str, Any]) -> list[str]:
+    """What was asked of other places, as text below the statement: never in the card's own figures."""
+    what_if = what_if_text(summary)
+    found = ["", f"What if: {escaped(what_if, 500)}."] if what_if else []
+    return [*found, *(f"\n#{section_markdown(section).rstrip()}" for section in sections(summary))]
 
 
 def _entry(key: str, value: str, hint: str) -> str:

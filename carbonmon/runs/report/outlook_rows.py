@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from carbonmon.core.budgets import amount_text
-from carbonmon.runs.report.markup import escaped
 from carbonmon.runs.summary.figures import ENERGY_UNITS, JOULES, energy_text, range_text, unit_of
 
 
@@ -24,5 +23,5 @@ def outlook_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         whose = "all runs of the day" if budget["period"] == "day" else ""
         reached = f"reached {budget['reached_at']}: {budget['action']}" if budget["reached_at"] else ""
         known = "; ".join(filter(None, (whose, reached)))
-        rows.append((f"spent of {escaped(budget['budget'], 40)}", escaped(spent, 60), "", escaped(known)))
+        rows.append((f"spent of {budget['budget']}", spent, "", known))
     return rows

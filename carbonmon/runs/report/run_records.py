@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from carbonmon.core.model import JOULES_PER_KWH
 from carbonmon.core.times import rfc3339
 from carbonmon.runs.listing import Group, Row
+from carbonmon.runs.report import spreadsheet
 from carbonmon.runs.report.csv_table import cell
+from carbonmon.runs.report.spreadsheet import Users
 
 SCHEMA = "carbonmon.runs/1"
 
-Users = Callable[[int | None], str]
-"""The name of a user by the number."""
-
 RUN_COLUMNS = (
-    *("run_id", "name", "state", "user", "uid", "host", "started_at", "month", "duration_s", "energy_kwh"),
-    *("measured_ratio", "emissions_kg", "is_settled", "labels"),
+    *("run_id", "name", "state", "user", "uid", "host", "started_utc", "month", "duration_s", "energy_kwh"),
+    *("measured_ratio", "emissions_kg", "is_settled"),
 )
 GROUP_COLUMNS = (
     *("runs", "energy_kwh", "measured_ratio", "emissions_kg", "duration_s", "energy_mean_kwh"),
@@ -26,14 +24,20 @@ GROUP_COLUMNS = (
 
 
 def runs_csv(rows: Sequence[Row], users: Users) -> str:
-    """A row for each run; `month` is empty where a row is a whole run. Unknown is an empty cell."""
-    documents = [row_document(row, users) for row in rows]
-    lines = [",".join(RUN_COLUMNS)]
-    for document in documents:
-        labels = "; ".join(f"{key}={value}" for key, value in document["labels"].items())
-        cells = {**document, "labels": labels, "is_settled": str(document["is_settled"]).lower()}
-        lines.append(",".join(cell(cells[column]) for column in RUN_COLUMNS))
-    return "\n".join(lines) + "\n"
+    """A row for each run, as in `spreadsheet.py`; `month` is empty where a row is a whole run."""
+    return spreadsheet.table(RUN_COLUMNS, [_cells(row, users) for row in rows])
+
+
+def _cells(row: Row, users: Users) -> dict[str, Any]:
+    document, duration_s = row_document(row, users), row.entry.duration_s
+    return {
+        **document,
+        "started_utc": spreadsheet.time_cell(row.entry.start_s),
+        "duration_s": None if duration_s is None else round(duration_s, 1),
+        "energy_kwh": spreadsheet.rounded(document["energy_kwh"]),
+        "emissions_kg": spreadsheet.rounded(document["emissions_kg"]),
+        "measured_ratio": spreadsheet.rounded_ratio(document["measured_ratio"]),
+    }
 
 
 def groups_csv(keys: Sequence[str], groups: Sequence[Group]) -> str:
@@ -55,7 +59,7 @@ def row_document(row: Row, users: Users) -> dict[str, Any]:
         "folder": str(entry.folder),
         "name": entry.name,
         "state": entry.state,
-        "user": None if entry.uid is None else users(entry.uid),
+        "user": entry.user or users(entry.uid) or None,
         "uid": entry.uid,
         "host": entry.host,
         "labels": dict(entry.labels),
@@ -88,8 +92,10 @@ def group_document(keys: Sequence[str], group: Group) -> dict[str, Any]:
 
 
 def _kwh(joules: float | None) -> float | None:
-    return None if joules is None else float(f"{joules / JOULES_PER_KWH:.9g}")
+    kwh = spreadsheet.kwh(joules)
+    return None if kwh is None else float(f"{kwh:.9g}")
 
 
 def _kg(grams: float | None) -> float | None:
-    return None if grams is None else float(f"{grams / 1000.0:.9g}")
+    kg = spreadsheet.kg(grams)
+    return None if kg is None else float(f"{kg:.9g}")

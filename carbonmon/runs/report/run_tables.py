@@ -82,7 +82,7 @@ def _run_cells(row: Row, users: Users) -> dict[str, str]:
         "ENERGY": _energy(entry.energy_j),
         "MEASURED": _measured(entry.measured_ratio),
         "EMISSIONS": _mass(entry.emissions_g),
-        "USER": one_line(users(entry.uid), 32),
+        "USER": one_line(entry.user or users(entry.uid), 32),
         "HOST": one_line(entry.host, 40),
     }
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from carbonmon.core.efficiency import UNITS, WHOLE
-from carbonmon.runs.report.markup import escaped
 from carbonmon.runs.summary.figures import duration_text, energy_text, percent_text
 from carbonmon.runs.summary.work_text import (
     counts_text,
@@ -38,9 +37,7 @@ def work_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
                     (f"energy per {unit}", joules_text(run_j), _range(run_j, energy), "of the whole run")
                 )
         if flops_text(work):
-            rows.append(
-                ("FLOPs", escaped(flops_text(work)), "", f"{_SPAN}; peaks by data sheets, without sparsity")
-            )
+            rows.append(("FLOPs", flops_text(work), "", f"{_SPAN}; peaks by data sheets, without sparsity"))
     time = summary.get("gpu_time")
     if time is not None and time["idle_s"] is not None:
         seconds = duration_text(time["idle_s"])
@@ -51,8 +48,8 @@ def work_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def work_paragraphs(summary: Mapping[str, Any]) -> list[str]:
-    """One paragraph, none where nothing was told."""
+def work_paragraphs(summary: Mapping[str, Any], shown: Callable[[str, int], str]) -> list[str]:
+    """One paragraph, none where nothing was told; `shown` makes a text one of its markup."""
     work = summary.get("work")
     if work is None:
         return []
@@ -64,7 +61,7 @@ def work_paragraphs(summary: Mapping[str, Any]) -> list[str]:
     if each:
         text += f", at {' and '.join(filter(None, (', '.join(each[:-1]), each[-1])))} {_SPAN}{part}"
     if flops_text(work):
-        text += f"; {escaped(flops_text(work), 200)}"
+        text += f"; {shown(flops_text(work), 200)}"
     time = summary.get("gpu_time")
     idle = "" if time is None or not time["idle_s"] else f" {idle_text(time)}."
     return [f"{text}.{idle}"]

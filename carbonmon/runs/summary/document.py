@@ -80,6 +80,7 @@ def _run(run: RunState) -> dict[str, Any]:
         "labels": dict(info.labels),
         "host": info.host,
         "uid": info.uid,
+        "user": info.user or None,
         "scheduler": info.scheduler or None,
         "scheduler_job_id": info.scheduler_job_id or None,
         "idle_policy": info.idle_policy,

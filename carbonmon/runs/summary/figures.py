@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 ENERGY_UNITS = ((3.6e9, "MWh"), (3.6e6, "kWh"), (3.6e4, "Wh"), (1e3, "kJ"), (0.0, "J"))
 JOULES = {"MWh": 3.6e9, "kWh": 3.6e6, "Wh": 3.6e3, "kJ": 1e3, "J": 1.0}
 MASS_UNITS = ((1e6, "t"), (1e3, "kg"), (1.0, "g"), (1e-12, "mg"), (0.0, "g"))
+POWER_UNITS = ((1e6, "MW"), (1e3, "kW"), (0.0, "W"))
+WATTS = {"MW": 1e6, "kW": 1e3, "W": 1.0}
 GRAMS = {"t": 1e6, "kg": 1e3, "g": 1.0, "mg": 1e-3}
 
 
@@ -20,6 +24,12 @@ def mass_text(grams: float) -> str:
     return f"{figure(grams / GRAMS[unit])} {unit}"
 
 
+def power_text(power_w: float, largest_w: float | None = None) -> str:
+    """Watts in a unit by their size; `largest_w` is the largest of a column or axis, whose unit all have."""
+    unit = unit_of(power_w if largest_w is None else largest_w, POWER_UNITS)
+    return f"{figure(power_w / WATTS[unit])} {unit}"
+
+
 def duration_text(seconds: float) -> str:
     """Seconds as days, hours, minutes and seconds."""
     if seconds < 60:
@@ -29,6 +39,16 @@ def duration_text(seconds: float) -> str:
         return f"{minutes} min {rest_s:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def clock_text(at_s: float, seconds: bool = False) -> str:
+    """A Unix time by the clock of this machine, with its date if that is not today's."""
+    try:
+        at, today = time.localtime(at_s), time.localtime()
+    except (OverflowError, ValueError, OSError):
+        return "unknown"
+    clock = time.strftime("%H:%M:%S" if seconds else "%H:%M", at)
+    return clock if at[:3] == today[:3] else f"{time.strftime('%Y-%m-%d', at)} {clock}"
 
 
 def percent_text(ratio: float) -> str:

@@ -216,7 +216,7 @@ def _device_lines(devices: list[dict[str, Any]], unit: str, is_given: bool = Fal
         rows.append(
             (
                 device["component"],
-                _short_id(device["id"]),
+                short_id(device["id"]),
                 f"{device['name'] or '':12}",
                 energy_text(device["energy_j"], unit),
                 "power unknown" if mean_w is None else f"mean {figure(mean_w)} W",
@@ -250,7 +250,7 @@ def _phase_lines(phases: dict[str, dict[str, Any]], total_j: float, unit: str) -
     return [*lines, f"  phase  and {more} more"] if more else lines
 
 
-def _short_id(device_id: str) -> str:
+def short_id(device_id: str) -> str:
     """A GPU's UUID by its first group, as nvidia-smi users know it; other ids whole."""
     return one_line(device_id[:12] if device_id.startswith(("GPU-", "MIG-")) else device_id, 28)
 
@@ -273,12 +273,12 @@ def _methods_text(methods: dict[str, float]) -> str:
 
 def _remarks(devices: list[dict[str, Any]]) -> list[str]:
     gaps = [
-        f"{_short_id(device['id'])} {duration_text(device['unobserved_s'])}"
+        f"{short_id(device['id'])} {duration_text(device['unobserved_s'])}"
         for device in devices
         if device["unobserved_s"] and device["unobserved_s"] >= 0.05  # less would read as 0.0 s
     ]
     odd = [
-        f"{_short_id(device['id'])} {', '.join(texts)}"
+        f"{short_id(device['id'])} {', '.join(texts)}"
         for device in devices
         if (
             texts := [
@@ -289,7 +289,7 @@ def _remarks(devices: list[dict[str, Any]]) -> list[str]:
         )
     ]
     shared = [
-        one_line(f"{_short_id(device['id'])} {note.removeprefix(_SHARED)}", WIDTH - len("  shared: "))
+        one_line(f"{short_id(device['id'])} {note.removeprefix(_SHARED)}", WIDTH - len("  shared: "))
         for device in devices
         if (note := device["share_note"])
         and (note.startswith(_SHARED) or any(word in note.casefold() for word in _INEXACT))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from carbonmon.core import labels as label_room
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES, IdlePolicy
 from carbonmon.core.pacing import TokenBucket
@@ -124,18 +125,32 @@ class Admission:
         gpus, environ = fields.optional_texts(message, "gpus"), fields.texts_by_name(message, "environ")
         return self._monitor.allocation(gpus, environ, policy)
 
-    def check_room(self, peer: Peer, uid: int) -> None:
-        """Raise `RequestError` where a user may have no more runs, or the peer begins too many."""
+    def check_room(self, peer: Peer, uid: int, labels: Mapping[str, str]) -> None:
+        """Raise `RequestError` where a user may have no more runs or labels, or the peer begins too many."""
         if self._registry.is_full:
             raise RequestError(f"the limit of {MAX_RUNS} runs is reached: unregister one first")
         theirs = sum(entry.uid == uid for entry in self._registry.entries)
         if uid not in (0, self._registry.uid) and theirs >= MAX_RUNS // 2:
             raise RequestError(f"user {uid} has {theirs} runs and can have no more: unregister one first")
+        size = label_room.size_bytes(labels.items())
+        if uid not in (0, self._registry.uid) and size:
+            size += self._shown_label_bytes(uid)
+            if size > label_room.MAX_USER_BYTES:
+                raise RequestError(
+                    f"the labels of the runs of user {uid} in /metrics have {size} bytes with these, and a "
+                    f"user has room for {label_room.MAX_USER_BYTES}: give fewer or shorter ones"
+                )
         if not self._may_begin(peer.uid):
             raise RequestError(
                 f"user {peer.uid} begins more than {RUNS_A_MINUTE:.0f} runs a minute: wait, or measure "
                 "without the daemon (carbonmon run --own-monitor)"
             )
+
+    def _shown_label_bytes(self, uid: int) -> int:
+        """What the labels of a user's runs take that are in /metrics, or are about to be."""
+        shown = {run.info.id: run.info for run in self._monitor.sampler.latest.runs}
+        shown.update((entry.run_id, entry.plan.info) for entry in self._registry.entries)
+        return sum(label_room.size_bytes(info.labels) for info in shown.values() if info.uid == uid)
 
     def _may_begin(self, uid: int) -> bool:
         """Whether a user may begin one more run now. Root may always, as a scheduler's prolog does."""

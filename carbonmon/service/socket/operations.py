@@ -17,6 +17,7 @@ from carbonmon.service.entries import Entry, NewRun, Participant
 from carbonmon.service.other_ranks import other_ranks
 from carbonmon.service.registry import Registry, is_held
 from carbonmon.service.socket import fields, reports
+from carbonmon.service.socket.about import about
 from carbonmon.service.socket.admission import Admission, Message, ProcessEnded
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
@@ -240,7 +241,7 @@ class Operations:
             for entry in self._registry.entries
             if peer.uid in (0, self._registry.uid, entry.uid)
         ]
-        answer({"runs": runs, "places": list(self._monitor.places)})
+        answer({"runs": runs, "places": list(self._monitor.places), **about(self._registry)})
 
     def _settings(self, peer: Peer, message: Message, answer: Answer) -> None:
         """What this monitor was started with, for those who choose whether to have their run in it."""
@@ -259,7 +260,7 @@ class Operations:
         return part
 
     def _begin(self, peer: Peer, new: NewRun, uid: int, ends_with: Any, answer: Answer) -> Entry:
-        self._admission.check_room(peer, uid)
+        self._admission.check_room(peer, uid, new.labels)
         try:
             entry = self._registry.create(new, uid, ends_with)
         except ConfigError as error:

@@ -54,7 +54,7 @@ def _now() -> list[Builder[models.Panel]]:
             limits=_FAULTS,
         ),
         figure(
-            "Nodes without new samples",
+            "Silent nodes",
             "Monitors that answer with samples older than a minute and four sampling intervals.",
             "none",
             Query(or_zero(f"count({_STALE})", _KNOWN)),

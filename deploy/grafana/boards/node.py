@@ -53,7 +53,7 @@ def _summary() -> list[Builder[models.Panel]]:
         ),
         runs_now(KNOWN, *NODE),
         figure(
-            "Energy of no run",
+            "Of no run",
             "Part of the energy in the time range that belongs to no run: idle devices, and work that is not "
             "metered as a run.",
             "percentunit",
@@ -69,7 +69,7 @@ def _summary() -> list[Builder[models.Panel]]:
             limits=((None, "green"), (1.0, "red")),
         ),
         figure(
-            "Rejected readings",
+            "Rejected",
             "Readings of hardware energy counters that were rejected, because the counter was reset or "
             "jumped.",
             "none",

@@ -72,6 +72,7 @@ def devices() -> list[Builder[models.Panel]]:
             "As the driver or the kernel says; 100 % of a GPU means only that it was never without work.",
             "percentunit",
             Query(f"max by ({_DEVICE}) ({now(USE)})", "{{component}} · {{device}}"),
+            soft_max=1,
         ),
         by_method(
             bars(
@@ -122,12 +123,14 @@ def sensors() -> list[Builder[models.Panel]]:
                 "{{sensor}} {{reason}}",
             ),
             span=8,
+            soft_max=1,
         ),
         chart(
             "Counter anomalies",
             "Readings of hardware energy counters that were rejected between scrapes, by device and kind.",
             "none",
             Query(f"sum by (device, kind) ({growth(ANOMALIES)})", "{{device}} {{kind}}"),
+            soft_max=1,
         ),
         chart(
             "Age of the last sample",
@@ -157,8 +160,9 @@ def grid() -> list[Builder[models.Panel]]:
             "To live sources of intensity, between scrapes, by source and reason. Older or annual figures "
             "stand in meanwhile.",
             "none",
-            Query(f"sum by (source, reason) ({errors}) or on () 0 * {KNOWN}", "{{source}} {{reason}}"),
+            Query(f"sum by (source, reason) ({errors}) or on () 0 * {KNOWN}", "failed {{source}} {{reason}}"),
             span=8,
+            soft_max=1,
         ),
         figure(
             "PUE",
@@ -170,7 +174,7 @@ def grid() -> list[Builder[models.Panel]]:
         figure(
             "WUE",
             "Litres of water a kWh of device energy.",
-            "suffix: L/kWh",
+            "suffix:L/kWh",
             Query(f"max({now('carbonmon_wue_liters_per_kilowatt_hour')})"),
             span=8,
             unknown="none given",
@@ -210,5 +214,6 @@ def monitor() -> list[Builder[models.Panel]]:
             "none",
             Query(f"sum by (exporter) ({errors}) or on () 0 * {KNOWN}", "{{exporter}}"),
             span=8,
+            soft_max=1,
         ),
     ]

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEdito
 
 from deploy.grafana.boards.board import DATASOURCE
 
-GRAMS_PER_KWH, GRAMS_PER_HOUR = "suffix: g/kWh", "si:g/h"
+GRAMS_PER_KWH, GRAMS_PER_HOUR = "suffix:g/kWh", "si:g/h"
 """Units that Grafana has no name for; `si:` adds k and m in front."""
 
 CURRENCIES = (
@@ -84,7 +84,7 @@ def figure(
         .graph_mode(common_models.BigValueGraphMode.NONE)
         .color_mode(common_models.BigValueColorMode.VALUE)
         .text_mode(shown or (BOTH if queries[0].legend else VALUE))
-        .thresholds(_limits(limits))
+        .thresholds(_limits(_of_known(limits)))
         .no_value(unknown)
     )
     if words:
@@ -93,9 +93,18 @@ def figure(
 
 
 def chart(
-    title: str, about: str, unit: str, *queries: Query, span: int = 12, stacked: bool = False
+    title: str,
+    about: str,
+    unit: str,
+    *queries: Query,
+    span: int = 12,
+    stacked: bool = False,
+    soft_max: float | None = None,
 ) -> timeseries.Panel:
-    """Lines over time, or areas that add up."""
+    """Lines over time, or areas that add up; the axis reaches to `soft_max` at least.
+
+    Without that Grafana draws a constant 0 on an axis to 100, and a constant 100 % on one to 200 %.
+    """
     panel = (
         _dressed(timeseries.Panel(), title, about, unit, queries, span, 8, instant=False)
         .legend(
@@ -114,6 +123,8 @@ def chart(
         .fill_opacity(40 if stacked else 10)
         .show_points(common_models.VisibilityMode.AUTO)
     )
+    if soft_max is not None:
+        panel.axis_soft_max(soft_max)
     if stacked:
         panel.stacking(common.StackingConfig().mode(common_models.StackingMode.NORMAL).group("A"))
     return panel
@@ -216,6 +227,12 @@ def _dressed(
         target.editor_mode(QueryEditorMode.CODE).datasource(DATASOURCE)
         panel.with_target(target.instant() if instant else target.range())
     return panel
+
+
+def _of_known(steps: Sequence[tuple[float | None, str]]) -> Sequence[tuple[float | None, str]]:
+    """The colours from 0 on: Grafana gives the first one to what is unknown too, and that is neither."""
+    (_, first), *others = steps
+    return ((None, "text"), (0.0, first), *others) if first != "text" else steps
 
 
 def _limits(steps: Sequence[tuple[float | None, str]]) -> builders.ThresholdsConfig:

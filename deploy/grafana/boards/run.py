@@ -63,7 +63,7 @@ def _totals() -> list[Builder[models.Panel]]:
             unknown="no WUE",
         ),
         figure(
-            "At the site's meter",
+            "Site's meter",
             "The energy with the PUE of each node as it is now: what emissions and cost are reckoned with.",
             "kwatth",
             Query(KWH),
@@ -100,7 +100,7 @@ def _state() -> list[Builder[models.Panel]]:
             Query(f"sum({last('carbonmon_run_cpu_seconds_total')})"),
         ),
         figure(
-            "Unobserved device time",
+            "Unobserved time",
             "Seconds for which a device's energy could not be known, over all devices. None was invented for "
             "them: the energy is too low by what was drawn then.",
             "s",
@@ -138,7 +138,7 @@ def _work() -> list[Builder[models.Panel]]:
         figure(
             "FLOPs a joule",
             "Floating-point operations that the training code reports, by all the run's energy.",
-            "short",
+            "si:FLOP/J",
             Query(f"max({last('carbonmon_run_flops_total')}) / (sum({last(ENERGY)}) > 0)"),
             span=6,
             unknown="not reported",

@@ -146,7 +146,7 @@ def phases() -> list[Builder[models.Panel]]:
                 Column("Value #A", "Energy", "joule"),
                 Column("Value #B", "Emissions", "massg"),
                 Column("Value #C", "Energy share", "percentunit"),
-                Column("Value #D", "Time share (approximate)", "percentunit"),
+                Column("Value #D", "Time, about", "percentunit"),
             ),
             f"sum by (phase) ({last(ENERGY)})",
             f"sum by (phase) ({last(GRAMS)})",

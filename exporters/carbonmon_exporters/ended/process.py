@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
@@ -32,6 +32,7 @@ from carbonmon_exporters.ended.visits import Visit, visiting
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.routes import Routes
 from carbonmon_exporters.endpoint.server import READ_TIMEOUT_S, MetricsServer
+from carbonmon_exporters.exposition import metrics_app
 from carbonmon_exporters.families import empty
 
 GRACE_S = 10.0
@@ -102,9 +103,11 @@ class Process:
         registry = CollectorRegistry()
         registry.register(EndedCollector(self._ended))
         app = Routes(
-            make_wsgi_app(registry), lambda: True, came=self._came, pages=partial(ended_page, self._ended)
+            metrics_app(registry), lambda: True, came=self._came, pages=partial(ended_page, self._ended)
         )
-        return MetricsServer(self._listening.getsockname()[:2], app, policy, listening=self._listening)
+        return MetricsServer(
+            self._listening.getsockname()[:2], lambda: app, policy, listening=self._listening
+        )
 
     def remove_target(self) -> None:
         if self._bundle.target is not None:

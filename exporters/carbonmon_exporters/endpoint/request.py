@@ -9,9 +9,9 @@ import ssl
 from collections.abc import Iterable, MutableMapping
 from email.message import Message
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from wsgiref.headers import Headers
-from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
+from wsgiref.simple_server import ServerHandler, WSGIRequestHandler
 
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.connections import OpenConnections
@@ -61,14 +61,15 @@ class Connection:
     __slots__ = ("__weakref__",)
 
 
-class RequestServer(WSGIServer):
-    """What a request handler uses of its server."""
+class RequestServer(Protocol):
+    """What a request handler uses of its server; `base_environ` is what all requests have (PEP 3333)."""
 
     app: WSGIApplication
     policy: AccessPolicy
     connections: OpenConnections
     read_timeout_s: float
     idle_timeout_s: float
+    base_environ: dict[str, str]
 
 
 class Handler(WSGIRequestHandler):
@@ -78,8 +79,11 @@ class Handler(WSGIRequestHandler):
     closed after every other.
     """
 
-    server: RequestServer
+    server: RequestServer  # type: ignore[assignment]  # no server of the standard library
     protocol_version = "HTTP/1.1"
+
+    def __init__(self, connection: socket.socket, peer: Any, server: RequestServer) -> None:
+        super().__init__(connection, peer, server)  # type: ignore[arg-type]  # as above
 
     def setup(self) -> None:
         self.connection: socket.socket = self.request
@@ -93,7 +97,7 @@ class Handler(WSGIRequestHandler):
             stream = self._open(deadline)
         except ClearTextError:
             text = "this port uses TLS: use https"
-            self._send(PlainStream(self.connection), refusal(HTTPStatus.BAD_REQUEST, text=text))
+            self._send(PlainStream(self.connection), refusal(400, text=text))
             self._end(PlainStream(self.connection), may_have_unread=True)
             return
         except (ssl.SSLError, NotAllowedError):
@@ -185,7 +189,7 @@ class Handler(WSGIRequestHandler):
         if refused is not None:
             self.close_connection = True
             headers = (*refused.headers, *self._settings.config.headers)
-            answer.write(refusal(HTTPStatus(refused.status), headers, has_body=self.command != "HEAD"))
+            answer.write(refusal(refused.status, headers, has_body=self.command != "HEAD"))
             return
         absolute = _ABSOLUTE.match(self.path)
         if absolute:  # the form for proxies, which every server has to accept (RFC 9112, 3.2.2)
@@ -216,7 +220,7 @@ class Handler(WSGIRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer a malformed request without repeating it and without naming versions."""
-        self.wfile.write(refusal(HTTPStatus(code), self._settings.config.headers))
+        self.wfile.write(refusal(code, self._settings.config.headers))
 
     def log_message(self, *_: Any) -> None:
         """Log nothing: stderr belongs to the job."""
@@ -252,10 +256,9 @@ def _has_closed(connection: socket.socket) -> bool:
     return bool(closed.poll(0))
 
 
-def refusal(
-    status: HTTPStatus, headers: Iterable[Header] = (), *, text: str = "", has_body: bool = True
-) -> bytes:
+def refusal(code: int, headers: Iterable[Header] = (), *, text: str = "", has_body: bool = True) -> bytes:
     """A whole answer with a status and a short text."""
+    status = HTTPStatus(code)
     body = f"{text or f'{status.value} {status.phrase}'}\n"
     lines = (
         f"HTTP/1.1 {status.value} {status.phrase}",

@@ -11,14 +11,13 @@ from weakref import WeakSet
 from carbonmon_exporters.ended.visits import Visit, visiting
 from carbonmon_exporters.endpoint.request import CLOSES, CONNECTION, Connection
 from carbonmon_exporters.endpoint.scrapers import Scrapers
+from carbonmon_exporters.endpoint.settings import METRICS_PATH
 from carbonmon_exporters.starts import present
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _log = logging.getLogger(__name__)
-
-METRICS_PATH = "/metrics"
 
 MAX_VIEWERS = 4
 """So many connections of viewers are kept open at once: all others remain for scrapers."""

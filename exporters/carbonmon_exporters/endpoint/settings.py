@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import ssl
+
+METRICS_PATH = "/metrics"
 
 ClientAuth = Literal["none", "if given", "required"]
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote
 
 from carbonmon.core.model import Snapshot
 from carbonmon.runs.checked import RunFileError
+from carbonmon.runs.report.html import LOOK
 from carbonmon.runs.summary.document import clean
 from carbonmon_exporters.page import API
 from carbonmon_exporters.page.known_by import KnownBy
@@ -73,7 +74,8 @@ class Page:
         """Status, headers and body for a GET."""
         if path in FILES:
             name, kind = FILES[path]
-            return _answer("200 OK", kind, (STATIC / name).read_bytes())
+            shared = LOOK.read_bytes() if path == "/page.css" else b""
+            return _answer("200 OK", kind, shared + (STATIC / name).read_bytes())
         if path == _NOW:
             return self._now(parse_qs(query).get("run", [""])[-1])
         if path == _RUNS:

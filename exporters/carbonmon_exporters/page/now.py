@@ -15,6 +15,7 @@ from carbonmon.runs.summary.ranges import (
     measured_ratio,
     with_uncertainty,
 )
+from carbonmon.runs.summary.work import work_summary
 from carbonmon_exporters.page.known_by import KnownBy
 from carbonmon_exporters.page.outlook import outlook
 from carbonmon_exporters.page.run_list import listed
@@ -59,6 +60,7 @@ def _run(snapshot: Snapshot, run: RunState, known_by: KnownBy) -> dict[str, Any]
         **listed(run, known_by),
         "labels": dict(run.info.labels),
         "progress_ratio": None if run.work is None else run.work.ratio,
+        "work": _work(run),
         "energy_low_j": low_j,
         "energy_high_j": high_j,
         "emissions_low_g": low_g,
@@ -70,6 +72,12 @@ def _run(snapshot: Snapshot, run: RunState, known_by: KnownBy) -> dict[str, Any]
         **outlook(snapshot, run),
         "notes": list(run.notes),
     }
+
+
+def _work(run: RunState) -> dict[str, Any] | None:
+    """What the training code has counted, and the energy of each; None where it told nothing."""
+    found = work_summary(run)
+    return None if found is None else {key: value for key, value in found.items() if key != "spans"}
 
 
 def _devices_of(run: RunState, rows: list[Row]) -> list[dict[str, Any]]:

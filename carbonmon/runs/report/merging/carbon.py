@@ -34,11 +34,12 @@ def settled(summaries: Sequence[Part]) -> dict[str, Any]:
     if "forecast" in [part["intensity"]["kind"] for part in parts]:
         intensity["kind"] = "forecast"  # as within one run: a part was not observed yet
     return {
-        **{key: value for key, value in parts[0].items() if key != "energy_j"},
+        **{key: value for key, value in parts[0].items() if key not in ("energy_j", "former")},
         **_amounts(parts),
         "intensity": intensity,
         "covered_ratio": weighted(parts, "covered_ratio", "energy_j"),
         "settled_at": max(each(parts, "settled_at")),
+        **{key: same(each(parts, key)) for key in ("by_uid", "region") if any(key in part for part in parts)},
     }
 
 

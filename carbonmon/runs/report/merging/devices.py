@@ -27,14 +27,20 @@ def devices(summaries: Sequence[Part]) -> list[dict[str, Any]]:
         run = summary["run"]
         for device in summary["energy"]["devices"]:
             groups.setdefault((run["host"], device["id"]), []).append((run["duration_s"], device))
-    names = _short_names([host for host, _ in groups])
+    ids = ids_of_all(list(groups))
+    return [{**_added(group), "id": ids[key]} for key, group in groups.items()]
+
+
+def ids_of_all(devices: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The ids that devices, each by its host and its own id, have in the whole."""
+    names = _short_names([host for host, _ in devices])
     hosts_with: dict[str, int] = {}
-    for _, device_id in groups:
+    for _, device_id in dict.fromkeys(devices):
         hosts_with[device_id] = hosts_with.get(device_id, 0) + 1
-    return [
-        {**_added(group), "id": f"{names[host]}/{device_id}" if hosts_with[device_id] > 1 else device_id}
-        for (host, device_id), group in groups.items()
-    ]
+    return {
+        (host, device_id): f"{names[host]}/{device_id}" if hosts_with[device_id] > 1 else device_id
+        for host, device_id in devices
+    }
 
 
 def _short_names(hosts: Sequence[str]) -> Mapping[str, str]:

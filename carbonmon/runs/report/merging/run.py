@@ -26,10 +26,11 @@ def merged_run(runs: Sequence[Part]) -> dict[str, Any]:
         "duration_s": duration_s(runs),
         **_ending(runs),
     }
-    for key in ("cpu_s", "ranks", "progress", "idle_policy", "uid"):
+    for key in ("cpu_s", "ranks", "progress", "idle_policy", "uid", "user"):
         run.pop(key, None)
-    if any("uid" in part for part in runs):
-        run["uid"] = same(each(runs, "uid"))
+    for key in ("uid", "user"):
+        if any(key in part for part in runs):
+            run[key] = same(each(runs, key))
     if any("cpu_s" in part for part in runs):
         run["cpu_s"] = total(each(runs, "cpu_s"))
     if any("ranks" in part for part in runs):

@@ -4,7 +4,7 @@ import {
   clock,
   day,
   duration,
-  energy,
+  energyEach,
   figure,
   h,
   mass,
@@ -81,12 +81,16 @@ export function outcome(run) {
   return run.exit_code === null ? "exit code not known" : `exit code ${run.exit_code}`;
 }
 
-/** The figures: each a name, a value and how it is known. */
-export function figures(now) {
+/** The name of a power: that of a monitor that is gone is none of now. */
+export const powerName = (now, isGone) => (isGone ? `Power at ${clock(now.at_s)}` : "Power now");
+
+/** The figures: each a name, a value and how it is known; `energy` writes joules. */
+export function figures(now, energy, isGone) {
   const { run, node, intensity } = now;
   const tiles = [];
-  if (run && run.state !== "ended") tiles.push(tile("Power now", power(run.power_w), powerDetail(run)));
-  if (!run) tiles.push(tile("Power now", power(node.power_w), "all devices of this node"));
+  const name = powerName(now, isGone);
+  if (run && run.state !== "ended") tiles.push(tile(name, power(run.power_w), powerDetail(run)));
+  if (!run) tiles.push(tile(name, power(node.power_w), "all devices of this node"));
   if (run) {
     tiles.push(
       tile(
@@ -107,7 +111,8 @@ export function figures(now) {
     for (const cost of run.costs) tiles.push(tile("Cost", `${money(cost.amount)} ${plain(cost.currency)}`));
     if (run.water_l !== null) tiles.push(tile("Water", `${figure(run.water_l)} l`));
   }
-  if (run) tiles.push(...outlook(run));
+  if (run?.work) tiles.push(...perUnit(run.work));
+  if (run) tiles.push(...outlook(run, energy));
   tiles.push(
     tile(
       "Intensity",
@@ -130,8 +135,17 @@ export function figures(now) {
   return h("dl", { class: "figures" }, tiles);
 }
 
+/** The energy of a token, or of what else the training code counts. */
+function perUnit(work) {
+  const known = ["token", "sample", "step"].filter((unit) => work[`energy_per_${unit}_j`] !== null);
+  if (!known.length) return [];
+  const [first, ...others] = known.map((unit) => [unit, energyEach(work[`energy_per_${unit}_j`])]);
+  const details = others.map(([unit, text]) => `${text} a ${unit}`);
+  return [tile(`Energy per ${first[0]}`, first[1], ...details, "from the first to the last report")];
+}
+
 /** What the whole run will come to, and what is spent of its budgets. */
-function outlook({ forecast, budgets }) {
+function outlook({ forecast, budgets }, energy) {
   const tiles = [];
   if (forecast) {
     const { energy_j: joules, emissions_g: grams, end_at_s: end, cost } = forecast;

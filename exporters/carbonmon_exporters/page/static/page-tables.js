@@ -1,13 +1,13 @@
 // The tables: phases, devices, sensors, runs, and what the plot holds.
 
 import { COMPONENTS, phaseClass, phasesOf, sparkline } from "/page-chart.js";
-import { mark, outcome } from "/page-figures.js";
-import { clock, duration, energy, h, mass, percent, plain, power, s, UNKNOWN } from "/page-text.js";
+import { mark, outcome, powerName } from "/page-figures.js";
+import { clock, duration, h, mass, percent, plain, power, s, UNKNOWN } from "/page-text.js";
 
 const NONE = "–";
 
-/** Time, energy and grams of each phase. */
-export function phaseTable(run, history) {
+/** Time, energy and grams of each phase; `energy` writes joules. */
+export function phaseTable(run, history, energy) {
   if (!run || run.phases.length < 1) return [];
   const shown = phasesOf(history.columns);
   const joules = run.phases.map((phase) => phase.energy_j);
@@ -34,7 +34,7 @@ export function phaseTable(run, history) {
 }
 
 /** Power now and over time, device by device. */
-export function deviceTable(now, history) {
+export function deviceTable(now, history, energy, isGone) {
   const devices = now.node.devices;
   if (!devices.length)
     return [h("h2", {}, "Devices"), h("p", {}, "No device is metered here: see the sensors below.")];
@@ -44,7 +44,7 @@ export function deviceTable(now, history) {
   const head = [
     "Device",
     "Known by",
-    "Power now",
+    powerName(now, isGone),
     "",
     now.run ? "Run's part" : "",
     "Over time",
@@ -125,7 +125,7 @@ function sensorState(sensor) {
 }
 
 /** The runs of the node, each a link to it. */
-export function runTable(runs, shownId) {
+export function runTable(runs, shownId, energy, powerHead) {
   const rows = runs.map((run) => [
     [
       h(
@@ -146,7 +146,7 @@ export function runTable(runs, shownId) {
   ]);
   return [
     h("h2", {}, "Runs"),
-    table("Runs", ["Run", "State", "Time", "Power now", "Energy", "Measured", "CO₂e"], rows, [2, 3, 4, 5, 6]),
+    table("Runs", ["Run", "State", "Time", powerHead, "Energy", "Measured", "CO₂e"], rows, [2, 3, 4, 5, 6]),
   ];
 }
 

@@ -27,12 +27,22 @@ function inUnit(amount, units, others = [amount]) {
   return `${figure(amount / size)} ${name}`;
 }
 
-const ENERGY = [
+const WATT_HOURS = [
   [3.6e9, 3.6e9, "MWh"],
   [3.6e6, 3.6e6, "kWh"],
-  [3.6e4, 3.6e3, "Wh"],
+  [0, 3.6e3, "Wh"],
+];
+const JOULES = [
   [1e3, 1e3, "kJ"],
   [0, 1, "J"],
+];
+const LEAST_IN_WATT_HOURS = 3.6e4;
+const SMALL_JOULES = [
+  [1e3, 1e3, "kJ"],
+  [1, 1, "J"],
+  [1e-3, 1e-3, "mJ"],
+  [1e-6, 1e-6, "µJ"],
+  [0, 1e-9, "nJ"],
 ];
 const MASS = [
   [1e6, 1e6, "t"],
@@ -47,7 +57,14 @@ const POWER = [
   [0, 1, "W"],
 ];
 
-export const energy = (joules, others) => inUnit(joules, ENERGY, others);
+/** Writes all energies of the page in watt-hours, or in joules where the largest of them is small. */
+export function energyWriter(largestJ) {
+  const units = largestJ >= LEAST_IN_WATT_HOURS ? WATT_HOURS : JOULES;
+  return (joules, others) => inUnit(joules, units, others);
+}
+
+/** The energy of a step or a token, down to a nanojoule. */
+export const energyEach = (joules) => inUnit(joules, SMALL_JOULES);
 export const mass = (grams, others) => inUnit(grams, MASS, others);
 export const power = (watts) => inUnit(watts, POWER);
 

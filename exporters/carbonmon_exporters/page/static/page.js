@@ -3,8 +3,8 @@
 import { chart, columnAt, COMPONENTS, layersOf, phaseClass, phasesOf, swatch, watts } from "/page-chart.js";
 import { History } from "/page-history.js";
 import { deviceTable, phaseTable, plotTable, runTable, sensorTable } from "/page-tables.js";
-import { figures, mark, runHead } from "/page-figures.js";
-import { clock, duration, fill, h, plain, power } from "/page-text.js";
+import { figures, mark, powerName, runHead } from "/page-figures.js";
+import { clock, duration, energyWriter, fill, h, plain, power } from "/page-text.js";
 
 const PERIOD_MS = 2000; // a snapshot is 5 s old at most unless --checkpoint says otherwise
 const AGAIN_MS = 500; // after a first failure: it may have been one connection
@@ -19,6 +19,8 @@ const asked = new URLSearchParams(location.search).get("run") ?? "";
 let shownId = null;
 let shownRuns = "";
 let newest = null;
+let listed = [];
+let isGone = false;
 let changedMs = 0;
 let failures = 0;
 let polls = 0;
@@ -61,6 +63,8 @@ async function show(now) {
     !newest || now.at_s !== newest.at_s || now.state !== newest.state || now.run?.id !== newest.run?.id;
   if (isNew) changedMs = performance.now();
   newest = now;
+  const wasGone = isGone;
+  isGone = false;
   const id = now.run?.id ?? "";
   const isOther = id !== shownId;
   if (isOther) {
@@ -70,8 +74,8 @@ async function show(now) {
   }
   const hasMore = history.add(now);
   sayLive(now);
-  if (isNew || isOther) {
-    fill(at("run"), ...runHead(now), figures(now));
+  if (isNew || isOther || wasGone) {
+    fill(at("run"), ...runHead(now), figures(now, energyOf(now), isGone));
     fill(at("sensors"), ...sensorTable(now));
     drawPower(hasMore);
     fill(at("host"), plain(now.host));
@@ -84,11 +88,37 @@ async function show(now) {
   if (isOther || history.isDue) await loadPast(id);
   if (now.runs.running + now.runs.ended > 1) {
     const counts = `${now.runs.running} ${now.runs.ended}`;
-    if (isOther || counts !== shownRuns || polls % RUNS_EACH === 0)
-      fill(at("runs"), ...runTable((await ask("/api/v1/runs")).runs, id));
+    if (isOther || counts !== shownRuns || polls % RUNS_EACH === 0 || wasGone) {
+      listed = (await ask("/api/v1/runs")).runs;
+      drawRuns();
+    }
     shownRuns = counts;
-  } else fill(at("runs"));
+  } else {
+    listed = [];
+    fill(at("runs"));
+  }
   polls += 1;
+}
+
+/** Energies are written in one unit system, by the largest one of the page. */
+function energyOf({ run, node }) {
+  const ofRuns = listed.map((each) => each.energy_j);
+  const joules = [run?.energy_j, run?.forecast?.energy_j.expected, node.energy_j, ...ofRuns];
+  return energyWriter(Math.max(...joules.map((each) => each ?? 0)));
+}
+
+function drawRuns() {
+  fill(at("runs"), ...runTable(listed, shownId, energyOf(newest), powerName(newest, isGone)));
+}
+
+/** What was seen last stays, but is none of now. */
+function showGone() {
+  document.body.classList.add("gone");
+  if (!newest || isGone) return;
+  isGone = true;
+  fill(at("run"), ...runHead(newest), figures(newest, energyOf(newest), isGone));
+  drawPower(false);
+  if (listed.length) drawRuns();
 }
 
 async function loadPast(id) {
@@ -103,8 +133,9 @@ async function loadPast(id) {
 }
 
 function drawPower(isChanged) {
-  fill(at("devices"), ...deviceTable(newest, history));
-  fill(at("phases"), ...phaseTable(newest.run, history));
+  const energy = energyOf(newest);
+  fill(at("devices"), ...deviceTable(newest, history, energy, isGone));
+  fill(at("phases"), ...phaseTable(newest.run, history, energy));
   at("power").hidden = false;
   const columns = history.columns;
   const has = columns.some((column) => column.devices.size);
@@ -211,7 +242,7 @@ function sayEnded(now) {
     "warn",
     `The monitor has ended with its run (${ids}). ${newest ? "Below is what this page saw last" : "There is nothing to show any more"}; carbonmon report has the final figures.`,
   );
-  document.body.classList.add("gone");
+  showGone();
 }
 
 function sayGone(error) {
@@ -228,7 +259,7 @@ function sayGone(error) {
       `No answer: the monitor has ended with its run, was stopped, or cannot be reached.${last} carbonmon report prints the final figures.`,
     );
   }
-  if (error.isGone && (failures > 1 || !newest)) document.body.classList.add("gone");
+  if (error.isGone && (failures > 1 || !newest)) showGone();
 }
 
 function say(kind, text) {

@@ -1,0 +1,172 @@
+"""Power over time for a terminal: the sum in a few rows of blocks, below it each device in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from carbonmon.core.times import shown_utc
+from carbonmon.runs.downsampling import Glance, Step
+from carbonmon.runs.report.condensing import MOST_DEVICES
+from carbonmon.runs.report.over_time import OverTime
+from carbonmon.runs.summary.figures import duration_text, percent_text, power_text
+from carbonmon.runs.summary.strings import one_line
+
+ROWS = 8
+_LEFT = 9
+_SEEN = 0.5
+"""An estimated part that fills less of a cell is not drawn."""
+
+_ROUNDING = 1e-9
+_NARROWEST = 10
+"""Columns of the plot that stay, however narrow the terminal is."""
+
+_LABEL, _WORDS = 18, 32
+"""Columns of a device's line before and behind its plot."""
+
+
+class Signs(NamedTuple):
+    """What is drawn with: parts of a cell from low to full, an estimated cell, the axis."""
+
+    levels: str
+    estimated: str
+    axis: str
+
+    @property
+    def everything(self) -> str:
+        return "".join(self)
+
+
+BLOCKS = Signs("▁▂▃▄▅▆▇█", "░", "│")
+ASCII = Signs("_.-=+*#", ":", "|")
+
+
+class _Column(NamedTuple):
+    """The mean power of a column, and what of it is measured."""
+
+    power_w: float
+    measured_w: float
+
+
+Devices = Sequence[Mapping[str, Any]]
+"""Those of the summary."""
+
+
+def plot_text(found: OverTime, devices: Devices, width: int, signs: Signs = BLOCKS) -> str:
+    """The plot, each line ending in a newline and no wider than `width`."""
+    lines = ["  the series of the run has no rows"]
+    if found.glance is not None:
+        lines = _lines(found.glance, devices, width, signs)
+    lines += [f"  {note}" for note in found.notes]
+    return "".join(f"{one_line(line.rstrip(), width)}\n" for line in lines)
+
+
+def _lines(glance: Glance, devices: Devices, width: int, signs: Signs) -> list[str]:
+    known = list(glance.devices.values())
+    columns = _columns(known, max(_NARROWEST, width - _LEFT - 4))
+    top_w = max((column.power_w for column in columns if column), default=0.0)
+    if not top_w:
+        return ["  power over time: not known"]
+    lines = [f"  power over time (UTC), at most {power_text(top_w)} in the mean of a column"]
+    for row in reversed(range(ROWS)):
+        label = power_text(top_w) if row == ROWS - 1 else "0 W" if row == 0 else ""
+        cells = "".join(_cell(column, row, top_w, signs) for column in columns)
+        lines.append(f"  {label:>{_LEFT}} {signs.axis}{cells}")
+    begin, end = shown_utc(glance.begin_s, "%m-%d %H:%M"), shown_utc(glance.end_s, "%m-%d %H:%M")
+    lines.append(f"  {'':{_LEFT}}  {begin}{end:>{max(1, len(columns) - len(begin))}}")
+    column_s = (glance.end_s - glance.begin_s) / len(columns)
+    lines.append(f"  {'':{_LEFT}}  {_legend(columns, signs)}; {duration_text(column_s)} a column")
+    return lines + _device_lines(glance, devices, width, signs)
+
+
+def _legend(columns: Sequence[_Column | None], signs: Signs) -> str:
+    """The signs, and how much is estimated: it may be too little to be drawn."""
+    power_w = sum(column.power_w for column in columns if column)
+    estimated_w = power_w - sum(column.measured_w for column in columns if column)
+    ratio = estimated_w / power_w
+    if ratio < _ROUNDING:
+        return f"{signs.levels[-1]} measured"
+    return f"{signs.levels[-1]} measured, {signs.estimated} estimated ({percent_text(min(1.0, ratio))})"
+
+
+def _device_lines(glance: Glance, devices: Devices, width: int, signs: Signs) -> list[str]:
+    """A line for each device, of one scale for those of one component."""
+    drawn = [device for device in devices if any(glance.devices.get(device["id"], ()))]
+    room = max(_NARROWEST, width - _LABEL - _WORDS - 4)
+    most_w: dict[str, float] = {}
+    of_device = {}
+    for device in drawn[:MOST_DEVICES]:
+        columns = of_device[device["id"]] = _columns([glance.devices[device["id"]]], room)
+        kind, highest_w = device["component"], max((each.power_w for each in columns if each), default=0.0)
+        most_w[kind] = max(most_w.get(kind, 0.0), highest_w)
+    lines = []
+    for device in drawn[:MOST_DEVICES]:
+        columns = of_device[device["id"]]
+        plot = "".join(_level(column, most_w[device["component"]], signs) for column in columns)
+        label = one_line(f"{device['component']} {device['id']}", _LABEL)
+        lines.append(f"  {label:{_LABEL}} {plot} {_words(glance.devices[device['id']], columns)}")
+    if len(drawn) > MOST_DEVICES:
+        lines.append(f"  and {len(drawn) - MOST_DEVICES} devices more")
+    return lines
+
+
+def _columns(devices: Sequence[Sequence[Step | None]], width: int) -> list[_Column | None]:
+    """The steps of some devices as so many columns, None where nothing is known."""
+    steps = len(devices[0]) if devices else 0
+    found: list[_Column | None] = []
+    for place in range(width if steps else 0):
+        begin = place * steps // width
+        end = max(begin + 1, (place + 1) * steps // width)
+        sums = [total for step in range(begin, end) if (total := _sum(devices, step)) is not None]
+        count = len(sums)
+        found.append(
+            _Column(sum(each.power_w for each in sums) / count, sum(each.measured_w for each in sums) / count)
+            if sums
+            else None
+        )
+    return found
+
+
+def _sum(devices: Sequence[Sequence[Step | None]], place: int) -> _Column | None:
+    power_w = measured_w = 0.0
+    is_known = False
+    for steps in devices:
+        step = steps[place]
+        if step is not None and step.power_w is not None:
+            is_known = True
+            power_w += step.power_w
+            measured_w += step.measured_w
+    return _Column(power_w, measured_w) if is_known else None
+
+
+def _cell(column: _Column | None, row: int, top_w: float, signs: Signs) -> str:
+    """One cell of the plot: what is measured is below, above it what is estimated if it fills half a cell."""
+    if column is None:
+        return " "
+    filled, measured = (
+        min(1.0, max(0.0, ROWS * watts / top_w - row)) for watts in (column.power_w, column.measured_w)
+    )
+    if filled and (filled - measured >= _SEEN or not column.measured_w):
+        return signs.estimated
+    return _sign(filled, signs) if measured else " "
+
+
+def _level(column: _Column | None, top_w: float, signs: Signs) -> str:
+    return " " if column is None else _sign(column.power_w / top_w if top_w else 0.0, signs)
+
+
+def _sign(ratio: float, signs: Signs) -> str:
+    """The sign of a part of a cell; the lowest one even for nothing, so that it is no gap."""
+    return signs.levels[min(len(signs.levels) - 1, int(ratio * len(signs.levels)))]
+
+
+def _words(steps: Sequence[Step | None], columns: Sequence[_Column | None]) -> str:
+    """The extremes of a device, and how they are known."""
+    lows = [step.lowest_w for step in steps if step and step.lowest_w is not None]
+    highs = [step.highest_w for step in steps if step and step.highest_w is not None]
+    power_w = sum(column.power_w for column in columns if column)
+    measured_w = sum(column.measured_w for column in columns if column)
+    known = "partly estimated" if measured_w else "estimated"
+    if measured_w >= power_w * (1.0 - _ROUNDING):
+        known = "measured"
+    return f"{power_text(min(lows, default=0.0))} to {power_text(max(highs, default=0.0))}, {known}"

@@ -1,0 +1,145 @@
+"""`make bench-peers`: carbonmon beside other programs, in turn on one simulated machine: a table on stdout.
+
+Each peer is installed at a pinned release in an environment of its own below build/ and used as its
+documentation begins. 8 GPUs on square waves, two packages on sines with memory; a reading each second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.bench import node, table
+from tests.bench.peers.programs import PROGRAMS, Program
+from tests.simulator import Constant, Gpu, Package, Simulator, Sine, Square, can_build, can_wrap
+
+LONG_S, KILLED_S = 60, 20
+PERIODS_S = (0.75, 0.8, 1.0, 1.2, 1.25, 1.5, 1.875, 2.0)
+"""Of the GPUs' square waves: the job lasts for whole periods of each, so its energy is mean power × time."""
+
+MEAN_W = len(PERIODS_S) * (60.0 + 350.0) / 2 + 2 * 120.0 + 2 * 15.0
+HEAD = (
+    "| program | how it runs | empty job: wall, CPU | peak memory | CPU-s a minute | energy | "
+    "left after `kill -9` |\n"
+    "|---|---|---|---|---|---|---|"
+)
+
+
+class Use(NamedTuple):
+    """What one process and its children used."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+
+
+def machine() -> Simulator:
+    """The two packages differ: two counters that rise alike are taken as one and its mirror by some."""
+    gpus = [Gpu(profile=Square(60, 350, period_s)) for period_s in PERIODS_S]
+    packages = [Package(Sine(120, 40, period_s=period_s), dram=Constant(15)) for period_s in (5, 6)]
+    return Simulator(gpus=gpus, packages=packages, powercap_tick_s=0.02)
+
+
+def start(
+    sim: Simulator, program: Program, seconds: float, folder: Path, tools: Path
+) -> subprocess.Popen[bytes]:
+    environ = node.environ(sim.environ)
+    environ["PATH"] = f"{tools}:{environ['PATH']}"
+    command = node.inside(sim, program.start(program.binaries, f"{seconds:g}", folder))
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def used(process: subprocess.Popen[bytes], begin_s: float) -> Use:
+    """Wait for it. Raises RuntimeError if it failed."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{process.args} ended with {process.returncode}")
+    return Use(time.perf_counter() - begin_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def run(sim: Simulator, program: Program, seconds: float, tools: Path) -> tuple[Use, float | None]:
+    with tempfile.TemporaryDirectory(prefix="carbonmon-peers-") as folder:
+        begin_s = time.perf_counter()
+        use = used(start(sim, program, seconds, Path(folder), tools), begin_s)
+        return use, program.joules(Path(folder))
+
+
+def killed(sim: Simulator, program: Program, tools: Path) -> str:
+    """What its files say after `kill -9` in the middle of a job, against what was drawn until then."""
+    with tempfile.TemporaryDirectory(prefix="carbonmon-peers-") as folder:
+        begin_s = time.perf_counter()
+        process = start(sim, program, LONG_S, Path(folder), tools)
+        time.sleep(KILLED_S)
+        process.kill()
+        truth_j = MEAN_W * (time.perf_counter() - begin_s)
+        process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the job, where it goes on
+        found_j = program.joules(Path(folder))
+        return "nothing" if found_j is None else f"{found_j / truth_j:.0%} of its energy"
+
+
+def measured(sim: Simulator, rounds: int, tools: Path) -> list[str]:
+    empty: dict[str, list[Use]] = {program.name: [] for program in PROGRAMS}
+    for program in PROGRAMS:
+        run(sim, program, 0, tools)  # whatever is not compiled yet is compiled now
+    for number in range(rounds):
+        for program in PROGRAMS if number % 2 else reversed(PROGRAMS):
+            empty[program.name].append(run(sim, program, 0, tools)[0])
+    lines = []
+    for program in PROGRAMS:
+        sys.stderr.write(f"{program.name} …\n")
+        wall_s, cpu_s, _ = (statistics.median(figures) for figures in zip(*empty[program.name], strict=True))
+        use, joules = run(sim, program, LONG_S, tools)
+        error = "none" if joules is None else f"{joules / (MEAN_W * LONG_S) - 1.0:+.2%}"
+        cells = (
+            program.requirement or "carbonmon",
+            program.shape,
+            f"{wall_s:.2f} s, {cpu_s:.2f} s",
+            f"{use.peak_mib:.1f} MiB",
+            f"{(use.cpu_s - cpu_s) * 60 / LONG_S:.2f}",
+            error,
+            killed(sim, program, tools),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.peers", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="of the empty job")
+    options = parser.parse_args(arguments)
+    if not (can_build() and can_wrap()):
+        parser.error("the simulated machine needs gcc and mount namespaces (root, or user namespaces)")
+    for program in PROGRAMS:
+        sys.stderr.write(f"{program.name}: installing {program.requirement or 'nothing'} …\n")
+        program.install()
+    with machine() as sim, tempfile.TemporaryDirectory(prefix="carbonmon-peers-") as tools:
+        smi = Path(tools, "nvidia-smi")  # some look for it before they ask NVML
+        smi.write_text("#!/bin/sh\n")
+        smi.chmod(0o755)
+        lines = measured(sim, options.rounds, Path(tools))
+    sys.stdout.write(f"{table.heading([])}\n\n{HEAD}\n" + "".join(f"{line}\n" for line in lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

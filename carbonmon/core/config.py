@@ -79,6 +79,7 @@ class Config:
     budgets: tuple[Budget, ...] = ()
     on_budget: Action = WARN
     by: By = "total"
+    pause_above_g_per_kwh: float | None = None
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:

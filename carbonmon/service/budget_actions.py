@@ -134,6 +134,8 @@ class BudgetActions:
                 log.warning("--on-budget %s: the job cannot be sent a signal", self._action.text)
         elif self._action.kind == "stop" and self._signal_s == math.inf:
             self._signal_s = self._monitor.clock.now_s() + STOP_ASK_S
+            if self._workload.pauses is not None:  # training that stands still asks nothing
+                self._workload.pauses.release(f"budget {state.text} stops the training", for_good=True)
 
     def _what_follows(self) -> str:
         if self._is_over:

@@ -220,3 +220,15 @@ def test_a_run_that_is_first_forecast_late_keeps_one():
     assert is_due([], 0.6)
     assert not is_due([example(0.6)], 0.7)
     assert not is_due([], 1.0)
+
+
+def test_a_pause_between_two_steps_makes_none_of_them_slower():
+    forecaster = steady(100)
+    forecaster.skip(500.0, 2000.0)
+    for step in range(20, 30):
+        forecaster.tell(500.0 + step, step, 100)
+        forecaster.look(500.0 + step, 2000.0 + 100.0 * step)
+    made = forecaster.forecast(SPENT._replace(duration_s=529.0, energy_j=4900.0))
+    assert made is not None
+    assert made.energy_j.expected == pytest.approx(4900.0 + 71 * 100.0)
+    assert made.duration_s.expected == pytest.approx(529.0 + 71.0)

@@ -214,7 +214,14 @@ def test_what_the_guardian_holds_goes_on_when_it_hears_nothing_or_is_left():
         with subprocess.Popen(["sleep", "600"]) as sleeper:
             process = Process(sleeper.pid, int(guardian.state_and_start(sleeper.pid)[1]))
             with subprocess.Popen(
-                [sys.executable, "-I", "-S", guardian.__file__, str(os.getpgrp()), "600" if closes else "0.1"],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    guardian.__file__,
+                    str(os.getpgrp()),
+                    "600" if closes else "0.1",
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
             ) as watching:
@@ -222,12 +229,12 @@ def test_what_the_guardian_holds_goes_on_when_it_hears_nothing_or_is_left():
                 assert watching.stdout is not None
                 watching.stdout.readline()
                 os.kill(sleeper.pid, signal.SIGSTOP)
-                wait_until(lambda: is_stopped(sleeper.pid), "stopped")  # noqa: B023 (used at once)
+                wait_until(lambda: is_stopped(sleeper.pid), "stopped")
                 watching.stdin.write(b"stop %d:%d 1:1\n" % process)
                 watching.stdin.flush()
                 if closes:
                     watching.stdin.close()
-                wait_until(lambda: not is_stopped(sleeper.pid), "it goes on")  # noqa: B023 (used at once)
+                wait_until(lambda: not is_stopped(sleeper.pid), "it goes on")
                 watching.stdin.close()
             sleeper.kill()
 

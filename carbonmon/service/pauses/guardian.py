@@ -6,10 +6,10 @@ then, `clear` when it has continued them. At the end of that input, which is the
 so many seconds without a line as the second argument says, the processes are continued. All signals but
 SIGKILL and SIGSTOP are blocked by whoever starts it.
 
-A second process of it stands in the monitor's process group, whose id is the first argument. When a monitor ends
-that an interactive shell has started, nobody outside of that group has a child in it: then Linux sends SIGHUP
-to a group with stopped processes (setpgid(2), credentials(7)), which would end the job. This process has a
-parent in another group, so the group is not left alone before the job goes on.
+A second process of it stands in the monitor's process group, whose id is the first argument. When a monitor
+ends that an interactive shell has started, nobody outside of that group has a child in it: then Linux sends
+SIGHUP to a group with stopped processes (setpgid(2), credentials(7)), which would end the job. This process
+has a parent in another group, so the group is not left alone before the job goes on.
 """
 
 from __future__ import annotations

@@ -115,9 +115,9 @@ RUN_PAUSED = Family(
     "1 while the job stands still because of the grid's intensity, else 0; of runs with --pause-above.",
     ("run_id",),
 )
-RUN_PAUSED_SECONDS = Family(
+RUN_PAUSE_SECONDS = Family(
     "counter",
-    "carbonmon_run_paused_seconds_total",
+    "carbonmon_run_pause_seconds_total",
     "Time for which the job stood still because of the grid's intensity; of runs with --pause-above.",
     ("run_id",),
 )
@@ -289,7 +289,7 @@ FAMILIES: tuple[Family, ...] = (
     RUN_BUDGET_LIMIT,
     RUN_BUDGET_SPENT,
     RUN_PAUSED,
-    RUN_PAUSED_SECONDS,
+    RUN_PAUSE_SECONDS,
     RUN_STEPS,
     RUN_EPOCHS,
     RUN_SAMPLES,

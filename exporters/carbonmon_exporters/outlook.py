@@ -19,7 +19,7 @@ def outlook_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     energy, emissions = as_gauge(f.RUN_FORECAST_ENERGY), as_gauge(f.RUN_FORECAST_EMISSIONS)
     cost, end = as_gauge(f.RUN_FORECAST_COST), as_gauge(f.RUN_FORECAST_END)
     limit, spent = as_gauge(f.RUN_BUDGET_LIMIT), as_gauge(f.RUN_BUDGET_SPENT)
-    paused, paused_s = as_gauge(f.RUN_PAUSED), as_counter(f.RUN_PAUSED_SECONDS)
+    paused, paused_s = as_gauge(f.RUN_PAUSED), as_counter(f.RUN_PAUSE_SECONDS)
     for run in snapshot.runs:
         run_id, made = encodable(run.info.id), run.forecast
         if made is not None:

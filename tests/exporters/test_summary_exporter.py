@@ -93,7 +93,7 @@ def test_the_schema_is_itself_valid() -> None:
 LATER = {
     "": ["budgets", "costs", "embodied", "forecasts", "gpu_time", "prometheus", "settled", "water", "work"],
     "carbon": ["pue_source", "sources"],
-    "run": ["cpu_s", "idle_policy", "notes", "progress", "ranks", "uid"],
+    "run": ["cpu_s", "idle_policy", "notes", "pauses", "progress", "ranks", "uid"],
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],
     "device": ["node_energy_j"],
     "phase": ["components", "interpolated_ratio", "measured_ratio"],

@@ -68,7 +68,7 @@ class BudgetActions:
 
     def reached(self, run: RunAccount, state: BudgetState) -> None:
         """A budget was just reached: note it, and have the thread act."""
-        text = reached_text(state, self._is_resumed and self.watch.was_reached(state.text))
+        text = reached_text(state, self._is_resumed and self.watch.was_reached(state))
         if text not in run.notes:
             run.notes = (*run.notes, text)
         self._queue.put(state)
@@ -120,7 +120,7 @@ class BudgetActions:
             self._monitor.requests.post(partial(self.watch.others, day_s, spent))
 
     def _act_on(self, state: BudgetState) -> None:
-        text = reached_text(state, self._is_resumed and self.watch.was_reached(state.text))
+        text = reached_text(state, self._is_resumed and self.watch.was_reached(state))
         log.warning("%s; %s", text, self._what_follows())
         if self._action.kind == "notify":
             try:

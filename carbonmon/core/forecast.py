@@ -83,6 +83,10 @@ class Forecaster:
             # A report may leave it out. As an int, a framework's largest number is below the float for it.
             self._total = (None if total is None else known_total(float(total))) or self._total
 
+    def announce(self, every: float, steps: float | None) -> None:
+        """An evaluation follows each `every` steps; `steps` of training have as many samples as it has."""
+        self.pace.announce(every, steps)
+
     def skip(self, seconds: float, joules: float) -> None:
         """The training stood still for so long and drew so much: no step took it."""
         self._skipped = self._skipped[0] + seconds, self._skipped[1] + joules

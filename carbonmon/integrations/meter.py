@@ -11,6 +11,7 @@ import time
 
 from carbonmon.client.run import Run
 from carbonmon.core.work import known_total
+from carbonmon.integrations.evaluations import Evaluations
 from carbonmon.integrations.figures import Counts, Spent, Totals, keys, since_begin, since_log
 
 LEAST_S = 1.0
@@ -46,6 +47,7 @@ class Meter:
         self._told = {} if begin.steps else self._part.told or _ended.get(run.id, {})
         self._length = known_total(length)
         self._counts = self._logged = begin
+        self._evaluations: Evaluations = (None, None)
         self.tell()
         self._begin = self._totals()
         self._spent: Spent | None = Spent()
@@ -103,6 +105,14 @@ class Meter:
         if self._window is not None:
             self._part.phases.forget(self._window)
 
+    def announce(self, evaluations: Evaluations) -> None:
+        """From the next word of progress on the monitor knows when evaluations come.
+
+        Behind another training of this process its steps are not those that the monitor is told.
+        """
+        if not self._told.get("step"):
+            self._evaluations = evaluations
+
     def tell(self) -> None:
         """Tell the monitor the counts."""
         self._told_s = time.monotonic()
@@ -119,6 +129,8 @@ class Meter:
             tokens=counts.tokens,
             flops=counts.flops,
             precision=self._precision,
+            evaluation_every=self._evaluations[0],
+            evaluation_steps=self._evaluations[1],
         )
 
     def _totals(self) -> Totals | None:

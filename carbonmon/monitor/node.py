@@ -281,6 +281,8 @@ class Monitor:
             run.work.tell(told, at_s, peaks)
             if told.steps is not None:
                 run.outlook.progress(at_s, told.steps, told.total_steps)
+            if told.evaluation_every is not None:
+                run.outlook.announce(told.evaluation_every, told.evaluation_steps)
 
     def _peaks(self, precision: str) -> Peaks:
         """The peaks of the GPUs in a precision; looked up once, in the thread that asks."""

@@ -84,6 +84,11 @@ class Outlook:
         if self.stop is not None and self.stop.step is None:  # of a run that was resumed: now it tells steps
             self.stop = Stop(self._stop_step())
 
+    def announce(self, every: float, steps: float | None) -> None:
+        """The training code has announced evaluations, as `Pace.announce` takes them."""
+        if self._forecaster is not None:
+            self._forecaster.announce(every, steps)
+
     def pause(self, is_paused: bool) -> None:
         """The job stands still from now on, or goes on; a sample follows, which is the edge of the pause."""
         self._is_paused = is_paused

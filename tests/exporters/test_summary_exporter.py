@@ -97,6 +97,7 @@ LATER = {
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],
     "device": ["node_energy_j"],
     "phase": ["components", "interpolated_ratio", "measured_ratio"],
+    "budget": ["host"],
     "water": ["known_ratio"],
 }
 """Keys that files of earlier versions lack, by the shape that has them."""

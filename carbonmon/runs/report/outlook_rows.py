@@ -24,5 +24,8 @@ def outlook_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         whose = "all runs of the day" if budget["period"] == "day" else ""
         reached = f"reached {budget['reached_at']}: {budget['action']}" if budget["reached_at"] else ""
         known = "; ".join(filter(None, (whose, reached)))
-        rows.append((f"spent of {escaped(budget['budget'], 40)}", escaped(spent, 60), "", escaped(known)))
+        where = f" on {budget['host']}" if budget.get("host") else ""
+        rows.append(
+            (f"spent of {escaped(budget['budget'] + where, 80)}", escaped(spent, 60), "", escaped(known))
+        )
     return rows

@@ -26,13 +26,13 @@ def of_transformers(args: Any, state: Any, trainer: Any, batch: float | None) ->
 
 def of_lightning(trainer: Any) -> Evaluations:
     """By `val_check_interval` and `check_val_every_n_epoch`, where they come evenly."""
-    batches, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch or 1
+    batches, epochs = trainer.val_check_batch, trainer.check_val_every_n_epoch
     if not trainer.enable_validation or not 0 < batches < math.inf:
         return None, None
-    if batches == trainer.num_training_batches:
+    if epochs is not None:  # else they are counted over the epochs
+        if trainer.num_training_batches % batches or (epochs > 1 and batches < trainer.num_training_batches):
+            return None, None  # they are counted in each epoch anew, or some epochs have none
         batches *= epochs
-    elif epochs > 1:  # several in some of the epochs, and none in the others
-        return None, None
     length = sum(trainer.num_val_batches)  # none where they are read later
     steps = length / trainer.accumulate_grad_batches if 0 < length < math.inf else None
     return batches / trainer.accumulate_grad_batches, steps

@@ -100,3 +100,14 @@ def test_a_framework_that_says_it_in_another_way_gets_no_warning(
     trainer.play(hf.attach(trainer), recording(*recordings("transformers")[0]))
     assert not any("announce" in line or "evaluation" in line for line in warned(caplog))
     assert all("evaluation_every" not in told for told in fake.of("progress"))
+
+
+def test_a_length_that_is_no_number_is_left_out_and_the_steps_are_counted(
+    server: ControlServer, fake: FakeMeter, caplog: pytest.LogCaptureFixture
+):
+    with carbonmon.track() as run:
+        assert list(run.steps(range(3), total="all")) == [0, 1, 2]  # type: ignore[arg-type]  # a user may
+    last = fake.of("progress")[-1]
+    assert last["step"] == 3
+    assert "total" not in last
+    assert [line for line in warned(caplog) if "total is left out" in line] != []

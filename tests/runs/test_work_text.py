@@ -90,3 +90,12 @@ def test_idle_gpus_have_a_line_where_it_is_worth_one():
         "  idle       GPUs did nothing for 25.0 s of GPU time (50.0 %) and drew 3.60 kJ in it"
     )
     assert (len(first) <= 100, second.split()[-2:]) == (True, ["is", "unknown"])
+
+
+def test_a_count_that_never_went_above_0_is_unknown_and_no_steps_are_none():
+    snapshot = records.node()
+    (run,) = snapshot.runs
+    assert run.work is not None
+    begun = run.work._replace(steps=0.0, tokens=0.0, samples=12.0)
+    found = summarize(snapshot, run._replace(work=begun), "final")["work"]
+    assert (found["steps"], found["tokens"], found["samples"]) == (0.0, None, 12.0)

@@ -93,7 +93,7 @@ def test_idle_gpus_have_a_line_where_it_is_worth_one():
 
 
 def test_a_count_that_never_went_above_0_is_unknown_and_no_steps_are_none():
-    snapshot = records.node()
+    snapshot = node()
     (run,) = snapshot.runs
     assert run.work is not None
     begun = run.work._replace(steps=0.0, tokens=0.0, samples=12.0)

@@ -145,6 +145,15 @@ def test_a_signal_reaches_a_job_that_stands_still(case: Case, number: signal.Sig
     wait_until(lambda: not is_stopped(case.worker), "its worker goes on as well")
 
 
+def test_a_signal_that_comes_to_the_job_alone_is_taken(case: Case, caplog: pytest.LogCaptureFixture):
+    case.look(301.0)
+    os.kill(case.job.pid, signal.SIGTERM)
+    case.look(301.0)
+    _, status = os.waitpid(case.job.pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert "SIGTERM came" in caplog.text
+
+
 def test_a_signal_that_saves_a_checkpoint_gives_time_and_one_that_ends_the_job_ends_the_pauses(case: Case):
     case.look(301.0)
     case.pauses.signal_came(signal.SIGUSR1)

@@ -19,6 +19,7 @@ from carbonmon.monitor.node import Monitor
 from carbonmon.service import job
 from carbonmon.service.pauses.guard import Guard
 from carbonmon.service.pauses.processes import JobProcesses
+from carbonmon.service.signal_witness import pending_signals
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ ENDING = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM
 """Signals by which somebody wants the job to end: it is not paused any more. After another one it has time to
 write its checkpoint."""
 
+_FORWARDED_MASK = sum(1 << (number - 1) for number in job.FORWARDED)
+
 RUNNING_LOOKS = 2
 """In a pause, a job that runs at so many looks in a row was continued by somebody. At one it may just have
 been continued together with the monitor, as `fg` does it."""
@@ -47,16 +50,18 @@ class JobPauses:
         self._monitor, self._run_id, self._workload = monitor, run_id, workload
         self._rule = PauseRule(above_g_per_kwh)
         self._guard = Guard()
-        self._beside: set[int] = set()
+        self._beside: frozenset[int] = frozenset()
         self._lock = threading.Lock()
         self._is_closing = threading.Event()
         self._paused_s: float | None = None
-        self._running_looks = 0
+        self._running_looks = self._pending = 0
         self._has_warned = False
         self._thread = threading.Thread(target=self._run, name="carbonmon-pauses", daemon=True)
 
     def start(self) -> None:
         """Look from now on: the job has been started."""
+        if self._is_closing.is_set():
+            return
         self._processes = JobProcesses(self._workload.pid, self._not_of_the_job)
         try:
             self._thread.start()
@@ -67,7 +72,7 @@ class JobPauses:
 
     def is_beside(self, pid: int) -> None:
         """A child of ours that is no part of the job."""
-        self._beside.add(pid)
+        self._beside |= {pid}
 
     def signal_came(self, number: int) -> None:
         """The job was sent a signal: it goes on, to be able to handle it."""
@@ -133,6 +138,7 @@ class JobPauses:
         if not self._processes.stop(self._guard.announce):
             self._give_up("it cannot be stopped")
             return
+        self._pending = pending_signals(self._workload.pid)
         self._monitor.pause(self._run_id, now_s, True)
         log.warning(
             "the job is paused: %.4g gCO2e/kWh, above %g; it goes on at or below that",
@@ -150,6 +156,12 @@ class JobPauses:
                 self._go_on(f"somebody has continued it; it runs for {LEAST_RUN_S / 60:.0f} min at least")
             return
         self._running_looks = 0
+        sent = pending_signals(self._workload.pid) & ~self._pending & _FORWARDED_MASK
+        if sent:  # to the job alone, which cannot take it while it is stopped
+            number = sent.bit_length()
+            self._rule.release(now_s, for_good=number in ENDING)
+            self._go_on(f"{signal.Signals(number).name} came")
+            return
         if not (self._guard.say("alive") and self._processes.stop(self._guard.announce)):
             self._give_up("the process that would continue it is gone")
         elif now_s - self._paused_s >= LONG_PAUSE_S and not self._has_warned:

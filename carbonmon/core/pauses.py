@@ -54,6 +54,11 @@ class PauseClock:
             return self._pauses
         return self._pauses._replace(paused_s=self._pauses.paused_s + max(0.0, now_s - self._since_s))
 
+    def seconds(self, now_s: float) -> float:
+        """How long the pauses were in all."""
+        pauses = self.state(now_s)
+        return 0.0 if pauses is None else pauses.paused_s
+
 
 class PauseRule:
     """Whether a job is to be paused. `look` is told of the intensity every now and then."""

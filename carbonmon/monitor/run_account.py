@@ -209,7 +209,7 @@ class RunAccount:
         grams = sum(grams for _, grams in self._charges.values())
         costs = {currency: amount for currency, (amount, _) in self._costs.items()}
         self.outlook.end(now_s - self.start_s, self.work.total_j, grams, costs)
-        idle = idle_note(now_s - self.start_s, self.cpu_s, self.node_busy_s)
+        idle = idle_note(now_s - self.start_s - self.pauses.seconds(now_s), self.cpu_s, self.node_busy_s)
         if idle and idle not in self.notes:
             self.notes = (*self.notes, idle)
         self.ended_at_s = max(wall_s, self.info.started_at_s)

@@ -193,5 +193,6 @@ def test_a_pause_is_a_phase_and_no_step_is_slower_by_it(monitor: Monitor, tmp_pa
         "above_g_per_kwh": 300.0, "count": 1, "paused_s": pytest.approx(50.0, abs=0.01),
     }  # fmt: skip
     assert summary["energy"]["phases"]["paused"]["energy_j"] == pytest.approx(50.0 * WATTS, rel=0.05)
+    assert run.pauses.seconds(monitor.machine.now_s()) == pytest.approx(50.0, abs=0.01)
     after = run.outlook.marks[-1]
     assert after.done_ratio == pytest.approx(0.5, abs=0.02)

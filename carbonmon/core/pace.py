@@ -100,8 +100,11 @@ class Pace:
     def announce(self, every: float, steps: float | None) -> None:
         """An evaluation follows each `every` steps; `steps` of training have as many samples as it has."""
         known = self._evaluations
-        if known is None or (known.every, known.steps) != (every, steps):
-            self._evaluations = Evaluations(every, steps)
+        if known is not None and known.every == every:
+            known.steps = steps
+            return
+        self._evaluations = Evaluations(every, steps)
+        self._kinds = []  # some of the pauses may have been evaluations
 
     def see(self, at_s: float, energy_j: float, step: float) -> None:
         """At `at_s` so many steps were done, and the run had drawn so much."""

@@ -81,3 +81,18 @@ def test_an_evaluation_that_is_too_short_to_be_seen_is_not_counted_beside_its_st
     left = pace.left(60)
     assert left is not None
     assert left[1].expected == pytest.approx(60 * 100.0)
+
+
+def test_what_is_announced_late_is_not_counted_twice():
+    pace, at_s, energy_j = Pace(), 0.0, 0.0
+    for step in range(61):
+        pace.see(at_s, energy_j, step)
+        if step == 25:
+            pace.announce(20, None)
+            pace.announce(20, 5.0)
+        at_s, energy_j = at_s + 1.0, energy_j + 100.0
+        if step and step % 20 == 0:
+            at_s, energy_j = at_s + 10.0, energy_j + 500.0
+    left = pace.left(40)  # behind the steps 60, 80 and 100
+    assert left is not None
+    assert left[1].expected == pytest.approx(40 * 100.0 + 3 * 500.0)

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -95,10 +96,18 @@ def command(
 
     if not config.quiet:
         _say_what_is_unseen(job, config)
+    given = ctx.get_parameter_source("pause_above") is click.core.ParameterSource.COMMANDLINE
+    if given:
+        _check_pauses(config)
     _wait(ctx, values, config, start, run_h, within_h)
-    part = take_part(ctx, config, job)
+    try:
+        part = take_part(ctx, config, job)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
     if part is not None:
         sys.exit(_accompany(part, config, job))
+    if not given:
+        config = _without_pauses(config)
 
     def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
         if config.quiet:
@@ -106,6 +115,8 @@ def command(
         say(f"run {run_id}: {' · '.join([*with_page(places), sources_text(snapshot)])}")
         if snapshot.intensity.note:
             say(f"{snapshot.intensity.g_per_kwh:.4g} gCO2e/kWh: {snapshot.intensity.note}")
+        if config.pause_above_g_per_kwh is not None and read_launch(os.environ).scheduler:
+            say("the time limit of the scheduler's job runs on while the job is paused")
 
     try:
         workload = Attached(config.attach) if config.attach is not None else Command(job, dict(os.environ))
@@ -138,6 +149,27 @@ def _wait(
     from carbonmon.cli.start import wait
 
     wait(ctx, values, run_h, within_h, (lambda text: None) if config.quiet else say)
+
+
+def _check_pauses(config: Config) -> None:
+    from carbonmon.service.pauses import check
+
+    try:
+        check(config, read_launch(os.environ))
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _without_pauses(config: Config) -> Config:
+    """The choices without pauses where these cannot be: a variable or a file may be meant for other jobs."""
+    if config.pause_above_g_per_kwh is None:
+        return config
+    try:
+        _check_pauses(config)
+    except click.UsageError as error:
+        say(f"not followed: {error.message}")
+        return replace(config, pause_above_g_per_kwh=None)
+    return config
 
 
 def take_part(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None:

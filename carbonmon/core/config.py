@@ -81,6 +81,7 @@ class Config:
     on_budget: Action = WARN
     by: By = "total"
     status_line: bool = False
+    pause_above_g_per_kwh: float | None = None
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:

@@ -103,7 +103,7 @@ def test_all_of_a_job_stands_still_above_the_limit_and_goes_on_below(
     case.look(299.0)
     assert case.stopped == [False, False]
     case.look(301.0)
-    assert case.stopped == [True, True], "the worker as well, which has a session of its own"
+    wait_until(lambda: case.stopped == [True, True], "the job stands still")
     case.look(301.0)
     case.look(300.0)
     wait_until(lambda: case.stopped == [False, False], "the job goes on")
@@ -121,7 +121,7 @@ def test_what_is_not_known_keeps_no_job_stopped(case: Case, kind: str, age_s: fl
     case.look(900.0, kind=kind, age_s=age_s)
     assert case.stopped == [False, False]
     case.look(900.0)
-    assert case.stopped == [True, True]
+    wait_until(lambda: case.stopped == [True, True], "the job stands still")
     case.look(900.0, kind=kind, age_s=age_s)
     wait_until(lambda: case.stopped == [False, False], "the job goes on")
 
@@ -161,7 +161,7 @@ def test_a_signal_that_saves_a_checkpoint_gives_time_and_one_that_ends_the_job_e
     case.look(301.0, LEAST_RUN_S - 1.0)
     assert case.stopped == [False, False]
     case.look(301.0)
-    assert case.stopped == [True, True]
+    wait_until(lambda: case.stopped == [True, True], "the job stands still")
     case.pauses.signal_came(signal.SIGTERM)
     case.look(301.0, 10 * LEAST_RUN_S)
     wait_until(lambda: case.stopped == [False, False], "the job goes on")
@@ -185,7 +185,7 @@ def test_a_job_that_was_continued_with_its_monitor_is_stopped_again(case: Case):
     case.pauses.monitor_continued()
     case.look(301.0)
     case.look(301.0)
-    assert case.stopped == [True, True]
+    wait_until(lambda: case.stopped == [True, True], "the job stands still")
 
 
 def test_without_a_guardian_no_job_is_paused(

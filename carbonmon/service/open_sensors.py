@@ -104,8 +104,8 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         sources += _counted_sources(each, reasons)
         if not each.device_ids or not reasons.keys() >= set(each.device_ids):
             used.append(each.sensor)
-    stated = decision.counted.values() if config.gpu_model else ()
-    sources += unmetered.sources(config.sysfs, stated)
+    is_stated = config.gpu_model is not None
+    sources += unmetered.sources(config.sysfs, decision.counted.values(), is_stated)
     bounded = {device.id: _bounded(device) for device in decision.counted.values()}
     return Sensors(tuple(used), bounded, tuple(sources), gpus_are_given)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from carbonmon.core.model import Device, Failure, Method, Part, Reading, Spec
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY
 from carbonmon.hardware.gpu_inventory import ask
+from carbonmon.hardware.pci_devices import package_near
 from carbonmon.hardware.sensors.nvml.gpu import COUNTER_PERIOD_S, PERIOD_JITTER_S, reason
 
 POWER_AVERAGE, POWER_INSTANT, ENERGY = 185, 186, 191
@@ -145,21 +146,9 @@ def module_device(gpu: Device, scopes: Scopes, cpu: Part | None, spec: Spec | No
 
 
 def package_of(sysfs: Path, pci_bus_id: str) -> int | None:
-    """The CPU package that a GPU is attached to; None where sysfs does not say.
-
-    `local_cpulist` (Linux, Documentation/ABI/testing/sysfs-bus-pci) lists the CPUs near a PCI device.
-    """
+    """The CPU package that a GPU is attached to, by its address as NVML writes it; None if it is unknown."""
     domain, _, rest = pci_bus_id.lower().partition(":")
-    try:
-        near = (sysfs / "bus" / "pci" / "devices" / f"{domain[-4:]}:{rest}" / "local_cpulist").read_text(
-            "ascii"
-        )
-        first = re.match(r"[0-9]{1,6}", near)
-        topology = sysfs / "devices" / "system" / "cpu" / f"cpu{first[0] if first else ''}" / "topology"
-        package = (topology / "physical_package_id").read_text("ascii").strip()
-    except (OSError, ValueError):
-        return None
-    return int(package) if re.fullmatch(r"[0-9]{1,9}", package) else None
+    return package_near(sysfs, f"{domain[-4:]}:{rest}")
 
 
 def are_one_counter(nvml: Any, one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:

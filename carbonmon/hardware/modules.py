@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from carbonmon.core.model import Device, Part, Spec, Uncertainty
 from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware.pci_devices import text_of
 from carbonmon.hardware.spec_sheets import gpu_spec
 
 _WHOLE_MODULE = re.compile(r"\bGH200\b|\bMI300A\b")
@@ -55,6 +55,11 @@ def is_embedded(gpu_name: str) -> bool:
     return _EMBEDDED.search(gpu_name) is not None
 
 
+def largest_w(board: str) -> float | None:
+    """The power (W) of the largest mode of a Jetson board by its name, None for one that is not known."""
+    return next((module.high_w for module in EMBEDDED if module.pattern.search(board)), None)
+
+
 def is_whole_module(gpu_name: str) -> bool:
     """Whether the table's power of this GPU is that of its module, CPU and memory included."""
     return _WHOLE_MODULE.search(gpu_name) is not None
@@ -68,7 +73,7 @@ def figure(gpu_name: str, settings: SensorSettings, stated: Spec | None = None) 
     """
     if not is_embedded(gpu_name):
         return stated or gpu_spec(gpu_name)
-    board = _board(settings)
+    board = board_name(settings)
     for text in (gpu_name, board):
         for module in EMBEDDED:
             if module.pattern.search(text):
@@ -107,24 +112,16 @@ def with_cpu_contents(devices: Sequence[Device]) -> list[Device]:
     return found
 
 
-def _board(settings: SensorSettings) -> str:
+def board_name(settings: SensorSettings) -> str:
     """The board's name by the device tree, "" without one."""
     for path in (
         settings.sysfs / "firmware" / "devicetree" / "base" / "model",
         settings.procfs / "device-tree" / "model",
     ):
-        text = _text(path)
+        text = text_of(path, 256)
         if text:
             return text
     return ""
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(256).decode(errors="replace").strip("\0 \n")
-    except OSError:
-        return ""
 
 
 def _spec(module: _Embedded) -> Spec:

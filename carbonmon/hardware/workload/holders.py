@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from carbonmon.core.model import Device, GpuClaim
 from carbonmon.hardware.workload.gpus import GpuProcesses
@@ -24,16 +25,40 @@ Claims = dict[str, dict[str, GpuClaim]]
 """By run and device."""
 
 
-class GpuHolders:
-    """The claims to `gpus` (by device id). NVML is asked only where its answer can change a claim.
+class Lister(Protocol):
+    """Who is on some GPUs, as a driver tells it; `unsupported` are GPUs of which it tells nothing."""
 
-    `visible`: processes are known here by the host's pids, which are also NVML's.
+    unsupported: set[str]
+
+    def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]: ...
+
+    def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None: ...
+
+    def close(self) -> None: ...
+
+
+class GpuHolders:
+    """The claims to `gpus` (by device id). A driver is asked only where its answer can change a claim.
+
+    `visible`: processes are known here by the host's pids, which are also NVML's. `drm` tells of the GPUs
+    `drm_gpus`, by the pids that are known here; NVML tells of all others.
     """
 
-    def __init__(self, gpus: Mapping[str, Device], visible: bool) -> None:
+    def __init__(
+        self,
+        gpus: Mapping[str, Device],
+        visible: bool,
+        drm: Lister | None = None,
+        drm_gpus: frozenset[str] = frozenset(),
+    ) -> None:
         self._gpus = gpus
-        self._visible = visible
-        self._nvml = GpuProcesses(gpus)
+        own = [gpu for gpu in gpus if gpu not in drm_gpus]
+        self._visible = visible or not own
+        nvml = GpuProcesses(own)
+        self._listers: dict[str, Lister] = dict.fromkeys(own, nvml) if visible else {}
+        if drm is not None:
+            self._listers |= dict.fromkeys(drm_gpus, drm)
+        self._opened: list[Lister] = [nvml] if drm is None else [nvml, drm]
         self._lists: dict[str, frozenset[int] | None] = {}
         self._lists_at_s = float("-inf")
         self._busy: dict[str, tuple[float, Mapping[int, float] | None]] = {}
@@ -48,12 +73,14 @@ class GpuHolders:
         """List the processes if that is due. To be called before processes are assigned to runs, so that all
         processes on a GPU are assigned."""
         self._needs_lists = bool(self._gpus) and _needs_process_lists(allocations)
-        if not self._needs_lists or not self._visible:
+        if not self._needs_lists or not self._listers:
             self._lists = {}
             return
         if not 0.0 <= now_s - self._lists_at_s < LISTS_PERIOD_S - PERIOD_JITTER_S:
             self._lists_at_s = now_s
-            self._lists = dict(self._nvml.processes(now_s))
+            self._lists = {}
+            for lister in dict.fromkeys(self._listers.values()):
+                self._lists.update(lister.processes(now_s))
             listed = frozenset().union(*(pids for pids in self._lists.values() if pids))
             self._owners = {pid: run_id for pid, run_id in self._owners.items() if pid in listed}
 
@@ -109,24 +136,24 @@ class GpuHolders:
         """Notes for people on GPUs whose processes are unknown now."""
         if not self._needs_lists:
             return ()
-        if not self._visible:
-            return (IN_A_CONTAINER,)
         names = {device_id: f"GPU {device.index} {device_id}" for device_id, device in self._gpus.items()}
-        return tuple(
+        unknown = [
             f"{names[device_id]}: its driver lists no processes"
-            if device_id in self._nvml.unsupported
+            if device_id in self._listers[device_id].unsupported
             else f"{names[device_id]}: NVML cannot list its processes now"
             for device_id, pids in self._lists.items()
             if pids is None
-        )
+        ]
+        return tuple(unknown) if self._visible else (IN_A_CONTAINER, *unknown)
 
     def close(self) -> None:
-        self._nvml.close()
+        for lister in self._opened:
+            lister.close()
 
     def _utilization(self, device_id: str, now_s: float) -> Mapping[int, float] | None:
         at_s, busy = self._busy.get(device_id, (float("-inf"), None))
         if not 0.0 <= now_s - at_s < UTILIZATION_PERIOD_S - PERIOD_JITTER_S:
-            busy = self._nvml.utilization(device_id, now_s)
+            busy = self._listers[device_id].utilization(device_id, now_s)
             self._busy[device_id] = now_s, busy
         return busy
 

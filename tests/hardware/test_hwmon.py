@@ -40,7 +40,7 @@ def notes_of(*chips: Chip, board: str = "") -> list[str]:
     with Simulator(chips=chips, board=board) as machine:
         sensor = sensor_of(machine)
         sensor.close()
-        return [source.reason for source in sensor.sources() if source.name == "hwmon note"]
+        return [f"{source.name}: {source.reason}" for source in sensor.sources() if source.name != "hwmon"]
 
 
 COUNTERS = {
@@ -146,8 +146,8 @@ def test_orin_nano_is_its_input_and_not_the_rails_within_it():
         assert (state.device.id, state.device.name) == ("module-0", ORIN)
         assert state.energy_j == pytest.approx(monitor.truth_j("VDD_IN"), rel=0.02)
     assert notes_of(chip, board=ORIN) == [
-        "ina3221 in2_input (VDD_CPU_GPU_CV): no meter of a whole device",
-        "ina3221 in3_input (VDD_SOC): no meter of a whole device",
+        "hwmon ina3221 in2_input (VDD_CPU_GPU_CV): no meter of a whole device",
+        "hwmon ina3221 in3_input (VDD_SOC): no meter of a whole device",
     ]
 
 

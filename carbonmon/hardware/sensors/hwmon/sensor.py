@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from carbonmon.core.errors import SensorUnavailable
@@ -34,19 +34,18 @@ class HwmonSensor:
         channels, unknown = find_channels(chips)
         gpus = list_drm_gpus(settings.sysfs)
         selection = self._select(settings, gpus)
-        chosen = {pick.gpu.uuid for pick in selection.chosen}
-        self.gpus_are_given = bool(selection.by) and bool(chosen)
+        others = {each.gpu.uuid for each in gpus} - {pick.gpu.uuid for pick in selection.chosen}
+        self.gpus_are_given = bool(selection.by) and bool(selection.chosen)
         self._meters: list[DeviceMeter] = []
         self._others: list[SensorState] = []
         maker = DeviceMaker(settings, chips, gpus)
         for group in _groups(channels):
-            self._add(group, maker, chips, chosen, selection.by)
-        self._others += [
-            SensorState("hwmon note", "not used", f"{text}: no meter of a whole device") for text in unknown
-        ]
+            self._add(group, maker, chips, others, selection.by)
+        self._leave_out((text, "no meter of a whole device") for text in unknown)
         self._others += [SensorState("hwmon note", "not used", note) for note in selection.notes]
         if not self._meters:
-            reasons = "; ".join(dict.fromkeys(state.reason for state in self._others))
+            texts = (f"{state.name.removeprefix('hwmon ')}: {state.reason}" for state in self._others)
+            reasons = "; ".join(dict.fromkeys(texts))
             raise SensorUnavailable(reasons or "none of the chips here measures power or energy of a device")
 
     def devices(self) -> Sequence[Device]:
@@ -89,24 +88,28 @@ class HwmonSensor:
         group: list[Channel],
         maker: DeviceMaker,
         chips: Mapping[Key, Path],
-        chosen: set[str],
+        others: set[str],
         by: str,
     ) -> None:
-        """Meter the device of these channels, unless another gives it already, or it is not the job's."""
+        """Meter the device of these channels, but not twice, and none of the GPUs `others`: not the job's."""
         text = " + ".join(channel.text for channel in group)
         try:
             if len(group) < group[0].row.parts:
                 raise LeftOut(f"{len(group)} of the {group[0].row.parts} rails that are the board together")
             device = maker.make(group[0])
-            if not chosen.issuperset(device.gpu_ids):
+            if not others.isdisjoint(device.gpu_ids):
                 raise LeftOut(f"not a GPU of this job by {by}")
             before = next((meter for meter in self._meters if meter.device.id == device.id), None)
             if before is not None:
                 raise LeftOut(f"{device.id} is read from {before.channels[0].text}")
         except LeftOut as reason:
-            self._others.append(SensorState("hwmon note", "not used", f"{text}: {reason}"))
+            self._leave_out([(text, str(reason))])
             return
         self._meters.append(DeviceMeter(device, group, chips, maker.busy_file(group[0])))
+
+    def _leave_out(self, channels: Iterable[tuple[str, str]]) -> None:
+        """Say of each channel, (text, reason), why it is not metered."""
+        self._others += [SensorState(f"hwmon {text}", "not used", reason) for text, reason in channels]
 
 
 def _groups(channels: Sequence[Channel]) -> list[list[Channel]]:

@@ -19,6 +19,7 @@ from carbonmon.hardware.spec_sheets import gpu_spec
 _WHOLE_MODULE = re.compile(r"\bGH200\b|\bMI300A\b")
 """GPUs whose TDP in the table is the module's, CPU and memory included, as the table's notes say."""
 
+_SUPERCHIP = re.compile(r"\b(?:G[HB]|VR)[0-9]00\b")
 _TWO_PACKAGES_AND_MEMORY = re.compile(r"\bGrace\b.*\bSuperchip\b", re.IGNORECASE)
 _EMBEDDED = re.compile(r"\b(?:Jetson|Orin|Xavier|Thor|Tegra)\b", re.IGNORECASE)
 
@@ -48,6 +49,11 @@ EMBEDDED = (
 )
 """Power modes by NVIDIA's data sheets of the modules (2025). The figures are the whole module's: GPU, CPU and
 memory."""
+
+
+def is_superchip(gpu_name: str) -> bool:
+    """Whether a GPU is sold with a Grace or Vera CPU only: GH200, GB200, GB300, …"""
+    return _SUPERCHIP.search(gpu_name) is not None
 
 
 def is_embedded(gpu_name: str) -> bool:

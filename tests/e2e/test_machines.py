@@ -53,6 +53,7 @@ MACHINES = {
         tolerance=0.002,
     ),
     "Grace": Machine(grace(0, grace=SWELL, cpu=RAILS[0]), "grace-0", "module", ["grace-0"]),
+    "Grace's rails": Machine(grace(0, cpu=SWELL, sysio=RAILS[0]), "package-0", "cpu", ["cpu-0", "sysio-0"]),
     "Orin Nano": Machine(
         [boards.orin_nano(RAILS[0], Constant(5.1), Constant(3.2))], "module-0", "module", ["VDD_IN"], ORIN
     ),
@@ -121,7 +122,7 @@ def test_doctor_says_of_every_meter_what_it_covers_and_which_one_counts(tmp_path
         table = command.run(arguments, tmp_path, env=simulated.environ).stdout
     assert [device["id"] for device in said["devices"]] == ["module-0", CARD]
     reasons = {source["source"]: source["reason"] for source in said["sources"]}
-    for meter in ("module-socket-0", "grace-0", "package-0", "sysio-0"):
+    for meter in ("module-socket-0", "grace-0", "package-0"):
         assert "is in module-0 (measured)" in reasons[f"hwmon {meter}"]
     assert reasons["hwmon"] == f"{CARD}: energy by xe energy1_input (card)"
     assert reasons["hwmon xe energy2_input (pkg)"] == f"{CARD} is read from xe energy1_input (card)"

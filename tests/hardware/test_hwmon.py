@@ -163,7 +163,7 @@ def test_agx_orin_has_no_input_meter_so_its_four_rails_are_added():
 
 
 def test_three_of_agx_orin_s_four_rails_are_not_the_board():
-    with pytest.raises(SensorUnavailable, match="3 of the 4 rails"):
+    with pytest.raises(SensorUnavailable, match="3 of the 4 channels"):
         devices_of(boards.agx_orin(*[Constant(5.0)] * 4)[0], board=AGX)
 
 
@@ -194,7 +194,6 @@ def test_what_a_superchip_s_meters_contain_is_declared():
         "module-socket-1": "module",
         "grace-1": "module",
         "package-1": "cpu",
-        "sysio-1": "cpu",
     }
     assert found["grace-1"].contains == (Part("cpu", 1), Part("dram", 1))
 
@@ -211,6 +210,13 @@ def test_a_superchip_is_counted_once_whichever_meters_it_has():
         machine.gpus[0].fault(no_counter=True)
         with Monitor(machine, sensors=everything) as monitor:
             assert list(monitor.sensors.devices) == [machine.gpus[0].uuid, "grace-0"]
+
+
+def test_cards_beside_a_grace_cpu_are_counted_beside_its_module():
+    chips = boards.grace(0, module=Sine(350.0, 80.0, 20.0), grace=SWELL)
+    with Simulator(gpus=[Gpu(name="NVIDIA H100 PCIe")], chips=chips, packages=[]) as machine:
+        with Monitor(machine, sensors=("nvml", "hwmon", "tdp", "dram")) as monitor:
+            assert list(monitor.sensors.devices) == [machine.gpus[0].uuid, "module-socket-0"]
 
 
 def test_the_socket_s_power_stands_in_for_rapl_and_is_not_added_to_it():

@@ -91,7 +91,7 @@ def intel_gpu(
 def grace(socket: int, **profiles: Profile) -> list[Chip]:
     """The four power meters of a Grace socket: `module`, `grace`, `cpu`, `sysio`, those that are given."""
     labels = {"module": "Module", "grace": "Grace", "cpu": "CPU", "sysio": "SysIO"}
-    keys = {"module": "module-socket", "grace": "grace", "cpu": "package", "sysio": "sysio"}
+    keys = {"module": "module-socket", "grace": "grace", "cpu": "cpu", "sysio": "sysio"}
     return [
         Chip(
             "power_meter",

@@ -15,7 +15,7 @@ from carbonmon.core.uncertainty import (
     TDP_UNCERTAINTY,
     combine,
 )
-from carbonmon.hardware import modules
+from carbonmon.hardware import modules, nvml_library
 from carbonmon.hardware.cpu_info import read_cpu_info
 from carbonmon.hardware.drm_gpus import DrmGpu
 from carbonmon.hardware.pci_devices import device_at, is_in_package, package_near
@@ -46,7 +46,6 @@ class DeviceMaker:
         make = {
             "gpu": self._gpu,
             "package": self._socket,
-            "sysio": self._sysio,
             "grace": self._grace,
             "superchip": self._superchip,
             "board": self._board,
@@ -83,7 +82,7 @@ class DeviceMaker:
         if is_in_package(pci):
             # amdgpu's figure of an APU is the package's, CPU cores included (Linux, gpu/amdgpu/thermal).
             number = package_near(self._settings.sysfs, pci.address) or 0
-            return self._package(number, f"GPU {pci.address}")
+            return self._package(number)
         found = self._gpus.get(pci.address)
         if found is None:
             raise LeftOut(f"its device {pci.address} is no graphics card of /sys/class/drm")
@@ -107,16 +106,14 @@ class DeviceMaker:
             same = [key for key in self._chips if key.name == channel.chip.name]
             place = same.index(channel.chip)
             number = self._packages[place] if place < len(self._packages) else place
-        return self._package(number, f"socket {number}")
+        return self._package(number)
 
-    def _package(self, number: int, what: str) -> Device:
+    def _package(self, number: int) -> Device:
         name = f"package-{number}"
         if any(known.startswith(f"{name}-die-") for known in self._settings.known):
-            raise LeftOut(f"{what} is measured already, by the counters of its dies")
-        return Device(name, "cpu", name, number)  # what estimates it knows the model's name
-
-    def _sysio(self, channel: Channel) -> Device:
-        return Device(f"sysio-{channel.socket}", "cpu", "Grace: all but its cores", channel.socket)
+            raise LeftOut(f"{name} is measured already, by the counters of its dies")
+        # With all its dies. What estimates it knows the model's name.
+        return Device(name, "cpu", name, number, contains=(Part("cpu", number),))
 
     def _grace(self, channel: Channel) -> Device:
         inside = Part("cpu", channel.socket), Part("dram", channel.socket)
@@ -135,21 +132,26 @@ class DeviceMaker:
         )
 
     def _gpus_near(self, channel: Channel) -> tuple[Part, ...]:
-        """The GPUs in a superchip: those of the module that NVML shows with the same CPU."""
+        """The GPUs in a superchip: of the module that NVML shows with the same CPU, or by their names."""
+        is_alone = len(self._packages) < 2
         known = self._settings.known.values()
-        gpus = [device for device in known if device.component == "gpu"]
+        cpus = {Part("cpu", channel.socket), *([Part("cpu")] if is_alone else [])}
         near = [
             part
             for device in known
-            if device.component == "module" and Part("cpu", channel.socket) in device.contains
+            if device.component == "module" and not cpus.isdisjoint(device.contains)
             for part in device.contains
             if part.component == "gpu"
         ]
-        if near or not gpus:
+        if near:
             return tuple(near)
-        if sum(key.name == channel.chip.name for key in self._chips) and len(self._packages) > 1:
+        chips = [device for device in known if modules.is_superchip(device.name) and device.gpu_ids]
+        is_unasked = nvml_library.is_here() and not any(device.gpu_ids for device in known)
+        if not is_alone and (chips or is_unasked):
             raise LeftOut("which GPUs are in it is not known")
-        return tuple(Part("gpu", None, device.id) for device in gpus)
+        if is_unasked:
+            return (Part("gpu"),)
+        return tuple(Part("gpu", None, gpu) for device in chips for gpu in device.gpu_ids)
 
     def _board(self, channel: Channel) -> Device:
         name = modules.board_name(self._settings)

@@ -95,7 +95,9 @@ class HwmonSensor:
         text = " + ".join(channel.text for channel in group)
         try:
             if len(group) < group[0].row.parts:
-                raise LeftOut(f"{len(group)} of the {group[0].row.parts} rails that are the board together")
+                raise LeftOut(
+                    f"{len(group)} of the {group[0].row.parts} channels that are one device together"
+                )
             device = maker.make(group[0])
             if not others.isdisjoint(device.gpu_ids):
                 raise LeftOut(f"not a GPU of this job by {by}")
@@ -113,10 +115,11 @@ class HwmonSensor:
 
 
 def _groups(channels: Sequence[Channel]) -> list[list[Channel]]:
-    """The channels of one device together: rails that are added, else each alone."""
+    """The channels of one device together: those that are added, else each alone."""
     groups: dict[object, list[Channel]] = {}
     for channel in channels:
-        key: object = channel.row if channel.row.parts > 1 else (channel.row, channel.chip, channel.file)
+        single = (channel.chip, channel.file)
+        key = (channel.row, channel.socket) if channel.row.parts > 1 else (channel.row, single)
         groups.setdefault(key, []).append(channel)
     return list(groups.values())
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Measures = Literal["gpu", "package", "sysio", "grace", "superchip", "board"]
-"""What a channel measures: a graphics card; a CPU package; the part of a Grace CPU beside its cores; a Grace
-CPU with its memory; a Grace CPU with its memory and GPUs; an embedded board as a whole."""
+Measures = Literal["gpu", "package", "grace", "superchip", "board"]
+"""What a channel measures: a graphics card; a CPU package; a Grace CPU with its memory; a Grace CPU with its
+memory and GPUs; an embedded board as a whole."""
 
 
 class Row(NamedTuple):
@@ -63,8 +63,10 @@ ROWS = (
     Row("amd_hsmp_hwmon", "package", ("power1_input",), limits=("power1_cap_max", "power1_cap")),
     Row("power_meter", "superchip", _AVERAGES, r"Module Power Socket ([0-9]{1,3})", "power#_oem_info"),
     Row("power_meter", "grace", _AVERAGES, r"Grace Power Socket ([0-9]{1,3})", "power#_oem_info"),
-    Row("power_meter", "package", _AVERAGES, r"CPU Power Socket ([0-9]{1,3})", "power#_oem_info"),
-    Row("power_meter", "sysio", _AVERAGES, r"SysIO Power Socket ([0-9]{1,3})", "power#_oem_info"),
+    Row(
+        *("power_meter", "package", _AVERAGES, r"(?:CPU|SysIO) Power Socket ([0-9]{1,3})", "power#_oem_info"),
+        parts=2,
+    ),
     # Jetson: Thor's input, that of other boards, and the rails of AGX Orin, which has no meter of its input.
     Row("ina238", "board", ("power1_input",), ""),
     Row("ina3221", "board", ("in#_input",), "VDD_IN|POM_5V_IN|VIN", *_RAIL),

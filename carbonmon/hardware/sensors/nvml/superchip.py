@@ -7,7 +7,6 @@ counter of a superchip is the module's and its power sensor the GPU's. docs/use/
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from carbonmon.core.model import Device, Failure, Method, Part, Reading, Spec
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY
 from carbonmon.hardware.gpu_inventory import ask
+from carbonmon.hardware.modules import is_superchip
 from carbonmon.hardware.pci_devices import package_near
 from carbonmon.hardware.sensors.nvml.gpu import COUNTER_PERIOD_S, PERIOD_JITTER_S, reason
 
@@ -22,9 +22,6 @@ POWER_AVERAGE, POWER_INSTANT, ENERGY = 185, 186, 191
 GPU_SCOPE, MODULE_SCOPE = 0, 1
 _MEMBERS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 """nvmlValueType_t (nvml.h): which member of the value's union holds it."""
-
-_NAME = re.compile(r"\b(?:G[HB]|VR)[0-9]00\b")
-"""GH200, GB200, GB300, …: GPUs that are sold with a Grace or Vera CPU only."""
 
 
 class Scopes(NamedTuple):
@@ -104,7 +101,7 @@ def find_scopes(nvml: Any, handle: Any, name: str) -> Scopes | None:
         answers = []
     module_energy = fields[1] if fields[1] in answers else None
     module_power = next((field for field in fields[2:] if field in answers), None)
-    if not (module_energy or module_power or _NAME.search(name) or _is_linked_to_cpu(nvml, handle)):
+    if not (module_energy or module_power or is_superchip(name) or _is_linked_to_cpu(nvml, handle)):
         return None
     gpu_energy = fields[0] if fields[0] in answers else None
     total = ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle)

@@ -69,7 +69,7 @@ class DeviceMeter:
             return Failure(device_id, "missing", f"{self.channels[0].text}: the chip is not here any more")
         if self._is_card and text_of(self._pci / "power" / "runtime_status") in ("suspended", "suspending"):
             # In D3cold it has no power at all; of any other sleep nobody knows what it draws.
-            is_off = text_of(self._pci / "power_state") == "D3cold"
+            is_off = self.device.component == "gpu" and text_of(self._pci / "power_state") == "D3cold"
             self._was_off |= is_off
             self._still_value = None
             return Reading(device_id, power_w=0.0 if is_off else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from carbonmon.core.attribution import SM_NOTE, split_gpu
 from carbonmon.core.model import Device, GpuClaim
 from carbonmon.hardware.workload.drm_clients import DrmProcesses
-from carbonmon.hardware.workload.holders import GpuHolders
+from carbonmon.hardware.workload.holders import HIDDEN, GpuHolders
 
 FIRST, SECOND = "0000:10:00.0", "0000:11:00.0"
 IDS = {FIRST: "GPU-a", SECOND: "GPU-b"}
@@ -117,6 +119,32 @@ def test_a_process_that_ends_between_two_looks_is_no_error(proc: Proc):
     (proc.root / "10" / "fdinfo" / "5").unlink()
     assert drm.utilization("GPU-a", 1.0) == {}
     assert drm.processes(1.0)["GPU-a"] == frozenset()
+
+
+def test_a_run_whose_processes_may_not_be_looked_into_holds_every_gpu_and_a_note_says_why(
+    proc: Proc, monkeypatch: pytest.MonkeyPatch
+):
+    gpus = {gpu: Device(gpu, "gpu", "MI210", place) for place, gpu in enumerate(IDS.values())}
+    holders = GpuHolders(gpus, True, DrmProcesses(proc.root, IDS), frozenset(gpus))
+    proc.client(10, 5, 1, FIRST, engine("compute", 1.0))
+    proc.client(11, 5, 2, FIRST, engine("compute", 1.0))
+    scandir: Callable[[Path], object] = os.scandir
+
+    def refuse(folder: Path) -> object:
+        if folder == proc.root / "11" / "fd":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    allocations: dict[str, dict[str, float] | None] = {"seen": None, "hidden": None, "given": {"GPU-b": 1.0}}
+    holders.poll(0.0, allocations)
+    claims, _ = holders.claims(0.0, allocations, {10: "seen", 11: "hidden"}.get)
+    assert {run: set(held) for run, held in claims.items()} == {
+        "seen": {"GPU-a"},
+        "hidden": {"GPU-b"},  # on the other one is a run that is seen there
+        "given": {"GPU-b"},
+    }
+    assert holders.notes() == (HIDDEN,)
 
 
 def test_two_runs_on_one_gpu_share_it_by_the_time_of_its_engines(proc: Proc):

@@ -42,9 +42,9 @@ class _Client(NamedTuple):
 
 
 class DrmProcesses:
-    """The processes on the GPUs of these ids, by PCI address; pids are those of `procfs`.
+    """The processes on the GPUs of these ids; pids are those of `procfs`.
 
-    Files of other users' processes are readable for root only: who is not root sees its own.
+    Which files another user's process has open is told to CAP_SYS_PTRACE only: such processes are `hidden`.
     """
 
     def __init__(self, procfs: Path, addresses: Mapping[str, str]) -> None:
@@ -53,10 +53,12 @@ class DrmProcesses:
         self._ids = dict(addresses)
         self._clients: dict[str, dict[str, _Client]] = {gpu: {} for gpu in self._ids.values()}
         self.unsupported: set[str] = set()
+        self.hidden: frozenset[int] = frozenset()
 
     def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]:
         """The pids on each GPU: those with memory there, or for which it has worked."""
         before, self._clients = self._clients, {gpu: {} for gpu in self._ids.values()}
+        self._hidden: set[int] = set()
         for pid, path, address, client, usage in self._scan():
             gpu = self._ids[address]
             if client not in self._clients[gpu]:
@@ -65,6 +67,7 @@ class DrmProcesses:
                 self._clients[gpu][client] = (
                     known._replace(path=path) if is_known and known else _Client(pid, path, now_s, usage)
                 )
+        self.hidden = frozenset(self._hidden)
         return {
             gpu: frozenset(client.pid for client in clients.values() if _is_in_use(client.usage))
             for gpu, clients in self._clients.items()
@@ -91,7 +94,14 @@ class DrmProcesses:
         """Every client of our GPUs: process, file, PCI address, client id, usage."""
         for pid in sorted(int(name) for name in _names(self._procfs) if name.isdecimal()):
             folder = self._procfs / str(pid)
-            for name in _names(folder / "fd"):
+            try:
+                names = _names(folder / "fd")
+            except PermissionError:
+                self._hidden.add(pid)
+                continue
+            except OSError:
+                continue  # it has ended
+            for name in names:
                 try:
                     if not str((folder / "fd" / name).readlink()).startswith(_DEVICES):
                         continue
@@ -104,11 +114,8 @@ class DrmProcesses:
 
 
 def _names(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
-    except OSError:  # it has ended, or is another user's
-        return []
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
 
 
 def _read(path: Path) -> tuple[str, str, Usage] | None:

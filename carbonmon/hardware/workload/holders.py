@@ -16,6 +16,10 @@ PERIOD_JITTER_S = 0.05
 """A tick of a 1 s grid may come a little early; it is still one read a second."""
 
 IN_A_CONTAINER = "GPU processes are not visible in a container: mount the host's /proc and give --procfs"
+HIDDEN = (
+    "processes of other users on GPUs of AMD and Intel are not visible: the monitor needs CAP_SYS_PTRACE and "
+    "CAP_DAC_READ_SEARCH"
+)
 UNKNOWN = "held by every run: its processes are unknown"
 
 Allocations = Mapping[str, Mapping[str, float] | None]
@@ -26,9 +30,14 @@ Claims = dict[str, dict[str, GpuClaim]]
 
 
 class Lister(Protocol):
-    """Who is on some GPUs, as a driver tells it; `unsupported` are GPUs of which it tells nothing."""
+    """Who is on some GPUs, as a driver tells it.
+
+    `unsupported` are GPUs of which it tells nothing, `hidden` processes of which it does not say on which they
+    are.
+    """
 
     unsupported: set[str]
+    hidden: frozenset[int]
 
     def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]: ...
 
@@ -64,6 +73,8 @@ class GpuHolders:
         self._busy: dict[str, tuple[float, Mapping[int, float] | None]] = {}
         self._owners: dict[int, str] = {}
         self._needs_lists = False
+        self._has_hidden = False
+        self._drm_gpus = drm_gpus
 
     def invalidate(self) -> None:
         """Read the lists again at the next poll: there are new processes."""
@@ -89,10 +100,13 @@ class GpuHolders:
     ) -> tuple[Claims, dict[str, float | None]]:
         """The claims of each run, and by GPU the SM utilisation of processes of no run, None if unknown."""
         claims: Claims = {run_id: {} for run_id in allocations}
+        hidden = {owner_of(pid) for lister in self._opened for pid in lister.hidden} if self._lists else set()
+        self._has_hidden = not hidden.isdisjoint(claims)
         for run_id, allocation in allocations.items():
             for device_id, device in self._gpus.items():
                 if allocation is None:
-                    if self._lists.get(device_id) is None:
+                    is_hidden = run_id in hidden and device_id in self._drm_gpus
+                    if self._lists.get(device_id) is None or is_hidden:
                         claims[run_id][device_id] = GpuClaim(device.share_ratio, None, UNKNOWN)
                 elif device_id in allocation:
                     claims[run_id][device_id] = GpuClaim(allocation[device_id], None, "allocated")
@@ -144,6 +158,8 @@ class GpuHolders:
             for device_id, pids in self._lists.items()
             if pids is None
         ]
+        if self._has_hidden:
+            unknown.append(HIDDEN)
         return tuple(unknown) if self._visible else (IN_A_CONTAINER, *unknown)
 
     def close(self) -> None:

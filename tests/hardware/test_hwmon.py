@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.simulator import Constant, Gpu, Package, Simulator, Sine, Square, boa
 from tests.simulator.boards import AVERAGE, MOMENT, amd_gpu, intel_gpu
 from tests.simulator.hwmon import Chip
 from tests.support.harness import Monitor
+from tests.support.recorded import recorded_machine
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
 
@@ -210,6 +212,21 @@ def test_a_superchip_is_counted_once_whichever_meters_it_has():
         machine.gpus[0].fault(no_counter=True)
         with Monitor(machine, sensors=everything) as monitor:
             assert list(monitor.sensors.devices) == [machine.gpus[0].uuid, "grace-0"]
+
+
+def test_a_container_that_sees_the_host_s_socket_gets_its_share_and_says_so(tmp_path: Path):
+    chips = [boards.hsmp(0, Constant(100.0)), amd_gpu(0, Constant(50.0))]
+    with (
+        recorded_machine(tmp_path) as recorded,
+        Simulator(chips=chips, packages=[Package(cores=4)]) as machine,
+    ):
+        recorded.counted = 1
+        recorded.pass_time()
+        sensor = sensor_of(machine, procfs=recorded.procfs)
+        sensor.close()
+        gpu, package = sensor.devices()
+    assert (package.share_ratio, gpu.share_ratio) == (0.25, 1.0)
+    assert "its true one is unknown" in package.share_note
 
 
 def test_cards_beside_a_grace_cpu_are_counted_beside_its_module():

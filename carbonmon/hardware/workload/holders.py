@@ -32,7 +32,7 @@ Claims = dict[str, dict[str, GpuClaim]]
 class Lister(Protocol):
     """Who is on some GPUs, as a driver tells it.
 
-    `unsupported` are GPUs of which it tells nothing, `hidden` processes of which it does not say on which they
+    `unsupported` are GPUs of which it tells nothing, `hidden` processes of which it does not say where they
     are.
     """
 

@@ -39,7 +39,8 @@ class DeviceMaker:
         self._settings = settings
         self._chips = chips
         self._gpus = {each.device.address: each for each in gpus}
-        self._packages = sorted(read_cpu_info(settings.sysfs, settings.procfs).threads)
+        self._cpu_info = read_cpu_info(settings.sysfs, settings.procfs)
+        self._packages = sorted(self._cpu_info.threads)
 
     def make(self, channel: Channel) -> Device:
         """The device that a channel measures; raises `LeftOut` where it measures none that may be counted."""
@@ -61,6 +62,10 @@ class DeviceMaker:
             limit_w = self._limit_w(channel)
             most_w = None if limit_w is None else bound_w(device.component, limit_w, None)
             device = replace(device, max_power_w=most_w)
+        info = self._cpu_info
+        if not device.gpu_ids and info.container_note:
+            note = f"{info.container_note}, the same share of the host's power, its true one is unknown"
+            device = replace(device, share_ratio=info.container_ratio, share_note=note)
         return replace(
             device,
             methods=methods + (("tdp",) if device.spec is not None else ()),
@@ -126,7 +131,7 @@ class DeviceMaker:
         return Device(
             f"module-socket-{channel.socket}",
             "module",
-            "superchip",
+            "Grace superchip",
             channel.socket,
             contains=(*self._gpus_near(channel), cpu, memory),
         )

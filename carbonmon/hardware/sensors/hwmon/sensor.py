@@ -94,10 +94,9 @@ class HwmonSensor:
         """Meter the device of these channels, but not twice, and none of the GPUs `others`: not the job's."""
         text = " + ".join(channel.text for channel in group)
         try:
-            if len(group) < group[0].row.parts:
-                raise LeftOut(
-                    f"{len(group)} of the {group[0].row.parts} channels that are one device together"
-                )
+            row = group[0].row
+            if len({channel.label for channel in group}) != row.parts or len(group) != row.parts:
+                raise LeftOut(f"{len(group)} of the {row.parts} channels that are one device together")
             device = maker.make(group[0])
             if not others.isdisjoint(device.gpu_ids):
                 raise LeftOut(f"not a GPU of this job by {by}")

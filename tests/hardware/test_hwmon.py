@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -180,8 +182,32 @@ def test_a_power_meter_of_the_whole_node_is_no_device():
 
 
 def test_a_machine_without_chips_says_so_and_loads_no_more():
-    with Simulator() as machine, pytest.raises(SensorUnavailable, match="no chip under"):
-        sensor_of(machine)
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from carbonmon.core.errors import SensorUnavailable\n"
+        "from carbonmon.core.ports import SensorSettings\n"
+        "from carbonmon.hardware import unmetered\n"
+        "from carbonmon.hardware.sensors import hwmon\n"
+        "from carbonmon.hardware.workload import NodeWorkload\n"
+        "sysfs = Path(sys.argv[1])\n"
+        "try:\n"
+        "    hwmon.open_sensor(SensorSettings(sysfs=sysfs))\n"
+        "except SensorUnavailable as error:\n"
+        "    print(error, file=sys.stderr)\n"
+        "unmetered.sources(sysfs, [])\n"
+        "NodeWorkload(Path('/proc'), sysfs, {}).allocation(None, {})\n"
+        "print(*sys.modules)"
+    )
+    with Simulator() as machine:
+        command = [sys.executable, "-c", code, str(machine.sysfs)]
+        child = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert child.stderr.startswith("no chip under ")
+    own = "carbonmon.hardware.sensors.hwmon"
+    loaded = {name for name in child.stdout.split() if name.startswith(own)}
+    assert loaded == {own, f"{own}.chips", f"{own}.table"}
+    others = ("drm_gpus", "rocm_selection", "workload.drm_clients")
+    assert {f"carbonmon.hardware.{name}" for name in others}.isdisjoint(child.stdout.split())
 
 
 def test_a_card_s_second_limit_is_not_a_second_sensor():

@@ -20,6 +20,18 @@ from carbonmon.hardware.pci_devices import (
 
 _NAMES = {AMD: "AMD GPU", INTEL: "Intel GPU"}
 
+_MODELS = {
+    (AMD, "0x738c"): "AMD Instinct MI100",
+    (AMD, "0x740f"): "AMD Instinct MI210",
+    (AMD, "0x74a0"): "AMD Instinct MI300A",
+    (AMD, "0x74a1"): "AMD Instinct MI300X",
+    (AMD, "0x74a5"): "AMD Instinct MI325X",
+    (INTEL, "0x56a0"): "Intel Arc A770",
+    (INTEL, "0x0bd5"): "Intel Data Center GPU Max 1550",
+    (INTEL, "0xe20b"): "Intel Arc B580",
+}
+"""Names by the PCI ID repository, of models whose number is theirs alone and that the table of GPUs has."""
+
 
 class DrmGpu(NamedTuple):
     """A GPU of its own, outside a CPU's package: what names it, and its PCI device.
@@ -82,6 +94,8 @@ def kfd_nodes(sysfs: Path) -> Iterator[KfdNode]:
 
 
 def _name(device: PciDevice) -> str:
-    """The product's name where the driver has it (amdgpu, of servers' boards), else its number."""
+    """The product's name where the driver has it (amdgpu, of servers' boards), else by its number."""
     product = text_of(device.folder / "product_name")
-    return product if product.isprintable() and product else f"{_NAMES[device.vendor]} {device.model}"
+    if product and product.isprintable():
+        return product
+    return _MODELS.get((device.vendor, device.model), f"{_NAMES[device.vendor]} {device.model}")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import pytest
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Part
 from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware import drm_gpus
+from carbonmon.hardware.pci_devices import AMD
 from carbonmon.hardware.sensors import hwmon
+from carbonmon.hardware.spec_sheets import gpu_spec
 from tests.simulator import Constant, Gpu, Package, Simulator, Sine, Square, boards, can_build
 from tests.simulator.boards import AVERAGE, MOMENT, amd_gpu, intel_gpu
 from tests.simulator.hwmon import Chip
@@ -402,6 +406,22 @@ def test_a_driver_that_is_loaded_again_with_other_numbers_is_found_again():
         monitor.finish()
         assert [state.power_w for state in monitor.latest.devices] == [100.0, 150.0]
         assert all(state.unobserved_s <= 3.0 for state in monitor.latest.devices)
+
+
+def test_a_card_is_called_what_the_table_of_gpus_calls_it():
+    for (vendor, model), name in drm_gpus._MODELS.items():
+        spec = gpu_spec(name)
+        assert spec is not None and name.removeprefix("AMD ").removeprefix("Intel ") in spec.source
+        chip = amd_gpu(0, WAVE, model=model) if vendor == AMD else intel_gpu(0, WAVE, WAVE, model=model)
+        assert [device.name for device in devices_of(chip).values()] == [name]
+    unknown = devices_of(intel_gpu(0, WAVE, WAVE, model="0x56b1"))
+    assert [device.name for device in unknown.values()] == ["Intel GPU 0x56b1"]
+
+
+def test_a_board_s_own_name_comes_before_that_of_its_number():
+    chip = amd_gpu(0, WAVE)
+    named = replace(chip, device_files={**chip.device_files, "product_name": "Instinct MI210 OEM"})
+    assert [device.name for device in devices_of(named).values()] == ["Instinct MI210 OEM"]
 
 
 def test_two_boards_that_claim_one_unique_id_are_two_devices():

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.e2e
 FAST = Square(60.0, 350.0, 0.05)
 SWELL = Sine(200.0, 60.0, 6.0)
 MI210 = "GPU-a0b1c2d3e4f50000"
-ORIN, AGX, THOR = (f"NVIDIA Jetson {name} Developer Kit" for name in ("Orin Nano", "AGX Orin", "AGX Thor"))
 
 
 class Machine(NamedTuple):
@@ -55,10 +54,14 @@ MACHINES = {
     "Grace": Machine(grace(0, grace=SWELL, cpu=RAILS[0]), "grace-0", "module", ["grace-0"]),
     "Grace's rails": Machine(grace(0, cpu=SWELL, sysio=RAILS[0]), "package-0", "cpu", ["cpu-0", "sysio-0"]),
     "Orin Nano": Machine(
-        [boards.orin_nano(RAILS[0], Constant(5.1), Constant(3.2))], "module-0", "module", ["VDD_IN"], ORIN
+        [boards.orin_nano(RAILS[0], Constant(5.1), Constant(3.2))],
+        "module-0",
+        "module",
+        ["VDD_IN"],
+        boards.ORIN_NANO,
     ),
-    "AGX Orin": Machine(boards.agx_orin(*RAILS), "module-0", "module", NAMES, AGX),
-    "Thor": Machine([boards.thor(RAILS[0])], "module-0", "module", ["module-0"], THOR),
+    "AGX Orin": Machine(boards.agx_orin(*RAILS), "module-0", "module", NAMES, boards.AGX_ORIN),
+    "Thor": Machine([boards.thor(RAILS[0])], "module-0", "module", ["module-0"], boards.THOR),
     "EPYC": Machine([boards.hsmp(0, SWELL)], "package-0", "cpu", ["package-0"]),
 }
 

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc
 
 WAVE = Square(60.0, 350.0, 0.7)
 SWELL = Sine(200.0, 80.0, 20.0)
-ORIN, AGX, THOR = (f"NVIDIA Jetson {name} Developer Kit" for name in ("Orin Nano", "AGX Orin", "AGX Thor"))
+ORIN, AGX, THOR = boards.ORIN_NANO, boards.AGX_ORIN, boards.THOR
 
 
 def sensor_of(machine: Simulator, **settings: Any) -> hwmon.Sensor:
@@ -381,6 +382,28 @@ def test_an_error_of_the_driver_is_told_by_its_kind(
         sensor.close()
 
 
+def test_a_driver_that_hangs_costs_its_own_devices_one_tick_and_nobody_else():
+    packages = [Package(Constant(80.0), start_uj=10**9)]
+    with Simulator(chips=[amd_gpu(0, Constant(100.0))], packages=packages) as machine:
+        with Monitor(machine, sensors=("rapl", "hwmon")) as monitor:
+            (gpu, _) = machine.channels.values()
+            monitor.watch(5.0)
+            gpu.fault(file="empty")
+            monitor.watch(1.0)
+            gpu.fault(file="missing")
+            path = gpu.folder / gpu.zone.file
+            os.mkfifo(path)  # opening it for reading waits for a writer
+            monitor.watch(2.0)
+            hwmon_state = monitor.sensors.sensors[1].state()
+            assert hwmon_state.up is False and "did not answer" in hwmon_state.reason
+            begin_s = time.monotonic()
+            monitor.watch(20.0)
+            assert time.monotonic() - begin_s < 10.0, "nobody waits for it any more"
+            assert monitor.error_ratio("package-0") == pytest.approx(0.0, abs=0.002)
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # the driver answers, with nothing
+            path.unlink()
+
+
 def test_two_cards_of_one_name_are_told_apart_in_whatever_order_they_are_numbered():
     chips = [amd_gpu(0, Constant(100.0)), amd_gpu(1, Constant(150.0))]
     with Simulator(chips=chips) as machine:
@@ -431,7 +454,7 @@ def test_two_boards_that_claim_one_unique_id_are_two_devices():
 
 def still(chip: Chip, busy: str | None = None) -> list[str]:
     """What a sensor says in the 100th second of a power that never changes."""
-    with Simulator(chips=[chip]) as machine:
+    with Simulator(chips=[chip], board=ORIN) as machine:
         sensor = sensor_of(machine)
         if busy is not None:
             machine.hwmon.write(0, "gpu_busy_percent", busy)
@@ -448,9 +471,11 @@ def still(chip: Chip, busy: str | None = None) -> list[str]:
         (amd_gpu(0, Constant(7.3)), "0", "read"),
         (amd_gpu(0, Constant(287.0)), "95", "read"),
         (boards.grace(0, grace=Constant(51.3))[0], None, "still"),
+        (boards.thor(Constant(21.3)), None, "still"),
+        (boards.orin_nano(Constant(5.3), WAVE, WAVE), None, "read"),
         (intel_gpu(0, Constant(0.0), labels=[""]), None, "read"),
     ],
-    ids=["busy", "idle", "in whole watts", "Grace", "a counter"],
+    ids=["busy", "idle", "in whole watts", "Grace", "Thor", "ina3221", "a counter"],
 )
 def test_a_power_that_never_changes_is_suspect(chip: Chip, busy: str | None, said: str):
     assert still(chip, busy) == [said]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.simulator.hwmon import Channel, Chip
 from tests.simulator.powercap import Level
-from tests.simulator.profiles import Profile
+from tests.simulator.profiles import Profile, Sine, Square
 
 AVERAGE = Level(window_s=1.0)
 MOMENT = Level()
@@ -170,3 +170,24 @@ def hsmp(socket: int, profile: Profile) -> Chip:
         [Channel(f"package-{socket}", "power1_input", profile, MOMENT)],
         {"power1_cap": "400000000", "power1_cap_max": "400000000"},
     )
+
+
+ORIN_NANO, AGX_ORIN, THOR = (
+    f"NVIDIA Jetson {name} Developer Kit" for name in ("Orin Nano", "AGX Orin", "AGX Thor")
+)
+_WAVE, _SWELL = Square(60.0, 350.0, 0.7), Sine(200.0, 60.0, 6.0)
+_RAILS = [Sine(15.0, 5.0, 6.0), Sine(5.0, 2.0, 7.0), Sine(8.0, 2.0, 5.0), Sine(2.0, 0.5, 4.0)]
+
+MACHINES: dict[str, Callable[[], tuple[list[Chip], str]]] = {
+    "mi210": lambda: ([amd_gpu(place, _WAVE) for place in range(4)], ""),
+    "mi300x": lambda: ([amd_gpu(place, _SWELL, model=MI300X, level=MOMENT) for place in range(8)], ""),
+    "mi300a": lambda: ([amd_gpu(0, _SWELL, model=MI300A)], ""),
+    "arc": lambda: ([intel_gpu(0, _WAVE, _SWELL)], ""),
+    "max": lambda: ([intel_gpu(place, _WAVE, labels=["pkg"], model=MAX_1550) for place in range(4)], ""),
+    "grace": lambda: (grace(0, module=_SWELL, grace=_SWELL, cpu=_RAILS[0], sysio=_RAILS[1]), ""),
+    "orin-nano": lambda: ([orin_nano(_RAILS[0], _RAILS[1], _RAILS[3])], ORIN_NANO),
+    "agx-orin": lambda: (agx_orin(*_RAILS), AGX_ORIN),
+    "thor": lambda: ([thor(_RAILS[0])], THOR),
+    "epyc": lambda: ([hsmp(0, _SWELL), hsmp(1, _SWELL)], ""),
+}
+"""Chips and board by a name for the command line of the simulator."""

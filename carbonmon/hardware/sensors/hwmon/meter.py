@@ -17,7 +17,7 @@ STILL_S, STILL_READINGS = 60.0, 30
 acpi_power_meter repeats the last value when the firmware's call fails, without an error."""
 
 WHOLE_WATT_UW = 1_000_000
-"""A sensor that tells whole watts may well stand still."""
+"""A sensor that tells whole watts may well stand still, as may ina3221 with its steps of 8 mV and 20 mA."""
 
 _NOT_READ = frozenset((0xFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF))
 """What firmware says for "not available", in each width of a register."""
@@ -131,6 +131,7 @@ class DeviceMeter:
             self._still_value, self._still_since_s, self._still_readings = value, now_s, 0
         self._still_readings += 1
         still_s = now_s - self._still_since_s
-        may_stand = value % WHOLE_WATT_UW == 0 or ratio == 0.0
+        is_coarse = value % WHOLE_WATT_UW == 0 or bool(self.channels[0].times)
+        may_stand = is_coarse or ratio == 0.0
         is_still = still_s >= STILL_S and self._still_readings >= STILL_READINGS
         return still_s if is_still and not may_stand else 0.0

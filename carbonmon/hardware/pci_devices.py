@@ -60,6 +60,12 @@ def is_in_package(device: PciDevice) -> bool:
     return False
 
 
+def is_asleep(folder: Path) -> bool:
+    """Whether the kernel has put a device to sleep (Linux, Documentation/power/runtime_pm.rst): most reads of
+    a GPU's files would wake it."""
+    return text_of(folder / "power" / "runtime_status") in ("suspended", "suspending")
+
+
 def package_near(sysfs: Path, address: str) -> int | None:
     """The CPU package that a PCI device is attached to; None where sysfs does not say.
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from carbonmon.core.errors import SensorUnavailable
-from carbonmon.core.model import Device, Part
+from carbonmon.core.model import Device, Part, Reading
 from carbonmon.core.ports import SensorSettings
 from carbonmon.hardware import drm_gpus
 from carbonmon.hardware.pci_devices import AMD
@@ -298,6 +298,30 @@ def test_a_gpu_that_sleeps_is_not_read_and_one_that_is_off_draws_nothing():
         machine.hwmon.write(0, "power/runtime_status", "active")
         assert [reading.reason for reading in sensor.read(102.0)] == ["garbage"]  # type: ignore[union-attr]
         sensor.close()
+
+
+def test_nothing_of_a_gpu_that_sleeps_is_read_at_opening_or_later():
+    with Simulator(chips=[amd_gpu(0, Constant(7.0)), intel_gpu(1, WAVE, WAVE)]) as machine:
+        for place, chip in enumerate(machine.hwmon.chips):
+            machine.hwmon.write(place, "power/runtime_status", "suspended")
+            moving = [channel.file for channel in chip.channels]
+            limits = [name for name in chip.files if not name.endswith("label")]
+            for name in (*moving, *limits):
+                (machine.hwmon.folders[place] / name).unlink()
+                os.mkfifo(machine.hwmon.folders[place] / name)  # a read would wait for ever
+        (machine.hwmon.device(0) / "gpu_busy_percent").unlink()
+        os.mkfifo(machine.hwmon.device(0) / "gpu_busy_percent")
+        sensor = sensor_of(machine)
+        assert [type(said) for said in sensor.read(1.0)] == [Reading, Reading]
+        sensor.close()
+
+
+def test_a_jetson_is_its_board_s_meter_also_where_nvml_starts():
+    chip = boards.orin_nano(Sine(15.0, 5.0, 20.0), Constant(5.3), Constant(3.1))
+    with Simulator(gpus=[Gpu(name="Orin (nvgpu)")], chips=[chip], board=ORIN) as machine:
+        machine.gpus[0].fault(no_counter=True, no_power=True, no_utilization=True)
+        with Monitor(machine, sensors=("nvml", "rapl", "hwmon", "tdp", "dram")) as monitor:
+            assert list(monitor.sensors.devices) == ["module-0"]
 
 
 def test_a_register_that_begins_anew_after_the_gpu_was_off_counts_nothing():

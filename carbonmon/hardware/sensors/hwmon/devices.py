@@ -18,7 +18,7 @@ from carbonmon.core.uncertainty import (
 from carbonmon.hardware import modules, nvml_library
 from carbonmon.hardware.cpu_info import read_cpu_info
 from carbonmon.hardware.drm_gpus import DrmGpu
-from carbonmon.hardware.pci_devices import device_at, is_in_package, package_near
+from carbonmon.hardware.pci_devices import device_at, is_asleep, is_in_package, package_near
 from carbonmon.hardware.sensors.hwmon.channels import Channel, is_averaged, limits_w
 from carbonmon.hardware.sensors.hwmon.chips import Key
 
@@ -79,7 +79,10 @@ class DeviceMaker:
         return BUSY_FILE if is_there else ""
 
     def _limit_w(self, channel: Channel) -> float | None:
-        found = limits_w(self._chips[channel.chip], channel.row)
+        folder = self._chips[channel.chip]
+        if channel.row.measures == "gpu" and is_asleep(folder / "device"):
+            return None
+        found = limits_w(folder, channel.row)
         return max((limit_w for limit_w in found if believed_limit_w(limit_w, None)), default=None)
 
     def _gpu(self, channel: Channel) -> Device:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from carbonmon.core.model import Device, Failure, Reading
 from carbonmon.hardware.number_file import NumberFile, reason_of
-from carbonmon.hardware.pci_devices import text_of
+from carbonmon.hardware.pci_devices import is_asleep, text_of
 from carbonmon.hardware.sensors.hwmon.channels import Channel
 from carbonmon.hardware.sensors.hwmon.chips import Key
 
@@ -37,8 +37,8 @@ class DeviceMeter:
         self._is_card = channels[0].row.measures == "gpu"
         self._is_counter = channels[0].quantity == "energy"
         self._was_off = False
-        self._last_uj: int | None = None
-        self._removed_uj = 0
+        self._last_uj: int | None
+        self._removed_uj: int
         self._still_value: int | None = None
         self._still_since_s = 0.0
         self._still_readings = 0
@@ -55,6 +55,7 @@ class DeviceMeter:
         first = chips[self.channels[0].chip]
         self._pci = first / "device"
         self._files = []
+        self._last_uj, self._removed_uj = None, 0  # a driver that is loaded again counts from 0
         for channel in self.channels:
             folder = chips[channel.chip]
             unit = "microjoules" if self._is_counter else "millivolts" if channel.times else "microwatts"
@@ -67,7 +68,7 @@ class DeviceMeter:
         device_id = self.device.id
         if self.is_gone:
             return Failure(device_id, "missing", f"{self.channels[0].text}: the chip is not here any more")
-        if self._is_card and text_of(self._pci / "power" / "runtime_status") in ("suspended", "suspending"):
+        if self._is_card and is_asleep(self._pci):
             # In D3cold it has no power at all; of any other sleep nobody knows what it draws.
             is_off = self.device.component == "gpu" and text_of(self._pci / "power_state") == "D3cold"
             self._was_off |= is_off

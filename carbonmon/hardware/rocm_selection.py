@@ -24,13 +24,12 @@ def select(
     environ: Mapping[str, str],
     *,
     has_nvidia: bool,
-    is_own_view: bool,
 ) -> Selection:
     """The GPUs of `found` that a job was given; `hip_order` are AMD's as HIP numbers them.
 
     `has_nvidia`: NVML's GPUs are here too. Then `--gpus` has NVML's indices, and CUDA's list is about those
-    GPUs. `is_own_view`: the job sees the GPUs that we see; else indices of a Slurm job may be its own, and
-    decide nothing.
+    GPUs. Indices of a Slurm job may count in the job's own GPUs, of which sysfs tells nothing: they decide
+    nothing.
     """
     everything = Selection(each_gpu_once({gpu.uuid: whole(gpu) for gpu in found}), "", [])
     if gpus is not None:
@@ -47,7 +46,7 @@ def select(
         if variable is None or not hip_order or (variable == CUDA and has_nvidia):
             continue
         text = environ[variable]
-        if not is_own_view and not text.startswith("GPU-") and _is_slurm(environ):
+        if not text.startswith("GPU-") and _is_slurm(environ):
             return everything
         slots, note = _visible(variable, text, slots)
         notes += note

@@ -531,6 +531,8 @@ def test_the_names_of_the_job_s_variables_choose_gpus_in_hip_s_order():
         assert metered(ROCR_VISIBLE_DEVICES="2,3", HIP_VISIBLE_DEVICES="1") == [ids[1]]
         assert metered(CUDA_VISIBLE_DEVICES="0") == [ids[2]]
         assert metered(HIP_VISIBLE_DEVICES="") == []
+        assert metered(ROCR_VISIBLE_DEVICES="0", SLURM_JOB_GPUS="3") == ids, "0 may be the job's first"
+        assert metered(ROCR_VISIBLE_DEVICES=ids[3], SLURM_JOB_GPUS="3") == [ids[3]]
         assert metered(HIP_VISIBLE_DEVICES="0,9,1") == [ids[2]]
         assert metered(gpus=("0", ids[3])) == [ids[0], ids[3]]
 

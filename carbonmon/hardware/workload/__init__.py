@@ -162,7 +162,6 @@ class NodeWorkload:
                 gpus,
                 environ,
                 has_nvidia=not is_drm_only,
-                is_own_view=False,
             )
             notes += selection.notes
             if selection.by:

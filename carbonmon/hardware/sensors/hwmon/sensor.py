@@ -80,7 +80,6 @@ class HwmonSensor:
             settings.gpus,
             settings.environ,
             has_nvidia=any(set(device.gpu_ids) - own for device in settings.known.values()),
-            is_own_view=True,
         )
 
     def _add(

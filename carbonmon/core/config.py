@@ -12,7 +12,7 @@ from carbonmon.core.budgets import WARN, Action, Budget, By
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
 
-DEFAULT_SENSORS = ("nvml", "rapl", "tdp", "dram")
+DEFAULT_SENSORS = ("nvml", "rapl", "hwmon", "tdp", "dram")
 DEFAULT_EXPORTERS = ("prometheus", "summary")
 DEFAULT_LISTEN = "127.0.0.1:9877"
 DEFAULT_OUTPUT = Path("carbonmon-runs")

@@ -38,6 +38,7 @@ _CONFIG_PATH = f"{__name__}.config"
 INTERVAL = number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
 CHECKPOINT = number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
 INTENSITY = Checked("intensity", config.parse_intensity)
+PAUSE_ABOVE = Checked("intensity", lambda text: config.parse_intensity(text, "--pause-above"))
 PUE = Checked("pue", config.parse_pue)
 WUE = Checked("wue", config.parse_wue)
 PRICE = number("--price", "a price of a kWh", -1e6, 1e6)
@@ -166,6 +167,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "Show the run's figures in the terminal's title (in tmux at the bottom) while the job runs.",
         is_flag=True,
     ),
+    "pause-above": _option(
+        "Stop the job while the grid's intensity is above this; needs --grid or --intensity-file.",
+        "G_PER_KWH", PAUSE_ABOVE,
+    ),
     "own-monitor": _option(
         "Always start a separate monitor, even if a daemon or another rank already measures this node.",
         is_flag=True,
@@ -204,7 +209,7 @@ DAEMON_OPTIONS = tuple(
     name
     for name in _OPTIONS
     if name not in ("run-id", "resume", "attach", "redact-command", "name", "label", "own-monitor")
-    and OPTIONS[name].belongs_to not in ("budget", "terminal")
+    and OPTIONS[name].belongs_to not in ("budget", "pause", "terminal")
 )
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),

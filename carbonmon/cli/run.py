@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -92,12 +93,20 @@ def command(
     if not config.quiet:
         _say_what_is_unseen(job, config)
         _say(given.behind_the_job(ctx, job))
+    is_asked = ctx.get_parameter_source("pause_above") is click.core.ParameterSource.COMMANDLINE
+    if is_asked:
+        _check_pauses(config)
     _wait(ctx, values, config, start, run_h, within_h)
-    # What will hardly start is ours: another monitor would keep a run of it.
-    part = take_part(ctx, config, job) if job and can_start(job[0]) else None
+    try:
+        # What will hardly start is ours: another monitor would keep a run of it.
+        part = take_part(ctx, config, job) if job and can_start(job[0]) else None
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
     if part is not None:
         sys.exit(_accompany(part, config, job))
     given.check_needs(ctx, values)
+    if not is_asked:
+        config = _without_pauses(config)
 
     def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
         if config.quiet:
@@ -105,6 +114,8 @@ def command(
         say(f"run {run_id}: {' · '.join([*with_page(places), sources_text(snapshot)])}")
         if snapshot.intensity.note:
             say(f"{snapshot.intensity.g_per_kwh:.4g} gCO2e/kWh: {snapshot.intensity.note}")
+        if config.pause_above_g_per_kwh is not None and read_launch(os.environ).scheduler:
+            say("the time limit of the scheduler's job runs on while the job is paused")
 
     try:
         workload = Attached(config.attach) if config.attach is not None else Command(job, dict(os.environ))
@@ -150,6 +161,27 @@ def _wait(
     from carbonmon.cli.start import wait
 
     wait(ctx, values, run_h, within_h, (lambda text: None) if config.quiet else say)
+
+
+def _check_pauses(config: Config) -> None:
+    from carbonmon.service.pauses import check
+
+    try:
+        check(config, read_launch(os.environ))
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _without_pauses(config: Config) -> Config:
+    """The choices without pauses where these cannot be: a variable or a file may be meant for other jobs."""
+    if config.pause_above_g_per_kwh is None:
+        return config
+    try:
+        _check_pauses(config)
+    except click.UsageError as error:
+        say(f"not followed: {error.message}")
+        return replace(config, pause_above_g_per_kwh=None)
+    return config
 
 
 def take_part(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | None:

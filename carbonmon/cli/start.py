@@ -41,7 +41,10 @@ def wait(
         return
     wait_s = advice.best.start_s - now_s
     mean = f"{figure(advice.best.g_per_kwh)} gCO2e/kWh over {duration_text(run_s)}"
-    if wait_s <= SOON_S:
+    if 0.0 < wait_s <= SOON_S:
+        say(f"the greenest start is in {wait_s:.0f} s, so the job starts now: {mean} ({figures.label})")
+        return
+    if wait_s <= 0.0:
         say(f"now is the greenest start within {duration_text(within_s)}: {mean} ({figures.label})")
         return
     instead = "" if advice.now is None else f"; now {figure(advice.now.g_per_kwh)}"

@@ -130,7 +130,7 @@ def unfollowed(
     left = [
         choice
         for choice in left
-        if choice.option.belongs_to in ("monitor", "run", "output", "own", "job", "budget")
+        if choice.option.belongs_to in ("monitor", "run", "output", "own", "job", "budget", "pause")
     ]
     if not left:
         return None
@@ -188,6 +188,8 @@ def _in_run(choice: Choice, answer: Mapping[str, Any], settings: Settings, is_in
         return "carbonmon run does that"
     if option.belongs_to == "budget":
         return "only a run's own carbonmon run acts on budgets"
+    if option.belongs_to == "pause":
+        return "only a run's own carbonmon run pauses its job"
     if option.belongs_to != "run" or is_new:
         return None
     if option.name == "label":

@@ -149,12 +149,19 @@ class Part:
                         self._take_part(joined)
         return self._joined
 
-    def progress(self, step: Any, total: Any, precision: Any, **counts: Any) -> None:
+    def progress(
+        self,
+        step: Any,
+        total: Any,
+        precision: Any,
+        evaluations: tuple[Any, Any] = (None, None),
+        **counts: Any,
+    ) -> None:
         """Tell what is done now and then, and the last step of all always."""
         if self.link() is None:
             return
         with self._lock:
-            message = self._counts.message(step, total, precision, **counts)
+            message = self._counts.message(step, total, precision, evaluations, **counts)
             if message is None:
                 return
             self._progress |= message

@@ -34,8 +34,16 @@ class Progress:
         """The highest counts, by the names of a message."""
         return dict(self._told)
 
-    def message(self, step: Any, total: Any, precision: Any, **counts: Any) -> dict[str, Any] | None:
-        """The message of a report; None where nothing of it can be used."""
+    def message(
+        self,
+        step: Any,
+        total: Any,
+        precision: Any,
+        evaluations: tuple[Any, Any] = (None, None),
+        **counts: Any,
+    ) -> dict[str, Any] | None:
+        """The message of a report; None where nothing of it can be used. `evaluations`: after how many steps
+        one follows, and how many steps have as many samples."""
         message: dict[str, Any] = {}
         for name, value in (("step", step), *counts.items()):
             if value is not None:
@@ -62,6 +70,16 @@ class Progress:
             else:
                 if steps is not None:
                     message["total"] = steps
+        for name, value in zip(("evaluation_every", "evaluation_steps"), evaluations, strict=True):
+            if value is not None:
+                try:
+                    number = _number(value)
+                    if not 0 < number <= LARGEST:
+                        raise ValueError(f"{number} is no number of steps")
+                except Exception as error:  # noqa: BLE001  # as above
+                    _leave_out(name, error)
+                else:
+                    message[name] = number
         if precision is not None:
             try:
                 message["precision"] = str(precision)[:LONGEST_PRECISION]

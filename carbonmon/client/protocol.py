@@ -74,6 +74,7 @@ BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 GPU_VARIABLES = (
     *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES"),
     *("SLURM_STEP_GPUS", "SLURM_JOB_GPUS"),
+    *("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
 )
 """Variables that say which GPUs are allocated to a process, and how they are numbered."""
 

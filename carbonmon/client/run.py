@@ -108,13 +108,18 @@ class Run:
         tokens: float | None = None,
         flops: float | None = None,
         precision: object = None,
+        evaluation_every: float | None = None,
+        evaluation_steps: float | None = None,
     ) -> None:
         """Report what the whole job has done since the begin of the training: `step` of `total`, and more.
 
         Counts only grow. A figure that cannot be right is left out, after one warning of its kind.
-        `precision` is that of the FLOPs, such as `"bf16"` or `torch.bfloat16`.
+        `precision` is that of the FLOPs, such as `"bf16"` or `torch.bfloat16`. An evaluation follows each
+        `evaluation_every` steps; `evaluation_steps` steps have as many samples as it has.
         """
-        self._part.progress(step, total, precision, epoch=epoch, samples=samples, tokens=tokens, flops=flops)
+        evaluations = evaluation_every, evaluation_steps
+        counts = {"epoch": epoch, "samples": samples, "tokens": tokens, "flops": flops}
+        self._part.progress(step, total, precision, evaluations, **counts)
 
     def steps(
         self,
@@ -128,18 +133,21 @@ class Run:
         precision: object = None,
         ranks: int | None = None,
         agree_every: int | None = None,
+        evaluation_every: float | None = None,
+        evaluation_steps: float | None = None,
     ) -> Steps[Batch]:
         """The batches of a loader, each counted as a step of `total`; `Steps.figures` is for a log.
 
         `first` is the step that a resumed training goes on from. `samples`, `tokens` and `flops` are what a
         batch has, or functions of it; `precision` as for `progress`. `ranks` is how many ranks have batches
         of their own, needed where there are several. `agree_every`: after so many steps all ranks ask one
-        another whether a budget is spent.
+        another whether a budget is spent. `evaluation_every` and `evaluation_steps` as for `progress`.
         """
         from carbonmon.integrations.loop import Steps
 
         amounts = {"samples": samples, "tokens": tokens, "flops": flops}
-        return Steps(self, loader, total, first, amounts, precision, ranks, agree_every)
+        evaluations = evaluation_every, evaluation_steps
+        return Steps(self, loader, total, first, amounts, precision, ranks, agree_every, evaluations)
 
     def snapshot(self) -> dict[str, Any]:
         """The run's totals so far: `energy_j` (J), `emissions_g` (g CO2e, with PUE), `power_w` (W) and more.

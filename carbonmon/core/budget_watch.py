@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from carbonmon.core.budgets import KINDS, Action, Budget, BudgetState, By
+from carbonmon.core.budgets import KINDS, Action, Budget, BudgetState, By, distinct, is_same
 from carbonmon.core.forecast import Forecast
 
 DAY_S = 86400.0
@@ -44,7 +44,7 @@ class BudgetWatch:
         wall_s: float,
     ) -> None:
         self.action = action
-        self.budgets = tuple(budgets)
+        self.budgets = distinct(budgets)
         self.by = by
         self._kept: list[BudgetState] = []
         self._reached: dict[Budget, BudgetState] = {}
@@ -105,12 +105,12 @@ class BudgetWatch:
             amount = self._spent(budget, spent)
             reached = self._reached.get(budget)
             own.append(self._state(budget, amount) if reached is None else reached._replace(spent=amount))
-        texts = {budget.text for budget in self.budgets}
-        return (*[state for state in self._kept if state.text not in texts], *own)
+        earlier = [state for state in self._kept if not any(is_same(state, other) for other in self.budgets)]
+        return (*earlier, *own)
 
-    def was_reached(self, text: str) -> bool:
+    def was_reached(self, budget: BudgetState) -> bool:
         """Whether an earlier monitor of the run has acted upon a budget."""
-        return any(state.text == text for state in self._kept)
+        return any(is_same(state, budget) for state in self._kept)
 
     def _begin_day(self, spent: Amounts, wall_s: float) -> None:
         self._day_s = day_of(wall_s)

@@ -100,6 +100,21 @@ class BudgetState(NamedTuple):
     spent_then: float | None = None
 
 
+def is_same(one: Budget | BudgetState, other: Budget | BudgetState) -> bool:
+    """Whether two budgets are one, as 2kWh and 2000Wh are."""
+    of_one, of_other = (one.kind, one.unit, one.per_day), (other.kind, other.unit, other.per_day)
+    return of_one == of_other and math.isclose(one.limit, other.limit)
+
+
+def distinct(budgets: Sequence[Budget]) -> tuple[Budget, ...]:
+    """Each budget once, as it was written first."""
+    found: list[Budget] = []
+    for budget in budgets:
+        if not any(is_same(budget, other) for other in found):
+            found.append(budget)
+    return tuple(found)
+
+
 def amount_text(amount: float, budget: str, unit: str) -> str:
     """An amount for people in the unit of a budget, which is a text; `unit` is the amount's own."""
     match = _BUDGET.fullmatch(budget)

@@ -12,7 +12,7 @@ from carbonmon.core.budgets import WARN, Action, Budget, By
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
 
-DEFAULT_SENSORS = ("nvml", "rapl", "tdp", "dram")
+DEFAULT_SENSORS = ("nvml", "rapl", "hwmon", "tdp", "dram")
 DEFAULT_EXPORTERS = ("prometheus", "summary")
 DEFAULT_LISTEN = "127.0.0.1:9877"
 DEFAULT_OUTPUT = Path("carbonmon-runs")
@@ -81,6 +81,7 @@ class Config:
     on_budget: Action = WARN
     by: By = "total"
     status_line: bool = False
+    pause_above_g_per_kwh: float | None = None
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:

@@ -55,7 +55,7 @@ class Forecaster:
     A step is told between two samples. What was drawn until then is taken to have grown evenly between them.
     """
 
-    __slots__ = ("_at_s", "_energy_j", "_lower", "_seen", "_told", "_total", "pace", "step")
+    __slots__ = ("_at_s", "_energy_j", "_lower", "_seen", "_skipped", "_told", "_total", "pace", "step")
 
     def __init__(self) -> None:
         self.pace = Pace()
@@ -65,6 +65,7 @@ class Forecaster:
         self._told: tuple[float, float] | None = None
         self._at_s = self._energy_j = math.nan
         self._seen = (math.nan, math.nan)
+        self._skipped = (0.0, 0.0)
 
     def tell(self, at_s: float, step: float, total: float | None) -> None:
         """The training code says that it has done so many steps of so many.
@@ -78,12 +79,21 @@ class Forecaster:
         is_behind = is_lower and (self._lower is None or step <= self._lower)
         self._lower = step if is_lower else None
         if not is_behind:
-            self._told, self.step = (at_s, step), step
+            self._told, self.step = (at_s - self._skipped[0], step), step
             # A report may leave it out. As an int, a framework's largest number is below the float for it.
             self._total = (None if total is None else known_total(float(total))) or self._total
 
+    def announce(self, every: float, steps: float | None) -> None:
+        """An evaluation follows each `every` steps; `steps` of training have as many samples as it has."""
+        self.pace.announce(every, steps)
+
+    def skip(self, seconds: float, joules: float) -> None:
+        """The training stood still for so long and drew so much: no step took it."""
+        self._skipped = self._skipped[0] + seconds, self._skipped[1] + joules
+
     def look(self, at_s: float, energy_j: float) -> bool:
         """A sample was taken; whether there was news of the progress."""
+        at_s, energy_j = at_s - self._skipped[0], energy_j - self._skipped[1]
         before_s, before_j = self._at_s, self._energy_j
         self._at_s, self._energy_j = at_s, energy_j
         told, self._told = self._told, None

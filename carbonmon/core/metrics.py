@@ -109,6 +109,18 @@ RUN_BUDGET_SPENT = Family(
     "The part of a budget that is spent, more than 1 if exceeded; of one a day by all runs of the day.",
     ("run_id", "budget"),
 )
+RUN_PAUSED = Family(
+    "gauge",
+    "carbonmon_run_paused",
+    "1 while the job stands still because of the grid's intensity, else 0; of runs with --pause-above.",
+    ("run_id",),
+)
+RUN_PAUSE_SECONDS = Family(
+    "counter",
+    "carbonmon_run_pause_seconds_total",
+    "Time for which the job stood still because of the grid's intensity; of runs with --pause-above.",
+    ("run_id",),
+)
 RUN_STEPS = Family(
     "counter",
     "carbonmon_run_steps_total",
@@ -276,6 +288,8 @@ FAMILIES: tuple[Family, ...] = (
     RUN_FORECAST_END,
     RUN_BUDGET_LIMIT,
     RUN_BUDGET_SPENT,
+    RUN_PAUSED,
+    RUN_PAUSE_SECONDS,
     RUN_STEPS,
     RUN_EPOCHS,
     RUN_SAMPLES,

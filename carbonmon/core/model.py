@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.forecast import Forecast
 from carbonmon.core.gpu_time import GpuTime
+from carbonmon.core.pauses import Pauses
 from carbonmon.core.work import Work
 
 Component = Literal["gpu", "cpu", "dram", "module"]
@@ -492,7 +493,8 @@ class RunState(NamedTuple):
     totals count, on the injected clock; None where an earlier boot or release began them, or the run was
     resumed after its end. `forecast` is the newest one while it goes on, `forecasts` are those that are kept
     beside the outcome, `budgets` its limits.
-    `gpu_time` is None where the run held no GPU, or nobody noted it.
+    `gpu_time` is None where the run held no GPU, or nobody noted it. `pauses` is None of a run that nobody
+    pauses.
     """
 
     info: RunInfo
@@ -528,6 +530,7 @@ class RunState(NamedTuple):
     forecasts: tuple[Forecast, ...] = ()
     budgets: tuple[BudgetState, ...] = ()
     gpu_time: GpuTime | None = None
+    pauses: Pauses | None = None
 
 
 class Snapshot(NamedTuple):

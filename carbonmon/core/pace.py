@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
+from carbonmon.core.evaluations import Evaluations
+
 MAX_BLOCKS = 64
 """So many blocks of steps at most: enough to see the end of a warm-up, of a tenth of a run, in that tenth."""
 
@@ -63,13 +65,16 @@ class Pace:
     checkpoint: what its steps take is still known. `seen` are the steps that were seen.
     """
 
-    __slots__ = ("_blocks", "_had_pause", "_kinds", "_last", "_recent", "_reports", "_size", "seen")
+    __slots__ = (
+        *("_blocks", "_evaluations", "_had_pause", "_kinds", "_last", "_recent", "_reports", "_size", "seen"),
+    )
 
     def __init__(self) -> None:
         self._last: tuple[float, float, float] | None = None
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self._blocks: list[list[float]] = []
         self._kinds: list[_Pauses] = []
+        self._evaluations: Evaluations | None = None
         self._size = 0.0
         self._had_pause = False
         self._reports = 0
@@ -78,7 +83,10 @@ class Pace:
     @property
     def dearest_pause(self) -> tuple[float, float]:
         """Seconds and joules of the dearest kind of pause, an evaluation mostly; 0 if none was seen."""
-        dearest = max(self._kinds, key=lambda kind: kind.mean(1), default=None)
+        kinds: list[_Pauses | Evaluations] = [*self._kinds]
+        if self._evaluations is not None:
+            kinds.append(self._evaluations)
+        dearest = max(kinds, key=lambda kind: kind.mean(1), default=None)
         return (0.0, 0.0) if dearest is None else (dearest.mean(0), dearest.mean(1))
 
     @property
@@ -88,6 +96,15 @@ class Pace:
             return 0.0, 0.0
         seconds, joules = (median(each[i] for each in self._recent) for i in (0, 1))
         return seconds, joules
+
+    def announce(self, every: float, steps: float | None) -> None:
+        """An evaluation follows each `every` steps; `steps` of training have as many samples as it has."""
+        known = self._evaluations
+        if known is not None and known.every == every:
+            known.steps = steps
+            return
+        self._evaluations = Evaluations(every, steps)
+        self._kinds = []  # some of the pauses may have been evaluations
 
     def see(self, at_s: float, energy_j: float, step: float) -> None:
         """At `at_s` so many steps were done, and the run had drawn so much."""
@@ -103,6 +120,12 @@ class Pace:
         self.seen += steps
         if self._reports > FIRST:
             usual_s, usual_j = (each * steps for each in self.step)
+            evaluations = self._evaluations
+            number = 0.0 if evaluations is None else evaluations.between(last[2], step)
+            if evaluations is not None and number:
+                evaluations.see(number, seconds - usual_s, joules - usual_j)
+                self._add(steps, usual_s, usual_j)
+                return
             had_pause, self._had_pause = self._had_pause, seconds > PAUSE_RATIO * usual_s
             if self._had_pause and not had_pause:
                 self._pause(step, seconds - usual_s, max(0.0, joules - usual_j))
@@ -120,6 +143,9 @@ class Pace:
         low, expected, high = _per_step([(block[0], block[1 + quantity]) for block in self._blocks])
         low, high = low * (1.0 - RESERVE_LOW), high * (1.0 + RESERVE_HIGH)
         pauses = [kind.left(quantity, self._last[2], steps, self.seen) for kind in self._kinds]  # type: ignore[index]
+        if self._evaluations is not None:
+            of_a_step = self.step[quantity]
+            pauses.append(Range(*self._evaluations.left(quantity, self._last[2], steps, of_a_step)))  # type: ignore[index]
         between = sum(pause.expected for pause in pauses)
         # Kinds err independently of one another.
         below = math.hypot(*(pause.expected - pause.low for pause in pauses))

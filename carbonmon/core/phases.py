@@ -26,12 +26,14 @@ Weights = tuple[tuple[str, float], ...]
 class Phases:
     """The phases of one run over time, in seconds of the injected clock."""
 
-    __slots__ = ("_changes_s", "_names", "_seconds", "_weights", "overflowed")
+    __slots__ = ("_changes_s", "_held", "_names", "_seconds", "_told", "_weights", "overflowed")
 
     def __init__(self, start_s: float, name: str = MAIN_PHASE) -> None:
         self._changes_s = [start_s]
         self._weights: list[Weights] = [((name, 1.0),)]
         self._names: set[str] = set()
+        self._told: tuple[str, ...] = (name,)
+        self._held: str | None = None
         self._seconds: dict[str, float] = {MAIN_PHASE: 0.0}
         self.overflowed = False
 
@@ -48,8 +50,18 @@ class Phases:
     def change(self, at_s: float, names: Iterable[str]) -> None:
         """From `at_s` on the run is in these phases, one for each participant; none means `main`.
 
-        Changes come in order: one with a time before the last one gets the time of the last one.
+        Changes come in order: one with a time before the last one gets the time of the last one. While the
+        run is held in another phase, they count from the end of that on.
         """
+        self._told = tuple(names)
+        self._change(at_s, self._told if self._held is None else (self._held,))
+
+    def hold(self, at_s: float, name: str | None) -> None:
+        """From `at_s` on the run is in this phase, whatever its participants say; None: in theirs again."""
+        self._held = name
+        self._change(at_s, self._told if name is None else (name,))
+
+    def _change(self, at_s: float, names: Iterable[str]) -> None:
         counts = Counter(self._allowed(name) for name in names) or Counter([MAIN_PHASE])
         total = sum(counts.values())
         weights = tuple((name, count / total) for name, count in counts.items())

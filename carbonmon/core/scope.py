@@ -6,7 +6,8 @@ part are never both counted:
 1. What is measured comes before what is estimated. An estimate of anything that is in a measured device is
    left out, a whole or a part alike.
 2. Of a whole and its parts, equally measured or equally estimated, the parts are counted if together they
-   are all of the whole; else the whole is.
+   are all of the whole and each is known by as good a method: a counter misses nothing between two readings,
+   power does. Else the whole is counted.
 3. Of two devices that overlap without one holding the other, equally measured or equally estimated, the one
    with more kinds of parts is counted, else the one that was offered first. Of two meters of the same parts
    the one with the better method is counted, else the first.
@@ -65,8 +66,9 @@ def decide(devices: Mapping[str, Device]) -> Decision:
             name for name, each in entangled.items() if each.methods and each.is_measured == is_measured
         ]
         free = [name for name in rivals if not any(_overlap(scopes[name], scopes[other]) for other in chosen)]
-        free.sort(key=lambda name: METHODS.index(devices[name].methods[0]))
-        chosen += _choose({name: scopes[name] for name in free})
+        ranks = {name: METHODS.index(devices[name].methods[0]) for name in free}
+        free.sort(key=ranks.__getitem__)
+        chosen += _choose({name: scopes[name] for name in free}, ranks)
     left = {name for name, device in entangled.items() if device.methods and name not in chosen}
     counted = {name: device for name, device in devices.items() if name not in left}
     left_out = []
@@ -88,8 +90,11 @@ def contents_text(device: Device) -> str:
     )
 
 
-def _choose(scopes: Mapping[str, _Scope]) -> list[str]:
-    """Of devices that are equally well known those to count, by the second and the third rule."""
+def _choose(scopes: Mapping[str, _Scope], ranks: Mapping[str, int]) -> list[str]:
+    """Of devices that are equally well known those to count, by the second and the third rule.
+
+    `ranks` are the places of their methods, the best one 0.
+    """
     nested = _without_partial_overlaps(scopes)
     inside = {
         name: sum(_holds(scope, other) and not _holds(other, scope) for other in nested.values())
@@ -100,7 +105,8 @@ def _choose(scopes: Mapping[str, _Scope]) -> list[str]:
         scope = nested[name]
         parts = [other for other in chosen if _overlap(scope, nested[other])]
         measured_by_parts = frozenset[Part]().union(*(nested[other].sure for other in parts))
-        if not scope.possible <= measured_by_parts:
+        is_better = any(ranks[name] < ranks[other] for other in parts)
+        if is_better or not scope.possible <= measured_by_parts:
             chosen = [other for other in chosen if other not in parts] + [name]
     return chosen
 

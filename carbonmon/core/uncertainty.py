@@ -41,6 +41,26 @@ RAPL_DRAM_UNCERTAINTY = Uncertainty(
 )
 """The DRAM domain of RAPL. Persistent memory modules lie outside the band: RAPL overstates them more."""
 
+HWMON_UNCERTAINTY = Uncertainty(
+    0.10,
+    0.10,
+    "±10 %: our judgement of the sensors on boards of AMD, Intel and NVIDIA that drivers tell through hwmon; "
+    "no comparison with an external meter is known to us",
+)
+"""An energy counter or an average power that a driver of the kernel tells through hwmon."""
+
+MOMENTARY_UNCERTAINTY = Uncertainty(
+    0.25,
+    0.40,
+    "−25 %/+40 %: readings of momentary power a second apart under a square wave of 0.7 s between a sixth "
+    "and all of the power, over 3 s or more; a load whose rhythm is that of the readings misses by more",
+)
+"""Beside a power that holds for the moment of its reading only: what is between two readings is not seen.
+
+The trapezoid over readings a second apart of a wave between 60 W and 350 W misses by −23 % to +37 % at the
+worst phase over 3 s, by −14 % to +18 % over 5 s, and by −10 % to +12 % over a minute (a test computes it).
+"""
+
 TDP_UNCERTAINTY = Uncertainty(
     0.50,
     1.20,

@@ -23,12 +23,13 @@ WAYS = {
 }
 """The ways into a run, with what people call them."""
 
-FOLLOWED, SAID, OWN, FIRST, NOTHING = "followed", "told", "own monitor", "first", "–"
+FOLLOWED, SAID, OWN, FIRST, REFUSED, NOTHING = "followed", "told", "own monitor", "first", "refused", "–"
 OUTCOMES = {
     FOLLOWED: "it is followed",
     SAID: "it is not followed; if that makes a difference, a line on stderr says so, with what is in force",
     OWN: "the run gets a monitor of its own, which follows it; not where the daemon does the same anyway",
     FIRST: "it is followed for the first process; a later one that gives another value is told",
+    REFUSED: "given with the command it ends it with exit code 2 before the job starts; else it is told",
     NOTHING: "there is nothing that it could change",
 }
 """What can come of an option on a way, with the words of the documentation."""
@@ -43,6 +44,7 @@ _RULES = {
     "own": (FOLLOWED, OWN, OWN, OWN, OWN, FOLLOWED, OWN, SAID, SAID),
     "job": (FOLLOWED, OWN, OWN, OWN, OWN, SAID, SAID, SAID, SAID),
     "budget": (FOLLOWED, SAID, SAID, OWN, SAID, SAID, SAID, SAID, SAID),
+    "pause": (FOLLOWED, REFUSED, REFUSED, OWN, REFUSED, SAID, SAID, SAID, SAID),
 }
 """By what an option belongs to: the outcomes in the order of the ways."""
 
@@ -112,6 +114,7 @@ OPTIONS = {
         Option("on-budget", "on_budget", "budget", "action"),
         Option("by", "by", "budget"),
         Option("status-line", "status_line", "terminal", "flag"),
+        Option("pause-above", "pause_above_g_per_kwh", "pause", "number"),
         Option("own-monitor", "own_monitor", "own", "flag"),
         Option("retain", "retain_s", "monitor", "number"),
         Option("socket", "socket", "place", "path"),

@@ -57,7 +57,8 @@ Peaks = tuple[GpuPeak, ...]
 class Told(NamedTuple):
     """One report of training code; None is a count that it does not hold.
 
-    `job_ratio` is the part of the job's processes that is on this node, as far as its launcher says.
+    `job_ratio` is the part of the job's processes that is on this node, as far as its launcher says. An
+    evaluation follows each `evaluation_every` steps; `evaluation_steps` of training have as many samples.
     """
 
     steps: float | None = None
@@ -68,6 +69,8 @@ class Told(NamedTuple):
     flops: float | None = None
     precision: str | None = None
     job_ratio: float = 1.0
+    evaluation_every: float | None = None
+    evaluation_steps: float | None = None
 
 
 class Span(NamedTuple):

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from carbonmon.core.model import Device, Part, Spec, Uncertainty
 from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware.pci_devices import text_of
 from carbonmon.hardware.spec_sheets import gpu_spec
 
 _WHOLE_MODULE = re.compile(r"\bGH200\b|\bMI300A\b")
 """GPUs whose TDP in the table is the module's, CPU and memory included, as the table's notes say."""
 
+_SUPERCHIP = re.compile(r"\b(?:G[HB]|VR)[0-9]00\b")
 _TWO_PACKAGES_AND_MEMORY = re.compile(r"\bGrace\b.*\bSuperchip\b", re.IGNORECASE)
 _EMBEDDED = re.compile(r"\b(?:Jetson|Orin|Xavier|Thor|Tegra)\b", re.IGNORECASE)
 
@@ -50,9 +51,19 @@ EMBEDDED = (
 memory."""
 
 
+def is_superchip(gpu_name: str) -> bool:
+    """Whether a GPU is sold with a Grace or Vera CPU only: GH200, GB200, GB300, …"""
+    return _SUPERCHIP.search(gpu_name) is not None
+
+
 def is_embedded(gpu_name: str) -> bool:
     """Whether it is the GPU of a Jetson module, from the name that NVML reports or the user gives."""
     return _EMBEDDED.search(gpu_name) is not None
+
+
+def largest_w(board: str) -> float | None:
+    """The power (W) of the largest mode of a Jetson board by its name, None for one that is not known."""
+    return next((module.high_w for module in EMBEDDED if module.pattern.search(board)), None)
 
 
 def is_whole_module(gpu_name: str) -> bool:
@@ -68,7 +79,7 @@ def figure(gpu_name: str, settings: SensorSettings, stated: Spec | None = None) 
     """
     if not is_embedded(gpu_name):
         return stated or gpu_spec(gpu_name)
-    board = _board(settings)
+    board = board_name(settings)
     for text in (gpu_name, board):
         for module in EMBEDDED:
             if module.pattern.search(text):
@@ -107,24 +118,16 @@ def with_cpu_contents(devices: Sequence[Device]) -> list[Device]:
     return found
 
 
-def _board(settings: SensorSettings) -> str:
+def board_name(settings: SensorSettings) -> str:
     """The board's name by the device tree, "" without one."""
     for path in (
         settings.sysfs / "firmware" / "devicetree" / "base" / "model",
         settings.procfs / "device-tree" / "model",
     ):
-        text = _text(path)
+        text = text_of(path, 256)
         if text:
             return text
     return ""
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(256).decode(errors="replace").strip("\0 \n")
-    except OSError:
-        return ""
 
 
 def _spec(module: _Embedded) -> Spec:

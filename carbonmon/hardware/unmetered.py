@@ -10,11 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.model import Device, SensorState
+from carbonmon.hardware.pci_devices import (
+    AMD,
+    INTEL,
+    NVIDIA,
+    PciDevice,
+    device_at,
+    drm_cards,
+    folders,
+    is_in_package,
+)
 
-NVIDIA, AMD, INTEL, HABANA, GOOGLE, AWS = "0x10de", "0x1002", "0x8086", "0x1da3", "0x1ae0", "0x1d0f"
+HABANA, GOOGLE, AWS = "0x1da3", "0x1ae0", "0x1d0f"
 
 _KINDS = {
     NVIDIA: ("NVIDIA GPU", "H100 80GB HBM3"),
@@ -26,53 +35,46 @@ _KINDS = {
 }
 """What a vendor's accelerators are called, and a model of the table as an example for --gpu-model."""
 
-_CARD = re.compile(r"card[0-9]{1,4}")
 _IN_PACKAGE_DRIVERS = frozenset(("intel_vpu", "amdxdna", "rocket", "ethosu"))
 """Drivers of NPUs within a CPU's package or a system on a chip (Linux, drivers/accel)."""
 
 _OPEN_NVIDIA_DRIVERS = frozenset(("nouveau", "nova_core", "nova-core", "vfio-pci", ""))
 """Where one of these, or no driver, has an NVIDIA GPU, NVML does not see it; else NVML's own line tells."""
 
-_INTEGRATED_SLOT = "0000:00:02."
-"""Intel's integrated graphics is always device 2 of bus 0."""
-_INTEL_DISCRETE = re.compile(r"0x(?:4905|4906|4907|4908|4f8|56|0bd|0b6|e2[0-9a-f]{2}$)")
-"""Device ids of DG1, Arc A, Flex, Max and Arc B (Linux, include/drm/intel/pciids.h)."""
-
-_VEGA10 = re.compile(r"0x68[67][0-9a-f]")
 _GOOGLE_NETWORK = "0x0042"
 """Google's virtual network card has the vendor's number too."""
 
 
-class Accelerator(NamedTuple):
-    """A PCI device: its address, its vendor's and its own number as sysfs writes them, its driver."""
-
-    address: str
-    vendor: str
-    model: str
-    driver: str
-
-
-def sources(sysfs: Path, devices: Iterable[Device]) -> list[SensorState]:
+def sources(sysfs: Path, devices: Iterable[Device], is_stated: bool = True) -> list[SensorState]:
     """A line for each vendor whose accelerators nobody counts.
 
-    `devices` are counted where the user states GPUs by --gpu-model: those estimates are taken off.
+    `devices` are counted: what they measure is taken off, and where the user states GPUs by --gpu-model
+    (`is_stated`) those estimates too.
     """
+    counted = list(devices)
+    found = find(sysfs)
+    if any(accelerator.vendor in (AMD, INTEL) for accelerator in found):
+        from carbonmon.hardware.drm_gpus import list_drm_gpus  # most machines have none of them
+
+        metered = {gpu for device in counted for gpu in device.gpu_ids}
+        held = {each.device.address for each in list_drm_gpus(sysfs) if each.gpu.uuid in metered}
+        found = [accelerator for accelerator in found if accelerator.address not in held]
     counts: dict[str, int] = {}
-    for accelerator in find(sysfs):
+    for accelerator in found:
         counts[accelerator.vendor] = counts.get(accelerator.vendor, 0) + 1
-    stated = sum(device.id.startswith("gpu-") and not device.is_measured for device in devices)
-    found = []
+    stated = sum(device.id.startswith("gpu-") and not device.is_measured for device in counted if is_stated)
+    lines = []
     for vendor, number in counts.items():
         known = min(stated, number)
         stated -= known
         if number > known:
-            found.append(_line(vendor, number - known))
-    return found
+            lines.append(_line(vendor, number - known))
+    return lines
 
 
-def find(sysfs: Path) -> list[Accelerator]:
+def find(sysfs: Path) -> list[PciDevice]:
     """The accelerators that none of our sensors reads, each once."""
-    found = {each.address: each for each in _all(sysfs) if _is_separate(sysfs, each)}
+    found = {each.address: each for each in _all(sysfs) if _is_separate(each)}
     if not any(each.vendor == AMD for each in found.values()):
         found |= {each.address: each for each in _of_kfd(sysfs)}
     return list(found.values())
@@ -93,84 +95,42 @@ def _line(vendor: str, number: int) -> SensorState:
     return SensorState(f"unmetered {kind}", "not used", text, remedy)
 
 
-def _all(sysfs: Path) -> Iterator[Accelerator]:
+def _all(sysfs: Path) -> Iterator[PciDevice]:
     """PCI devices with a driver for graphics or acceleration, and those handed to a user-space driver."""
-    for folder in _folders(sysfs / "class" / "drm"):
-        if _CARD.fullmatch(folder.name):
-            device = _device(folder / "device")
-            if device.vendor in (NVIDIA, AMD, INTEL):
-                yield device
+    yield from (device for device in drm_cards(sysfs) if device.vendor in (NVIDIA, AMD, INTEL))
     for name in ("accel", "habanalabs", "neuron_device"):
-        for folder in _folders(sysfs / "class" / name):
+        for folder in folders(sysfs / "class" / name):
             if "control" not in folder.name:  # habanalabs: hl0 and hl_controlD0 are one card
-                device = _device(folder / "device")
+                device = device_at(folder / "device")
                 if name == "neuron_device" and not device.vendor:
-                    device = Accelerator(folder.name, AWS, "", "neuron")  # a virtual device of the driver
+                    device = PciDevice(folder.name, AWS, "", "neuron")  # a virtual device of the driver
                 elif name == "habanalabs" and not device.vendor:
-                    device = Accelerator(folder.name, HABANA, "", "habanalabs")
+                    device = PciDevice(folder.name, HABANA, "", "habanalabs")
                 if device.vendor:
                     yield device
     if not (sysfs / "class" / "neuron_device").exists():
-        for folder in _folders(sysfs / "devices" / "virtual" / "neuron_device"):
-            yield Accelerator(folder.name, AWS, "", "neuron")
-    for folder in _folders(sysfs / "bus" / "pci" / "drivers" / "vfio-pci"):
-        device = _device(folder)
+        for folder in folders(sysfs / "devices" / "virtual" / "neuron_device"):
+            yield PciDevice(folder.name, AWS, "", "neuron")
+    for folder in folders(sysfs / "bus" / "pci" / "drivers" / "vfio-pci"):
+        device = device_at(folder)
         if device.vendor == GOOGLE and device.model != _GOOGLE_NETWORK:
             yield device  # TPU v5e and later
 
 
-def _is_separate(sysfs: Path, device: Accelerator) -> bool:
+def _is_separate(device: PciDevice) -> bool:
     """Whether it is an accelerator of its own, and one that none of our sensors reads."""
     if device.driver in _IN_PACKAGE_DRIVERS:
         return False
     if device.vendor == NVIDIA:
         return device.driver in _OPEN_NVIDIA_DRIVERS
-    if device.vendor == INTEL:
-        return not device.address.startswith(_INTEGRATED_SLOT) or bool(_INTEL_DISCRETE.match(device.model))
-    if device.vendor == AMD and not _VEGA10.fullmatch(device.model):
-        # Linux, drivers/gpu/drm/amd/pm/amdgpu_pm.c: an APU has no mem_busy_percent, but for MI300A.
-        folder = sysfs / "bus" / "pci" / "devices" / device.address
-        is_integrated = (folder / "gpu_busy_percent").exists() and not (folder / "mem_busy_percent").exists()
-        return not is_integrated
-    return True
+    return not is_in_package(device)
 
 
-def _of_kfd(sysfs: Path) -> Iterator[Accelerator]:
-    """AMD's GPUs where only the compute driver's list is there, as in some containers.
+def _of_kfd(sysfs: Path) -> Iterator[PciDevice]:
+    """AMD's GPUs where only the compute driver's list is there, as in some containers."""
+    if (sysfs / "class" / "kfd").exists() and not any(device.vendor for device in drm_cards(sysfs)):
+        from carbonmon.hardware.drm_gpus import kfd_nodes
 
-    Linux, drivers/gpu/drm/amd/amdkfd/kfd_topology.c: a node with SIMDs is a GPU; an APU has CPU cores too.
-    """
-    if any(_CARD.fullmatch(folder.name) for folder in _folders(sysfs / "class" / "drm")):
-        return
-    for folder in _folders(sysfs / "class" / "kfd" / "kfd" / "topology" / "nodes"):
-        found = dict(re.findall(r"^(\w+) ([0-9]{1,12})$", _text(folder / "properties", 4096), re.MULTILINE))
-        if int(found.get("simd_count", "0")) and not int(found.get("cpu_cores_count", "0")):
-            address = f"{found.get('domain', '0')}:{found.get('location_id', folder.name)}"
-            yield Accelerator(address, AMD, "", "amdgpu")
-
-
-def _device(folder: Path) -> Accelerator:
-    """What a link to a PCI device leads to; its vendor is "" where it leads to none."""
-    try:
-        address = folder.resolve().name
-        driver = (folder / "driver").resolve().name if (folder / "driver").exists() else ""
-    except (OSError, RuntimeError):  # a loop of links
-        return Accelerator(str(folder), "", "", "")
-    if address == "device":  # not a link: a tree that was copied
-        address = f"{folder.parent.name}"
-    return Accelerator(address, _text(folder / "vendor"), _text(folder / "device"), driver)
-
-
-def _folders(parent: Path) -> list[Path]:
-    try:
-        return sorted(parent.iterdir())
-    except OSError:
-        return []
-
-
-def _text(path: Path, most: int = 64) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(most).decode(errors="replace").strip()
-    except OSError:
-        return ""
+        for node in kfd_nodes(sysfs):
+            if not node.has_cpu_cores:
+                yield PciDevice(node.address, AMD, "", "amdgpu")

@@ -30,6 +30,7 @@ class CarbonmonCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._each = [None if value is None else checked(value) for value in (samples, tokens, flops)]
         self._session = Session()
         self._before = 0
+        self._is_first_test = False
         self._begun: int | None = None
 
     @guarded
@@ -41,6 +42,7 @@ class CarbonmonCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if self._session.meter is None:
             steps, epochs = self.params.get("steps"), self.params.get("epochs")
             self._before = epoch * (steps or 0)
+            self._is_first_test = epoch == 0
             if counts_here():
                 length = steps * epochs if steps and epochs else None
                 precision = self.model.dtype_policy.compute_dtype
@@ -60,6 +62,9 @@ class CarbonmonCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """Without a progress bar nobody has waited for the losses of the epoch."""
         self._end_epoch()
         if self._session.meter is not None and self._session.meter.has_steps:
+            if self._is_first_test:  # Keras tells no callback when validations come: as the first one did
+                self._is_first_test = False
+                self._session.announce(lambda: (self._before, None))
             self._session.meter.cut(on_host=bool(self.params.get("verbose")))
 
     @guarded

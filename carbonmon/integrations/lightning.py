@@ -12,6 +12,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from carbonmon.integrations.amounts import Amount, Amounts
+from carbonmon.integrations.evaluations import of_lightning
 from carbonmon.integrations.figures import Counts
 from carbonmon.integrations.guard import guarded
 from carbonmon.integrations.session import Session
@@ -94,6 +95,7 @@ class CarbonmonCallback(Callback):  # type: ignore[misc]
         if trainer.local_rank == 0:
             length = trainer.estimated_stepping_batches
             self._session.measure(self._counts(), length, trainer.precision)
+            self._session.announce(partial(of_lightning, trainer))
 
     @guarded
     def _count(self, trainer: Any, pl_module: Any, batch: Any, is_logging: bool) -> None:

@@ -31,12 +31,14 @@ class Steps(Generic[Batch]):
         precision: object,
         ranks: int | None,
         agree_every: int | None,
+        evaluations: tuple[float | None, float | None],
     ) -> None:
         self._loader = loader
         self._total = total
         self._given = amounts
         self._ranks = ranks
         self._agree_every = agree_every
+        self._evaluations = evaluations
         if run._loop is None:
             run._loop = Loop(run, first, precision)
         self._loop: Loop = run._loop
@@ -52,6 +54,7 @@ class Steps(Generic[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         loop = self._loop
         loop.begin(self._total, self._given, self._ranks)
+        loop.session.announce(lambda: self._evaluations)
         try:
             for batch in self._loader:
                 loop.start(batch)

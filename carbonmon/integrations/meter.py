@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
+from carbonmon.client.connection import warn_once
 from carbonmon.client.run import Run
 from carbonmon.core.work import known_total
+from carbonmon.integrations.evaluations import Evaluations
 from carbonmon.integrations.figures import Counts, Spent, Totals, keys, since_begin, since_log
 
 LEAST_S = 1.0
@@ -26,6 +29,17 @@ TELLING_S = 0.5
 MOST_STRETCHES = 8
 """So many stretches of training are kept before they are asked for; a monitor keeps a thousand."""
 
+
+def _known_length(length: Any) -> float | None:
+    """Steps in all, None where that is unknown, or no number."""
+    try:
+        return known_total(None if length is None else float(length))
+    # An array may raise anything when it is asked for its number.
+    except Exception as error:  # noqa: BLE001
+        warn_once("progress total", "carbonmon's progress: total is left out: %s", str(error)[:200])
+        return None
+
+
 _ended: dict[str | None, dict[str, float]] = {}
 """What this process had told of its last run when the last training ended."""
 
@@ -37,15 +51,16 @@ class Meter:
     goes on from a checkpoint.
     """
 
-    def __init__(self, run: Run, begin: Counts, length: float | None, precision: object = None) -> None:
+    def __init__(self, run: Run, begin: Counts, length: Any, precision: object = None) -> None:
         self.run = run
         self.has_steps = False
         """Whether the present stretch is one of training."""
         self._part = run._part
         self._precision = precision
         self._told = {} if begin.steps else self._part.told or _ended.get(run.id, {})
-        self._length = known_total(length)
+        self._length = _known_length(length)
         self._counts = self._logged = begin
+        self._evaluations: Evaluations = (None, None)
         self.tell()
         self._begin = self._totals()
         self._spent: Spent | None = Spent()
@@ -103,6 +118,14 @@ class Meter:
         if self._window is not None:
             self._part.phases.forget(self._window)
 
+    def announce(self, evaluations: Evaluations) -> None:
+        """From the next word of progress on the monitor knows when evaluations come.
+
+        Behind another training of this process its steps are not those that the monitor is told.
+        """
+        if not self._told.get("step"):
+            self._evaluations = evaluations
+
     def tell(self) -> None:
         """Tell the monitor the counts."""
         self._told_s = time.monotonic()
@@ -119,6 +142,8 @@ class Meter:
             tokens=counts.tokens,
             flops=counts.flops,
             precision=self._precision,
+            evaluation_every=self._evaluations[0],
+            evaluation_steps=self._evaluations[1],
         )
 
     def _totals(self) -> Totals | None:

@@ -6,8 +6,10 @@ import math
 import time
 from collections.abc import Callable
 
+from carbonmon.client.connection import log
 from carbonmon.client.run import Run
 from carbonmon.client.track import Tracking, track
+from carbonmon.integrations.evaluations import Evaluations
 from carbonmon.integrations.figures import Counts
 from carbonmon.integrations.guard import guarded
 from carbonmon.integrations.meter import Meter
@@ -40,6 +42,15 @@ class Session:
         """Begin to count; on one rank of each node."""
         assert self.run is not None
         self.meter = Meter(self.run, begin, length, precision)
+
+    def announce(self, evaluations: Callable[[], Evaluations]) -> None:
+        """When evaluations come, where the framework says it."""
+        try:
+            if self.meter is not None:
+                self.meter.announce(evaluations())
+        # Other releases may say it in another way; the forecast then waits for the first one.
+        except Exception:  # noqa: BLE001
+            log.debug("carbonmon: when evaluations come is unknown", exc_info=True)
 
     def leave(self) -> None:
         meter, self.meter, self.run = self.meter, None, None

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from weakref import ref
 
 from transformers import DefaultFlowCallback, TrainerCallback
 
+from carbonmon.integrations.evaluations import of_transformers
 from carbonmon.integrations.figures import Counts
 from carbonmon.integrations.guard import guarded
 from carbonmon.integrations.nominal_flops import flops_per_token
 from carbonmon.integrations.ranks import any_rank
 from carbonmon.integrations.session import Session
 
-TRAINING_LOGS = {
-    "loss",
-    "train_loss",
-}  # keys that only the logs of a training have: of its steps, and the last one
+TRAINING_LOGS = {"loss", "train_loss"}
+"""Keys that only the logs of a training have: of its steps, and the last one."""
 
 
 def attach(trainer: Any, *, agree: bool = False, save_on_stop: bool = False) -> CarbonmonCallback:
@@ -115,6 +115,7 @@ class CarbonmonCallback(TrainerCallback):  # type: ignore[misc]
             named = [name for name in ("bf16", "fp16", "tf32") if getattr(args, name, None)]
             precision = named[0] if named else getattr(model, "dtype", None)
             self._session.measure(self._counts(state), state.max_steps, precision)
+            self._session.announce(partial(of_transformers, args, state, trainer, self._batch))
 
     @guarded
     def _count(self, args: Any, state: Any, control: Any) -> None:

@@ -281,6 +281,8 @@ class Monitor:
             run.work.tell(told, at_s, peaks)
             if told.steps is not None:
                 run.outlook.progress(at_s, told.steps, told.total_steps)
+            if told.evaluation_every is not None:
+                run.outlook.announce(told.evaluation_every, told.evaluation_steps)
 
     def _peaks(self, precision: str) -> Peaks:
         """The peaks of the GPUs in a precision; looked up once, in the thread that asks."""
@@ -305,6 +307,24 @@ class Monitor:
         run = self.runs.get(run_id)
         if run is not None:
             run.outlook.begin(watch, partial(reached, run))
+
+    def begin_pauses(self, run_id: str, above_g_per_kwh: float) -> None:
+        """A run may be paused above an intensity."""
+        self.requests.post(partial(self._begin_pauses, run_id, above_g_per_kwh))
+
+    def _begin_pauses(self, run_id: str, above_g_per_kwh: float) -> None:
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.pauses.begin(above_g_per_kwh)
+
+    def pause(self, run_id: str, at_s: float, is_paused: bool) -> None:
+        """A run's job stands still from `at_s` on, or goes on."""
+        self.requests.post(partial(self._pause, run_id, at_s, is_paused), "after")  # as changes of phase
+
+    def _pause(self, run_id: str, at_s: float, is_paused: bool) -> None:
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.pause(at_s, is_paused)
 
     def look(self, run_id: str, tell: Callable[[RunAccount | None, RunState | None], object]) -> None:
         """Take a sample and tell the run and its totals, in the sampling thread; None if it does not live."""

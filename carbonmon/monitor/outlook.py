@@ -38,8 +38,11 @@ class Outlook:
         "_forecast",
         "_forecaster",
         "_is_new",
+        "_is_paused",
+        "_looked_s",
         "_reached",
         "_spent",
+        "_was_paused",
         "is_heard",
         "marks",
         "stop",
@@ -55,7 +58,8 @@ class Outlook:
         self.is_heard = False
         self._forecaster: Forecaster | None = None
         self._forecast: Forecast | None = None
-        self._is_new = False
+        self._is_new = self._is_paused = self._was_paused = False
+        self._looked_s = math.nan
         self._spent = Spent(0.0, 0.0, 0.0, 0.0)
 
     def restore(self, marks: Sequence[Forecast], budgets: Sequence[BudgetState]) -> None:
@@ -80,6 +84,15 @@ class Outlook:
         if self.stop is not None and self.stop.step is None:  # of a run that was resumed: now it tells steps
             self.stop = Stop(self._stop_step())
 
+    def announce(self, every: float, steps: float | None) -> None:
+        """The training code has announced evaluations, as `Pace.announce` takes them."""
+        if self._forecaster is not None:
+            self._forecaster.announce(every, steps)
+
+    def pause(self, is_paused: bool) -> None:
+        """The job stands still from now on, or goes on; a sample follows, which is the edge of the pause."""
+        self._is_paused = is_paused
+
     def end(self, duration_s: float, energy_j: float, emissions_g: float, costs: Mapping[str, float]) -> None:
         """The run has ended, and all that it drew is settled."""
         cost = costs.get(self._spent.currency, self._spent.cost)
@@ -89,7 +102,12 @@ class Outlook:
 
     def look(self, now_s: float, wall_s: float, spent: Spent) -> None:
         """A sample was taken, by which the run has spent so much."""
-        self._spent = spent
+        before, self._spent = self._spent, spent
+        looked_s, self._looked_s = self._looked_s, now_s
+        was_paused, self._was_paused = self._was_paused, self._is_paused
+        if was_paused and self._forecaster is not None:
+            self._forecaster.skip(now_s - looked_s, spent.energy_j - before.energy_j)
+            self._is_new = True  # the end is later
         if self._forecaster is not None and self._forecaster.look(now_s, spent.energy_j):
             self._is_new = True
             self._keep_mark(self._forecaster.done_ratio)

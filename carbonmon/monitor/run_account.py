@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 
 from carbonmon.core.energy import last_power_w
 from carbonmon.core.footprint import Rates
@@ -10,6 +11,7 @@ from carbonmon.core.forecast import Spent
 from carbonmon.core.gpu_time import GpuClock
 from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
+    MAIN_PHASE,
     Charge,
     Component,
     Cost,
@@ -21,6 +23,7 @@ from carbonmon.core.model import (
     RunState,
     RunTotal,
 )
+from carbonmon.core.pauses import PAUSED_PHASE, PauseClock
 from carbonmon.core.phases import Phases
 from carbonmon.core.windows import REFRESH_S, Key, Windows
 from carbonmon.core.work_meter import WorkMeter
@@ -88,6 +91,7 @@ class RunAccount:
         "node_busy_s",
         "notes",
         "outlook",
+        "pauses",
         "phases",
         "processes",
         "ranks",
@@ -121,6 +125,7 @@ class RunAccount:
         self.work = WorkMeter()
         self.outlook = Outlook()
         self.gpu_clock = GpuClock()
+        self.pauses = PauseClock()
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -163,7 +168,9 @@ class RunAccount:
         self.notes = state.notes
         self.outlook.restore(state.forecasts, state.budgets)
         self.gpu_clock = GpuClock(state.gpu_time)
-        self.phases = Phases(now_s - outage_s, state.phase)
+        self.pauses = PauseClock(state.pauses)
+        is_paused = state.pauses is not None and state.pauses.is_paused  # by a monitor that is gone
+        self.phases = Phases(now_s - outage_s, MAIN_PHASE if is_paused else state.phase)
         self.phases.restore(state.phases_s)
         self._doubts_j.update(state.doubts_j or ())
         self._shares.update(state.shares)
@@ -202,7 +209,7 @@ class RunAccount:
         grams = sum(grams for _, grams in self._charges.values())
         costs = {currency: amount for currency, (amount, _) in self._costs.items()}
         self.outlook.end(now_s - self.start_s, self.work.total_j, grams, costs)
-        idle = idle_note(now_s - self.start_s, self.cpu_s, self.node_busy_s)
+        idle = idle_note(now_s - self.start_s - self.pauses.seconds(now_s), self.cpu_s, self.node_busy_s)
         if idle and idle not in self.notes:
             self.notes = (*self.notes, idle)
         self.ended_at_s = max(wall_s, self.info.started_at_s)
@@ -262,6 +269,12 @@ class RunAccount:
             rates.cost,
             rates.currency,
         )
+
+    def pause(self, at_s: float, is_paused: bool) -> None:
+        """The job stands still from `at_s` on, or goes on: its phases, its forecast and its pauses know."""
+        self.phases.hold(at_s, PAUSED_PHASE if is_paused else None)
+        self.pauses.change(at_s, is_paused)
+        self.outlook.pause(is_paused)
 
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""
@@ -345,7 +358,7 @@ class RunAccount:
             shares=tuple(self._shares.items()),
             cpu_s=self.cpu_s,
             processes=self.processes,
-            phase=max(self.phases.now, key=_weight)[0],
+            phase=max(self.phases.now, key=itemgetter(1))[0],
             work=self.work.state(self.start_s),
             ranks=self.ranks,
             notes=self.notes,
@@ -368,6 +381,7 @@ class RunAccount:
             forecasts=self.outlook.marks,
             budgets=self.outlook.budgets(),
             gpu_time=self.gpu_clock.time(),
+            pauses=self.pauses.state(now_s),
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:
@@ -384,7 +398,3 @@ class RunAccount:
                 amounts.start_s = max(amounts.start_s or 0.0, self._told_s)
                 amounts.is_new = False
         self._told_s = now_s
-
-
-def _weight(item: tuple[str, float]) -> float:
-    return item[1]

@@ -6,6 +6,7 @@ One thread owns everything here but `snapshots.latest`, which is a reference tha
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -39,7 +40,7 @@ class Sampler:
     `interval_s` is shortened where a counter could wrap twice between two ticks; `interval_note` then
     says so. `guards` are those whose errors the snapshots show. For the sampling thread, or for before it
     begins. `wants_shape`, for any thread: the next tick also asks when the energy was drawn that no counter
-    has told yet.
+    has told yet. `sampled_s`, for any thread, is when the newest sample was taken.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Sampler:
         self._meters: dict[str, Meter] = {}
         self._read_s: dict[str, float] = {}
         self.wants_shape = False
+        self.sampled_s = -math.inf
         self._samples = 0
         self._continued = False
         self._start_s: float | None = clock.now_s()
@@ -157,6 +159,7 @@ class Sampler:
                 if reading.shape is not None:
                     shape = energy.curve(reading.shape, offset_s, meters[device_id].settled_s, at_s)
                 attribution.see(account, reading.power_w, shape)
+        self.sampled_s = clock.now_s()
         self._samples += 1
         for run in self.runs.living.values():
             if run.outlook.is_wanted:

@@ -78,6 +78,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "phase": run.phase,
         "progress": _progress(run.work),
         "gpu_time": run.gpu_time,
+        "pauses": run.pauses,
         "work_fields": Work._fields,
         "work": run.work,
         "ranks": run.ranks,

@@ -33,6 +33,7 @@ from carbonmon.core.model import (
     RunTotal,
     Snapshot,
 )
+from carbonmon.core.pauses import Pauses
 from carbonmon.core.typed import LARGEST, Entry, short_text
 from carbonmon.core.work import Work
 from carbonmon.runs.checked import RunFileError, document
@@ -176,6 +177,7 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         budgets=kept.records("budgets", BudgetState),
         start_s=kept.value("run_start_s", float | None),
         gpu_time=kept.value("gpu_time", GpuTime | None),
+        pauses=kept.value("pauses", Pauses | None),
     )
 
 

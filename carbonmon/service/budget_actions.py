@@ -68,7 +68,7 @@ class BudgetActions:
 
     def reached(self, run: RunAccount, state: BudgetState) -> None:
         """A budget was just reached: note it, and have the thread act."""
-        text = reached_text(state, self._is_resumed and self.watch.was_reached(state.text))
+        text = reached_text(state, self._is_resumed and self.watch.was_reached(state))
         if text not in run.notes:
             run.notes = (*run.notes, text)
         self._queue.put(state)
@@ -120,7 +120,7 @@ class BudgetActions:
             self._monitor.requests.post(partial(self.watch.others, day_s, spent))
 
     def _act_on(self, state: BudgetState) -> None:
-        text = reached_text(state, self._is_resumed and self.watch.was_reached(state.text))
+        text = reached_text(state, self._is_resumed and self.watch.was_reached(state))
         log.warning("%s; %s", text, self._what_follows())
         if self._action.kind == "notify":
             try:
@@ -134,6 +134,8 @@ class BudgetActions:
                 log.warning("--on-budget %s: the job cannot be sent a signal", self._action.text)
         elif self._action.kind == "stop" and self._signal_s == math.inf:
             self._signal_s = self._monitor.clock.now_s() + STOP_ASK_S
+            if self._workload.pauses is not None:  # training that stands still asks nothing
+                self._workload.pauses.release(f"budget {state.text} stops the training", for_good=True)
 
     def _what_follows(self) -> str:
         if self._is_over:

@@ -59,6 +59,11 @@ class Helpers:
         if code:
             raise ChildProcessError(f"it ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}")
 
+    def pids(self) -> list[int]:
+        """Those that run now."""
+        with self._lock:
+            return list(self._running)
+
     def reaped(self, pid: int, status: int) -> None:
         """The main thread has waited for a child, which may be a helper."""
         with self._lock:

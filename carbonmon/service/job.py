@@ -16,11 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.service.helpers import Helpers
 from carbonmon.service.signal_witness import SignalWitness
+
+if TYPE_CHECKING:
+    from carbonmon.service.pauses import JobPauses
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ def block_signals() -> set[int]:
     Called before any thread starts, because threads inherit the mask.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited SIG_IGN would swallow the exit code
-    return set(signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD}))
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD, signal.SIGCONT}))
 
 
 ATTACHED_LOOK_S = 10.0
@@ -83,6 +86,7 @@ class Command:
         self.environ = environ
         self.pid = 0
         self.helpers = Helpers()
+        self.pauses: JobPauses | None = None
         self._pidfd: int | None = None
 
     def start(self, mask: set[int], more: Mapping[str, str] | None = None) -> None:
@@ -106,7 +110,10 @@ class Command:
 
         By the descriptor of the process: its id may be another's by now.
         """
-        return self._pidfd is not None and _send_to(self._pidfd, number)
+        is_sent = self._pidfd is not None and _send_to(self._pidfd, number)
+        if self.pauses is not None:
+            self.pauses.signal_came(number)
+        return is_sent
 
     def wait(self, tell: Callable[[int], object] | None = None) -> Outcome:
         """Wait for the job, passing on what is sent to us alone.
@@ -118,9 +125,15 @@ class Command:
             witness.start()
         try:
             while True:
-                info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+                info = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD, signal.SIGCONT})
+                if info.si_signo == signal.SIGCONT:
+                    if self.pauses is not None:
+                        self.pauses.monitor_continued()
+                    continue
                 if info.si_signo != signal.SIGCHLD:
                     self._pass_on(info.si_signo, info.si_code, witness)
+                    if self.pauses is not None:
+                        self.pauses.signal_came(info.si_signo)
                     continue
                 # One SIGCHLD may stand for several children, orphans that we adopted among them.
                 while (status := _reaped()) is not None:
@@ -179,6 +192,7 @@ class Attached:
             ) from None
         self.pid = pid
         self.helpers = Helpers()
+        self.pauses: JobPauses | None = None  # never: whoever started it would take it for stopped
         self.command, self.environ = _describe(pid)
 
     def start(self, mask: set[int], more: Mapping[str, str] | None = None) -> None:

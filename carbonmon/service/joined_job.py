@@ -242,10 +242,14 @@ def _status_line(part: Part, environ: Mapping[str, str]) -> Iterator[None]:
 
 def _unlike(connection: MonitorConnection, choices: Sequence[Choice]) -> list[str]:
     """The choices that this daemon does not have in force, each with what it uses."""
-    budgets = [choice for choice in choices if choice.option.belongs_to == "budget"]
+    acting = {"budget": "only carbonmon run acts on budgets", "pause": "only carbonmon run pauses a job"}
     asked = [choice for choice in choices if choice.option.belongs_to == "monitor"]
     settings = settings_of(connection) if asked else {}
-    left = [f"{choice.shown} (only carbonmon run acts on budgets)" for choice in budgets]
+    left = [
+        f"{choice.shown} ({acting[choice.option.belongs_to]})"
+        for choice in choices
+        if choice.option.belongs_to in acting
+    ]
     if settings is None:
         return [*left, *[f"{choice.shown} (it does not say what it uses)" for choice in asked]]
     return [*left, *other_settings(asked, settings)]
@@ -259,6 +263,14 @@ def _join(
     is_inside: bool,
     is_copied: bool,
 ) -> Part | None:
+    refused = [each.shown for each in choices if each.option.belongs_to == "pause" and each.is_argument]
+    if refused:
+        connection.close()
+        raise ConfigError(
+            f"{refused[0]}: the monitor at {connection.path} meters this job, and only a job's own carbonmon "
+            "run pauses it: give it to the command that begins the run, or take a monitor of your own: "
+            "--own-monitor"
+        )
     try:
         answer = connection.request(dict(message), JOIN_S)
     except (OSError, Refused, ProtocolError) as error:

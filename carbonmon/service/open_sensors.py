@@ -18,7 +18,7 @@ from typing import NamedTuple
 from carbonmon.core import scope
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError, SensorUnavailable
-from carbonmon.core.model import Device, SensorState
+from carbonmon.core.model import METHODS, Device, SensorState
 from carbonmon.core.plausibility import believed_range_uj, bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
 from carbonmon.hardware import unmetered
@@ -104,8 +104,8 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         sources += _counted_sources(each, reasons)
         if not each.device_ids or not reasons.keys() >= set(each.device_ids):
             used.append(each.sensor)
-    stated = decision.counted.values() if config.gpu_model else ()
-    sources += unmetered.sources(config.sysfs, stated)
+    is_stated = config.gpu_model is not None
+    sources += unmetered.sources(config.sysfs, decision.counted.values(), is_stated)
     bounded = {device.id: _bounded(device) for device in decision.counted.values()}
     return Sensors(tuple(used), bounded, tuple(sources), gpus_are_given)
 
@@ -154,7 +154,7 @@ def merge_devices(first: Device | None, second: Device) -> Device:
         first,
         component=measured.component,
         name=second.name if first.name == first.id else first.name,
-        methods=first.methods + tuple(method for method in second.methods if method not in first.methods),
+        methods=tuple(method for method in METHODS if method in first.methods + second.methods),
         max_power_w=max(bounds_w, default=None),
         spec=first.spec or second.spec,
         contains=measured.contains,

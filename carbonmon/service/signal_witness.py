@@ -113,18 +113,22 @@ class SignalWitness:
                 self.reaped(status)
 
 
-def _has_pending(pid: int, number: int) -> bool:
-    """Whether a process is about to die of this signal (proc(5)).
-
-    The kernel lets one die by a SIGKILL of its own, at the moment when the signal is sent.
-    """
+def pending_signals(pid: int) -> int:
+    """Signals that a process was sent and has not taken yet, as a mask of 1 << (number - 1) (proc(5))."""
+    found = 0
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             for line in file:
-                if line.startswith((b"SigPnd:", b"ShdPnd:")) and int(line.split()[1], 16) & (
-                    1 << (number - 1) | 1 << (signal.SIGKILL - 1)
-                ):
-                    return True
+                if line.startswith((b"SigPnd:", b"ShdPnd:")):
+                    found |= int(line.split()[1], 16)
     except (OSError, ValueError):
         pass
-    return False
+    return found
+
+
+def _has_pending(pid: int, number: int) -> bool:
+    """Whether a process is about to die of this signal.
+
+    The kernel lets one die by a SIGKILL of its own, at the moment when the signal is sent.
+    """
+    return bool(pending_signals(pid) & (1 << (number - 1) | 1 << (signal.SIGKILL - 1)))

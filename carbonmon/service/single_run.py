@@ -89,8 +89,8 @@ def _run(
         has_threads = attaches or not process_slots.are_scarce(config.procfs, config.sysfs)
         if not has_threads:
             log.warning(
-                "few processes or little memory are left: carbonmon has no threads (no metrics, phases and "
-                "budgets; one sample at the start, one at the end)"
+                "few processes or little memory are left: carbonmon has no threads (no metrics, phases, "
+                "budgets and pauses; one sample at the start, one at the end)"
             )
             kept = tuple(each for each in config.exporters if each.partition(":")[0] != "prometheus")
             config = replace(config, exporters=kept)
@@ -122,6 +122,13 @@ def _run(
             from carbonmon.service.budget_actions import BudgetActions
 
             budgets = BudgetActions(config, monitor, plan, workload)
+        pauses = None
+        if config.pause_above_g_per_kwh is not None and has_threads and isinstance(workload, job.Command):
+            from carbonmon.service.pauses import JobPauses
+
+            pauses = JobPauses(config.pause_above_g_per_kwh, monitor, plan.info.id, workload)
+            workload.pauses = pauses
+            closing.callback(pauses.close)
         if not has_threads:
             monitor.sampling.start_without_thread()
         elif not monitor.sampling.start() and not monitor.runs:
@@ -144,6 +151,8 @@ def _run(
             serving.close()
             if budgets is not None:
                 budgets.close()
+            if pauses is not None:
+                pauses.close()
             monitor.give_up_threads()
 
         try:
@@ -161,10 +170,17 @@ def _run(
             give(Result(job.start_error_code(error), None))
             return
 
+        if pauses is not None:
+            pauses.start()
+
         def is_ours(pid: int) -> None:
+            if pauses is not None:
+                pauses.is_beside(pid)
             monitor.join(plan.info.id, Roots(wrappers=(pid,)), None)
 
         outcome = workload.wait(is_ours if has_threads else None)
+        if pauses is not None:
+            pauses.close()
         if budgets is not None:
             budgets.job_ended()
         give(Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal)))
@@ -185,8 +201,8 @@ def _start(
         if error.errno not in job.NO_PLACE or make_place is None:
             raise
         log.warning(
-            "no process can be started beside carbonmon's threads (%s): they end (no metrics, phases and "
-            "budgets; one sample at the start, one at the end)",
+            "no process can be started beside carbonmon's threads (%s): they end (no metrics, phases, "
+            "budgets and pauses; one sample at the start, one at the end)",
             error.strerror,
         )
         make_place()

@@ -1,4 +1,4 @@
-"""The metric families of what is to come of the runs: their forecasts and their budgets."""
+"""The metric families of what is to come of the runs: their forecasts, their budgets and their pauses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from carbonmon.core import metrics as f
 from carbonmon.core.model import Snapshot
 from carbonmon.core.pace import Range
 from carbonmon.runs.summary.strings import encodable
-from carbonmon_exporters.families import as_gauge
+from carbonmon_exporters.families import as_counter, as_gauge
 from carbonmon_exporters.starts import Starts
 
 
-def outlook_families(snapshot: Snapshot, _: Starts) -> Iterator[Metric]:
-    """Gauges of runs whose training code tells steps, and of those with budgets."""
+def outlook_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+    """Of runs whose training code tells steps, of those with budgets, and of those that may be paused."""
     energy, emissions = as_gauge(f.RUN_FORECAST_ENERGY), as_gauge(f.RUN_FORECAST_EMISSIONS)
     cost, end = as_gauge(f.RUN_FORECAST_COST), as_gauge(f.RUN_FORECAST_END)
     limit, spent = as_gauge(f.RUN_BUDGET_LIMIT), as_gauge(f.RUN_BUDGET_SPENT)
+    paused, paused_s = as_gauge(f.RUN_PAUSED), as_counter(f.RUN_PAUSE_SECONDS)
     for run in snapshot.runs:
         run_id, made = encodable(run.info.id), run.forecast
         if made is not None:
@@ -31,7 +32,10 @@ def outlook_families(snapshot: Snapshot, _: Starts) -> Iterator[Metric]:
         for state in run.budgets:
             limit.add_metric((run_id, encodable(state.text), encodable(state.unit)), state.limit)
             spent.add_metric((run_id, encodable(state.text)), state.spent / state.limit)
-    yield from (energy, emissions, cost, end, limit, spent)
+        if run.pauses is not None:
+            paused.add_metric((run_id,), float(run.pauses.is_paused))
+            starts.add_late(paused_s, (run_id,), run.pauses.paused_s, run.start_s)
+    yield from (energy, emissions, cost, end, limit, spent, paused, paused_s)
 
 
 def _put(family: GaugeMetricFamily, span: Range, run_id: str, *more: str) -> None:

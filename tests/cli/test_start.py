@@ -58,6 +58,13 @@ def test_the_job_waits_for_the_greenest_of_the_hours(
     assert says in day.said[0]
 
 
+def test_a_greenest_start_within_a_minute_is_now_and_says_so(tmp_path: Path):
+    day = Day()
+    day.now_s += HOUR_S - 50.0
+    assert day.wait(tmp_path, [300, 100, 300]) * HOUR_S == pytest.approx(HOUR_S - 50.0), "no sleep"
+    assert day.said[0].startswith("the greenest start is in 50 s, so the job starts now: 100 gCO2e/kWh")
+
+
 def test_in_a_scheduler_s_job_the_time_limit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     day = Day()

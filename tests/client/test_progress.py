@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,3 +94,14 @@ def test_what_raises_when_it_is_made_a_text_does_no_harm():
             raise ValueError("no text")
 
     assert message(1, Odd(), Odd(), tokens=Odd()) == {"step": 1}
+
+
+def test_evaluations_are_told_and_what_is_no_number_of_steps_is_left_out(caplog: pytest.LogCaptureFixture):
+    progress = Progress()
+    assert progress.message(1, None, None, (50, 12.5)) == {
+        "step": 1, "evaluation_every": 50, "evaluation_steps": 12.5,
+    }  # fmt: skip
+    for bad in (0, -1, math.inf, "often"):
+        assert progress.message(1, None, None, (bad, None)) == {"step": 1}
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("carbonmon's progress: evaluation_every is left out: ")

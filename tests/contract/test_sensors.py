@@ -25,8 +25,9 @@ from carbonmon.core import energy
 from carbonmon.core.errors import SensorGone, SensorUnavailable
 from carbonmon.core.model import METHODS, Component, Device, Reading
 from carbonmon.core.ports import Sensor, SensorSettings
-from carbonmon.hardware.sensors import dram, nvml, rapl, replay, tdp
+from carbonmon.hardware.sensors import dram, hwmon, nvml, rapl, replay, tdp
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Square, can_build, can_wrap
+from tests.simulator.boards import amd_gpu, grace, intel_gpu
 
 PYRAPL_VARIABLE = "CARBONMON_TEST_PYRAPL"
 IN_NAMESPACE = PYRAPL_VARIABLE in os.environ
@@ -76,6 +77,7 @@ def nowhere(folder: Path) -> SensorSettings:
 CASES = (
     Case("nvml", nvml.open_sensor, of_machine, None),  # its absence: tests/hardware/test_nvml.py
     Case("rapl", rapl.open_sensor, of_machine, nowhere),
+    Case("hwmon", hwmon.open_sensor, of_machine, None),  # its absence: tests/hardware/test_hwmon.py
     Case("tdp", tdp.open_sensor, with_two_gpus_stated, nowhere),
     Case("dram", dram.open_sensor, of_machine, nowhere),
     Case("replay", replay.open_sensor, of_a_recording, None),  # a missing file is the user's mistake
@@ -91,7 +93,12 @@ def machine() -> Iterator[Simulator]:
         Package(profile=Constant(120), dram=Constant(15), start_uj=5_000_000_000, dram_start_uj=70_000_000),
         Package(profile=Constant(90), dram=Constant(12), start_uj=60_000_000, dram_start_uj=9_000_000),
     ]
-    with Simulator(gpus=gpus, packages=packages) as simulated:
+    chips = [
+        amd_gpu(0, Square(60, 350, 0.7)),
+        intel_gpu(1, Constant(120), Constant(100), start_uj=10**9),
+        *grace(0, grace=Square(90, 250, 0.7)),
+    ]
+    with Simulator(gpus=gpus, packages=packages, chips=chips) as simulated:
         simulated.gpus[1].fault(no_counter=True)
         simulated.freeze()
         yield simulated

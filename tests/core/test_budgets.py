@@ -203,8 +203,9 @@ def test_what_an_earlier_monitor_has_acted_upon_stays_noted():
     earlier.look(Amounts(1000.0, 5.0), NOON_S - 60)
     watch = watching("1kJ", "2kJ")
     watch.restore(earlier.states(Amounts(1000.0, 5.0)))
-    assert watch.was_reached("1kJ")
-    assert not watch.was_reached("2kJ")
+    _, first, second = watch.states(Amounts(1000.0, 5.0))
+    assert watch.was_reached(first)
+    assert not watch.was_reached(second)
     (again,) = watch.look(Amounts(1100.0, 5.5), NOON_S)
     assert "was spent already when the run was resumed" in reached_text(again, has_begun_so=True)
     assert [state.text for state in watch.states(Amounts(1100.0, 5.5))] == ["5g", "1kJ", "2kJ"]
@@ -221,3 +222,14 @@ def test_an_amount_is_shown_in_the_budget_s_own_unit():
     assert amount_text(2.5, "5EUR", "EUR") == "2.5 EUR"
     assert amount_text(7.2, "whatever\n", "joules") == "7.2 joules"
     assert Action().text == "warn"
+
+
+def test_a_budget_that_is_given_twice_is_one_also_in_another_unit():
+    found = watching("2kWh", "2000Wh", "0.1kWh", "100Wh", "2kWh/day", "7.2MJ")
+    assert [budget.text for budget in found.budgets] == ["2kWh", "0.1kWh", "2kWh/day"]
+    assert len(found.look(Amounts(energy_j=7.2e6), NOON_S)) == 3
+    later = watching("2000Wh")
+    later.restore(found.states(Amounts(energy_j=7.2e6)))
+    states = later.states(Amounts(energy_j=7.2e6))
+    assert [state.text for state in states] == ["0.1kWh", "2kWh/day", "2000Wh"]
+    assert later.was_reached(states[-1])

@@ -106,3 +106,21 @@ def test_splitting_an_interval_changes_no_phase_s_part(steps: list[float], where
         for name, ratio in phases.split(begin_s, end_s):
             halves[name] = halves.get(name, 0.0) + ratio * (end_s - begin_s)
     assert halves == {name: pytest.approx(seconds, abs=1e-9) for name, seconds in whole.items()}
+
+
+def test_a_run_that_is_held_is_in_one_phase_and_then_in_those_that_were_told_meanwhile():
+    phases = Phases(0.0)
+    phases.change(1.0, ["train"])
+    phases.hold(3.0, "paused")
+    phases.change(4.0, ["eval"])
+    assert phases.now == (("paused", 1.0),)
+    phases.hold(6.0, None)
+    assert phases.now == (("eval", 1.0),)
+    assert dict(phases.seconds(10.0)) == {MAIN_PHASE: 1.0, "train": 2.0, "paused": 3.0, "eval": 4.0}
+
+
+def test_a_run_that_was_held_before_anything_was_told_goes_on_in_main():
+    phases = Phases(0.0)
+    phases.hold(1.0, "paused")
+    phases.hold(2.0, None)
+    assert dict(phases.seconds(3.0)) == {MAIN_PHASE: 2.0, "paused": 1.0}

@@ -24,8 +24,9 @@ def module(number: int, *contains: Part, methods: tuple[Method, ...] = COUNTER) 
     return device(f"module-{number}", "module", methods, *contains)
 
 
-def superchip(number: int, gpu: str) -> Device:
-    return module(number, Part("gpu", None, gpu), Part("cpu", number), Part("dram", number))
+def superchip(number: int, gpu: str, methods: tuple[Method, ...] = COUNTER) -> Device:
+    inside = Part("gpu", None, gpu), Part("cpu", number), Part("dram", number)
+    return module(number, *inside, methods=methods)
 
 
 GPU, OTHER_GPU = device("GPU-0", "gpu", POWER), device("GPU-1", "gpu", POWER)
@@ -61,8 +62,17 @@ def test_measured_parts_that_are_all_of_a_module_are_finer_than_it():
     grace = device("grace-0", "module", ("power",), Part("cpu", 0), Part("dram", 0))
     cores = device("package-0", "cpu", ("power", "tdp"))
     # The cores alone are not all of Grace; the GPU and Grace are all of the module.
-    assert counted(superchip(0, "GPU-0"), GPU, grace, cores, ALL_MEMORY) == ["GPU-0", "grace-0"]
-    assert counted(superchip(0, "GPU-0"), GPU, cores, ALL_MEMORY) == ["module-0"]
+    whole = superchip(0, "GPU-0", POWER)
+    assert counted(whole, GPU, grace, cores, ALL_MEMORY) == ["GPU-0", "grace-0"]
+    assert counted(whole, GPU, cores, ALL_MEMORY) == ["module-0"]
+
+
+def test_a_whole_by_its_counter_comes_before_parts_of_which_one_is_known_by_power_only():
+    grace = device("grace-0", "module", ("power",), Part("cpu", 0), Part("dram", 0))
+    gpu = device("GPU-0", "gpu", ("counter", "power"))
+    assert counted(superchip(0, "GPU-0"), gpu, grace, ALL_MEMORY) == ["module-0"]
+    exact = device("grace-0", "module", COUNTER, Part("cpu", 0), Part("dram", 0))
+    assert counted(superchip(0, "GPU-0"), gpu, exact, ALL_MEMORY) == ["GPU-0", "grace-0"]
 
 
 def test_two_meters_of_the_same_are_one():

@@ -100,6 +100,7 @@ def test_everything_that_a_scrape_shows_arrives(collector: Receiver):
         "carbonmon.price",
         *(f"carbonmon.run.forecast_{what}" for what in ("energy", "emissions", "cost", "end_time")),
         *("carbonmon.run.budget_limit", "carbonmon.run.budget_spent"),
+        *("carbonmon.run.paused", "carbonmon.run.pause"),
     }
     assert set(shown) == expected - unknown_here | {"hw.energy", "hw.power"}
 

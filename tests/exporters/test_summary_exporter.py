@@ -96,11 +96,12 @@ LATER = {
         *("water", "what_if", "work"),
     ],
     "carbon": ["pue_source", "sources"],
-    "run": ["cpu_s", "idle_policy", "notes", "progress", "ranks", "uid", "user"],
+    "run": ["cpu_s", "idle_policy", "notes", "pauses", "progress", "ranks", "uid", "user"],
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],
     "device": ["node_energy_j"],
     "phase": ["components", "interpolated_ratio", "measured_ratio"],
     "settled": ["by_uid", "former", "region"],
+    "budget": ["host"],
     "water": ["known_ratio"],
 }
 """Keys that files of earlier versions lack, by the shape that has them."""

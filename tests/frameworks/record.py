@@ -49,7 +49,7 @@ def arguments(folder: str, **more: Any) -> Any:
 
     return TrainingArguments(
         output_dir=folder,
-        per_device_train_batch_size=4,
+        per_device_train_batch_size=more.pop("per_device_train_batch_size", 4),
         gradient_accumulation_steps=2,
         include_num_input_tokens_seen="all",
         report_to=[],

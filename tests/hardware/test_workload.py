@@ -15,7 +15,8 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Device, GpuClaim, ResumePoint
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.hardware.workload import NodeWorkload, namespaces
-from tests.simulator import Gpu, Mig, Process, Simulator, can_build
+from tests.simulator import Constant, Gpu, Mig, Process, Simulator, can_build
+from tests.simulator.boards import amd_gpu
 
 PROC = Path("/proc")
 SYS = Path("/sys")
@@ -194,6 +195,24 @@ def test_an_allocation_is_resolved_among_the_metered_gpus():
             assert workload.allocation(None, {"SLURM_JOB_GPUS": "1"}) == {"gpu-1": 1.0}
     with closing(NodeWorkload(PROC, SYS, {})) as workload:
         assert workload.allocation(("0",), {}) is None
+
+
+@needs_simulator
+def test_rocm_s_and_hip_s_lists_are_an_allocation_where_amd_s_gpus_are():
+    with Simulator(chips=[amd_gpu(place, Constant(100.0)) for place in range(4)]) as machine:
+        ids = [channel for channel in machine.channels if " " not in channel]
+        gpus = {gpu: Device(gpu, "gpu", "MI210", place) for place, gpu in enumerate(ids)}
+        with closing(NodeWorkload(PROC, machine.sysfs, gpus)) as workload:
+            assert workload.allocation(None, {}) is None
+            assert workload.allocation(None, {"ROCR_VISIBLE_DEVICES": "2,3"}) == {ids[2]: 1.0, ids[3]: 1.0}
+            assert workload.allocation(None, {"CUDA_VISIBLE_DEVICES": "1"}) == {ids[1]: 1.0}
+            assert workload.allocation(("1", ids[3]), {}) == {ids[1]: 1.0, ids[3]: 1.0}
+            assert workload.allocation(None, {"HIP_VISIBLE_DEVICES": "7"}) == {}
+            assert "no GPU '7' here" in workload.notes()[0]
+            in_slurm = {"ROCR_VISIBLE_DEVICES": "0", "SLURM_JOB_GPUS": "2"}
+            assert workload.allocation(None, in_slurm) is None, "0 may be the first of the job's own"
+            by_name = {"ROCR_VISIBLE_DEVICES": ids[2], "SLURM_JOB_GPUS": "2"}
+            assert workload.allocation(None, by_name) == {ids[2]: 1.0}
 
 
 @needs_simulator

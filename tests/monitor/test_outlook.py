@@ -160,3 +160,39 @@ def test_a_damaged_budget_is_named(monitor: Monitor, tmp_path: Path, broken: Cal
     (tmp_path / CHECKPOINT_FILE).write_text(broken(checkpoint_text(monitor.latest, run, "boot")))
     with pytest.raises(Exception, match="budgets"):
         read_checkpoint(tmp_path)
+
+
+def test_a_pause_is_a_phase_and_no_step_is_slower_by_it(monitor: Monitor, tmp_path: Path):
+    train(monitor, 40, 80)
+    run = run_of(monitor)
+    run.pauses.begin(300.0)
+    run.pause(monitor.machine.now_s(), True)
+    monitor.watch(0.0)  # the sample that a change of phase brings
+    before = run.outlook.forecast()
+    monitor.watch(50.0)
+    monitor.sampler.show()
+    made = run.outlook.forecast()
+    assert before is not None
+    assert made is not None
+    assert made.duration_s.expected == pytest.approx(before.duration_s.expected + 50.0, abs=2.0)
+    assert made.energy_j.expected == pytest.approx(before.energy_j.expected + 50.0 * WATTS, rel=0.03)
+    paused = monitor.latest.runs[0]
+    assert paused.pauses is not None
+    assert (paused.phase, paused.pauses.is_paused) == ("paused", True)
+    (tmp_path / RUN_FILE).write_text(run_text(paused.info, [each.device for each in monitor.latest.devices]))
+    (tmp_path / CHECKPOINT_FILE).write_text(checkpoint_text(monitor.latest, paused, "boot"))
+    assert read_checkpoint(tmp_path).snapshot.runs[0].pauses == paused.pauses
+    resumed = RunAccount(paused.info, [])
+    resumed.restore(paused, monitor.machine.now_s(), 0.0, same_boot=True)
+    assert resumed.phases.now == (("main", 1.0),), "it is not held by a monitor that is gone"
+    run.pause(monitor.machine.now_s(), False)
+    train(monitor, 40, 80, begin=40)
+    summary = summarize(monitor.finish(), monitor.latest.runs[0], "final")
+    assert fault_of(summary) == ""
+    assert summary["run"]["pauses"] == {
+        "above_g_per_kwh": 300.0, "count": 1, "paused_s": pytest.approx(50.0, abs=0.01),
+    }  # fmt: skip
+    assert summary["energy"]["phases"]["paused"]["energy_j"] == pytest.approx(50.0 * WATTS, rel=0.05)
+    assert run.pauses.seconds(monitor.machine.now_s()) == pytest.approx(50.0, abs=0.01)
+    after = run.outlook.marks[-1]
+    assert after.done_ratio == pytest.approx(0.5, abs=0.02)

@@ -206,9 +206,15 @@ def test_a_lost_superchip_is_a_failure_of_its_module(recorded: RecordedMachine):
 
 def test_where_gpu_package_and_memory_are_measured_one_by_one_they_are_counted():
     packages = [Package(profile=Constant(90.0), dram=Constant(9.0), start_uj=10**9)]
-    with Simulator(gpus=[chip()], packages=packages) as machine, Monitor(machine) as monitor:
+    with Simulator(gpus=[chip(2)], packages=packages) as machine, Monitor(machine) as monitor:
         assert list(monitor.sensors.devices) == [machine.gpus[0].uuid, "package-0", "dram-0"]
         assert "nvml module-0" in [source.name for source in monitor.sensors.unused()]
+
+
+def test_where_the_gpu_has_no_counter_of_its_own_the_module_s_is_counted():
+    packages = [Package(profile=Constant(90.0), dram=Constant(9.0), start_uj=10**9)]
+    with Simulator(gpus=[chip(1)], packages=packages) as machine, Monitor(machine) as monitor:
+        assert list(monitor.sensors.devices) == ["module-0"]
 
 
 def test_a_module_is_in_the_summary_and_its_texts(recorded: RecordedMachine):

@@ -30,6 +30,8 @@ def summary_of(**work: Any) -> dict[str, Any]:
         (0.0123, "12.3 mJ"),
         (4.5e-6, "4.50 µJ"),
         (6e-10, "0.600 nJ"),
+        (3.6e15 - 3.6e9, "999999 MWh"),
+        (1e30, ">1,000,000 MWh"),
     ],
 )
 def test_joules_of_a_token_have_a_unit_of_their_size(joules: float, text: str):
@@ -44,6 +46,16 @@ def test_counts_say_how_many_of_how_many():
         counts_text({**none, "steps": None, "total_steps": None, "tokens": 2.5e12}) == "2.50 trillion tokens"
     )
     assert counts_text({**none, "steps": None, "total_steps": None, "epochs": 0.5}) == "0.5 epochs"
+
+
+def test_counts_in_units_that_are_far_too_small_make_no_long_figures():
+    counts = dict.fromkeys(("epochs", "samples", "tokens"), 9e29)
+    assert counts_text({**counts, "steps": 3e16, "total_steps": 3e16}) == (
+        "3e+16 of 3e+16 steps, 9e+29 epochs, 9e+29 samples, 9e+29 tokens"
+    )
+    lines = work_lines(summary_of(flops_per_joule=1e28, mfu=1e16, precision="bf16"))
+    text = " ".join(" ".join(lines).split())
+    assert ">1,000,000 TFLOP a joule, MFU >1,000,000 % (bf16)" in text
 
 
 def test_the_lines_fit_the_table_and_say_which_energy_it_is():
@@ -78,3 +90,12 @@ def test_idle_gpus_have_a_line_where_it_is_worth_one():
         "  idle       GPUs did nothing for 25.0 s of GPU time (50.0 %) and drew 3.60 kJ in it"
     )
     assert (len(first) <= 100, second.split()[-2:]) == (True, ["is", "unknown"])
+
+
+def test_a_count_that_never_went_above_0_is_unknown_and_no_steps_are_none():
+    snapshot = node()
+    (run,) = snapshot.runs
+    assert run.work is not None
+    begun = run.work._replace(steps=0.0, tokens=0.0, samples=12.0)
+    found = summarize(snapshot, run._replace(work=begun), "final")["work"]
+    assert (found["steps"], found["tokens"], found["samples"]) == (0.0, None, 12.0)

@@ -28,10 +28,15 @@ class Job:
         self.sent: list[int] = []
         self.told: list[tuple[tuple[str, ...], str]] = []
         self.helpers = self
+        self.pauses = self
+        self.released = ""
 
     def send(self, number: int) -> bool:
         self.sent.append(number)
         return True
+
+    def release(self, why: str, for_good: bool) -> None:
+        self.released = why
 
     def run(self, command: tuple[str, ...], text: str, timeout_s: float) -> None:
         self.told.append((command, text))
@@ -102,6 +107,7 @@ def test_a_stop_that_nobody_asks_for_becomes_a_sigterm_and_nothing_more(tmp_path
     case = Case(tmp_path, "stop")
     case.run.outlook.stop = Stop(12.0)
     case.reach()
+    assert case.job.released == "budget 2kWh stops the training", "paused it could not ask"
     assert case.actions._pause_s() == STOP_ASK_S
     case.wait(STOP_ASK_S - 0.1)
     assert case.job.sent == []

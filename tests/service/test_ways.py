@@ -17,7 +17,8 @@ from carbonmon.client.protocol import SEEN_VARIABLE
 from carbonmon.client.track import track
 from carbonmon.client.variables import mark
 from carbonmon.core.config import Config
-from carbonmon.core.ways import FIRST, NOTHING, OPTIONS, OUTCOMES, OWN, SAID, WAYS, outcome
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.ways import FIRST, NOTHING, OPTIONS, OUTCOMES, OWN, REFUSED, SAID, WAYS, outcome
 from carbonmon.service import settings
 from carbonmon.service.registry import Entry
 from carbonmon.service.socket.operations import Operations
@@ -58,6 +59,7 @@ VALUES = {
     "on-budget": "stop",
     "by": "forecast",
     "status-line": "true",
+    "pause-above": "300",
     "own-monitor": "true",
     "retain": "60",
     "no-dram-estimate": "true",
@@ -113,7 +115,7 @@ def in_toml(name: str) -> str:
 def check(way: str, name: str, came: Entered, shown: str) -> None:
     """That what came of an option is what the table says; `shown` is how the message must name it."""
     expected = outcome(OPTIONS[name], way)
-    if expected in (SAID, FIRST):
+    if expected in (SAID, FIRST, REFUSED):  # refused is a flag; a variable and the file are told
         assert came.said.count(shown) == 1
         assert came.said.count("\n") == 1, "one line"
         return
@@ -144,6 +146,10 @@ def test_the_table_has_every_option():
 @for_each_row(("way", "name"), list(itertools.product(RUN_WAYS, options.RUN_OPTIONS)))
 def test_a_flag_is_followed_or_told(node: Node, way: str, name: str):
     with node.way(way) as entering:
+        if outcome(OPTIONS[name], way) == REFUSED:
+            with pytest.raises(ConfigError, match=f"--{name} {VALUES[name]}: the monitor at "):
+                entering.enter([flag(name)])
+            return
         check(way, name, entering.enter([flag(name)]), flag(name).replace("=", " ", 1))
 
 

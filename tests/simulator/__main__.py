@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square, can_wrap
+from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square, boards, can_wrap
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--packages", type=int, default=1, metavar="N")
     parser.add_argument("--psys", action="store_true", help="add a psys zone")
     parser.add_argument("--watts", type=float, help="constant power of each GPU instead of a square wave")
+    parser.add_argument("--machine", choices=boards.MACHINES, help="chips of hwmon beside them")
     parser.add_argument("--no-namespace", action="store_true", help="leave /sys alone; the tree is at $SYSFS")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(arguments)
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if inside and not can_wrap():
         sys.stderr.write("simulator: no mount namespaces here: /sys is the real one, the tree is at $SYSFS\n")
         inside = False
-    with Simulator(gpus=gpus, packages=packages, psys=Constant(400) if options.psys else None) as machine:
+    chips, board = boards.MACHINES[options.machine]() if options.machine else ([], "")
+    psys = Constant(400) if options.psys else None
+    with Simulator(gpus=gpus, packages=packages, psys=psys, chips=chips, board=board) as machine:
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command
         try:
             start_s = machine.now_s()
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"simulator: the truth for these {end_s - start_s:.3f} s\n")
         for gpu in machine.gpus:
             sys.stderr.write(f"  {gpu.uuid:<40} {gpu.energy_j(start_s, end_s):12.3f} J\n")
-        for key, zone in machine.zones.items():
+        for key, zone in (machine.zones | machine.channels).items():
             sys.stderr.write(f"  {key:<40} {zone.energy_j(start_s, end_s):12.3f} J\n")
     return code if code >= 0 else 128 - code
 

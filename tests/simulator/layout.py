@@ -164,7 +164,10 @@ class ZoneRecord(ctypes.Structure):
     reset_at: F64
     frozen_at: F64
     paused: U32
-    reserved2: U32
+    is_level: U32
+    window_s: F64
+    scale: F64
+    step: F64
 
 
 @struct

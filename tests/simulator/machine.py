@@ -17,6 +17,7 @@ from tests.simulator import build, namespace
 from tests.simulator.clock import MachineClock
 from tests.simulator.cpus import Cpus
 from tests.simulator.gpu import Gpu, LiveGpu
+from tests.simulator.hwmon import Chip, Hwmon, open_to_all
 from tests.simulator.layout import FUNCTIONS, MAX_GPUS, MAX_ZONES, ControlFile
 from tests.simulator.powercap import LiveZone, Package, lay_out, write_tree
 from tests.simulator.profiles import Profile
@@ -26,7 +27,7 @@ PATIENCE_S = 10.0
 
 
 class Simulator:
-    """A machine with simulated GPUs and RAPL, running from construction to `close`.
+    """A machine with simulated GPUs, RAPL and chips of hwmon, running from construction to `close`.
 
     Its files are in tmpfs where there is one, else in `folder` (else in the temporary folder). The thread
     that constructs it must outlive it: powercapd dies with that thread. All times are seconds of
@@ -40,12 +41,15 @@ class Simulator:
         gpus: Sequence[Gpu] = (),
         packages: Sequence[Package] = (),
         psys: Profile | None = None,
+        chips: Sequence[Chip] = (),
+        board: str = "",
         driver_version: str = "550.54.15",
         powercap_tick_s: float = 0.001,
     ) -> None:
         zones = lay_out(packages, psys)
-        if len(gpus) > MAX_GPUS or len(zones) > MAX_ZONES:
-            raise ValueError(f"at most {MAX_GPUS} GPUs and {MAX_ZONES} RAPL zones")
+        moving = len(zones) + sum(len(chip.channels) for chip in chips)
+        if len(gpus) > MAX_GPUS or moving > MAX_ZONES:
+            raise ValueError(f"at most {MAX_GPUS} GPUs, and {MAX_ZONES} RAPL zones and channels of hwmon")
         self._binaries = build.built()
         self._daemon: subprocess.Popen[bytes] | None = None
         with ExitStack() as stack:
@@ -63,7 +67,6 @@ class Simulator:
             control.driver_version = driver_version.encode()
             control.nvml_version = f"12.{driver_version}".encode()
             self.gpus = [LiveGpu(i, gpu, control.gpu[i], self.clock) for i, gpu in enumerate(gpus)]
-            control.gpu_count, control.zone_count = len(gpus), len(zones)
             control.powercap_tick_s = powercap_tick_s
 
             self.sysfs = self.folder / "sys"
@@ -75,13 +78,24 @@ class Simulator:
                 original = list(self.zones.values())[zone.mirror_of] if zone.mirror_of >= 0 else None
                 record = control.zone[index]
                 self.zones[zone.key] = LiveZone(zone, self.sysfs, record, self.clock, self.settle, original)
+            self.hwmon = Hwmon(self.sysfs, chips)
+            self.channels: dict[str, LiveZone] = {}
+            for index, zone in enumerate(self.hwmon.zones(), start=len(zones)):
+                record = control.zone[index]
+                self.channels[zone.key] = LiveZone(zone, self.sysfs, record, self.clock, self.settle, None)
+            if board:
+                model = self.sysfs / "firmware/devicetree/base/model"
+                model.parent.mkdir(parents=True)
+                model.write_text(f"{board}\0")
+            control.gpu_count, control.zone_count = len(gpus), moving
 
             self._file.publish()
-            if zones:
+            if moving:
                 command = [self._binaries / build.DAEMON, self._file.path, self.sysfs, f"{os.getpid()}"]
                 self._daemon = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL)
                 stack.callback(self._stop_daemon)
                 self.settle()
+                open_to_all(self.channels)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Simulator:

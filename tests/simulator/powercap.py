@@ -23,9 +23,12 @@ FILE_FAULTS: dict[str, bytes | None] = {  # what energy_uj holds instead; None: 
     "empty": b"",
     "negative": b"-5\n",
     "binary": b"\x00\xff\xfe\x80\n",
+    "words": b"N/A\n",
+    "unit": b"215500 mW\n",
     "missing": None,
     "directory": None,
 }
+NUMBER_FAULTS = {"all ones": b"4294967295\n"}  # numbers that mean something else
 LINE_BYTES = 16  # what powercapd writes each time, so that nothing longer may be in the file
 
 
@@ -66,6 +69,20 @@ class Zone:
     range_uj: int
     power_limit_w: float | None = None
     mirror_of: int = -1  # index in the list of zones
+    file: str = "energy_uj"
+    level: Level | None = None
+
+
+@dataclass(frozen=True)
+class Level:
+    """A file that shows power instead of energy: the mean over `window_s` before (0: of the moment).
+
+    `scale` is how many of its units are a watt, `step` the units that it is a multiple of.
+    """
+
+    window_s: float = 0.0
+    scale: float = 1e6
+    step: float = 1.0
 
 
 CONTROL_TYPES = "devices/virtual/powercap"
@@ -148,13 +165,20 @@ class LiveZone:
     ) -> None:
         self.zone = zone
         self.folder = root / zone.path
-        self._energy_file = self.folder / "energy_uj"
-        self._away = self.folder / ".energy_uj"
+        self._energy_file = self.folder / zone.file
+        self._away = self.folder / f".{zone.file}"
         self._record = record
         self._clock = clock
         self._settle = settle
         self._power: History = original._power if original else History(clock.epoch_s, zone.profile)
-        record.path = zone.path.encode()
+        record.path = f"{zone.path}/{zone.file}".encode()
+        if zone.level is not None:
+            record.is_level = 1
+            record.window_s, record.scale, record.step = (
+                zone.level.window_s,
+                zone.level.scale,
+                zone.level.step,
+            )
         record.start_uj, record.range_uj, record.zero_s = zone.start_uj, zone.range_uj, clock.epoch_s
         record.power.begin(clock.epoch_s, zone.profile)
         record.mirror_of = zone.mirror_of
@@ -189,8 +213,9 @@ class LiveZone:
         """Switch faults on; None leaves a fault as it is.
 
         `frozen`: the counter stands still. `reset_at`: it restarts from 0 at that time (CLOCK_BOOTTIME, s).
-        `offset_uj`: added to it. `file`: a name in `FILE_FAULTS`, what is there instead of the number. Who
-        keeps the file open sees its new content, and the last value where it is missing or a folder.
+        `offset_uj`: added to it. `file`: a name in `FILE_FAULTS` or `NUMBER_FAULTS`, what is there instead of
+        the number. Who keeps the file open sees its new content, and the last value where it is missing or a
+        folder.
         Counter faults of a mirror are those of its original.
         """
         if frozen is not None:
@@ -208,7 +233,7 @@ class LiveZone:
         self._restore_file()
 
     def _replace_file(self, name: str) -> None:
-        content = FILE_FAULTS[name]
+        content = (FILE_FAULTS | NUMBER_FAULTS)[name]
         self._restore_file()
         self._record.paused = 1
         self._settle()
@@ -223,7 +248,7 @@ class LiveZone:
                 file.write(content.ljust(LINE_BYTES, b"\n"))
             else:
                 file.truncate(0)
-        self._energy_file.chmod(0o400)
+        self._energy_file.chmod(0o400 if self.zone.file == "energy_uj" else 0o444)
 
     def _restore_file(self) -> None:
         if self._away.exists():

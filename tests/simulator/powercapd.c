@@ -1,4 +1,5 @@
-/* powercapd CONTROL TREE: keeps the energy_uj files of a simulated powercap tree up to date.
+/* powercapd CONTROL TREE: keeps the files of a simulated sysfs that show energy or power up to date: the
+ * energy_uj of powercap, the channels of hwmon.
  *
  * How a value is written: the kernel prints "123\n"; here the number is followed by newlines up to 16 bytes,
  * so that a shorter value after a wrap leaves no old digits, the first line is the kernel's, and int() and
@@ -45,6 +46,15 @@ static uint64_t counter_uj(machine_t *machine, uint32_t index, double now_s)
     return (uint64_t)(value < 0 ? value + modulus : value);
 }
 
+static uint64_t level(machine_t *machine, uint32_t index, double now_s)
+{
+    volatile struct sim_zone *zone = &machine->zone[index];
+    if (zone->frozen_at > 0 && now_s > zone->frozen_at)
+        now_s = zone->frozen_at;
+    double power_w = source_mean(&zone->power, now_s - zone->window_s, now_s);
+    return (uint64_t)(floor(power_w * zone->scale / zone->step + 0.5) * zone->step);
+}
+
 /* 0, or an errno. */
 static int write_counter(int file, uint64_t value)
 {
@@ -59,7 +69,7 @@ static int open_files(machine_t *machine, const char *tree)
 {
     char path[PATH_MAX];
     for (uint32_t i = 0; i < machine->zone_count; i++) {
-        snprintf(path, sizeof path, "%s/%s/energy_uj", tree, (const char *)(uintptr_t)machine->zone[i].path);
+        snprintf(path, sizeof path, "%s/%s", tree, (const char *)(uintptr_t)machine->zone[i].path);
         files[i] = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0400);
         if (files[i] < 0) {
             perror(path);
@@ -89,7 +99,9 @@ int main(int argc, char **argv)
     while (machine->magic == SIM_MAGIC) {
         double pass_s = machine_now_s(machine);
         for (uint32_t i = 0; i < machine->zone_count; i++) {
-            int error = machine->zone[i].paused ? 0 : write_counter(files[i], counter_uj(machine, i, machine_now_s(machine)));
+            double now_s = machine_now_s(machine);
+            uint64_t value = machine->zone[i].is_level ? level(machine, i, now_s) : counter_uj(machine, i, now_s);
+            int error = machine->zone[i].paused ? 0 : write_counter(files[i], value);
             if (error) {
                 fprintf(stderr, "powercapd: %s: %s\n", (const char *)(uintptr_t)machine->zone[i].path, strerror(error));
                 return 1;

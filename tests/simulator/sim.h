@@ -120,7 +120,7 @@ struct sim_gpu {
 };
 
 struct sim_zone {
-    char path[128]; /* the zone's folder, relative to the tree */
+    char path[128]; /* the file that shows it, relative to the tree */
     uint64_t start_uj;
     uint64_t range_uj; /* the counter wraps from here to 0 */
     double zero_s;     /* when the counter said start_uj */
@@ -131,8 +131,11 @@ struct sim_zone {
     int64_t offset_uj;
     double reset_at;
     double frozen_at;
-    uint32_t paused; /* the controller has replaced the file: leave it alone */
-    uint32_t reserved2;
+    uint32_t paused;   /* the controller has replaced the file: leave it alone */
+    uint32_t is_level; /* the file shows power, not energy: */
+    double window_s;   /* the mean of that long before; 0: the moment's */
+    double scale;      /* units for each watt */
+    double step;       /* whole multiples of so many units */
 };
 
 /* What changes at once when the driver is loaded anew. */

@@ -154,7 +154,8 @@ class Monitor:
         for gpu in self.machine.gpus:
             if gpu.uuid == device_id:
                 return gpu.energy_j(self.start_s, now_s)
-        return self.machine.zones[device_id].energy_j(self.start_s, now_s)
+        zone = self.machine.zones.get(device_id) or self.machine.channels[device_id]
+        return zone.energy_j(self.start_s, now_s)
 
     def error_ratio(self, device_id: str) -> float:
         """How far the account of a device is from the truth, as a ratio of the truth."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
@@ -12,11 +14,16 @@ from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import VARIABLES, allocate
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
 from carbonmon.hardware.workload.gpus import list_gpus_in_time
-from carbonmon.hardware.workload.holders import GpuHolders
+from carbonmon.hardware.workload.holders import GpuHolders, Lister
 from carbonmon.hardware.workload.namespaces import host_pid, shows_host_pids
 from carbonmon.hardware.workload.node_cpu import NodeCpu
 from carbonmon.hardware.workload.proc import Processes, with_parents
 from carbonmon.hardware.workload.processes import ProcessTable
+
+if TYPE_CHECKING:
+    from carbonmon.hardware.drm_gpus import DrmGpu
+
+_NVML_UUID = re.compile(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_below(pid: int, tops: Collection[int]) -> bool:
@@ -51,7 +58,16 @@ class NodeWorkload:
         myself = host_pid(procfs, os.getpid())
         self._table = ProcessTable(procfs, frozenset(() if myself is None else (myself,)))
         self._node = NodeCpu(procfs)
-        self._holders = GpuHolders(self._gpus, shows_host_pids(procfs))
+        self._drm = self._drm_gpus()
+        own = {each.gpu.uuid: each.device.address for each in self._drm if each.gpu.uuid in self._gpus}
+        drm: Lister | None = None
+        if own:
+            from carbonmon.hardware.workload.drm_clients import (
+                DrmProcesses,  # most machines have none of them
+            )
+
+            drm = DrmProcesses(procfs, {address: gpu for gpu, address in own.items()})
+        self._holders = GpuHolders(self._gpus, shows_host_pids(procfs), drm, frozenset(own))
         self._runs: dict[str, _Run] = {}
         self._allocation_notes: tuple[str, ...] = ()
 
@@ -125,17 +141,54 @@ class NodeWorkload:
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
     ) -> Mapping[str, float] | None:
         """The metered GPUs allocated to a job, and the fraction of each; None if no allocation is known."""
-        if not self._gpus or (gpus is None and environ.keys().isdisjoint(VARIABLES)):
+        if not self._gpus:
             return None
+        from carbonmon.hardware.rocm_selection import ROCM_VARIABLES
+        from carbonmon.hardware.rocm_selection import select as select_rocm
+
+        if gpus is None and environ.keys().isdisjoint(VARIABLES | ROCM_VARIABLES):
+            return None
+        is_drm_only = self._gpus.keys() <= {each.gpu.uuid for each in self._drm}
+        given: dict[str, float] | None = None
+        notes: list[str] = []
+        if not is_drm_only:
+            given, notes = self._given_by_nvidia(gpus, environ)
+        if self._drm:
+            from carbonmon.hardware.drm_gpus import in_hip_order
+
+            selection = select_rocm(
+                [each.gpu for each in self._drm],
+                in_hip_order(self._sysfs, self._drm),
+                gpus,
+                environ,
+                has_nvidia=not is_drm_only,
+            )
+            notes += selection.notes
+            if selection.by:
+                given = {**(given or {}), **{pick.gpu.uuid: pick.share_ratio for pick in selection.chosen}}
+        self._allocation_notes = tuple(notes)
+        if given is None:
+            return None
+        return {device_id: ratio for device_id, ratio in given.items() if device_id in self._gpus}
+
+    def _given_by_nvidia(
+        self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
+    ) -> tuple[dict[str, float] | None, list[str]]:
+        """The GPUs of NVML that a job was given, None if that is not known; and notes."""
         found = list_gpus_in_time() or [
             FoundGpu(gpu, place if device.index is None else device.index, device.name, f"{place:08d}")
             for place, (gpu, device) in enumerate(self._gpus.items())
         ]
-        allocated, notes = allocate(found, gpus, environ)
-        self._allocation_notes = tuple(notes)
-        if allocated is None:
-            return None
-        return {device_id: ratio for device_id, ratio in allocated.items() if device_id in self._gpus}
+        return allocate(found, gpus, environ)
+
+    def _drm_gpus(self) -> list[DrmGpu]:
+        """The GPUs of AMD and Intel that are here, none where all that is metered is of NVML."""
+        if all(_NVML_UUID.fullmatch(gpu) for gpu in self._gpus):
+            return []
+        from carbonmon.hardware.drm_gpus import list_drm_gpus
+
+        found = list_drm_gpus(self._sysfs)
+        return found if any(each.gpu.uuid in self._gpus for each in found) else []
 
     def run_around(self, pid: int) -> str | None:
         """The run that a process of our own PID namespace, or one of its parents, belongs to."""

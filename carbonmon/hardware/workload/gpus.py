@@ -35,6 +35,7 @@ class GpuProcesses:
         self._retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self.unsupported: set[str] = set()
         """GPUs whose driver lists no processes."""
+        self.hidden: frozenset[int] = frozenset()
 
     def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]:
         """The pids on each GPU, None where they are unknown."""

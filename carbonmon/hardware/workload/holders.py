@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from carbonmon.core.model import Device, GpuClaim
 from carbonmon.hardware.workload.gpus import GpuProcesses
@@ -15,6 +16,10 @@ PERIOD_JITTER_S = 0.05
 """A tick of a 1 s grid may come a little early; it is still one read a second."""
 
 IN_A_CONTAINER = "GPU processes are not visible in a container: mount the host's /proc and give --procfs"
+HIDDEN = (
+    "processes of other users on GPUs of AMD and Intel are not visible: the monitor needs CAP_SYS_PTRACE and "
+    "CAP_DAC_READ_SEARCH"
+)
 UNKNOWN = "held by every run: its processes are unknown"
 
 Allocations = Mapping[str, Mapping[str, float] | None]
@@ -24,21 +29,52 @@ Claims = dict[str, dict[str, GpuClaim]]
 """By run and device."""
 
 
-class GpuHolders:
-    """The claims to `gpus` (by device id). NVML is asked only where its answer can change a claim.
+class Lister(Protocol):
+    """Who is on some GPUs, as a driver tells it.
 
-    `visible`: processes are known here by the host's pids, which are also NVML's.
+    `unsupported` are GPUs of which it tells nothing, `hidden` processes of which it does not say where they
+    are.
     """
 
-    def __init__(self, gpus: Mapping[str, Device], visible: bool) -> None:
+    unsupported: set[str]
+    hidden: frozenset[int]
+
+    def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]: ...
+
+    def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None: ...
+
+    def close(self) -> None: ...
+
+
+class GpuHolders:
+    """The claims to `gpus` (by device id). A driver is asked only where its answer can change a claim.
+
+    `visible`: processes are known here by the host's pids, which are also NVML's. `drm` tells of the GPUs
+    `drm_gpus`, by the pids that are known here; NVML tells of all others.
+    """
+
+    def __init__(
+        self,
+        gpus: Mapping[str, Device],
+        visible: bool,
+        drm: Lister | None = None,
+        drm_gpus: frozenset[str] = frozenset(),
+    ) -> None:
         self._gpus = gpus
-        self._visible = visible
-        self._nvml = GpuProcesses(gpus)
+        own = [gpu for gpu in gpus if gpu not in drm_gpus]
+        self._visible = visible or not own
+        nvml = GpuProcesses(own)
+        self._listers: dict[str, Lister] = dict.fromkeys(own, nvml) if visible else {}
+        if drm is not None:
+            self._listers |= dict.fromkeys(drm_gpus, drm)
+        self._opened: list[Lister] = [nvml] if drm is None else [nvml, drm]
         self._lists: dict[str, frozenset[int] | None] = {}
         self._lists_at_s = float("-inf")
         self._busy: dict[str, tuple[float, Mapping[int, float] | None]] = {}
         self._owners: dict[int, str] = {}
         self._needs_lists = False
+        self._has_hidden = False
+        self._drm_gpus = drm_gpus
 
     def invalidate(self) -> None:
         """Read the lists again at the next poll: there are new processes."""
@@ -48,12 +84,14 @@ class GpuHolders:
         """List the processes if that is due. To be called before processes are assigned to runs, so that all
         processes on a GPU are assigned."""
         self._needs_lists = bool(self._gpus) and _needs_process_lists(allocations)
-        if not self._needs_lists or not self._visible:
+        if not self._needs_lists or not self._listers:
             self._lists = {}
             return
         if not 0.0 <= now_s - self._lists_at_s < LISTS_PERIOD_S - PERIOD_JITTER_S:
             self._lists_at_s = now_s
-            self._lists = dict(self._nvml.processes(now_s))
+            self._lists = {}
+            for lister in dict.fromkeys(self._listers.values()):
+                self._lists.update(lister.processes(now_s))
             listed = frozenset().union(*(pids for pids in self._lists.values() if pids))
             self._owners = {pid: run_id for pid, run_id in self._owners.items() if pid in listed}
 
@@ -62,10 +100,13 @@ class GpuHolders:
     ) -> tuple[Claims, dict[str, float | None]]:
         """The claims of each run, and by GPU the SM utilisation of processes of no run, None if unknown."""
         claims: Claims = {run_id: {} for run_id in allocations}
+        hidden = {owner_of(pid) for lister in self._opened for pid in lister.hidden} if self._lists else set()
+        self._has_hidden = not hidden.isdisjoint(claims)
         for run_id, allocation in allocations.items():
             for device_id, device in self._gpus.items():
                 if allocation is None:
-                    if self._lists.get(device_id) is None:
+                    is_hidden = run_id in hidden and device_id in self._drm_gpus
+                    if self._lists.get(device_id) is None or is_hidden:
                         claims[run_id][device_id] = GpuClaim(device.share_ratio, None, UNKNOWN)
                 elif device_id in allocation:
                     claims[run_id][device_id] = GpuClaim(allocation[device_id], None, "allocated")
@@ -109,24 +150,26 @@ class GpuHolders:
         """Notes for people on GPUs whose processes are unknown now."""
         if not self._needs_lists:
             return ()
-        if not self._visible:
-            return (IN_A_CONTAINER,)
         names = {device_id: f"GPU {device.index} {device_id}" for device_id, device in self._gpus.items()}
-        return tuple(
+        unknown = [
             f"{names[device_id]}: its driver lists no processes"
-            if device_id in self._nvml.unsupported
+            if device_id in self._listers[device_id].unsupported
             else f"{names[device_id]}: NVML cannot list its processes now"
             for device_id, pids in self._lists.items()
             if pids is None
-        )
+        ]
+        if self._has_hidden:
+            unknown.append(HIDDEN)
+        return tuple(unknown) if self._visible else (IN_A_CONTAINER, *unknown)
 
     def close(self) -> None:
-        self._nvml.close()
+        for lister in self._opened:
+            lister.close()
 
     def _utilization(self, device_id: str, now_s: float) -> Mapping[int, float] | None:
         at_s, busy = self._busy.get(device_id, (float("-inf"), None))
         if not 0.0 <= now_s - at_s < UTILIZATION_PERIOD_S - PERIOD_JITTER_S:
-            busy = self._nvml.utilization(device_id, now_s)
+            busy = self._listers[device_id].utilization(device_id, now_s)
             self._busy[device_id] = now_s, busy
         return busy
 

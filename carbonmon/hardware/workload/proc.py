@@ -20,7 +20,7 @@ MAX_DEPTH = 1000
 
 class Stat(NamedTuple):
     """Fields of /proc/PID/stat. `reaped_s` is the CPU time of all descendants that were waited for, in whole
-    clock ticks (10 ms), as `own_s` is; `start` are ticks since boot."""
+    clock ticks (10 ms), as `own_s` is; `start` are ticks since boot. `stopped`: by a signal."""
 
     ppid: int
     pgrp: int
@@ -29,6 +29,7 @@ class Stat(NamedTuple):
     reaped_s: float
     start: int
     ended: bool
+    stopped: bool = False
 
 
 def parse_stat(text: bytes) -> Stat:
@@ -46,6 +47,7 @@ def parse_stat(text: bytes) -> Stat:
         reaped_s=(int(fields[13]) + int(fields[14])) * TICK_S,
         start=int(fields[19]),
         ended=fields[0] in (b"Z", b"X") and int(fields[17]) <= 1,
+        stopped=fields[0] == b"T",
     )
 
 

@@ -23,5 +23,6 @@ def outlook_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         whose = "all runs of the day" if budget["period"] == "day" else ""
         reached = f"reached {budget['reached_at']}: {budget['action']}" if budget["reached_at"] else ""
         known = "; ".join(filter(None, (whose, reached)))
-        rows.append((f"spent of {budget['budget']}", spent, "", known))
+        where = f" on {budget['host']}" if budget.get("host") else ""
+        rows.append((f"spent of {budget['budget']}{where}", spent, "", known))
     return rows

@@ -14,6 +14,7 @@ from carbonmon.core.model import (
     RunState,
     Snapshot,
 )
+from carbonmon.core.pauses import Pauses
 from carbonmon.core.times import rfc3339
 from carbonmon.core.work import Work
 from carbonmon.runs.summary.devices import devices_summary
@@ -95,8 +96,15 @@ def _run(run: RunState) -> dict[str, Any]:
             {"rank": rank.rank, "local_rank": rank.local_rank, "world_size": rank.world_size}
             for rank in run.ranks
         ],
+        "pauses": _pauses(run.pauses),
         "notes": list(run.notes),
     }
+
+
+def _pauses(pauses: Pauses | None) -> dict[str, Any] | None:
+    if pauses is None:
+        return None
+    return {"above_g_per_kwh": pauses.above_g_per_kwh, "count": pauses.number, "paused_s": pauses.paused_s}
 
 
 def _progress(work: Work | None) -> dict[str, Any] | None:

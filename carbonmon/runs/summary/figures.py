@@ -25,7 +25,7 @@ def mass_text(grams: float) -> str:
 
 
 def power_text(power_w: float, largest_w: float | None = None) -> str:
-    """Watts in a unit by their size; `largest_w` is the largest of a column or axis, whose unit all have."""
+    """Watts in a unit by their size, or by that of `largest_w`: all of a column or an axis have one unit."""
     unit = unit_of(power_w if largest_w is None else largest_w, POWER_UNITS)
     return f"{figure(power_w / WATTS[unit])} {unit}"
 

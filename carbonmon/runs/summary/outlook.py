@@ -67,8 +67,8 @@ def _forecast_text(forecast: dict[str, Any], unit: str) -> str:
 
 def _budget_text(budget: dict[str, Any]) -> str:
     whose = " by all runs of the day" if budget["period"] == "day" else ""
-    text = (
-        f"{budget['budget']}: {amount_text(budget['spent'], budget['budget'], budget['unit'])} spent{whose}"
-    )
+    where = f" on {budget['host']}" if budget.get("host") else ""
+    spent = amount_text(budget["spent"], budget["budget"], budget["unit"])
+    text = f"{budget['budget']}{where}: {spent} spent{whose}"
     at_s = known_time(budget["reached_at"])
     return text if at_s is None else f"{text}; reached {utc_text(at_s)}, {budget['action']}"

@@ -7,7 +7,7 @@ from typing import Any
 from carbonmon.core.efficiency import figures
 from carbonmon.core.gpu_time import IDLE_BELOW_RATIO, GpuTime
 from carbonmon.core.model import RunState
-from carbonmon.core.work import COUNTS, Work
+from carbonmon.core.work import COUNTS, Count, Work
 
 
 def work_summary(run: RunState) -> dict[str, Any] | None:
@@ -28,7 +28,7 @@ def work_summary(run: RunState) -> dict[str, Any] | None:
     flops = spans.get("flops")
     most_flops = None if peak is None or flops is None else peak * flops["duration_s"]
     return {
-        **{count: getattr(work, count) for count in COUNTS},
+        **{count: _told(work, count) for count in COUNTS},
         "total_steps": work.total_steps,
         "job_ratio": work.job_ratio,
         **figures(spans, sum(row.energy_j for row in run.totals), work.job_ratio, most_flops),
@@ -36,6 +36,12 @@ def work_summary(run: RunState) -> dict[str, Any] | None:
         "peak_flop_per_s": peak,
         "spans": spans,
     }
+
+
+def _told(work: Work, count: Count) -> float | None:
+    """The highest that was told. A 0 that nothing followed, but of steps, is how counting begins: unknown."""
+    told: float | None = getattr(work, count)
+    return told if told or count == "steps" else None
 
 
 def _peak(run: RunState, work: Work) -> float | None:

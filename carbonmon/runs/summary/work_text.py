@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carbonmon.core.efficiency import UNITS, WHOLE, quotient
-from carbonmon.runs.summary.figures import duration_text, energy_text, figure, percent_text
+from carbonmon.runs.summary.figures import JOULES, duration_text, energy_text, figure, percent_text
 from carbonmon.runs.summary.strings import one_line
 
 WIDTH = 100
@@ -16,6 +16,9 @@ _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 _FLOPS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (0.0, "MFLOP"))
 _IN_FLOPS = {"TFLOP": 1e12, "GFLOP": 1e9, "MFLOP": 1e6}
 _IN_J = {"J": 1.0, "mJ": 1e-3, "µJ": 1e-6, "nJ": 1e-9}
+
+_LARGEST = 1e6
+"""Of more MWh a step, TFLOP a joule or times the peak no size is said: the counts are in another unit."""
 
 _IDLE_WORTH_SAYING = 0.01
 """Of less idle time than this the table says nothing."""
@@ -66,9 +69,10 @@ def flops_text(work: Mapping[str, Any]) -> str:
     parts = []
     if work["flops_per_joule"] is not None:
         unit = next(unit for least, unit in _FLOPS if work["flops_per_joule"] >= least)
-        parts.append(f"{figure(work['flops_per_joule'] / _IN_FLOPS[unit])} {unit} a joule")
+        parts.append(f"{_bounded(work['flops_per_joule'] / _IN_FLOPS[unit])} {unit} a joule")
     if work["mfu"] is not None:
-        parts.append(f"MFU {percent_text(work['mfu'])} ({one_line(work['precision'] or 'unknown', 20)})")
+        mfu = percent_text(work["mfu"]) if work["mfu"] < _LARGEST else f"{_bounded(100 * work['mfu'])} %"
+        parts.append(f"MFU {mfu} ({one_line(work['precision'] or 'unknown', 20)})")
     return ", ".join(parts)
 
 
@@ -90,6 +94,8 @@ def idle_share_text(time: Mapping[str, Any]) -> str:
 
 def joules_text(joules: float) -> str:
     """Joules down to a nanojoule: a token may take less than a millijoule."""
+    if joules >= JOULES["MWh"]:
+        return f"{_bounded(joules / JOULES['MWh'])} MWh"
     if joules >= 1.0:
         return energy_text(joules)
     unit = next(unit for least, unit in _SMALL if joules >= least)
@@ -106,11 +112,17 @@ def _scope_text(work: Mapping[str, Any], measured_ratio: float | None) -> str:
 
 
 def _count(number: float) -> str:
-    """`1,024`, `1.5`, `614 million`."""
+    """`1,024`, `1.5`, `614 million`, `3e+16`."""
+    if number >= 1e3 * _LARGE[0][0]:
+        return f"{number:.4g}"
     for size, word in _LARGE:
         if number >= size:
             return f"{figure(number / size)} {word}"
     return f"{number:,.0f}" if number == int(number) else f"{number:.4g}"
+
+
+def _bounded(number: float) -> str:
+    return figure(number) if number < _LARGEST else f">{_LARGEST:,.0f}"
 
 
 def _a(unit: str) -> str:

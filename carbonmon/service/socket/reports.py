@@ -23,6 +23,8 @@ def told(message: Mapping[str, Any], entry: Entry, participant: Participant) -> 
         *(step, fields.optional_amount(message, "total"), epochs, samples, tokens, flops),
         None if precision is None else precision_of(precision),
         _job_ratio(entry, participant),
+        fields.optional_amount(message, "evaluation_every") or None,
+        fields.optional_amount(message, "evaluation_steps"),
     )
 
 

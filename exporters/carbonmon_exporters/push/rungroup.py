@@ -22,7 +22,7 @@ from carbonmon_exporters.collector import families as all_families
 from carbonmon_exporters.starts import plain
 
 OF_THE_MOMENT = (
-    *(f.RUN_POWER, f.RUN_PROCESSES, f.RUN_PHASE, f.GRID_INTENSITY, f.GRID_TIMESTAMP, f.PRICE),
+    *(f.RUN_POWER, f.RUN_PROCESSES, f.RUN_PHASE, f.RUN_PAUSED, f.GRID_INTENSITY, f.GRID_TIMESTAMP, f.PRICE),
     *(f.RUN_FORECAST_ENERGY, f.RUN_FORECAST_EMISSIONS, f.RUN_FORECAST_COST, f.RUN_FORECAST_END),
 )
 LASTING = (
@@ -38,6 +38,7 @@ LASTING = (
     f.RUN_COST,
     f.RUN_BUDGET_LIMIT,
     f.RUN_BUDGET_SPENT,
+    f.RUN_PAUSE_SECONDS,
     f.RUN_START,
     f.RUN_END,
     f.RUN_INFO,

@@ -7,7 +7,6 @@ counter of a superchip is the module's and its power sensor the GPU's. docs/use/
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,15 +14,14 @@ from typing import Any, NamedTuple
 from carbonmon.core.model import Device, Failure, Method, Part, Reading, Spec
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY
 from carbonmon.hardware.gpu_inventory import ask
+from carbonmon.hardware.modules import is_superchip
+from carbonmon.hardware.pci_devices import package_near
 from carbonmon.hardware.sensors.nvml.gpu import COUNTER_PERIOD_S, PERIOD_JITTER_S, reason
 
 POWER_AVERAGE, POWER_INSTANT, ENERGY = 185, 186, 191
 GPU_SCOPE, MODULE_SCOPE = 0, 1
 _MEMBERS = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
 """nvmlValueType_t (nvml.h): which member of the value's union holds it."""
-
-_NAME = re.compile(r"\b(?:G[HB]|VR)[0-9]00\b")
-"""GH200, GB200, GB300, …: GPUs that are sold with a Grace or Vera CPU only."""
 
 
 class Scopes(NamedTuple):
@@ -103,7 +101,7 @@ def find_scopes(nvml: Any, handle: Any, name: str) -> Scopes | None:
         answers = []
     module_energy = fields[1] if fields[1] in answers else None
     module_power = next((field for field in fields[2:] if field in answers), None)
-    if not (module_energy or module_power or _NAME.search(name) or _is_linked_to_cpu(nvml, handle)):
+    if not (module_energy or module_power or is_superchip(name) or _is_linked_to_cpu(nvml, handle)):
         return None
     gpu_energy = fields[0] if fields[0] in answers else None
     total = ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle)
@@ -145,21 +143,9 @@ def module_device(gpu: Device, scopes: Scopes, cpu: Part | None, spec: Spec | No
 
 
 def package_of(sysfs: Path, pci_bus_id: str) -> int | None:
-    """The CPU package that a GPU is attached to; None where sysfs does not say.
-
-    `local_cpulist` (Linux, Documentation/ABI/testing/sysfs-bus-pci) lists the CPUs near a PCI device.
-    """
+    """The CPU package that a GPU is attached to, by its address as NVML writes it; None if it is unknown."""
     domain, _, rest = pci_bus_id.lower().partition(":")
-    try:
-        near = (sysfs / "bus" / "pci" / "devices" / f"{domain[-4:]}:{rest}" / "local_cpulist").read_text(
-            "ascii"
-        )
-        first = re.match(r"[0-9]{1,6}", near)
-        topology = sysfs / "devices" / "system" / "cpu" / f"cpu{first[0] if first else ''}" / "topology"
-        package = (topology / "physical_package_id").read_text("ascii").strip()
-    except (OSError, ValueError):
-        return None
-    return int(package) if re.fullmatch(r"[0-9]{1,9}", package) else None
+    return package_near(sysfs, f"{domain[-4:]}:{rest}")
 
 
 def are_one_counter(nvml: Any, one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:

@@ -11,6 +11,7 @@ from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import RAPL_DRAM_UNCERTAINTY, RAPL_PACKAGE_UNCERTAINTY
 from carbonmon.hardware.cpu_info import read_cpu_info
+from carbonmon.hardware.number_file import reason_of
 from carbonmon.hardware.sensors.rapl.readers import DirectReader, Reader, open_pyrapl
 from carbonmon.hardware.sensors.rapl.zones import Zone, discover, mirrors
 
@@ -73,7 +74,7 @@ class RaplSensor:
             try:
                 energy_uj = reader.read_uj()
             except (OSError, ValueError) as error:
-                yield Failure(zone.device_id, _reason(error), str(error))
+                yield Failure(zone.device_id, reason_of(error), str(error))
                 if not isinstance(reader, DirectReader):
                     # pyRAPL keeps a file open that may never work again; our own reader opens it again.
                     reader.close()
@@ -84,14 +85,6 @@ class RaplSensor:
     def close(self) -> None:
         for _, reader in self._readers:
             reader.close()
-
-
-def _reason(error: OSError | ValueError) -> str:
-    if isinstance(error, PermissionError):
-        return "permission"
-    if isinstance(error, FileNotFoundError):
-        return "missing"
-    return "io" if isinstance(error, OSError) else "garbage"
 
 
 def _remedy_without_packages(settings: SensorSettings) -> str:

@@ -7,7 +7,6 @@ differently from the file, is read directly.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import warnings
@@ -16,12 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from carbonmon.hardware.number_file import NumberFile
 from carbonmon.hardware.sensors.rapl.zones import Zone
 
 log = logging.getLogger(__name__)
-
-_MICROJOULES = re.compile(rb"\s*[0-9]{1,20}\s*")
-"""A u64 as the kernel prints it; `int()` alone would take signs and underscores as well."""
 
 
 class Reader(Protocol):
@@ -32,30 +29,16 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
-class DirectReader:
-    """The counter's file, kept open; opened again after an error."""
+class DirectReader(NumberFile):
+    """The counter's file itself."""
+
+    __slots__ = ()
 
     def __init__(self, zone: Zone) -> None:
-        self._path = str(zone.path / "energy_uj")
-        self._file = -1
+        super().__init__(zone.path / "energy_uj", "microjoules")
 
     def read_uj(self) -> int:
-        if self._file < 0:
-            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            text = os.pread(self._file, 64, 0)
-        except OSError as error:
-            self.close()
-            raise OSError(error.errno, error.strerror, self._path) from None
-        if _MICROJOULES.fullmatch(text) is None:
-            self.close()
-            raise ValueError(f"{self._path}: {text!r} is not a number of microjoules")
-        return int(text)
-
-    def close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        return self.read()
 
 
 class PyRaplReader:

@@ -14,6 +14,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.runs.report.merging.carbon import carbon, costs, embodied, settled, water
 from carbonmon.runs.report.merging.energy import energy
 from carbonmon.runs.report.merging.monitor import monitor
+from carbonmon.runs.report.merging.outlook import budgets, forecasts
 from carbonmon.runs.report.merging.run import merged_run
 from carbonmon.runs.report.merging.times import overlap, span_s
 from carbonmon.runs.report.merging.work import gpu_time, work
@@ -43,6 +44,10 @@ def merged(summaries: Sequence[Summary]) -> dict[str, Any]:
         document["water"] = water(parts)
     if any("costs" in part for part in parts):
         document["costs"] = costs(parts)
+    if any("forecasts" in part for part in parts):
+        document["forecasts"] = forecasts(parts)
+    if any("budgets" in part for part in parts):
+        document["budgets"] = budgets(parts)
     if any("work" in part for part in parts):
         document["work"] = work(parts)
     if any("gpu_time" in part for part in parts):

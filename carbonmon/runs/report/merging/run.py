@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from carbonmon.runs.report.merging.outlook import pauses
 from carbonmon.runs.report.merging.sums import Part, each, listed, same, total
 from carbonmon.runs.report.merging.times import duration_s
 
@@ -26,7 +27,7 @@ def merged_run(runs: Sequence[Part]) -> dict[str, Any]:
         "duration_s": duration_s(runs),
         **_ending(runs),
     }
-    for key in ("cpu_s", "ranks", "progress", "idle_policy", "uid", "user"):
+    for key in ("cpu_s", "ranks", "progress", "pauses", "idle_policy", "uid", "user"):
         run.pop(key, None)
     for key in ("uid", "user"):
         if any(key in part for part in runs):
@@ -37,6 +38,8 @@ def merged_run(runs: Sequence[Part]) -> dict[str, Any]:
         run["ranks"] = [rank for part in runs for rank in part.get("ranks", ())]
     if any("progress" in part for part in runs):
         run["progress"] = _progress(runs)
+    if any("pauses" in part for part in runs):
+        run["pauses"] = pauses(runs)
     policy = same(each(runs, "idle_policy"))
     return run if policy is None else {**run, "idle_policy": policy}
 

@@ -1,0 +1,92 @@
+"""Laws of real meters together: whichever of them a machine has, no joule is counted twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from carbonmon.core.config import Config
+from carbonmon.core.model import Device
+from carbonmon.service.open_sensors import open_sensors
+from tests.simulator import Constant, Gpu, Package, Simulator, Sine, boards, can_build
+
+pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
+
+SWELL = Sine(200.0, 60.0, 20.0)
+METERS = ("module", "grace", "cpu", "sysio")
+orders = st.permutations(("nvml", "rapl", "hwmon")).map(lambda names: (*names, "tdp", "dram"))
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@contextmanager
+def counted(machine: Simulator, sensors: tuple[str, ...]) -> Iterator[dict[str, Device]]:
+    machine.preload()
+    machine.freeze()
+    with ExitStack() as closing:
+        yield open_sensors(Config(sysfs=machine.sysfs, sensors=sensors), {}, closing).devices
+
+
+def pieces(device: Device, gpus: list[str]) -> set[str]:
+    """The pieces of a Grace machine of one socket that a device of this id really measures."""
+    cpu, memory = {"cores", "sysio"}, {"memory"}
+    found: dict[str, set[str]] = {
+        "module-socket-0": {*gpus, *cpu, *memory},
+        "module-0": {*gpus, *cpu, *memory},
+        "grace-0": cpu | memory,
+        "package-0": cpu,
+        "dram-0": memory,
+    }
+    return found.get(device.id) or {device.id}
+
+
+@few
+@given(
+    meters=st.sets(st.sampled_from(METERS)),
+    superchip=st.sampled_from((None, 1, 2)),
+    sensors=orders,
+    has_counter=st.booleans(),
+)
+def test_no_piece_of_a_grace_machine_is_in_two_devices(
+    meters: set[str], superchip: int | None, sensors: tuple[str, ...], has_counter: bool
+):
+    chips = boards.grace(0, **{name: SWELL for name in METERS if name in meters})
+    gpus = [] if superchip is None else [Gpu(name="NVIDIA GH200 480GB", superchip=superchip)]
+    with Simulator(gpus=gpus, chips=chips, packages=[]) as machine:
+        for gpu in machine.gpus:
+            gpu.fault(no_counter=not has_counter)
+        with counted(machine, sensors) as devices:
+            names = [gpu.uuid for gpu in machine.gpus]
+            times = Counter(piece for device in devices.values() for piece in pieces(device, names))
+    assert all(count == 1 for count in times.values()), (times, list(devices))
+    assert {*names, "cores", "memory"} <= times.keys(), "nothing disappears"
+
+
+@few
+@given(
+    rapl=st.sampled_from(("none", "packages", "dies")),
+    hsmp=st.booleans(),
+    apu=st.booleans(),
+    sensors=orders,
+)
+def test_a_package_of_amd_is_one_device_or_its_dies(
+    rapl: str, hsmp: bool, apu: bool, sensors: tuple[str, ...]
+):
+    dies = (0, 1) if rapl == "dies" else (None,)
+    packages = [
+        Package(Constant(50.0 + 20 * place), socket=0, die=die, start_uj=10**9 * (place + 1))
+        for place, die in enumerate(dies)
+    ]
+    chips = [boards.hsmp(0, SWELL)] * hsmp
+    if apu and not hsmp:
+        chips = [boards.amd_gpu(0, SWELL, model=boards.RYZEN, is_integrated=True)]
+    with Simulator(chips=chips, packages=[] if rapl == "none" else packages) as machine:
+        with counted(machine, sensors) as devices:
+            found = [name for name in devices if name.startswith("package")]
+    whole, parts = ["package-0"], ["package-0-die-0", "package-0-die-1"]
+    assert found in (whole, parts), found
+    assert all(devices[name].is_measured for name in found) or not (chips or rapl != "none")

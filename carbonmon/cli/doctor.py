@@ -15,7 +15,10 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider
 from carbonmon.core.scope import contents_text
+from carbonmon.monitor.clock import SystemClock
 from carbonmon.service.open_grid import open_provider
+from carbonmon.service.open_node_meters import asked as node_asked
+from carbonmon.service.open_node_meters import open_node_meters
 from carbonmon.service.open_sensors import open_sensors
 
 LIVE_TIMEOUT_S = 12.0
@@ -31,13 +34,15 @@ def command(as_json: bool, **values: Any) -> None:
     try:
         with ExitStack() as closing:
             sensors = open_sensors(config, dict(os.environ), closing)
+            node_meters = open_node_meters(config, closing)
+            states = (*node_asked(node_meters.readers, SystemClock()), *node_meters.unused)
             provider = open_provider(config)
             closing.callback(provider.close)
             intensity = _asked(provider, sum(name != "table" for name in config.grid))
             errors = provider.fetch_errors()
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    sources = sensors.sources
+    sources = (*sensors.sources, *states)
     if as_json:
         document = {
             "schema": "carbonmon.doctor/1",

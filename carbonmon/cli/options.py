@@ -172,6 +172,19 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         name_list("--sensor"),
         ",".join(config.DEFAULT_SENSORS),
     ),
+    "node-meter": _option(
+        "Meters of the whole machine, beside the devices: acpi, cray, ipmi, redfish:https://USER@BMC.",
+        "NAME,…",
+        name_list("--node-meter"),
+        ",".join(config.DEFAULT_NODE_METERS),
+    ),
+    "redfish-password-file": _option(
+        "File with the password of the account of redfish; only you may read it.", "FILE", PATH
+    ),
+    "redfish-ca-file": _option(
+        "File with the authorities that sign the certificate of redfish; default: the system's.",
+        "FILE", PATH,
+    ),
     "exporter": _option(
         "Where results go; also textfile:FOLDER, pushgateway:URL, otlp:URL.",
         "NAME,…",
@@ -199,7 +212,8 @@ DAEMON_OPTIONS = tuple(
 )
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),
-    *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "log-level", "log-format"),
+    *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "node-meter", "redfish-password-file"),
+    *("redfish-ca-file", "log-level", "log-format"),
 )
 """What changes which sources serve; the same TOML file does for all commands."""
 REPORT_OPTIONS = ("output", "log-level", "log-format")

@@ -13,6 +13,9 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
 
 DEFAULT_SENSORS = ("nvml", "rapl", "tdp", "dram")
+DEFAULT_NODE_METERS = ("acpi", "cray")
+"""Local files, which cost nothing. What opens a connection or asks another processor is asked for by name."""
+
 DEFAULT_EXPORTERS = ("prometheus", "summary")
 DEFAULT_LISTEN = "127.0.0.1:9877"
 DEFAULT_OUTPUT = Path("carbonmon-runs")
@@ -79,6 +82,9 @@ class Config:
     budgets: tuple[Budget, ...] = ()
     on_budget: Action = WARN
     by: By = "total"
+    node_meters: tuple[str, ...] = DEFAULT_NODE_METERS
+    redfish_password_file: Path | None = None
+    redfish_ca_file: Path | None = None
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:

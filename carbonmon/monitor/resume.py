@@ -71,6 +71,7 @@ def restore_devices(sampler: Sampler, before: Snapshot, outage: Outage) -> list[
         else:
             account.unobserved_s += outage.duration_s
             lost.append(device_id)
+    sampler.node_meters.restore(before.node_meters, meters if outage.same_boot else None, outage.duration_s)
     sampler.count_on_from(before.samples, before.start_s if outage.same_boot else None)
     return lost
 

@@ -186,7 +186,7 @@ class RunAccount:
         """Go on from what the devices, restored before, and the earlier monitor did while the run lasted."""
         if self.info.ends_with == "job":
             node = node._replace(cpu_s=0.0)  # this monitor has cost it from its own start on
-        self._meanwhile.restore(state.node, state.samples or 0, state.monitor_cpu_s, node)
+        self._meanwhile.restore(state.node, state.samples or 0, state.monitor_cpu_s, state.node_meters, node)
 
     def end(
         self,
@@ -368,6 +368,7 @@ class RunAccount:
             forecasts=self.outlook.marks,
             budgets=self.outlook.budgets(),
             gpu_time=self.gpu_clock.time(),
+            node_meters=found.meters,
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:

@@ -33,6 +33,7 @@ from carbonmon.core.model import (
     RunTotal,
     Snapshot,
 )
+from carbonmon.core.node_meter import NodeEnergy, NodeMeterState
 from carbonmon.core.typed import LARGEST, Entry, short_text
 from carbonmon.core.work import Work
 from carbonmon.runs.checked import RunFileError, document
@@ -58,6 +59,9 @@ _LATER: Mapping[str, Any] = {
     "costs": [],
     "forecasts": [],
     "budgets": [],
+    "node_energy_fields": list(NodeEnergy._fields),
+    "node_meters": [],
+    "run_node_meters": [],
 }
 """Lists of a checkpoint that its schema's first version lacked, and their values where they are missing."""
 
@@ -131,6 +135,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         price_source=kept.text("price_source", ""),
         currency=kept.text("currency", ""),
         start_s=kept.value("start_s", float | None),
+        node_meters=tuple(NodeMeterState(total) for total in _node_meters(kept, "node_meters")),
     )
     return Checkpoint(snapshot, kept.text("boot_id"))
 
@@ -175,6 +180,7 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         budgets=kept.records("budgets", BudgetState),
         start_s=kept.value("run_start_s", float | None),
         gpu_time=kept.value("gpu_time", GpuTime | None),
+        node_meters=_node_meters(kept, "run_node_meters"),
     )
 
 
@@ -193,6 +199,13 @@ def _node(kept: Entry, states: tuple[DeviceState, ...]) -> tuple[NodeTotal, ...]
         else row
         for row in node
     )
+
+
+def _node_meters(kept: Entry, key: str) -> tuple[NodeEnergy, ...]:
+    known = _known(kept, "node_energy_fields", NodeEnergy, NodeEnergy._fields)
+    totals = kept.records(key, NodeEnergy, known)
+    kept.source.check_unique(key, [total.meter for total in totals])
+    return totals
 
 
 def _peaks(kept: Entry, states: tuple[DeviceState, ...]) -> tuple[tuple[str, float | None], ...]:

@@ -1,0 +1,122 @@
+"""A node meter behind its guard: whatever it raises is data, and one that is slow or hangs delays no tick."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from carbonmon.core.errors import SensorError
+from carbonmon.core.model import SensorState
+from carbonmon.core.node_meter import NodeReading
+from carbonmon.core.ports import Clock, NodeMeter
+from carbonmon.hardware.own_thread import OwnThread
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 1.0
+"""How long the end of a meter's session with its service is waited for."""
+
+LATE_S = 15.0
+"""A read that takes longer than this hangs, for people; what it says in the end counts all the same."""
+
+
+class NodeMeterReader:
+    """For the sampling thread. `name` is unique among the meters of the machine."""
+
+    def __init__(self, meter: NodeMeter, name: str) -> None:
+        self.name = name
+        self.meter = meter
+        self._own = OwnThread(f"node-{name}", wait_s=0.0) if meter.is_slow else None
+        self._asked_s: float | None = None
+        self._answer: tuple[NodeReading | None, float] | None = None
+        self._trouble = ""
+        self._told = ""
+        self._is_late = False
+        self._read_s: float | None = None
+        self._errors: dict[str, int] = {}
+
+    def newest(self, clock: Clock) -> tuple[NodeReading, float] | None:
+        """What it said since this was asked last, and when; it is asked again where its time has come."""
+        now_s = clock.now_s()
+        is_asked = self._own is not None and self._own.is_busy
+        if not is_asked:
+            if self._asked_s is not None and now_s - self._asked_s < self.meter.period_s:
+                return None
+            self._asked_s = now_s
+        if self._own is None:
+            self._read(clock)
+        elif not self._own.run(lambda: self._read(clock)):
+            self._is_late = self._asked_s is not None and now_s - self._asked_s > LATE_S
+            self._tell()
+            return None
+        self._is_late = False
+        answer, self._answer = self._answer, None
+        self._tell()
+        return None if answer is None or answer[0] is None else (answer[0], answer[1])
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a read of it has ended, well or not."""
+        return self._read_s is not None
+
+    def state(self) -> SensorState:
+        """Its state, as a source of the monitor."""
+        trouble = self._state_text()
+        return SensorState(
+            f"node meter {self.name}",
+            "used",
+            trouble or self.meter.describe(),
+            "",
+            self._read_s is not None and not trouble,
+            self._read_s,
+            tuple(dict(self._errors).items()),
+        )
+
+    def close(self) -> None:
+        """Let the meter go, and wait a moment for that; one that hangs is left as it is."""
+        if self._own is None:
+            self._close()
+        elif not self._own.is_busy:
+            self._own.close()
+            thread = threading.Thread(target=self._close, name=f"carbonmon-end-{self.name}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads for this user
+                return
+            thread.join(CLOSE_S)
+
+    def _read(self, clock: Clock) -> None:
+        """Read the meter, in its own thread if it has one, and keep what it said."""
+        began_s = clock.now_s()
+        reading = None
+        trouble = ""
+        try:
+            reading = self.meter.read()
+        except SensorError as error:
+            trouble = str(error)
+            self._errors["read"] = self._errors.get("read", 0) + 1
+        except Exception as error:  # a meter's own bug must stop neither the devices' sensors nor the job
+            trouble = f"{type(error).__name__}: {error}"
+            self._errors["bug"] = self._errors.get("bug", 0) + 1
+            log.debug("node meter %s failed", self.name, exc_info=True)
+        at_s = clock.now_s()
+        self._trouble, self._read_s = trouble, at_s - began_s
+        self._answer = (reading, at_s)
+
+    def _state_text(self) -> str:
+        return f"it has not answered for more than {LATE_S:g} s" if self._is_late else self._trouble
+
+    def _tell(self) -> None:
+        """Log when it begins to fail, fails in another way, or answers again."""
+        trouble = self._state_text()
+        if trouble != self._told:
+            log.warning(
+                "node meter %s %s", self.name, f"cannot be read: {trouble}" if trouble else "reads again"
+            )
+        self._told = trouble
+
+    def _close(self) -> None:
+        try:
+            self.meter.close()
+        except Exception:  # closing is the last thing that happens: nothing depends on it
+            log.debug("closing node meter %s failed", self.name, exc_info=True)

@@ -191,6 +191,36 @@ DEVICE_UTILIZATION = Family(
 DEVICE_INFO = Family(
     "info", "carbonmon_device_info", "What a device is.", ("component", "device", "name", "index")
 )
+NODE_POWER = Family(
+    "gauge",
+    "carbonmon_node_power_watts",
+    "Power of the whole machine, the devices in it, as a node meter says; absent while unknown.",
+    ("meter",),
+)
+NODE_ENERGY = Family(
+    "counter",
+    "carbonmon_node_energy_joules_total",
+    "Energy of the whole machine, measured; an envelope of the devices, never to be added to theirs.",
+    ("meter",),
+)
+NODE_COVERED = Family(
+    "counter",
+    "carbonmon_node_covered_energy_joules_total",
+    "What the metered devices drew while the node meter observed; the rest of the node is no metered device.",
+    ("meter",),
+)
+NODE_COVERAGE = Family(
+    "gauge",
+    "carbonmon_node_coverage_ratio",
+    "Part of the machine's energy of the last minute that the metered devices drew; absent while unknown.",
+    ("meter",),
+)
+NODE_UNOBSERVED = Family(
+    "counter",
+    "carbonmon_node_unobserved_seconds_total",
+    "Seconds for which a node meter's energy could not be known; none was invented for them.",
+    ("meter",),
+)
 UNCERTAINTY = Family(
     "gauge",
     "carbonmon_energy_uncertainty_ratio",
@@ -293,6 +323,11 @@ FAMILIES: tuple[Family, ...] = (
     DEVICE_POWER,
     DEVICE_UTILIZATION,
     DEVICE_INFO,
+    NODE_POWER,
+    NODE_ENERGY,
+    NODE_COVERED,
+    NODE_COVERAGE,
+    NODE_UNOBSERVED,
     UNCERTAINTY,
     ANOMALIES,
     GRID_INTENSITY,
@@ -329,6 +364,8 @@ MOMENTARY: tuple[Family, ...] = (
     RUN_FORECAST_END,
     DEVICE_POWER,
     DEVICE_UTILIZATION,
+    NODE_POWER,
+    NODE_COVERAGE,
     GRID_INTENSITY,
     GRID_TIMESTAMP,
     PUE,

@@ -45,6 +45,10 @@ class NodeEnergy(NamedTuple):
     def energy_j(self) -> float:
         return self.counter_j + self.power_j
 
+    def lost(self, seconds: float) -> NodeEnergy:
+        """The same after so many more seconds that nobody observed."""
+        return self._replace(unobserved_s=self.unobserved_s + seconds)
+
     def minus(self, before: NodeEnergy) -> NodeEnergy:
         """The growth of each amount since `before`; never below 0, whatever rounding does."""
         return NodeEnergy(

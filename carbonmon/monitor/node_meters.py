@@ -91,12 +91,13 @@ class NodeMeters:
             account.reader.close()
 
     def _each(self, call: Callable[[NodeMeterAccount], object]) -> None:
-        for account in list(self._accounts):
+        for account in self._accounts:
             try:
-                call(account)
+                if not account.is_given_up:
+                    call(account)
             except Exception:  # noqa: PERF203 (our own bug: it costs this meter, and no device and no job)
                 log.exception("node meter %s is given up by a fault of carbonmon's own", account.name)
-                self._accounts.remove(account)
+                account.give_up()
 
 
 class NodeMeterAccount:
@@ -107,6 +108,7 @@ class NodeMeterAccount:
         self.name = reader.name
         self.fold = node_energy.begun(reader.name, reader.meter.period_s, now_s)
         self.total = NodeEnergy(reader.name)
+        self.is_given_up = False
         self._power_w: float | None = None
         self._devices_j = 0.0
         self._marks = deque([(now_s, self.total)])
@@ -137,10 +139,8 @@ class NodeMeterAccount:
             self._add([interval], devices_j)
 
     def restore(self, state: NodeMeterState, meter: Meter | None, outage_s: float, devices_j: float) -> None:
-        self.total = state.total
-        if meter is None:
-            self.total = state.total._replace(unobserved_s=state.total.unobserved_s + outage_s)
-        else:
+        self.total = state.total if meter is not None else state.total.lost(outage_s)
+        if meter is not None:
             self.fold = node_energy.resumed(self.fold, meter)
         self.skip(devices_j)
 
@@ -149,13 +149,17 @@ class NodeMeterAccount:
         self._devices_j = devices_j
         self._marks = deque([(self.fold.said_s, self.total)])
 
+    def give_up(self) -> None:
+        """Keep the totals as they are, and read no more."""
+        self.is_given_up, self._power_w = True, None
+
     def state(self) -> NodeMeterState:
         return NodeMeterState(
             self.total, self._power_w, self._coverage(), node_energy.counter_step_j(self.fold)
         )
 
     def _add(self, intervals: Sequence[Interval], devices_j: float, rejected: int = 0) -> None:
-        """Add settled intervals; what the devices drew since the last one is covered as far as it was observed."""
+        """Add settled intervals, and what the devices drew meanwhile, as far as the time was observed."""
         if rejected:
             self.total = self.total._replace(rejected=self.total.rejected + rejected)
         if not intervals:

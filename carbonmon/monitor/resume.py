@@ -88,6 +88,9 @@ def restore_run(
     run.restore(before, sampler.clock.now_s(), outage.duration_s, outage.same_boot)
     for device_id in lost:
         run.lose(device_id, outage.duration_s)
+    if not outage.same_boot:
+        lost_meters = tuple(each.lost(outage.duration_s) for each in before.node_meters)
+        before = before._replace(node_meters=lost_meters)
     run.restore_meanwhile(before, sampler.node_totals())
     sampler.runs.resume(run, roots, before, outage.same_boot)
     sampler.show()

@@ -28,14 +28,13 @@ def optional_text(path: Path) -> str:
 
 
 def whole_number(path: Path, unit: str = "") -> int:
-    """The number, of at least 0, that a file begins with, before its `unit`; raises `SensorReadError`."""
+    """The number, of at least 0, of a file that holds it alone or before its `unit`; raises `SensorReadError`."""
     try:
         found = text(path)
     except OSError as error:
         raise SensorReadError(f"{path} cannot be read: {error.strerror or error}") from None
     number, _, rest = found.partition(" ")
-    if not (number.isascii() and number.isdecimal() and len(number) <= 20) or (
-        unit and rest.partition(" ")[0] != unit
-    ):
+    is_number = number.isascii() and number.isdecimal() and len(number) <= 20
+    if not is_number or rest.partition(" ")[0] != unit:
         raise SensorReadError(f"{path}: {found!r:.40} is no number{f' of {unit}' * bool(unit)}")
     return int(number)

@@ -26,6 +26,7 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
+from carbonmon.runs.summary.node_meters import meter_text
 
 _COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory", "module": "module"}
 _NONE = "–"
@@ -106,6 +107,9 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         part_of = "" if share is None else f"; {percent_text(share)} of it is the run's"
         known = _known(node, node["total_j"]) + part_of
         rows.append(("whole node meanwhile", energy_text(node["total_j"], unit), "", known))
+    for row in summary.get("node_meters") or ():
+        known = f"measured ({escaped(row['meter'], 40)}), the devices in it; no other figure holds it"
+        rows.append(("whole machine", meter_text(row), "", known))
     intensity = carbon["intensity"]
     mean = intensity["mean_g_per_kwh"]
     where = [intensity["zone"], intensity["source"], basis_text(intensity)]

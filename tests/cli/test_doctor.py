@@ -80,6 +80,8 @@ def test_json_names_every_source_and_device_and_the_intensity(doctor: Doctor, ma
         "rapl psys": "not used",
         "tdp": "used",
         "dram": "not used",
+        "node meter acpi": "not used",
+        "node meter cray": "not used",
     }
     for source in said["sources"]:
         assert source.keys() == {"source", "state", "reason", "remedy"}
@@ -103,7 +105,7 @@ def test_a_bare_machine_is_estimated_and_each_absent_source_has_its_remedy(docto
         machine.fault(init_error=9)
         said = document(doctor(machine, "--json", "--no-dram-estimate"))
     absent = {source["source"]: source for source in said["sources"] if source["state"] == "not used"}
-    assert absent.keys() == {"nvml", "rapl", "dram"}
+    assert absent.keys() == {"nvml", "rapl", "dram", "node meter acpi", "node meter cray"}
     assert "modprobe nvidia" in absent["nvml"]["remedy"]
     assert "modprobe intel_rapl_msr" in absent["rapl"]["remedy"]
     assert absent["dram"] == {
@@ -182,7 +184,7 @@ def test_a_module_says_what_it_contains_and_what_it_holds_is_left_out(doctor: Do
     chip = Gpu(name="NVIDIA GH200 480GB", superchip=1)
     with Simulator(gpus=[chip]) as machine:
         lines = doctor(machine, "--sensor", "nvml,tdp,dram").stdout.splitlines()
-        said = document(doctor(machine, "--json", "--sensor", "nvml,tdp,dram"))
+        said = document(doctor(machine, "--json", "--sensor", "nvml,tdp,dram", "--node-meter", ""))
         uuid = machine.gpus[0].uuid
     place = next(number for number, line in enumerate(lines) if line.startswith("  module  module-0"))
     assert lines[place + 1].strip() == f"contains: gpu {uuid}, all cpu, all dram"

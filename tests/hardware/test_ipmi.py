@@ -1,4 +1,4 @@
-"""The node meter `ipmi` in a process whose ioctls a kernel's device answers, built with the kernel's header."""
+"""The node meter `ipmi` in a process whose ioctls a device answers that is built with the kernel's header."""
 
 from __future__ import annotations
 

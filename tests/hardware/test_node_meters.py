@@ -70,7 +70,7 @@ def test_a_power_that_is_no_number_is_an_error_that_names_the_file(text: str, tm
     tree = AcpiTree(tmp_path, Constant(100.0))
     meter = acpi_meter(tmp_path)
     tree.say(text)
-    with pytest.raises(SensorReadError, match="power1_average.* is no number"):
+    with pytest.raises(SensorReadError, match=r"power1_average.* is no number"):
         meter.read()
 
 
@@ -115,5 +115,5 @@ def test_a_counter_of_a_cray_with_another_unit_is_an_error(text: str, tmp_path: 
     tree = CrayTree(tmp_path, Constant(1500.0))
     meter = cray_meter(tmp_path)
     (tree.folder / "energy").write_text(text)
-    with pytest.raises(SensorReadError, match="energy: .* is no number of J"):
+    with pytest.raises(SensorReadError, match=r"energy: .* is no number of J"):
         meter.read()

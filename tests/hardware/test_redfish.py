@@ -130,7 +130,7 @@ def test_of_two_whole_chassis_none_is_guessed_and_one_can_be_named(bmc: Bmc, pas
     bmc.documents["/redfish/v1/Chassis"]["Members"].append({"@odata.id": "/redfish/v1/Chassis/HGX"})
     bmc.documents["/redfish/v1/Chassis/HGX"] = {"Power": {"@odata.id": "/redfish/v1/Chassis/HGX/Power"}}
     bmc.documents["/redfish/v1/Chassis/HGX/Power"] = {"PowerControl": [{"PowerConsumedWatts": 4000}]}
-    with pytest.raises(SensorReadError, match="2 chassis tell power.*name one, redfish:https://"):
+    with pytest.raises(SensorReadError, match=r"2 chassis tell power.*name one, redfish:https://"):
         meter_of(bmc, password_file).read()
     assert meter_of(bmc, password_file, "/redfish/v1/Chassis/HGX").read().power_w == 4000.0
 

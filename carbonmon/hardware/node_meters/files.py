@@ -28,7 +28,7 @@ def optional_text(path: Path) -> str:
 
 
 def whole_number(path: Path, unit: str = "") -> int:
-    """The number, of at least 0, of a file that holds it alone or before its `unit`; raises `SensorReadError`."""
+    """The number, of at least 0, that a file holds, before its `unit` if any; raises `SensorReadError`."""
     try:
         found = text(path)
     except OSError as error:

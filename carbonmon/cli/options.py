@@ -98,10 +98,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "NAME", HOST,
     ),
     "targets": _option("Folder for a file that tells Prometheus' file_sd where to scrape.", "DIR", PATH),
-    "web-config": _option(
-        "TLS and basic auth for /metrics (exporter-toolkit web-config file).",
-        "FILE", PATH,
-    ),
+    "web-config": _option("TLS and basic auth for /metrics (exporter-toolkit web-config file).", "FILE", PATH),
     "interval": _option("Seconds between samples.", "SECONDS", INTERVAL, "1"),
     "checkpoint": _option(
         "Seconds between checkpoints: the most that is lost if the monitor is killed, and the maximum age of "
@@ -168,28 +165,21 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "procfs": _option("Where the host's /proc is mounted.", "PATH", PATH, Path("/proc")),
     "sensor": _option(
         "The sources to use, best first; replay:FILE plays a recording.",
-        "NAME,…",
-        name_list("--sensor"),
-        ",".join(config.DEFAULT_SENSORS),
+        "NAME,…", name_list("--sensor"), ",".join(config.DEFAULT_SENSORS),
     ),
     "node-meter": _option(
         "Meters of the whole machine, beside the devices: acpi, cray, ipmi, redfish:https://USER@BMC.",
-        "NAME,…",
-        name_list("--node-meter"),
-        ",".join(config.DEFAULT_NODE_METERS),
+        "NAME,…", name_list("--node-meter"), ",".join(config.DEFAULT_NODE_METERS),
     ),
-    "redfish-password-file": _option(
-        "File with the password of the account of redfish; only you may read it.", "FILE", PATH
+    "charge": _option(
+        "What runs are charged with: their devices' energy, or also their part of the first node meter's.",
+        None, click.Choice(config.CHARGES), "devices",
     ),
-    "redfish-ca-file": _option(
-        "File with the authorities that sign the certificate of redfish; default: the system's.",
-        "FILE", PATH,
-    ),
+    "redfish-password-file": _option("File with the password of redfish's account.", "FILE", PATH),
+    "redfish-ca-file": _option("File of the authority of redfish's certificate.", "FILE", PATH),
     "exporter": _option(
         "Where results go; also textfile:FOLDER, pushgateway:URL, otlp:URL.",
-        "NAME,…",
-        name_list("--exporter"),
-        ",".join(config.DEFAULT_EXPORTERS),
+        "NAME,…", name_list("--exporter"), ",".join(config.DEFAULT_EXPORTERS),
     ),
     "quiet": _option("Only warnings and errors on stderr.", is_flag=True),
     "log-level": _option("Log level.", None, LOG_LEVEL, "warning"),

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from carbonmon.core import labels as run_labels
 from carbonmon.core.budgets import WARN, Action, Budget, By
@@ -15,6 +16,10 @@ from carbonmon.core.model import IdlePolicy
 DEFAULT_SENSORS = ("nvml", "rapl", "tdp", "dram")
 DEFAULT_NODE_METERS = ("acpi", "cray")
 """Local files, which cost nothing. What opens a connection or asks another processor is asked for by name."""
+
+Charge = Literal["devices", "node"]
+CHARGES: tuple[Charge, ...] = ("devices", "node")
+"""Whose energy runs are charged with beside their own: nothing more, or the whole machine's."""
 
 DEFAULT_EXPORTERS = ("prometheus", "summary")
 DEFAULT_LISTEN = "127.0.0.1:9877"
@@ -85,6 +90,7 @@ class Config:
     node_meters: tuple[str, ...] = DEFAULT_NODE_METERS
     redfish_password_file: Path | None = None
     redfish_ca_file: Path | None = None
+    charge: Charge = "devices"
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:

@@ -215,6 +215,24 @@ NODE_COVERAGE = Family(
     "Part of the machine's energy of the last minute that the metered devices drew; absent while unknown.",
     ("meter",),
 )
+NODE_UNATTRIBUTED = Family(
+    "counter",
+    "carbonmon_node_unattributed_energy_joules_total",
+    "Part of the machine's energy that no run was charged with; only where --charge node charges them.",
+    ("meter",),
+)
+RUN_CHARGED_ENERGY = Family(
+    "counter",
+    "carbonmon_run_charged_energy_joules_total",
+    "The run's part of the whole machine's energy (--charge node); its devices' energy is in it.",
+    ("run_id", "meter"),
+)
+RUN_CHARGED_EMISSIONS = Family(
+    "counter",
+    "carbonmon_run_charged_emissions_grams_total",
+    "CO2 equivalent of the run's part of the whole machine's energy (--charge node), with PUE.",
+    ("run_id", "meter"),
+)
 NODE_UNOBSERVED = Family(
     "counter",
     "carbonmon_node_unobserved_seconds_total",
@@ -328,6 +346,9 @@ FAMILIES: tuple[Family, ...] = (
     NODE_COVERED,
     NODE_COVERAGE,
     NODE_UNOBSERVED,
+    NODE_UNATTRIBUTED,
+    RUN_CHARGED_ENERGY,
+    RUN_CHARGED_EMISSIONS,
     UNCERTAINTY,
     ANOMALIES,
     GRID_INTENSITY,

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.forecast import Forecast
 from carbonmon.core.gpu_time import GpuTime
-from carbonmon.core.node_meter import NodeEnergy, NodeMeterState
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.work import Work
 
 Component = Literal["gpu", "cpu", "dram", "module"]
@@ -493,7 +493,8 @@ class RunState(NamedTuple):
     resumed after its end. `forecast` is the newest one while it goes on, `forecasts` are those that are kept
     beside the outcome, `budgets` its limits.
     `gpu_time` is None where the run held no GPU, or nobody noted it. `node_meters` is what the meters of the
-    whole machine measured while the run lasted; no other figure holds any of it.
+    whole machine measured while the run lasted; no other figure holds any of it. `node_charge` is the run's
+    part of one of them, None where runs are charged with what their devices drew.
     """
 
     info: RunInfo
@@ -530,6 +531,7 @@ class RunState(NamedTuple):
     budgets: tuple[BudgetState, ...] = ()
     gpu_time: GpuTime | None = None
     node_meters: tuple[NodeEnergy, ...] = ()
+    node_charge: NodeCharge | None = None
 
 
 class Snapshot(NamedTuple):

@@ -30,7 +30,8 @@ class NodeEnergy(NamedTuple):
 
     `counter_j` by its energy counter, `power_j` by integrated power. `unobserved_s` are seconds for which
     it could not be known. `covered_j` is what the metered devices drew in the seconds that it could.
-    `rejected` counts resets and jumps of its counter, and implausible readings.
+    `rejected` counts resets and jumps of its counter, and implausible readings. `charged_j` is what runs were
+    charged with of it (`--charge node`).
     """
 
     meter: str
@@ -40,6 +41,7 @@ class NodeEnergy(NamedTuple):
     observed_s: float = 0.0
     unobserved_s: float = 0.0
     rejected: int = 0
+    charged_j: float = 0.0
 
     @property
     def energy_j(self) -> float:
@@ -59,6 +61,7 @@ class NodeEnergy(NamedTuple):
             max(0.0, self.observed_s - before.observed_s),
             max(0.0, self.unobserved_s - before.unobserved_s),
             max(0, self.rejected - before.rejected),
+            max(0.0, self.charged_j - before.charged_j),
         )
 
 
@@ -67,10 +70,24 @@ class NodeMeterState(NamedTuple):
 
     `coverage_ratio` is the part of the last minute's energy that the devices drew; None while unknown, more
     than 1 where the meter misses some of them. `counter_step_j` is the smallest step of its counter that was
-    seen, None before one.
+    seen, None before one. `charges` says whether runs are charged with its energy.
     """
 
     total: NodeEnergy
     power_w: float | None = None
     coverage_ratio: float | None = None
     counter_step_j: float | None = None
+    charges: bool = False
+
+
+class NodeCharge(NamedTuple):
+    """A run's part of what a node meter measured, and its emissions with PUE.
+
+    Their low and high are the intensity's range alone.
+    """
+
+    meter: str
+    energy_j: float = 0.0
+    emissions_g: float = 0.0
+    emissions_low_g: float = 0.0
+    emissions_high_g: float = 0.0

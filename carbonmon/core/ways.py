@@ -117,6 +117,7 @@ OPTIONS = {
         Option("procfs", "procfs", "monitor", "path"),
         Option("sensor", "sensors", "monitor", "list"),
         Option("node-meter", "node_meters", "monitor", "list"),
+        Option("charge", "charge", "monitor"),
         Option("redfish-password-file", "redfish_password_file", "monitor", "path"),
         Option("redfish-ca-file", "redfish_ca_file", "monitor", "path"),
         Option("exporter", "exporters", "monitor", "list"),

@@ -27,13 +27,27 @@ METER_KEY = "node meter "
 """What the meters of a checkpoint are called by, before their names: a device has no such id."""
 
 
+Charge = Callable[[str, float, float, float, float], float]
+"""Splits the energy of a meter: its name, its joules, the devices' joules, from when to when (clock, s). It
+returns what runs were charged with."""
+
+
 class NodeMeters:
-    """All node meters. `devices_j` tells what the metered devices drew until now, in joules, ever rising."""
+    """All node meters. `devices_j` tells what the metered devices drew until now, in joules, ever rising.
+
+    `charge` is told what the first of them measured, if runs are charged with it.
+    """
 
     def __init__(
-        self, readers: Sequence[NodeMeterReader], devices_j: Callable[[], float], now_s: float
+        self,
+        readers: Sequence[NodeMeterReader],
+        devices_j: Callable[[], float],
+        now_s: float,
+        charge: Charge | None = None,
     ) -> None:
-        self._accounts = [NodeMeterAccount(reader, now_s) for reader in readers]
+        self._accounts = [
+            NodeMeterAccount(reader, now_s, None if place else charge) for place, reader in enumerate(readers)
+        ]
         self._devices_j = devices_j
 
     def __bool__(self) -> bool:
@@ -103,8 +117,9 @@ class NodeMeters:
 class NodeMeterAccount:
     """The totals of one meter."""
 
-    def __init__(self, reader: NodeMeterReader, now_s: float) -> None:
+    def __init__(self, reader: NodeMeterReader, now_s: float, charge: Charge | None = None) -> None:
         self.reader = reader
+        self._charge = charge
         self.name = reader.name
         self.fold = node_energy.begun(reader.name, reader.meter.period_s, now_s)
         self.total = NodeEnergy(reader.name)
@@ -155,7 +170,11 @@ class NodeMeterAccount:
 
     def state(self) -> NodeMeterState:
         return NodeMeterState(
-            self.total, self._power_w, self._coverage(), node_energy.counter_step_j(self.fold)
+            self.total,
+            self._power_w,
+            self._coverage(),
+            node_energy.counter_step_j(self.fold),
+            self._charge is not None,
         )
 
     def _add(self, intervals: Sequence[Interval], devices_j: float, rejected: int = 0) -> None:
@@ -170,7 +189,13 @@ class NodeMeterAccount:
         observed_s = max(0.0, seconds - lost_s)
         self._devices_j = devices_j
         total = self.total
+        charged_j = 0.0
+        if self._charge is not None:
+            start_s, end_s = intervals[0].start_s, intervals[-1].end_s
+            energy_j = sum(each.energy_j for each in intervals)
+            charged_j = self._charge(self.name, energy_j, grown_j, start_s, end_s)
         self.total = total._replace(
+            charged_j=total.charged_j + charged_j,
             counter_j=total.counter_j + sum(each.counter_j for each in intervals),
             power_j=total.power_j + sum(each.power_j for each in intervals),
             covered_j=total.covered_j + (grown_j * observed_s / seconds if seconds > 0.0 else 0.0),

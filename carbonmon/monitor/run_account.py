@@ -26,6 +26,7 @@ from carbonmon.core.windows import REFRESH_S, Key, Windows
 from carbonmon.core.work_meter import WorkMeter
 from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
+from carbonmon.monitor.node_charge import NodeChargeAccount
 from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.peak_power import PeakPower
 from carbonmon.runs.series_rows import Moment, Parts
@@ -86,6 +87,7 @@ class RunAccount:
         "gpu_clock",
         "info",
         "node_busy_s",
+        "node_charge",
         "notes",
         "outlook",
         "phases",
@@ -121,6 +123,7 @@ class RunAccount:
         self.work = WorkMeter()
         self.outlook = Outlook()
         self.gpu_clock = GpuClock()
+        self.node_charge = NodeChargeAccount()
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -163,6 +166,7 @@ class RunAccount:
         self.notes = state.notes
         self.outlook.restore(state.forecasts, state.budgets)
         self.gpu_clock = GpuClock(state.gpu_time)
+        self.node_charge = NodeChargeAccount(state.node_charge, self.work.total_j)
         self.phases = Phases(now_s - outage_s, state.phase)
         self.phases.restore(state.phases_s)
         self._doubts_j.update(state.doubts_j or ())
@@ -369,6 +373,7 @@ class RunAccount:
             budgets=self.outlook.budgets(),
             gpu_time=self.gpu_clock.time(),
             node_meters=found.meters,
+            node_charge=self.node_charge.state(),
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:

@@ -18,6 +18,7 @@ from carbonmon.monitor.gate import Gate
 from carbonmon.monitor.grid_rates import GridRates
 from carbonmon.monitor.guard import Guard, GuardedSensor
 from carbonmon.monitor.meanwhile import NodeTotals
+from carbonmon.monitor.node_charge import charge_runs
 from carbonmon.monitor.node_meter_reader import NodeMeterReader
 from carbonmon.monitor.node_meters import NodeMeters
 from carbonmon.monitor.outlook import Outlook
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 LONG_INTERVALS = 1.5
 """An interval longer than so many of the grid's is charged with the mean of what was in force meanwhile."""
+
+LONG_NODE_S = 60.0
+"""The same for a meter of the whole machine, which answers every few seconds."""
 
 WRAP_MARGIN = 0.5
 """A counter that wraps is read at least twice in the shortest time in which it could wrap."""
@@ -56,6 +60,7 @@ class Sampler:
         version: str,
         guards: Sequence[Guard] = (),
         node_meters: Sequence[NodeMeterReader] = (),
+        charges_node: bool = False,
     ) -> None:
         self._sensors = sensors
         self._unused = tuple(unused)
@@ -67,7 +72,8 @@ class Sampler:
         self._version = version
         self._guards = guards
         self.accounts = {device.id: DeviceAccount(device) for device in devices.values()}
-        self.node_meters = NodeMeters(node_meters, self._devices_j, clock.now_s())
+        charge = self._charge_node if charges_node else None
+        self.node_meters = NodeMeters(node_meters, self._devices_j, clock.now_s(), charge)
         self._gate = Gate()
         self._meters: dict[str, Meter] = {}
         self._read_s: dict[str, float] = {}
@@ -226,6 +232,16 @@ class Sampler:
         self.runs.attribution.charge(account, interval, rates, moment, bridged)
         if self.runs.living and (interval.resets or interval.jumps or interval.step_backs or interval.stuck):
             log.warning("the counter of %s %s", device_id, _anomaly_text(interval))
+
+    def _charge_node(
+        self, meter: str, energy_j: float, devices_j: float, start_s: float, end_s: float
+    ) -> float:
+        """Charge the runs with what a meter of the whole machine measured; returns what they have of it."""
+        rates = self.rates.now
+        if end_s - start_s > LONG_NODE_S:
+            offset_s = self.clock.wall_s() - self.clock.now_s()
+            rates = self.rates.over(start_s + offset_s, end_s + offset_s)
+        return charge_runs(self.runs.living.values(), meter, energy_j, devices_j, rates)
 
     def _snapshot(self, wall_s: float, now_s: float) -> Snapshot:
         overheads = self.rates.overheads

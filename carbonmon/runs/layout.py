@@ -110,6 +110,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "node_energy_fields": NodeEnergy._fields,
         "node_meters": [state.total for state in snapshot.node_meters],
         "run_node_meters": run.node_meters,
+        "node_charge": run.node_charge,
         "meter_fields": METER_FIELDS,
         "meters": snapshot.meters,
     }

@@ -33,7 +33,7 @@ from carbonmon.core.model import (
     RunTotal,
     Snapshot,
 )
-from carbonmon.core.node_meter import NodeEnergy, NodeMeterState
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.typed import LARGEST, Entry, short_text
 from carbonmon.core.work import Work
 from carbonmon.runs.checked import RunFileError, document
@@ -181,6 +181,7 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         start_s=kept.value("run_start_s", float | None),
         gpu_time=kept.value("gpu_time", GpuTime | None),
         node_meters=_node_meters(kept, "run_node_meters"),
+        node_charge=kept.value("node_charge", NodeCharge | None),
     )
 
 

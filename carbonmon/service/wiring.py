@@ -98,7 +98,13 @@ def build(
         __version__,
         guards=(*exporters, journal),
         node_meters=node_meters.readers,
+        charges_node=config.charge == "node",
     )
+    if config.charge == "node" and not node_meters.readers:
+        log.warning(
+            "--charge node: no meter of the whole machine is here: runs are charged with what their devices "
+            "draw; carbonmon doctor lists node meters"
+        )
     recorder = Recorder(
         clock,
         exporters,

@@ -18,6 +18,8 @@ def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     energy, covered = as_counter(f.NODE_ENERGY), as_counter(f.NODE_COVERED)
     unobserved = as_counter(f.NODE_UNOBSERVED)
     power, coverage = as_gauge(f.NODE_POWER), as_gauge(f.NODE_COVERAGE)
+    unattributed = as_counter(f.NODE_UNATTRIBUTED)
+    charged, grams = as_counter(f.RUN_CHARGED_ENERGY), as_counter(f.RUN_CHARGED_EMISSIONS)
     for state in snapshot.node_meters:
         label = (encodable(state.total.meter),)
         for counter, value in (
@@ -26,7 +28,15 @@ def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
             (unobserved, state.total.unobserved_s),
         ):
             starts.add(counter, label, value, snapshot.start_s)
+        if state.charges:
+            rest_j = max(0.0, state.total.energy_j - state.total.charged_j)
+            starts.add(unattributed, label, rest_j, snapshot.start_s)
         for gauge, now in ((power, state.power_w), (coverage, state.coverage_ratio)):
             if now is not None:
                 gauge.add_metric(label, now)
-    yield from (energy, covered, unobserved, power, coverage)
+    for run in snapshot.runs:
+        if run.node_charge is not None:
+            labels = (encodable(run.info.id), encodable(run.node_charge.meter))
+            starts.add_late(charged, labels, run.node_charge.energy_j, run.start_s)
+            starts.add_late(grams, labels, run.node_charge.emissions_g, run.start_s)
+    yield from (energy, covered, unobserved, unattributed, power, coverage, charged, grams)

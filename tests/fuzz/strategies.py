@@ -29,7 +29,7 @@ from carbonmon.core.model import (
     RunTotal,
     Snapshot,
 )
-from carbonmon.core.node_meter import NodeEnergy, NodeMeterState
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from tests.support import records
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -129,6 +129,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         costs=st.lists(record(Cost), max_size=2, unique_by=lambda cost: cost.currency).map(tuple),
         peaks_w=st.dictionaries(TEXT, st.none() | AMOUNT, max_size=3).map(lambda peaks: tuple(peaks.items())),
         node_meters=node_meters.map(tuple),
+        node_charge=st.none() | record(NodeCharge),
     )
     snapshot: Snapshot = draw(
         record(

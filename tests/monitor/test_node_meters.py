@@ -76,12 +76,16 @@ class SlowMeter(Meter):
         return super().read()
 
 
-def sampler_with(clock: FakeClock, meters: Sequence[NodeMeter]) -> Sampler:
+def sampler_with(clock: FakeClock, meters: Sequence[NodeMeter], charges: bool = False) -> Sampler:
     devices = {device.id: device for device in (GPU, PACKAGE)}
-    readers = [NodeMeterReader(meter, meter.name) for meter in meters]
+    readers = [
+        NodeMeterReader(meter, f"{meter.name}{'-2' * bool(place)}") for place, meter in enumerate(meters)
+    ]
     sensors = [GuardedSensor(Source([GPU, PACKAGE]))]
     sampler = make_sampler(
-        sensors, devices, [], FixedIntensity(), clock, 1.0, Overheads(), node_meters=readers
+        *(sensors, devices, [], FixedIntensity(), clock, 1.0, Overheads()),
+        node_meters=readers,
+        charges_node=charges,
     )
     sampler.tick(edge=True)
     return sampler
@@ -271,6 +275,47 @@ def test_the_table_at_the_end_of_a_run_says_what_the_devices_explain():
     assert "  whole node 60.0 kJ, mean 1000 W, devices 40.0 % of it (meter meter)\n" in describe(
         sampler.finish(0, None)
     )
+
+
+@pytest.mark.parametrize("charges", [False, True])
+def test_a_run_that_owns_the_machine_is_charged_with_all_of_it_if_the_user_wants_that(charges: bool):
+    clock = FakeClock()
+    sampler = sampler_with(clock, [Meter(clock), Meter(clock, 5000.0)], charges)
+    watch(sampler, clock, 10)
+    begin(sampler)
+    watch(sampler, clock, 60)
+    final = sampler.finish(0, None)
+    summary = summarize(final, final.runs[0], "final")
+    assert summary["energy"]["total_j"] == pytest.approx(DEVICES_W * 60), "what the devices drew, in any case"
+    assert fault_of(summary) == ""
+    registry = CollectorRegistry()
+    registry.register(SnapshotCollector(lambda: final))
+    text = generate_latest(registry).decode()
+    if not charges:
+        assert summary["charge"] == {"by": "devices"}
+        assert "charged" not in text
+        assert "charged" not in describe(final)
+        return
+    charge = summary["charge"]
+    assert (charge["by"], charge["meter"]) == ("node", "meter"), "the first one counts"
+    assert charge["energy_j"] == pytest.approx(60_000.0)
+    assert charge["emissions_g"] == pytest.approx(60_000.0 * 100.0 / 3.6e6)
+    assert "  charged    60.0 kJ, 1.67 g CO2e: its devices' part of the whole node (meter meter)" in describe(
+        final
+    )
+    assert 'carbonmon_run_charged_energy_joules_total{meter="meter",run_id="run-1"} 60000.0' in text
+    assert 'carbonmon_node_unattributed_energy_joules_total{meter="meter"} 10000.0' in text
+
+
+def test_a_charge_that_nobody_observed_is_unknown_and_not_0():
+    clock = FakeClock()
+    sampler = sampler_with(clock, [Meter(clock, None)], True)
+    begin(sampler)
+    watch(sampler, clock, 60)
+    final = sampler.finish(0, None)
+    charge = summarize(final, final.runs[0], "final")["charge"]
+    assert (charge["by"], charge["energy_j"], charge["emissions_g"]) == ("node", None, None)
+    assert "  charged    unknown: its devices' part" in describe(final)
 
 
 def test_without_a_node_meter_nothing_is_said_of_one():

@@ -63,6 +63,7 @@ VALUES = {
     "procfs": "/host/proc",
     "sensor": "nvml",
     "node-meter": "ipmi,redfish:https://bmc.example",
+    "charge": "node",
     "redfish-password-file": "/password",
     "redfish-ca-file": "/ca.pem",
     "exporter": "textfile:/metrics",

@@ -79,11 +79,16 @@ def make_sampler(
     workload: Workload | None = None,
     retain_s: float = 0.0,
     node_meters: Sequence[NodeMeterReader] = (),
+    charges_node: bool = False,
 ) -> Sampler:
     """A sampler with the parts that every monitor has."""
     runs = RunLifetimes(RunAttribution(workload, clock.now_s()), retain_s=retain_s)
     rates = GridRates(provider, overheads, clock.wall_s())
-    return Sampler(sensors, devices, unused, rates, runs, clock, interval_s, version, node_meters=node_meters)
+    return Sampler(
+        *(sensors, devices, unused, rates, runs, clock, interval_s, version),
+        node_meters=node_meters,
+        charges_node=charges_node,
+    )
 
 
 class Monitor:

@@ -26,7 +26,7 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
-from carbonmon.runs.summary.node_meters import meter_text
+from carbonmon.runs.summary.node_meters import charge_text, meter_text
 
 _COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory", "module": "module"}
 _NONE = "–"
@@ -110,6 +110,10 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     for row in summary.get("node_meters") or ():
         known = f"measured ({escaped(row['meter'], 40)}), the devices in it; no other figure holds it"
         rows.append(("whole machine", meter_text(row), "", known))
+    charge = summary.get("charge") or {}
+    if charge.get("by") == "node":
+        known = f"its devices' part of the whole machine's energy ({escaped(charge['meter'], 40)})"
+        rows.append(("charged (--charge node)", charge_text(charge), "", known))
     intensity = carbon["intensity"]
     mean = intensity["mean_g_per_kwh"]
     where = [intensity["zone"], intensity["source"], basis_text(intensity)]

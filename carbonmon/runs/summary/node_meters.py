@@ -11,7 +11,7 @@ from typing import Any
 
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.node_meter import NodeEnergy
-from carbonmon.runs.summary.figures import duration_text, energy_text, figure, percent_text
+from carbonmon.runs.summary.figures import duration_text, energy_text, figure, mass_text, percent_text
 from carbonmon.runs.summary.strings import one_line
 
 _LEAST_S = 0.05
@@ -41,12 +41,41 @@ def _row(total: NodeEnergy, step_j: float | None) -> dict[str, Any]:
     }
 
 
+def charge_summary(run: RunState) -> dict[str, Any]:
+    """What the run was charged with: what its devices drew, or its part of the whole machine's energy too."""
+    charge = run.node_charge
+    if charge is None:
+        return {"by": "devices"}
+    observed_s = {total.meter: total.observed_s for total in run.node_meters}
+    is_known = bool(charge.energy_j or observed_s.get(charge.meter))
+    return {
+        "by": "node",
+        "meter": charge.meter,
+        "energy_j": charge.energy_j if is_known else None,
+        "emissions_g": charge.emissions_g if is_known else None,
+        "low_g": charge.emissions_low_g if is_known else None,
+        "high_g": charge.emissions_high_g if is_known else None,
+    }
+
+
+def charge_text(charge: Mapping[str, Any], unit: str = "") -> str:
+    """The run's part of the whole machine, in words."""
+    if charge["energy_j"] is None:
+        return "unknown"
+    return f"{energy_text(charge['energy_j'], unit)}, {mass_text(charge['emissions_g'])} CO2e"
+
+
 def node_meter_lines(summary: Mapping[str, Any], unit: str, width: int) -> list[str]:
     """A line for each meter in the table at the end of a run."""
-    return [
-        one_line(f"  whole node {meter_text(row, unit)} (meter {row['meter']})", width)
+    lines = [
+        f"  whole node {meter_text(row, unit)} (meter {row['meter']})"
         for row in summary.get("node_meters") or ()
     ]
+    charge = summary.get("charge") or {}
+    if charge.get("by") == "node":
+        text = charge_text(charge, unit)
+        lines.append(f"  charged    {text}: its devices' part of the whole node (meter {charge['meter']})")
+    return [one_line(line, width) for line in lines]
 
 
 def meter_text(row: Mapping[str, Any], unit: str = "") -> str:

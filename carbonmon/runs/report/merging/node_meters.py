@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from carbonmon.runs.report.merging.sums import Part, each, same, total
+from carbonmon.runs.report.merging.sums import Part, each, listed, same, total
 
 _SUMS = ("energy_j", "devices_energy_j", "rest_energy_j", "observed_s", "unobserved_s", "rejected")
 
@@ -15,6 +15,15 @@ def node_meters(summaries: Sequence[Part]) -> list[dict[str, Any]]:
     parts = [{row["meter"]: row for row in summary.get("node_meters") or ()} for summary in summaries]
     names = [name for name in parts[0] if all(name in part for part in parts)]
     return [_meter(name, [part[name] for part in parts]) for name in names]
+
+
+def charge(summaries: Sequence[Part]) -> dict[str, Any]:
+    """The parts' charges; by devices unless all parts were charged by the node."""
+    parts = each(summaries, "charge")
+    if any(part["by"] != "node" for part in parts):
+        return {"by": "devices"}
+    amounts = {key: total(each(parts, key)) for key in ("energy_j", "emissions_g", "low_g", "high_g")}
+    return {"by": "node", "meter": listed(each(parts, "meter")), **amounts}
 
 
 def _meter(name: str, rows: Sequence[Part]) -> dict[str, Any]:

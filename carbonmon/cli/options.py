@@ -98,7 +98,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "NAME", HOST,
     ),
     "targets": _option("Folder for a file that tells Prometheus' file_sd where to scrape.", "DIR", PATH),
-    "web-config": _option("TLS and basic auth for /metrics (exporter-toolkit web-config file).", "FILE", PATH),
+    "web-config": _option(
+        "TLS and basic auth for /metrics (exporter-toolkit web-config file).", "FILE", PATH,
+    ),
     "interval": _option("Seconds between samples.", "SECONDS", INTERVAL, "1"),
     "checkpoint": _option(
         "Seconds between checkpoints: the most that is lost if the monitor is killed, and the maximum age of "
@@ -150,9 +152,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "by": _option(
         "Act when the total has reached a budget, or when a forecast says that it will.",
-        "total|forecast",
-        Checked("by", budgets.parse_by),
-        "total",
+        "total|forecast", Checked("by", budgets.parse_by), "total",
     ),
     "own-monitor": _option(
         "Always start a separate monitor, even if a daemon or another rank already measures this node.",

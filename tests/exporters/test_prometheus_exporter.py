@@ -27,6 +27,7 @@ from prometheus_client.process_collector import ProcessCollector
 from carbonmon.core.errors import CarbonmonError
 from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES
 from carbonmon.core.model import Cost, NodeTotal, SensorState, Snapshot
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.ports import ExporterSettings
 from tests.support.records import (
     HOSTILE_TEXTS,
@@ -460,7 +461,11 @@ def test_a_procfs_without_the_expected_lines_costs_only_the_process_metrics(tmp_
 def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> None:
     shown = node()
     run = shown.runs[0]._replace(ended_at_s=1_795_003_600.0, water_l=1.5, costs=(Cost("EUR", 0.21, 3.6e6),))
-    going_on = shown.runs[0]._replace(forecast=forecast(), budgets=(budget_state(),))
+    going_on = shown.runs[0]._replace(
+        forecast=forecast(),
+        budgets=(budget_state(),),
+        node_charge=NodeCharge("acpi", 5e6, 500.0, 400.0, 600.0),
+    )
     full = shown._replace(
         runs=(run, going_on),
         intensity=intensity(timestamp_s=1.0),
@@ -468,6 +473,7 @@ def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> No
         price_per_kwh=0.21,
         currency="EUR",
         fetch_errors=(("uk", "timeout", 2),),
+        node_meters=(NodeMeterState(NodeEnergy("acpi", 0.0, 9e6), 2500.0, 0.8, None, True),),
     )
     collector = SnapshotCollector(lambda: full)
     collected = {(family.name, family.type, family.documentation) for family in collector.collect()}

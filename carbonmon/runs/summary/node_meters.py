@@ -45,7 +45,7 @@ def charge_summary(run: RunState) -> dict[str, Any]:
     """What the run was charged with: what its devices drew, or its part of the whole machine's energy too."""
     charge = run.node_charge
     if charge is None:
-        return {"by": "devices"}
+        return {"by": "devices", **dict.fromkeys(("meter", "energy_j", "emissions_g", "low_g", "high_g"))}
     observed_s = {total.meter: total.observed_s for total in run.node_meters}
     is_known = bool(charge.energy_j or observed_s.get(charge.meter))
     return {

@@ -20,10 +20,11 @@ def node_meters(summaries: Sequence[Part]) -> list[dict[str, Any]]:
 def charge(summaries: Sequence[Part]) -> dict[str, Any]:
     """The parts' charges; by devices unless all parts were charged by the node."""
     parts = each(summaries, "charge")
+    amounts = ("energy_j", "emissions_g", "low_g", "high_g")
     if any(part["by"] != "node" for part in parts):
-        return {"by": "devices"}
-    amounts = {key: total(each(parts, key)) for key in ("energy_j", "emissions_g", "low_g", "high_g")}
-    return {"by": "node", "meter": listed(each(parts, "meter")), **amounts}
+        return {"by": "devices", "meter": None, **dict.fromkeys(amounts)}
+    sums = {key: total(each(parts, key)) for key in amounts}
+    return {"by": "node", "meter": listed(each(parts, "meter")), **sums}
 
 
 def _meter(name: str, rows: Sequence[Part]) -> dict[str, Any]:

@@ -47,11 +47,9 @@ class NodeMeterReader:
             self._read(clock)
         elif not self._own.run(lambda: self._read(clock)):
             self._is_late = self._asked_s is not None and now_s - self._asked_s > LATE_S
-            self._tell()
             return None
         self._is_late = False
         answer, self._answer = self._answer, None
-        self._tell()
         return None if answer is None or answer[0] is None else (answer[0], answer[1])
 
     @property
@@ -106,7 +104,7 @@ class NodeMeterReader:
     def _state_text(self) -> str:
         return f"it has not answered for more than {LATE_S:g} s" if self._is_late else self._trouble
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Log when it begins to fail, fails in another way, or answers again."""
         trouble = self._state_text()
         if trouble != self._told:

@@ -130,6 +130,7 @@ class NodeMeterAccount:
 
     def look(self, clock: Clock, devices_j: float) -> None:
         newest = self.reader.newest(clock)
+        self.reader.tell()
         if newest is None:
             now_s = clock.now_s()
             if node_energy.is_silent(self.fold, now_s):

@@ -57,10 +57,7 @@ def open_node_meters(config: Config, closing: ExitStack) -> OpenedNodeMeters:
             closing.callback(reader.close)
             readers.append(reader)
     usual = config.node_meters == DEFAULT_NODE_METERS
-    missed = () if usual else tuple(unused)
-    for state in missed:
-        log.warning("%s is not used: %s", state.name, state.reason)
-    return OpenedNodeMeters(tuple(readers), tuple(unused), missed)
+    return OpenedNodeMeters(tuple(readers), tuple(unused), () if usual else tuple(unused))
 
 
 def asked(readers: Sequence[NodeMeterReader], clock: Clock) -> list[SensorState]:

@@ -114,7 +114,8 @@ def build(
         before=None if before is None else before.snapshot,
     )
     closing.callback(recorder.close)
-    for note in (*notes(config, sensors), sampler.interval_note):
+    missed = [f"{state.name} is not used: {state.reason}" for state in node_meters.missed]
+    for note in (*notes(config, sensors), *missed, sampler.interval_note):
         if note:
             log.warning("%s", note)
     return Monitor(

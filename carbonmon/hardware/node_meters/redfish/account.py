@@ -60,7 +60,7 @@ class Account:
     def document(self, path: str) -> Mapping[str, Any]:
         """The object at a path of the service."""
         if self._clock() < self._not_before_s:
-            raise SensorReadError(f"{self.host}: the login was refused: check the account and its password")
+            raise SensorReadError(self._why_refused())
         had_session = bool(self._session)
         status, found = self._get(path)
         if status == 401 and had_session:  # it has expired
@@ -132,8 +132,13 @@ class Account:
     def _refused(self) -> SensorReadError:
         self._forget_session()
         self._not_before_s = self._clock() + REFUSED_PAUSE_S
-        return SensorReadError(
-            f"{self.host}: the login is refused: check the account and its password; it is tried again in "
+        return SensorReadError(self._why_refused())
+
+    def _why_refused(self) -> str:
+        if self._login is None:
+            return f"{self.host}: it asks for an account: give redfish:https://USER@{self.host}"
+        return (
+            f"{self.host}: the login is refused: check the account and its password; it is tried again after "
             f"{REFUSED_PAUSE_S / 60:.0f} min"
         )
 

@@ -272,7 +272,7 @@ def test_the_table_at_the_end_of_a_run_says_what_the_devices_explain():
     sampler = sampler_with(clock, [Meter(clock)])
     begin(sampler)
     watch(sampler, clock, 60)
-    assert "  whole node 60.0 kJ, mean 1000 W, devices 40.0 % of it (meter meter)\n" in describe(
+    assert "  machine    60.0 kJ, mean 1000 W, devices 40.0 % of it (meter meter)\n" in describe(
         sampler.finish(0, None)
     )
 
@@ -301,7 +301,7 @@ def test_a_run_that_owns_the_machine_is_charged_with_all_of_it_if_the_user_wants
     assert (charge["by"], charge["meter"]) == ("node", "meter"), "the first one counts"
     assert charge["energy_j"] == pytest.approx(60_000.0)
     assert charge["emissions_g"] == pytest.approx(60_000.0 * 100.0 / 3.6e6)
-    assert "  charged    60.0 kJ, 1.67 g CO2e: its devices' part of the whole node (meter meter)" in describe(
+    assert "  charged    60.0 kJ, 1.67 g CO2e: its devices' part of the machine's (meter meter)" in describe(
         final
     )
     assert 'carbonmon_run_charged_energy_joules_total{meter="meter",run_id="run-1"} 60000.0' in text
@@ -326,7 +326,7 @@ def test_without_a_node_meter_nothing_is_said_of_one():
     watch(sampler, clock, 5)
     final = sampler.finish(0, None)
     assert summarize(final, final.runs[0], "final")["node_meters"] == []
-    assert "whole node" not in describe(final)
+    assert "  machine" not in describe(final)
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(lambda: final))
     assert "carbonmon_node_" not in generate_latest(registry).decode()

@@ -68,13 +68,13 @@ def charge_text(charge: Mapping[str, Any], unit: str = "") -> str:
 def node_meter_lines(summary: Mapping[str, Any], unit: str, width: int) -> list[str]:
     """A line for each meter in the table at the end of a run."""
     lines = [
-        f"  whole node {meter_text(row, unit)} (meter {row['meter']})"
+        f"  machine    {meter_text(row, unit)} (meter {row['meter']})"
         for row in summary.get("node_meters") or ()
     ]
     charge = summary.get("charge") or {}
     if charge.get("by") == "node":
         text = charge_text(charge, unit)
-        lines.append(f"  charged    {text}: its devices' part of the whole node (meter {charge['meter']})")
+        lines.append(f"  charged    {text}: its devices' part of the machine's (meter {charge['meter']})")
     return [one_line(line, width) for line in lines]
 
 

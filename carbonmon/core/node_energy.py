@@ -4,7 +4,7 @@
   it was at the first reading: the first move is its baseline. Until then, and while it stands between two
   moves, integrated power is credited, which the next move corrects: no joule counts twice.
 - A slow meter says something every few seconds. At a run's begin and end its last power is taken to last
-  until then (`settle`), for `max_gap_s` at most: behind that nothing is known.
+  until then (`settle`), for two readings' time at most: behind that nothing is known.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from carbonmon.core.energy import UJ_PER_J, Limits
 from carbonmon.core.model import Device, Failure, Interval, Meter, Reading
 from carbonmon.core.node_meter import MOST_NODE_W, NodeReading
 
+LEAST_LASTS_S = 5.0
+
 
 class NodeFold(NamedTuple):
     """What is known of a node meter after its last reading, `said_s` on the injected clock.
 
-    `seen_uj` is the counter's last value, `line` that of the last reading. `power_w` is the last power,
-    `step_uj` the smallest step of the counter.
+    `lasts_s` is how long a power stands for the time after it. `seen_uj` is the counter's last value, `line`
+    that of the last reading. `power_w` is the last power, `step_uj` the smallest step of the counter.
     """
 
     device: Device
     limits: Limits
+    lasts_s: float
     meter: Meter
     said_s: float
     seen_uj: int | None = None
@@ -41,7 +44,8 @@ def begun(name: str, period_s: float, now_s: float) -> NodeFold:
     """
     device = Device(name, "module", name, max_power_w=MOST_NODE_W)
     meter = energy.start(device, Failure(name, "silent"), now_s)
-    return NodeFold(device, energy.limits_for(max(1.0, period_s)), meter, now_s)
+    limits = energy.limits_for(period_s)
+    return NodeFold(device, limits, max(LEAST_LASTS_S, 2.0 * period_s), meter, now_s)
 
 
 def resumed(fold: NodeFold, meter: Meter) -> NodeFold:
@@ -55,6 +59,8 @@ def advance(fold: NodeFold, said: NodeReading, at_s: float) -> tuple[NodeFold, l
     """The next fold, the intervals that the reading settles, how many of its quantities are implausible."""
     power_w, energy_uj, line = said
     rejected = 0
+    if power_w == 0.0:
+        power_w = None  # a machine that runs draws power: it is not known
     if power_w is not None and not 0.0 <= power_w <= MOST_NODE_W:
         power_w, rejected = None, 1
     at_s = max(at_s, fold.said_s, fold.meter.settled_s)
@@ -81,7 +87,7 @@ def settle(fold: NodeFold, now_s: float) -> tuple[NodeFold, Interval | None]:
     """Credit everything until now: the last power is taken to last, unless it is too old."""
     if now_s <= fold.meter.settled_s:
         return fold, None
-    is_known = fold.power_w is not None and now_s - fold.said_s <= fold.limits.max_gap_s
+    is_known = fold.power_w is not None and now_s - fold.said_s <= fold.lasts_s
     reading: Reading | Failure = (
         Reading(fold.device.id, power_w=fold.power_w) if is_known else Failure(fold.device.id, "silent")
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 
 from carbonmon.core.errors import SensorError
 from carbonmon.core.model import SensorState
@@ -17,7 +18,8 @@ CLOSE_S = 1.0
 """How long the end of a meter's session with its service is waited for."""
 
 LATE_S = 15.0
-"""A read that takes longer than this hangs, for people; what it says in the end counts all the same."""
+"""A read that takes longer than this hangs. What it says in the end is not used: nobody knows of which moment
+it is."""
 
 
 class NodeMeterReader:
@@ -28,7 +30,8 @@ class NodeMeterReader:
         self.meter = meter
         self._own = OwnThread(f"node-{name}", wait_s=0.0) if meter.is_slow else None
         self._asked_s: float | None = None
-        self._answer: tuple[NodeReading | None, float] | None = None
+        self._answer: tuple[NodeReading, float] | None = None
+        self._is_closed = False
         self._trouble = ""
         self._told = ""
         self._is_late = False
@@ -37,20 +40,27 @@ class NodeMeterReader:
 
     def newest(self, clock: Clock) -> tuple[NodeReading, float] | None:
         """What it said since this was asked last, and when; it is asked again where its time has come."""
-        now_s = clock.now_s()
-        is_asked = self._own is not None and self._own.is_busy
-        if not is_asked:
-            if self._asked_s is not None and now_s - self._asked_s < self.meter.period_s:
-                return None
-            self._asked_s = now_s
-        if self._own is None:
-            self._read(clock)
-        elif not self._own.run(lambda: self._read(clock)):
-            self._is_late = self._asked_s is not None and now_s - self._asked_s > LATE_S
+        if self._is_closed:
             return None
-        self._is_late = False
+        now_s = clock.now_s()
+        own, read = self._own, partial(self._read, clock)
+        answer = None
+        if own is not None and own.is_busy and own.run(read):
+            answer = self._taken()
+        is_free = own is None or not own.is_busy
+        if is_free and (self._asked_s is None or now_s - self._asked_s >= self.meter.period_s):
+            self._asked_s = now_s
+            if own is None:
+                read()
+            if own is None or own.run(read):
+                answer = self._taken() or answer
+        self._is_late = own is not None and own.is_busy and now_s - (self._asked_s or now_s) > LATE_S
+        return answer
+
+    def _taken(self) -> tuple[NodeReading, float] | None:
+        """The answer of a read that has ended: nobody writes it now."""
         answer, self._answer = self._answer, None
-        return None if answer is None or answer[0] is None else (answer[0], answer[1])
+        return answer
 
     @property
     def has_answered(self) -> bool:
@@ -72,6 +82,7 @@ class NodeMeterReader:
 
     def close(self) -> None:
         """Let the meter go, and wait a moment for that; one that hangs is left as it is."""
+        self._is_closed = True
         if self._own is None:
             self._close()
         elif not self._own.is_busy:
@@ -98,8 +109,14 @@ class NodeMeterReader:
             self._errors["bug"] = self._errors.get("bug", 0) + 1
             log.debug("node meter %s failed", self.name, exc_info=True)
         at_s = clock.now_s()
+        if at_s - began_s > LATE_S:
+            reading, trouble = (
+                None,
+                trouble or f"its answer came after {at_s - began_s:.0f} s: too late to be used",
+            )
         self._trouble, self._read_s = trouble, at_s - began_s
-        self._answer = (reading, at_s)
+        if reading is not None:
+            self._answer = (reading, at_s)
 
     def _state_text(self) -> str:
         return f"it has not answered for more than {LATE_S:g} s" if self._is_late else self._trouble

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 COVERAGE_S = 60.0
 """The coverage ratio is over the last minute: a meter that answers every 10 s says something of six times."""
 
+MARK_S = 1.0
+"""How near to one another the totals are of which the coverage is made."""
+
 METER_KEY = "node meter "
 """What the meters of a checkpoint are called by, before their names: a device has no such id."""
 
@@ -43,10 +46,13 @@ class NodeMeters:
         readers: Sequence[NodeMeterReader],
         devices_j: Callable[[], float],
         now_s: float,
+        interval_s: float,
         charge: Charge | None = None,
     ) -> None:
+        """`interval_s` is the time between two looks."""
         self._accounts = [
-            NodeMeterAccount(reader, now_s, None if place else charge) for place, reader in enumerate(readers)
+            NodeMeterAccount(reader, now_s, interval_s, None if place else charge)
+            for place, reader in enumerate(readers)
         ]
         self._devices_j = devices_j
 
@@ -117,11 +123,13 @@ class NodeMeters:
 class NodeMeterAccount:
     """The totals of one meter."""
 
-    def __init__(self, reader: NodeMeterReader, now_s: float, charge: Charge | None = None) -> None:
+    def __init__(
+        self, reader: NodeMeterReader, now_s: float, interval_s: float, charge: Charge | None = None
+    ) -> None:
         self.reader = reader
         self._charge = charge
         self.name = reader.name
-        self.fold = node_energy.begun(reader.name, reader.meter.period_s, now_s)
+        self.fold = node_energy.begun(reader.name, max(interval_s, reader.meter.period_s), now_s)
         self.total = NodeEnergy(reader.name)
         self.is_given_up = False
         self._power_w: float | None = None
@@ -205,6 +213,8 @@ class NodeMeterAccount:
             rejected=total.rejected + sum(each.resets + each.jumps for each in intervals),
         )
         at_s = intervals[-1].end_s
+        if len(self._marks) > 1 and at_s - self._marks[-2][0] < MARK_S:
+            self._marks.pop()
         self._marks.append((at_s, self.total))
         while len(self._marks) > 2 and self._marks[1][0] <= at_s - COVERAGE_S:
             self._marks.popleft()

@@ -73,7 +73,7 @@ class Sampler:
         self._guards = guards
         self.accounts = {device.id: DeviceAccount(device) for device in devices.values()}
         charge = self._charge_node if charges_node else None
-        self.node_meters = NodeMeters(node_meters, self._devices_j, clock.now_s(), charge)
+        self.node_meters = NodeMeters(node_meters, self._devices_j, clock.now_s(), self.interval_s, charge)
         self._gate = Gate()
         self._meters: dict[str, Meter] = {}
         self._read_s: dict[str, float] = {}

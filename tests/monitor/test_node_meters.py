@@ -187,6 +187,47 @@ def test_a_meter_that_answers_after_each_tick_is_integrated_with_the_times_of_it
     assert row["unobserved_s"] <= 2.0
 
 
+def test_an_answer_that_comes_too_late_is_not_used_and_said_so(caplog: pytest.LogCaptureFixture):
+    clock = FakeClock()
+    meter = SlowMeter(clock)
+    meter.hangs.set()
+    reader = NodeMeterReader(meter, "meter")
+    assert reader.newest(clock) is None
+    assert meter.asked.wait(PATIENCE_S)
+    clock.time_s += 100.0
+    meter.free.set()
+    wait_for(lambda: reader.has_answered)
+    meter.period_s = 1000.0
+    assert reader.newest(clock) is None
+    reader.tell()
+    assert "its answer came after 100 s: too late to be used" in caplog.text
+
+
+def test_a_meter_that_is_closed_is_asked_nothing_more():
+    clock = FakeClock()
+    meter = SlowMeter(clock)
+    reader = NodeMeterReader(meter, "meter")
+    reader.close()
+    assert meter.closed
+    assert reader.newest(clock) is None
+    assert not meter.asked.is_set()
+
+
+def test_samples_that_are_a_minute_apart_still_join_its_readings():
+    clock = FakeClock()
+    devices = {GPU.id: GPU}
+    sampler = make_sampler(
+        *([GuardedSensor(Source([GPU]))], devices, [], FixedIntensity(), clock, 60.0, Overheads()),
+        node_meters=[NodeMeterReader(Meter(clock), "meter")],
+    )
+    sampler.tick(edge=True)
+    for _ in range(10):
+        clock.time_s += 60.0
+        sampler.tick()
+    total = total_of(sampler.finish(0, None))
+    assert (total.energy_j, total.unobserved_s) == (pytest.approx(600_000.0), 0.0)
+
+
 def test_a_read_that_fails_is_counted_told_once_and_bridged_if_it_was_short(caplog: pytest.LogCaptureFixture):
     clock = FakeClock()
     meter = Meter(clock)

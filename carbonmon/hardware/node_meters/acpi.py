@@ -55,16 +55,16 @@ class AcpiMeter:
     period_s = 1.0
 
     def __init__(self, device: str, folder: Path) -> None:
-        self._device = device
         self._path = folder / POWER_FILE
+        model = optional_text(folder / "power1_model_number")
+        self._name = f"{device}{f', {model}' * bool(model)}"
 
     def read(self) -> NodeReading:
         """Raises `SensorReadError`."""
         return NodeReading(power_w=whole_number(self._path) / UW_PER_W)
 
     def describe(self) -> str:
-        model = optional_text(self._path.with_name("power1_model_number"))
-        return f"ACPI power meter {self._device}{f', {model}' * bool(model)}: mean power"
+        return f"ACPI power meter {self._name}: mean power"
 
     def close(self) -> None:
         pass

@@ -14,6 +14,8 @@ from carbonmon.core.node_meter import NodeEnergy
 from carbonmon.runs.summary.figures import duration_text, energy_text, figure, mass_text, percent_text
 from carbonmon.runs.summary.strings import one_line
 
+_ROUNDING_S = 1e-6
+
 _LEAST_S = 0.05
 """Fewer seconds would read as 0.0 s."""
 
@@ -21,10 +23,12 @@ _LEAST_S = 0.05
 def node_meters_summary(snapshot: Snapshot, run: RunState) -> list[dict[str, Any]]:
     """A row for each meter; empty where the machine has none."""
     steps = {state.total.meter: state.counter_step_j for state in snapshot.node_meters}
-    return [_row(total, steps.get(total.meter)) for total in run.node_meters]
+    return [_row(run, total, steps.get(total.meter)) for total in run.node_meters]
 
 
-def _row(total: NodeEnergy, step_j: float | None) -> dict[str, Any]:
+def _row(run: RunState, total: NodeEnergy, step_j: float | None) -> dict[str, Any]:
+    # What an earlier part of the run did not have as a meter observed nothing then.
+    lost_s = total.unobserved_s if run.ended_at_s is None else run.duration_s - total.observed_s
     energy_j = total.energy_j if total.observed_s > 0.0 else None
     return {
         "meter": total.meter,
@@ -35,7 +39,7 @@ def _row(total: NodeEnergy, step_j: float | None) -> dict[str, Any]:
         "rest_energy_j": None if energy_j is None else energy_j - total.covered_j,
         "coverage_ratio": total.covered_j / energy_j if energy_j else None,
         "observed_s": total.observed_s,
-        "unobserved_s": total.unobserved_s,
+        "unobserved_s": lost_s if lost_s > _ROUNDING_S else 0.0,
         "counter_step_j": step_j,
         "rejected": total.rejected,
     }

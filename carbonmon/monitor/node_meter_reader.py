@@ -6,7 +6,7 @@ import logging
 import threading
 from functools import partial
 
-from carbonmon.core.errors import SensorError
+from carbonmon.core.errors import SensorError, SensorUnavailable
 from carbonmon.core.model import SensorState
 from carbonmon.core.node_meter import NodeReading
 from carbonmon.core.ports import Clock, NodeMeter
@@ -23,7 +23,10 @@ it is."""
 
 
 class NodeMeterReader:
-    """For the sampling thread. `name` is unique among the meters of the machine."""
+    """For the sampling thread. `name` is unique among the meters of the machine.
+
+    A meter that says `SensorUnavailable` at a read is read no more.
+    """
 
     def __init__(self, meter: NodeMeter, name: str) -> None:
         self.name = name
@@ -31,7 +34,8 @@ class NodeMeterReader:
         self._own = OwnThread(f"node-{name}", wait_s=0.0) if meter.is_slow else None
         self._asked_s: float | None = None
         self._answer: tuple[NodeReading, float] | None = None
-        self._is_closed = False
+        self._is_over = False
+        self._remedy = ""
         self._trouble = ""
         self._told = ""
         self._is_late = False
@@ -40,13 +44,13 @@ class NodeMeterReader:
 
     def newest(self, clock: Clock) -> tuple[NodeReading, float] | None:
         """What it said since this was asked last, and when; it is asked again where its time has come."""
-        if self._is_closed:
-            return None
         now_s = clock.now_s()
         own, read = self._own, partial(self._read, clock)
         answer = None
         if own is not None and own.is_busy and own.run(read):
             answer = self._taken()
+        if self._is_over:
+            return None
         is_free = own is None or not own.is_busy
         if is_free and (self._asked_s is None or now_s - self._asked_s >= self.meter.period_s):
             self._asked_s = now_s
@@ -74,7 +78,7 @@ class NodeMeterReader:
             f"node meter {self.name}",
             "used",
             trouble or self.meter.describe(),
-            "",
+            self._remedy,
             self._read_s is not None and not trouble,
             self._read_s,
             tuple(dict(self._errors).items()),
@@ -82,7 +86,7 @@ class NodeMeterReader:
 
     def close(self) -> None:
         """Let the meter go, and wait a moment for that; one that hangs is left as it is."""
-        self._is_closed = True
+        self._is_over = True
         if self._own is None:
             self._close()
         elif not self._own.is_busy:
@@ -101,6 +105,8 @@ class NodeMeterReader:
         trouble = ""
         try:
             reading = self.meter.read()
+        except SensorUnavailable as error:
+            trouble, self._remedy, self._is_over = error.reason, error.remedy, True
         except SensorError as error:
             trouble = str(error)
             self._errors["read"] = self._errors.get("read", 0) + 1

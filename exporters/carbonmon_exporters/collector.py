@@ -58,7 +58,8 @@ class SnapshotCollector(Collector):
 
 def families(snapshot: Snapshot, starts: Starts) -> list[Metric]:
     """The families of a snapshot that have samples."""
-    parts = (*(run_families, outlook_families, _devices, node_meter_families, _uncertainty, _grid, _monitor),)
+    of_runs, of_the_node = (run_families, outlook_families), (_devices, node_meter_families, _uncertainty)
+    parts = (*of_runs, *of_the_node, _grid, _monitor)
     return [family for part in parts for family in part(snapshot, starts) if family.samples]
 
 

@@ -13,7 +13,7 @@ from carbonmon_exporters.collector import SnapshotCollector
 from prometheus_client import generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-from carbonmon.core.errors import SensorReadError
+from carbonmon.core.errors import SensorReadError, SensorUnavailable
 from carbonmon.core.footprint import Overheads
 from carbonmon.core.model import Snapshot
 from carbonmon.core.node_meter import NodeEnergy, NodeReading
@@ -201,6 +201,25 @@ def test_an_answer_that_comes_too_late_is_not_used_and_said_so(caplog: pytest.Lo
     assert reader.newest(clock) is None
     reader.tell()
     assert "its answer came after 100 s: too late to be used" in caplog.text
+
+
+def test_a_meter_that_will_never_work_here_is_read_once_and_says_its_mend():
+    clock = FakeClock()
+    meter, reads = Meter(clock), []
+
+    def refuse() -> NodeReading:
+        reads.append(clock.now_s())
+        raise SensorUnavailable("no DCMI", "buy another board")
+
+    meter.read = refuse  # type: ignore[method-assign]
+    sampler = sampler_with(clock, [meter])
+    begin(sampler)
+    watch(sampler, clock, 30)
+    final = sampler.finish(0, None)
+    assert len(reads) == 1
+    state = next(sensor for sensor in final.sensors if sensor.name == "node meter meter")
+    assert (state.up, state.reason, state.remedy) == (False, "no DCMI", "buy another board")
+    assert total_of(final).unobserved_s == pytest.approx(30.0)
 
 
 def test_a_meter_that_is_closed_is_asked_nothing_more():

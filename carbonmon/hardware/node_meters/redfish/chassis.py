@@ -9,10 +9,10 @@ when. `Power` is the older document: the first of its `PowerControl` is the whol
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any, NamedTuple
 
 from carbonmon.core.node_meter import NodeReading
+from carbonmon.core.typed import LARGEST
 
 UJ_PER_J = 1e6
 _ENERGIES_J = {"EnergyJoules": 1.0, "EnergykWh": 3_600_000.0}
@@ -78,4 +78,4 @@ def _number(value: Any) -> float | None:
     """A possible quantity; 0 is none, because the machine that asks runs."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if isfinite(value) and value > 0 else None
+    return float(value) if 0 < value <= LARGEST else None

@@ -253,16 +253,14 @@ class Sampler:
             samples=self._samples,
             runs=self.runs.states(now_s, self.node_totals()),
             devices=tuple([account.state() for account in self.accounts.values()]),
-            sensors=(
-                *[sensor.state() for sensor in self._sensors],
-                *self.node_meters.sources(),
-                *self._unused,
-            ),
+            sensors=tuple([sensor.state() for sensor in self._sensors])
+            + self.node_meters.sources()
+            + self._unused,
             intensity=self.rates.now.intensity,
             pue_ratio=overheads.pue_ratio,
             exporter_errors=tuple([(guard.name, guard.errors) for guard in self._guards]),
             clock_s=now_s,
-            meters=(*self._meters.items(), *self.node_meters.meters()),
+            meters=tuple(self._meters.items()) + self.node_meters.meters(),
             continued=self._continued,
             pue_source=overheads.pue_source,
             wue_l_per_kwh=overheads.wue_l_per_kwh,

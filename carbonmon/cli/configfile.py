@@ -72,7 +72,7 @@ def _value(path: Path, key: str, value: Any, known: Options) -> Any:
         return tuple(_text(path, key, item) for item in value)
     if settings.get("multiple"):
         return (_text(path, key, value),)
-    if isinstance(value, list) and name in ("gpus", "grid", "sensor", "exporter"):
+    if isinstance(value, list) and name in ("gpus", "grid", "sensor", "node-meter", "exporter"):
         return ",".join(_text(path, key, item) for item in value)
     return _text(path, key, value)
 

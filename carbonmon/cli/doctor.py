@@ -15,7 +15,10 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider
 from carbonmon.core.scope import contents_text
+from carbonmon.monitor.clock import SystemClock
 from carbonmon.service.open_grid import open_provider
+from carbonmon.service.open_node_meters import asked as node_asked
+from carbonmon.service.open_node_meters import open_node_meters
 from carbonmon.service.open_sensors import open_sensors
 
 LIVE_TIMEOUT_S = 12.0
@@ -31,6 +34,8 @@ def command(as_json: bool, **values: Any) -> None:
     try:
         with ExitStack() as closing, progress.working("looking at the sources"):
             sensors = open_sensors(config, dict(os.environ), closing)
+            node_meters = open_node_meters(config, closing)
+            states = (*node_asked(node_meters.readers, SystemClock()), *node_meters.unused)
             provider = open_provider(config)
             closing.callback(provider.close)
             intensity = _asked(provider, sum(name != "table" for name in config.grid))
@@ -38,7 +43,7 @@ def command(as_json: bool, **values: Any) -> None:
     except ConfigError as error:
         choices = options.choices(click.get_current_context(), config)
         raise click.UsageError(given.with_source(choices, str(error))) from None
-    sources = sensors.sources
+    sources = (*sensors.sources, *states)
     if as_json:
         document = {
             "schema": "carbonmon.doctor/1",

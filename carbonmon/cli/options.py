@@ -105,8 +105,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "targets": _option("Folder for a file that tells Prometheus' file_sd where to scrape.", "DIR", PATH),
     "web-config": _option(
-        "TLS and basic auth for /metrics (exporter-toolkit web-config file).",
-        "FILE", PATH,
+        "TLS and basic auth for /metrics (exporter-toolkit web-config file).", "FILE", PATH,
     ),
     "interval": _option("Seconds between samples.", "SECONDS", INTERVAL, "1"),
     "checkpoint": _option(
@@ -159,9 +158,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "by": _option(
         "Act when the total has reached a budget, or when a forecast says that it will.",
-        "total|forecast",
-        Checked("by", budgets.parse_by),
-        "total",
+        "total|forecast", Checked("by", budgets.parse_by), "total",
     ),
     "status-line": _option(
         "Show the run's figures in the terminal's title (in tmux at the bottom) while the job runs.",
@@ -182,15 +179,21 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "procfs": _option("Where the host's /proc is mounted.", "PATH", PATH, Path("/proc")),
     "sensor": _option(
         "The sources to use, best first; replay:FILE plays a recording.",
-        "NAME,…",
-        name_list("--sensor"),
-        ",".join(config.DEFAULT_SENSORS),
+        "NAME,…", name_list("--sensor"), ",".join(config.DEFAULT_SENSORS),
     ),
+    "node-meter": _option(
+        "Meters of the whole machine, beside the devices: acpi, cray, ipmi, redfish:https://USER@BMC.",
+        "NAME,…", name_list("--node-meter"), ",".join(config.DEFAULT_NODE_METERS),
+    ),
+    "charge": _option(
+        "What runs are charged with: their devices' energy, or also their part of the first node meter's.",
+        None, click.Choice(config.CHARGES), "devices",
+    ),
+    "redfish-password-file": _option("File with the password of redfish's account.", "FILE", PATH),
+    "redfish-ca-file": _option("File of the authority of redfish's certificate.", "FILE", PATH),
     "exporter": _option(
         "Where results go; also textfile:FOLDER, pushgateway:URL, otlp:URL.",
-        "NAME,…",
-        name_list("--exporter"),
-        ",".join(config.DEFAULT_EXPORTERS),
+        "NAME,…", name_list("--exporter"), ",".join(config.DEFAULT_EXPORTERS),
     ),
     "quiet": _option("Only warnings and errors on stderr.", is_flag=True),
     "log-level": _option("Log level.", None, LOG_LEVEL, "warning"),
@@ -213,7 +216,8 @@ DAEMON_OPTIONS = tuple(
 )
 DOCTOR_OPTIONS = (
     *("region", "intensity", "intensity-file", "grid", "gpus", "gpu-model", "gpu-tdp", "cpu-model"),
-    *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "log-level", "log-format"),
+    *("cpu-tdp", "no-dram-estimate", "sysfs", "procfs", "sensor", "node-meter", "redfish-password-file"),
+    *("redfish-ca-file", "log-level", "log-format"),
 )
 """What changes which sources serve; the same TOML file does for all commands."""
 REPORT_OPTIONS = ("output", "log-level", "log-format")

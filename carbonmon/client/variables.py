@@ -104,6 +104,6 @@ def are_seen(environ: Mapping[str, str]) -> bool:
 def _plugins() -> Iterable[str]:
     from importlib.metadata import entry_points
 
-    for group in ("carbonmon.sensors", "carbonmon.intensity", "carbonmon.grid", "carbonmon.exporters"):
-        for entry in entry_points(group=group):
+    for kind in ("sensors", "node_meters", "intensity", "grid", "exporters"):
+        for entry in entry_points(group=f"carbonmon.{kind}"):
             yield entry.name.upper().replace("-", "_")

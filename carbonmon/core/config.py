@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from carbonmon.core import labels as run_labels
 from carbonmon.core.budgets import WARN, Action, Budget, By
@@ -13,6 +14,13 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
 
 DEFAULT_SENSORS = ("nvml", "rapl", "hwmon", "tdp", "dram")
+DEFAULT_NODE_METERS = ("acpi", "cray")
+"""Local files, which cost nothing. What opens a connection or asks another processor is asked for by name."""
+
+Charge = Literal["devices", "node"]
+CHARGES: tuple[Charge, ...] = ("devices", "node")
+"""Whose energy runs are charged with beside their own: nothing more, or the whole machine's."""
+
 DEFAULT_EXPORTERS = ("prometheus", "summary")
 DEFAULT_LISTEN = "127.0.0.1:9877"
 DEFAULT_OUTPUT = Path("carbonmon-runs")
@@ -82,6 +90,10 @@ class Config:
     by: By = "total"
     status_line: bool = False
     pause_above_g_per_kwh: float | None = None
+    node_meters: tuple[str, ...] = DEFAULT_NODE_METERS
+    redfish_password_file: Path | None = None
+    redfish_ca_file: Path | None = None
+    charge: Charge = "devices"
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:

@@ -10,9 +10,13 @@ from collections.abc import Iterable
 from io import BufferedReader
 from pathlib import Path
 
+from carbonmon.core.errors import ConfigError
+
 MODE = 0o640
 
 _PART_BYTES = 1 << 18
+
+LONGEST_SECRET_BYTES = 1 << 16
 
 DISK_FAULTS = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
@@ -43,6 +47,29 @@ def read_file(path: Path, limit_bytes: int) -> bytes:
     if size > limit_bytes:
         raise OSError(errno.EFBIG, f"it is longer than {limit_bytes} bytes")
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def secret_text(path: Path, what: str) -> str:
+    """The text of a file that no other user can read or write; `what` is in it, for errors.
+
+    The permissions are those of the open file, which cannot be replaced meanwhile. Raises ConfigError for
+    one that others can touch or that is none, OSError, and ValueError where it is not UTF-8.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"{path}: {what} are read from a regular file only; write them into one")
+        if found.st_uid not in (os.geteuid(), 0):
+            raise ConfigError(
+                f"{path}: it belongs to another user, who could change the {what}: "
+                f"chown {os.geteuid()} {path}"
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            raise ConfigError(f"{path}: others may read or write the {what} in it: chmod 600 {path}")
+        data = file.read(LONGEST_SECRET_BYTES + 1)
+    if len(data) > LONGEST_SECRET_BYTES:
+        raise ConfigError(f"{path}: longer than {LONGEST_SECRET_BYTES} bytes: not a file of {what}")
+    return data.decode("utf-8-sig")
 
 
 def replace_file(

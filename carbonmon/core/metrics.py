@@ -203,6 +203,54 @@ DEVICE_UTILIZATION = Family(
 DEVICE_INFO = Family(
     "info", "carbonmon_device_info", "What a device is.", ("component", "device", "name", "index")
 )
+NODE_POWER = Family(
+    "gauge",
+    "carbonmon_node_power_watts",
+    "Power of the whole machine, the devices in it, as a node meter says; absent while unknown.",
+    ("meter",),
+)
+NODE_ENERGY = Family(
+    "counter",
+    "carbonmon_node_energy_joules_total",
+    "Energy of the whole machine, measured; an envelope of the devices, never to be added to theirs.",
+    ("meter",),
+)
+NODE_COVERED = Family(
+    "counter",
+    "carbonmon_node_covered_energy_joules_total",
+    "What the metered devices drew while the node meter observed; the rest of the node is no metered device.",
+    ("meter",),
+)
+NODE_COVERAGE = Family(
+    "gauge",
+    "carbonmon_node_coverage_ratio",
+    "Part of the machine's energy of the last minute that the metered devices drew; absent while unknown.",
+    ("meter",),
+)
+NODE_UNATTRIBUTED = Family(
+    "counter",
+    "carbonmon_node_unattributed_energy_joules_total",
+    "Part of the machine's energy that no run was charged with; only where --charge node charges them.",
+    ("meter",),
+)
+RUN_CHARGED_ENERGY = Family(
+    "counter",
+    "carbonmon_run_charged_energy_joules_total",
+    "The run's part of the whole machine's energy (--charge node); its devices' energy is in it.",
+    ("run_id", "meter"),
+)
+RUN_CHARGED_EMISSIONS = Family(
+    "counter",
+    "carbonmon_run_charged_emissions_grams_total",
+    "CO2 equivalent of the run's part of the whole machine's energy (--charge node), with PUE.",
+    ("run_id", "meter"),
+)
+NODE_UNOBSERVED = Family(
+    "counter",
+    "carbonmon_node_unobserved_seconds_total",
+    "Seconds for which a node meter's energy could not be known; none was invented for them.",
+    ("meter",),
+)
 UNCERTAINTY = Family(
     "gauge",
     "carbonmon_energy_uncertainty_ratio",
@@ -290,11 +338,7 @@ FAMILIES: tuple[Family, ...] = (
     RUN_BUDGET_SPENT,
     RUN_PAUSED,
     RUN_PAUSE_SECONDS,
-    RUN_STEPS,
-    RUN_EPOCHS,
-    RUN_SAMPLES,
-    RUN_TOKENS,
-    RUN_FLOPS,
+    *(RUN_STEPS, RUN_EPOCHS, RUN_SAMPLES, RUN_TOKENS, RUN_FLOPS),
     RUN_GPU_SECONDS,
     RUN_GPU_IDLE_ENERGY,
     RUN_WATER,
@@ -307,6 +351,8 @@ FAMILIES: tuple[Family, ...] = (
     DEVICE_POWER,
     DEVICE_UTILIZATION,
     DEVICE_INFO,
+    *(NODE_POWER, NODE_ENERGY, NODE_COVERED, NODE_COVERAGE, NODE_UNOBSERVED, NODE_UNATTRIBUTED),
+    *(RUN_CHARGED_ENERGY, RUN_CHARGED_EMISSIONS),
     UNCERTAINTY,
     ANOMALIES,
     GRID_INTENSITY,
@@ -343,6 +389,8 @@ MOMENTARY: tuple[Family, ...] = (
     RUN_FORECAST_END,
     DEVICE_POWER,
     DEVICE_UTILIZATION,
+    NODE_POWER,
+    NODE_COVERAGE,
     GRID_INTENSITY,
     GRID_TIMESTAMP,
     PUE,

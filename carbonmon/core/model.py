@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.forecast import Forecast
 from carbonmon.core.gpu_time import GpuTime
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.pauses import Pauses
 from carbonmon.core.work import Work
 
@@ -493,8 +494,10 @@ class RunState(NamedTuple):
     totals count, on the injected clock; None where an earlier boot or release began them, or the run was
     resumed after its end. `forecast` is the newest one while it goes on, `forecasts` are those that are kept
     beside the outcome, `budgets` its limits.
-    `gpu_time` is None where the run held no GPU, or nobody noted it. `pauses` is None of a run that nobody
-    pauses.
+    `gpu_time` is None where the run held no GPU, or nobody noted it. `node_meters` is what the meters of the
+    whole machine measured while the run lasted; no other figure holds any of it. `node_charge` is the run's
+    part of one of them, None where runs are charged with what their devices drew. `pauses` is None of a run
+    that nobody pauses.
     """
 
     info: RunInfo
@@ -531,6 +534,8 @@ class RunState(NamedTuple):
     budgets: tuple[BudgetState, ...] = ()
     gpu_time: GpuTime | None = None
     pauses: Pauses | None = None
+    node_meters: tuple[NodeEnergy, ...] = ()
+    node_charge: NodeCharge | None = None
 
 
 class Snapshot(NamedTuple):
@@ -541,7 +546,8 @@ class Snapshot(NamedTuple):
     each device will be compared with. `continued`: the totals began under another monitor. `pue_source`,
     `wue_source` and `price_source` say who gave the PUE, the WUE (litres per kWh of device energy) and the
     price. `fetch_errors` are (source, reason, how often) of failed fetches. `start_s`, on the injected clock,
-    is since when the devices' totals count; None where an earlier boot or release began them.
+    is since when the devices' totals count; None where an earlier boot or release began them. `node_meters`
+    are the meters of the whole machine, in which the devices are.
     """
 
     at_s: float
@@ -565,3 +571,4 @@ class Snapshot(NamedTuple):
     currency: str = ""
     fetch_errors: tuple[tuple[str, str, int], ...] = ()
     start_s: float | None = None
+    node_meters: tuple[NodeMeterState, ...] = ()

@@ -17,6 +17,7 @@ from carbonmon.core.model import (
     SensorState,
     Snapshot,
 )
+from carbonmon.core.node_meter import NodeReading
 from carbonmon.core.timeline import Slot
 
 
@@ -81,6 +82,44 @@ class Sensor(Protocol):
         One device's failure is a `Failure` among the readings; only a failure of the whole source
         raises (`SensorReadError`, `SensorGone`).
         """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMeterSettings:
+    """What a node meter may know when it opens.
+
+    `argument` is what the user wrote after its name (`redfish:https://bmc`), "" without it. `password_file`
+    and `authorities` are for one that is asked over the network: the file with the account's password, and
+    that of the authorities that sign its certificate.
+    """
+
+    sysfs: Path = Path("/sys")
+    argument: str = ""
+    password_file: Path | None = None
+    authorities: Path | None = None
+
+
+class NodeMeter(Protocol):
+    """A meter of the whole machine. What it measures is shown beside the devices and never added to them.
+
+    Opening it waits for nobody. One with `is_slow = True` is read in a thread of its own, at most once in
+    `period_s` seconds; a read that hangs costs only itself.
+    """
+
+    name: str
+    is_slow: bool
+    period_s: float
+
+    def read(self) -> NodeReading:
+        """What it says now; raises `SensorUnavailable` where it will never work here as things are, and
+        `SensorReadError` for what may be over at the next read."""
+        ...
+
+    def describe(self) -> str:
+        """Which hardware this is and how it is read, for people; of a meter that has been read."""
         ...
 
     def close(self) -> None: ...

@@ -6,11 +6,9 @@ anything of the request but the host, and nothing of the answer.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -19,6 +17,7 @@ from carbonmon.net.address import basic_login, is_loopback
 from carbonmon.net.deadline import Deadline
 from carbonmon.net.exchange import HttpError
 from carbonmon.net.http import HttpClient
+from carbonmon.net.json_body import json_value
 
 TIME_LIMIT_S = 10.0
 LIMIT_BYTES = 1 << 20
@@ -58,7 +57,7 @@ class LiveHttp:
             if error.reason != "connect":
                 raise
             body = self._fetch(url, host, sent, deadline)
-        return _value(body, host)
+        return json_value(body, host)
 
     def _fetch(self, url: str, host: str, headers: Mapping[str, str], deadline: Deadline) -> bytes:
         try:
@@ -125,21 +124,3 @@ def _retry_after_s(text: str) -> float | None:
         except (TypeError, ValueError, IndexError, OverflowError):
             return None
     return min(max(wait_s, 0.0), LONGEST_RETRY_AFTER_S)
-
-
-def _value(body: bytes, host: str) -> Any:
-    try:
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_no_number, parse_float=_finite)
-    except (ValueError, RecursionError):
-        raise FetchError("not_json", f"{host}: the answer is no JSON") from None
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):
-        raise ValueError("a number is too large")
-    return number

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import secret_text
 
 ELECTRICITYMAPS_TOKEN = "CARBONMON_ELECTRICITYMAPS_TOKEN"
 WATTTIME_USERNAME = "CARBONMON_WATTTIME_USERNAME"
@@ -17,7 +17,6 @@ KEYS_FILE = "CARBONMON_KEYS_FILE"
 """Names a file of keys; without it there may be `keys.env` in the user's config folder."""
 
 FILE_NAME = "keys.env"
-LIMIT_BYTES = 1 << 16
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 
@@ -74,7 +73,7 @@ def _path(environ: Mapping[str, str]) -> Path:
 def _read(path: Path, is_named: bool) -> dict[str, str]:
     """The keys in a file by name; none without a file, if none was named."""
     try:
-        content = _content(path)
+        content = secret_text(path, "keys")
     except FileNotFoundError:
         if is_named:
             raise ConfigError(f"{KEYS_FILE}: {path} does not exist; write NAME=key into it") from None
@@ -96,21 +95,3 @@ def _read(path: Path, is_named: bool) -> dict[str, str]:
             value = value[1:-1]
         keys[match[1]] = value
     return keys
-
-
-def _content(path: Path) -> str:
-    """The text of a file; the permissions are those of the open file, which cannot be replaced meanwhile."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{path}: keys are read from a regular file only; write NAME=key into one")
-        if found.st_uid not in (os.geteuid(), 0):
-            raise ConfigError(
-                f"{path}: it belongs to another user, who could change the keys: chown {os.geteuid()} {path}"
-            )
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            raise ConfigError(f"{path}: others may read or write the keys in it: chmod 600 {path}")
-        data = file.read(LIMIT_BYTES + 1)
-    if len(data) > LIMIT_BYTES:
-        raise ConfigError(f"{path}: longer than {LIMIT_BYTES} bytes: not a file of keys")
-    return data.decode("utf-8-sig")

@@ -14,7 +14,10 @@ one tick so much, and the following ticks nothing."""
 
 
 class OwnThread:
-    """Runs one call at a time. `run` is for one thread; the thread begins with the first call."""
+    """Runs one call at a time. `run` is for one thread; the thread begins with the first call.
+
+    With a `wait_s` of 0 nothing is ever waited for, and no call is made where no thread is to be had.
+    """
 
     def __init__(self, name: str, wait_s: float = WAIT_S) -> None:
         self._name = name
@@ -35,6 +38,8 @@ class OwnThread:
         """
         if not self.is_busy:
             if self._thread is None and not self._start():
+                if not self._wait_s:
+                    return False
                 call()  # no more threads for this user: then a driver that hangs holds us up
                 return True
             self._call = call

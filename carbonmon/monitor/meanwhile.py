@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from carbonmon.core.model import NodeTotal
+from carbonmon.core.node_meter import NodeEnergy
 
 
 class NodeTotals(NamedTuple):
-    """The totals of each device by its id, the monitor's samples and its CPU seconds (None: unknown).
+    """The totals of each device by its id, the monitor's samples and its CPU seconds (None: unknown), and the
+    totals of the node meters by name.
 
     Made once for a snapshot, whatever the number of runs.
     """
@@ -17,14 +19,16 @@ class NodeTotals(NamedTuple):
     devices: Mapping[str, NodeTotal]
     samples: int = 0
     cpu_s: float | None = 0.0
+    meters: Mapping[str, NodeEnergy] = {}
 
 
 class Found(NamedTuple):
-    """What the devices, and the monitor, did between two moments."""
+    """What the devices, the monitor and the node meters did between two moments."""
 
     devices: tuple[NodeTotal, ...]
     samples: int
     cpu_s: float | None
+    meters: tuple[NodeEnergy, ...] = ()
 
 
 NOTHING = NodeTotals({})
@@ -43,8 +47,16 @@ class Meanwhile:
         """Count from here on."""
         self._begin = node
 
-    def restore(self, rows: Iterable[NodeTotal], samples: int, cpu_s: float | None, node: NodeTotals) -> None:
+    def restore(
+        self,
+        rows: Iterable[NodeTotal],
+        samples: int,
+        cpu_s: float | None,
+        meters: Iterable[NodeEnergy],
+        node: NodeTotals,
+    ) -> None:
         """Go on from what an earlier monitor found; devices that it did not know count from here on."""
+        measured = {row.meter: row for row in meters}
         found = {row.device_id: row for row in rows}
         self._begin = NodeTotals(
             {
@@ -53,6 +65,10 @@ class Meanwhile:
             },
             node.samples - samples,
             _difference(node.cpu_s, cpu_s),
+            {
+                name: total.minus(measured[name]) if name in measured else total
+                for name, total in node.meters.items()
+            },
         )
 
     def end(self, node: NodeTotals) -> None:
@@ -68,6 +84,7 @@ class Meanwhile:
             tuple([minus(now[device_id], before) for device_id, before in self._begin.devices.items()]),
             node.samples - self._begin.samples,
             _difference(node.cpu_s, self._begin.cpu_s),
+            tuple([node.meters[name].minus(before) for name, before in self._begin.meters.items()]),
         )
 
 

@@ -98,6 +98,7 @@ class Monitor:
     def give_up_threads(self) -> None:
         """End the threads, as the job finds no place for its own; the next sample is the last one."""
         self.sampling.give_up_thread()
+        self.sampler.node_meters.close()
         self.recorder.give_up_thread()
         for exporter in self.exporters:
             exporter.close()

@@ -71,6 +71,7 @@ def restore_devices(sampler: Sampler, before: Snapshot, outage: Outage) -> list[
         else:
             account.unobserved_s += outage.duration_s
             lost.append(device_id)
+    sampler.node_meters.restore(before.node_meters, meters if outage.same_boot else None, outage.duration_s)
     sampler.count_on_from(before.samples, before.start_s if outage.same_boot else None)
     return lost
 
@@ -87,6 +88,9 @@ def restore_run(
     run.restore(before, sampler.clock.now_s(), outage.duration_s, outage.same_boot)
     for device_id in lost:
         run.lose(device_id, outage.duration_s)
+    if not outage.same_boot:
+        lost_meters = tuple(each.lost(outage.duration_s) for each in before.node_meters)
+        before = before._replace(node_meters=lost_meters)
     run.restore_meanwhile(before, sampler.node_totals())
     sampler.runs.resume(run, roots, before, outage.same_boot)
     sampler.show()

@@ -29,6 +29,7 @@ from carbonmon.core.windows import REFRESH_S, Key, Windows
 from carbonmon.core.work_meter import WorkMeter
 from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
+from carbonmon.monitor.node_charge import NodeChargeAccount
 from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.peak_power import PeakPower
 from carbonmon.runs.series_rows import Moment, Parts
@@ -89,6 +90,7 @@ class RunAccount:
         "gpu_clock",
         "info",
         "node_busy_s",
+        "node_charge",
         "notes",
         "outlook",
         "pauses",
@@ -126,6 +128,7 @@ class RunAccount:
         self.outlook = Outlook()
         self.gpu_clock = GpuClock()
         self.pauses = PauseClock()
+        self.node_charge = NodeChargeAccount()
         self._doubts_j: dict[str, float] = {}
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
@@ -168,6 +171,7 @@ class RunAccount:
         self.notes = state.notes
         self.outlook.restore(state.forecasts, state.budgets)
         self.gpu_clock = GpuClock(state.gpu_time)
+        self.node_charge = NodeChargeAccount(state.node_charge, self.work.total_j)
         self.pauses = PauseClock(state.pauses)
         is_paused = state.pauses is not None and state.pauses.is_paused  # by a monitor that is gone
         self.phases = Phases(now_s - outage_s, MAIN_PHASE if is_paused else state.phase)
@@ -193,7 +197,7 @@ class RunAccount:
         """Go on from what the devices, restored before, and the earlier monitor did while the run lasted."""
         if self.info.ends_with == "job":
             node = node._replace(cpu_s=0.0)  # this monitor has cost it from its own start on
-        self._meanwhile.restore(state.node, state.samples or 0, state.monitor_cpu_s, node)
+        self._meanwhile.restore(state.node, state.samples or 0, state.monitor_cpu_s, state.node_meters, node)
 
     def end(
         self,
@@ -382,6 +386,8 @@ class RunAccount:
             budgets=self.outlook.budgets(),
             gpu_time=self.gpu_clock.time(),
             pauses=self.pauses.state(now_s),
+            node_meters=found.meters,
+            node_charge=self.node_charge.state(),
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:

@@ -19,6 +19,9 @@ from carbonmon.monitor.gate import Gate
 from carbonmon.monitor.grid_rates import GridRates
 from carbonmon.monitor.guard import Guard, GuardedSensor
 from carbonmon.monitor.meanwhile import NodeTotals
+from carbonmon.monitor.node_charge import charge_runs
+from carbonmon.monitor.node_meter_reader import NodeMeterReader
+from carbonmon.monitor.node_meters import NodeMeters
 from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
@@ -29,6 +32,9 @@ log = logging.getLogger(__name__)
 
 LONG_INTERVALS = 1.5
 """An interval longer than so many of the grid's is charged with the mean of what was in force meanwhile."""
+
+LONG_NODE_S = 60.0
+"""The same for a meter of the whole machine, which answers every few seconds."""
 
 WRAP_MARGIN = 0.5
 """A counter that wraps is read at least twice in the shortest time in which it could wrap."""
@@ -54,6 +60,8 @@ class Sampler:
         interval_s: float,
         version: str,
         guards: Sequence[Guard] = (),
+        node_meters: Sequence[NodeMeterReader] = (),
+        charges_node: bool = False,
     ) -> None:
         self._sensors = sensors
         self._unused = tuple(unused)
@@ -65,6 +73,8 @@ class Sampler:
         self._version = version
         self._guards = guards
         self.accounts = {device.id: DeviceAccount(device) for device in devices.values()}
+        charge = self._charge_node if charges_node else None
+        self.node_meters = NodeMeters(node_meters, self._devices_j, clock.now_s(), self.interval_s, charge)
         self._gate = Gate()
         self._meters: dict[str, Meter] = {}
         self._read_s: dict[str, float] = {}
@@ -85,16 +95,24 @@ class Sampler:
     def node_totals(self) -> NodeTotals:
         """What the devices and this process did until now; a run's figures are differences of two of them."""
         devices = {device_id: account.total() for device_id, account in self.accounts.items()}
-        return NodeTotals(devices, self._samples, time.process_time())
+        return NodeTotals(devices, self._samples, time.process_time(), self.node_meters.totals())
+
+    def _devices_j(self) -> float:
+        """What all devices drew until now."""
+        return sum(
+            [account.counter_j + account.power_j + account.tdp_j for account in self.accounts.values()]
+        )
 
     def begin(self, run: RunAccount, roots: Roots | None = None) -> None:
         """Charge to a run what it causes from now on; called after a sample, which is its baseline."""
+        self.node_meters.settle(self.clock.now_s())
         self.runs.begin(run, roots, self.clock.now_s(), self.node_totals())
         self.show()
 
     def end(self, run_id: str, exit_code: int | None, signal: int | None) -> None:
         """End a run; called after a sample, which is its last. It stays in the snapshots for a while."""
         now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
+        self.node_meters.settle(now_s)
         if self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals()):
             self.show()
 
@@ -159,6 +177,8 @@ class Sampler:
                 if reading.shape is not None:
                     shape = energy.curve(reading.shape, offset_s, meters[device_id].settled_s, at_s)
                 attribution.see(account, reading.power_w, shape)
+        if self.node_meters:
+            self.node_meters.look(clock)
         self.sampled_s = clock.now_s()
         self._samples += 1
         for run in self.runs.living.values():
@@ -194,6 +214,7 @@ class Sampler:
             interval = energy.finish(meter, account.device, end_s)
             if interval is not None:
                 self._charge(account, interval, self.rates.now, moment, wall_s - now_s)
+        self.node_meters.finish(now_s)
         for run_id in list(self.runs.living):
             self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals())
         self.snapshots.latest = self._snapshot(wall_s, now_s)
@@ -215,6 +236,16 @@ class Sampler:
         if self.runs.living and (interval.resets or interval.jumps or interval.step_backs or interval.stuck):
             log.warning("the counter of %s %s", device_id, _anomaly_text(interval))
 
+    def _charge_node(
+        self, meter: str, energy_j: float, devices_j: float, start_s: float, end_s: float
+    ) -> float:
+        """Charge the runs with what a meter of the whole machine measured; returns what they have of it."""
+        rates = self.rates.now
+        if end_s - start_s > LONG_NODE_S:
+            offset_s = self.clock.wall_s() - self.clock.now_s()
+            rates = self.rates.over(start_s + offset_s, end_s + offset_s)
+        return charge_runs(self.runs.living.values(), meter, energy_j, devices_j, rates)
+
     def _snapshot(self, wall_s: float, now_s: float) -> Snapshot:
         overheads = self.rates.overheads
         tariff = overheads.tariff
@@ -225,12 +256,14 @@ class Sampler:
             samples=self._samples,
             runs=self.runs.states(now_s, self.node_totals()),
             devices=tuple([account.state() for account in self.accounts.values()]),
-            sensors=tuple([sensor.state() for sensor in self._sensors]) + self._unused,
+            sensors=tuple([sensor.state() for sensor in self._sensors])
+            + self.node_meters.sources()
+            + self._unused,
             intensity=self.rates.now.intensity,
             pue_ratio=overheads.pue_ratio,
             exporter_errors=tuple([(guard.name, guard.errors) for guard in self._guards]),
             clock_s=now_s,
-            meters=tuple(self._meters.items()),
+            meters=tuple(self._meters.items()) + self.node_meters.meters(),
             continued=self._continued,
             pue_source=overheads.pue_source,
             wue_l_per_kwh=overheads.wue_l_per_kwh,
@@ -240,6 +273,7 @@ class Sampler:
             currency="" if tariff is None else tariff.currency,
             fetch_errors=self.rates.fetch_errors(),
             start_s=self._start_s,
+            node_meters=self.node_meters.states(),
         )
 
 

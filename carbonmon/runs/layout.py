@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from carbonmon.core.model import Device, DeviceState, Meter, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
+from carbonmon.core.node_meter import NodeEnergy
 from carbonmon.core.plain_text import plain_json
 from carbonmon.core.work import Work
 from carbonmon.runs.series_rows import SeriesRow
@@ -109,6 +110,10 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "node": run.node,
         "device_fields": DEVICE_FIELDS,
         "devices": [(state.device.id, state[1:]) for state in snapshot.devices],
+        "node_energy_fields": NodeEnergy._fields,
+        "node_meters": [state.total for state in snapshot.node_meters],
+        "run_node_meters": run.node_meters,
+        "node_charge": run.node_charge,
         "meter_fields": METER_FIELDS,
         "meters": snapshot.meters,
     }

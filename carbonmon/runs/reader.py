@@ -33,6 +33,7 @@ from carbonmon.core.model import (
     RunTotal,
     Snapshot,
 )
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.pauses import Pauses
 from carbonmon.core.typed import LARGEST, Entry, short_text
 from carbonmon.core.work import Work
@@ -59,6 +60,9 @@ _LATER: Mapping[str, Any] = {
     "costs": [],
     "forecasts": [],
     "budgets": [],
+    "node_energy_fields": list(NodeEnergy._fields),
+    "node_meters": [],
+    "run_node_meters": [],
 }
 """Lists of a checkpoint that its schema's first version lacked, and their values where they are missing."""
 
@@ -133,6 +137,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         price_source=kept.text("price_source", ""),
         currency=kept.text("currency", ""),
         start_s=kept.value("start_s", float | None),
+        node_meters=tuple(NodeMeterState(total) for total in _node_meters(kept, "node_meters")),
     )
     return Checkpoint(snapshot, kept.text("boot_id"))
 
@@ -178,6 +183,8 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         start_s=kept.value("run_start_s", float | None),
         gpu_time=kept.value("gpu_time", GpuTime | None),
         pauses=kept.value("pauses", Pauses | None),
+        node_meters=_node_meters(kept, "run_node_meters"),
+        node_charge=kept.value("node_charge", NodeCharge | None),
     )
 
 
@@ -196,6 +203,13 @@ def _node(kept: Entry, states: tuple[DeviceState, ...]) -> tuple[NodeTotal, ...]
         else row
         for row in node
     )
+
+
+def _node_meters(kept: Entry, key: str) -> tuple[NodeEnergy, ...]:
+    known = _known(kept, "node_energy_fields", NodeEnergy, NodeEnergy._fields)
+    totals = kept.records(key, NodeEnergy, known)
+    kept.source.check_unique(key, [total.meter for total in totals])
+    return totals
 
 
 def _peaks(kept: Entry, states: tuple[DeviceState, ...]) -> tuple[tuple[str, float | None], ...]:

@@ -1,4 +1,4 @@
-"""Finds sensors, intensity providers and exporters by name: our own at once, others by entry point."""
+"""Finds sensors, node meters, sources of intensity and exporters by name: our own, others by entry point."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import Any, Literal
 
 from carbonmon.core.errors import ConfigError
 
-Group = Literal["carbonmon.sensors", "carbonmon.intensity", "carbonmon.grid", "carbonmon.exporters"]
+Group = Literal[
+    "carbonmon.sensors",
+    "carbonmon.node_meters",
+    "carbonmon.intensity",
+    "carbonmon.grid",
+    "carbonmon.exporters",
+]
 
 OWN: dict[Group, dict[str, str]] = {
     "carbonmon.sensors": {
@@ -17,6 +23,12 @@ OWN: dict[Group, dict[str, str]] = {
         "tdp": "carbonmon.hardware.sensors.tdp:open_sensor",
         "dram": "carbonmon.hardware.sensors.dram:open_sensor",
         "replay": "carbonmon.hardware.sensors.replay:open_sensor",
+    },
+    "carbonmon.node_meters": {
+        "acpi": "carbonmon.hardware.node_meters.acpi:open_meter",
+        "cray": "carbonmon.hardware.node_meters.cray:open_meter",
+        "ipmi": "carbonmon.hardware.node_meters.ipmi:open_meter",
+        "redfish": "carbonmon.hardware.node_meters.redfish:open_meter",
     },
     "carbonmon.intensity": {
         "fixed": "carbonmon.grid.fixed:open_provider",

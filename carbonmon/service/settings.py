@@ -31,10 +31,13 @@ def told(config: Config) -> dict[str, str | None]:
 
 
 def told_to_others(settings: dict[str, str | None]) -> dict[str, str | None]:
-    """The same for another user: an exporter's address may hold a password."""
-    exporters = (settings.get("exporter") or "").split(",")
-    hidden = [name + ":…" * bool(colon) for name, colon, _ in (each.partition(":") for each in exporters)]
-    return settings | {"exporter": ",".join(hidden)}
+    """The same for another user: an exporter's address may hold a password, a node meter's an account."""
+    return settings | {name: _without_arguments(settings.get(name)) for name in ("exporter", "node-meter")}
+
+
+def _without_arguments(text: str | None) -> str:
+    entries = (entry.partition(":") for entry in (text or "").split(","))
+    return ",".join(name + ":…" * bool(colon) for name, colon, _ in entries)
 
 
 def _text(option: Option, config: Config) -> str | None:

@@ -93,7 +93,7 @@ def _run(
                 "budgets and pauses; one sample at the start, one at the end)"
             )
             kept = tuple(each for each in config.exporters if each.partition(":")[0] != "prometheus")
-            config = replace(config, exporters=kept)
+            config = replace(config, exporters=kept, node_meters=())
         before = None
         if config.resume is not None:
             from carbonmon.runs.reader import read_checkpoint

@@ -25,6 +25,7 @@ from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs.holder import boot_id
 from carbonmon.service import plugins
 from carbonmon.service.open_grid import open_overheads, open_provider
+from carbonmon.service.open_node_meters import open_node_meters
 from carbonmon.service.open_sensors import Sensors, open_sensors
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def build(
     closing.callback(rates.close)
     closing_sensors = closing.enter_context(ExitStack())
     sensors = open_sensors(config, environ, closing_sensors)
+    node_meters = open_node_meters(config, closing_sensors)
     run_folders: dict[str, Path] = {}
     settings = ExporterSettings(
         config.listen,
@@ -88,14 +90,21 @@ def build(
     sampler = Sampler(
         sensors.sensors,
         sensors.devices,
-        sensors.unused(),
+        (*sensors.unused(), *node_meters.missed),
         rates,
         RunLifetimes(RunAttribution(workload, clock.now_s()), run_folders, config.retain_s),
         clock,
         config.interval_s,
         __version__,
         guards=(*exporters, journal),
+        node_meters=node_meters.readers,
+        charges_node=config.charge == "node",
     )
+    if config.charge == "node" and not node_meters.readers:
+        log.warning(
+            "--charge node: no meter of the whole machine is here: runs are charged with what their devices "
+            "draw; carbonmon doctor lists node meters"
+        )
     recorder = Recorder(
         clock,
         exporters,
@@ -105,7 +114,8 @@ def build(
         before=None if before is None else before.snapshot,
     )
     closing.callback(recorder.close)
-    for note in (*notes(config, sensors), sampler.interval_note):
+    missed = [f"{state.name} is not used: {state.reason}" for state in node_meters.missed]
+    for note in (*notes(config, sensors), *missed, sampler.interval_note):
         if note:
             log.warning("%s", note)
     return Monitor(

@@ -18,6 +18,7 @@ from carbonmon_exporters.ended import answer
 from carbonmon_exporters.ended.runs import Ended, EndedRuns
 from carbonmon_exporters.ended.visits import RecentScrapers, visiting
 from carbonmon_exporters.families import as_counter, as_gauge, as_info, empty
+from carbonmon_exporters.node_meters import node_meter_families
 from carbonmon_exporters.outlook import outlook_families
 from carbonmon_exporters.runs import run_families
 from carbonmon_exporters.starts import Starts, plain, present
@@ -57,7 +58,8 @@ class SnapshotCollector(Collector):
 
 def families(snapshot: Snapshot, starts: Starts) -> list[Metric]:
     """The families of a snapshot that have samples."""
-    parts = (run_families, outlook_families, _devices, _uncertainty, _grid, _monitor)
+    of_runs, of_the_node = (run_families, outlook_families), (_devices, node_meter_families, _uncertainty)
+    parts = (*of_runs, *of_the_node, _grid, _monitor)
     return [family for part in parts for family in part(snapshot, starts) if family.samples]
 
 

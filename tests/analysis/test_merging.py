@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from carbonmon.cli import report
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity, Rank, SensorState
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy
 from carbonmon.runs.report.csv_table import csv_text
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.report.merging import check_no_duplicates, merged
 from carbonmon.runs.report.modelcard import model_card_text
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import write_summary
+from carbonmon.runs.summary.node_meters import charge_summary, node_meters_summary
 from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import invoke
 from tests.support.records import (
@@ -502,3 +504,25 @@ def test_a_mistake_in_merging_ends_with_2_and_says_what_to_do(tmp_path: Path) ->
     done = invoke(report.command, "--merge", path, path)
     assert done.exit_code == 2
     assert "leave one out" in done.output
+
+
+def test_node_meters_that_all_nodes_have_add_up_and_a_charge_by_the_node_needs_all_of_them() -> None:
+    def part(host: str, *meters: str, charged_j: float | None = 500.0) -> Summary:
+        summary = on(host)
+        run = run_state()._replace(
+            node_meters=tuple(NodeEnergy(meter, 0.0, 1000.0, 600.0, 3600.0, 2.0) for meter in meters),
+            node_charge=None if charged_j is None else NodeCharge("acpi", charged_j, 5.0, 4.0, 6.0),
+        )
+        shown = snapshot((run,))
+        summary["node_meters"] = node_meters_summary(shown, run)
+        summary["charge"] = charge_summary(run)
+        return summary
+
+    whole = merged([part("a", "acpi", "ipmi"), part("b", "acpi")])
+    VALIDATOR.validate(whole)
+    (row,) = whole["node_meters"]
+    assert (row["meter"], row["energy_j"], row["devices_energy_j"]) == ("acpi", 2000.0, 1200.0)
+    assert (row["rest_energy_j"], row["coverage_ratio"], row["unobserved_s"]) == (800.0, 0.6, 4.0)
+    assert (whole["charge"]["by"], whole["charge"]["energy_j"]) == ("node", 1000.0)
+    mixed = merged([part("a", "acpi"), part("b", "acpi", charged_j=None)])
+    assert (mixed["charge"]["by"], mixed["charge"]["energy_j"]) == ("devices", None)

@@ -15,7 +15,9 @@ from carbonmon import __version__
 from carbonmon.cli import main
 from carbonmon.hardware.gpu_selection import VARIABLES
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, can_build
+from tests.simulator.node import AcpiTree, CrayTree
 from tests.support.recorded import RecordedMachine, recorded_machine
+from tests.support.redfish import Bmc
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
 
@@ -81,6 +83,8 @@ def test_json_names_every_source_and_device_and_the_intensity(doctor: Doctor, ma
         "hwmon": "not used",
         "tdp": "used",
         "dram": "not used",
+        "node meter acpi": "not used",
+        "node meter cray": "not used",
     }
     for source in said["sources"]:
         assert source.keys() == {"source", "state", "reason", "remedy"}
@@ -104,7 +108,7 @@ def test_a_bare_machine_is_estimated_and_each_absent_source_has_its_remedy(docto
         machine.fault(init_error=9)
         said = document(doctor(machine, "--json", "--no-dram-estimate"))
     absent = {source["source"]: source for source in said["sources"] if source["state"] == "not used"}
-    assert absent.keys() == {"nvml", "rapl", "hwmon", "dram"}
+    assert absent.keys() == {"nvml", "rapl", "hwmon", "dram", "node meter acpi", "node meter cray"}
     assert "modprobe nvidia" in absent["nvml"]["remedy"]
     assert "modprobe intel_rapl_msr" in absent["rapl"]["remedy"]
     assert absent["dram"] == {
@@ -183,7 +187,7 @@ def test_a_module_says_what_it_contains_and_what_it_holds_is_left_out(doctor: Do
     chip = Gpu(name="NVIDIA GH200 480GB", superchip=1)
     with Simulator(gpus=[chip]) as machine:
         lines = doctor(machine, "--sensor", "nvml,tdp,dram").stdout.splitlines()
-        said = document(doctor(machine, "--json", "--sensor", "nvml,tdp,dram"))
+        said = document(doctor(machine, "--json", "--sensor", "nvml,tdp,dram", "--node-meter", ""))
         uuid = machine.gpus[0].uuid
     place = next(number for number, line in enumerate(lines) if line.startswith("  module  module-0"))
     assert lines[place + 1].strip() == f"contains: gpu {uuid}, all cpu, all dram"
@@ -192,6 +196,30 @@ def test_a_module_says_what_it_contains_and_what_it_holds_is_left_out(doctor: Do
     left_out = {source["source"]: source for source in said["sources"] if source["state"] == "not used"}
     assert left_out.keys() == {f"nvml {uuid}", "tdp", "dram"}
     assert all("is in module-0 (measured)" in source["reason"] for source in left_out.values())
+
+
+def test_node_meters_are_listed_with_what_they_say_now_or_why_not(doctor: Doctor, machine: Simulator):
+    AcpiTree(machine.sysfs, Constant(734.0))
+    CrayTree(machine.sysfs, Constant(900.0))
+    with Bmc() as bmc:
+        bmc.metrics = {}
+        url = bmc.server.url
+        said = document(doctor(machine, "--json", "--node-meter", f"acpi,cray,redfish:{url},ipmi:/dev/none"))
+    sources = {each["source"]: each for each in said["sources"] if each["source"].startswith("node meter ")}
+    assert sources["node meter acpi"]["reason"] == "ACPI power meter ACPI000D:00: mean power, 734 W now"
+    assert sources["node meter cray"]["reason"].endswith("energy counter of the node, 900 W now")
+    assert {name: each["state"] for name, each in sources.items()} == {
+        "node meter acpi": "used",
+        "node meter cray": "used",
+        "node meter redfish": "not used",
+        "node meter ipmi": "not used",
+    }
+    assert (
+        "it asks for an account: give redfish:https://USER@127.0.0.1"
+        in sources["node meter redfish"]["reason"]
+    )
+    assert sources["node meter ipmi"]["remedy"].startswith("sudo modprobe ipmi_devintf")
+    assert all(device["component"] in ("gpu", "cpu", "dram") for device in said["devices"])
 
 
 def test_accelerators_that_nobody_reads_are_listed(doctor: Doctor, machine: Simulator):

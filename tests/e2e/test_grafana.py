@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.simulator import Constant, Gpu, Package, Simulator, Square
+from tests.simulator.node import AcpiTree
 from tests.support import command, grafana, prometheus
 from tests.support.daemon import Daemon, daemon
 
@@ -132,6 +133,8 @@ def world(folder: Path) -> Iterator[World]:
                 packages=[Package(profile=Constant(100.0), dram=Constant(20.0))],
             )
         )
+        for machine, power_w in ((own, 800.0), (shared, 500.0)):
+            AcpiTree(machine.sysfs, Constant(power_w))
         (run_folder / "job.py").write_text(JOB)
         run = command.start(
             [

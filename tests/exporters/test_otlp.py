@@ -87,6 +87,9 @@ def test_devices_follow_the_conventions_for_hardware_and_estimates_say_so(collec
     assert not any(name.startswith("hw.host") for name in shown), "the sum of devices is not the whole host"
 
 
+NODE_METERS = ("power", "energy", "covered_energy", "coverage", "unobserved", "unattributed_energy")
+
+
 def test_everything_that_a_scrape_shows_arrives(collector: Receiver):
     (shown,) = exported(collector, node(2, 2, 2))
     expected = {otlp_name(family)[0] for family in families.FAMILIES}
@@ -99,6 +102,8 @@ def test_everything_that_a_scrape_shows_arrives(collector: Receiver):
         "carbonmon.wue",
         "carbonmon.price",
         *(f"carbonmon.run.forecast_{what}" for what in ("energy", "emissions", "cost", "end_time")),
+        *(f"carbonmon.node.{what}" for what in NODE_METERS),
+        *("carbonmon.run.charged_energy", "carbonmon.run.charged_emissions"),
         *("carbonmon.run.budget_limit", "carbonmon.run.budget_spent"),
         *("carbonmon.run.paused", "carbonmon.run.pause"),
     }

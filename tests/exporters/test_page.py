@@ -20,6 +20,7 @@ from carbonmon_exporters.page.answers import FILES, POLICY, STATIC
 from carbonmon_exporters.page.series import SeriesCache
 
 from carbonmon.core.model import Snapshot
+from carbonmon.core.node_meter import NodeEnergy, NodeMeterState
 from carbonmon.runs.layout import SERIES_FILE
 from tests.support import page_states
 from tests.support.metrics_endpoint import basic, hashed, serving
@@ -367,3 +368,14 @@ def test_who_comes_after_the_end_is_told_what_to_do() -> None:
         "ended": ["slurm-4242"],
     }
     assert ended_page(ended, "/page.js", "")[0].startswith("404")
+
+
+def test_meters_of_the_whole_machine_are_beside_the_devices_and_in_no_sum() -> None:
+    plain = now(node(2, 1, 0))
+    total = NodeEnergy("acpi", 0.0, 9e6, 7e6, 3600.0, 12.0)
+    with_meter = now(node(2, 1, 0)._replace(node_meters=(NodeMeterState(total, 1050.0, 0.7),)))
+    assert plain["node"].pop("meters") == []
+    assert with_meter["node"].pop("meters") == [
+        {"meter": "acpi", "power_w": 1050.0, "energy_j": 9e6, "coverage_ratio": 0.7, "unobserved_s": 12.0}
+    ]
+    assert with_meter == plain

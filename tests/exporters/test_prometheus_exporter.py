@@ -31,6 +31,7 @@ from carbonmon.core.errors import CarbonmonError
 from carbonmon.core.labels import RESERVED
 from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES, RUN_ENERGY, RUN_INFO
 from carbonmon.core.model import Cost, NodeTotal, SensorState, Snapshot
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.pauses import Pauses
 from carbonmon.core.ports import ExporterSettings
 from tests.support.records import (
@@ -483,7 +484,12 @@ def test_a_procfs_without_the_expected_lines_costs_only_the_process_metrics(tmp_
 def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> None:
     shown = node()
     run = shown.runs[0]._replace(ended_at_s=1_795_003_600.0, water_l=1.5, costs=(Cost("EUR", 0.21, 3.6e6),))
-    going_on = shown.runs[0]._replace(forecast=forecast(), budgets=(budget_state(),), pauses=Pauses(300.0))
+    going_on = shown.runs[0]._replace(
+        forecast=forecast(),
+        budgets=(budget_state(),),
+        pauses=Pauses(300.0),
+        node_charge=NodeCharge("acpi", 5e6, 500.0, 400.0, 600.0),
+    )
     full = shown._replace(
         runs=(run, going_on),
         intensity=intensity(timestamp_s=1.0),
@@ -491,6 +497,7 @@ def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> No
         price_per_kwh=0.21,
         currency="EUR",
         fetch_errors=(("uk", "timeout", 2),),
+        node_meters=(NodeMeterState(NodeEnergy("acpi", 0.0, 9e6), 2500.0, 0.8, None, True),),
     )
     collector = SnapshotCollector(lambda: full)
     collected = {(family.name, family.type, family.documentation) for family in collector.collect()}

@@ -92,8 +92,8 @@ def test_the_schema_is_itself_valid() -> None:
 
 LATER = {
     "": [
-        *("budgets", "costs", "elsewhere", "embodied", "forecasts", "gpu_time", "prometheus", "settled"),
-        *("water", "what_if", "work"),
+        *("budgets", "charge", "costs", "elsewhere", "embodied", "forecasts", "gpu_time", "node_meters"),
+        *("prometheus", "settled", "water", "what_if", "work"),
     ],
     "carbon": ["pue_source", "sources"],
     "run": ["cpu_s", "idle_policy", "notes", "pauses", "progress", "ranks", "uid", "user"],

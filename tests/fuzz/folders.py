@@ -15,6 +15,7 @@ import click
 from click.testing import CliRunner, Result
 
 from carbonmon.core.model import FallbackMeter, Meter, Rank, Snapshot
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.runs import layout
 from tests.support import records
 from tests.support.series import header_1, line_1, rows_of
@@ -47,8 +48,11 @@ def a_snapshot(gpus: int = 1) -> Snapshot:
                 phase="evaluate",
                 ranks=(Rank(0, 0, 2), Rank(None, None, None)),
                 start_s=12.5,
+                node_charge=NodeCharge("cray", 3e6, 83.0, 80.0, 90.0),
+                node_meters=(NodeEnergy("cray", 5e6, 1e3, 4e6, 3600.0, 2.5, 1),),
             ),
         ),
+        node_meters=(NodeMeterState(NodeEnergy("cray", 7e6, 1e3, 5e6, 5000.0, 2.5, 1)),),
         sensors=(),
         exporter_errors=(),
         meters=tuple(

@@ -29,6 +29,7 @@ from carbonmon.core.model import (
     RunTotal,
     Snapshot,
 )
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from tests.support import records
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -106,6 +107,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     shares = st.dictionaries(TEXT, TEXT, max_size=3).map(lambda notes: tuple(notes.items()))
     gpus = st.one_of(st.none(), named_s)
     resume_point = st.one_of(st.none(), record(ResumePoint, gpus=gpus))
+    node_meters = st.lists(record(NodeEnergy), max_size=2, unique_by=lambda total: total.meter)
     run = record(
         RunState,
         info=record(RunInfo, id=RUN_IDS),
@@ -126,6 +128,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         charges=st.lists(record(Charge), max_size=3, unique_by=lambda row: row[:6]).map(tuple),
         costs=st.lists(record(Cost), max_size=2, unique_by=lambda cost: cost.currency).map(tuple),
         peaks_w=st.dictionaries(TEXT, st.none() | AMOUNT, max_size=3).map(lambda peaks: tuple(peaks.items())),
+        node_meters=node_meters.map(tuple),
+        node_charge=st.none() | record(NodeCharge),
     )
     snapshot: Snapshot = draw(
         record(
@@ -138,6 +142,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             fetch_errors=st.just(()),
             meters=st.tuples(*(st.tuples(st.just(device_id), record(Meter)) for device_id in ids)),
             continued=st.just(True),
+            node_meters=node_meters.map(lambda totals: tuple(map(NodeMeterState, totals))),
         )
     )
     return snapshot

@@ -7,19 +7,24 @@ import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.errors import SensorReadError, SensorUnavailable
 from carbonmon.core.model import Failure, Reading
-from carbonmon.core.ports import Sensor, SensorSettings
+from carbonmon.core.ports import NodeMeterSettings, Sensor, SensorSettings
+from carbonmon.hardware.node_meters import acpi, cray
+from carbonmon.hardware.node_meters.redfish import chassis
 from carbonmon.hardware.sensors import dram, rapl, tdp
 from carbonmon.hardware.sensors.rapl.readers import DirectReader
 from carbonmon.hardware.sensors.rapl.zones import Zone, discover
 from tests.fuzz.folders import scratch
 from tests.fuzz.strategies import damaged_bytes, examples
+from tests.simulator.node import AcpiTree, CrayTree
+from tests.simulator.profiles import Constant
 from tests.support.recorded import RecordedMachine, recorded_machine
 
 pytestmark = pytest.mark.timeout(240)
@@ -221,3 +226,56 @@ def test_a_package_number_that_is_none_is_left_out(number: bytes):
         path.write_bytes(number)
         ids = [device.id for device in tdp.open_sensor(machine.settings()).devices()]
         assert all(re.fullmatch(r"package-[0-9]{1,9}", device_id) for device_id in ids)
+
+
+# ---- meters of the whole machine ----
+
+
+@given(COUNT_FILES, COUNT_FILES)
+@examples(200)
+def test_files_of_a_node_meter_give_a_reading_or_say_what_is_wrong_with_which(power: bytes, more: bytes):
+    with scratch() as sysfs:
+        tree, counters = AcpiTree(sysfs, Constant(1.0)), CrayTree(sysfs, Constant(1.0))
+        (tree.folder / "power1_model_number").write_bytes(more)
+        meters = [open_meter(NodeMeterSettings(sysfs)) for open_meter in (acpi.open_meter, cray.open_meter)]
+        (tree.folder / "power1_average").write_bytes(power)
+        (counters.folder / "energy").write_bytes(power + more)
+        (counters.folder / "startup").write_bytes(more)
+        for meter in meters:
+            try:
+                said = meter.read()
+            except SensorReadError as error:
+                assert str(sysfs) in str(error)
+            else:
+                assert said.power_w is not None
+                assert 0.0 <= said.power_w < math.inf
+            assert meter.describe()
+
+
+WORDS = st.sampled_from(
+    [
+        *("PowerWatts", "EnergykWh", "EnergyJoules", "Reading", "LifetimeReading", "SensorResetTime"),
+        *("PowerControl", "PowerConsumedWatts", "Links", "ContainedBy", "@odata.id", "Members", "Power"),
+    ]
+)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+    | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(WORDS, JSON, max_size=5))
+@examples(300)
+def test_whatever_a_redfish_service_says_is_a_possible_quantity_or_unknown(document: dict[str, Any]):
+    said = chassis.reading_of(document)
+    assert said.power_w is None or 0.0 < said.power_w < math.inf
+    assert said.energy_uj is None or said.energy_uj >= 0
+    for path in (*chassis.links_of(document), *chassis.references(document, "Members")):
+        assert path == "" or path.startswith("/")
+    chassis.is_part(document)

@@ -362,6 +362,6 @@ def test_an_older_checkpoint_gives_what_its_version_showed(tmp_path: Path):
 
 def test_an_unknown_cost_stays_unknown():
     meanwhile = Meanwhile()
-    meanwhile.restore((), 5, None, NodeTotals({}, 7, 1.0))
+    meanwhile.restore((), 5, None, (), NodeTotals({}, 7, 1.0))
     found = meanwhile.until(NodeTotals({}, 9, 2.0))
     assert (found.samples, found.cpu_s) == (7, None)

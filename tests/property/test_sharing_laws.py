@@ -31,9 +31,11 @@ from carbonmon.core.model import (
     Spec,
     Usage,
 )
+from carbonmon.core.node_meter import NodeReading
 from carbonmon.core.ports import Roots
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.node_meter_reader import NodeMeterReader
 from carbonmon.monitor.run_account import RunAccount
 from tests.support.harness import FakeClock, FixedIntensity, make_sampler
 
@@ -165,6 +167,30 @@ class Processes:
         pass
 
 
+class Envelope:
+    """A meter of the invented machine: what its devices draw, and 200 W. It fails when the package does."""
+
+    name = "envelope"
+    is_slow = False
+    period_s = 0.0
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def read(self) -> NodeReading:
+        step = self._node.step
+        if step is None:
+            return NodeReading(200.0, 0)
+        energy_uj = int(sum(self._node.energy_uj.values()) + 200e6 * self._node.clock.now_s())
+        return NodeReading(None if "package-0" in step.failing else sum(step.watts) + 200.0, energy_uj)
+
+    def describe(self) -> str:
+        return "invented"
+
+    def close(self) -> None:
+        pass
+
+
 def info(run_id: str, policy: IdlePolicy) -> RunInfo:
     return RunInfo(run_id, run_id, (), (), "host", 1_700_000_000.0, idle_policy=policy)
 
@@ -190,6 +216,8 @@ def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
         "test",
         workload=Processes(node),
         retain_s=1e9,
+        node_meters=[NodeMeterReader(Envelope(node), "envelope")],
+        charges_node=True,
     )
     for account in sampler.accounts.values():
         account.idle = IdlePower(idle_w)
@@ -238,6 +266,14 @@ def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
             assert of_method_j <= total_j * (1 + 1e-12) + 1e-9, "nothing estimated becomes measured"
         grams = sum(row.emissions_g for row in rows)
         assert grams == pytest.approx(attributed_j * 100.0 / 3.6e6, rel=1e-9, abs=1e-12)
+    (envelope,) = final.node_meters
+    charges = [run.node_charge for run in runs.values() if run.node_charge is not None]
+    charged_j = sum(charge.energy_j for charge in charges)
+    assert charged_j == pytest.approx(envelope.total.charged_j, rel=1e-9, abs=1e-9)
+    assert 0.0 <= charged_j <= envelope.total.energy_j * (1 + 1e-12), "the rest stays unattributed"
+    assert all(charge.energy_j >= 0.0 for charge in charges)
+    grams = sum(charge.emissions_g for charge in charges)
+    assert grams == pytest.approx(charged_j * 100.0 / 3.6e6, rel=1e-9, abs=1e-12)
     for run in runs.values():
         of_node = {row.device_id: row.counter_j + row.power_j + row.tdp_j for row in run.node}
         for device_id, node_j in of_node.items():

@@ -15,6 +15,7 @@ CACHE = HERE.parents[1] / "build" / "simulator"
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
 LIBRARY = "libnvidia-ml.so.1"
 DAEMON = "powercapd"
+IPMI_DEVICE = "libipmi-device.so"
 # The soname lets a copy that is already loaded answer for the name when pynvml asks for it.
 COMMANDS = {
     LIBRARY: (
@@ -22,6 +23,7 @@ COMMANDS = {
         *("nvml_core.c", "nvml_device.c", "nvml_readings.c"),
     ),
     DAEMON: ("powercapd.c",),
+    IPMI_DEVICE: ("-shared", "-fPIC", "ipmi_device.c"),
 }
 
 

@@ -22,6 +22,8 @@ class Request(NamedTuple):
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 class Reply(NamedTuple):
@@ -46,9 +48,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         grid = self.server.grid
         url = urlsplit(self.path)
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(url.path, dict(parse_qsl(url.query)), headers)
+        request = Request(url.path, dict(parse_qsl(url.query)), headers, self.command, body)
         grid.requests.append(request)
         if grid.fault is not None:
             self.close_connection = True
@@ -59,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         self.say(body, reply.status, reply.headers)
 
-    do_POST = do_PUT = do_GET  # noqa: N815
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
     def do_CONNECT(self) -> None:
         """As a proxy: whatever the name, the way leads to `tunnel`; without one it is refused."""

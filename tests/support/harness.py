@@ -13,6 +13,7 @@ from carbonmon.core.model import Device, DeviceState, Intensity, RunInfo, Sensor
 from carbonmon.core.ports import Clock, IntensityProvider, Workload
 from carbonmon.monitor.grid_rates import GridRates
 from carbonmon.monitor.guard import GuardedSensor
+from carbonmon.monitor.node_meter_reader import NodeMeterReader
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_attribution import RunAttribution
 from carbonmon.monitor.run_lifetimes import RunLifetimes
@@ -77,11 +78,17 @@ def make_sampler(
     *,
     workload: Workload | None = None,
     retain_s: float = 0.0,
+    node_meters: Sequence[NodeMeterReader] = (),
+    charges_node: bool = False,
 ) -> Sampler:
     """A sampler with the parts that every monitor has."""
     runs = RunLifetimes(RunAttribution(workload, clock.now_s()), retain_s=retain_s)
     rates = GridRates(provider, overheads, clock.wall_s())
-    return Sampler(sensors, devices, unused, rates, runs, clock, interval_s, version)
+    return Sampler(
+        *(sensors, devices, unused, rates, runs, clock, interval_s, version),
+        node_meters=node_meters,
+        charges_node=charges_node,
+    )
 
 
 class Monitor:

@@ -21,6 +21,8 @@ def summary(counters: RunCounters, state: State) -> dict[str, Any]:
     (run,) = node.runs
     document = summarize(node, run, state)
     document["run"].pop("ranks")
+    for key in ("node_meters", "charge"):  # of the node and its runs, not told by run and time here
+        document.pop(key)
     if counters.totals.info(f.RUN_INFO).get("idle_policy") not in IDLE_POLICIES:
         document["run"].pop("idle_policy")
     energy, carbon = document["energy"], document["carbon"]

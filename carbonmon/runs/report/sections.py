@@ -25,6 +25,7 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
+from carbonmon.runs.summary.node_meters import charge_text, meter_text
 
 COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory", "module": "module"}
 HOW_KNOWN = "how known"
@@ -104,6 +105,7 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         part_of = "" if share is None else f"; {percent_text(share)} of it is the run's"
         known = known_text(node, node["total_j"]) + part_of
         rows.append(("whole node meanwhile", energy_text(node["total_j"], unit), "", known))
+    rows += _machine_rows(summary)
     intensity = carbon["intensity"]
     mean = intensity["mean_g_per_kwh"]
     where = [intensity["zone"], intensity["source"], basis_text(intensity)]
@@ -126,6 +128,19 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         amount = "unknown" if made["low_g"] is None else "only a range is known"
         rows.append(("embodied carbon", amount, _range_g(made), readable("; ".join(made["sources"]), 2000)))
     return rows + _cost_and_water_rows(summary) + work_rows(summary) + outlook_rows(summary)
+
+
+def _machine_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What meters of the whole machine say, and the run's charge of it."""
+    rows = []
+    for row in summary.get("node_meters") or ():
+        known = f"measured ({readable(row['meter'], 40)}), the devices in it; no other figure holds it"
+        rows.append(("whole machine", meter_text(row), "", known))
+    charge = summary.get("charge") or {}
+    if charge.get("by") == "node":
+        known = f"its devices' part of the whole machine's energy ({readable(charge['meter'], 40)})"
+        rows.append(("charged (--charge node)", charge_text(charge), "", known))
+    return rows
 
 
 def _range_g(ends: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from carbonmon.core.times import rfc3339
 from carbonmon.core.work import Work
 from carbonmon.runs.summary.devices import devices_summary
 from carbonmon.runs.summary.node import node_summary
+from carbonmon.runs.summary.node_meters import charge_summary, node_meters_summary
 from carbonmon.runs.summary.outlook import budgets_summary, forecasts_summary
 from carbonmon.runs.summary.ranges import (
     Row,
@@ -66,6 +67,8 @@ def summarize(
             "budgets": budgets_summary(run.budgets),
             "work": work_summary(run),
             "gpu_time": gpu_time_summary(run.gpu_time),
+            "node_meters": node_meters_summary(snapshot, run),
+            "charge": charge_summary(run),
             "monitor": _monitor(snapshot, run, own_peak_rss_bytes),
         }
     )

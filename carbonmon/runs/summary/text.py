@@ -22,6 +22,7 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
+from carbonmon.runs.summary.node_meters import node_meter_lines
 from carbonmon.runs.summary.outlook import outlook_lines
 from carbonmon.runs.summary.strings import one_line
 from carbonmon.runs.summary.work_text import work_lines
@@ -70,6 +71,7 @@ def table_text(summary: dict[str, Any]) -> str:
     run, energy = summary["run"], summary["energy"]
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
     lines = [_title(run, summary["state"]), _energy_line(energy), *_node_lines(energy.get("node"), unit)]
+    lines += node_meter_lines(summary, unit, WIDTH)
     lines += _facility_lines(energy, summary["carbon"]["pue"])
     lines += _carbon_lines(summary["carbon"])
     lines += _cost_and_water_lines(summary)

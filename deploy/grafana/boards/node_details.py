@@ -12,6 +12,7 @@ from deploy.grafana.boards.node_queries import (
     DRAWN,
     KNOWN,
     NODE,
+    NODE_POWER,
     OF_NO_RUN,
     POWER,
     RUN_POWER,
@@ -85,6 +86,15 @@ def devices() -> list[Builder[models.Panel]]:
         ),
         power_by_method(promql.by_method(POWER, DRAWN, *NODE), span=8),
         power_of_runs(f"sum({runs} and {power})", f"sum(clamp_min({power} - {runs}, 0) or {power})", span=8),
+        chart(
+            "The whole machine and what its devices explain",
+            "A node meter measures the devices and the rest: fans, disks, network, losses. The two are never "
+            "added. Without a node meter there are the devices alone.",
+            "watt",
+            Query(f"max by (meter) ({now(NODE_POWER)})", "whole machine · {{meter}}"),
+            Query(f"sum({now(POWER)})", "metered devices"),
+            span=24,
+        ),
     ]
 
 

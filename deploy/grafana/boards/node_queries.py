@@ -11,6 +11,7 @@ DRAWN, OF_NO_RUN = (
     "carbonmon_device_unattributed_energy_joules_total",
 )
 POWER, USE = "carbonmon_device_power_watts", "carbonmon_device_utilization_ratio"
+NODE_POWER = "carbonmon_node_power_watts"
 RUN_POWER = "carbonmon_run_power_watts"
 ANOMALIES, SAMPLE = "carbonmon_counter_anomalies_total", "carbonmon_last_sample_timestamp_seconds"
 

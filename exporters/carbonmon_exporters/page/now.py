@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from carbonmon.core.model import DeviceState, Intensity, RunState, SensorState, Snapshot
+from carbonmon.core.node_meter import NodeMeterState
 from carbonmon.runs.summary.ranges import (
     Row,
     emissions_g,
@@ -119,6 +120,18 @@ def _node(snapshot: Snapshot, known_by: KnownBy) -> dict[str, Any]:
         "energy_j": sum(state.energy_j for state in states),
         "unattributed_j": sum(state.unattributed_j for state in states),
         "devices": [_device(state, known_by) for state in states],
+        "meters": [_meter(state) for state in snapshot.node_meters],
+    }
+
+
+def _meter(state: NodeMeterState) -> dict[str, Any]:
+    """A meter of the whole machine: the devices are in it, and none of it is in another figure."""
+    return {
+        "meter": state.total.meter,
+        "power_w": state.power_w,
+        "energy_j": state.total.energy_j,
+        "coverage_ratio": state.coverage_ratio,
+        "unobserved_s": state.total.unobserved_s,
     }
 
 

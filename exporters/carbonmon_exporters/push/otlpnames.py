@@ -35,7 +35,7 @@ _COUNTS = {
     f.SENSOR_ERRORS.name: "{error}",
     f.EXPORTER_ERRORS.name: "{error}",
 }
-_NAMESPACES = ("run", "device", "grid", "sensor", "exporter")
+_NAMESPACES = ("run", "device", "node", "grid", "sensor", "exporter")
 
 
 def otlp_name(family: f.Family) -> tuple[str, str]:

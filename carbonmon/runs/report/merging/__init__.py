@@ -14,6 +14,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.runs.report.merging.carbon import carbon, costs, embodied, settled, water
 from carbonmon.runs.report.merging.energy import energy
 from carbonmon.runs.report.merging.monitor import monitor
+from carbonmon.runs.report.merging.node_meters import charge, node_meters
 from carbonmon.runs.report.merging.outlook import budgets, forecasts
 from carbonmon.runs.report.merging.run import merged_run
 from carbonmon.runs.report.merging.times import overlap, span_s
@@ -52,6 +53,10 @@ def merged(summaries: Sequence[Summary]) -> dict[str, Any]:
         document["work"] = work(parts)
     if any("gpu_time" in part for part in parts):
         document["gpu_time"] = gpu_time(parts)
+    if any("node_meters" in part for part in parts):
+        document["node_meters"] = node_meters(parts)
+    if all("charge" in part for part in parts):
+        document["charge"] = charge(parts)
     if all(part.get("settled") for part in parts):
         document["settled"] = settled(parts)
     if all(part.get("embodied") for part in parts):

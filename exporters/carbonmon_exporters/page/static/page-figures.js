@@ -132,6 +132,18 @@ export function figures(now, energy, isGone) {
       ),
     );
   }
+  for (const meter of node.meters) {
+    tiles.push(
+      tile(
+        "Whole machine",
+        power(meter.power_w),
+        meter.coverage_ratio === null
+          ? "what the devices draw of it is not known yet"
+          : `the devices draw ${percent(meter.coverage_ratio)} of it`,
+        plain(`measured by ${meter.meter}, in no other figure`),
+      ),
+    );
+  }
   return h("dl", { class: "figures" }, tiles);
 }
 

@@ -1,0 +1,1 @@
+"""Meters of the whole machine: one file, or one package, a kind."""

@@ -1,0 +1,73 @@
+"""The node meter `cray`: the counters that blades of HPE Cray EX and Cray XC publish on each node.
+
+Files of `/sys/cray/pm_counters` (HPE, CSM documentation, "User Access to Compute Node Power Data"): `energy`
+and `power` are the whole node's, "12345 J 1734000000000000 us" with the time of the sample, ten samples a
+second; `freshness` counts the samples, and `startup` and `generation` change when the counters begin anew
+or are set up in another way. The energy of CPUs, memory and accelerators is part of the node's.
+"""
+
+from __future__ import annotations
+
+from carbonmon.core.errors import SensorReadError, SensorUnavailable
+from carbonmon.core.node_meter import NodeReading
+from carbonmon.core.ports import NodeMeter, NodeMeterSettings
+from carbonmon.hardware.node_meters.files import optional_text, whole_number
+
+UJ_PER_J = 1_000_000
+
+STALE_READS = 10
+"""So many reads without a new sample say that nobody refreshes the counters: ten samples come in a second,
+and a read at most every 0.05 s."""
+
+
+def open_meter(settings: NodeMeterSettings) -> NodeMeter:
+    """Raises `SensorUnavailable` on every other machine."""
+    meter = CrayMeter(settings)
+    try:
+        meter.read()
+    except SensorReadError as error:
+        is_there = meter.folder.is_dir()
+        raise SensorUnavailable(
+            str(error) if is_there else f"this is no node of a Cray: there is no {meter.folder}"
+        ) from None
+    return meter
+
+
+class CrayMeter:
+    """Reads files that answer at once."""
+
+    name = "cray"
+    is_slow = False
+    period_s = 0.0
+
+    def __init__(self, settings: NodeMeterSettings) -> None:
+        self.folder = settings.sysfs / "cray/pm_counters"
+        self._freshness = ""
+        self._same = 0
+
+    def read(self) -> NodeReading:
+        """Raises `SensorReadError`, also where the counters changed while they were read."""
+        before = self._line()
+        self._check_freshness()
+        energy_j = whole_number(self.folder / "energy", "J")
+        power_w = whole_number(self.folder / "power", "W")
+        if self._line() != before:
+            raise SensorReadError(f"{self.folder}: the counters began anew while they were read")
+        return NodeReading(float(power_w), energy_j * UJ_PER_J, before)
+
+    def describe(self) -> str:
+        return "Cray pm_counters: energy counter of the node"
+
+    def close(self) -> None:
+        pass
+
+    def _check_freshness(self) -> None:
+        found = optional_text(self.folder / "freshness")
+        self._same = self._same + 1 if found and found == self._freshness else 0
+        self._freshness = found
+        if self._same >= STALE_READS:
+            raise SensorReadError(f"{self.folder}: the counters are not refreshed any more")
+
+    def _line(self) -> str:
+        names = ("startup", "generation")
+        return " ".join(optional_text(self.folder / name).partition(" ")[0] for name in names)

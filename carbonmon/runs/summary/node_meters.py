@@ -1,0 +1,97 @@
+"""`node_meters` of the summary: what meters of the whole machine measured while the run lasted, and its text.
+
+The devices are in it: their part is the coverage, the rest are fans, disks, network, losses of supplies, and
+devices that nobody meters. None of it is in any other figure of the summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from carbonmon.core.model import RunState, Snapshot
+from carbonmon.core.node_meter import NodeEnergy
+from carbonmon.runs.summary.figures import duration_text, energy_text, figure, mass_text, percent_text
+from carbonmon.runs.summary.strings import one_line
+
+_ROUNDING_S = 1e-6
+
+_LEAST_S = 0.05
+"""Fewer seconds would read as 0.0 s."""
+
+
+def node_meters_summary(snapshot: Snapshot, run: RunState) -> list[dict[str, Any]]:
+    """A row for each meter; empty where the machine has none."""
+    steps = {state.total.meter: state.counter_step_j for state in snapshot.node_meters}
+    return [_row(run, total, steps.get(total.meter)) for total in run.node_meters]
+
+
+def _row(run: RunState, total: NodeEnergy, step_j: float | None) -> dict[str, Any]:
+    # What an earlier part of the run did not have as a meter observed nothing then.
+    lost_s = total.unobserved_s if run.ended_at_s is None else run.duration_s - total.observed_s
+    energy_j = total.energy_j if total.observed_s > 0.0 else None
+    return {
+        "meter": total.meter,
+        "energy_j": energy_j,
+        "methods": {"counter": total.counter_j, "power": total.power_j},
+        "mean_power_w": None if energy_j is None else energy_j / total.observed_s,
+        "devices_energy_j": None if energy_j is None else total.covered_j,
+        "rest_energy_j": None if energy_j is None else energy_j - total.covered_j,
+        "coverage_ratio": total.covered_j / energy_j if energy_j else None,
+        "observed_s": total.observed_s,
+        "unobserved_s": lost_s if lost_s > _ROUNDING_S else 0.0,
+        "counter_step_j": step_j,
+        "rejected": total.rejected,
+    }
+
+
+def charge_summary(run: RunState) -> dict[str, Any]:
+    """What the run was charged with: what its devices drew, or its part of the whole machine's energy too."""
+    charge = run.node_charge
+    if charge is None:
+        return {"by": "devices", **dict.fromkeys(("meter", "energy_j", "emissions_g", "low_g", "high_g"))}
+    observed_s = {total.meter: total.observed_s for total in run.node_meters}
+    is_known = bool(charge.energy_j or observed_s.get(charge.meter))
+    return {
+        "by": "node",
+        "meter": charge.meter,
+        "energy_j": charge.energy_j if is_known else None,
+        "emissions_g": charge.emissions_g if is_known else None,
+        "low_g": charge.emissions_low_g if is_known else None,
+        "high_g": charge.emissions_high_g if is_known else None,
+    }
+
+
+def charge_text(charge: Mapping[str, Any], unit: str = "") -> str:
+    """The run's part of the whole machine, in words."""
+    if charge["energy_j"] is None:
+        return "unknown"
+    return f"{energy_text(charge['energy_j'], unit)}, {mass_text(charge['emissions_g'])} CO2e"
+
+
+def node_meter_lines(summary: Mapping[str, Any], unit: str, width: int) -> list[str]:
+    """A line for each meter in the table at the end of a run."""
+    lines = [
+        f"  machine    {meter_text(row, unit)} (meter {row['meter']})"
+        for row in summary.get("node_meters") or ()
+    ]
+    charge = summary.get("charge") or {}
+    if charge.get("by") == "node":
+        text = charge_text(charge, unit)
+        lines.append(f"  charged    {text}: its devices' part of the machine's (meter {charge['meter']})")
+    return [one_line(line, width) for line in lines]
+
+
+def meter_text(row: Mapping[str, Any], unit: str = "") -> str:
+    """What one meter measured, in words."""
+    if row["energy_j"] is None:
+        text = "unknown"
+    else:
+        parts = [energy_text(row["energy_j"], unit)]
+        if row["mean_power_w"] is not None:
+            parts.append(f"mean {figure(row['mean_power_w'])} W")
+        if row["coverage_ratio"] is not None:
+            parts.append(f"devices {percent_text(row['coverage_ratio'])} of it")
+        text = ", ".join(parts)
+    lost_s = row["unobserved_s"]
+    return text + (f"; not observed {duration_text(lost_s)}" if lost_s >= _LEAST_S else "")

@@ -1,0 +1,42 @@
+"""The metric families of the meters of the whole machine: beside the devices', with no label `component`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
+
+from carbonmon.core import metrics as f
+from carbonmon.core.model import Snapshot
+from carbonmon.runs.summary.strings import encodable
+from carbonmon_exporters.families import as_counter, as_gauge
+from carbonmon_exporters.starts import Starts
+
+
+def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+    """An unknown power and coverage stay absent; totals are there from the monitor's start."""
+    energy, covered = as_counter(f.NODE_ENERGY), as_counter(f.NODE_COVERED)
+    unobserved = as_counter(f.NODE_UNOBSERVED)
+    power, coverage = as_gauge(f.NODE_POWER), as_gauge(f.NODE_COVERAGE)
+    unattributed = as_counter(f.NODE_UNATTRIBUTED)
+    charged, grams = as_counter(f.RUN_CHARGED_ENERGY), as_counter(f.RUN_CHARGED_EMISSIONS)
+    for state in snapshot.node_meters:
+        label = (encodable(state.total.meter),)
+        for counter, value in (
+            (energy, state.total.energy_j),
+            (covered, state.total.covered_j),
+            (unobserved, state.total.unobserved_s),
+        ):
+            starts.add(counter, label, value, snapshot.start_s)
+        if state.charges:
+            rest_j = max(0.0, state.total.energy_j - state.total.charged_j)
+            starts.add(unattributed, label, rest_j, snapshot.start_s)
+        for gauge, now in ((power, state.power_w), (coverage, state.coverage_ratio)):
+            if now is not None:
+                gauge.add_metric(label, now)
+    for run in snapshot.runs:
+        if run.node_charge is not None:
+            labels = (encodable(run.info.id), encodable(run.node_charge.meter))
+            starts.add_late(charged, labels, run.node_charge.energy_j, run.start_s)
+            starts.add_late(grams, labels, run.node_charge.emissions_g, run.start_s)
+    yield from (energy, covered, unobserved, unattributed, power, coverage, charged, grams)

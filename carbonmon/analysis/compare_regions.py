@@ -82,6 +82,11 @@ def _compare(summary: Mapping[str, Any], where: str) -> Comparison:
     if choice != COUNTRIES and choice not in providers():
         known = ", ".join((*providers(), COUNTRIES))
         raise ConfigError(f"--elsewhere: {where!r:.40} is no provider of the table; there are {known}")
+    if summary["energy"]["total_kwh"] is None:
+        raise ConfigError(
+            f"--elsewhere: nothing is known of the energy of run {summary['run']['id']!r:.70}: no sensor "
+            "gave a reading"
+        )
     kwh = summary["energy"]["total_kwh"] * summary["carbon"]["pue"]
     own_zone = summary["carbon"]["intensity"]["zone"]
     found: dict[str, Place] = {}

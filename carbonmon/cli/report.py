@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, terminal
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.runs.reader import read_run
 from carbonmon.runs.summaries import find, find_nodes, node_folders
@@ -109,7 +109,7 @@ def command(
         raise click.UsageError(f"{error}{_hint(str(error), elsewhere)}") from None
     except FetchError as error:  # not the user's mistake: worth another try
         raise click.ClickException(f"--prometheus: {error}") from None
-    printing.show(text)
+    (printing.show if form == "text" else printing.show_document)(text)
 
 
 def _told_apart(runs: tuple[str, ...], elsewhere: str | None) -> tuple[tuple[str, ...], str | None]:
@@ -258,8 +258,9 @@ def _table(summary: Summary, sections: Sections) -> str:
     from carbonmon.runs.report.condensing import condensed
     from carbonmon.runs.report.details import details_text, section_text
 
-    below = "".join(map(section_text, sections))
-    return table_text(condensed(summary)) + details_text(summary) + below
+    width = terminal.width()
+    below = "".join(section_text(section, width) for section in sections)
+    return table_text(condensed(summary), width) + details_text(summary, width) + below
 
 
 def _elsewhere(summary: Summary, place: str | None) -> Sections:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pwd
-import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from carbonmon.analysis.months import by_month
-from carbonmon.cli import options, printing, prune, talk
+from carbonmon.cli import options, printing, prune, talk, terminal
 from carbonmon.core import config, spans
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
@@ -104,18 +102,20 @@ def _list(output: Path, is_named: bool, form: str, values: dict[str, Any]) -> No
     total = grouped(rows, [])[0] if rows and values["with_sum"] else None
     notes += _notes(rows)
     if form == "json":
-        printing.show(printing.json_text(_document(output, rows, keys, groups, total, notes)))
+        printing.show_document(printing.json_text(_document(output, rows, keys, groups, total, notes)))
         return
     if form == "csv":
-        printing.show(run_records.groups_csv(keys, groups) if keys else run_records.runs_csv(rows, user_name))
+        printing.show_document(
+            run_records.groups_csv(keys, groups) if keys else run_records.runs_csv(rows, user_name)
+        )
     elif not rows:
         printing.echo(
             f"no run of {len(entries)} in {output} is one of those" if entries else f"no run is in {output}"
         )
     elif keys:
-        printing.show(run_tables.groups_text(keys, groups, total, _width()))
+        printing.show(run_tables.groups_text(keys, groups, total, terminal.width()))
     else:
-        printing.show(run_tables.runs_text(rows, total, user_name, _width()))
+        printing.show(run_tables.runs_text(rows, total, user_name, terminal.width()))
     printing.tell(notes)
 
 
@@ -215,11 +215,6 @@ def _document(
     if total is not None:
         document["total"] = run_records.group_document([], total)
     return {**document, "notes": list(notes)}
-
-
-def _width() -> int | None:
-    """The columns of the terminal; None where the output goes to a file or another program."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 command.add_command(prune.command)

@@ -184,8 +184,8 @@ def test_a_module_says_what_it_contains_and_what_it_holds_is_left_out(doctor: Do
         lines = doctor(machine, "--sensor", "nvml,tdp,dram").stdout.splitlines()
         said = document(doctor(machine, "--json", "--sensor", "nvml,tdp,dram"))
         uuid = machine.gpus[0].uuid
-    place = next(number for number, line in enumerate(lines) if line.startswith("  module  module-0"))
-    assert lines[place + 1].strip() == f"contains: gpu {uuid}, all cpu, all dram"
+    assert [line.split()[1] for line in lines if line.startswith("module ")] == ["module-0"]
+    assert f"  module-0 contains: gpu {uuid}, all cpu, all dram" in lines
     (device,) = said["devices"]
     assert device["contains"][0] == {"component": "gpu", "number": None, "device_id": uuid}
     left_out = {source["source"]: source for source in said["sources"] if source["state"] == "not used"}

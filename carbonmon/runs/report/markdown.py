@@ -116,7 +116,7 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     grams = carbon["emissions_g"]
     unit = unit_of(grams, MASS_UNITS)
     ends = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
-    rows.append(("emissions", f"{mass_text(grams)} CO2e", ends, "energy × PUE × intensity"))
+    rows.append(("emissions", _co2e(grams), ends, "energy × PUE × intensity"))
     if summary.get("settled") is not None:
         amount, ends, facts = settled_parts(summary["settled"])
         rows.append(("emissions, settled", amount, ends, escaped(facts, 500)))
@@ -155,9 +155,11 @@ def _known_part_text(what: str, ratio: float | None) -> str:
     return "" if ratio is None or ratio == 1 else f"{what} known for {percent_text(ratio)} of the energy"
 
 
-def _known(part: Mapping[str, Any], energy_j: float) -> str:
+def _known(part: Mapping[str, Any], energy_j: float | None) -> str:
     """Measured, estimated, or how much of each."""
     ratio = part["measured_ratio"]
+    if energy_j is None:
+        return "nothing was seen of it"
     if ratio is None:
         return "unknown" if energy_j else "no energy was seen"
     if ratio in (0, 1):
@@ -196,6 +198,10 @@ def _devices(energy: Mapping[str, Any]) -> list[list[str]]:
 _METHODS = {"counter": "measured (counter)", "power": "measured (power)", "tdp": "estimated (tdp)"}
 
 
+def _co2e(grams: float | None) -> str:
+    return mass_text(grams) if grams is None else f"{mass_text(grams)} CO2e"
+
+
 def _watts(power_w: float | None) -> str:
     return _NONE if power_w is None else f"{figure(power_w)} W"
 
@@ -212,7 +218,7 @@ def _phases(energy: Mapping[str, Any]) -> list[list[str]]:
             escaped(name, 80) or _NONE,
             energy_text(phase["energy_j"], unit) + split[name],
             percent_text(phase["energy_j"] / total_j) if total_j else _NONE,
-            f"{mass_text(phase['emissions_g'])} CO2e",
+            _co2e(phase["emissions_g"]),
             _NONE if phase["duration_s"] is None else duration_text(phase["duration_s"]),
             _NONE if (ratio := phase.get("measured_ratio")) is None else percent_text(ratio),
         ]

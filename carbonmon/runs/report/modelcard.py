@@ -28,7 +28,7 @@ def model_card_text(summary: Mapping[str, Any], place: str = "") -> str:
     lines = [
         "---",
         "co2_eq_emissions:",
-        f"  emissions: {yaml_number(known_carbon(summary)['emissions_g'])}",
+        _emissions(known_carbon(summary)["emissions_g"]),
         f"  source: {yaml_text(_source(summary))}",
         _entry(
             "training_type", training_type, f"pre-training or fine-tuning: --label {TRAINING_TYPE_LABEL}=…"
@@ -42,6 +42,14 @@ def model_card_text(summary: Mapping[str, Any], place: str = "") -> str:
         "\n\n".join(statement(summary)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _emissions(grams: float | None) -> str:
+    return (
+        "  # emissions: unknown (no sensor gave a reading)"
+        if grams is None
+        else (f"  emissions: {yaml_number(grams)}")
+    )
 
 
 def _entry(key: str, value: str, hint: str) -> str:

@@ -26,7 +26,9 @@ from carbonmon.runs.summary.ranges import (
     energy_j,
     energy_range_j,
     grouped,
+    known,
     measured_ratio,
+    seen_totals,
     with_uncertainty,
 )
 from carbonmon.runs.summary.strings import encodable
@@ -51,7 +53,8 @@ def summarize(
     `own_peak_rss_bytes` is the largest memory of the monitor itself.
     """
     devices = {device_state.device.id: device_state for device_state in snapshot.devices}
-    rows = [with_uncertainty(total, devices) for total in run.totals]
+    totals = run.totals if state == "estimated" else seen_totals(run)
+    rows = [with_uncertainty(total, devices) for total in totals]
     document: dict[str, Any] = clean(
         {
             "schema": SCHEMA,
@@ -62,7 +65,7 @@ def summarize(
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
             "forecasts": forecasts_summary(run.forecasts),
-            "budgets": budgets_summary(run.budgets),
+            "budgets": budgets_summary(run),
             "work": work_summary(run),
             "gpu_time": gpu_time_summary(run.gpu_time),
             "monitor": _monitor(snapshot, run, own_peak_rss_bytes),
@@ -103,12 +106,12 @@ def _progress(work: Work | None) -> dict[str, Any] | None:
 
 
 def _energy(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> dict[str, Any]:
-    total_j = energy_j(rows)
+    total_j = known(energy_j, rows)
     low_j, high_j = energy_range_j(rows)
     by_method = grouped(rows, lambda total: total.method)
     return {
         "total_j": total_j,
-        "total_kwh": total_j / JOULES_PER_KWH,
+        "total_kwh": None if total_j is None else total_j / JOULES_PER_KWH,
         "low_j": low_j,
         "high_j": high_j,
         "measured_ratio": measured_ratio(rows),
@@ -146,19 +149,19 @@ def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
     doubts = None if run.doubts_j is None else dict(run.doubts_j)
     names = {**seconds, **by_phase}
     return {
-        name: _phase(
-            by_phase.get(name, []), seconds.get(name), None if doubts is None else doubts.get(name, 0.0)
-        )
+        name: {
+            "energy_j": energy_j(by_phase.get(name, [])) if rows else None,
+            "emissions_g": emissions_g(by_phase.get(name, [])) if rows else None,
+            "duration_s": seconds.get(name),
+            **_phase(by_phase.get(name, []), None if doubts is None else doubts.get(name, 0.0)),
+        }
         for name in sorted(names, key=lambda name: name != MAIN_PHASE)
     }
 
 
-def _phase(rows: list[Row], duration_s: float | None, doubt_j: float | None) -> dict[str, Any]:
+def _phase(rows: list[Row], doubt_j: float | None) -> dict[str, Any]:
     total_j = energy_j(rows)
     return {
-        "energy_j": total_j,
-        "emissions_g": emissions_g(rows),
-        "duration_s": duration_s,
         "measured_ratio": measured_ratio(rows),
         "interpolated_ratio": None if doubt_j is None or not total_j else min(1.0, doubt_j / total_j),
         "components": _components(rows),
@@ -166,7 +169,7 @@ def _phase(rows: list[Row], duration_s: float | None, doubt_j: float | None) -> 
 
 
 def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any]:
-    grams = emissions_g(rows)
+    grams = known(emissions_g, rows)
     low_g, high_g = emissions_range_g(rows)
     pue = _mean(snapshot.pue_ratio, run.facility_j, energy_j(rows)) or snapshot.pue_ratio
     drawn_kwh = energy_j(rows) / JOULES_PER_KWH * pue
@@ -178,7 +181,7 @@ def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any
         "pue": pue,
         "pue_source": _origin(snapshot.pue_source, snapshot.pue_ratio, pue),
         "intensity": {
-            "mean_g_per_kwh": grams / drawn_kwh if drawn_kwh else now.g_per_kwh,
+            "mean_g_per_kwh": grams / drawn_kwh if grams is not None and drawn_kwh else now.g_per_kwh,
             "zone": now.zone,
             "source": now.source,
             "basis": now.basis,

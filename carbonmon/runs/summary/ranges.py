@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from carbonmon.core.model import MEASURED_METHODS, DeviceState, RunTotal, Uncertainty
+from carbonmon.core.model import MEASURED_METHODS, DeviceState, RunState, RunTotal, Uncertainty
+
+_SHORTEST_S = 1e-6
+"""Seconds are sums of differences: less than this is nothing."""
 
 
 class Row(NamedTuple):
@@ -29,6 +32,23 @@ def with_uncertainty(total: RunTotal, devices: dict[str, DeviceState]) -> Row:
     return Row(total, state.device.spec.uncertainty if state.device.spec else None)
 
 
+def seen_devices(run: RunState) -> set[str]:
+    """The devices of which something is known: they drew something, or were observed for some of the time.
+
+    Of the others the energy is unknown, which is not 0 J.
+    """
+    lost_s = dict(run.unobserved_s)
+    drew = {total.device_id for total in run.totals if total.energy_j}
+    used = {*dict(run.power_w), *(total.device_id for total in run.totals)}
+    return drew | {each for each in used if run.duration_s - lost_s.get(each, 0.0) > _SHORTEST_S}
+
+
+def seen_totals(run: RunState) -> list[RunTotal]:
+    """A run's totals without those of devices of which nothing is known."""
+    seen = seen_devices(run)
+    return [total for total in run.totals if total.device_id in seen]
+
+
 def energy_j(rows: Iterable[Row]) -> float:
     return sum(row.total.energy_j for row in rows)
 
@@ -37,9 +57,17 @@ def emissions_g(rows: Iterable[Row]) -> float:
     return sum(row.total.emissions_g for row in rows)
 
 
+def known(amount: Callable[[list[Row]], float], rows: list[Row]) -> float | None:
+    """An amount of the rows; None where there are none: nothing was seen."""
+    return amount(rows) if rows else None
+
+
 def energy_range_j(rows: Iterable[Row]) -> tuple[float | None, float | None]:
-    """The least and the most joules that the rows may stand for; None where a part's range is unknown."""
+    """The least and the most joules that the rows may stand for; None where a part's range is unknown,
+    and where there are no rows."""
     rows = list(rows)
+    if not rows:
+        return None, None
     return (
         _sum_known(_low(row.total.energy_j, row.uncertainty) for row in rows),
         _sum_known(_high(row.total.energy_j, row.uncertainty) for row in rows),
@@ -49,6 +77,8 @@ def energy_range_j(rows: Iterable[Row]) -> tuple[float | None, float | None]:
 def emissions_range_g(rows: Iterable[Row]) -> tuple[float | None, float | None]:
     """The same for grams: the intensity's own range, widened by the range of the energy."""
     rows = list(rows)
+    if not rows:
+        return None, None
     return (
         _sum_known(_low(row.total.emissions_low_g, row.uncertainty) for row in rows),
         _sum_known(_high(row.total.emissions_high_g, row.uncertainty) for row in rows),

@@ -13,6 +13,7 @@ from carbonmon.runs.summary.ranges import (
     energy_range_j,
     grouped,
     measured_ratio,
+    seen_totals,
     with_uncertainty,
 )
 from carbonmon_exporters.page.known_by import KnownBy
@@ -52,9 +53,9 @@ def chosen(snapshot: Snapshot, run_id: str) -> RunState | None:
 
 def _run(snapshot: Snapshot, run: RunState, known_by: KnownBy) -> dict[str, Any]:
     states = {state.device.id: state for state in snapshot.devices}
-    rows = [with_uncertainty(total, states) for total in run.totals]
-    low_j, high_j = energy_range_j(rows) if rows else (None, None)
-    low_g, high_g = emissions_range_g(rows) if rows else (None, None)
+    rows = [with_uncertainty(total, states) for total in seen_totals(run)]
+    low_j, high_j = energy_range_j(rows)
+    low_g, high_g = emissions_range_g(rows)
     return {
         **listed(run, known_by),
         "labels": dict(run.info.labels),

@@ -31,7 +31,6 @@ from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import plugins
 from tests.support import gridsources, records
 from tests.support.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, loader
-from tests.support.records import run_state, run_total
 from tests.support.series import write_series, write_series_1
 from tests.support.strictness import strict_schema
 
@@ -530,19 +529,20 @@ def test_a_run_of_which_nothing_was_seen_cannot_be_settled(tmp_path: Path, inten
     folder = tmp_path / "run"
     folder.mkdir()
     final = a_snapshot(0.0, ended=True)
-    write_summary(folder, summarize(final._replace(runs=(run_state(),)), run_state(), "final"))
+    write_summary(folder, summarize(final, final.runs[0], "final"))
     result = invoke("--intensity-file", intensity_file, folder)
-    assert (result.exit_code, "nothing is known of the run's energy" in result.output) == (2, True)
+    assert (result.exit_code, "nothing is known of the run's energy" in result.output) == (2, True), result.output
 
 
 def test_a_run_without_any_energy_is_settled_to_nothing(tmp_path: Path, intensity_file: Path):
     folder = tmp_path / "run"
     folder.mkdir()
     final = a_snapshot(0.0, ended=True)
-    seen = run_state(totals=(run_total("GPU-0", "gpu", "counter", 0.0),))
+    seen = final.runs[0]._replace(duration_s=1.0)
     write_summary(folder, summarize(final, seen, "final"))
     (folder / layout.SERIES_FILE).touch()
-    assert invoke("--intensity-file", intensity_file, folder).exit_code == 0
+    result = invoke("--intensity-file", intensity_file, folder)
+    assert result.exit_code == 0, result.output
     found = summary_in(folder)["settled"]
     assert (found["emissions_g"], found["covered_ratio"], found["intensity"]["mean_g_per_kwh"]) == (
         0.0,

@@ -7,7 +7,7 @@ narrows what a container or Slurm gave: a job may use a part of it. The table is
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
@@ -37,6 +37,8 @@ GIVERS = (
     ("SLURM_JOB_GPUS", slurm_list),
 )
 """The variables of who gives GPUs to a job, in the order in which they count, and their readers."""
+_SHORT_ID = len("GPU-8932f937")
+_MOST_NAMED = 16
 VARIABLES = frozenset((CUDA, *(variable for variable, _ in GIVERS)))
 
 
@@ -117,6 +119,26 @@ def check_entries(gpus: tuple[str, ...]) -> None:
                 f"--gpus: {entry!r} is neither an index nor a UUID; "
                 "give indices as nvidia-smi shows them, or UUIDs: --gpus 0,1 or --gpus GPU-8932f937"
             )
+
+
+def check_present(gpus: Sequence[str], found: Sequence[FoundGpu], unreadable: Collection[int] = ()) -> None:
+    """Raise `ConfigError` if an entry of `--gpus` names no GPU of the machine, or several.
+
+    `unreadable` are the indices of GPUs that are there and do not answer: who names one has made no mistake,
+    and a UUID may be that of one.
+    """
+    for entry in gpus:
+        if user_list((entry,), found).parts:
+            continue
+        is_index = entry.isdecimal()
+        if int(entry) in unreadable if is_index else unreadable:
+            continue
+        here = [f"{gpu.number} {gpu.uuid[:_SHORT_ID]}" for gpu in in_nvml_order(found)]
+        more = f" and {len(here) - _MOST_NAMED} more" if len(here) > _MOST_NAMED else ""
+        raise ConfigError(
+            f"--gpus {entry}: no such GPU here; there are {', '.join(here[:_MOST_NAMED])}{more} "
+            "(nvidia-smi -L lists them)"
+        )
 
 
 def _visible(text: str, found: Sequence[FoundGpu]) -> Listed:

@@ -531,7 +531,9 @@ def test_a_run_of_which_nothing_was_seen_cannot_be_settled(tmp_path: Path, inten
     final = a_snapshot(0.0, ended=True)
     write_summary(folder, summarize(final, final.runs[0], "final"))
     result = invoke("--intensity-file", intensity_file, folder)
-    assert (result.exit_code, "nothing is known of the run's energy" in result.output) == (2, True), result.output
+    assert (result.exit_code, "nothing is known of the run's energy" in result.output) == (2, True), (
+        result.output
+    )
 
 
 def test_a_run_without_any_energy_is_settled_to_nothing(tmp_path: Path, intensity_file: Path):

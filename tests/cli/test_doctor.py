@@ -132,9 +132,12 @@ def test_the_job_s_choice_of_gpus_is_looked_at_as_a_run_would(doctor: Doctor, ma
     uuid = machine.gpus[1].uuid
     said = document(doctor(machine, "--json", CUDA_VISIBLE_DEVICES=uuid))
     assert [device["id"] for device in said["devices"] if device["component"] == "gpu"] == [uuid]
-    said = document(doctor(machine, "--json", "--gpus", "0,9", CUDA_VISIBLE_DEVICES=uuid))
-    notes = [source["reason"] for source in said["sources"] if source["source"] == "nvml note"]
-    assert len(notes) == 1 and notes[0].startswith("--gpus 9: no such GPU here")
+    refused = doctor(machine, "--json", "--gpus", "0,9", CUDA_VISIBLE_DEVICES=uuid)
+    assert refused.exit_code == 2
+    assert (
+        f"--gpus 9: no such GPU here; there are 0 {machine.gpus[0].uuid[:12]}, 1 {uuid[:12]}"
+        in refused.stderr
+    )
 
 
 def test_a_gpu_in_mig_mode_is_listed_once(doctor: Doctor):

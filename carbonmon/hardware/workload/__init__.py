@@ -11,7 +11,7 @@ from carbonmon.core.ports import Roots
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import VARIABLES, allocate
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
-from carbonmon.hardware.workload.gpus import list_gpus_in_time
+from carbonmon.hardware.workload.gpus import inventory_in_time
 from carbonmon.hardware.workload.holders import GpuHolders
 from carbonmon.hardware.workload.namespaces import host_pid, shows_host_pids
 from carbonmon.hardware.workload.node_cpu import NodeCpu
@@ -127,7 +127,7 @@ class NodeWorkload:
         """The metered GPUs allocated to a job, and the fraction of each; None if no allocation is known."""
         if not self._gpus or (gpus is None and environ.keys().isdisjoint(VARIABLES)):
             return None
-        found = list_gpus_in_time() or [
+        found = inventory_in_time().found or [
             FoundGpu(gpu, place if device.index is None else device.index, device.name, f"{place:08d}")
             for place, (gpu, device) in enumerate(self._gpus.items())
         ]

@@ -18,7 +18,7 @@ from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.hardware import modules
 from carbonmon.hardware.found_gpus import Chosen
 from carbonmon.hardware.gpu_inventory import ask, list_inventory
-from carbonmon.hardware.gpu_selection import select
+from carbonmon.hardware.gpu_selection import check_present, select
 from carbonmon.hardware.nvml_errors import NOT_SUPPORTED_ERRORS, REMEDIES
 from carbonmon.hardware.sensors.nvml.gpu import Gpu
 from carbonmon.hardware.sensors.nvml.superchip import (
@@ -44,7 +44,8 @@ class Opened(NamedTuple):
 
 
 def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
-    """The GPUs of the job; raises `SensorUnavailable` where there is none to meter."""
+    """The GPUs of the job; raises `SensorUnavailable` where there is none to meter, and `ConfigError` where
+    the user names one that is not there."""
     found, handles, unreadable = list_inventory(nvml)
     notes = [f"GPU {index} cannot be read: {error}" for index, error in unreadable]
     remedy = "nvidia-smi -L"
@@ -52,6 +53,8 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
         remedy = REMEDIES.get(error.value, remedy)
     if not found:
         raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
+    if settings.gpus is not None:
+        check_present(settings.gpus, found, [index for index, _ in unreadable])
     selection = select(found, settings.gpus, settings.environ, is_own_view=True)
     stated = _stated(settings)
     notes += selection.notes

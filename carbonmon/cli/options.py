@@ -246,10 +246,6 @@ def to_config(values: dict[str, Any]) -> Config:
         raise click.UsageError("--price and --price-file exclude one another: give the figure or the file")
     if values.get("resume") is not None and values.get("run_id") is not None:
         raise click.UsageError("--resume names the run already: leave --run-id out")
-    if "budget" in values and not values["budget"]:
-        for name in ("on-budget", "by"):
-            if is_typed(name):
-                log.warning("--%s is for a budget, and there is none: give --budget as well", name)
     if values.get("budget"):
         has_price = values.get("price") is not None or values.get("price_file") is not None
         try:
@@ -264,13 +260,6 @@ def to_config(values: dict[str, Any]) -> Config:
     fields["grid"] = fields.get("grid") or ()
     fields["dram_estimate"] = not values["no_dram_estimate"]
     return Config(**fields)
-
-
-def is_typed(name: str) -> bool:
-    """Whether an option stands on the command line that is being read."""
-    ctx = click.get_current_context(silent=True)
-    source = click.core.ParameterSource.COMMANDLINE
-    return ctx is not None and ctx.get_parameter_source(OPTIONS[name].parameter) is source
 
 
 def without_weaker(values: dict[str, Any]) -> dict[str, Any]:

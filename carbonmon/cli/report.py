@@ -232,6 +232,9 @@ def _text(summaries: Sequence[Summary], form: str, place: str | None, sections: 
     """What to print; each form imports only what it needs."""
     if form == "json":
         return printing.json_text(summaries[0] if len(summaries) == 1 else summaries)
+    from carbonmon.runs.report.earlier import as_now
+
+    summaries = [as_now(summary) for summary in summaries]
     if form == "csv":
         from carbonmon.runs.report.csv_table import csv_text
         from carbonmon.runs.report.merging import check_no_duplicates

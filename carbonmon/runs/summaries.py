@@ -101,17 +101,4 @@ def _checked(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
     fault = fault_of(summary)
     if fault:
         raise RunFileError(f"{path}: damaged: {fault}")
-    return _without_false_zeros(summary)
-
-
-def _without_false_zeros(summary: dict[str, Any]) -> dict[str, Any]:
-    """Files of releases until 0.2 have 0 where nothing was seen of any device: it is unknown."""
-    energy, carbon = summary["energy"], summary["carbon"]
-    if energy["devices"] or energy["total_j"] or summary["state"] == "estimated":
-        return summary
-    energy = {**energy, **dict.fromkeys(("total_j", "total_kwh", "low_j", "high_j"))}
-    return {
-        **summary,
-        "energy": energy,
-        "carbon": {**carbon, **dict.fromkeys(("emissions_g", "low_g", "high_g"))},
-    }
+    return summary

@@ -60,6 +60,8 @@ def notes(config: Config, sensors: Sensors, environ: Mapping[str, str]) -> list[
     budgets = [budget.text for budget in config.budgets if budget.kind != "time" and not budget.per_day]
     if budgets and not sensors.devices:
         found.append(f"--budget {', '.join(budgets)}: nothing is metered here, so it is never reached")
+    if not config.budgets and (config.on_budget.kind != "warn" or config.by != "total"):
+        found.append("--on-budget and --by are for a budget, and there is none: give --budget as well")
     return found
 
 

@@ -179,6 +179,7 @@ def section(summary: Mapping[str, Any], found: Comparison) -> Section:
         table,
         notes,
         numbers=(0, 3, 4, 5),
+        cuts=2,
     )
 
 

@@ -50,6 +50,10 @@ _MEANT = {
 """What people type for a command that has another name."""
 
 
+_ERROR = "Error: "
+"""What click writes before a message."""
+
+
 class _LazyGroup(click.Group):
     """Imports a command's module when it is needed, so that none pays for another; errors are printable."""
 
@@ -99,11 +103,14 @@ def _instead(word: str) -> str:
 
 @contextmanager
 def _printable_errors() -> Iterator[None]:
-    """Errors quote what somebody typed, what stands in a file, what a server said."""
+    """Errors quote what somebody typed, what stands in a file, what a server said, and fit the terminal."""
     try:
         yield
     except click.ClickException as error:
-        error.message = plain_lines(error.message)  # type: ignore[misc]  # nobody has read it yet
+        from carbonmon.cli import printing, terminal
+
+        shown = printing.fitted(_ERROR + plain_lines(error.message), terminal.width(err=True))
+        error.message = shown.removeprefix(_ERROR)  # type: ignore[misc]  # nobody has read it yet
         raise
 
 

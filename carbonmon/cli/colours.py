@@ -9,8 +9,13 @@ import re
 
 import click
 
-_LABEL = re.compile(r"  [a-z][a-z ]{0,10}(?= {2}|: )|[A-Z]{4,}[A-Z /]*(?= |$).*|[a-z]{3,7} {2,}(?=\S)")
-"""What begins a line: the label of a report, the head of a table."""
+_LABEL = re.compile(
+    r"  [A-Za-z][a-z ]{0,10}(?= {2}|: )"  # a label of a report
+    r"|[A-Z]{2,}( [A-Z]+)* {2,}([A-Z]{2}|g/kWh).*"  # the head of a table
+    r"|(INTENSITY|DEVICE|not shown)\b"
+    r"|(best|now|worst|saving|source|note)(?= {2})"  # of carbonmon when
+)
+"""What begins a line and tells what it is."""
 
 _TITLE = re.compile(r"carbonmon: run .*")
 

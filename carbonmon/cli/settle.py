@@ -198,7 +198,10 @@ def _by(result: Settlement, part: int) -> dict[str, float]:
 
 
 def _holes_text(folder: Path, result: Settlement) -> str:
-    shown = [f"{local_text(start_s)} to {local_text(end_s)}" for start_s, end_s in result.gaps]
+    shown = [
+        f"{local_text(start_s, 'seconds')} to {local_text(end_s, 'seconds')}"
+        for start_s, end_s in result.gaps
+    ]
     more = f" and {len(shown) - MOST_GAPS_SHOWN} times more" if len(shown) > MOST_GAPS_SHOWN else ""
     part = percent_text(min(1.0, result.filled_j / result.energy_j))
     keep = ", or give --fill to keep the live figure there" if result.origins else ""

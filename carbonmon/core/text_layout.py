@@ -15,7 +15,7 @@ LABEL_WIDTH = 13
 _GAP = 2
 """Columns between two cells."""
 
-_NARROWEST = 12
+_NARROWEST = 10
 """Columns that are left of a cell that is cut."""
 
 _NARROWEST_WRAPPED = 24

@@ -60,13 +60,13 @@ def utc_text(unix_s: float, form: str = SECONDS) -> str:
     return datetime.fromtimestamp(unix_s, tz=timezone.utc).strftime(form)
 
 
-def local_text(unix_s: float | None) -> str:
-    """A Unix time for people: in the zone of this machine, with its offset."""
+def local_text(unix_s: float | None, timespec: str = "minutes") -> str:
+    """A Unix time for people: in the zone of this machine, with its offset; `timespec` as in `isoformat`."""
     try:
         moment = None if unix_s is None else datetime.fromtimestamp(unix_s).astimezone()
     except (ValueError, OverflowError, OSError):
         moment = None
-    return "at an unknown time" if moment is None else moment.isoformat(" ", "minutes")
+    return "at an unknown time" if moment is None else moment.isoformat(" ", timespec)
 
 
 def rfc3339(unix_s: float | None) -> str | None:

@@ -463,7 +463,7 @@ def test_a_hole_is_an_error_that_names_the_times_and_writes_nothing(tmp_path: Pa
     path = write_intensities(tmp_path / "short.csv", range(2))
     result = invoke("--intensity-file", path, run_folder)
     assert result.exit_code == 2
-    assert "nothing is known of 2026-11-21 14:00+00:00 to 2026-11-21 17:00+00:00" in result.output
+    assert "nothing is known of 2026-11-21 14:00:00+00:00 to 2026-11-21 17:00:17+00:00" in result.output
     assert "--fill" in result.output
     assert "settled" not in summary_in(run_folder)
 

@@ -366,7 +366,8 @@ def test_a_run_that_owns_the_node_has_all_of_it() -> None:
 
 
 def test_of_a_node_that_drew_nothing_no_part_is_known() -> None:
-    run = run_state(node=(NodeTotal(gpu().id, 0.0, 0.0, 0.0, 0.0),))
+    rows = (run_total(gpu().id, "gpu", "counter", 0.0),)
+    run = run_state(totals=rows, node=(NodeTotal(gpu().id, 0.0, 0.0, 0.0, 0.0),))
     shown = of(snapshot((run,), (device_state(gpu()),)))["energy"]["node"]
     assert shown["total_j"] == 0.0
     assert (shown["measured_ratio"], shown["share_ratio"]) == (None, None)

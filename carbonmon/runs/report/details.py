@@ -20,13 +20,17 @@ from carbonmon.runs.summary.strings import one_line
 
 
 class Section(NamedTuple):
-    """A table of plain texts, with notes below it; `numbers` are the columns of figures."""
+    """A table of plain texts, with notes below it.
+
+    `numbers` are the columns of figures, and `cuts` is the one that gives way on a narrow terminal.
+    """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     numbers: Sequence[int] = ()
+    cuts: int | None = None
 
 
 def section_text(section: Section, width: int | None = None) -> str:
@@ -34,7 +38,7 @@ def section_text(section: Section, width: int | None = None) -> str:
     rows = [[one_line(cell, 400) for cell in row] for row in (section.head, *section.rows)]
     lines = wrapped(one_line(section.title, 400), width, "  ")
     if section.rows:
-        lines += table(rows, section.numbers, width, indent="    ")
+        lines += table(rows, section.numbers, width, indent="    ", cuts=section.cuts)
     for note in section.notes:
         lines += wrapped(one_line(note, 1000), width, "    ")
     return "".join(f"{line}\n" for line in lines)

@@ -26,6 +26,7 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
+from carbonmon.runs.summary.strings import phase_text
 
 _COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory", "module": "module"}
 _NONE = "–"
@@ -215,7 +216,7 @@ def _phases(energy: Mapping[str, Any]) -> list[list[str]]:
     }
     return [
         [
-            escaped(name, 80) or _NONE,
+            escaped(phase_text(name), 80) or _NONE,
             energy_text(phase["energy_j"], unit) + split[name],
             percent_text(phase["energy_j"] / total_j) if total_j else _NONE,
             _co2e(phase["emissions_g"]),

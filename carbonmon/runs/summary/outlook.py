@@ -85,4 +85,4 @@ def _budget_text(budget: dict[str, Any]) -> str:
     whose = " by all runs of the day" if budget["period"] == "day" else ""
     text = f"{budget['budget']}: {spent_text(budget)} spent{whose}"
     at_s = known_time(budget["reached_at"])
-    return text if at_s is None else f"{text}; reached {local_text(at_s)}, {budget['action']}"
+    return text if at_s is None else f"{text}; reached {local_text(at_s, 'seconds')}, {budget['action']}"

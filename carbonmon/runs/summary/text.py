@@ -228,13 +228,18 @@ def _device_lines(
             (
                 device["component"],
                 device_text(device["id"], device["index"], is_short=width is not None),
-                one_line(device["name"] or "", 200),
+                _name_text(device["name"] or "", width),
                 energy_text(device["energy_j"], unit),
                 "power unknown" if mean_w is None else f"mean {figure(mean_w)} W",
                 "as given" if is_given else _methods_text(device["methods"]),
             )
         )
     return table(rows, numbers=(3, 4), width=width, indent="  ", cuts=2)
+
+
+def _name_text(name: str, width: int | None) -> str:
+    """A device's name; in a terminal without the vendor that most GPUs have."""
+    return one_line(name if width is None else name.removeprefix("NVIDIA "), 200)
 
 
 def _phase_lines(

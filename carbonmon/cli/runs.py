@@ -44,7 +44,8 @@ STATES = ("running", "final", "recovered", "estimated")
     type=click.Choice(tuple(SORTS)),
     default="start",
     show_default=True,
-    help="The order of the runs; the largest and the latest are at the end.",
+    metavar="KEY",
+    help=f"The order of the runs: {', '.join(SORTS)}; the largest and the latest are at the end.",
 )
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--sum", "with_sum", is_flag=True, help="A line with the total.")

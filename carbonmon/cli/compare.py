@@ -75,7 +75,7 @@ def command(
         raise click.UsageError(str(error)) from None
     except service.RoundFailed as error:
         raise click.ClickException(str(error)) from None
-    (printing.show if form == "text" else printing.show_document)(_text(sections, documents, form))
+    printing.show_form(form, _text(sections, documents, form))
     if limit_percent is not None:
         _fail_above(energies, limit_percent)
 

@@ -71,7 +71,7 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
         text = _estimate(parts, fit, embodied, form, values)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    (printing.show if form == "text" else printing.show_document)(text)
+    printing.show_form(form, text)
 
 
 def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, values: dict[str, Any]) -> str:

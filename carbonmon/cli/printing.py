@@ -44,6 +44,11 @@ def show_document(text: str) -> None:
     click.echo(plain_lines(text), nl=False)
 
 
+def show_form(form: str, text: str) -> None:
+    """Print a text in a form of `--format`: `text` is for people."""
+    (show if form == "text" else show_document)(text)
+
+
 def show(text: str) -> None:
     """Print a text for people that has its line ends, whatever stands in it."""
     echo(text, nl=False)

@@ -109,7 +109,7 @@ def command(
         raise click.UsageError(f"{error}{_hint(str(error), elsewhere)}") from None
     except FetchError as error:  # not the user's mistake: worth another try
         raise click.ClickException(f"--prometheus: {error}") from None
-    (printing.show if form == "text" else printing.show_document)(text)
+    printing.show_form(form, text)
 
 
 def _told_apart(runs: tuple[str, ...], elsewhere: str | None) -> tuple[tuple[str, ...], str | None]:

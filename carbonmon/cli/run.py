@@ -148,8 +148,6 @@ def take_part(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | 
     local_size = read_launch(environ).local_size or 1
     if not environ.get(SOCKET_VARIABLE) and local_size < 2 and not any(monitor_sockets(environ)):
         return None
-    if config.gpus:
-        _check_gpus(config.gpus)
     from carbonmon.service import joined_job
 
     choices = options.choices(ctx, config)
@@ -167,19 +165,6 @@ def take_part(ctx: click.Context, config: Config, job: Sequence[str]) -> Part | 
         arguments = options.as_arguments(ctx, options.DAEMON_OPTIONS)
         part = joined_job.join_ranks(environ, message, choices, arguments)
     return part
-
-
-def _check_gpus(gpus: Sequence[str]) -> None:
-    """Stop before the job if it is to use a GPU that is not there: another monitor would leave that out."""
-    from carbonmon.hardware.gpu_selection import check_present
-    from carbonmon.hardware.workload.gpus import inventory_in_time
-
-    inventory = inventory_in_time()
-    if inventory.found:
-        try:
-            check_present(gpus, inventory.found, [index for index, _ in inventory.unreadable])
-        except ConfigError as error:
-            raise click.UsageError(str(error)) from None
 
 
 def _accompany(part: Part, config: Config, job: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.found_gpus import FoundGpu
-from carbonmon.hardware.gpu_selection import VARIABLES, allocate
+from carbonmon.hardware.gpu_selection import VARIABLES, allocate, check_present
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
 from carbonmon.hardware.workload.gpus import inventory_in_time
 from carbonmon.hardware.workload.holders import GpuHolders
@@ -124,13 +124,19 @@ class NodeWorkload:
     def allocation(
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
     ) -> Mapping[str, float] | None:
-        """The metered GPUs allocated to a job, and the fraction of each; None if no allocation is known."""
+        """The metered GPUs allocated to a job, and the fraction of each; None if no allocation is known.
+
+        Raises `ConfigError` where `gpus` names one that is not there.
+        """
         if not self._gpus or (gpus is None and environ.keys().isdisjoint(VARIABLES)):
             return None
-        found = inventory_in_time().found or [
+        inventory = inventory_in_time()
+        found = inventory.found or [
             FoundGpu(gpu, place if device.index is None else device.index, device.name, f"{place:08d}")
             for place, (gpu, device) in enumerate(self._gpus.items())
         ]
+        if gpus is not None:
+            check_present(gpus, found, [index for index, _ in inventory.unreadable])
         allocated, notes = allocate(found, gpus, environ)
         self._allocation_notes = tuple(notes)
         if allocated is None:

@@ -21,7 +21,10 @@ _TITLE = re.compile(r"carbonmon: run .*")
 
 _WORDS = (
     (re.compile(r"\bnot used\b|\bunknown\b|\bestimated\b|\bmend it:|\bnot observed\b"), "yellow"),
-    (re.compile(r"(?<!not )\bused(?=  )|(?<!of it )\bmeasured(?= \()|\ball of it measured\b"), "green"),
+    (
+        re.compile(r"(?<!not )\bused(?=  )|(?<!of it )\bmeasured(?= \()|(?<!not )all of it measured"),
+        "green",
+    ),
     (re.compile(r"(?<= )\+\d[\d.]* %"), "red"),
     (re.compile(r"(?<= )−\d[\d.]* %"), "green"),
 )

@@ -45,11 +45,9 @@ def model_card_text(summary: Mapping[str, Any], place: str = "") -> str:
 
 
 def _emissions(grams: float | None) -> str:
-    return (
-        "  # emissions: unknown (no sensor gave a reading)"
-        if grams is None
-        else (f"  emissions: {yaml_number(grams)}")
-    )
+    if grams is None:
+        return "  # emissions: unknown (no sensor gave a reading)"
+    return f"  emissions: {yaml_number(grams)}"
 
 
 def _entry(key: str, value: str, hint: str) -> str:

@@ -26,10 +26,11 @@ from carbonmon.grid.regions import (
 
 MOST_ROWS = 40
 """Of a list for people; JSON has all."""
-_NAME_WIDTH = 30
+_NAME_WIDTH, _SHORT_NAME = 30, 14
+"""Columns of a name on a terminal: at most, and if others are to find room."""
 _HEADS = ("CODE", "NAME", "g/kWh", "BASIS", "ACCOUNTING", "YEAR", "ZONE", "PUE", "SOURCE")
 _OF_CLOUDS = frozenset(("ZONE", "PUE"))
-_BY_WEIGHT = ("CODE", "g/kWh", "NAME", "YEAR", "BASIS", "ACCOUNTING", "ZONE", "PUE", "SOURCE")
+_BY_WEIGHT = ("CODE", "g/kWh", "BASIS", "NAME", "YEAR", "ACCOUNTING", "ZONE", "PUE", "SOURCE")
 """Columns by how much they are needed on a narrow terminal."""
 _GROUPS = {"nordic": ("DK", "FI", "IS", "NO", "SE"), "nordics": ("DK", "FI", "IS", "NO", "SE")}
 """Words for several countries, which no row of the tables has."""
@@ -179,9 +180,11 @@ def _show_list(found: list[Hit], text: str) -> None:
     if width is not None:
         rows = [row | {"NAME": cut(row["NAME"], _NAME_WIDTH)} for row in rows]
         widths = {head: max(columns_of(row[head]) for row in (*rows, {head: head})) for head in columns}
+        widths["NAME"] = min(widths["NAME"], _SHORT_NAME)
         shown = fitting_columns(widths, _BY_WEIGHT, width)
     table = [shown, *([row[head] for head in shown] for row in rows)]
-    printing.show_table(table, numbers=(shown.index("g/kWh"),))
+    place = shown.index("NAME") if "NAME" in shown else None
+    printing.show_table(table, numbers=(shown.index("g/kWh"),), cuts=place)
     left_out = [head for head in columns if head not in shown]
     if left_out:
         printing.echo(f"not shown, for the width: {', '.join(left_out).lower()}")

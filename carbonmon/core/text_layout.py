@@ -89,13 +89,18 @@ def table(
         return []
     widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
     over = 0 if width is None else len(indent) + sum(widths) + _GAP * (len(widths) - 1) - width
-    if over > 0 and cuts is not None and widths[cuts] - over >= min(_NARROWEST, widths[cuts]):
-        rows = [[*row[:cuts], cut(row[cuts], widths[cuts] - over), *row[cuts + 1 :]] for row in rows]
-        widths[cuts] -= over
-    elif over > 0 and wraps is not None and widths[wraps] - over >= _NARROWEST_WRAPPED:
-        widths[wraps] -= over
+    if width is None or over <= 0:
+        return [indent + _line(row, range(len(widths)), widths, numbers) for row in rows]
+    if cuts is not None:
+        room = widths[cuts] - over
+        most = room if room >= _NARROWEST else max(_NARROWEST, width // 3)
+        over -= max(0, widths[cuts] - most)
+        widths[cuts] = min(widths[cuts], most)
+        rows = [[*row[:cuts], cut(row[cuts], widths[cuts]), *row[cuts + 1 :]] for row in rows]
+    elif wraps is not None and widths[wraps] - over >= _NARROWEST_WRAPPED:
+        widths[wraps], over = widths[wraps] - over, 0
         rows = [part for row in rows for part in _wrapped_row(row, wraps, widths[wraps])]
-    elif over > 0 and width is not None:
+    if over > 0:
         return _folded(rows, numbers, widths, width, indent)
     return [indent + _line(row, range(len(widths)), widths, numbers) for row in rows]
 

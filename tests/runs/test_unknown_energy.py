@@ -56,6 +56,16 @@ def test_zero_stays_zero_where_it_was_seen():
     assert summary["energy"]["devices"][0]["energy_j"] == 0.0
 
 
+def test_a_run_that_used_none_of_what_is_metered_drew_nothing_and_that_is_known():
+    other = gpu(1)
+    run = run_state(duration_s=60.0, node=(NodeTotal(other.id, 500.0, 0.0, 0.0, 0.1),))
+    shown = snapshot((run,), (device_state(other),))
+    summary = summarize(shown, run, "final")
+    assert (summary["energy"]["total_j"], summary["carbon"]["emissions_g"]) == (0.0, 0.0)
+    assert "0 J (0 to 0), it used none of what is metered" in table_text(summary)
+    assert fault_of(summary) == ""
+
+
 def test_a_device_of_which_nothing_was_seen_is_unknown_beside_others_that_were():
     other = gpu(1)
     run = blind(

@@ -26,7 +26,7 @@ from carbonmon.runs.summary.ranges import (
     energy_j,
     energy_range_j,
     grouped,
-    known,
+    is_seen,
     measured_ratio,
     seen_totals,
     with_uncertainty,
@@ -53,15 +53,17 @@ def summarize(
     `own_peak_rss_bytes` is the largest memory of the monitor itself.
     """
     devices = {device_state.device.id: device_state for device_state in snapshot.devices}
-    totals = run.totals if state == "estimated" else seen_totals(run)
+    is_estimate = state == "estimated"
+    is_known = is_estimate or is_seen(run)
+    totals = run.totals if is_estimate else seen_totals(run)
     rows = [with_uncertainty(total, devices) for total in totals]
     document: dict[str, Any] = clean(
         {
             "schema": SCHEMA,
             "state": state,
             "run": _run(run),
-            "energy": _energy(run, rows, devices),
-            "carbon": _carbon(snapshot, run, rows),
+            "energy": _energy(run, rows, devices, is_known),
+            "carbon": _carbon(snapshot, run, rows, is_known),
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
             "forecasts": forecasts_summary(run.forecasts),
@@ -105,22 +107,21 @@ def _progress(work: Work | None) -> dict[str, Any] | None:
     return None if work is None or work.steps is None else {"step": work.steps, "total": work.total_steps}
 
 
-def _energy(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> dict[str, Any]:
-    total_j = known(energy_j, rows)
-    low_j, high_j = energy_range_j(rows)
+def _energy(
+    run: RunState, rows: list[Row], devices: dict[str, DeviceState], is_known: bool
+) -> dict[str, Any]:
+    total_j, (low_j, high_j) = energy_j(rows), energy_range_j(rows)
+    amounts = {"total_j": total_j, "total_kwh": total_j / JOULES_PER_KWH, "low_j": low_j, "high_j": high_j}
     by_method = grouped(rows, lambda total: total.method)
     return {
-        "total_j": total_j,
-        "total_kwh": None if total_j is None else total_j / JOULES_PER_KWH,
-        "low_j": low_j,
-        "high_j": high_j,
+        **(amounts if is_known else dict.fromkeys(amounts)),
         "measured_ratio": measured_ratio(rows),
         "recovered_j": run.recovered_j,
         "methods": {method: _method(by_method[method]) for method in METHODS if method in by_method},
         "components": _components(rows),
         "node": node_summary(run, devices),
         "devices": devices_summary(run, rows, devices),
-        "phases": _phases(run, rows),
+        "phases": _phases(run, rows, is_known),
     }
 
 
@@ -142,7 +143,7 @@ def _method(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
+def _phases(run: RunState, rows: list[Row], is_known: bool) -> dict[str, Any]:
     """Energy and emissions of each phase; `main` first, then in order of first appearance."""
     by_phase = grouped(rows, lambda total: total.phase)
     seconds = dict(run.phases_s)
@@ -150,8 +151,8 @@ def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
     names = {**seconds, **by_phase}
     return {
         name: {
-            "energy_j": energy_j(by_phase.get(name, [])) if rows else None,
-            "emissions_g": emissions_g(by_phase.get(name, [])) if rows else None,
+            "energy_j": energy_j(by_phase.get(name, [])) if is_known else None,
+            "emissions_g": emissions_g(by_phase.get(name, [])) if is_known else None,
             "duration_s": seconds.get(name),
             **_phase(by_phase.get(name, []), None if doubts is None else doubts.get(name, 0.0)),
         }
@@ -168,20 +169,18 @@ def _phase(rows: list[Row], doubt_j: float | None) -> dict[str, Any]:
     }
 
 
-def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any]:
-    grams = known(emissions_g, rows)
-    low_g, high_g = emissions_range_g(rows)
+def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row], is_known: bool) -> dict[str, Any]:
+    grams, (low_g, high_g) = emissions_g(rows), emissions_range_g(rows)
+    amounts = {"emissions_g": grams, "low_g": low_g, "high_g": high_g}
     pue = _mean(snapshot.pue_ratio, run.facility_j, energy_j(rows)) or snapshot.pue_ratio
     drawn_kwh = energy_j(rows) / JOULES_PER_KWH * pue
     now = _main_origin(snapshot.intensity, run)
     return {
-        "emissions_g": grams,
-        "low_g": low_g,
-        "high_g": high_g,
+        **(amounts if is_known else dict.fromkeys(amounts)),
         "pue": pue,
         "pue_source": _origin(snapshot.pue_source, snapshot.pue_ratio, pue),
         "intensity": {
-            "mean_g_per_kwh": grams / drawn_kwh if grams is not None and drawn_kwh else now.g_per_kwh,
+            "mean_g_per_kwh": grams / drawn_kwh if drawn_kwh else now.g_per_kwh,
             "zone": now.zone,
             "source": now.source,
             "basis": now.basis,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from carbonmon.core.model import DeviceState, NodeTotal, RunState
-from carbonmon.runs.summary.ranges import seen_devices
+from carbonmon.runs.summary.ranges import is_seen
 
 _ROUNDING = 1e-3
 """A run's part and the whole are separate sums, and the whole is a difference of two large sums."""
@@ -25,14 +25,14 @@ def components_of(run: RunState, devices: Mapping[str, DeviceState]) -> dict[str
 
 def node_summary(run: RunState, devices: Mapping[str, DeviceState]) -> dict[str, Any] | None:
     """`energy.node` of the summary; None where the node's energy was not recorded, or nothing seen of it."""
-    total_j = sum(map(drawn_j, run.node))
-    if not run.node or not (total_j or seen_devices(run)):
+    if not run.node or not is_seen(run):
         return None
     components = components_of(run, devices)
     groups: dict[str, list[NodeTotal]] = {}
     for total in run.node:
         if total.device_id in components:
             groups.setdefault(components[total.device_id], []).append(total)
+    total_j = sum(map(drawn_j, run.node))
     return {
         "total_j": total_j,
         "emissions_g": sum(total.emissions_g for total in run.node),

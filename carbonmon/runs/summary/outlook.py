@@ -12,7 +12,7 @@ from carbonmon.core.pace import Range
 from carbonmon.core.text_layout import labelled
 from carbonmon.core.times import known_time, local_text, rfc3339
 from carbonmon.runs.summary.figures import JOULES, UNKNOWN, figure
-from carbonmon.runs.summary.ranges import seen_devices
+from carbonmon.runs.summary.ranges import is_seen
 from carbonmon.runs.summary.strings import one_line
 
 
@@ -31,7 +31,7 @@ def forecasts_summary(forecasts: Sequence[Forecast]) -> list[dict[str, Any]]:
 
 def known_spent(run: RunState, state: BudgetState) -> float | None:
     """What was spent of a budget; None where nothing is known of the run's energy."""
-    is_known = state.kind == "time" or state.per_day or bool(seen_devices(run))
+    is_known = state.kind == "time" or state.per_day or is_seen(run)
     return state.spent if is_known else None
 
 

@@ -43,6 +43,12 @@ def seen_devices(run: RunState) -> set[str]:
     return drew | {each for each in used if run.duration_s - lost_s.get(each, 0.0) > _SHORTEST_S}
 
 
+def is_seen(run: RunState) -> bool:
+    """Whether anything is known of the energy of a run: of its devices, or of others that it did not use."""
+    drawn = any(total.counter_j or total.power_j or total.tdp_j for total in run.node)
+    return drawn or bool(seen_devices(run))
+
+
 def seen_totals(run: RunState) -> list[RunTotal]:
     """A run's totals without those of devices of which nothing is known."""
     seen = seen_devices(run)
@@ -58,16 +64,13 @@ def emissions_g(rows: Iterable[Row]) -> float:
 
 
 def known(amount: Callable[[list[Row]], float], rows: list[Row]) -> float | None:
-    """An amount of the rows; None where there are none: nothing was seen."""
+    """An amount of a device's rows; None where there are none: nothing was seen of it."""
     return amount(rows) if rows else None
 
 
 def energy_range_j(rows: Iterable[Row]) -> tuple[float | None, float | None]:
-    """The least and the most joules that the rows may stand for; None where a part's range is unknown,
-    and where there are no rows."""
+    """The least and the most joules that the rows may stand for; None where a part's range is unknown."""
     rows = list(rows)
-    if not rows:
-        return None, None
     return (
         _sum_known(_low(row.total.energy_j, row.uncertainty) for row in rows),
         _sum_known(_high(row.total.energy_j, row.uncertainty) for row in rows),
@@ -77,8 +80,6 @@ def energy_range_j(rows: Iterable[Row]) -> tuple[float | None, float | None]:
 def emissions_range_g(rows: Iterable[Row]) -> tuple[float | None, float | None]:
     """The same for grams: the intensity's own range, widened by the range of the energy."""
     rows = list(rows)
-    if not rows:
-        return None, None
     return (
         _sum_known(_low(row.total.emissions_low_g, row.uncertainty) for row in rows),
         _sum_known(_high(row.total.emissions_high_g, row.uncertainty) for row in rows),

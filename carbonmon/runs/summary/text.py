@@ -103,7 +103,8 @@ def _energy_text(energy: dict[str, Any]) -> str:
     if stated_j and energy["low_j"] == energy["high_j"]:
         span = "no range given"
     if measured is None:
-        share = "how much of it was measured is unknown" if total_j else "none was drawn"
+        nothing = "none was drawn" if energy["devices"] else "it used none of what is metered"
+        share = "how much of it was measured is unknown" if total_j else nothing
     elif measured == 1:
         share = "all of it measured"
     elif measured == 0:

@@ -8,7 +8,7 @@ from typing import Any
 from carbonmon.core.forecast import Forecast
 from carbonmon.core.model import RunState
 from carbonmon.monitor.run_account import RunAccount
-from carbonmon.runs.summary.ranges import seen_totals
+from carbonmon.runs.summary.ranges import is_seen, seen_totals
 from carbonmon.runs.summary.work import work_summary
 from carbonmon.service.entries import Entry, Participant
 
@@ -80,9 +80,9 @@ def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, 
     return {
         "run_id": entry.run_id,
         "folder": str(entry.plan.folder.absolute()),
-        "energy_j": energy_j if totals else None,
+        "energy_j": energy_j if is_seen(run) else None,
         "measured_ratio": measured_j / energy_j if energy_j else None,
-        "emissions_g": sum(row.emissions_g for row in totals) if totals else None,
+        "emissions_g": sum(row.emissions_g for row in totals) if is_seen(run) else None,
         "power_w": sum(watts) if watts else None,
         "duration_s": run.duration_s,
         "phase": participant.phase or run.phase,

@@ -12,6 +12,7 @@ from carbonmon.runs.summary.ranges import (
     energy_j,
     energy_range_j,
     grouped,
+    is_seen,
     measured_ratio,
     seen_totals,
     with_uncertainty,
@@ -54,8 +55,8 @@ def chosen(snapshot: Snapshot, run_id: str) -> RunState | None:
 def _run(snapshot: Snapshot, run: RunState, known_by: KnownBy) -> dict[str, Any]:
     states = {state.device.id: state for state in snapshot.devices}
     rows = [with_uncertainty(total, states) for total in seen_totals(run)]
-    low_j, high_j = energy_range_j(rows)
-    low_g, high_g = emissions_range_g(rows)
+    low_j, high_j = energy_range_j(rows) if is_seen(run) else (None, None)
+    low_g, high_g = emissions_range_g(rows) if is_seen(run) else (None, None)
     return {
         **listed(run, known_by),
         "labels": dict(run.info.labels),

@@ -876,6 +876,19 @@ def test_the_table_says_what_else_the_node_drew() -> None:
     assert lines[2] == "  node       4.04 kJ in all while it ran: 25.0 % of it is this run's"
 
 
+def test_a_device_line_is_the_run_s_own_part_and_the_node_s_stands_on_the_node_line() -> None:
+    rows = (run_total(gpu().id, "gpu", "counter", 250.0),)
+    drawn = (NodeTotal(gpu().id, 1000.0, 0.0, 0.0, 0.0),)
+    run = run_state(totals=rows, node=drawn, duration_s=110.0, unobserved_s=((gpu().id, 10.0),))
+    whole = device_state(gpu(), mean_power_w=240.0)
+    for text in (table_text(of(snapshot((run,), (whole,)))), table_text(of(snapshot((run,), (whole,))), 80)):
+        lines = text.splitlines()
+        assert lines[2] == "  node       1.00 kJ in all while it ran: 25.0 % of it is this run's"
+        (line,) = [line for line in lines if line.startswith("  gpu  ")]
+        assert "250 J  mean 2.50 W" in line, "joules by the seconds in which they were seen"
+        assert "240 W" not in text
+
+
 def test_the_table_says_nothing_of_a_node_that_the_run_has_to_itself() -> None:
     shown = other_users(with_phases())
     (run,) = shown.runs

@@ -883,7 +883,7 @@ def test_a_device_line_is_the_run_s_own_part_and_the_node_s_stands_on_the_node_l
     whole = device_state(gpu(), mean_power_w=240.0)
     for text in (table_text(of(snapshot((run,), (whole,)))), table_text(of(snapshot((run,), (whole,))), 80)):
         lines = text.splitlines()
-        assert lines[2] == "  node       1.00 kJ in all while it ran: 25.0 % of it is this run's"
+        assert lines[2] == "  node       1000 J in all while it ran: 25.0 % of it is this run's"
         (line,) = [line for line in lines if line.startswith("  gpu  ")]
         assert "250 J  mean 2.50 W" in line, "joules by the seconds in which they were seen"
         assert "240 W" not in text

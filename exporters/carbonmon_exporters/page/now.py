@@ -110,8 +110,8 @@ def _node(snapshot: Snapshot, known_by: KnownBy) -> dict[str, Any]:
     watts = [state.power_w for state in states if state.power_w is not None]
     return {
         "power_w": sum(watts) if watts else None,
-        "energy_j": sum(state.energy_j for state in states),
-        "unattributed_j": sum(state.unattributed_j for state in states),
+        "energy_j": sum(state.energy_j for state in states) if states else None,
+        "unattributed_j": sum(state.unattributed_j for state in states) if states else None,
         "devices": [_device(state, known_by) for state in states],
     }
 

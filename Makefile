@@ -27,7 +27,8 @@ run: $(VENV)/.demo ## monitor a real training job of some 20 seconds
 	$(BIN)/carbonmon run -- $(BIN)/python examples/train_digits.py $(TRAIN)
 
 run-simulated: $(VENV)/.demo ## the same on a simulated machine with 4 GPUs and 2 sockets
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.simulator --gpus 4 --packages 2 -- \
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.simulator --gpus 4 --packages 2 \
+	  --runs carbonmon-runs -- \
 	  carbonmon run --region FR --gpus 0,1,2,3 -- python examples/train_digits.py $(TRAIN)
 
 test: check docs $(VENV)/.dev wheel-test ## everything: checks, the documentation, all tests, the built wheel

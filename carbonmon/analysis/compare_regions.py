@@ -144,6 +144,11 @@ def _intensity_document(intensity: Intensity) -> dict[str, Any]:
 def _compare(summary: Mapping[str, Any], where: str) -> Comparison:
     zones = {row["zone"]: row for row in preferred_rows()}
     own_cloud = _own_cloud(summary)
+    if summary["energy"]["total_kwh"] is None:
+        raise ConfigError(
+            f"--elsewhere: nothing is known of the energy of run {summary['run']['id']!r:.70}: no sensor "
+            "gave a reading"
+        )
     own_zone = _own_intensity(summary)["zone"]
     words = _words(where) or [own_cloud.partition(":")[0] if own_cloud else COUNTRIES]
     kwh = summary["energy"]["total_kwh"] * summary["carbon"]["pue"]

@@ -170,7 +170,7 @@ def _hardware(summary: Mapping[str, Any]) -> Iterator[Hardware]:
 def _run_ratio(device: Mapping[str, Any]) -> float:
     """The run's part of a device: of its energy while the run lasted, else the allocated part."""
     drawn_j = device.get("node_energy_j")
-    if drawn_j:
+    if drawn_j and device["energy_j"] is not None:
         return min(1.0, float(device["energy_j"] / drawn_j))
     share: float | None = device["share_ratio"]
     return 1.0 if share is None else share

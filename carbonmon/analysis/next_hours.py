@@ -9,7 +9,7 @@ from typing import NamedTuple
 from carbonmon.core.errors import FetchError
 from carbonmon.core.ports import GridSource, Http
 from carbonmon.core.timeline import Slot, Timeline
-from carbonmon.core.times import MINUTES, utc_text
+from carbonmon.core.times import local_text
 from carbonmon.grid.cache import check_slot
 from carbonmon.grid.regions import resolve
 from carbonmon.runs.summary.figures import duration_text
@@ -93,7 +93,7 @@ def too_short(figures: Figures, now_s: float, run_s: float) -> str:
     """Why no run of so many seconds is wholly known."""
     slots = [slot for slot in figures.timeline.slots if slot.end_s > now_s]
     reach = (
-        f"reach from {utc_text(slots[0].start_s, MINUTES)} to {utc_text(slots[-1].end_s, MINUTES)}"
+        f"reach from {local_text(slots[0].start_s)} to {local_text(slots[-1].end_s)}"
         if slots
         else "are of the past"
     )

@@ -43,6 +43,8 @@ def read_stretches(
     the files do not belong together.
     """
     carbon, final = summary["carbon"], _final(summary)
+    if summary["energy"]["total_j"] is None:
+        raise RunFileError(f"{folder}: nothing is known of the run's energy: no sensor gave a reading")
     found = _Stretches(folder, summary, all(component for _, component in final))
     for _, rows in read_lines(folder):
         found.add(rows)
@@ -154,7 +156,7 @@ def _final(summary: Mapping[str, Any]) -> Counter[Key]:
     for name, phase in phases.items():
         parts = phase["components"] if has_components else {"": phase}
         for component, part in parts.items():
-            final[name, component] += part["energy_j"]
+            final[name, component] += part["energy_j"] or 0
     return final
 
 

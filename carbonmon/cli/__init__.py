@@ -54,6 +54,10 @@ def grouped() -> list[tuple[str, list[tuple[str, str]]]]:
     ]
 
 
+_ERROR = "Error: "
+"""What click writes before a message."""
+
+
 class _LazyGroup(click.Group):
     """Imports a command's module when it is needed, so that none pays for another; errors are printable."""
 
@@ -108,17 +112,20 @@ class _LazyGroup(click.Group):
 
 @contextmanager
 def _printable_errors() -> Iterator[None]:
-    """Errors quote what somebody typed, what stands in a file, what a server said."""
+    """Errors quote what somebody typed, what stands in a file, what a server said, and fit the terminal."""
     try:
         yield
     except click.ClickException as error:
+        from carbonmon.cli import printing, terminal
         from carbonmon.cli.mistakes import mended
 
         text = mended(error)
+        told = plain_lines(error.message if text is None else text)
+        shown = printing.fitted(_ERROR + told, terminal.width(err=True)).removeprefix(_ERROR)
         if text is not None:
             ctx = error.ctx if isinstance(error, click.UsageError) else None
-            raise click.UsageError(plain_lines(text), ctx) from None
-        error.message = plain_lines(error.message)  # type: ignore[misc]  # nobody has read it yet
+            raise click.UsageError(shown, ctx) from None
+        error.message = shown  # type: ignore[misc]  # nobody has read it yet
         raise
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from carbonmon.analysis.comparison import Difference, compare, forms
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, terminal
 from carbonmon.cli.checked import Checked
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError
@@ -76,7 +76,7 @@ def command(
         raise click.UsageError(str(error)) from None
     except service.RoundFailed as error:
         raise click.ClickException(str(error)) from None
-    printing.show(_text(sections, documents, form))
+    printing.show_form(form, _text(sections, documents, form))
     if limit_percent is not None:
         _fail_above(energies, limit_percent)
 
@@ -144,7 +144,7 @@ def _text(sections: Sequence[Section], documents: Sequence[dict[str, Any]], form
         return "\n".join(map(section_markdown, sections))
     from carbonmon.runs.report.details import section_text
 
-    return "\n".join(map(section_text, sections))
+    return "\n".join(section_text(section, terminal.width()) for section in sections)
 
 
 def _fail_above(energies: dict[str, Difference], limit_percent: float) -> None:

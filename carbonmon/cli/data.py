@@ -44,7 +44,7 @@ def _show() -> None:
     for name, table in found.items():
         form = data.FORMATS[name]
         rows.append((name, str(len(table.records)), _edition(table), form.licence, form.source))
-    printing.show_table(rows, numbers=(1,))
+    printing.show_table(rows, numbers=(1,), wraps=4)
     printing.echo()
     own = [name for name, table in found.items() if table.path.parent != data.PACKAGE]
     printing.echo(f"the package's, edition {data.EDITION}: {data.PACKAGE}")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any
 
 import click
 
 from carbonmon import __version__
-from carbonmon.cli import given, options, printing, progress
+from carbonmon.cli import given, options, printing, progress, terminal
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import Intensity
+from carbonmon.core.model import Device, Intensity
 from carbonmon.core.ports import IntensityProvider
 from carbonmon.core.scope import contents_text
 from carbonmon.monitor.clock import SystemClock
+from carbonmon.runs.summary.strings import device_text
 from carbonmon.service.open_grid import open_provider
 from carbonmon.service.open_node_meters import asked as node_asked
 from carbonmon.service.open_node_meters import open_node_meters
@@ -79,24 +81,16 @@ def command(as_json: bool, **values: Any) -> None:
                 "errors": [{"source": name, "reason": reason} for name, reason, _ in errors],
             },
         }
-        printing.show(printing.json_text(document))
+        printing.show_document(printing.json_text(document))
         return
     rows = [("SOURCE", "STATE", "REASON")]
     for source in sources:
         rows.append((source.name, source.use, source.reason))
         if source.remedy:
             rows.append(("", "mend it:", source.remedy))
-    printing.show_table(rows)
+    printing.show_table(rows, wraps=2)
     printing.echo()
-    printing.echo("DEVICE, and the rungs of its ladder")
-    for device in sensors.devices.values():
-        printing.echo(
-            f"  {device.component:<4}  {device.id}  {device.name}: {' → '.join(device.methods) or 'nothing'}"
-        )
-        if device.contains:
-            printing.echo(f"        contains: {contents_text(device)}")
-    if not sensors.devices:
-        printing.echo("  none: nothing can be metered or estimated here")
+    _show_devices(sensors.devices.values())
     printing.echo()
     note = f"; {intensity.note}" if intensity.note else ""
     printing.echo(
@@ -104,6 +98,23 @@ def command(as_json: bool, **values: Any) -> None:
     )
     for name, reason, _ in errors:
         printing.echo(f"  {name} has no useful answer: {reason}")
+
+
+def _show_devices(devices: Collection[Device]) -> None:
+    """Each device with its methods, best first."""
+    is_short = terminal.width() is not None
+    ids = {device.id: device_text(device.id, device.index, is_short=is_short) for device in devices}
+    rows = [
+        (device.component, ids[device.id], device.name, " → ".join(device.methods) or "nothing")
+        for device in devices
+    ]
+    if rows:
+        printing.show_table([("DEVICE", "ID", "NAME", "METHODS, BEST FIRST"), *rows], cuts=2)
+    else:
+        printing.echo("DEVICE: none; nothing can be metered or estimated here")
+    for device in devices:
+        if device.contains:
+            printing.echo(f"  {ids[device.id]} contains: {contents_text(device)}")
 
 
 def _asked(provider: IntensityProvider, sources: int) -> Intensity:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carbonmon import __version__
-from carbonmon.cli import options, printing
+from carbonmon.cli import options, printing, terminal
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import JOULES_PER_KWH, MAIN_PHASE
@@ -71,7 +71,7 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
         text = _estimate(parts, fit, embodied, form, values)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    printing.show(text)
+    printing.show_form(form, text)
 
 
 def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, values: dict[str, Any]) -> str:
@@ -161,26 +161,27 @@ def _embodied(loads: Sequence[Load]) -> dict[str, Any]:
 
 
 def _text(summary: dict[str, Any], loads: Sequence[Load]) -> str:
-    from carbonmon.runs.report.details import details_text, labelled
+    from carbonmon.core.text_layout import labelled
+    from carbonmon.runs.report.details import details_text
     from carbonmon.runs.summary.text import table_text
 
-    lines: list[str] = []
+    width = terminal.width()
+    texts: list[tuple[str, str]] = []
     for part, group in groupby(loads, key=lambda load: load.part):
-        lines += _part_lines(part, list(group))
+        texts += _part_texts(part, list(group))
     carbon = summary["carbon"]
     if carbon["pue_source"] is None:
-        lines += labelled("PUE", "none was applied; --pue gives a data centre's overhead on emissions")
+        texts.append(("PUE", "none was applied; --pue gives a data centre's overhead on emissions"))
     else:
-        lines += labelled("PUE", f"{carbon['pue']:g}, by {carbon['pue_source']}")
-    inputs = "".join(f"{line}\n" for line in lines)
-    return table_text(summary) + inputs + details_text(summary)
+        texts.append(("PUE", f"{carbon['pue']:g}, by {carbon['pue_source']}"))
+    inputs = "".join(f"{line}\n" for label, text in texts for line in labelled(label, text, width))
+    return table_text(summary, width) + inputs + details_text(summary, width)
 
 
-def _part_lines(part: str, loads: Sequence[Load]) -> list[str]:
-    """The power, time and energy of a part, and below it what each model adds, with the source."""
+def _part_texts(part: str, loads: Sequence[Load]) -> list[tuple[str, str]]:
+    """Labels and texts: power, time and energy of a part, and below what each model adds, with the source."""
     from carbonmon.analysis.estimate.figures import number_text
     from carbonmon.analysis.estimate.records import hours_text
-    from carbonmon.runs.report.details import labelled
 
     kwh = sum(load.energy_j for load in loads) / JOULES_PER_KWH
     name = "" if part == MAIN_PHASE else f"{part}: "
@@ -188,9 +189,6 @@ def _part_lines(part: str, loads: Sequence[Load]) -> list[str]:
     if loads[0].hours is not None:
         kw = sum(load.power_w or 0.0 for load in loads) / 1000.0
         product = f"{number_text(kw)} kW × {hours_text(loads[0])} = "
-    lines = labelled("part", f"{name}{product}{number_text(kwh)} kWh")
-    for load in loads:
-        lines += labelled("", f"{load.formula}: {load.name}; {load.source}")
-    if loads[0].note:
-        lines += labelled("", loads[0].note)
-    return lines
+    texts = [("part", f"{name}{product}{number_text(kwh)} kWh")]
+    texts += [("", f"{load.formula}: {load.name}; {load.source}") for load in loads]
+    return [*texts, ("", loads[0].note)]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from carbonmon.cli import printing, terminal
 from carbonmon.cli.checked import Checked, FilledPath, gpu_list, name_list, number, variable_of, watts
 from carbonmon.client.variables import (
     CONFIG_NAME,
@@ -365,13 +366,13 @@ def as_arguments(ctx: click.Context, names: tuple[str, ...]) -> list[str]:
 
 
 class _PlainFormatter(logging.Formatter):
-    """A message is one line, whatever stands in it; a traceback keeps its lines."""
+    """A message is one line, whatever stands in it, as wide as the terminal; a traceback keeps its lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the name is logging's)
         return plain(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain_lines(super().format(record))
+        return printing.fitted(plain_lines(super().format(record)), terminal.width(err=True))
 
 
 def set_up_log(level: str, form: str) -> None:

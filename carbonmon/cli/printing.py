@@ -1,21 +1,22 @@
 """What commands print: the option `--format`, and texts, JSON and tables in the same way everywhere.
 
-All that a command prints goes through here, and becomes printable here (`core/plain_text.py`).
+All that a command prints goes through here. It becomes printable here (`core/plain_text.py`); what is for
+people is as wide as the terminal (`terminal.py`) and gets colours (`colours.py`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from carbonmon.cli import terminal
 from carbonmon.core.plain_text import plain_json, plain_lines
-from carbonmon.runs.summary.columns import aligned
+from carbonmon.core.text_layout import columns_of, table, wrapped
 
 MOST_NOTES = 5
 
@@ -39,19 +40,42 @@ def json_text(document: Any) -> str:
     return plain_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
+def show_document(text: str) -> None:
+    """Print what is for programs or a file, with its line ends: in any terminal it is the same."""
+    click.echo(plain_lines(text), nl=False)
+
+
+def show_form(form: str, text: str) -> None:
+    """Print a text in a form of `--format`: `text` is for people."""
+    (show if form == "text" else show_document)(text)
+
+
 def show(text: str) -> None:
-    """Print a text that has its line ends, whatever stands in it."""
+    """Print a text for people that has its line ends, whatever stands in it."""
     echo(text, nl=False)
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print a text, and a line end behind it; to stderr if it is an error or a note."""
-    click.echo(plain_lines(text), err=err, nl=nl)
+    """Print a text for people, and a line end behind it; to stderr if it is an error or a note."""
+    shown = fitted(plain_lines(text), terminal.width(err=err))
+    has_colours = terminal.has_colours(os.environ, err=err)
+    if has_colours:
+        from carbonmon.cli.colours import coloured  # for a person only
+
+        shown = "\n".join(map(coloured, shown.split("\n")))
+    click.echo(shown, err=err, nl=nl, color=has_colours)
 
 
-def width() -> int | None:
-    """The columns of the terminal; None where the output goes to a file or another program."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def fitted(text: str, width: int | None) -> str:
+    """The text with what is wider than the terminal wrapped; further lines are a little more to the right."""
+    if width is None or all(columns_of(line) <= width for line in text.split("\n")):
+        return text
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        is_wide = columns_of(line) > width
+        lines += wrapped(line, width, indent, f"{indent}    ") if is_wide else [line]
+    return "\n".join(lines)
 
 
 def takes(signs: str) -> bool:
@@ -71,6 +95,14 @@ def tell(notes: Sequence[str]) -> None:
         echo(f"carbonmon: and {len(notes) - MOST_NOTES} notes more", err=True)
 
 
-def show_table(rows: Sequence[Sequence[str]], numbers: Collection[int] = (), indent: str = "") -> None:
-    """Print cells below one another; `numbers` are the columns that are aligned right."""
-    show("".join(f"{indent}{line}\n" for line in aligned(rows, numbers)))
+def show_table(
+    rows: Sequence[Sequence[str]],
+    numbers: Collection[int] = (),
+    indent: str = "",
+    *,
+    cuts: int | None = None,
+    wraps: int | None = None,
+) -> None:
+    """Print cells below one another, as `text_layout.table` lays them out."""
+    lines = table(rows, numbers, terminal.width(), indent=indent, cuts=cuts, wraps=wraps)
+    show("".join(f"{line}\n" for line in lines))

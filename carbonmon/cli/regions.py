@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import click
 
-from carbonmon.cli import printing
+from carbonmon.cli import printing, terminal
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
+from carbonmon.core.text_layout import columns_of, cut, fitting_columns
 from carbonmon.data import Row
 from carbonmon.grid.cloud_regions import cloud_code, cloud_rows
 from carbonmon.grid.nearest_places import LONGEST, fold_case
@@ -25,8 +26,12 @@ from carbonmon.grid.regions import (
 
 MOST_ROWS = 40
 """Of a list for people; JSON has all."""
-_NAME_WIDTH = 38
-_SOURCE_WIDTH = 44
+_NAME_WIDTH, _SHORT_NAME = 30, 14
+"""Columns of a name on a terminal: at most, and if others are to find room."""
+_HEADS = ("CODE", "NAME", "g/kWh", "BASIS", "ACCOUNTING", "YEAR", "ZONE", "PUE", "SOURCE")
+_OF_CLOUDS = frozenset(("ZONE", "PUE"))
+_BY_WEIGHT = ("CODE", "g/kWh", "BASIS", "NAME", "YEAR", "ACCOUNTING", "ZONE", "PUE", "SOURCE")
+"""Columns by how much they are needed on a narrow terminal."""
 _GROUPS = {"nordic": ("DK", "FI", "IS", "NO", "SE"), "nordics": ("DK", "FI", "IS", "NO", "SE")}
 """Words for several countries, which no row of the tables has."""
 _KINDS = {
@@ -89,7 +94,7 @@ def command(words: tuple[str, ...], form: str) -> None:
             document["regions"] = [_document(*pair) for pair in zip(found, regions, strict=True)]
         else:
             document["counts"] = Counter(hit.kind for hit in places)
-        printing.show(printing.json_text(document))
+        printing.show_document(printing.json_text(document))
     elif not text:
         _show_counts(places)
     elif len(found) == 1:
@@ -160,28 +165,29 @@ def _show_counts(places: list[Hit]) -> None:
 
 
 def _show_list(found: list[Hit], text: str) -> None:
-    rows = [("CODE", "NAME", "g/kWh", "BASIS", "ACCOUNTING", "YEAR", "ZONE", "PUE", "SOURCE")]
-    notes: dict[str, list[str]] = {}
+    width = terminal.width()
     if len({(hit.used["basis"], hit.used["accounting"]) for hit in found if hit.used is not None}) > 1:
         printing.echo("Figures of different basis or accounting count different things: do not compare them.")
+    notes: dict[str, list[str]] = {}
+    rows = []
     for hit in found[:MOST_ROWS]:
-        used = hit.used
         note = _short_note(hit)
         if note:
             notes.setdefault(note, []).append(hit.code)
-        is_cloud = ":" in hit.code
-        rows.append(
-            (
-                hit.code,
-                _cut(hit.name, _NAME_WIDTH),
-                *(_figures(used) if used is not None else ("–", "", "", "")),
-                hit.row["zone"] if is_cloud else "",
-                hit.row["region_pue"] or hit.row["provider_pue"] or "–" if is_cloud else "",
-                _cut(used["source"], _SOURCE_WIDTH) if used is not None else "",
-            )
-        )
-    shown = [row if any(":" in hit.code for hit in found) else (*row[:6], row[8]) for row in rows]
-    printing.show_table(shown, numbers=(2,))
+        rows.append(dict(zip(_HEADS, _cells(hit), strict=True)))
+    columns = [head for head in _HEADS if head not in _OF_CLOUDS or any(":" in hit.code for hit in found)]
+    shown = columns
+    if width is not None:
+        rows = [row | {"NAME": cut(row["NAME"], _NAME_WIDTH)} for row in rows]
+        widths = {head: max(columns_of(row[head]) for row in (*rows, {head: head})) for head in columns}
+        widths["NAME"] = min(widths["NAME"], _SHORT_NAME)
+        shown = fitting_columns(widths, _BY_WEIGHT, width)
+    table = [shown, *([row[head] for head in shown] for row in rows)]
+    place = shown.index("NAME") if "NAME" in shown else None
+    printing.show_table(table, numbers=(shown.index("g/kWh"),), cuts=place)
+    left_out = [head for head in columns if head not in shown]
+    if left_out:
+        printing.echo(f"not shown, for the width: {', '.join(left_out).lower()}")
     more = len(found) - MOST_ROWS
     if more > 0:
         printing.echo(f"and {more} more: give more words, or --format json")
@@ -190,6 +196,19 @@ def _show_list(found: list[Hit], text: str) -> None:
         printing.echo(f"  {names}: {note}")
     printing.echo()
     printing.echo(f"{len(found)} places have {text!r}; one in detail: carbonmon regions {found[0].code}")
+
+
+def _cells(hit: Hit) -> tuple[str, ...]:
+    """The cells of a place, as `_HEADS` names them."""
+    used, is_cloud = hit.used, ":" in hit.code
+    return (
+        hit.code,
+        hit.name,
+        *(_figures(used) if used is not None else ("–", "", "", "")),
+        hit.row["zone"] if is_cloud else "",
+        hit.row["region_pue"] or hit.row["provider_pue"] or "–" if is_cloud else "",
+        used["source"] if used is not None else "",
+    )
 
 
 def _figures(row: Row) -> tuple[str, str, str, str]:
@@ -206,10 +225,6 @@ def _short_note(hit: Hit) -> str:
     if used["zone_type"] == "bidding_zone" and float(used["note"].partition("%")[0]) < FULL_COVERAGE_PERCENT:
         return "a lower bound: part of the generation is not covered"
     return ""
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _show_one(hit: Hit, region: Region, places: list[Hit]) -> None:
@@ -232,7 +247,7 @@ def _show_one(hit: Hit, region: Region, places: list[Hit]) -> None:
         lines += _related(hit, places)
     code = f"{hit.code}@{region.chosen_basis}" if region.chosen_basis else hit.code
     lines.append(("use it", f"carbonmon run --region {code} -- COMMAND"))
-    printing.show_table(lines, indent="  ")
+    printing.show_table(lines, indent="  ", wraps=1)
 
 
 def _warning(intensity: Intensity) -> str:

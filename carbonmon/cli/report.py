@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import click
 
-from carbonmon.cli import options, printing, progress
+from carbonmon.cli import options, printing, progress, terminal
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.runs.reader import read_run
 from carbonmon.runs.summaries import Part, find, find_parts, node_folders
-from carbonmon.runs.summary.text import WIDTH, table_text
+from carbonmon.runs.summary.text import table_text
 
 Summary = dict[str, Any]
 Sections = Sequence[Any]
@@ -132,7 +132,7 @@ def command(
         raise click.UsageError(str(error)) from None
     except FetchError as error:  # not the user's mistake: worth another try
         raise click.ClickException(f"--prometheus: {error}") from None
-    printing.show(text)
+    printing.show_form(form, text)
 
 
 class _Asked(NamedTuple):
@@ -294,6 +294,9 @@ def _text(runs: Sequence[_Run], asked: _Asked, more: Sections = ()) -> str:
     summaries, form = [_with_places(run.summary, asked) for run in runs], asked.form
     if form == "json":
         return printing.json_text(summaries[0] if len(summaries) == 1 else summaries)
+    from carbonmon.runs.report.earlier import as_now
+
+    summaries = [as_now(summary) for summary in summaries]
     if form in ("csv", "details"):
         return _csv(summaries, asked)
     if form == "model-card":
@@ -332,7 +335,7 @@ def _plot(run: _Run) -> str:
     from carbonmon.runs.report.terminal_plot import ASCII, BLOCKS, plot_text
 
     signs = BLOCKS if printing.takes(BLOCKS.everything) else ASCII
-    return plot_text(over_time(run.parts), run.summary["energy"]["devices"], printing.width() or WIDTH, signs)
+    return plot_text(over_time(run.parts), run.summary["energy"]["devices"], terminal.width(), signs)
 
 
 def _csv(summaries: Sequence[Summary], asked: _Asked) -> str:
@@ -359,5 +362,7 @@ def _table(summary: Summary, sections: Sections) -> str:
     from carbonmon.runs.report.details import details_text, section_text
     from carbonmon.runs.report.other_places import what_if_text
 
-    below = "".join(map(section_text, sections))
-    return table_text(condensed(summary)) + details_text(summary, what_if=what_if_text(summary)) + below
+    width = terminal.width()
+    below = "".join(section_text(section, width) for section in sections)
+    details = details_text(summary, width, what_if=what_if_text(summary))
+    return table_text(condensed(summary), width) + details + below

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from carbonmon import __version__
-from carbonmon.cli import given, options, printing
+from carbonmon.cli import given, options, printing, terminal
 from carbonmon.cli.checked import hours
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
@@ -125,7 +125,7 @@ def command(
     if result.final is not None and not config.quiet:
         from carbonmon.runs.summary.text import describe
 
-        echo(describe(result.final))
+        echo(describe(result.final, terminal.width(err=True)))
         _say_what_goes_on(left_behind())
     sys.exit(result.exit_code)
 
@@ -221,7 +221,7 @@ def _accompany(part: Part, config: Config, job: Sequence[str]) -> int:
         if not config.quiet:
             from carbonmon.runs.summary.text import table_text
 
-            echo(table_text(summary))
+            echo(table_text(summary, terminal.width(err=True)))
             _say_what_goes_on(going_on)
 
     return joined_job.run(part, Command(job, dict(os.environ)), config.output, show, config.status_line)

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from carbonmon.analysis.months import by_month
-from carbonmon.cli import options, printing, progress, prune, talk
+from carbonmon.cli import options, printing, progress, prune, talk, terminal
 from carbonmon.core import config, spans
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
@@ -45,7 +45,8 @@ STATES = ("running", "final", "recovered", "estimated")
     type=click.Choice(tuple(SORTS)),
     default="start",
     show_default=True,
-    help="The order of the runs; the largest and the latest are at the end.",
+    metavar="KEY",
+    help=f"The order of the runs: {', '.join(SORTS)}; the largest and the latest are at the end.",
 )
 @click.option("--reverse", is_flag=True, help="The other way round.")
 @click.option("--sum", "with_sum", is_flag=True, help="A line with the total.")
@@ -103,18 +104,20 @@ def _list(output: Path, is_named: bool, form: str, values: dict[str, Any]) -> No
     total = grouped(rows, [])[0] if rows and values["with_sum"] else None
     notes += _notes(rows)
     if form == "json":
-        printing.show(printing.json_text(_document(output, rows, keys, groups, total, notes)))
+        printing.show_document(printing.json_text(_document(output, rows, keys, groups, total, notes)))
         return
     if form == "csv":
-        printing.show(run_records.groups_csv(keys, groups) if keys else run_records.runs_csv(rows, user_name))
+        printing.show_document(
+            run_records.groups_csv(keys, groups) if keys else run_records.runs_csv(rows, user_name)
+        )
     elif not rows:
         printing.echo(
             f"no run of {len(entries)} in {output} is one of those" if entries else f"no run is in {output}"
         )
     elif keys:
-        printing.show(run_tables.groups_text(keys, groups, total, printing.width()))
+        printing.show(run_tables.groups_text(keys, groups, total, terminal.width()))
     else:
-        printing.show(run_tables.runs_text(rows, total, user_name, printing.width()))
+        printing.show(run_tables.runs_text(rows, total, user_name, terminal.width()))
     printing.tell(notes)
 
 

@@ -15,12 +15,12 @@ from carbonmon.analysis import settle
 from carbonmon.analysis.settle import Origin, Settlement
 from carbonmon.analysis.stretches import read_stretches
 from carbonmon.analysis.wrong_region import FromRegion, with_history
-from carbonmon.cli import options, printing, progress
+from carbonmon.cli import options, printing, progress, terminal
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.plain_text import plain
 from carbonmon.core.ports import Http
+from carbonmon.core.text_layout import labelled, table, wrapped
 from carbonmon.core.timeline import Timeline
-from carbonmon.core.times import known_time, rfc3339, utc_text
+from carbonmon.core.times import known_time, local_text, rfc3339
 from carbonmon.grid.history import history
 from carbonmon.grid.regions import resolve
 from carbonmon.grid.sources import TABLE, LoadSource, open_sources
@@ -30,18 +30,18 @@ from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.report.details import correction_text
 from carbonmon.runs.summaries import summary_of
-from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.figures import (
     GRAMS,
     MASS_UNITS,
     energy_text,
     figure,
+    mass_text,
     percent_text,
     range_text,
     unit_of,
 )
 from carbonmon.runs.summary.file import write_summary
-from carbonmon.runs.summary.strings import one_line
+from carbonmon.runs.summary.strings import one_line, phase_text
 from carbonmon.service import plugins
 
 MOST_GAPS_SHOWN = 3
@@ -126,9 +126,9 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     if form == "json":
-        printing.show(printing.json_text(results[0] if len(results) == 1 else results))
+        printing.show_document(printing.json_text(results[0] if len(results) == 1 else results))
     else:
-        printing.show("".join(map(_text, results)))
+        printing.show("".join(_text(result, terminal.width()) for result in results))
 
 
 def settle_run(folder: Path, figures: Figures, fill: bool) -> dict[str, Any]:
@@ -216,7 +216,10 @@ def _by(result: Settlement, part: int) -> dict[str, float]:
 
 
 def _holes_text(folder: Path, result: Settlement) -> str:
-    shown = [f"{utc_text(start_s)} to {utc_text(end_s)}" for start_s, end_s in result.gaps]
+    shown = [
+        f"{local_text(start_s, 'seconds')} to {local_text(end_s, 'seconds')}"
+        for start_s, end_s in result.gaps
+    ]
     more = f" and {len(shown) - MOST_GAPS_SHOWN} times more" if len(shown) > MOST_GAPS_SHOWN else ""
     part = percent_text(min(1.0, result.filled_j / result.energy_j))
     keep = ", or give --fill to keep the live figure there" if result.origins else ""
@@ -226,30 +229,27 @@ def _holes_text(folder: Path, result: Settlement) -> str:
     )
 
 
-def _text(result: Mapping[str, Any]) -> str:
+def _text(result: Mapping[str, Any], width: int | None) -> str:
     """Both figures, one below the other."""
     live, settled = result["live"], result["settled"]
     unit = unit_of(max(live["emissions_g"], settled["emissions_g"]), MASS_UNITS)
-    rows = [_row(carbon, unit) for carbon in (live, settled)]
+    rows = [(name, *_row(carbon, unit)) for name, carbon in (("live", live), ("settled", settled))]
+    rows.append(("difference", _difference(result["difference_g"], result["difference_ratio"], unit), ""))
     lines = [f"carbonmon: run {one_line(result['run'], 64)}, {energy_text(result['energy_j'])}"]
-    lines += [
-        one_line(f"  {name:10} {line}", 160)
-        for name, line in zip(("live", "settled"), aligned(rows), strict=True)
-    ]
-    lines.append(f"  difference {_difference(result['difference_g'], result['difference_ratio'], unit)}")
+    lines += table(rows, width=width, indent="  ", wraps=2)
     if len(result["phases"]) > 1:
         ordered = sorted(result["phases"].items(), key=lambda item: item[1], reverse=True)
-        lines += [
-            f"  phase      {one_line(name, 40)}  {figure(grams / GRAMS[unit])} {unit} CO2e"
+        phases = [
+            ("phase", one_line(phase_text(name), 40), f"{mass_text(grams, unit)} CO2e")
             for name, grams in ordered[:MOST_PHASES_SHOWN]
         ]
-    if settled["region"] is not None:
-        lines.append(one_line(f"  region     {correction_text(settled)}", 160))
-    if settled["intensity"]["note"]:
-        lines.append(one_line(f"  note       {settled['intensity']['note']}", 400))
+        lines += table(phases, width=width, indent="  ", cuts=1)
+    lines += labelled("region", one_line(correction_text(settled), 400), width)
+    lines += labelled("note", one_line(settled["intensity"]["note"] or "", 1000), width)
     if not result["written"]:
-        lines.append("  the run still goes on: this is what it has by now, and nothing was written")
-    return "\n".join(plain(line).rstrip() for line in lines) + "\n"
+        text = "the run still goes on: this is what it has by now, and nothing was written"
+        lines += wrapped(text, width, "  ")
+    return "\n".join(lines) + "\n"
 
 
 def _difference(grams: float, ratio: float | None, unit: str) -> str:
@@ -264,4 +264,4 @@ def _row(carbon: Mapping[str, Any], unit: str) -> tuple[str, str]:
     mean = "" if now["mean_g_per_kwh"] is None else f"{figure(now['mean_g_per_kwh'])} g CO2e/kWh: "
     origin = ", ".join(str(now[key]) for key in ("zone", "source", "kind", "basis") if now.get(key))
     span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
-    return f"{figure(carbon['emissions_g'] / GRAMS[unit])} {unit} CO2e ({span})", f"{mean}{origin}"
+    return f"{mass_text(carbon['emissions_g'], unit)} CO2e ({span})", one_line(f"{mean}{origin}", 400)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,11 @@ import click
 from carbonmon.analysis import next_hours
 from carbonmon.analysis.best_time import BestTime, Start, find_best_time
 from carbonmon.analysis.next_hours import Figures, NoForecast
-from carbonmon.cli import options, printing, progress
+from carbonmon.cli import options, printing, progress, terminal
 from carbonmon.cli.checked import hours
+from carbonmon.core import times
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.text_layout import table, wrapped
 from carbonmon.core.times import MINUTES, rfc3339, utc_text
 from carbonmon.grid.sources import TABLE, LoadSource, open_sources
 from carbonmon.runs.summary.figures import duration_text, figure, percent_text
@@ -63,9 +65,9 @@ def command(ctx: click.Context, /, run_h: float, within_h: float, form: str, **v
     except NoForecast as error:
         raise click.ClickException(str(error)) from None
     if form == "json":
-        printing.show(printing.json_text(_document(figures, advice, now_s, run_s, within_s)))
+        printing.show_document(printing.json_text(_document(figures, advice, now_s, run_s, within_s)))
     else:
-        printing.show(_text(figures, advice, now_s, run_s, within_s))
+        printing.show(_text(figures, advice, now_s, run_s, within_s, terminal.width()))
 
 
 def advise(
@@ -110,8 +112,10 @@ def _choice(
     return path, names
 
 
-def _notes(figures: Figures, advice: BestTime, run_s: float, end_s: float) -> list[str]:
-    """What a reader ought to know. `end_s` is when the latest run would end."""
+def _notes(
+    figures: Figures, advice: BestTime, run_s: float, end_s: float, shown: Callable[[float], str]
+) -> list[str]:
+    """What a reader ought to know. `end_s` is when the latest run would end, `shown` writes a time."""
     notes = list(figures.remarks)
     if figures.is_marginal:
         notes.append(
@@ -123,33 +127,37 @@ def _notes(figures: Figures, advice: BestTime, run_s: float, end_s: float) -> li
     gaps = list(advice.gaps)
     tail = gaps.pop() if gaps and gaps[-1][1] == end_s else None
     for start_s, until_s in gaps[:MOST_GAPS_SHOWN]:
-        notes.append(f"nothing is known of {_utc(start_s)} to {_utc(until_s)}: no run in it was compared")
+        notes.append(f"nothing is known of {shown(start_s)} to {shown(until_s)}: no run in it was compared")
     if len(gaps) > MOST_GAPS_SHOWN:
         notes.append(f"nor of {len(gaps) - MOST_GAPS_SHOWN} more times")
     if tail is not None:
-        latest = _utc(tail[0] - run_s)
-        notes.append(f"the figures end at {_utc(tail[0])}: no start after {latest} was compared")
+        latest = shown(tail[0] - run_s)
+        notes.append(f"the figures end at {shown(tail[0])}: no start after {latest} was compared")
     return notes
 
 
-def _text(figures: Figures, advice: BestTime, now_s: float, run_s: float, within_s: float) -> str:
+def _text(
+    figures: Figures, advice: BestTime, now_s: float, run_s: float, within_s: float, width: int | None
+) -> str:
     rows = [("best", advice.best)]
     if advice.now is not None:
         rows.append(("now", advice.now))
     rows.append(("worst", advice.worst))
-    lines = []
+    cells = []
     for name, start in rows:
         wait_s = start.start_s - now_s
-        wait = "" if name == "now" else f"  in {duration_text(wait_s)}" if wait_s > SOON_S else "  now"
-        shown = f"{local_text(start.start_s)}  {_utc(start.start_s)}"
-        lines.append(f"{name:<7} {shown}  {figure(start.g_per_kwh):>5} gCO2e/kWh{wait}")
+        wait = "" if name == "now" else f"in {duration_text(wait_s)}" if wait_s > SOON_S else "now"
+        rate = f"{figure(start.g_per_kwh)} gCO2e/kWh"
+        cells.append((name, local_text(start.start_s), rate, wait))
+    lines = table(cells, numbers=(2,), width=width)
     saving = advice.saving_ratio
     if saving is not None:
         text = f"{percent_text(saving)} of the emissions of starting now" if saving > 0 else "none: start now"
-        lines.append(f"saving  {text}")
+        lines += wrapped(text, width, "saving  ")
     terms = ("marginal" if figures.is_marginal else "", figures.basis or "", figures.accounting or "")
-    lines.append(f"source  {', '.join((figures.label, *filter(None, terms)))}")
-    lines += [f"note    {note}" for note in _notes(figures, advice, run_s, now_s + within_s + run_s)]
+    lines += wrapped(", ".join((figures.label, *filter(None, terms))), width, "source  ")
+    for note in _notes(figures, advice, run_s, now_s + within_s + run_s, local_text):
+        lines += wrapped(note, width, "note    ")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -171,7 +179,7 @@ def _document(
         "accounting": figures.accounting,
         "marginal": figures.is_marginal,
         "unknown": [{"from": rfc3339(start_s), "to": rfc3339(end_s)} for start_s, end_s in advice.gaps],
-        "notes": _notes(figures, advice, run_s, now_s + within_s + run_s),
+        "notes": _notes(figures, advice, run_s, now_s + within_s + run_s, _utc),
     }
 
 
@@ -185,8 +193,8 @@ def _start(start: Start, now_s: float) -> dict[str, Any]:
 
 
 def local_text(time_s: float) -> str:
-    """A Unix time as people of this place say it."""
-    return datetime.fromtimestamp(time_s).astimezone().strftime("%a %d %b %H:%M %Z")
+    """A Unix time for people: the day of the week, and the time in this machine's zone, with its offset."""
+    return f"{datetime.fromtimestamp(time_s).astimezone():%a} {times.local_text(time_s)}"
 
 
 def _utc(time_s: float) -> str:

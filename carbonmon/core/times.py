@@ -62,19 +62,33 @@ def utc_text(unix_s: float, form: str = SECONDS) -> str:
 
 def shown_utc(unix_s: float, form: str = "%Y-%m-%d %H:%M") -> str:
     """A Unix time in UTC for people; of one beyond the calendar, as a damaged file may have it, "unknown"."""
+    return shown_in(timezone.utc, unix_s, form)
+
+
+def shown_in(zone: timezone, unix_s: float, form: str = "%Y-%m-%d %H:%M") -> str:
+    """The same in another zone."""
     try:
-        return utc_text(unix_s, form)
+        return datetime.fromtimestamp(unix_s, tz=zone).strftime(form)
     except (ValueError, OverflowError, OSError):
         return "unknown"
 
 
-def local_text(unix_s: float | None) -> str:
-    """A Unix time for people: in the zone of this machine, with its offset."""
+def zone_at(unix_s: float) -> timezone:
+    """The zone of this machine, with the offset that it has at a time; UTC for one beyond the calendar."""
+    try:
+        offset = datetime.fromtimestamp(unix_s).astimezone().utcoffset()
+    except (ValueError, OverflowError, OSError):
+        offset = None
+    return timezone(offset) if offset else timezone.utc
+
+
+def local_text(unix_s: float | None, timespec: str = "minutes") -> str:
+    """A Unix time for people: in the zone of this machine, with its offset; `timespec` as in `isoformat`."""
     try:
         moment = None if unix_s is None else datetime.fromtimestamp(unix_s).astimezone()
     except (ValueError, OverflowError, OSError):
         moment = None
-    return "at an unknown time" if moment is None else moment.isoformat(" ", "minutes")
+    return "at an unknown time" if moment is None else moment.isoformat(" ", timespec)
 
 
 def rfc3339(unix_s: float | None) -> str | None:

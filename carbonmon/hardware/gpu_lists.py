@@ -143,6 +143,11 @@ def cuda_list(text: str, slots: Sequence[Part], found: Sequence[FoundGpu]) -> Li
     return Listed(parts, tuple(notes), is_cut)
 
 
+def has_entries(text: str) -> bool:
+    """Whether a list of CUDA's asks for any GPU."""
+    return has_indices(text) or text.strip().startswith(("GPU-", "MIG-"))
+
+
 def has_indices(text: str) -> bool:
     """Whether a list of CUDA's is one of indices."""
     return _leading_number(text.partition(",")[0].strip()) is not None

@@ -7,7 +7,7 @@ narrows what a container or Slurm gave: a job may use a part of it. The table is
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
@@ -37,6 +37,8 @@ GIVERS = (
     ("SLURM_JOB_GPUS", slurm_list),
 )
 """The variables of who gives GPUs to a job, in the order in which they count, and their readers."""
+_SHORT_ID = len("GPU-8932f937")
+_MOST_NAMED = 16
 VARIABLES = frozenset((CUDA, *(variable for variable, _ in GIVERS)))
 
 
@@ -130,6 +132,41 @@ def _instead(entry: str) -> str:
         return f"separate them by commas: {','.join(entry.split())}; "
     device = re.fullmatch(r"(?:cuda|gpu):?(\d+)", entry.lower())
     return f"for {entry} write {device[1]}; " if device else ""
+
+
+def check_present(
+    gpus: Sequence[str],
+    found: Sequence[FoundGpu],
+    unreadable: Collection[int] = (),
+    *,
+    others: Callable[[], Sequence[FoundGpu]] = tuple,
+    lister: str = "nvidia-smi -L",
+) -> None:
+    """Raise `ConfigError` if an entry of `--gpus` names no GPU of the machine, or several.
+
+    `unreadable` are the indices of GPUs that are there and do not answer: who names one has made no mistake,
+    and a UUID may be that of one. `others` gives the GPUs of other vendors, which are named by their ids;
+    it is called where an id is none of `found`. `lister` is the command that lists the GPUs.
+    """
+    for entry in gpus:
+        if user_list((entry,), found).parts:
+            continue
+        is_index = entry.isdecimal()
+        if int(entry) in unreadable if is_index else unreadable:
+            continue
+        if not is_index and user_list((entry,), others()).parts:
+            continue
+        here = [f"{gpu.number} {_short_id(gpu.uuid)}" for gpu in in_nvml_order(found)]
+        more = f" and {len(here) - _MOST_NAMED} more" if len(here) > _MOST_NAMED else ""
+        raise ConfigError(
+            f"--gpus {entry}: no such GPU here; there are {', '.join(here[:_MOST_NAMED])}{more} "
+            f"({lister} lists them)"
+        )
+
+
+def _short_id(uuid: str) -> str:
+    """A UUID by its first group; an id that is a place on the PCI bus, whole."""
+    return uuid if ":" in uuid else uuid[:_SHORT_ID]
 
 
 def _visible(text: str, found: Sequence[FoundGpu]) -> Listed:

@@ -92,8 +92,8 @@ def _written(folder: Path) -> tuple[int, ...]:
 def _totals(summary: dict[str, Any], currency: str) -> Amounts:
     costs = [cost["amount"] for cost in summary.get("costs") or () if cost["currency"] == currency]
     return Amounts(
-        summary["energy"]["total_j"],
-        summary["carbon"]["emissions_g"],
+        summary["energy"]["total_j"] or 0.0,
+        summary["carbon"]["emissions_g"] or 0.0,
         sum(costs),
         summary["run"]["duration_s"] or 0.0,
     )

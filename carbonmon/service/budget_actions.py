@@ -15,8 +15,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 
 from carbonmon.core.budget_watch import BudgetWatch, day_of
-from carbonmon.core.budgets import BudgetState, reached_text
+from carbonmon.core.budgets import Action, BudgetState, reached_text
 from carbonmon.core.config import Config
+from carbonmon.core.errors import ConfigError
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.runs.day import DayCount
@@ -32,6 +33,18 @@ NOTIFY_S, LAST_NOTIFY_S = 30.0, 5.0
 
 RECOUNT_S = 30.0
 """How often the other runs of the day are counted: so far behind may a budget of a day be."""
+
+
+def check_command(action: Action) -> None:
+    """Raise `ConfigError` if the command that is to be called is not there."""
+    if action.kind != "notify":
+        return
+    import shutil
+
+    if shutil.which(action.command[0]) is None:
+        raise ConfigError(
+            f"--on-budget: there is no command {action.command[0]!r:.100}; give one of PATH, or a path"
+        )
 
 
 class BudgetActions:

@@ -34,13 +34,15 @@ class Sensors(NamedTuple):
     """The opened sensors, the devices that they meter together, and every source, in the user's order.
 
     `sources` says of each source, and of parts of one, whether it is used, why not and what mends it.
-    `gpus_are_given`: a sensor has found which GPUs the job was given, and meters no others.
+    `gpus_are_given`: a sensor has found which GPUs the job was given, and meters no others. `unavailable` are
+    the names of those that could not be opened.
     """
 
     sensors: tuple[GuardedSensor, ...]
     devices: dict[str, Device]
     sources: tuple[SensorState, ...]
     gpus_are_given: bool = False
+    unavailable: tuple[str, ...] = ()
 
     def unused(self) -> tuple[SensorState, ...]:
         """The sources that give nothing; what is used is read, and tells its own state."""
@@ -50,8 +52,14 @@ class Sensors(NamedTuple):
 def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack) -> Sensors:
     """Open the sensors of the config in their order; each knows what those before it serve.
 
-    Raises `ConfigError` for a model that no table has, whether a sensor will need it or not.
+    Raises `ConfigError` for a model that no table has, whether a sensor will need it or not, and for a GPU or
+    a folder that is not there.
     """
+    for option, folder, usual in (("--sysfs", config.sysfs, "/sys"), ("--procfs", config.procfs, "/proc")):
+        if str(folder) != usual and not folder.is_dir():
+            raise ConfigError(
+                f"{option}: there is no folder {folder}; name where the host's {usual} is mounted"
+            )
     settings = SensorSettings(
         sysfs=config.sysfs,
         procfs=config.procfs,
@@ -69,6 +77,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         check_models(settings)
     gpus_are_given = False
     found: list[_Opened | SensorState] = []
+    unavailable: list[str] = []
     devices: dict[str, Device] = {}
     for entry in config.sensors:
         name, _, argument = entry.partition(":")
@@ -84,6 +93,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
                 devices[device.id] = merge_devices(devices.get(device.id), device)
         except SensorUnavailable as error:
             found.append(SensorState(name, "not used", error.reason, error.remedy))
+            unavailable.append(name)
             if error.note:
                 found.append(SensorState(f"{name} note", "not used", error.note))
         except ConfigError:
@@ -91,6 +101,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         except Exception as error:  # a source's own bug at opening is a step down the ladder, never an end
             log.warning("sensor %s cannot be opened", name, exc_info=True)
             found.append(SensorState(name, "not used", f"{type(error).__name__}: {error}"))
+            unavailable.append(name)
         else:
             found.append(_Opened(guarded, tuple(device.id for device in offered)))
     decision = scope.decide(devices)
@@ -107,7 +118,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
     is_stated = config.gpu_model is not None
     sources += unmetered.sources(config.sysfs, decision.counted.values(), is_stated)
     bounded = {device.id: _bounded(device) for device in decision.counted.values()}
-    return Sensors(tuple(used), bounded, tuple(sources), gpus_are_given)
+    return Sensors(tuple(used), bounded, tuple(sources), gpus_are_given, tuple(unavailable))
 
 
 class _Opened(NamedTuple):

@@ -84,6 +84,10 @@ def _run(
     mask: set[int],
     give: Callable[[Result], object],
 ) -> None:
+    if config.budgets:
+        from carbonmon.service.budget_actions import check_command  # most runs have none
+
+        check_command(config.on_budget)
     with ExitStack() as closing:
         attaches = isinstance(workload, job.Attached)
         has_threads = attaches or not process_slots.are_scarce(config.procfs, config.sysfs)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carbonmon import __version__
-from carbonmon.core.config import Config
+from carbonmon.core.config import DEFAULT_SENSORS, Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Clock, Exporter, ExporterSettings
+from carbonmon.hardware.gpu_lists import has_entries
+from carbonmon.hardware.gpu_selection import CUDA
 from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.monitor.grid_rates import GridRates
 from carbonmon.monitor.guard import Guard, GuardedExporter
@@ -34,16 +36,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def notes(config: Config, sensors: Sensors) -> list[str]:
-    """What the user should know before the job starts: choices that could not be followed to the letter."""
+def notes(config: Config, sensors: Sensors, environ: Mapping[str, str]) -> list[str]:
+    """What the user should know before the job starts: choices that could not be followed to the letter.
+
+    `environ` is that of the job.
+    """
     found = [source.reason for source in sensors.sources if source.name.endswith(" note")]
     found += [
         f"{source.reason}: {source.remedy}"
         for source in sensors.sources
         if source.name.startswith("unmetered ")
     ]
-    if config.gpus and not any(device.gpu_ids for device in sensors.devices.values()):
-        found.append(f"--gpus {','.join(config.gpus)}: no GPU can be metered here; carbonmon doctor says why")
+    has_gpus = any(device.gpu_ids for device in sensors.devices.values())
+    visible = environ.get(CUDA, "")
+    named = f"--gpus {','.join(config.gpus)}" if config.gpus else f"{CUDA}={visible:.200}"
+    is_said = any(source.name == "nvml note" for source in sensors.sources)
+    if not has_gpus and (config.gpus or (has_entries(visible) and not is_said)):
+        found.append(f"{named}: no GPU can be metered here; carbonmon doctor says why")
+    if config.gpu_tdp_w is not None and not has_gpus:
+        found.append("--gpu-tdp: there is no GPU that it could be for; --gpu-model NAME[:COUNT] states one")
+    for name in sensors.unavailable if config.sensors != DEFAULT_SENSORS else ():
+        reason = next(source.reason for source in sensors.sources if source.name == name)
+        found.append(f"--sensor {name}: it cannot be used: {reason}; carbonmon doctor says how to mend it")
+    budgets = [budget.text for budget in config.budgets if budget.kind != "time" and not budget.per_day]
+    if budgets and not sensors.devices:
+        found.append(f"--budget {', '.join(budgets)}: nothing is metered here, so it is never reached")
+    if not config.budgets and (config.on_budget.kind != "warn" or config.by != "total"):
+        found.append("--on-budget and --by are for a budget, and there is none: give --budget as well")
     return found
 
 
@@ -115,7 +134,7 @@ def build(
     )
     closing.callback(recorder.close)
     missed = [f"{state.name} is not used: {state.reason}" for state in node_meters.missed]
-    for note in (*notes(config, sensors), *missed, sampler.interval_note):
+    for note in (*notes(config, sensors, environ), *missed, sampler.interval_note):
         if note:
             log.warning("%s", note)
     return Monitor(

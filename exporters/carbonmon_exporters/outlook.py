@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from carbonmon.core import metrics as f
 from carbonmon.core.model import Snapshot
 from carbonmon.core.pace import Range
+from carbonmon.runs.summary.outlook import known_spent
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.families import as_counter, as_gauge
 from carbonmon_exporters.starts import Starts
@@ -31,7 +32,9 @@ def outlook_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
                 _put(cost, made.cost, run_id, encodable(made.currency))
         for state in run.budgets:
             limit.add_metric((run_id, encodable(state.text), encodable(state.unit)), state.limit)
-            spent.add_metric((run_id, encodable(state.text)), state.spent / state.limit)
+            amount = known_spent(run, state)
+            if amount is not None:
+                spent.add_metric((run_id, encodable(state.text)), amount / state.limit)
         if run.pauses is not None:
             paused.add_metric((run_id,), float(run.pauses.is_paused))
             starts.add_late(paused_s, (run_id,), run.pauses.paused_s, run.start_s)

@@ -23,7 +23,7 @@ from carbonmon.grid.regions import resolve
 from carbonmon.runs.report.details import Section, section_text
 from carbonmon.runs.report.other_places import sections
 from carbonmon.runs.summary.document import summarize
-from tests.support.records import node, run_state, snapshot
+from tests.support.records import node, run_state, run_total, snapshot
 
 
 def run(region: str = "DE", pue_ratio: float = 1.0) -> dict[str, Any]:
@@ -125,13 +125,19 @@ def test_an_unknown_provider_is_refused_with_those_that_there_are() -> None:
         compare_regions(run(), "mainframe")
 
 
-def test_a_run_without_energy_can_be_compared_as_well() -> None:
-    shown = snapshot((run_state(),))
+def test_a_run_that_drew_nothing_can_be_compared_as_well() -> None:
+    shown = snapshot((run_state(totals=(run_total("GPU-0", "gpu", "counter", 0.0),)),))
     summary = summarize(shown, shown.runs[0], "final")
     found = compare_regions(summary)
     assert {place.emissions_g for place in found.places} == {0.0}
     assert with_what_if(summary, "SE")["what_if"]["emissions_g"] == 0.0
     assert section_text(section(summary))
+
+
+def test_a_run_of_which_nothing_was_seen_has_no_figures_elsewhere() -> None:
+    shown = snapshot((run_state(),))
+    with pytest.raises(ConfigError, match="nothing is known of the energy of run 'slurm-4242'"):
+        compare_regions(summarize(shown, shown.runs[0], "final"))
 
 
 def test_the_section_says_its_pue_its_real_figure_and_that_moving_has_a_cost() -> None:

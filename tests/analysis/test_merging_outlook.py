@@ -7,12 +7,14 @@ from typing import Any
 import jsonschema
 import pytest
 
+from carbonmon.core.budgets import BudgetState
+from carbonmon.core.model import RunState
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.report.merging import merged
 from carbonmon.runs.summary.outlook import budgets_summary, forecasts_summary
 from carbonmon.runs.summary.text import table_text
 from tests.analysis.test_merging import on
-from tests.support.records import START_S, budget_state, forecast
+from tests.support.records import START_S, budget_state, forecast, run_state, run_total
 from tests.support.strictness import strict_schema
 
 VALIDATOR = jsonschema.Draft202012Validator(strict_schema())
@@ -52,9 +54,15 @@ def test_forecasts_that_are_not_of_one_moment_of_all_nodes_are_left_out(parts: t
     assert merged(parts)["forecasts"] == []
 
 
+def drew_something(budget: BudgetState) -> RunState:
+    return run_state(totals=(run_total("package-0", "cpu", "counter", budget.spent),))._replace(
+        budgets=(budget,)
+    )
+
+
 def test_each_budget_keeps_the_name_of_its_node():
     parts = [
-        on(host) | {"budgets": budgets_summary([budget_state(spent=spent)])}
+        on(host) | {"budgets": budgets_summary(drew_something(budget_state(spent=spent)))}
         for host, spent in (("a", 1.8e6), ("b", 3.6e6))
     ]
     whole = merged(parts)

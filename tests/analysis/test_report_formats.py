@@ -194,7 +194,7 @@ def test_no_name_breaks_a_form(name: str) -> None:
     for form, text in shown(named(name)).items():
         text.encode("utf-8")
         if form in ("text", "model-card"):
-            assert abs(len(text.splitlines()) - clean[form]) <= 12, "only what is wrapped, or left out"
+            assert abs(len(text.splitlines()) - clean[form]) <= 40, "only what is wrapped, or left out"
         if form == "text":
             assert all(character.isprintable() or character == "\n" for character in text)
 
@@ -416,7 +416,8 @@ def test_the_card_has_the_keys_of_the_hub_and_grams() -> None:
 
 def test_what_the_run_does_not_know_is_left_out_of_the_card() -> None:
     text = model_card_text(empty(), "")
-    assert card(empty(), "").keys() == {"emissions", "source"}
+    assert card(empty(), "").keys() == {"source"}
+    assert "# emissions: unknown (no sensor gave a reading)" in text
     assert "# training_type: unknown" in text
     assert "# geographical_location: unknown" in text
 
@@ -470,10 +471,10 @@ def test_the_devices_of_many_nodes_are_listed_by_kind_with_their_sums() -> None:
 
 def test_a_section_keeps_within_the_width_of_a_page() -> None:
     section = Section("title", ("a", "b"), [("x" * 200, "1"), ("y", "22")], ["note " * 50], numbers=(1,))
-    lines = section_text(section).splitlines()
+    lines = section_text(section, 100).splitlines()
     assert max(map(len, lines)) <= 100
-    assert lines[2].endswith(" 1")
-    assert lines[3].endswith("22")
+    assert "".join(lines).count("x") == 200, "nothing is cut"
+    assert [line.split()[-1] for line in lines if line.split()[-1].isdecimal()] == ["1", "22"]
 
 
 # The command

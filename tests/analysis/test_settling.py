@@ -554,7 +554,7 @@ def test_a_hole_is_an_error_that_names_the_times_and_writes_nothing(tmp_path: Pa
     path = write_intensities(tmp_path / "short.csv", range(2))
     result = invoke("--intensity-file", path, run_folder)
     assert result.exit_code == 2
-    assert "nothing is known of 2026-11-21T14:00:00Z to 2026-11-21T17:00:17Z" in result.output
+    assert "nothing is known of 2026-11-21 14:00:00+00:00 to 2026-11-21 17:00:17+00:00" in result.output
     assert "--fill" in result.output
     assert "settled" not in summary_in(run_folder)
 
@@ -616,13 +616,26 @@ def test_a_run_that_goes_on_is_shown_and_not_written(tmp_path: Path, intensity_f
     assert not (folder / SUMMARY_FILE).exists()
 
 
-def test_a_run_without_any_energy_is_settled_to_nothing(tmp_path: Path, intensity_file: Path):
+def test_a_run_of_which_nothing_was_seen_cannot_be_settled(tmp_path: Path, intensity_file: Path):
     folder = tmp_path / "run"
     folder.mkdir()
     final = a_snapshot(0.0, ended=True)
     write_summary(folder, summarize(final, final.runs[0], "final"))
+    result = invoke("--intensity-file", intensity_file, folder)
+    assert (result.exit_code, "nothing is known of the run's energy" in result.output) == (2, True), (
+        result.output
+    )
+
+
+def test_a_run_without_any_energy_is_settled_to_nothing(tmp_path: Path, intensity_file: Path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    final = a_snapshot(0.0, ended=True)
+    seen = final.runs[0]._replace(duration_s=1.0)
+    write_summary(folder, summarize(final, seen, "final"))
     (folder / layout.SERIES_FILE).touch()
-    assert invoke("--intensity-file", intensity_file, folder).exit_code == 0
+    result = invoke("--intensity-file", intensity_file, folder)
+    assert result.exit_code == 0, result.output
     found = summary_in(folder)["settled"]
     assert (found["emissions_g"], found["covered_ratio"], found["intensity"]["mean_g_per_kwh"]) == (
         0.0,

@@ -219,7 +219,7 @@ def test_the_text_names_both_times_the_saving_and_the_source(nowhere: Path):
     assert result.exit_code == 0, result.output
     best, now, worst, saving, source = result.stdout.splitlines()
     assert re.fullmatch(
-        r"best    \w{3} \d\d \w{3} \d\d:00 \S+  \d{4}-\d\d-\d\dT\d\d:00Z    100 gCO2e/kWh  in .* min.*", best
+        r"best   \w{3} \d{4}-\d\d-\d\d \d\d:00[+-]\d\d:\d\d  100 gCO2e/kWh  in .* min.*", best
     )
     assert re.search(r"  400 gCO2e/kWh$", now) and re.search(r"  400 gCO2e/kWh  now$", worst)
     assert saving == "saving  75.0 % of the emissions of starting now"
@@ -289,7 +289,8 @@ def test_marginal_intensity_is_said_to_be_advice_and_never_a_footprint(grid: Gri
     result = when(*arguments)
     assert "source  watttime:CAISO_NORTH, marginal" in result.stdout
     assert re.search(
-        r"note    this is the marginal intensity.*advice on when to run, never a footprint", result.stdout
+        r"note    this is the marginal intensity.*advice on when to run, never a footprint",
+        " ".join(result.stdout.split(" ")).replace("\n       ", ""),
     )
     found = document(when(*arguments, "--format", "json"))
     assert found["marginal"] is True and (found["basis"], found["accounting"]) == (None, None)

@@ -137,9 +137,12 @@ def test_the_job_s_choice_of_gpus_is_looked_at_as_a_run_would(doctor: Doctor, ma
     uuid = machine.gpus[1].uuid
     said = document(doctor(machine, "--json", CUDA_VISIBLE_DEVICES=uuid))
     assert [device["id"] for device in said["devices"] if device["component"] == "gpu"] == [uuid]
-    said = document(doctor(machine, "--json", "--gpus", "0,9", CUDA_VISIBLE_DEVICES=uuid))
-    notes = [source["reason"] for source in said["sources"] if source["source"] == "nvml note"]
-    assert len(notes) == 1 and notes[0].startswith("--gpus 9: no such GPU here")
+    refused = doctor(machine, "--json", "--gpus", "0,9", CUDA_VISIBLE_DEVICES=uuid)
+    assert refused.exit_code == 2
+    assert (
+        f"--gpus 9: no such GPU here; there are 0 {machine.gpus[0].uuid[:12]}, 1 {uuid[:12]}"
+        in refused.stderr
+    )
 
 
 def test_a_gpu_in_mig_mode_is_listed_once(doctor: Doctor):
@@ -189,8 +192,8 @@ def test_a_module_says_what_it_contains_and_what_it_holds_is_left_out(doctor: Do
         lines = doctor(machine, "--sensor", "nvml,tdp,dram").stdout.splitlines()
         said = document(doctor(machine, "--json", "--sensor", "nvml,tdp,dram", "--node-meter", ""))
         uuid = machine.gpus[0].uuid
-    place = next(number for number, line in enumerate(lines) if line.startswith("  module  module-0"))
-    assert lines[place + 1].strip() == f"contains: gpu {uuid}, all cpu, all dram"
+    assert [line.split()[1] for line in lines if line.startswith("module ")] == ["module-0"]
+    assert f"  module-0 contains: gpu {uuid}, all cpu, all dram" in lines
     (device,) = said["devices"]
     assert device["contains"][0] == {"component": "gpu", "number": None, "device_id": uuid}
     left_out = {source["source"]: source for source in said["sources"] if source["state"] == "not used"}

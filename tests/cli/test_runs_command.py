@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.analysis.months import by_month, months_between
-from carbonmon.cli import printing
+from carbonmon.cli import terminal
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.spans import Month, month_of, parse_bytes, parse_local_moment, parse_month, parse_span
 from carbonmon.runs import layout, pruning
@@ -189,7 +189,7 @@ def test_a_table_in_a_pipe_is_whole(output: Path):
 def test_a_table_on_a_terminal_is_no_wider_than_that_and_tells_what_it_left_out(
     width: int, output: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(printing, "width", lambda: width)
+    monkeypatch.setattr(terminal, "width", lambda **_: width)
     text = carbonmon("runs", "--output", output, "--sum").stdout
     assert max(map(len, text.splitlines())) <= width
     left_out = text.partition("not shown")[2]

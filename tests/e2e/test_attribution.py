@@ -175,6 +175,21 @@ def test_an_allocated_gpu_is_the_run_s_also_while_it_is_idle(tmp_path: Path):
     assert any(machine.gpus[0].uuid in line for line in unattributed)
 
 
+def test_a_daemon_takes_no_run_of_a_gpu_that_is_not_there_and_the_job_does_not_start(tmp_path: Path):
+    with Simulator(gpus=[Gpu(), Gpu()]) as machine, daemon(machine, tmp_path) as node:
+        with subprocess.Popen(["sleep", "60"]) as job:
+            refused = node.call("register", "--run-id", "a", "--pid", f"{job.pid}", "--gpus", "9")
+            job.kill()
+        there = f"--gpus 9: no such GPU here; there are 0 {machine.gpus[0].uuid[:12]}, 1 "
+        assert refused.returncode == 1
+        assert there in refused.stderr
+        env = {**machine.environ, "CARBONMON_SOCKET": str(node.socket)}
+        asked = command.run(["run", "--gpus", "9", "--", "touch", "started"], tmp_path, env=env)
+        assert asked.returncode == 2
+        assert asked.stderr.count(there) == 2, "the daemon says so, and then the monitor of its own"
+    assert not (tmp_path / "started").exists()
+
+
 @pytest.mark.parametrize(
     ("environ", "place"),
     [

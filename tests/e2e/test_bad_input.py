@@ -35,6 +35,12 @@ pytestmark = pytest.mark.e2e
         (["--run-id", "x" * 65], "1 to 64"),
         (["--label", "team"], "KEY=VALUE"),
         (["--gpus", "first"], "neither an index nor a UUID"),
+        (
+            ["--sysfs", "nowhere"],
+            "--sysfs: there is no folder nowhere; name where the host's /sys is mounted",
+        ),
+        (["--procfs", "nowhere"], "--procfs: there is no folder nowhere"),
+        (["--budget", "1kWh", "--on-budget", "notify:no-such-command"], "no command 'no-such-command'"),
         (["--gpu-model", "A1000000"], "the table has no GPU"),
         (["--gpu-model", "H100 80GB HBM3 of mine"], "the nearest are"),
         (["--gpu-model", "H100 80GB HBM3 x0"], "NAME:COUNT"),

@@ -299,13 +299,13 @@ def test_gpus_that_cannot_be_metered_are_said_before_the_job_starts(tmp_path: Pa
     assert done.stderr.count("--gpus 0,1: no GPU can be metered here") == 1
 
 
-def test_a_gpu_that_is_not_there_is_named_with_those_that_are(tmp_path: Path):
+def test_a_gpu_that_is_not_there_is_named_with_those_that_are_and_the_job_does_not_start(tmp_path: Path):
     with Simulator(gpus=[Gpu()]) as machine:
         options = ["--sensor", "nvml", "--gpus", "0,9"]
-        done = command.run(["run", *options, "--", "true"], tmp_path, env=machine.environ)
-    assert done.returncode == 0
-    assert "--gpus 9: no such GPU here" in done.stderr
-    assert machine.gpus[0].uuid in done.stderr
+        done = command.run(["run", *options, "--", "touch", "started"], tmp_path, env=machine.environ)
+    assert done.returncode == 2
+    assert f"--gpus 9: no such GPU here; there are 0 {machine.gpus[0].uuid[:12]}" in done.stderr
+    assert not (tmp_path / "started").exists()
 
 
 @pytest.mark.parametrize("visible", ["0,0", "7"])

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import struct
-import subprocess
-import termios
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,7 @@ import pytest
 
 from tests.support import command
 from tests.support.run_folders import a_run
+from tests.support.terminal_output import COLOUR, in_terminal
 
 pytestmark = pytest.mark.e2e
 
@@ -61,14 +57,6 @@ def test_a_run_that_goes_on_is_listed_as_running_and_is_never_removed(tmp_path: 
 @pytest.mark.parametrize("columns", [80, 60])
 def test_a_list_is_as_wide_as_the_terminal_at_most(columns: int, tmp_path: Path):
     a_run(tmp_path / "carbonmon-runs", "20261031-103000-a-long-name-of-a-run", name="a-long-name-of-a-run")
-    shown, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    env = {key: value for key, value in command.environ().items() if key != "COLUMNS"}
-    with os.fdopen(shown, "rb") as screen:
-        subprocess.run(
-            [command.CARBONMON, "runs", "--sum"], cwd=tmp_path, env=env, stdout=terminal, check=True
-        )
-        os.close(terminal)
-        lines = os.read(screen.fileno(), 1 << 16).decode().splitlines()
+    lines = COLOUR.sub("", in_terminal(["runs", "--sum"], tmp_path, columns)).splitlines()
     assert columns - 30 < max(map(len, lines)) <= columns
     assert "not shown, for the width" in " ".join(lines)

@@ -151,8 +151,12 @@ def test_a_whole_node_obeys_the_schema(state: str) -> None:
 
 def test_a_run_that_has_just_begun_obeys_the_schema() -> None:
     summary = of(snapshot((run_state(phases_s=(), duration_s=0.0),), samples=0, sensors=()))
-    assert summary["energy"]["total_j"] == 0
-    assert summary["energy"]["measured_ratio"] is None
+    energy, carbon = summary["energy"], summary["carbon"]
+    unknown = (
+        *(energy[key] for key in ("total_j", "total_kwh", "low_j", "high_j", "measured_ratio")),
+        carbon["emissions_g"],
+    )
+    assert set(unknown) == {None}, "nothing was seen yet, which is not 0 J"
     assert summary["energy"]["devices"] == []
 
 
@@ -367,7 +371,8 @@ def test_a_run_that_owns_the_node_has_all_of_it() -> None:
 
 
 def test_of_a_node_that_drew_nothing_no_part_is_known() -> None:
-    run = run_state(node=(NodeTotal(gpu().id, 0.0, 0.0, 0.0, 0.0),))
+    rows = (run_total(gpu().id, "gpu", "counter", 0.0),)
+    run = run_state(totals=rows, node=(NodeTotal(gpu().id, 0.0, 0.0, 0.0, 0.0),))
     shown = of(snapshot((run,), (device_state(gpu()),)))["energy"]["node"]
     assert shown["total_j"] == 0.0
     assert (shown["measured_ratio"], shown["share_ratio"]) == (None, None)
@@ -525,6 +530,9 @@ def test_the_total_always_lies_in_its_own_range(parts: list[tuple[Any, float, fl
         rows.append(run_total(device.id, "gpu", method, joules))
     summary = of(snapshot((run_state(totals=tuple(rows)),), tuple(states)))
     energy, carbon = summary["energy"], summary["carbon"]
+    if not parts:
+        assert energy["total_j"] is carbon["emissions_g"] is None
+        return
     slack = 1e-9 * (1.0 + energy["total_j"])
     assert energy["low_j"] - slack <= energy["total_j"] <= energy["high_j"] + slack
     assert carbon["low_g"] - slack <= carbon["emissions_g"] <= carbon["high_g"] + slack
@@ -783,20 +791,20 @@ def test_peak_memory_that_cannot_be_read_is_unknown(tmp_path: Path, status: str 
 
 
 def test_the_table_is_short_and_narrow() -> None:
-    lines = table_text(of(node())).splitlines()
+    lines = table_text(of(node()), 100).splitlines()
     assert len(lines) == 7 + 12
     assert max(map(len, lines)) <= 100
 
 
 def test_the_table_shows_total_range_share_emissions_and_devices() -> None:
-    text = table_text(of(node(1, 1, 1)))
+    text = table_text(of(node(1, 1, 1)), 100)
     assert "run slurm-4242 (train), 1 h 00 min" in text
     assert "345 Wh (324 to 364), 96.8 % measured, 3.2 % estimated (tdp)" in text
     assert "124 g CO2e (105 to 157)" in text
     assert "360 g CO2e/kWh: DE, table, 2024, lifecycle, Ember" in text
     gpu_line, cpu_line, dram_line = text.splitlines()[7:]
     assert gpu_line.endswith("measured (counter, power)")
-    assert "GPU-00000000  NVIDIA A100-SXM4-80GB" in gpu_line
+    assert "gpu   0 GPU-00000000  A100-SXM4-80GB " in gpu_line
     assert cpu_line.endswith("mean 83.3 W  measured (counter)")
     assert dram_line.endswith("estimated (tdp)")
 
@@ -836,10 +844,13 @@ def test_gaps_and_rejected_readings_have_a_line_only_when_there_are_any() -> Non
         unobserved_s=tuple((gpu(index).id, 2.5) for index in range(8)),
         node=(run.node[0]._replace(resets=1, jumps=2), *run.node[1:]),
     )
-    text = table_text(of(shown._replace(runs=(run,))))
-    assert "not observed, and not counted: GPU-00000000 2.5 s; GPU-00000001 2.5 s" in text
-    assert "; and 6 more" in text
-    assert "readings rejected: GPU-00000000 1 reset, 2 jumps" in text
+    summary = of(shown._replace(runs=(run,)))
+    text = table_text(summary, 100)
+    assert "not observed, and not counted: 0 GPU-00000000 2.5 s; 1 GPU-00000001 2.5 s" in text
+    assert "; and 4 more" in " ".join(text.split())
+    in_a_file = table_text(summary)
+    assert all(in_a_file.count(gpu(index).id) >= 2 for index in range(8)), "in a file none is left out"
+    assert "readings rejected: 0 GPU-00000000 1 reset, 2 jumps" in text
     assert max(map(len, text.splitlines())) <= 100
 
 
@@ -847,7 +858,7 @@ def test_gaps_and_rejected_readings_have_a_line_only_when_there_are_any() -> Non
 def test_no_name_breaks_the_table_or_the_terminal(name: str) -> None:
     device = Device("GPU-1", "gpu", name, methods=("counter",))
     run = run_state(run_info(name=name), (run_total("GPU-1", "gpu", "counter", 1.0),))
-    text = table_text(of(snapshot((run,), (device_state(device),))))
+    text = table_text(of(snapshot((run,), (device_state(device),))), 100)
     assert len(text.splitlines()) == 5
     assert all(character.isprintable() or character == "\n" for character in text)
     assert max(map(len, text.splitlines())) <= 100
@@ -868,6 +879,19 @@ def other_users(shown: Snapshot) -> Snapshot:
 def test_the_table_says_what_else_the_node_drew() -> None:
     lines = table_text(of(other_users(with_phases()))).splitlines()
     assert lines[2] == "  node       4.04 kJ in all while it ran: 25.0 % of it is this run's"
+
+
+def test_a_device_line_is_the_run_s_own_part_and_the_node_s_stands_on_the_node_line() -> None:
+    rows = (run_total(gpu().id, "gpu", "counter", 250.0),)
+    drawn = (NodeTotal(gpu().id, 1000.0, 0.0, 0.0, 0.0),)
+    run = run_state(totals=rows, node=drawn, duration_s=110.0, unobserved_s=((gpu().id, 10.0),))
+    whole = device_state(gpu(), mean_power_w=240.0)
+    for text in (table_text(of(snapshot((run,), (whole,)))), table_text(of(snapshot((run,), (whole,))), 80)):
+        lines = text.splitlines()
+        assert lines[2] == "  node       1000 J in all while it ran: 25.0 % of it is this run's"
+        (line,) = [line for line in lines if line.startswith("  gpu  ")]
+        assert "250 J  mean 2.50 W" in line, "joules by the seconds in which they were seen"
+        assert "240 W" not in text
 
 
 def test_the_table_says_nothing_of_a_node_that_the_run_has_to_itself() -> None:
@@ -891,8 +915,11 @@ def test_what_is_estimated_of_the_node_and_of_a_phase_is_called_so() -> None:
     run = run_state(totals=rows, phases_s=(("main", 5.0), ("train", 90.0)), node=drawn)
     lines = table_text(of(snapshot((run,), (device_state(gpu()), device_state(dram()))))).splitlines()
     assert lines[2].endswith(": 45.0 % of it is this run's; 40.0 % estimated (tdp)")
-    assert lines[-2] == "  phase  train   400 J  40.0 mg CO2e  1 min 30 s  88.9 %  25.0 % estimated (tdp)"
-    assert lines[-1] == "  phase  main   50.0 J  5.00 mg CO2e       5.0 s  11.1 %  estimated (tdp)"
+    assert (
+        lines[-2]
+        == "  phase  train            400 J  40.0 mg CO2e  1 min 30 s  88.9 %  25.0 % estimated (tdp)"
+    )
+    assert lines[-1] == "  phase  outside phases  50.0 J  5.00 mg CO2e       5.0 s  11.1 %  estimated (tdp)"
 
 
 def test_a_run_without_named_phases_has_no_block_of_phases() -> None:
@@ -912,8 +939,8 @@ def test_no_name_of_a_phase_breaks_the_table_or_the_terminal(name: str) -> None:
     shown = with_phases(name)
     (run,) = shown.runs
     tiny = run_total(gpu().id, "gpu", "tdp", 0.02, phase=name)  # for the longest words in the last column
-    text = table_text(of(shown._replace(runs=(run._replace(totals=(*run.totals, tiny)),))))
-    assert len(text.splitlines()) == 7
+    text = table_text(of(shown._replace(runs=(run._replace(totals=(*run.totals, tiny)),))), 100)
+    assert len(text.splitlines()) == 8, "the device takes two lines"
     assert all(character.isprintable() or character == "\n" for character in text)
     assert max(len(line) for line in text.splitlines() if line.startswith("  phase  ")) <= 100
     text.encode("utf-8")
@@ -933,12 +960,20 @@ def test_shares_that_are_not_exact_are_said_and_others_are_not() -> None:
         totals=tuple(run_total(device.id, "gpu", "counter", 1.0) for device in devices),
         shares=tuple((device.id, note) for device, note in zip(devices, notes, strict=True)),
     )
-    (line,) = table_text(of(snapshot((run,), tuple(map(device_state, devices))))).splitlines()[-1:]
-    assert line == ("  shared: GPU-00000001 split equally, SM utilisation is unknown or 0; and 2 more")
+    text = table_text(of(snapshot((run,), tuple(map(device_state, devices)))), 100)
+    said = " ".join(text.partition("  shared: ")[2].split())
+    assert said == (
+        "1 GPU-00000001 split equally, SM utilisation is unknown or 0; 2 GPU-00000002 MIG instance: 3 of 7 "
+        "slices of the GPU's energy; 5 GPU-00000005 seen from a container: all processes on it are taken for "
+        "the run's"
+    )
+    together = run._replace(shares=tuple((device.id, notes[1]) for device in devices[:2]))
+    text = table_text(of(snapshot((together,), tuple(map(device_state, devices)))), 100)
+    assert "shared: 0 GPU-00000000, 1 GPU-00000001 split equally" in text
     exact = run._replace(shares=tuple(run.shares[index] for index in (0, 3, 4)))
     assert "shared" not in table_text(of(snapshot((exact,), tuple(map(device_state, devices)))))
     long = run._replace(shares=((devices[0].id, "container\n" + "x" * 500),))
-    text = table_text(of(snapshot((long,), tuple(map(device_state, devices)))))
+    text = table_text(of(snapshot((long,), tuple(map(device_state, devices)))), 100)
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Failure, Reading
 from carbonmon.core.ports import SensorSettings
 from carbonmon.hardware.sensors import nvml
@@ -261,17 +261,23 @@ def test_only_a_gpu_without_a_counter_is_asked_for_its_samples(machine: Simulato
 # ---- which GPUs ----
 
 
-def test_a_gpu_that_is_not_there_is_noted_with_those_that_are(machine: Simulator):
-    first = machine.gpus[0].uuid
-    with closing(opened(machine, gpus=("0", "9"))) as sensor:
-        assert [device.id for device in sensor.devices()] == [first]
-        (note,) = [source for source in sensor.sources() if source.name == "nvml note"]
-        assert note.reason.startswith("--gpus 9: no such GPU here (there are 0 ")
-        assert first in note.reason
-    with pytest.raises(SensorUnavailable) as refused:
-        opened(machine, gpus=("9",))
-    assert "there are 0 " in refused.value.reason
-    assert "--gpus" in refused.value.remedy
+def test_a_gpu_that_is_not_there_is_a_mistake_and_named_with_those_that_are(machine: Simulator):
+    first, second = (gpu.uuid[:12] for gpu in machine.gpus)
+    for gpus in (("0", "9"), ("9",)):
+        with pytest.raises(
+            ConfigError, match=rf"--gpus 9: no such GPU here; there are 0 {first}, 1 {second} "
+        ):
+            opened(machine, gpus=gpus)
+
+
+def test_a_gpu_that_is_there_and_does_not_answer_is_no_mistake_of_the_user(machine: Simulator):
+    machine.gpus[1].fault(lost=1)
+    for lost in ("1", "GPU-ffff"):
+        with closing(opened(machine, gpus=("0", lost))) as sensor:
+            notes = [source.reason for source in sensor.sources() if source.name == "nvml note"]
+            assert any(note.startswith(f"--gpus {lost}: no such GPU here") for note in notes)
+    with pytest.raises(ConfigError, match="--gpus 9"):
+        opened(machine, gpus=("0", "9"))
 
 
 def test_no_gpu_for_the_job_is_a_reason(machine: Simulator):

@@ -10,7 +10,7 @@ import pytest
 
 from carbonmon.core.model import Device, GpuClaim
 from carbonmon.hardware.workload import holders
-from carbonmon.hardware.workload.gpus import GpuProcesses, list_gpus
+from carbonmon.hardware.workload.gpus import GpuProcesses, read_inventory
 from carbonmon.hardware.workload.holders import GpuHolders
 from tests.simulator import Gpu, Mig, Process, Simulator, can_build
 
@@ -113,9 +113,9 @@ def test_a_driver_that_is_away_is_asked_ever_more_seldom(machine: Simulator):
         assert machine.calls("nvmlInit_v2") + machine.calls("nvmlInitWithFlags") < 12
         machine.clear()
         assert set(gpus.processes(300.0).values()) == {frozenset()}
-    assert list_gpus()[0].uuid == uuids(machine)[0]
+    assert read_inventory().found[0].uuid == uuids(machine)[0]
     machine.fault(init_error=9)
-    assert list_gpus() == []
+    assert read_inventory().found == []
 
 
 def test_closing_does_not_take_nvml_away_from_somebody_else(machine: Simulator):
@@ -124,7 +124,7 @@ def test_closing_does_not_take_nvml_away_from_somebody_else(machine: Simulator):
     gpus.processes(0.0)
     gpus.close()
     gpus.close()
-    list_gpus()
+    read_inventory()
     assert pynvml.nvmlDeviceGetCount() == 2
     pynvml.nvmlShutdown()
 

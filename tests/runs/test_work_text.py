@@ -53,13 +53,13 @@ def test_counts_in_units_that_are_far_too_small_make_no_long_figures():
     assert counts_text({**counts, "steps": 3e16, "total_steps": 3e16}) == (
         "3e+16 of 3e+16 steps, 9e+29 epochs, 9e+29 samples, 9e+29 tokens"
     )
-    lines = work_lines(summary_of(flops_per_joule=1e28, mfu=1e16, precision="bf16"))
+    lines = work_lines(summary_of(flops_per_joule=1e28, mfu=1e16, precision="bf16"), None)
     text = " ".join(" ".join(lines).split())
     assert ">1,000,000 TFLOP a joule, MFU >1,000,000 % (bf16)" in text
 
 
 def test_the_lines_fit_the_table_and_say_which_energy_it_is():
-    lines = work_lines(summary_of())
+    lines = work_lines(summary_of(), 100)
     assert max(map(len, lines)) <= 100
     text = " ".join(" ".join(lines).split())
     assert "work 600 of 1,000 steps" in text
@@ -73,7 +73,7 @@ def test_the_lines_fit_the_table_and_say_which_energy_it_is():
 def test_what_is_estimated_is_called_so(measured_ratio: float | None, word: str):
     summary = summary_of()
     summary["energy"]["measured_ratio"] = measured_ratio
-    assert word in " ".join(" ".join(work_lines(summary)).split())
+    assert word in " ".join(" ".join(work_lines(summary, 100)).split())
 
 
 def test_a_precision_of_somebody_else_s_file_does_no_harm_to_a_terminal():
@@ -83,9 +83,9 @@ def test_a_precision_of_somebody_else_s_file_does_no_harm_to_a_terminal():
 
 def test_idle_gpus_have_a_line_where_it_is_worth_one():
     summary = summary_of()
-    assert not [line for line in work_lines(summary) if "GPUs" in line], "a hundredth"
+    assert not [line for line in work_lines(summary, 100) if "GPUs" in line], "a hundredth"
     summary["gpu_time"].update(held_s=100.0, idle_s=25.0, unknown_s=50.0, idle_energy_j=3600.0)
-    first, second = work_lines(summary)[-2:]
+    first, second = work_lines(summary, 100)[-2:]
     assert first.startswith(
         "  idle       GPUs did nothing for 25.0 s of GPU time (50.0 %) and drew 3.60 kJ in it"
     )

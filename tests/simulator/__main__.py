@@ -6,12 +6,14 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square, boards, can_wrap
+from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square, boards, can_wrap, truth
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the command's exit code; the joules of each device during the command go to stderr."""
+    """Returns the command's exit code; what the devices drew goes to stderr: during the command, or with
+    `--runs` during each of its runs, beside what carbonmon says of that."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
     parser.add_argument("--gpus", type=int, default=1, metavar="N")
     parser.add_argument("--mig", type=int, default=0, metavar="N", help="MIG instances on each GPU")
@@ -20,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--watts", type=float, help="constant power of each GPU instead of a square wave")
     parser.add_argument("--machine", choices=boards.MACHINES, help="chips of hwmon beside them")
     parser.add_argument("--no-namespace", action="store_true", help="leave /sys alone; the tree is at $SYSFS")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="compare with the command's runs in it")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(arguments)
     gpus = [
@@ -39,13 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Simulator(gpus=gpus, packages=packages, psys=psys, chips=chips, board=board) as machine:
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command
         try:
-            start_s = machine.now_s()
+            start_s, since_s = machine.now_s(), machine.wall_s()
             environ = {"SYSFS": str(machine.sysfs)}
             child = machine.popen(options.command, wrap=inside, env=environ, stdout=None, stderr=None)
             code = child.wait()
             end_s = machine.now_s()
         finally:
             signal.signal(signal.SIGINT, handler)
+        runs = [] if options.runs is None else list(truth.summaries_since(options.runs, since_s))
+        for summary in runs:
+            sys.stderr.write(truth.text(summary, truth.compare(machine, summary)))
+        if runs:
+            return code if code >= 0 else 128 - code
         sys.stderr.write(f"simulator: the truth for these {end_s - start_s:.3f} s\n")
         for gpu in machine.gpus:
             sys.stderr.write(f"  {gpu.uuid:<40} {gpu.energy_j(start_s, end_s):12.3f} J\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import pynvml
 import pytest
 
+from carbonmon.core.times import rfc3339
 from tests.simulator import (
     Constant,
     Gpu,
@@ -34,6 +36,7 @@ from tests.simulator import (
     can_wrap,
     layout,
     nvidia_smi,
+    truth,
 )
 from tests.simulator.__main__ import main
 from tests.simulator.powercap import FILE_FAULTS
@@ -641,6 +644,43 @@ def test_the_command_line_runs_a_command_and_tells_the_truth(capfd: pytest.Captu
     joules = {line.split()[0]: float(line.split()[1]) for line in lines[1:]}
     assert list(joules)[2:] == ["package-0", "dram-0", "package-1", "dram-1", "psys"]
     assert next(iter(joules.values())) == pytest.approx(100 * duration_s, abs=0.06)
+
+
+def test_the_truth_is_of_the_run_s_own_time_and_of_the_same_owner_as_what_is_told(make: Make) -> None:
+    machine = make(Gpu(profile=Constant(200.0)), packages=[Package(Constant(50.0))])
+    machine.freeze()
+    began_s = machine.wall_s()
+    machine.advance(12)
+    summary = {
+        "run": {
+            "id": "a",
+            "started_at": rfc3339(began_s),
+            "ended_at": rfc3339(began_s + 10),
+            "duration_s": 10.0,
+        },
+        "energy": {
+            "devices": [
+                {"id": machine.gpus[0].uuid, "energy_j": 500.0, "node_energy_j": 2020.0},
+                {"id": "package-0", "energy_j": 5.0, "node_energy_j": 495.0},
+                {"id": "dram-0", "energy_j": 1.0, "node_energy_j": None},
+            ]
+        },
+    }
+    gpu, package, *_, all_of_it = rows = truth.compare(machine, summary)
+    assert [gpu.truth_j, package.truth_j] == pytest.approx([2000, 500], rel=1e-3), "not of the 12 s"
+    assert gpu.difference_percent == pytest.approx(1.0, abs=0.1), "the node's is compared with the node's"
+    assert package.difference_percent == pytest.approx(-1.0, abs=0.1)
+    assert (all_of_it.told_j, all_of_it.run_j) == (2515.0, 505.0 if len(rows) == 3 else 506.0)
+    shown = truth.text(summary, rows)
+    assert "+1.0" in shown and "500.000 J" in shown
+
+
+def test_the_runs_of_an_earlier_command_are_not_compared(tmp_path: Path) -> None:
+    for name, started_s, ended_s in (("old", 1e9, 1e9 + 5), ("new", 2e9, 2e9 + 5), ("going-on", 2e9, None)):
+        (tmp_path / name).mkdir()
+        run = {"id": name, "started_at": rfc3339(started_s), "ended_at": rfc3339(ended_s)}
+        (tmp_path / name / "summary.json").write_text(json.dumps({"run": run}))
+    assert [found["run"]["id"] for found in truth.summaries_since(tmp_path, 1.5e9)] == ["new"]
 
 
 def test_the_stand_in_for_nvidia_smi_tells_the_power_of_the_gpu_that_is_asked_for(

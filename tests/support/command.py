@@ -128,12 +128,15 @@ class Lateness:
 
 
 def metrics_address(process: subprocess.Popen[str]) -> str:
-    """The address in the monitor's first line on stderr."""
+    """The address in the line with which the monitor begins, on stderr; notes may be before it."""
     assert process.stderr is not None
-    line = process.stderr.readline()
-    match = re.search(r"http://\S+/metrics", line)
-    assert match, line
-    return match[0]
+    lines = []
+    while line := process.stderr.readline():
+        lines.append(line)
+        match = re.search(r"http://\S+/metrics", line)
+        if match:
+            return match[0]
+    raise AssertionError("".join(lines))
 
 
 def get(url: str, **headers: str) -> str:

@@ -9,6 +9,7 @@ from carbonmon.analysis.comparison import Comparison, Difference
 from carbonmon.analysis.comparison.rounds import Medians, Rounds, least_chance
 from carbonmon.runs.report.details import Section
 from carbonmon.runs.summary.figures import duration_text, energy_text, figure, mass_text, percent_text
+from carbonmon.runs.summary.strings import phase_text
 from carbonmon.runs.summary.work_text import joules_text
 
 SCHEMA = "carbonmon.comparison/1"
@@ -25,6 +26,7 @@ def section(comparison: Comparison) -> Section:
         list(_rows(comparison)),
         list(_notes(comparison)),
         numbers=(1, 2, 3),
+        cuts=0,
     )
 
 
@@ -68,7 +70,7 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
         return
     phases = list(comparison.phases.items())
     for name, (energy, seconds) in phases[:MOST_PHASES]:
-        yield _row(f"phase {name}", energy, energy_text)
+        yield _row(f"phase {phase_text(name)}", energy, energy_text)
         yield _row("  duration", seconds, duration_text)
     if len(phases) > MOST_PHASES:
         yield f"and {len(phases) - MOST_PHASES} phases more", "", "", "", ""

@@ -45,11 +45,11 @@ def summary(counters: RunCounters, state: State) -> dict[str, Any]:
     return document
 
 
-def _node(counters: RunCounters, run_j: float, grams: float) -> dict[str, Any] | None:
+def _node(counters: RunCounters, run_j: float | None, grams: float | None) -> dict[str, Any] | None:
     """The node's energy meanwhile; its emissions are calculated with the mean intensity of the run."""
     drawn = {labels.get("component", ""): value for labels, value in counters.totals.of(f.RUN_NODE_ENERGY)}
     total_j = sum(drawn.values())
-    if not drawn or not run_j:
+    if not drawn or not run_j or grams is None:
         return None
     return {
         "total_j": total_j,

@@ -151,7 +151,7 @@ class PrometheusRun(NamedTuple):
         ]
         notes = []
         if known:
-            total_j = sum(part.summary["energy"]["total_j"] for part in self.parts)
+            total_j = sum(part.summary["energy"]["total_j"] or 0.0 for part in self.parts)
             share = f" ({percent_text(sum(known) / total_j)} of the total)" if total_j else ""
             notes.append(
                 f"At the power of the last scrape, up to {energy_text(sum(known))}{share} may be missing, "

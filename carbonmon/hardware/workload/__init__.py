@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.found_gpus import FoundGpu
-from carbonmon.hardware.gpu_selection import VARIABLES, allocate
+from carbonmon.hardware.gpu_selection import VARIABLES, allocate, check_present
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
-from carbonmon.hardware.workload.gpus import list_gpus_in_time
+from carbonmon.hardware.workload.gpus import inventory_in_time
 from carbonmon.hardware.workload.holders import GpuHolders, Lister
 from carbonmon.hardware.workload.namespaces import host_pid, shows_host_pids
 from carbonmon.hardware.workload.node_cpu import NodeCpu
@@ -140,7 +140,10 @@ class NodeWorkload:
     def allocation(
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
     ) -> Mapping[str, float] | None:
-        """The metered GPUs allocated to a job, and the fraction of each; None if no allocation is known."""
+        """The metered GPUs allocated to a job, and the fraction of each; None if no allocation is known.
+
+        Raises `ConfigError` where `gpus` names one that is not there.
+        """
         if not self._gpus:
             return None
         from carbonmon.hardware.rocm_selection import ROCM_VARIABLES
@@ -156,8 +159,10 @@ class NodeWorkload:
         if self._drm:
             from carbonmon.hardware.drm_gpus import in_hip_order
 
+            if gpus is not None and is_drm_only:
+                check_present(gpus, self._of_drm(), lister="carbonmon doctor")
             selection = select_rocm(
-                [each.gpu for each in self._drm],
+                self._of_drm(),
                 in_hip_order(self._sysfs, self._drm),
                 gpus,
                 environ,
@@ -175,11 +180,18 @@ class NodeWorkload:
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
     ) -> tuple[dict[str, float] | None, list[str]]:
         """The GPUs of NVML that a job was given, None if that is not known; and notes."""
-        found = list_gpus_in_time() or [
+        inventory = inventory_in_time()
+        found = inventory.found or [
             FoundGpu(gpu, place if device.index is None else device.index, device.name, f"{place:08d}")
             for place, (gpu, device) in enumerate(self._gpus.items())
         ]
+        if gpus is not None:
+            unreadable = [index for index, _ in inventory.unreadable]
+            check_present(gpus, found, unreadable, others=self._of_drm)
         return allocate(found, gpus, environ)
+
+    def _of_drm(self) -> list[FoundGpu]:
+        return [each.gpu for each in self._drm]
 
     def _drm_gpus(self) -> list[DrmGpu]:
         """The GPUs of AMD and Intel that are here, none where all that is metered is of NVML."""

@@ -11,8 +11,7 @@ from typing import Any
 
 from carbonmon.core.pacing import Backoff
 from carbonmon.hardware import nvml_library
-from carbonmon.hardware.found_gpus import FoundGpu
-from carbonmon.hardware.gpu_inventory import list_inventory
+from carbonmon.hardware.gpu_inventory import Inventory, list_inventory
 from carbonmon.hardware.nvml_errors import (
     DRIVER_ERRORS,
     FIRST_RETRY_S,
@@ -146,29 +145,30 @@ class GpuProcesses:
         return {pid: sum(values) / len(values) / 100.0 for pid, values in percents.items()}
 
 
-def list_gpus() -> list[FoundGpu]:
+def read_inventory() -> Inventory:
     """Every GPU that NVML lists, none if NVML fails; from any thread."""
+    nothing = Inventory([], {}, [])
     if not nvml_library.is_here():
-        return []
+        return nothing
     import pynvml
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return []
+        return nothing
     try:
-        return list_inventory(pynvml).found
+        return list_inventory(pynvml)
     except pynvml.NVMLError:
-        return []
+        return nothing
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
 
 
-def list_gpus_in_time() -> list[FoundGpu]:
+def inventory_in_time() -> Inventory:
     """The same, none if the driver hangs: a job is not kept from joining its run."""
-    found: list[FoundGpu] = []
+    read: list[Inventory] = []
     own = OwnThread("gpu-inventory")
-    in_time = own.run(lambda: found.extend(list_gpus()))
+    in_time = own.run(lambda: read.append(read_inventory()))
     own.close()
-    return found if in_time else []
+    return read[0] if in_time and read else Inventory([], {}, [])

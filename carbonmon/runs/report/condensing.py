@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.model import METHODS
-from carbonmon.runs.report.merging.sums import Part, each, listed, sum_of_anomalies, total
+from carbonmon.runs.report.merging.sums import Part, each, known_total, listed, sum_of_anomalies, total
 
 MOST_DEVICES = 24
 """If there are more, they are listed by kind: the devices of many nodes."""
@@ -29,7 +29,7 @@ def _kind(group: Sequence[Part]) -> dict[str, Any]:
     return {
         **group[0],
         "id": f"{len(group)} devices",
-        "energy_j": sum(device["energy_j"] for device in group),
+        "energy_j": known_total(each(group, "energy_j")),
         "methods": {
             method: sum(device["methods"].get(method, 0.0) for device in group)
             for method in METHODS

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from carbonmon.core.text_layout import labelled, table, wrapped
 from carbonmon.runs.report.equivalents import equivalents
-from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.figures import (
     GRAMS,
     MASS_UNITS,
@@ -18,56 +17,46 @@ from carbonmon.runs.summary.figures import (
     unit_of,
 )
 from carbonmon.runs.summary.strings import one_line
-from carbonmon.runs.summary.text import WIDTH
-
-_LABEL = 13
-"""Columns of the labels in the table above, so that the texts are aligned."""
 
 
 class Section(NamedTuple):
-    """A table of plain texts, with notes below it; `numbers` are the columns of figures."""
+    """A table of plain texts, with notes below it.
+
+    `numbers` are the columns of figures, and `cuts` is the one that gives way on a narrow terminal.
+    """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     numbers: Sequence[int] = ()
+    cuts: int | None = None
 
 
-def section_text(section: Section) -> str:
+def section_text(section: Section, width: int | None = None) -> str:
     """A section below the table: its columns aligned, its notes wrapped."""
-    rows = [[one_line(cell, WIDTH) for cell in row] for row in (section.head, *section.rows)]
-    lines = textwrap.wrap(
-        one_line(section.title, 4 * WIDTH), WIDTH, initial_indent="  ", subsequent_indent="  "
-    )
+    rows = [[one_line(cell, 400) for cell in row] for row in (section.head, *section.rows)]
+    lines = wrapped(one_line(section.title, 400), width, "  ")
     if section.rows:
-        lines += [f"    {line}" for line in aligned(rows, section.numbers, WIDTH - 4)]
+        lines += table(rows, section.numbers, width, indent="    ", cuts=section.cuts)
     for note in section.notes:
-        lines += textwrap.wrap(
-            one_line(note, 10 * WIDTH), WIDTH, initial_indent="    ", subsequent_indent="    "
-        )
+        lines += wrapped(one_line(note, 1000), width, "    ")
     return "".join(f"{line}\n" for line in lines)
 
 
-def details_text(summary: Mapping[str, Any], embodied: str = "", what_if: str = "") -> str:
+def details_text(summary: Mapping[str, Any], width: int | None = None, what_if: str = "") -> str:
     """The lines, each ending in a newline, none wider than the table."""
-    lines = labelled("basis", basis_text(summary["carbon"]["intensity"]))
     settled = summary.get("settled")
-    if settled is not None:
-        lines += labelled("settled", settled_text(settled))
-    lines += labelled("embodied", embodied or embodied_of(summary))
-    lines += labelled("what if", what_if)
+    texts = [
+        ("basis", basis_text(summary["carbon"]["intensity"])),
+        ("settled", "" if settled is None else settled_text(settled)),
+        ("embodied", embodied_of(summary)),
+        ("what if", what_if),
+    ]
     for number, equivalent in enumerate(equivalents(summary)):
-        lines += labelled("" if number else "like", f"{equivalent.sentence}  [{equivalent.source}]")
+        texts.append(("" if number else "like", f"{equivalent.sentence}  [{equivalent.source}]"))
+    lines = [line for label, text in texts for line in labelled(label, one_line(text, 2000), width)]
     return "".join(f"{line}\n" for line in lines)
-
-
-def labelled(label: str, text: str) -> list[str]:
-    """A text behind its label, on as many lines as it needs; none for no text."""
-    plain = one_line(text, 10 * WIDTH)
-    return textwrap.wrap(
-        plain, WIDTH, initial_indent=f"  {label:{_LABEL - 2}}", subsequent_indent=" " * _LABEL
-    )
 
 
 def basis_text(intensity: Mapping[str, Any]) -> str:

@@ -44,8 +44,10 @@ class Equivalent(NamedTuple):
 
 
 def equivalents(summary: Mapping[str, Any]) -> list[Equivalent]:
-    """The equivalents of the run; none for an amount of 0 or one that is too small."""
+    """The equivalents of the run; none for an amount that is unknown, 0 or too small."""
     carbon, energy = known_carbon(summary), summary["energy"]
+    if energy["total_j"] is None or carbon["emissions_g"] is None:
+        return []
     grams = _Amount(carbon["emissions_g"], carbon["low_g"], carbon["high_g"])
     joules = _Amount(energy["total_j"], energy["low_j"], energy["high_j"])
     # The grid in use is on both sides: grams over the grams of one charge are kWh over the kWh of one charge.

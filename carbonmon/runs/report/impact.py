@@ -15,7 +15,9 @@ from carbonmon.runs.summary.figures import (
     JOULES,
     MASS_UNITS,
     duration_text,
+    energy_text,
     figure,
+    mass_text,
     percent_text,
     range_text,
     unit_of,
@@ -70,7 +72,9 @@ def _result(summary: Mapping[str, Any], shown: Shown) -> str:
     run, energy, carbon = summary["run"], summary["energy"], summary["carbon"]
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
     span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
-    drawn = f"{figure(energy['total_j'] / JOULES[unit])} {unit} of electricity ({span})"
+    drawn = f"{energy_text(energy['total_j'], unit)} of electricity ({span})"
+    if energy["total_j"] is None:
+        drawn = "an unknown amount of electricity"
     verb = "used an estimated" if energy["measured_ratio"] == 0 else "used"
     verb = "is estimated to use" if summary["state"] == "estimated" else verb
     lasted = "" if run["duration_s"] is None else f" in {duration_text(run['duration_s'])}"
@@ -84,9 +88,10 @@ def _result(summary: Mapping[str, Any], shown: Shown) -> str:
     rate = (
         "an unknown carbon intensity" if mean is None else f"a carbon intensity of {figure(mean)} g CO2e/kWh"
     )
+    what = f"{mass_text(grams, unit)} CO2e ({span})" if grams is not None else "an unknown amount of CO2e"
     text = (
         f"Run {shown(run['id'], 64)}{name} {verb} {drawn}{lasted}{place}. At {rate} and a PUE of "
-        f"{carbon['pue']:.2f} that is {figure(grams / GRAMS[unit])} {unit} CO2e ({span})."
+        f"{carbon['pue']:.2f} that is {what}."
     )
     settled = summary.get("settled")
     if settled is not None:
@@ -118,6 +123,8 @@ def _scope(summary: Mapping[str, Any], embodied: str, shown: Shown) -> str:
 
 def _methods_and_range(energy: Mapping[str, Any]) -> str:
     total_j = energy["total_j"]
+    if total_j is None:
+        return "Nothing was seen of its energy: no sensor gave a reading."
     if not total_j:
         return "No energy was seen."
     shares = []

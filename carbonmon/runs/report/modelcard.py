@@ -30,7 +30,7 @@ def model_card_text(summary: Mapping[str, Any], place: str = "") -> str:
     lines = [
         "---",
         "co2_eq_emissions:",
-        f"  emissions: {yaml_number(known_carbon(summary)['emissions_g'])}",
+        _emissions(known_carbon(summary)["emissions_g"]),
         f"  source: {yaml_text(_source(summary))}",
         _entry(
             "training_type", training_type, f"pre-training or fine-tuning: --label {TRAINING_TYPE_LABEL}=…"
@@ -52,6 +52,12 @@ def _other_places(summary: Mapping[str, Any]) -> list[str]:
     what_if = what_if_text(summary)
     found = ["", f"What if: {escaped(what_if, 500)}."] if what_if else []
     return [*found, *(f"\n#{section_markdown(section).rstrip()}" for section in sections(summary))]
+
+
+def _emissions(grams: float | None) -> str:
+    if grams is None:
+        return "  # emissions: unknown (no sensor gave a reading)"
+    return f"  emissions: {yaml_number(grams)}"
 
 
 def _entry(key: str, value: str, hint: str) -> str:

@@ -108,6 +108,7 @@ def _section(summary: Mapping[str, Any], found: Mapping[str, Any]) -> Section:
         table,
         notes,
         numbers=(0, 3, 4, 5),
+        cuts=2,
     )
 
 

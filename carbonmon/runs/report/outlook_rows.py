@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from carbonmon.core.budgets import amount_text
 from carbonmon.runs.summary.figures import ENERGY_UNITS, JOULES, energy_text, range_text, unit_of
+from carbonmon.runs.summary.outlook import spent_text
 
 
 def outlook_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -19,7 +19,7 @@ def outlook_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         ends = range_text(low_j, high_j, JOULES[unit])
         rows.append((what, energy_text(expected_j, unit), ends, "forecast"))
     for budget in summary.get("budgets") or ():
-        spent = amount_text(budget["spent"], budget["budget"], budget["unit"])
+        spent = spent_text(budget)
         whose = "all runs of the day" if budget["period"] == "day" else ""
         reached = f"reached {budget['reached_at']}: {budget['action']}" if budget["reached_at"] else ""
         known = "; ".join(filter(None, (whose, reached)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from carbonmon.core import text_layout
+from carbonmon.core.plain_text import plain
+from carbonmon.core.text_layout import columns_of, cut, fitting_columns, wrapped
 from carbonmon.core.times import local_text
 from carbonmon.runs.listing import Amount, Group, Row
-from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
     GRAMS,
@@ -20,7 +21,6 @@ from carbonmon.runs.summary.figures import (
     percent_text,
     unit_of,
 )
-from carbonmon.runs.summary.strings import one_line
 
 NO_FIGURE = "–"
 ESTIMATED_MARK = "~"
@@ -39,6 +39,10 @@ _FEWEST = 2
 
 _NARROWEST = 17
 """Characters that the first column keeps; the date and time of an id, which name a run."""
+
+_MOST = {"ID": 64, "NAME": 30, "USER": 32, "HOST": 40}
+_LONGEST = 100
+"""Columns of a cell on a terminal; elsewhere nothing is cut."""
 
 _OFFSET = len("+01:00")
 
@@ -59,7 +63,8 @@ def groups_text(keys: Sequence[str], groups: Sequence[Group], total: Group | Non
     """The table of groups: sums, and mean ± standard deviation of the runs in each."""
     columns = (*(key.upper() for key in keys), *_OF_GROUPS)
     cells = [
-        dict(zip(columns, (key or NO_FIGURE for key in group.keys), strict=False)) | _group_cells(group)
+        dict(zip(columns, (plain(key) or NO_FIGURE for key in group.keys), strict=False))
+        | _group_cells(group)
         for group in groups
     ]
     if total is not None:
@@ -74,16 +79,16 @@ def _heads(columns: Sequence[str], text: str | None = None) -> dict[str, str]:
 def _run_cells(row: Row, users: Users) -> dict[str, str]:
     entry = row.entry
     return {
-        "ID": one_line(entry.id, 64) + (f" ({row.month})" if row.is_part else ""),
-        "NAME": one_line(entry.name, 30),
+        "ID": plain(entry.id) + (f" ({row.month})" if row.is_part else ""),
+        "NAME": plain(entry.name),
         "STATE": entry.state,
         "START": NO_FIGURE if entry.start_s is None else local_text(entry.start_s),
         "DURATION": NO_FIGURE if entry.duration_s is None else duration_text(entry.duration_s),
         "ENERGY": _energy(entry.energy_j),
         "MEASURED": _measured(entry.measured_ratio),
         "EMISSIONS": _mass(entry.emissions_g),
-        "USER": one_line(entry.user or users(entry.uid), 32),
-        "HOST": one_line(entry.host, 40),
+        "USER": plain(entry.user or users(entry.uid)),
+        "HOST": plain(entry.host),
     }
 
 
@@ -113,32 +118,25 @@ def _table(
     columns: Sequence[str], head: Cells, cells: Sequence[Cells], optional: Collection[str], width: int | None
 ) -> str:
     """The lines; of the `optional` columns only those that find room, and a line that names the others."""
-    shown = list(columns) if width is None else _fitting(columns, [head, *cells], optional, width)
+    if width is not None:
+        cells = [{key: cut(cell, _MOST.get(key, _LONGEST)) for key, cell in row.items()} for row in cells]
+    shown = list(columns)
+    if width is not None:
+        widths = {column: max(columns_of(row[column]) for row in (head, *cells)) for column in columns}
+        widths[columns[0]] = min(widths[columns[0]], _NARROWEST)
+        order = [column for column in columns if column not in optional]
+        order += [column for column in _BY_WEIGHT if column in optional]
+        shown = fitting_columns(widths, order, width, max(_FEWEST, len(columns) - len(optional)))
     left_out = [column for column in columns if column not in shown]
     is_marked = "MEASURED" in left_out
     rows = [head, *(map(_marked, cells) if is_marked else cells)]
     numbers = [place for place, column in enumerate(shown) if column in {*optional} - _TEXTS]
-    table = [[one_line(row[column], 100) for column in shown] for row in rows]
-    lines = aligned(table, numbers, room=width, elastic=None if width is None else 0)
+    table = [[row[column] for column in shown] for row in rows]
+    lines = text_layout.table(table, numbers, width, cuts=0)
     if left_out:
         mark = f"; {ESTIMATED_MARK}: not all of it measured" if is_marked else ""
-        lines += textwrap.wrap(f"not shown, for the width: {', '.join(left_out).lower()}{mark}", width or 200)
+        lines += wrapped(f"not shown, for the width: {', '.join(left_out).lower()}{mark}", width)
     return "".join(f"{line}\n" for line in lines)
-
-
-def _fitting(
-    columns: Sequence[str], rows: Sequence[Cells], optional: Collection[str], width: int
-) -> list[str]:
-    """The columns that find room; the first one gives way as far as it may."""
-    widths = {column: max(len(row[column]) for row in rows) for column in columns}
-    widths[columns[0]] = min(widths[columns[0]], _NARROWEST)
-    shown = [column for column in columns if column not in optional]
-    room = width + 2 - sum(widths[column] + 2 for column in shown)
-    for column in (each for each in _BY_WEIGHT if each in optional and each in columns):
-        if widths[column] + 2 <= room or len(shown) < _FEWEST:
-            shown.append(column)
-            room -= widths[column] + 2
-    return [column for column in columns if column in shown]
 
 
 def _with_one_offset(cells: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -26,6 +26,7 @@ from carbonmon.runs.summary.figures import (
     unit_of,
 )
 from carbonmon.runs.summary.node_meters import charge_text, meter_text
+from carbonmon.runs.summary.strings import phase_text
 
 COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory", "module": "module"}
 HOW_KNOWN = "how known"
@@ -116,7 +117,7 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     grams = carbon["emissions_g"]
     unit = unit_of(grams, MASS_UNITS)
     ends = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
-    rows.append(("emissions", f"{mass_text(grams)} CO2e", ends, "energy × PUE × intensity"))
+    rows.append(("emissions", co2e_text(grams), ends, "energy × PUE × intensity"))
     if summary.get("settled") is not None:
         amount, ends, facts = settled_parts(summary["settled"])
         rows.append(("emissions, settled", amount, ends, readable(facts, 500)))
@@ -171,9 +172,11 @@ def _known_part_text(what: str, ratio: float | None) -> str:
     return "" if ratio is None or ratio == 1 else f"{what} known for {percent_text(ratio)} of the energy"
 
 
-def known_text(part: Mapping[str, Any], energy_j: float) -> str:
+def known_text(part: Mapping[str, Any], energy_j: float | None) -> str:
     """Measured, estimated, or how much of each."""
     ratio = part["measured_ratio"]
+    if energy_j is None:
+        return "nothing was seen of it"
     if ratio is None:
         return "unknown" if energy_j else "no energy was seen"
     if ratio in (0, 1):
@@ -212,6 +215,11 @@ def _devices(energy: Mapping[str, Any]) -> list[list[str]]:
 _METHODS = {"counter": "measured (counter)", "power": "measured (power)", "tdp": "estimated (tdp)"}
 
 
+def co2e_text(grams: float | None) -> str:
+    """A mass with what it is of; `unknown` for None."""
+    return mass_text(grams) if grams is None else f"{mass_text(grams)} CO2e"
+
+
 def _watts(power_w: float | None) -> str:
     return _NONE if power_w is None else f"{figure(power_w)} W"
 
@@ -225,10 +233,10 @@ def _phases(energy: Mapping[str, Any]) -> list[list[str]]:
     }
     return [
         [
-            readable(name, 80) or _NONE,
+            readable(phase_text(name), 80) or _NONE,
             energy_text(phase["energy_j"], unit) + split[name],
             percent_text(phase["energy_j"] / total_j) if total_j else _NONE,
-            f"{mass_text(phase['emissions_g'])} CO2e",
+            co2e_text(phase["emissions_g"]),
             _NONE if phase["duration_s"] is None else duration_text(phase["duration_s"]),
             _NONE if (ratio := phase.get("measured_ratio")) is None else percent_text(ratio),
         ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from carbonmon.core.times import shown_utc
+from carbonmon.core.text_layout import PROSE_WIDTH, cut, padded, wrapped
+from carbonmon.core.times import shown_in, zone_at
 from carbonmon.runs.downsampling import Glance, Step
 from carbonmon.runs.report.condensing import MOST_DEVICES
 from carbonmon.runs.report.over_time import OverTime
 from carbonmon.runs.summary.figures import duration_text, percent_text, power_text
-from carbonmon.runs.summary.strings import one_line
+from carbonmon.runs.summary.strings import device_text, one_line
 
 ROWS = 8
 _LEFT = 9
@@ -21,7 +22,7 @@ _ROUNDING = 1e-9
 _NARROWEST = 10
 """Columns of the plot that stay, however narrow the terminal is."""
 
-_LABEL, _WORDS = 18, 32
+_LABEL, _WORDS = 20, 32
 """Columns of a device's line before and behind its plot."""
 
 
@@ -52,13 +53,15 @@ Devices = Sequence[Mapping[str, Any]]
 """Those of the summary."""
 
 
-def plot_text(found: OverTime, devices: Devices, width: int, signs: Signs = BLOCKS) -> str:
-    """The plot, each line ending in a newline and no wider than `width`."""
+def plot_text(found: OverTime, devices: Devices, width: int | None, signs: Signs = BLOCKS) -> str:
+    """The plot, each line ending in a newline and no wider than `width`; None for no terminal."""
+    width = PROSE_WIDTH if width is None else width
     lines = ["  the series of the run has no rows"]
     if found.glance is not None:
         lines = _lines(found.glance, devices, width, signs)
-    lines += [f"  {note}" for note in found.notes]
-    return "".join(f"{one_line(line.rstrip(), width)}\n" for line in lines)
+    for note in found.notes:
+        lines += wrapped(one_line(note, 1000), width, "  ")
+    return "".join(f"{cut(line.rstrip(), width)}\n" for line in lines)
 
 
 def _lines(glance: Glance, devices: Devices, width: int, signs: Signs) -> list[str]:
@@ -67,15 +70,18 @@ def _lines(glance: Glance, devices: Devices, width: int, signs: Signs) -> list[s
     top_w = max((column.power_w for column in columns if column), default=0.0)
     if not top_w:
         return ["  power over time: not known"]
-    lines = [f"  power over time (UTC), at most {power_text(top_w)} in the mean of a column"]
+    zone = zone_at(glance.begin_s)
+    title = f"power over time ({zone}), at most {power_text(top_w)} in the mean of a column"
+    lines = wrapped(title, width, "  ", "    ")
     for row in reversed(range(ROWS)):
         label = power_text(top_w) if row == ROWS - 1 else "0 W" if row == 0 else ""
         cells = "".join(_cell(column, row, top_w, signs) for column in columns)
         lines.append(f"  {label:>{_LEFT}} {signs.axis}{cells}")
-    begin, end = shown_utc(glance.begin_s, "%m-%d %H:%M"), shown_utc(glance.end_s, "%m-%d %H:%M")
+    begin, end = (shown_in(zone, at_s, "%m-%d %H:%M") for at_s in (glance.begin_s, glance.end_s))
     lines.append(f"  {'':{_LEFT}}  {begin}{end:>{max(1, len(columns) - len(begin))}}")
     column_s = (glance.end_s - glance.begin_s) / len(columns)
-    lines.append(f"  {'':{_LEFT}}  {_legend(columns, signs)}; {duration_text(column_s)} a column")
+    legend = f"{_legend(columns, signs)}; {duration_text(column_s)} a column"
+    lines += wrapped(legend, width, " " * (_LEFT + 4))
     return lines + _device_lines(glance, devices, width, signs)
 
 
@@ -103,8 +109,9 @@ def _device_lines(glance: Glance, devices: Devices, width: int, signs: Signs) ->
     for device in drawn[:MOST_DEVICES]:
         columns = of_device[device["id"]]
         plot = "".join(_level(column, most_w[device["component"]], signs) for column in columns)
-        label = one_line(f"{device['component']} {device['id']}", _LABEL)
-        lines.append(f"  {label:{_LABEL}} {plot} {_words(glance.devices[device['id']], columns)}")
+        name = device_text(device["id"], device["index"], is_short=True)
+        label = padded(cut(f"{device['component']} {name}", _LABEL), _LABEL)
+        lines.append(f"  {label} {plot} {_words(glance.devices[device['id']], columns)}")
     if len(drawn) > MOST_DEVICES:
         lines.append(f"  and {len(drawn) - MOST_DEVICES} devices more")
     return lines

@@ -7,7 +7,7 @@ from typing import Any
 
 from carbonmon.core.model import METHODS, DeviceState, NodeTotal, RunState
 from carbonmon.runs.summary.node import drawn_j
-from carbonmon.runs.summary.ranges import Row, energy_j, grouped
+from carbonmon.runs.summary.ranges import Row, energy_j, grouped, known
 
 _SHORTEST_S = 1e-6
 """Seconds are sums of differences: less than this is nothing."""
@@ -43,7 +43,7 @@ def devices_summary(
 def _device(run: RunState, state: DeviceState, rows: list[Row]) -> dict[str, Any]:
     device = state.device
     total = next((each for each in run.node if each.device_id == device.id), None)
-    own_j = energy_j(rows)
+    own_j = known(energy_j, rows)
     return {
         "id": device.id,
         "name": device.name,
@@ -56,13 +56,13 @@ def _device(run: RunState, state: DeviceState, rows: list[Row]) -> dict[str, Any
     }
 
 
-def _of_the_run(run: RunState, total: NodeTotal, own_j: float) -> dict[str, Any]:
+def _of_the_run(run: RunState, total: NodeTotal, own_j: float | None) -> dict[str, Any]:
     """Figures from the run's begin to its end: its own share and power, the device's use and faults."""
     observed_s = run.duration_s - dict(run.unobserved_s).get(total.device_id, 0.0)
     known_s = total.utilization_s
     return {
         "share_ratio": _share_ratio(own_j, drawn_j(total)),
-        "mean_power_w": own_j / observed_s if observed_s > _SHORTEST_S else None,
+        "mean_power_w": own_j / observed_s if own_j is not None and observed_s > _SHORTEST_S else None,
         "peak_power_w": dict(run.peaks_w).get(total.device_id),
         "utilization_ratio": min(1.0, total.utilized_s / known_s) if known_s > _SHORTEST_S else None,
         "anomalies": _anomalies(total),
@@ -98,9 +98,9 @@ def _former_device(run: RunState, device_id: str, rows: list[Row]) -> dict[str, 
     }
 
 
-def _share_ratio(own_j: float, node_j: float) -> float | None:
+def _share_ratio(own_j: float | None, node_j: float) -> float | None:
     """The run's part of what the device drew; None where that is nothing, or less than its charge."""
-    if not node_j or own_j > node_j * (1.0 + _ROUNDING):
+    if own_j is None or not node_j or own_j > node_j * (1.0 + _ROUNDING):
         return None
     return min(1.0, own_j / node_j)
 

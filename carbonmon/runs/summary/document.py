@@ -28,7 +28,9 @@ from carbonmon.runs.summary.ranges import (
     energy_j,
     energy_range_j,
     grouped,
+    is_seen,
     measured_ratio,
+    seen_totals,
     with_uncertainty,
 )
 from carbonmon.runs.summary.strings import encodable
@@ -53,18 +55,21 @@ def summarize(
     `own_peak_rss_bytes` is the largest memory of the monitor itself.
     """
     devices = {device_state.device.id: device_state for device_state in snapshot.devices}
-    rows = [with_uncertainty(total, devices) for total in run.totals]
+    is_estimate = state == "estimated"
+    is_known = is_estimate or is_seen(run)
+    totals = run.totals if is_estimate else seen_totals(run)
+    rows = [with_uncertainty(total, devices) for total in totals]
     document: dict[str, Any] = clean(
         {
             "schema": SCHEMA,
             "state": state,
             "run": _run(run),
-            "energy": _energy(run, rows, devices),
-            "carbon": _carbon(snapshot, run, rows),
+            "energy": _energy(run, rows, devices, is_known),
+            "carbon": _carbon(snapshot, run, rows, is_known),
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
             "forecasts": forecasts_summary(run.forecasts),
-            "budgets": budgets_summary(run.budgets),
+            "budgets": budgets_summary(run),
             "work": work_summary(run),
             "gpu_time": gpu_time_summary(run.gpu_time),
             "node_meters": node_meters_summary(snapshot, run),
@@ -114,22 +119,21 @@ def _progress(work: Work | None) -> dict[str, Any] | None:
     return None if work is None or work.steps is None else {"step": work.steps, "total": work.total_steps}
 
 
-def _energy(run: RunState, rows: list[Row], devices: dict[str, DeviceState]) -> dict[str, Any]:
-    total_j = energy_j(rows)
-    low_j, high_j = energy_range_j(rows)
+def _energy(
+    run: RunState, rows: list[Row], devices: dict[str, DeviceState], is_known: bool
+) -> dict[str, Any]:
+    total_j, (low_j, high_j) = energy_j(rows), energy_range_j(rows)
+    amounts = {"total_j": total_j, "total_kwh": total_j / JOULES_PER_KWH, "low_j": low_j, "high_j": high_j}
     by_method = grouped(rows, lambda total: total.method)
     return {
-        "total_j": total_j,
-        "total_kwh": total_j / JOULES_PER_KWH,
-        "low_j": low_j,
-        "high_j": high_j,
+        **(amounts if is_known else dict.fromkeys(amounts)),
         "measured_ratio": measured_ratio(rows),
         "recovered_j": run.recovered_j,
         "methods": {method: _method(by_method[method]) for method in METHODS if method in by_method},
         "components": _components(rows),
         "node": node_summary(run, devices),
         "devices": devices_summary(run, rows, devices),
-        "phases": _phases(run, rows),
+        "phases": _phases(run, rows, is_known),
     }
 
 
@@ -151,42 +155,40 @@ def _method(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _phases(run: RunState, rows: list[Row]) -> dict[str, Any]:
+def _phases(run: RunState, rows: list[Row], is_known: bool) -> dict[str, Any]:
     """Energy and emissions of each phase; `main` first, then in order of first appearance."""
     by_phase = grouped(rows, lambda total: total.phase)
     seconds = dict(run.phases_s)
     doubts = None if run.doubts_j is None else dict(run.doubts_j)
     names = {**seconds, **by_phase}
     return {
-        name: _phase(
-            by_phase.get(name, []), seconds.get(name), None if doubts is None else doubts.get(name, 0.0)
-        )
+        name: {
+            "energy_j": energy_j(by_phase.get(name, [])) if is_known else None,
+            "emissions_g": emissions_g(by_phase.get(name, [])) if is_known else None,
+            "duration_s": seconds.get(name),
+            **_phase(by_phase.get(name, []), None if doubts is None else doubts.get(name, 0.0)),
+        }
         for name in sorted(names, key=lambda name: name != MAIN_PHASE)
     }
 
 
-def _phase(rows: list[Row], duration_s: float | None, doubt_j: float | None) -> dict[str, Any]:
+def _phase(rows: list[Row], doubt_j: float | None) -> dict[str, Any]:
     total_j = energy_j(rows)
     return {
-        "energy_j": total_j,
-        "emissions_g": emissions_g(rows),
-        "duration_s": duration_s,
         "measured_ratio": measured_ratio(rows),
         "interpolated_ratio": None if doubt_j is None or not total_j else min(1.0, doubt_j / total_j),
         "components": _components(rows),
     }
 
 
-def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row]) -> dict[str, Any]:
-    grams = emissions_g(rows)
-    low_g, high_g = emissions_range_g(rows)
+def _carbon(snapshot: Snapshot, run: RunState, rows: list[Row], is_known: bool) -> dict[str, Any]:
+    grams, (low_g, high_g) = emissions_g(rows), emissions_range_g(rows)
+    amounts = {"emissions_g": grams, "low_g": low_g, "high_g": high_g}
     pue = _mean(snapshot.pue_ratio, run.facility_j, energy_j(rows)) or snapshot.pue_ratio
     drawn_kwh = energy_j(rows) / JOULES_PER_KWH * pue
     now = _main_origin(snapshot.intensity, run)
     return {
-        "emissions_g": grams,
-        "low_g": low_g,
-        "high_g": high_g,
+        **(amounts if is_known else dict.fromkeys(amounts)),
         "pue": pue,
         "pue_source": _origin(snapshot.pue_source, snapshot.pue_ratio, pue),
         "intensity": {

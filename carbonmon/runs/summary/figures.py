@@ -12,15 +12,22 @@ WATTS = {"MW": 1e6, "kW": 1e3, "W": 1.0}
 GRAMS = {"t": 1e6, "kg": 1e3, "g": 1.0, "mg": 1e-3}
 
 
-def energy_text(joules: float, unit: str = "") -> str:
-    """Joules in a unit by their size, or in the given one."""
+UNKNOWN = "unknown"
+
+
+def energy_text(joules: float | None, unit: str = "") -> str:
+    """Joules in a unit by their size, or in the given one; `unknown` for None."""
+    if joules is None:
+        return UNKNOWN
     unit = unit or unit_of(joules, ENERGY_UNITS)
     return f"{figure(joules / JOULES[unit])} {unit}"
 
 
-def mass_text(grams: float) -> str:
-    """Grams in a unit by their size."""
-    unit = unit_of(grams, MASS_UNITS)
+def mass_text(grams: float | None, unit: str = "") -> str:
+    """Grams in a unit by their size, or in the given one; `unknown` for None."""
+    if grams is None:
+        return UNKNOWN
+    unit = unit or unit_of(grams, MASS_UNITS)
     return f"{figure(grams / GRAMS[unit])} {unit}"
 
 
@@ -66,9 +73,9 @@ def range_text(low: float | None, high: float | None, divisor: float) -> str:
     return f"{figure(low / divisor)} to {figure(high / divisor)}"
 
 
-def unit_of(amount: float, units: tuple[tuple[float, str], ...]) -> str:
-    """The first unit whose threshold the amount reaches; the last one is for 0."""
-    return next(unit for threshold, unit in units if abs(amount) >= threshold)
+def unit_of(amount: float | None, units: tuple[tuple[float, str], ...]) -> str:
+    """The first unit whose threshold the amount reaches; the last one is for 0 and for what is unknown."""
+    return next(unit for threshold, unit in units if abs(amount or 0.0) >= threshold)
 
 
 def figure(number: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from carbonmon.core.model import DeviceState, NodeTotal, RunState
+from carbonmon.runs.summary.ranges import is_seen
 
 _ROUNDING = 1e-3
 """A run's part and the whole are separate sums, and the whole is a difference of two large sums."""
@@ -23,8 +24,8 @@ def components_of(run: RunState, devices: Mapping[str, DeviceState]) -> dict[str
 
 
 def node_summary(run: RunState, devices: Mapping[str, DeviceState]) -> dict[str, Any] | None:
-    """`energy.node` of the summary; None where the node's energy was not recorded."""
-    if not run.node:
+    """`energy.node` of the summary; None where the node's energy was not recorded, or nothing seen of it."""
+    if not run.node or not is_seen(run):
         return None
     components = components_of(run, devices)
     groups: dict[str, list[NodeTotal]] = {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.node_meter import NodeEnergy
+from carbonmon.core.text_layout import labelled
 from carbonmon.runs.summary.figures import duration_text, energy_text, figure, mass_text, percent_text
 from carbonmon.runs.summary.strings import one_line
 
@@ -69,17 +70,17 @@ def charge_text(charge: Mapping[str, Any], unit: str = "") -> str:
     return f"{energy_text(charge['energy_j'], unit)}, {mass_text(charge['emissions_g'])} CO2e"
 
 
-def node_meter_lines(summary: Mapping[str, Any], unit: str, width: int) -> list[str]:
-    """A line for each meter in the table at the end of a run."""
-    lines = [
-        f"  machine    {meter_text(row, unit)} (meter {row['meter']})"
-        for row in summary.get("node_meters") or ()
-    ]
+def node_meter_lines(summary: Mapping[str, Any], unit: str, width: int | None) -> list[str]:
+    """Each meter behind its label in the table at the end of a run, and the run's charge of the machine."""
+    lines: list[str] = []
+    for row in summary.get("node_meters") or ():
+        text = f"{meter_text(row, unit)} (meter {row['meter']})"
+        lines += labelled("machine", one_line(text, 400), width)
     charge = summary.get("charge") or {}
     if charge.get("by") == "node":
-        text = charge_text(charge, unit)
-        lines.append(f"  charged    {text}: its devices' part of the machine's (meter {charge['meter']})")
-    return [one_line(line, width) for line in lines]
+        text = f"{charge_text(charge, unit)}: its devices' part of the machine's (meter {charge['meter']})"
+        lines += labelled("charged", one_line(text, 400), width)
+    return lines
 
 
 def meter_text(row: Mapping[str, Any], unit: str = "") -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.budgets import BudgetState, amount_text
 from carbonmon.core.forecast import Forecast
+from carbonmon.core.model import RunState
 from carbonmon.core.pace import Range
-from carbonmon.core.times import known_time, rfc3339, utc_text
-from carbonmon.runs.summary.figures import JOULES, figure
+from carbonmon.core.text_layout import labelled
+from carbonmon.core.times import known_time, local_text, rfc3339
+from carbonmon.runs.summary.figures import JOULES, UNKNOWN, figure
+from carbonmon.runs.summary.ranges import is_seen
 from carbonmon.runs.summary.strings import one_line
 
 
@@ -26,7 +29,13 @@ def forecasts_summary(forecasts: Sequence[Forecast]) -> list[dict[str, Any]]:
     ]
 
 
-def budgets_summary(budgets: Sequence[BudgetState]) -> list[dict[str, Any]]:
+def known_spent(run: RunState, state: BudgetState) -> float | None:
+    """What was spent of a budget; None where nothing is known of the run's energy."""
+    is_known = state.kind == "time" or state.per_day or is_seen(run)
+    return state.spent if is_known else None
+
+
+def budgets_summary(run: RunState) -> list[dict[str, Any]]:
     """The run's budgets, each with what was spent of it and when it was acted upon."""
     return [
         {
@@ -35,25 +44,32 @@ def budgets_summary(budgets: Sequence[BudgetState]) -> list[dict[str, Any]]:
             "limit": state.limit,
             "unit": state.unit,
             "period": "day" if state.per_day else "run",
-            "spent": state.spent,
+            "spent": known_spent(run, state),
             "action": state.action,
             "reached_at": rfc3339(state.reached_at_s),
             "reached_by": state.reached_by,
             "spent_then": state.spent_then,
         }
-        for state in budgets
+        for state in run.budgets
     ]
 
 
-def outlook_lines(summary: dict[str, Any], unit: str, width: int) -> list[str]:
-    """The forecasts in one line, in the total's unit, and a line for each budget."""
-    lines = []
+def outlook_lines(summary: dict[str, Any], unit: str, width: int | None) -> list[str]:
+    """The forecasts, in the total's unit, and each budget, each behind its label."""
+    lines: list[str] = []
     made = summary.get("forecasts")
     if made:
         texts = [_forecast_text(forecast, unit) for forecast in made]
-        lines.append(f"  forecast   {', '.join(texts)} {unit}")
-    lines += [f"  budget     {_budget_text(budget)}" for budget in summary.get("budgets") or ()]
-    return [one_line(line, width) for line in lines]
+        lines += labelled("forecast", f"{', '.join(texts)} {unit}", width)
+    for budget in summary.get("budgets") or ():
+        lines += labelled("budget", one_line(_budget_text(budget), 400), width)
+    return lines
+
+
+def spent_text(budget: Mapping[str, Any]) -> str:
+    """What was spent of a summary's budget, in the budget's unit."""
+    spent: float | None = budget["spent"]
+    return UNKNOWN if spent is None else amount_text(spent, budget["budget"], budget["unit"])
 
 
 def _range(span: Range) -> dict[str, float]:
@@ -68,7 +84,6 @@ def _forecast_text(forecast: dict[str, Any], unit: str) -> str:
 def _budget_text(budget: dict[str, Any]) -> str:
     whose = " by all runs of the day" if budget["period"] == "day" else ""
     where = f" on {budget['host']}" if budget.get("host") else ""
-    spent = amount_text(budget["spent"], budget["budget"], budget["unit"])
-    text = f"{budget['budget']}{where}: {spent} spent{whose}"
+    text = f"{budget['budget']}{where}: {spent_text(budget)} spent{whose}"
     at_s = known_time(budget["reached_at"])
-    return text if at_s is None else f"{text}; reached {utc_text(at_s)}, {budget['action']}"
+    return text if at_s is None else f"{text}; reached {local_text(at_s, 'seconds')}, {budget['action']}"

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from carbonmon.core.model import MEASURED_METHODS, DeviceState, RunTotal, Uncertainty
+from carbonmon.core.model import MEASURED_METHODS, DeviceState, RunState, RunTotal, Uncertainty
+
+_SHORTEST_S = 1e-6
+"""Seconds are sums of differences: less than this is nothing."""
 
 
 class Row(NamedTuple):
@@ -29,12 +32,40 @@ def with_uncertainty(total: RunTotal, devices: dict[str, DeviceState]) -> Row:
     return Row(total, state.device.spec.uncertainty if state.device.spec else None)
 
 
+def seen_devices(run: RunState) -> set[str]:
+    """The devices of which something is known: they drew something, or were observed for some of the time.
+
+    Of the others the energy is unknown, which is not 0 J.
+    """
+    lost_s = dict(run.unobserved_s)
+    drew = {total.device_id for total in run.totals if total.energy_j}
+    used = {*dict(run.power_w), *(total.device_id for total in run.totals)}
+    return drew | {each for each in used if run.duration_s - lost_s.get(each, 0.0) > _SHORTEST_S}
+
+
+def is_seen(run: RunState) -> bool:
+    """Whether anything is known of the energy of a run: of its devices, or of others that it did not use."""
+    drawn = any(total.counter_j or total.power_j or total.tdp_j for total in run.node)
+    return drawn or bool(seen_devices(run))
+
+
+def seen_totals(run: RunState) -> list[RunTotal]:
+    """A run's totals without those of devices of which nothing is known."""
+    seen = seen_devices(run)
+    return [total for total in run.totals if total.device_id in seen]
+
+
 def energy_j(rows: Iterable[Row]) -> float:
     return sum(row.total.energy_j for row in rows)
 
 
 def emissions_g(rows: Iterable[Row]) -> float:
     return sum(row.total.emissions_g for row in rows)
+
+
+def known(amount: Callable[[list[Row]], float], rows: list[Row]) -> float | None:
+    """An amount of a device's rows; None where there are none: nothing was seen of it."""
+    return amount(rows) if rows else None
 
 
 def energy_range_j(rows: Iterable[Row]) -> tuple[float | None, float | None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from carbonmon.core.model import MAIN_PHASE
 from carbonmon.core.plain_text import plain
+from carbonmon.core.text_layout import cut
 
 
 def encodable(text: str) -> str:
@@ -22,6 +24,17 @@ def counted(name: str) -> tuple[int, str]:
 
 
 def one_line(text: str, width: int) -> str:
-    """Return the text for a terminal: in printable characters, and at most `width` of them."""
-    shown = plain(text)
-    return shown if len(shown) <= width else shown[: width - 2] + ".."
+    """Return the text for a terminal: in printable characters, and at most `width` columns of them."""
+    return cut(plain(text), width)
+
+
+def device_text(device_id: str, index: int | None, *, is_short: bool) -> str:
+    """A device for people: a GPU by its index and its UUID, of which `is_short` leaves the first group."""
+    is_gpu = device_id.startswith(("GPU-", "MIG-"))
+    shown = one_line(device_id[:12] if is_short and is_gpu else device_id, 80)
+    return f"{index} {shown}" if is_gpu and index is not None else shown
+
+
+def phase_text(name: str) -> str:
+    """A phase for people: what is outside of the named phases is in files and metrics `main`."""
+    return "outside phases" if name == MAIN_PHASE else name

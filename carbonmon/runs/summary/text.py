@@ -6,8 +6,8 @@ from typing import Any
 
 from carbonmon.core.model import MAIN_PHASE, MEASURED_METHODS, RunState, Snapshot
 from carbonmon.core.plain_text import plain
+from carbonmon.core.text_layout import labelled, table, wrapped
 from carbonmon.core.windows import INTERPOLATED_RATIO
-from carbonmon.runs.summary.columns import aligned
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
@@ -24,11 +24,12 @@ from carbonmon.runs.summary.figures import (
 )
 from carbonmon.runs.summary.node_meters import node_meter_lines
 from carbonmon.runs.summary.outlook import outlook_lines
-from carbonmon.runs.summary.strings import one_line
+from carbonmon.runs.summary.strings import device_text, one_line, phase_text
 from carbonmon.runs.summary.work_text import work_lines
 
-WIDTH = 100
 MAX_PHASES = 12
+MAX_LISTED = 4
+"""So many devices are named in a remark in a terminal."""
 
 ANOMALY_WORDS = {
     "reset": "reset{s}",
@@ -53,34 +54,37 @@ _INEXACT = ("mig", "container", "share of the package is unknown")
 """What is in the note of a share that is not exact, beside a note that begins with `shared: `."""
 
 
-def describe(final: Snapshot) -> str:
+def describe(final: Snapshot, width: int | None = None) -> str:
     """The table for the end of a run, of the only run of its last snapshot; "" without one."""
-    return describe_run(final, final.runs[0]) if final.runs else ""
+    return describe_run(final, final.runs[0], width) if final.runs else ""
 
 
-def describe_run(snapshot: Snapshot, run: RunState) -> str:
+def describe_run(snapshot: Snapshot, run: RunState, width: int | None = None) -> str:
     """The table for the end of one of a snapshot's runs."""
-    return table_text(summarize(snapshot, run, "final"))
+    return table_text(summarize(snapshot, run, "final"), width)
 
 
-def table_text(summary: dict[str, Any]) -> str:
-    """Return the table, ending in a newline, in lines of at most about 100 characters.
+def table_text(summary: dict[str, Any], width: int | None = None) -> str:
+    """Return the table, ending in a newline, in lines of at most `width` columns; None: nothing is cut.
 
     What is estimated is called so in words. All energies share the total's unit, so that they compare.
     """
     run, energy = summary["run"], summary["energy"]
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
-    lines = [_title(run, summary["state"]), _energy_line(energy), *_node_lines(energy.get("node"), unit)]
-    lines += node_meter_lines(summary, unit, WIDTH)
-    lines += _facility_lines(energy, summary["carbon"]["pue"])
-    lines += _carbon_lines(summary["carbon"])
-    lines += _cost_and_water_lines(summary)
-    lines += outlook_lines(summary, unit, WIDTH)
-    lines += work_lines(summary)
-    lines += _device_lines(energy["devices"], unit, _is_given(energy))
-    lines += _phase_lines(energy["phases"], energy["total_j"], unit)
-    lines += _remarks(energy["devices"])
-    lines += [one_line(f"  note: {note}", 2 * WIDTH) for note in run.get("notes") or ()]
+    lines = wrapped(_title(run, summary["state"]), width, rest="  ")
+    lines += labelled("energy", _energy_text(energy), width)
+    lines += labelled("node", _node_text(energy.get("node"), unit), width)
+    lines += node_meter_lines(summary, unit, width)
+    lines += labelled("facility", _facility_text(energy, summary["carbon"]["pue"]), width)
+    lines += _carbon_lines(summary["carbon"], width)
+    lines += _cost_and_water_lines(summary, width)
+    lines += outlook_lines(summary, unit, width)
+    lines += work_lines(summary, width)
+    lines += _device_lines(energy["devices"], unit, width, _is_given(energy))
+    lines += _phase_lines(energy["phases"], energy["total_j"], unit, width)
+    lines += _remarks(energy["devices"], width)
+    for note in run.get("notes") or ():
+        lines += wrapped(one_line(note, 1000), width, "  note: ")
     return "\n".join(plain(line).rstrip() for line in lines) + "\n"
 
 
@@ -91,22 +95,25 @@ def _title(run: dict[str, Any], state: str) -> str:
     return f"carbonmon: run {one_line(run['id'], 64)}{name}{duration}{remark}"
 
 
-def _energy_line(energy: dict[str, Any]) -> str:
+def _energy_text(energy: dict[str, Any]) -> str:
     total_j, measured = energy["total_j"], energy["measured_ratio"]
+    if total_j is None:
+        return "unknown: no sensor gave a reading; carbonmon doctor says why"
     unit = unit_of(total_j, ENERGY_UNITS)
     stated_j = energy.get("stated_j") or 0.0
     span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
     if stated_j and energy["low_j"] == energy["high_j"]:
         span = "no range given"
     if measured is None:
-        share = "how much of it was measured is unknown" if total_j else "no energy was seen"
+        nothing = "none was drawn" if energy["devices"] else "it used none of what is metered"
+        share = "how much of it was measured is unknown" if total_j else nothing
     elif measured == 1:
         share = "all of it measured"
     elif measured == 0:
         share = _stated_text(stated_j, total_j)
     else:
         share = f"{percent_text(measured)} measured, {percent_text(1 - measured)} estimated (tdp)"
-    return f"  energy     {figure(total_j / JOULES[unit])} {unit} ({span}), {share}"
+    return f"{energy_text(total_j, unit)} ({span}), {share}"
 
 
 def _stated_text(stated_j: float, total_j: float) -> str:
@@ -124,22 +131,22 @@ def _is_given(energy: dict[str, Any]) -> bool:
     return bool(energy["total_j"]) and (energy.get("stated_j") or 0.0) >= _WHOLE * energy["total_j"]
 
 
-def _facility_lines(energy: dict[str, Any], pue: float) -> list[str]:
+def _facility_text(energy: dict[str, Any], pue: float) -> str:
     """The energy of the data centre beside that of the devices, where an estimate has a PUE."""
     facility_j = energy.get("facility_j")
     if facility_j is None or pue == 1.0:
-        return []
-    return [f"  facility   {energy_text(facility_j)}, energy × PUE {pue:.4g}"]
+        return ""
+    return f"{energy_text(facility_j)}, energy × PUE {pue:.4g}"
 
 
-def _node_lines(node: dict[str, Any] | None, unit: str) -> list[str]:
+def _node_text(node: dict[str, Any] | None, unit: str) -> str:
     """The energy of the whole node; unknown in files of earlier versions."""
     if node is None or node["share_ratio"] is None or node["share_ratio"] >= _WHOLE_NODE_RATIO:
-        return []
+        return ""
     whole, share = energy_text(node["total_j"], unit), percent_text(node["share_ratio"])
-    line = f"  node       {whole} in all while it ran: {share} of it is this run's"
+    text = f"{whole} in all while it ran: {share} of it is this run's"
     estimated = _estimated_text(node["measured_ratio"])
-    return [f"{line}; {estimated}" if estimated else line]
+    return f"{text}; {estimated}" if estimated else text
 
 
 def _estimated_text(measured_ratio: float | None) -> str:
@@ -154,7 +161,7 @@ def _split_text(phase: dict[str, Any]) -> str:
     return "interpolated" if (phase.get("interpolated_ratio") or 0.0) > INTERPOLATED_RATIO else ""
 
 
-def _carbon_lines(carbon: dict[str, Any]) -> list[str]:
+def _carbon_lines(carbon: dict[str, Any], width: int | None) -> list[str]:
     grams, now = carbon["emissions_g"], carbon["intensity"]
     unit = unit_of(grams, MASS_UNITS)
     span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
@@ -162,41 +169,44 @@ def _carbon_lines(carbon: dict[str, Any]) -> list[str]:
     facts = [now["zone"], now["kind"], now["year"], now["basis"], now["source"]]
     origin = ", ".join(str(fact) for fact in facts if fact)
     rate = "unknown" if mean is None else f"{figure(mean)} g CO2e/kWh"
-    total = f"{figure(grams / GRAMS[unit])} {unit} CO2e"
+    total = "unknown" if grams is None else f"{mass_text(grams, unit)} CO2e ({span})"
     return [
-        f"  emissions  {total} ({span}), PUE {carbon['pue']:.2f} included",
-        one_line(f"  intensity  {rate}: {origin}", WIDTH),
-        *_origin_lines(carbon.get("sources") or []),
+        *labelled(
+            "emissions", f"{total}, PUE {carbon['pue']:.2f} included" if grams is not None else total, width
+        ),
+        *labelled("intensity", one_line(f"{rate}: {origin}", 400), width),
+        *labelled("", _origins_text(carbon.get("sources") or []), width),
     ]
 
 
-def _origin_lines(sources: list[dict[str, Any]]) -> list[str]:
+def _origins_text(sources: list[dict[str, Any]]) -> str:
     """How much of the energy was charged with which kind of intensity, if there was more than one."""
     total_j = sum(source["energy_j"] for source in sources)
     if len(sources) < 2 or not total_j:
-        return []
+        return ""
     ordered = sorted(sources, key=lambda source: source["energy_j"], reverse=True)
     parts = [
         f"{percent_text(source['energy_j'] / total_j)} {source['kind']} ({source['source'] or 'unknown'})"
         for source in ordered
     ]
-    return [_listed("             charged with: ", parts)]
+    return one_line(f"charged with: {'; '.join(parts)}", 1000)
 
 
-def _cost_and_water_lines(summary: dict[str, Any]) -> list[str]:
+def _cost_and_water_lines(summary: dict[str, Any], width: int | None) -> list[str]:
     """Cost and water, where a price and a WUE were given."""
-    lines = []
+    lines: list[str] = []
     for cost in summary.get("costs") or ():
         span = _span(cost["low_amount"], cost["high_amount"])
         lack = _known_part_text("price", cost["priced_ratio"])
-        lines.append(f"  cost       {cost['amount']:.4g} {cost['currency']}{span}{lack}, PUE included")
+        text = f"{cost['amount']:.4g} {cost['currency']}{span}{lack}, PUE included"
+        lines += labelled("cost", one_line(text, 200), width)
     water = summary.get("water")
     if water:
         span = _span(water["low_litres"], water["high_litres"])
         wue = "" if water["wue_l_per_kwh"] is None else f", WUE {water['wue_l_per_kwh']:g} l/kWh"
         lack = _known_part_text("WUE", water.get("known_ratio"))
-        lines.append(f"  water      {water['litres']:.4g} l{span}{lack}{wue}")
-    return [one_line(line, WIDTH) for line in lines]
+        lines += labelled("water", f"{water['litres']:.4g} l{span}{lack}{wue}", width)
+    return lines
 
 
 def _known_part_text(what: str, ratio: float | None) -> str:
@@ -210,51 +220,55 @@ def _span(low: float | None, high: float | None) -> str:
     return " (range unknown)" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
 
 
-def _device_lines(devices: list[dict[str, Any]], unit: str, is_given: bool = False) -> list[str]:
-    """A line for each device; `is_given`: the user gave their power or their energy."""
+def _device_lines(
+    devices: list[dict[str, Any]], unit: str, width: int | None, is_given: bool = False
+) -> list[str]:
+    """A line for each device, all of it the run's own part; `is_given`: the user gave power or energy."""
     rows = []
     for device in devices:
         mean_w = device["mean_power_w"]
         rows.append(
             (
                 device["component"],
-                short_id(device["id"]),
-                f"{device['name'] or '':12}",
+                device_text(device["id"], device["index"], is_short=width is not None),
+                _name_text(device["name"] or "", width),
                 energy_text(device["energy_j"], unit),
                 "power unknown" if mean_w is None else f"mean {figure(mean_w)} W",
                 "as given" if is_given else _methods_text(device["methods"]),
             )
         )
-    return [f"  {line}" for line in aligned(rows, numbers=(3, 4), room=WIDTH - 2, elastic=2)]
+    return table(rows, numbers=(3, 4), width=width, indent="  ", cuts=2)
 
 
-def _phase_lines(phases: dict[str, dict[str, Any]], total_j: float, unit: str) -> list[str]:
+def _name_text(name: str, width: int | None) -> str:
+    """A device's name; in a terminal without the vendor that most GPUs have."""
+    return one_line(name if width is None else name.removeprefix("NVIDIA "), 200)
+
+
+def _phase_lines(
+    phases: dict[str, dict[str, Any]], total_j: float | None, unit: str, width: int | None
+) -> list[str]:
     """The phases by their energy, if the training code named any."""
     if not phases.keys() - {MAIN_PHASE}:
         return []
-    ordered = sorted(phases.items(), key=lambda item: item[1]["energy_j"], reverse=True)
+    ordered = sorted(phases.items(), key=lambda item: item[1]["energy_j"] or 0.0, reverse=True)
     rows = []
     for name, phase in ordered[:MAX_PHASES]:
-        seconds = phase["duration_s"]
+        seconds, joules, grams = phase["duration_s"], phase["energy_j"], phase["emissions_g"]
         rows.append(
             (
-                one_line(name, 40),
-                energy_text(phase["energy_j"], unit),
-                f"{mass_text(phase['emissions_g'])} CO2e",
+                "phase",
+                one_line(phase_text(name), 40 if width is not None else 1000),
+                energy_text(joules, unit),
+                "" if grams is None else f"{mass_text(grams)} CO2e",
                 "" if seconds is None else duration_text(seconds),
-                percent_text(phase["energy_j"] / total_j) if total_j else "",
+                percent_text(joules / total_j) if total_j and joules is not None else "",
                 ", ".join(filter(None, (_estimated_text(phase.get("measured_ratio")), _split_text(phase)))),
             )
         )
-    table = aligned(rows, numbers=(1, 2, 3, 4), room=WIDTH - len("  phase  "), elastic=0)
-    lines = [f"  phase  {line}" for line in table]
+    lines = table(rows, numbers=(2, 3, 4, 5), width=width, indent="  ", cuts=1)
     more = len(ordered) - len(rows)
     return [*lines, f"  phase  and {more} more"] if more else lines
-
-
-def short_id(device_id: str) -> str:
-    """A GPU's UUID by its first group, as nvidia-smi users know it; other ids whole."""
-    return one_line(device_id[:12] if device_id.startswith(("GPU-", "MIG-")) else device_id, 28)
 
 
 def _methods_text(methods: dict[str, float]) -> str:
@@ -273,14 +287,17 @@ def _methods_text(methods: dict[str, float]) -> str:
     return ", ".join(f"{percent_text(ratio)} {words}" for ratio, words in parts) or "no energy seen"
 
 
-def _remarks(devices: list[dict[str, Any]]) -> list[str]:
+def _remarks(devices: list[dict[str, Any]], width: int | None) -> list[str]:
+    def name(device: dict[str, Any]) -> str:
+        return device_text(device["id"], device["index"], is_short=width is not None)
+
     gaps = [
-        f"{short_id(device['id'])} {duration_text(device['unobserved_s'])}"
+        f"{name(device)} {duration_text(device['unobserved_s'])}"
         for device in devices
         if device["unobserved_s"] and device["unobserved_s"] >= 0.05  # less would read as 0.0 s
     ]
     odd = [
-        f"{short_id(device['id'])} {', '.join(texts)}"
+        f"{name(device)} {', '.join(texts)}"
         for device in devices
         if (
             texts := [
@@ -290,19 +307,17 @@ def _remarks(devices: list[dict[str, Any]]) -> list[str]:
             ]
         )
     ]
-    shared = [
-        one_line(f"{short_id(device['id'])} {note.removeprefix(_SHARED)}", WIDTH - len("  shared: "))
-        for device in devices
-        if (note := device["share_note"])
-        and (note.startswith(_SHARED) or any(word in note.casefold() for word in _INEXACT))
-    ]
-    lines = []
-    if shared:
-        lines.append(_listed("  shared: ", shared))
-    if gaps:
-        lines.append(_listed("  not observed, and not counted: ", gaps))
-    if odd:
-        lines.append(_listed("  readings rejected: ", odd))
+    notes: dict[str, list[str]] = {}
+    for device in devices:
+        note = device["share_note"]
+        if note and (note.startswith(_SHARED) or any(word in note.casefold() for word in _INEXACT)):
+            notes.setdefault(one_line(note.removeprefix(_SHARED), 400), []).append(name(device))
+    shared = [f"{', '.join(names)} {note}" for note, names in notes.items()]
+    remarks = (("shared", shared), ("not observed, and not counted", gaps), ("readings rejected", odd))
+    lines: list[str] = []
+    for label, items in remarks:
+        if items:
+            lines += wrapped(f"{label}: {_listed(items, width)}", width, "  ", "    ")
     return lines
 
 
@@ -311,11 +326,9 @@ def _times(count: int, what: str) -> str:
     return f"{count} {what.format(s='' if count == 1 else 's')}"
 
 
-def _listed(start: str, items: list[str]) -> str:
-    """One line with as many of the items as fit, and how many more there are."""
-    line = start + items[0]
-    for position, item in enumerate(items[1:], start=1):
-        if len(line) + len(item) > WIDTH - 14:
-            return f"{line}; and {len(items) - position} more"
-        line += f"; {item}"
-    return line
+def _listed(items: list[str], width: int | None) -> str:
+    """The items; in a terminal the first, and how many more there are."""
+    more = 0 if width is None else len(items) - MAX_LISTED
+    if more <= 0:
+        return "; ".join(items)
+    return "; ".join([*items[:MAX_LISTED], f"and {more} more"])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from carbonmon.core.efficiency import UNITS, WHOLE, quotient
+from carbonmon.core.text_layout import labelled
 from carbonmon.runs.summary.figures import JOULES, duration_text, energy_text, figure, percent_text
 from carbonmon.runs.summary.strings import one_line
 
-WIDTH = 100
 _SMALL = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (0.0, "nJ"))
 _LARGE = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 _FLOPS = ((1e12, "TFLOP"), (1e9, "GFLOP"), (0.0, "MFLOP"))
@@ -24,7 +23,7 @@ _IDLE_WORTH_SAYING = 0.01
 """Of less idle time than this the table says nothing."""
 
 
-def work_lines(summary: Mapping[str, Any]) -> list[str]:
+def work_lines(summary: Mapping[str, Any], width: int | None) -> list[str]:
     """The lines of the table: what was done, the energy of each, and GPUs that were held for nothing."""
     lines = []
     work = summary.get("work")
@@ -32,18 +31,11 @@ def work_lines(summary: Mapping[str, Any]) -> list[str]:
         each = ", ".join(energies_text(work))
         took = f": {each} ({_scope_text(work, summary['energy']['measured_ratio'])})" if each else ""
         text = "; ".join(filter(None, (counts_text(work) + took, flops_text(work))))
-        lines += _labelled("work", text)
+        lines += labelled("work", text, width)
     time = summary.get("gpu_time")
     if time is not None and time["idle_s"] and time["idle_s"] > _IDLE_WORTH_SAYING * time["held_s"]:
-        lines += _labelled("idle", idle_text(time))
+        lines += labelled("idle", idle_text(time), width)
     return lines
-
-
-def _labelled(label: str, text: str) -> list[str]:
-    start = f"  {label:11}"
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
-    )
 
 
 def counts_text(work: Mapping[str, Any]) -> str:

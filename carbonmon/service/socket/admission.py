@@ -123,7 +123,10 @@ class Admission:
     def allocation(self, message: Message, policy: IdlePolicy) -> Mapping[str, float] | None:
         """The GPUs that the sender was given, None if unknown."""
         gpus, environ = fields.optional_texts(message, "gpus"), fields.texts_by_name(message, "environ")
-        return self._monitor.allocation(gpus, environ, policy)
+        try:
+            return self._monitor.allocation(gpus, environ, policy)
+        except ConfigError as error:
+            raise RequestError(str(error)) from None
 
     def check_room(self, peer: Peer, uid: int, labels: Mapping[str, str]) -> None:
         """Raise `RequestError` where a user may have no more runs or labels, or the peer begins too many."""

@@ -8,6 +8,7 @@ from typing import Any
 from carbonmon.core.forecast import Forecast
 from carbonmon.core.model import RunState
 from carbonmon.monitor.run_account import RunAccount
+from carbonmon.runs.summary.ranges import is_seen, seen_totals
 from carbonmon.runs.summary.work import work_summary
 from carbonmon.service.entries import Entry, Participant
 
@@ -73,14 +74,15 @@ def _forecast(made: Forecast | None) -> dict[str, Any]:
 
 def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, Any]:
     watts = [power_w for _, power_w in run.power_w if power_w is not None]
-    energy_j = sum(row.energy_j for row in run.totals)
-    measured_j = sum(row.energy_j for row in run.totals if row.method != "tdp")
+    totals = seen_totals(run)
+    energy_j = sum(row.energy_j for row in totals)
+    measured_j = sum(row.energy_j for row in totals if row.method != "tdp")
     return {
         "run_id": entry.run_id,
         "folder": str(entry.plan.folder.absolute()),
-        "energy_j": energy_j,
+        "energy_j": energy_j if is_seen(run) else None,
         "measured_ratio": measured_j / energy_j if energy_j else None,
-        "emissions_g": sum(row.emissions_g for row in run.totals),
+        "emissions_g": sum(row.emissions_g for row in totals) if is_seen(run) else None,
         "power_w": sum(watts) if watts else None,
         "duration_s": run.duration_s,
         "phase": participant.phase or run.phase,

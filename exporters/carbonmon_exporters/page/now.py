@@ -13,7 +13,9 @@ from carbonmon.runs.summary.ranges import (
     energy_j,
     energy_range_j,
     grouped,
+    is_seen,
     measured_ratio,
+    seen_totals,
     with_uncertainty,
 )
 from carbonmon.runs.summary.work import work_summary
@@ -54,9 +56,9 @@ def chosen(snapshot: Snapshot, run_id: str) -> RunState | None:
 
 def _run(snapshot: Snapshot, run: RunState, known_by: KnownBy) -> dict[str, Any]:
     states = {state.device.id: state for state in snapshot.devices}
-    rows = [with_uncertainty(total, states) for total in run.totals]
-    low_j, high_j = energy_range_j(rows) if rows else (None, None)
-    low_g, high_g = emissions_range_g(rows) if rows else (None, None)
+    rows = [with_uncertainty(total, states) for total in seen_totals(run)]
+    low_j, high_j = energy_range_j(rows) if is_seen(run) else (None, None)
+    low_g, high_g = emissions_range_g(rows) if is_seen(run) else (None, None)
     return {
         **listed(run, known_by),
         "labels": dict(run.info.labels),
@@ -117,8 +119,8 @@ def _node(snapshot: Snapshot, known_by: KnownBy) -> dict[str, Any]:
     watts = [state.power_w for state in states if state.power_w is not None]
     return {
         "power_w": sum(watts) if watts else None,
-        "energy_j": sum(state.energy_j for state in states),
-        "unattributed_j": sum(state.unattributed_j for state in states),
+        "energy_j": sum(state.energy_j for state in states) if states else None,
+        "unattributed_j": sum(state.unattributed_j for state in states) if states else None,
         "devices": [_device(state, known_by) for state in states],
         "meters": [_meter(state) for state in snapshot.node_meters],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from carbonmon.core.model import RunState, Snapshot
+from carbonmon.runs.summary.outlook import known_spent
 
 
 def outlook(snapshot: Snapshot, run: RunState) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def outlook(snapshot: Snapshot, run: RunState) -> dict[str, Any]:
                 "limit": state.limit,
                 "unit": state.unit,
                 "per_day": state.per_day,
-                "spent": state.spent,
+                "spent": known_spent(run, state),
                 "action": state.action,
                 "reached_at_s": state.reached_at_s,
                 "reached_by": state.reached_by,

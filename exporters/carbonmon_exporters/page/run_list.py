@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from carbonmon.core.model import MEASURED_METHODS, RunState, Snapshot
+from carbonmon.runs.summary.ranges import is_seen, seen_totals
 from carbonmon_exporters.page.known_by import KnownBy
 
 
@@ -25,8 +26,9 @@ def listed(run: RunState, known_by: KnownBy) -> dict[str, Any]:
         known = []
     estimated_w = sum(watts for device_id, watts in known if known_by.of(device_id) != "measured")
     power_w = sum(watts for _, watts in known)
-    energy_j = sum(total.energy_j for total in run.totals) if run.totals else None
-    measured_j = sum(total.energy_j for total in run.totals if total.method in MEASURED_METHODS)
+    totals = seen_totals(run)
+    energy_j = sum(total.energy_j for total in totals) if is_seen(run) else None
+    measured_j = sum(total.energy_j for total in totals if total.method in MEASURED_METHODS)
     return {
         "id": run.info.id,
         "name": run.info.name,
@@ -43,5 +45,5 @@ def listed(run: RunState, known_by: KnownBy) -> dict[str, Any]:
         "unknown_devices": len(run.power_w) - len(known) if is_running else None,
         "energy_j": energy_j,
         "measured_ratio": measured_j / energy_j if energy_j else None,
-        "emissions_g": sum(total.emissions_g for total in run.totals) if run.totals else None,
+        "emissions_g": sum(total.emissions_g for total in totals) if is_seen(run) else None,
     }

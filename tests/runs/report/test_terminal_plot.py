@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.model import Method
+from carbonmon.core.text_layout import columns_of
 from carbonmon.runs.downsampling import Downsampler
 from carbonmon.runs.layout import SERIES_FILE
 from carbonmon.runs.report.over_time import OverTime, over_time
@@ -33,7 +34,7 @@ def drawn(powers_w: list[float | None], method: Method = "counter", device: str 
 
 
 def devices(*ids: str) -> list[dict[str, Any]]:
-    return [{"id": each, "component": "gpu"} for each in ids]
+    return [{"id": each, "component": "gpu", "index": None} for each in ids]
 
 
 def columns(text: str, axis: str = "│") -> list[str]:
@@ -89,7 +90,7 @@ def test_no_line_is_wider_than_the_terminal(
     powers_w: list[float | None], width: int, signs: Any, device: str
 ) -> None:
     text = plot_text(drawn(powers_w, device=device), devices(device), width, signs)
-    assert all(len(line) <= width for line in text.splitlines())
+    assert all(columns_of(line) <= width for line in text.splitlines())
     assert all(character == "\n" or character.isprintable() for character in text)
     if signs is ASCII and device.isascii():
         assert text.isascii()
@@ -115,7 +116,8 @@ def test_the_command_draws_below_the_table(tmp_path: Path) -> None:
     assert output.index("energy") < output.index("power over time (UTC)")
     assert "│" in output
     assert "dram dram-0" in output
-    assert max(map(len, output.splitlines())) <= 100
+    plot = output[output.index("  power over time") :]
+    assert max(map(len, plot.splitlines())) <= 100
 
 
 def test_damaged_lines_are_told_below_the_plot(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState
 from carbonmon.core.pacing import Backoff
 from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware import nvml_library
 from carbonmon.hardware.drm_gpus import DrmGpu, in_hip_order, list_drm_gpus
-from carbonmon.hardware.gpu_selection import Selection
+from carbonmon.hardware.gpu_selection import Selection, check_present
 from carbonmon.hardware.rocm_selection import select
 from carbonmon.hardware.sensors.hwmon.channels import Channel, find_channels
 from carbonmon.hardware.sensors.hwmon.chips import Key, find_chips
@@ -73,14 +74,13 @@ class HwmonSensor:
             meter.close()
 
     def _select(self, settings: SensorSettings, gpus: list[DrmGpu]) -> Selection:
-        own = {each.gpu.uuid for each in gpus}
-        return select(
-            [each.gpu for each in gpus],
-            in_hip_order(settings.sysfs, gpus),
-            settings.gpus,
-            settings.environ,
-            has_nvidia=any(set(device.gpu_ids) - own for device in settings.known.values()),
-        )
+        found = [each.gpu for each in gpus]
+        own = {gpu.uuid for gpu in found}
+        has_nvidia = any(set(device.gpu_ids) - own for device in settings.known.values())
+        if settings.gpus is not None and found and not has_nvidia and not nvml_library.is_here():
+            check_present(settings.gpus, found, lister="carbonmon doctor")
+        order = in_hip_order(settings.sysfs, gpus)
+        return select(found, order, settings.gpus, settings.environ, has_nvidia=has_nvidia)
 
     def _add(
         self,

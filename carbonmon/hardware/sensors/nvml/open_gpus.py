@@ -16,9 +16,9 @@ from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.hardware import modules
-from carbonmon.hardware.found_gpus import Chosen
+from carbonmon.hardware.found_gpus import Chosen, FoundGpu
 from carbonmon.hardware.gpu_inventory import ask, list_inventory
-from carbonmon.hardware.gpu_selection import select
+from carbonmon.hardware.gpu_selection import check_present, select
 from carbonmon.hardware.nvml_errors import NOT_SUPPORTED_ERRORS, REMEDIES
 from carbonmon.hardware.sensors.nvml.gpu import Gpu
 from carbonmon.hardware.sensors.nvml.superchip import (
@@ -43,8 +43,15 @@ class Opened(NamedTuple):
     are_given: bool
 
 
+def _of_other_vendors(settings: SensorSettings) -> list[FoundGpu]:
+    from carbonmon.hardware.drm_gpus import list_drm_gpus  # most machines have none of them
+
+    return [each.gpu for each in list_drm_gpus(settings.sysfs)]
+
+
 def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
-    """The GPUs of the job; raises `SensorUnavailable` where there is none to meter."""
+    """The GPUs of the job; raises `SensorUnavailable` where there is none to meter, and `ConfigError` where
+    the user names one that is not there."""
     found, handles, unreadable = list_inventory(nvml)
     notes = [f"GPU {index} cannot be read: {error}" for index, error in unreadable]
     remedy = "nvidia-smi -L"
@@ -52,6 +59,13 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
         remedy = REMEDIES.get(error.value, remedy)
     if not found:
         raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
+    if settings.gpus is not None:
+        check_present(
+            settings.gpus,
+            found,
+            [index for index, _ in unreadable],
+            others=lambda: _of_other_vendors(settings),
+        )
     selection = select(found, settings.gpus, settings.environ, is_own_view=True)
     stated = _stated(settings)
     notes += selection.notes

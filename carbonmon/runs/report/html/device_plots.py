@@ -12,7 +12,7 @@ from carbonmon.runs.report.html import axes
 from carbonmon.runs.report.html.elements import ESTIMATED, Markup, h, joined, marked
 from carbonmon.runs.report.sections import COMPONENTS, known_text
 from carbonmon.runs.summary.figures import power_text
-from carbonmon.runs.summary.text import short_id
+from carbonmon.runs.summary.strings import device_text
 
 HEIGHT = 60
 MOST_STEPS = 180
@@ -22,7 +22,7 @@ MOST_STEPS = 180
 def device_plots(glance: Glance, devices: Sequence[Mapping[str, Any]]) -> Markup:
     """A plot for each device of which the series knows something, for the largest of very many."""
     drawn = [device for device in devices if any(glance.devices.get(device["id"], ()))]
-    shown = sorted(drawn, key=lambda device: -device["energy_j"])[:MOST_DEVICES]
+    shown = sorted(drawn, key=lambda device: -(device["energy_j"] or 0.0))[:MOST_DEVICES]
     ids = {device["id"] for device in shown}
     plots = [_figure(glance, device, devices) for device in drawn if device["id"] in ids]
     if not plots:
@@ -76,7 +76,7 @@ def _figure(glance: Glance, device: Mapping[str, Any], devices: Sequence[Mapping
         lines.append(axes.edge(frame, power_w, style))
     band = axes.area(frame, lows, highs, {"class": f"band {kind}"})
     ticks = [(0.0, "0 W"), (top, power_text(top))]
-    name = f"{COMPONENTS[kind]} {short_id(device['id'])}"
+    name = f"{COMPONENTS[kind]} {device_text(device['id'], device['index'], is_short=True)}"
     parts = (h("b", None, name), " ", device["name"] or "", " · ", marked(_known(device)), " · ")
     plot = axes.plot(f"Power of {name}", frame, ticks, axes.stretched(frame, band, *lines))
     return h("figure", None, h("figcaption", None, parts, _words(device, steps)), plot)

@@ -17,6 +17,7 @@ from carbonmon.runs.report.merging.monitor import monitor
 from carbonmon.runs.report.merging.node_meters import charge, node_meters
 from carbonmon.runs.report.merging.outlook import budgets, forecasts
 from carbonmon.runs.report.merging.run import merged_run
+from carbonmon.runs.report.merging.sums import listed
 from carbonmon.runs.report.merging.times import overlap, span_s
 from carbonmon.runs.report.merging.work import gpu_time, work
 
@@ -36,7 +37,7 @@ def merged(summaries: Sequence[Summary]) -> dict[str, Any]:
     document = {
         "schema": parts[0]["schema"],
         "state": _state(parts),
-        "run": merged_run([part["run"] for part in parts]),
+        "run": _with_note(merged_run([part["run"] for part in parts]), parts),
         "energy": energy(parts),
         "carbon": carbon(parts),
         "monitor": monitor(parts),
@@ -62,6 +63,15 @@ def merged(summaries: Sequence[Summary]) -> dict[str, Any]:
     if all(part.get("embodied") for part in parts):
         document["embodied"] = embodied([part["embodied"] for part in parts])
     return document
+
+
+def _with_note(run: dict[str, Any], parts: Sequence[Summary]) -> dict[str, Any]:
+    """The run with a note of the hosts of whose energy nothing is known: the sum is without them."""
+    unknown = [part["run"]["host"] for part in parts if part["energy"]["total_j"] is None]
+    if not unknown or len(unknown) == len(parts):
+        return run
+    note = f"the energy on {listed(unknown)} is unknown, and in no sum"
+    return {**run, "notes": [*(run.get("notes") or ()), note]}
 
 
 def check_no_duplicates(summaries: Sequence[Summary]) -> None:

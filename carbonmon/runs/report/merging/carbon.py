@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from carbonmon.core.model import JOULES_PER_KWH
-from carbonmon.runs.report.merging.sums import Part, each, listed, same, total, weighted
+from carbonmon.runs.report.merging.sums import Part, each, known_total, listed, same, total, weighted
 
 _ORIGIN = ("source", "zone", "kind", "basis", "accounting", "year")
 
@@ -44,14 +44,15 @@ def settled(summaries: Sequence[Part]) -> dict[str, Any]:
 
 
 def _with_energy(summary: Part, carbon: Part) -> dict[str, Any]:
-    return {**carbon, "energy_j": summary["energy"]["total_j"]}
+    """The carbon with the energy beside it; of a part whose energy is unknown nothing was charged."""
+    return {**carbon, "energy_j": summary["energy"]["total_j"] or 0.0}
 
 
 def _amounts(parts: Sequence[Part]) -> dict[str, Any]:
     """Grams, and the PUE that they include; without any energy it is that of the first node."""
     pue = weighted(parts, "pue", "energy_j")
     return {
-        "emissions_g": sum(part["emissions_g"] for part in parts),
+        "emissions_g": known_total(each(parts, "emissions_g")),
         "low_g": total(each(parts, "low_g")),
         "high_g": total(each(parts, "high_g")),
         "pue": parts[0]["pue"] if pue is None else pue,
@@ -88,7 +89,7 @@ def _mean(parts: Sequence[Part]) -> float | None:
     alike = same(means)
     if alike is not None or not kwh:
         return None if alike is None else float(alike)
-    return float(sum(part["emissions_g"] for part in parts) / kwh)
+    return float((known_total(each(parts, "emissions_g")) or 0.0) / kwh)
 
 
 def _sources(parts: Sequence[Part]) -> list[dict[str, Any]]:
@@ -99,7 +100,7 @@ def _sources(parts: Sequence[Part]) -> list[dict[str, Any]]:
         for source in part.get("sources") or [whole]:
             amounts = sums.setdefault(tuple(source.get(key) for key in _ORIGIN), [0.0, 0.0])
             amounts[0] += source["energy_j"]
-            amounts[1] += source["emissions_g"]
+            amounts[1] += source["emissions_g"] or 0.0
     return [
         {**dict(zip(_ORIGIN, origin, strict=True)), "energy_j": energy_j, "emissions_g": grams}
         for origin, (energy_j, grams) in sums.items()
@@ -133,7 +134,7 @@ def costs(summaries: Sequence[Part]) -> list[dict[str, Any]]:
     for summary in summaries:
         for cost in summary.get("costs") or ():
             groups.setdefault(cost["currency"], []).append(_with_energy(summary, cost))
-    total_j = sum(summary["energy"]["total_j"] for summary in summaries)
+    total_j = known_total(summary["energy"]["total_j"] for summary in summaries)
     return [
         {
             "currency": currency,
@@ -147,7 +148,7 @@ def costs(summaries: Sequence[Part]) -> list[dict[str, Any]]:
     ]
 
 
-def _priced_ratio(group: Sequence[Part], total_j: float) -> float | None:
+def _priced_ratio(group: Sequence[Part], total_j: float | None) -> float | None:
     drawing = [cost for cost in group if cost["energy_j"]]
     priced_j = total(
         None if cost["priced_ratio"] is None else cost["priced_ratio"] * cost["energy_j"] for cost in drawing

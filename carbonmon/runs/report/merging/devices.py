@@ -9,6 +9,7 @@ from carbonmon.core.model import METHODS
 from carbonmon.runs.report.merging.sums import (
     Part,
     each,
+    known_total,
     listed,
     same,
     sum_of_anomalies,
@@ -59,7 +60,7 @@ def _added(group: Sequence[tuple[float | None, Part]]) -> dict[str, Any]:
     device = {
         **parts[0],
         "name": next((name for name in each(parts, "name") if name is not None), None),
-        "energy_j": sum(part["energy_j"] for part in parts),
+        "energy_j": known_total(each(parts, "energy_j")),
         "methods": {
             method: sum(part["methods"].get(method, 0.0) for part in parts)
             for method in METHODS

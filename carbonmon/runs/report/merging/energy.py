@@ -7,17 +7,17 @@ from typing import Any
 
 from carbonmon.core.model import JOULES_PER_KWH, MAIN_PHASE, METHODS
 from carbonmon.runs.report.merging.devices import devices
-from carbonmon.runs.report.merging.sums import Part, each, measured, total, weighted
+from carbonmon.runs.report.merging.sums import Part, each, known_total, measured, total, weighted
 from carbonmon.runs.report.merging.times import longest_s
 
 
 def energy(summaries: Sequence[Part]) -> dict[str, Any]:
     """`energy` of the whole, from whole summaries, because host names are needed."""
     parts = [summary["energy"] for summary in summaries]
-    total_j = sum(part["total_j"] for part in parts)
+    total_j = known_total(each(parts, "total_j"))
     document = {
         "total_j": total_j,
-        "total_kwh": total_j / JOULES_PER_KWH,
+        "total_kwh": None if total_j is None else total_j / JOULES_PER_KWH,
         "low_j": total(each(parts, "low_j")),
         "high_j": total(each(parts, "high_j")),
         "measured_ratio": measured(parts, "total_j"),
@@ -65,12 +65,12 @@ def _node(parts: Sequence[Part]) -> dict[str, Any] | None:
         return None
     total_j = sum(node["total_j"] for node in nodes)
     is_known = total_j and all(node["share_ratio"] is not None for node in nodes if node["total_j"])
-    run_j = sum(part["total_j"] for part in parts)
+    run_j = known_total(each(parts, "total_j"))
     return {
         "total_j": total_j,
         "emissions_g": sum(node["emissions_g"] for node in nodes),
         "measured_ratio": measured(nodes, "total_j"),
-        "share_ratio": min(1.0, run_j / total_j) if is_known else None,
+        "share_ratio": min(1.0, run_j / total_j) if is_known and run_j is not None else None,
         "components": _components(each(nodes, "components")),
     }
 
@@ -86,15 +86,15 @@ def _phases(summaries: Sequence[Part]) -> dict[str, Any]:
 
 def _phase(group: Sequence[tuple[str, Part]]) -> dict[str, Any]:
     parts = [part for _, part in group]
-    phase = {
-        "energy_j": sum(part["energy_j"] for part in parts),
-        "emissions_g": sum(part["emissions_g"] for part in parts),
+    phase: dict[str, Any] = {
+        "energy_j": known_total(each(parts, "energy_j")),
+        "emissions_g": known_total(each(parts, "emissions_g")),
         "duration_s": longest_s((host, part["duration_s"]) for host, part in group),
     }
     if all("measured_ratio" in part for part in parts):
         phase["measured_ratio"] = measured(parts)
     if all(part.get("interpolated_ratio") is not None or not part["energy_j"] for part in parts):
-        doubt_j = sum(part["energy_j"] * (part.get("interpolated_ratio") or 0.0) for part in parts)
+        doubt_j = sum((part["energy_j"] or 0.0) * (part.get("interpolated_ratio") or 0.0) for part in parts)
         phase["interpolated_ratio"] = doubt_j / phase["energy_j"] if phase["energy_j"] else None
     if all("components" in part for part in parts):
         phase["components"] = _components(each(parts, "components"))

@@ -29,6 +29,12 @@ def total(amounts: Iterable[float | None]) -> float | None:
     return sum(known) if len(known) == len(amounts) else None
 
 
+def known_total(amounts: Iterable[float | None]) -> float | None:
+    """The sum of those that are known; None where none is."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
+
+
 def same(values: Iterable[Any]) -> Any:
     """The value that all share, else None."""
     values = list(values)

@@ -25,7 +25,7 @@ def work(summaries: Sequence[Part]) -> dict[str, Any] | None:
     spans: dict[str, Part] = {
         what: span for what in COUNTS if (span := _span(what, parts, len(summaries))) is not None
     }
-    run_j = sum(summary["energy"]["total_j"] for summary in summaries)
+    run_j = total(summary["energy"]["total_j"] for summary in summaries)
     ratio = min(1.0, _by_host(parts, "job_ratio") or 0.0)
     return {
         **{

@@ -13,6 +13,7 @@ import {
   plain,
   power,
   UNKNOWN,
+  UNPHASED,
 } from "/page-text.js";
 
 const KNOWN = { measured: ["●", "measured"], estimated: ["◇", "estimated"] };
@@ -50,7 +51,10 @@ export function runHead(now) {
   const parts = [`began ${day(run.started_at_s)} ${clock(run.started_at_s)}`];
   if (run.state === "ended")
     parts.push(`ended ${clock(run.ended_at_s)} after ${duration(run.duration_s)}`, outcome(run));
-  else parts.push(`running for ${duration(run.duration_s)}`, `phase ${plain(run.phase)}`);
+  else {
+    parts.push(`running for ${duration(run.duration_s)}`);
+    if (run.phase !== UNPHASED) parts.push(`phase ${plain(run.phase)}`);
+  }
   const head = [
     h("h2", {}, plain(run.name || run.id), " ", h("span", { class: "id" }, plain(run.id))),
     h("p", {}, parts.join(" · ")),

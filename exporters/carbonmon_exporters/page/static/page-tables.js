@@ -2,7 +2,7 @@
 
 import { COMPONENTS, phaseClass, phasesOf, sparkline } from "/page-chart.js";
 import { mark, outcome, powerName } from "/page-figures.js";
-import { clock, duration, h, mass, percent, plain, power, s, UNKNOWN } from "/page-text.js";
+import { clock, duration, h, mass, percent, phaseName, plain, power, s, UNKNOWN } from "/page-text.js";
 
 const NONE = "–";
 
@@ -21,7 +21,7 @@ export function phaseTable(run, history, energy) {
         [
           shown.includes(phase.name) &&
             h("span", { class: `square ${phaseClass(shown, phase.name)}`, "aria-hidden": "true" }),
-          plain(phase.name),
+          phaseName(phase.name),
         ],
         duration(phase.duration_s),
         energy(phase.energy_j, joules),

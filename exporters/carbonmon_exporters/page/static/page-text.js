@@ -108,6 +108,10 @@ export function plain(text) {
   return shown.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escaped) + (whole.length > LONGEST ? " …" : "");
 }
 
+/** A phase for people: what is outside of the named phases is `main` in files and metrics. */
+export const UNPHASED = "main";
+export const phaseName = (name) => (name === UNPHASED ? "outside phases" : plain(name));
+
 function escaped(character) {
   const code = character.codePointAt(0);
   const [mark, digits] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];

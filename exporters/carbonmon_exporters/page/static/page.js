@@ -4,7 +4,7 @@ import { chart, columnAt, COMPONENTS, layersOf, phaseClass, phasesOf, swatch, wa
 import { History } from "/page-history.js";
 import { deviceTable, phaseTable, plotTable, runTable, sensorTable } from "/page-tables.js";
 import { figures, mark, powerName, runHead } from "/page-figures.js";
-import { clock, duration, energyWriter, fill, h, plain, power } from "/page-text.js";
+import { clock, duration, energyWriter, fill, h, phaseName, plain, power, UNPHASED } from "/page-text.js";
 
 const PERIOD_MS = 2000; // a snapshot is 5 s old at most unless --checkpoint says otherwise
 const AGAIN_MS = 500; // after a first failure: it may have been one connection
@@ -178,8 +178,10 @@ function drawPlot() {
   );
   const label = `Power from ${clock(columns[0].beginS)} to ${clock(columns[columns.length - 1].endS)}, at most ${power(most)}; the table below has its figures`;
   fill(at("plot"), chart(history, at("plot").clientWidth || 600, reading === null ? -1 : place, label));
-  const phases = phasesOf([column]).map(plain).join(", ");
-  const text = `${clock(column.endS)}: ${total === null ? "power not known" : power(total)}${phases ? `, phase ${phases}` : ""}`;
+  const phases = phasesOf([column])
+    .map((name) => (name === UNPHASED ? phaseName(name) : `phase ${phaseName(name)}`))
+    .join(", ");
+  const text = `${clock(column.endS)}: ${total === null ? "power not known" : power(total)}${phases ? `, ${phases}` : ""}`;
   at("reading").textContent = text;
   at("time").setAttribute("aria-valuetext", text);
 }
@@ -212,7 +214,7 @@ function drawLegend(columns) {
             "li",
             {},
             h("span", { class: `square ${phaseClass(phases, name)}`, "aria-hidden": "true" }),
-            plain(name),
+            phaseName(name),
           ),
         ),
     ),

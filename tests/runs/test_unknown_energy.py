@@ -1,0 +1,111 @@
+"""A run of which nothing was seen does not look like a run that drew nothing, in any form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from carbonmon.core.budgets import BudgetState
+from carbonmon.core.model import NodeTotal, RunState
+from carbonmon.runs.report.csv_table import csv_text
+from carbonmon.runs.report.details import details_text
+from carbonmon.runs.report.markdown import markdown_text
+from carbonmon.runs.report.merging import merged
+from carbonmon.runs.report.modelcard import model_card_text
+from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.ranges import seen_devices
+from carbonmon.runs.summary.text import table_text
+from carbonmon.runs.summary.validation import fault_of
+from tests.support.records import device_state, gpu, run_info, run_state, run_total, snapshot
+from tests.support.rows import for_each_row
+
+GPU = gpu()
+
+
+def blind(**more: Any) -> RunState:
+    """A run whose only GPU never answered in its 60 s."""
+    given = {"duration_s": 60.0, "unobserved_s": ((GPU.id, 60.0),), "power_w": ((GPU.id, None),)} | more
+    run = run_state(totals=(run_total(GPU.id, "gpu", "counter", 0.0),), duration_s=60.0)
+    return run._replace(node=(NodeTotal(GPU.id, 0.0, 0.0, 0.0, 0.0),), **given)
+
+
+def summary_of(run: RunState) -> dict[str, Any]:
+    shown = snapshot((run,), (device_state(GPU),))
+    return summarize(shown, run, "final")
+
+
+@for_each_row("run", [run_state(duration_s=60.0), blind()])
+def test_energy_and_carbon_are_null_where_nothing_was_seen(run: RunState):
+    summary = summary_of(run)
+    energy, carbon = summary["energy"], summary["carbon"]
+    amounts = [energy[key] for key in ("total_j", "total_kwh", "low_j", "high_j", "measured_ratio")]
+    amounts += [carbon[key] for key in ("emissions_g", "low_g", "high_g")]
+    amounts += [phase[key] for phase in energy["phases"].values() for key in ("energy_j", "emissions_g")]
+    amounts += [device["energy_j"] for device in energy["devices"]]
+    assert set(amounts) == {None}
+    assert (energy["methods"], energy["components"]) == ({}, {})
+    assert fault_of(summary) == ""
+
+
+def test_zero_stays_zero_where_it_was_seen():
+    summary = summary_of(blind(unobserved_s=((GPU.id, 20.0),)))
+    assert (summary["energy"]["total_j"], summary["carbon"]["emissions_g"]) == (0.0, 0.0)
+    assert summary["energy"]["devices"][0]["energy_j"] == 0.0
+
+
+def test_a_run_that_used_none_of_what_is_metered_drew_nothing_and_that_is_known():
+    other = gpu(1)
+    run = run_state(duration_s=60.0, node=(NodeTotal(other.id, 500.0, 0.0, 0.0, 0.1),))
+    shown = snapshot((run,), (device_state(other),))
+    summary = summarize(shown, run, "final")
+    assert (summary["energy"]["total_j"], summary["carbon"]["emissions_g"]) == (0.0, 0.0)
+    assert "0 J (0 to 0), it used none of what is metered" in table_text(summary)
+    assert fault_of(summary) == ""
+
+
+def test_a_device_of_which_nothing_was_seen_is_unknown_beside_others_that_were():
+    other = gpu(1)
+    run = blind(
+        unobserved_s=((GPU.id, 60.0), (other.id, 0.0)), power_w=((GPU.id, None), (other.id, 10.0))
+    )._replace(
+        totals=(run_total(GPU.id, "gpu", "counter", 0.0), run_total(other.id, "gpu", "counter", 600.0))
+    )
+    assert seen_devices(run) == {other.id}
+    shown = snapshot((run,), (device_state(GPU), device_state(other)))
+    summary = summarize(shown, run, "final")
+    assert summary["energy"]["total_j"] == 600.0
+    assert [device["energy_j"] for device in summary["energy"]["devices"]] == [None, 600.0]
+    lines = table_text(summary).splitlines()
+    (line,) = [line for line in lines if line.startswith(f"  gpu  0 {GPU.id}")]
+    assert " ".join(line.split()).endswith("unknown power unknown no energy seen")
+    assert any("not observed, and not counted" in each for each in lines)
+
+
+def test_no_form_of_a_report_has_a_zero_for_what_nobody_saw():
+    summary = summary_of(blind(budgets=(BudgetState("1kWh", "energy", 3.6e6, "joules", False, 0.0, "warn"),)))
+    text = table_text(summary) + details_text(summary)
+    assert "  energy     unknown" in text and "  emissions  unknown" in text
+    assert "1kWh: unknown spent" in text
+    shown = text + markdown_text(summary) + model_card_text(summary)
+    for zero in (" 0 J", " 0 g", " 0 kWh", "emissions: 0", "like "):
+        assert zero not in shown
+    assert "# emissions: unknown" in shown
+    head, row, *_ = (line.split(",") for line in csv_text([summary]).splitlines())
+    cells = dict(zip(head, row, strict=False))
+    assert (cells["scope"], cells["energy_j"], cells["emissions_g"]) == ("run", "", "")
+
+
+def test_the_sum_of_nodes_is_of_those_that_are_known_and_a_note_names_the_others():
+    seen = run_state(replace(run_info(), host="node-1"), (run_total(GPU.id, "gpu", "counter", 100.0),))
+    unseen = blind()._replace(info=replace(run_info(), host="node-2"))
+    whole = merged([summary_of(seen), summary_of(unseen)])
+    assert whole["energy"]["total_j"] == pytest.approx(100.0)
+    assert whole["energy"]["high_j"] is None, "the truth may be any more"
+    assert whole["run"]["notes"] == ["the energy on node-2 is unknown, and in no sum"]
+    assert fault_of(whole) == ""
+    both = merged([summary_of(unseen), summary_of(unseen._replace(info=replace(run_info(), host="node-3")))])
+    assert both["energy"]["total_j"] is both["carbon"]["emissions_g"] is None
+    assert json.dumps(both)

@@ -11,6 +11,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import JOULES_PER_KWH, Intensity
 from carbonmon.data import CLOUD_REGIONS, INTENSITIES, Row, rows, using
 from carbonmon.grid.regions import WORLD, Region, preferred_rows, resolve, table_intensity
+from carbonmon.runs.report.earlier import as_now
 
 COUNTRIES = "countries"
 BEST = 5
@@ -106,8 +107,10 @@ def with_elsewhere(summary: Mapping[str, Any], where: str) -> dict[str, Any]:
 def with_what_if(summary: Mapping[str, Any], place: str) -> dict[str, Any]:
     """The summary with `what_if`: its energy and PUE at the annual mean of another place.
 
-    All other figures stay. The range is that of the energy, since the intensity is taken as exact.
+    All other figures stay. The range is that of the energy, since the intensity is taken as exact. Raises
+    `ConfigError` for a run of whose energy nothing is known.
     """
+    _check_known(summary, "--region")
     region, energy, pue = resolve(place), summary["energy"], summary["carbon"]["pue"]
     g_per_joule = pue * region.intensity.g_per_kwh / JOULES_PER_KWH
 
@@ -144,11 +147,7 @@ def _intensity_document(intensity: Intensity) -> dict[str, Any]:
 def _compare(summary: Mapping[str, Any], where: str) -> Comparison:
     zones = {row["zone"]: row for row in preferred_rows()}
     own_cloud = _own_cloud(summary)
-    if summary["energy"]["total_kwh"] is None:
-        raise ConfigError(
-            f"--elsewhere: nothing is known of the energy of run {summary['run']['id']!r:.70}: no sensor "
-            "gave a reading"
-        )
+    _check_known(summary, "--elsewhere")
     own_zone = _own_intensity(summary)["zone"]
     words = _words(where) or [own_cloud.partition(":")[0] if own_cloud else COUNTRIES]
     kwh = summary["energy"]["total_kwh"] * summary["carbon"]["pue"]
@@ -160,6 +159,15 @@ def _compare(summary: Mapping[str, Any], where: str) -> Comparison:
         intensity, name = table_intensity(zones[own_zone]), zones[own_zone]["name"]
         found[own_zone] = Place(own_zone, name, intensity, kwh * intensity.g_per_kwh, None, True)
     return _ranked(list(found.values()), is_short=words == [COUNTRIES])
+
+
+def _check_known(summary: Mapping[str, Any], option: str) -> None:
+    """Raise `ConfigError` for a run of whose energy nothing is known."""
+    if as_now(dict(summary))["energy"]["total_kwh"] is None:
+        raise ConfigError(
+            f"{option}: nothing is known of the energy of run {summary['run']['id']!r:.70}: no sensor gave "
+            "a reading"
+        )
 
 
 def _words(text: str) -> list[str]:

@@ -20,18 +20,23 @@ from carbonmon.core.text_layout import columns_of, table, wrapped
 
 MOST_NOTES = 5
 
+_LONGEST_CHOICE = 36
+"""Characters of an option's words that the help shows beside its name: with more, 50 columns do not do."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def format_option(*forms: str) -> Callable[[Command], Command]:
     """A decorator that adds `--format` with these words, the first of which is the default."""
+    is_long = len("|".join(forms)) > _LONGEST_CHOICE
     return click.option(
         "--format",
         "form",
         type=click.Choice(forms),
+        metavar="FORM" if is_long else None,
         default=forms[0],
         show_default=True,
-        help="What to print.",
+        help=f"What to print: {', '.join(forms)}." if is_long else "What to print.",
     )
 
 

@@ -33,6 +33,7 @@ from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.figures import (
     GRAMS,
     MASS_UNITS,
+    co2e_text,
     energy_text,
     figure,
     mass_text,
@@ -240,7 +241,7 @@ def _text(result: Mapping[str, Any], width: int | None) -> str:
     if len(result["phases"]) > 1:
         ordered = sorted(result["phases"].items(), key=lambda item: item[1], reverse=True)
         phases = [
-            ("phase", one_line(phase_text(name), 40), f"{mass_text(grams, unit)} CO2e")
+            ("phase", one_line(phase_text(name), 40), co2e_text(grams, unit))
             for name, grams in ordered[:MOST_PHASES_SHOWN]
         ]
         lines += table(phases, width=width, indent="  ", cuts=1)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from carbonmon.core.model import MEASURED_METHODS, Snapshot
 from carbonmon.core.plain_text import plain
 from carbonmon.runs.summary.figures import (
+    UNKNOWN,
     clock_text,
     duration_text,
     energy_text,
@@ -29,6 +30,8 @@ from carbonmon.runs.summary.figures import (
     percent_text,
     power_text,
 )
+from carbonmon.runs.summary.outlook import known_spent
+from carbonmon.runs.summary.ranges import is_seen, seen_totals
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ class Status(NamedTuple):
     emissions_g: float | None
     duration_s: float
     end_s: float | None = None
-    budgets: Sequence[tuple[str, float]] = ()
+    budgets: Sequence[tuple[str, float | None]] = ()
     unknown_devices: int = 0
 
 
@@ -80,7 +83,7 @@ def text_of(status: Status) -> str:
     parts.append(duration_text(status.duration_s))
     if status.end_s is not None:
         parts.append(f"end {clock_text(status.end_s)}")
-    parts += [f"{text} {percent_text(ratio)}" for text, ratio in status.budgets]
+    parts += [f"{text} {UNKNOWN if ratio is None else percent_text(ratio)}" for text, ratio in status.budgets]
     return plain(", ".join(parts))[:LONGEST]
 
 
@@ -90,19 +93,24 @@ def of_snapshot(snapshot: Snapshot, run_id: str) -> Status | None:
     if run is None or not run.totals:
         return None
     watts = [power_w for _, power_w in run.power_w if power_w is not None]
-    energy_j = sum(total.energy_j for total in run.totals)
-    measured_j = sum(total.energy_j for total in run.totals if total.method in MEASURED_METHODS)
+    totals, is_known = seen_totals(run), is_seen(run)
+    energy_j = sum(total.energy_j for total in totals)
+    measured_j = sum(total.energy_j for total in totals if total.method in MEASURED_METHODS)
     began_s = snapshot.at_s - run.duration_s
     return Status(
         sum(watts) if watts else None,
-        energy_j,
+        energy_j if is_known else None,
         measured_j / energy_j if energy_j else None,
-        sum(total.emissions_g for total in run.totals),
+        sum(total.emissions_g for total in totals) if is_known else None,
         run.duration_s,
         None if run.forecast is None else began_s + run.forecast.duration_s.expected,
-        [(budget.text, budget.spent / budget.limit) for budget in run.budgets],
+        [(budget.text, _part(known_spent(run, budget), budget.limit)) for budget in run.budgets],
         len(run.power_w) - len(watts),
     )
+
+
+def _part(spent: float | None, limit: float) -> float | None:
+    return None if spent is None else spent / limit
 
 
 def of_totals(totals: Mapping[str, object], now_s: float) -> Status | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from carbonmon.core.plain_text import plain
+from carbonmon.core.text_layout import columns_of
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
     GRAMS,
@@ -21,7 +22,8 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
-from carbonmon.top.cells import Line, Signs, Span, fit, width
+from carbonmon.runs.summary.strings import phase_text
+from carbonmon.top.cells import Line, Signs, Span, fit
 from carbonmon.top.document import Document
 from carbonmon.top.view import View, split
 
@@ -41,7 +43,7 @@ def head(view: View, room: int, signs: Signs) -> list[Line]:
     if not view.is_node:
         name = f"{name}{signs.between}{_called(run) or plain(view.run_id)}"
     title = fit([Span("" if is_narrow else "carbonmon top  "), Span(name, "title")], room - len(clock) - 2)
-    space = room - sum(width(span.text) for span in title) - len(clock)
+    space = room - sum(columns_of(span.text) for span in title) - len(clock)
     lines = [[*title, Span(" " * space + clock)]]
     said = [_node_state(now) if view.is_node else _run_state(run, signs)]
     if not view.is_node and _others(now):
@@ -78,7 +80,7 @@ Row = Sequence[str]
 
 def _figure(label: str, variants: Sequence[str], room: int) -> Line:
     left = room - LABEL
-    text = next((text for text in variants if width(text) <= left), variants[-1])
+    text = next((text for text in variants if columns_of(text) <= left), variants[-1])
     return [Span(f"{label:<{LABEL}}", "title"), Span(text)]
 
 
@@ -114,11 +116,16 @@ def _run_state(run: Document, signs: Signs) -> str:
         return f"ended after {length}, {how}"
     parts = [f"running {length}"]
     if run.text("phase"):
-        parts.append(f"phase {run.text('phase')}")
+        parts.append(_phase(run.text("phase")))
     done = run.number("progress_ratio")
     if done is not None:
         parts.append(f"{percent_text(done)} of its steps")
     return signs.between.join(parts)
+
+
+def _phase(name: str) -> str:
+    shown = phase_text(name)
+    return f"phase {name}" if shown == name else shown
 
 
 def _power(now: Document, owner: Document, watts: float | None, signs: Signs) -> Row:
@@ -164,8 +171,9 @@ def _run_rows(now: Document, run: Document) -> list[Row]:
 def _phase_rows(view: View) -> list[Row]:
     """The figures of the one phase that is looked at."""
     phase = next(each for each in view.now.part("run").parts("phases") if each.raw_text("name") == view.phase)
+    name, seconds = phase_text(phase.text("name")), _seconds(phase.number("duration_s"))
     return [
-        ("phase", f"{phase.text('name')}, {_seconds(phase.number('duration_s'))} (p: the next one)"),
+        ("phase", f"{name}, {seconds} (p: the next one)"),
         _amount("energy", ENERGY, phase.number("energy_j"), (None, None)),
         _amount("emissions", MASS, phase.number("emissions_g"), (None, None), _pue(view.now)),
     ]

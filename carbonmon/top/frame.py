@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from carbonmon.top.cells import Line, Signs, Span, fit, width
+from carbonmon.core.text_layout import columns_of
+from carbonmon.top.cells import Line, Signs, Span, fit
 from carbonmon.top.figures import figure_lines, head
 from carbonmon.top.tables import (
     component_lines,
@@ -130,7 +131,7 @@ def _footer(view: View, room: int) -> Line:
     else:
         words += [f"p phase: {view.shown_phase() or 'all'}", "n node"]
     words.append("h help")
-    while len(words) > 2 and sum(map(width, words)) + 3 * (len(words) - 1) > room:
+    while len(words) > 2 and sum(map(columns_of, words)) + 3 * (len(words) - 1) > room:
         words.pop(-2)
     return [Span("   ".join(words), "title")]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from carbonmon.top.cells import Line, Span, pad, width
+from carbonmon.core.text_layout import columns_of
+from carbonmon.top.cells import Line, Span, pad
 
 GAP = 2
 _NARROWEST = 8
@@ -46,7 +47,7 @@ def table(columns: Sequence[Column], room: int, marked: int | None = None) -> li
     ]
     room_of = [widths[id(column)] for column in shown]
     titles = [
-        column.short if column.short and width(column.title) > cells else column.title
+        column.short if column.short and columns_of(column.title) > cells else column.title
         for column, cells in zip(drawn, room_of, strict=True)
     ]
     lines = [_row([Span(title, "title") for title in titles], drawn, room_of)]
@@ -69,7 +70,7 @@ def _row(cells: Sequence[Span], columns: Sequence[Column], widths: Sequence[int]
 
 
 def _natural(column: Column) -> int:
-    return max([width(column.title), *(width(cell.text) for cell in column.cells)])
+    return max([columns_of(column.title), *(columns_of(cell.text) for cell in column.cells)])
 
 
 def _least(column: Column) -> int:

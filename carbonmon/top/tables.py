@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from carbonmon.core.text_layout import columns_of
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
     JOULES,
@@ -14,7 +15,8 @@ from carbonmon.runs.summary.figures import (
     power_text,
     unit_of,
 )
-from carbonmon.top.cells import Line, Signs, Span, width
+from carbonmon.runs.summary.strings import phase_text
+from carbonmon.top.cells import Line, Signs, Span
 from carbonmon.top.document import Document
 from carbonmon.top.figures import LABEL, UNKNOWN
 from carbonmon.top.history import drawn
@@ -144,7 +146,7 @@ def phase_lines(view: View, room: int, signs: Signs) -> list[Line]:
         [phase.number(key) for phase in phases] for key in ("duration_s", "energy_j", "emissions_g")
     )
     columns = [
-        Column("PHASE", [Span(phase.text("name")) for phase in phases], elastic=True),
+        Column("PHASE", [Span(phase_text(phase.text("name"))) for phase in phases], elastic=True),
         Column("", [Span("now" if phase.raw_text("name") == here else "") for phase in phases]),
         Column("TIME", _texts(seconds, duration_text), right=True, rank=6),
         Column("ENERGY", _energies(joules), right=True),
@@ -168,7 +170,7 @@ def sensor_lines(view: View, room: int, signs: Signs) -> list[Line]:
         style = "alarm" if state == "lost" else ""
         text = ": ".join(filter(None, (f"{signs.lost} {sensor.text('name')} {state}", sensor.text("reason"))))
         whole = "; ".join(filter(None, (text, sensor.text("remedy"))))
-        parts = [whole] if width(whole) <= room - LABEL else [text, f"  {sensor.text('remedy')}"]
+        parts = [whole] if columns_of(whole) <= room - LABEL else [text, f"  {sensor.text('remedy')}"]
         wrong.append((style, [[Span(" " * LABEL), Span(part, style)] for part in parts if part.strip()]))
     for error in view.now.parts("fetch_errors"):
         count = error.number("count") or 0

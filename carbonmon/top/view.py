@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from carbonmon.runs.summary.strings import phase_text
 from carbonmon.top.document import Document
 from carbonmon.top.history import History, Power
 
@@ -88,9 +89,8 @@ class View:
 
     def shown_phase(self) -> str:
         """The phase that is looked at, for people; "" for all of the run."""
-        return next(
-            (each.text("name") for each in _phases(self.now) if each.raw_text("name") == self.phase), ""
-        )
+        names = (each.text("name") for each in _phases(self.now) if each.raw_text("name") == self.phase)
+        return phase_text(next(names, ""))
 
     def sorted_runs(self) -> list[Document]:
         """The runs in the order that was chosen; those of which it is not known come last."""

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from carbonmon.analysis.compare_regions import with_elsewhere, with_what_if
 from carbonmon.core.budgets import BudgetState
+from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import NodeTotal, RunState
+from carbonmon.runs.report import side_by_side
 from carbonmon.runs.report.csv_table import csv_text
 from carbonmon.runs.report.details import details_text
+from carbonmon.runs.report.html.document import html_text
 from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.report.merging import merged
 from carbonmon.runs.report.modelcard import model_card_text
+from carbonmon.runs.report.over_time import OverTime
+from carbonmon.runs.report.spreadsheet import spreadsheet_text
+from carbonmon.runs.report.terminal_plot import plot_text
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.ranges import seen_devices
 from carbonmon.runs.summary.text import table_text
 from carbonmon.runs.summary.validation import fault_of
-from tests.support.records import device_state, gpu, run_info, run_state, run_total, snapshot
+from carbonmon.service.status_line import of_snapshot, text_of
+from tests.support.records import device_state, forecast, gpu, run_info, run_state, run_total, snapshot
 from tests.support.rows import for_each_row
+from tests.support.views import drawn, view_of
 
 GPU = gpu()
 
@@ -98,14 +109,82 @@ def test_no_form_of_a_report_has_a_zero_for_what_nobody_saw():
     assert (cells["scope"], cells["energy_j"], cells["emissions_g"]) == ("run", "", "")
 
 
-def test_the_sum_of_nodes_is_of_those_that_are_known_and_a_note_names_the_others():
+def test_the_report_as_a_page_has_no_zero_for_what_nobody_saw():
+    budget = BudgetState("1kWh", "energy", 3.6e6, "joules", False, 0.0, "warn")
+    summary = summary_of(blind(budgets=(budget,), forecast=forecast(), forecasts=(forecast(),)))
+    html = html_text(summary, [summary], OverTime(None, ()))
+    assert 'Energy</dt><dd><span class="value">unknown' in html
+    assert 'Emissions</dt><dd><span class="value">unknown' in html
+    assert "unknown spent" in html
+    for zero in (">0 J", ">0 g", " 0 kWh"):
+        assert zero not in html
+
+
+def test_nodes_side_by_side_say_of_which_nothing_is_known():
+    parts = [seen_and_unseen()[0], *seen_and_unseen()]
+    rows = side_by_side.nodes(parts).rows
+    assert [row[1:4] for row in rows[1:]] == [("100 J", "50.0 %", rows[0][3]), ("unknown", "–", "unknown")]
+    assert rows[-1][-1] == "nothing was seen of it"
+    html_text(merged(seen_and_unseen()), seen_and_unseen(), OverTime(None, ()))
+
+
+def test_a_row_of_a_spreadsheet_is_empty_for_what_nobody_saw_and_0_for_what_was_seen():
+    still = summary_of(blind(unobserved_s=((GPU.id, 20.0),)))
+    rows = list(csv.DictReader(spreadsheet_text([summary_of(blind()), still]).splitlines()))
+    amounts = [(row["energy_kwh"], row["emissions_kg"], row["energy_high_kwh"]) for row in rows]
+    assert amounts == [("", "", ""), ("0", "0", "0")]
+
+
+@for_each_row("asked", [with_elsewhere, with_what_if])
+def test_other_places_are_refused_for_a_run_of_which_nothing_is_known(
+    asked: Callable[[dict[str, Any], str], dict[str, Any]],
+):
+    with pytest.raises(ConfigError, match="nothing is known of the energy of run"):
+        asked(summary_of(blind()), "SE")
+
+
+def test_a_plot_and_the_lines_of_a_meter_and_a_charge_are_drawn_of_a_run_without_readings():
+    summary = summary_of(blind())
+    assert "no rows" in plot_text(OverTime(None, ()), summary["energy"]["devices"], 60)
+    meter = {"meter": "acpi:0", **dict.fromkeys(("energy_j", "mean_power_w", "coverage_ratio"))}
+    amounts = dict.fromkeys(("energy_j", "emissions_g", "low_g", "high_g"))
+    summary |= {
+        "node_meters": [{**meter, "unobserved_s": 60.0}],
+        "charge": {"by": "node", "meter": "acpi:0", **amounts},
+    }
+    text = table_text(summary, 60)
+    assert "  machine    unknown; not observed" in text
+    assert "  charged    unknown: its devices' part" in text
+    assert max(map(len, text.splitlines())) <= 60
+    assert "| charged (--charge node) | unknown |" in markdown_text(summary)
+
+
+def test_a_terminal_s_title_and_carbonmon_top_know_no_energy_either():
+    budget = BudgetState("1kWh", "energy", 3.6e6, "joules", False, 0.0, "warn")
+    shown = snapshot((blind(budgets=(budget,)),), (device_state(GPU),))
+    status = of_snapshot(shown, shown.runs[0].info.id)
+    assert status is not None
+    assert (status.energy_j, status.emissions_g, status.budgets) == (None, None, [("1kWh", None)])
+    assert text_of(status) == "power unknown, 1 min 00 s, 1kWh unknown"
+    frame = drawn(view_of(shown, shown.runs[0].info.id), rows=None)
+    assert "1kWh: unknown spent" in frame
+    assert " 0 J" not in frame and " 0 g" not in frame
+
+
+def seen_and_unseen() -> list[dict[str, Any]]:
+    """Summaries of two nodes: of one 100 J, of the other nothing is known."""
     seen = run_state(replace(run_info(), host="node-1"), (run_total(GPU.id, "gpu", "counter", 100.0),))
     unseen = blind()._replace(info=replace(run_info(), host="node-2"))
-    whole = merged([summary_of(seen), summary_of(unseen)])
+    return [summary_of(seen), summary_of(unseen)]
+
+
+def test_the_sum_of_nodes_is_of_those_that_are_known_and_a_note_names_the_others():
+    whole = merged(seen_and_unseen())
     assert whole["energy"]["total_j"] == pytest.approx(100.0)
     assert whole["energy"]["high_j"] is None, "the truth may be any more"
     assert whole["run"]["notes"] == ["the energy on node-2 is unknown, and in no sum"]
     assert fault_of(whole) == ""
-    both = merged([summary_of(unseen), summary_of(unseen._replace(info=replace(run_info(), host="node-3")))])
+    other = blind()._replace(info=replace(run_info(), host="node-3"))
+    both = merged([seen_and_unseen()[1], summary_of(other)])
     assert both["energy"]["total_j"] is both["carbon"]["emissions_g"] is None
     assert json.dumps(both)

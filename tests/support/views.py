@@ -9,7 +9,8 @@ from carbonmon_exporters.page.now import now
 from carbonmon_exporters.page.run_list import run_list
 
 from carbonmon.core.model import Snapshot
-from carbonmon.top.cells import UNICODE, Line, Signs, width
+from carbonmon.core.text_layout import columns_of
+from carbonmon.top.cells import UNICODE, Line, Signs
 from carbonmon.top.document import Document
 from carbonmon.top.frame import frame
 from carbonmon.top.view import View
@@ -38,5 +39,5 @@ def drawn(view: View, columns: int = 80, rows: int | None = 24, signs: Signs = U
     """A frame as text, after a look at its size."""
     lines = texts(frame(view, columns, rows, signs))
     assert rows is None or len(lines) == rows
-    assert [line for line in lines if width(line) > columns] == []
+    assert [line for line in lines if columns_of(line) > columns] == []
     return "\n".join(lines)

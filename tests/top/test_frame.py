@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.top.cells import ASCII, width
+from carbonmon.core.text_layout import columns_of
+from carbonmon.top.cells import ASCII
 from carbonmon.top.document import Document
 from carbonmon.top.view import View
 from carbonmon.top.watch import obey
@@ -115,7 +116,7 @@ def test_names_of_others_are_text_and_wide_ones_break_no_column() -> None:
         assert {character for character in text if not character.isprintable()} == {"\n"}
     rows = [line for line in drawn(view, 100).splitlines() if "slurm-" in line]
     assert "\\x1b[2J" in rows[0]
-    assert len({width(line[: line.index("slurm-")]) for line in rows}) == 1
+    assert len({columns_of(line[: line.index("slurm-")]) for line in rows}) == 1
     run = shown.runs[0]._replace(info=run_info(RUN, name=HOSTILE), phases_s=((HOSTILE, 1.0),), phase=HOSTILE)
     text = drawn(view_of(shown._replace(runs=(run,)), RUN))
     assert {character for character in text if not character.isprintable()} == {"\n"}

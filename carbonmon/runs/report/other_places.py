@@ -15,9 +15,9 @@ from carbonmon.runs.report.equivalents import known_carbon
 from carbonmon.runs.summary.figures import (
     GRAMS,
     MASS_UNITS,
+    co2e_text,
     energy_text,
     figure,
-    mass_text,
     range_text,
     unit_of,
 )
@@ -42,12 +42,12 @@ def what_if_parts(summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
         f"{figure(intensity['mean_g_per_kwh'])} g CO2e/kWh: "
         + ", ".join(filter(None, (intensity["zone"], intensity["source"], *origin_parts(intensity)))),
         f"PUE {found['pue']:.2f}",
-        f"the run itself: {mass_text(own_g)} CO2e",
+        f"the run itself: {co2e_text(own_g)}",
         intensity["note"] or "",
     ]
     return (
         place_text(found),
-        f"{figure(grams / GRAMS[unit])} {unit} CO2e",
+        co2e_text(grams),
         range_text(found["low_g"], found["high_g"], GRAMS[unit]),
         "; ".join(filter(None, facts)),
     )
@@ -92,7 +92,7 @@ def _section(summary: Mapping[str, Any], found: Mapping[str, Any]) -> Section:
     how = "As it ran" if summary.get("settled") is None else "As it was settled"
     notes = [
         f"Ranked among {found['compared']} places by the annual mean of their electricity; every row has the "
-        f"energy's own range. {how}: {mass_text(carbon['emissions_g'])} CO2e{really}.",
+        f"energy's own range. {how}: {co2e_text(carbon['emissions_g'])}{really}.",
     ]
     if any(place["rank"] is None for place in found["places"]):
         notes.append("A row with – counts other emissions than the others do: they cannot be compared.")

@@ -97,7 +97,7 @@ def _components(glance: Glance, parts: Sequence[Part], ids: Mapping[tuple[str, s
 
 def _lack(glance: Glance, parts: Sequence[Part]) -> list[str]:
     """Whether the series holds less energy than the run was charged."""
-    total_j = sum(part.summary["energy"]["total_j"] for part in parts)
+    total_j = sum(part.summary["energy"]["total_j"] or 0.0 for part in parts)
     drawn_j = sum(step.energy_j for steps in glance.devices.values() for step in steps if step)
     if total_j - drawn_j <= _MISSING_RATIO * total_j:
         return []

@@ -17,6 +17,7 @@ from carbonmon.runs.summary.figures import (
     GRAMS,
     JOULES,
     MASS_UNITS,
+    co2e_text,
     duration_text,
     energy_text,
     figure,
@@ -213,11 +214,6 @@ def _devices(energy: Mapping[str, Any]) -> list[list[str]]:
 
 
 _METHODS = {"counter": "measured (counter)", "power": "measured (power)", "tdp": "estimated (tdp)"}
-
-
-def co2e_text(grams: float | None) -> str:
-    """A mass with what it is of; `unknown` for None."""
-    return mass_text(grams) if grams is None else f"{mass_text(grams)} CO2e"
 
 
 def _watts(power_w: float | None) -> str:

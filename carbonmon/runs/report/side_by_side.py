@@ -13,10 +13,10 @@ from carbonmon.runs.summary.figures import (
     GRAMS,
     JOULES,
     MASS_UNITS,
+    co2e_text,
     duration_text,
     energy_text,
     figure,
-    mass_text,
     percent_text,
     range_text,
     unit_of,
@@ -40,7 +40,7 @@ def settled_and_live(summary: Mapping[str, Any]) -> Section:
         "Settled and live",
         head,
         (
-            ("live", f"{mass_text(grams)} CO2e", live, _rate_text(carbon["intensity"]), ""),
+            ("live", co2e_text(grams), live, _rate_text(carbon["intensity"]), ""),
             ("settled", amount, span, readable(facts, 500), _difference_text(difference)),
         ),
         numbers=(1, 4),
@@ -58,7 +58,9 @@ def forecasts_and_outcome(summary: Mapping[str, Any], whose: str = "") -> Sectio
     if not made:
         return Section(title, head, ())
     total_j = energy["total_j"]
-    unit = unit_of(max(total_j, *(forecast["energy_j"]["expected"] for forecast in made)), ENERGY_UNITS)
+    unit = unit_of(
+        max(total_j or 0.0, *(forecast["energy_j"]["expected"] for forecast in made)), ENERGY_UNITS
+    )
     has_ended = summary["state"] == "final"
     rows = []
     for forecast in made:
@@ -71,8 +73,9 @@ def forecasts_and_outcome(summary: Mapping[str, Any], whose: str = "") -> Sectio
         ends = range_text(low_j, high_j, JOULES[unit])
         rows.append((when, energy_text(expected_j, unit), f"{ends} {unit}", against))
     span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
+    span = span if energy["low_j"] is None else f"{span} {unit}"
     last = "the outcome" if has_ended else "until now"
-    rows.append((last, energy_text(total_j, unit), f"{span} {unit}", ""))
+    rows.append((last, energy_text(total_j, unit), span, ""))
     return Section(title, head, rows, numbers=(1,))
 
 
@@ -81,7 +84,7 @@ def nodes(summaries: Sequence[Mapping[str, Any]]) -> Section:
     head = ("node", "energy", "share", "emissions", "duration", HOW_KNOWN)
     if len(summaries) < 2:
         return Section("Nodes", head, ())
-    total_j = sum(summary["energy"]["total_j"] for summary in summaries)
+    total_j = sum(summary["energy"]["total_j"] or 0.0 for summary in summaries)
     unit = unit_of(total_j, ENERGY_UNITS)
     rows = []
     for summary in summaries:
@@ -91,8 +94,8 @@ def nodes(summaries: Sequence[Mapping[str, Any]]) -> Section:
             (
                 readable(run["host"] or "unknown", 80),
                 energy_text(part_j, unit),
-                percent_text(part_j / total_j) if total_j else _NONE,
-                f"{mass_text(summary['carbon']['emissions_g'])} CO2e",
+                percent_text(part_j / total_j) if total_j and part_j is not None else _NONE,
+                co2e_text(summary["carbon"]["emissions_g"]),
                 _NONE if seconds is None else duration_text(seconds),
                 known_text(energy, part_j),
             )
@@ -100,11 +103,11 @@ def nodes(summaries: Sequence[Mapping[str, Any]]) -> Section:
     return Section("Nodes", head, rows, numbers=(1, 2, 3, 4))
 
 
-def intensities(carbon: Mapping[str, Any], energy_j: float) -> Section:
+def intensities(carbon: Mapping[str, Any], energy_j: float | None) -> Section:
     """Every intensity that energy was charged with: place, source, kind, year; the largest part first."""
     whole = {**carbon["intensity"], "energy_j": energy_j, "emissions_g": carbon["emissions_g"]}
     parts = [part for part in carbon.get("sources") or () if part["energy_j"]] or [whole]
-    charged_j = sum(part["energy_j"] for part in parts)
+    charged_j = sum(part["energy_j"] or 0.0 for part in parts)
     rows = [
         (
             readable(part["zone"] or "none", 60),
@@ -113,9 +116,9 @@ def intensities(carbon: Mapping[str, Any], energy_j: float) -> Section:
             str(part["year"] or _NONE),
             readable(", ".join(filter(None, (part["basis"], part["accounting"]))) or "unknown", 60),
             percent_text(part["energy_j"] / charged_j) if charged_j else _NONE,
-            f"{mass_text(part['emissions_g'])} CO2e",
+            co2e_text(part["emissions_g"]),
         )
-        for part in sorted(parts, key=lambda part: -part["energy_j"])
+        for part in sorted(parts, key=lambda part: -(part["energy_j"] or 0.0))
     ]
     head = ("zone", "source", "kind", "year", "basis", "of the energy", "emissions")
     note = carbon["intensity"]["note"]

@@ -121,14 +121,13 @@ def _row(summary: Mapping[str, Any], users: Users) -> dict[str, Any]:
     run, energy, carbon = summary["run"], summary["energy"], known_carbon(summary)
     intensity: Mapping[str, Any] = carbon.get("intensity") or {}
     costs: Sequence[Mapping[str, Any]] = summary.get("costs") or ()
-    is_seen = bool(energy["total_j"]) or energy["measured_ratio"] is not None
     amounts = {
-        "energy_kwh": kwh(energy["total_j"]) if is_seen else None,
-        "energy_low_kwh": kwh(energy["low_j"]) if is_seen else None,
-        "energy_high_kwh": kwh(energy["high_j"]) if is_seen else None,
-        "emissions_kg": kg(carbon["emissions_g"]) if is_seen else None,
-        "emissions_low_kg": kg(carbon["low_g"]) if is_seen else None,
-        "emissions_high_kg": kg(carbon["high_g"]) if is_seen else None,
+        "energy_kwh": kwh(energy["total_j"]),
+        "energy_low_kwh": kwh(energy["low_j"]),
+        "energy_high_kwh": kwh(energy["high_j"]),
+        "emissions_kg": kg(carbon["emissions_g"]),
+        "emissions_low_kg": kg(carbon["low_g"]),
+        "emissions_high_kg": kg(carbon["high_g"]),
         "intensity_g_per_kwh": intensity.get("mean_g_per_kwh"),
         "pue_ratio": carbon["pue"],
         "water_l": (summary.get("water") or {}).get("litres"),

@@ -31,6 +31,11 @@ def mass_text(grams: float | None, unit: str = "") -> str:
     return f"{figure(grams / GRAMS[unit])} {unit}"
 
 
+def co2e_text(grams: float | None, unit: str = "") -> str:
+    """The same with what it is of: `4.16 mg CO2e`."""
+    return UNKNOWN if grams is None else f"{mass_text(grams, unit)} CO2e"
+
+
 def power_text(power_w: float, largest_w: float | None = None) -> str:
     """Watts in a unit by their size, or by that of `largest_w`: all of a column or an axis have one unit."""
     unit = unit_of(power_w if largest_w is None else largest_w, POWER_UNITS)

@@ -12,7 +12,7 @@ from typing import Any
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.node_meter import NodeEnergy
 from carbonmon.core.text_layout import labelled
-from carbonmon.runs.summary.figures import duration_text, energy_text, figure, mass_text, percent_text
+from carbonmon.runs.summary.figures import co2e_text, duration_text, energy_text, figure, percent_text
 from carbonmon.runs.summary.strings import one_line
 
 _ROUNDING_S = 1e-6
@@ -67,7 +67,7 @@ def charge_text(charge: Mapping[str, Any], unit: str = "") -> str:
     """The run's part of the whole machine, in words."""
     if charge["energy_j"] is None:
         return "unknown"
-    return f"{energy_text(charge['energy_j'], unit)}, {mass_text(charge['emissions_g'])} CO2e"
+    return f"{energy_text(charge['energy_j'], unit)}, {co2e_text(charge['emissions_g'])}"
 
 
 def node_meter_lines(summary: Mapping[str, Any], unit: str, width: int | None) -> list[str]:

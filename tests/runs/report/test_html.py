@@ -231,10 +231,12 @@ def test_a_summary_alone_has_no_plots_and_says_so(tmp_path: Path) -> None:
 
 
 def test_unknown_is_never_zero(summary: dict[str, Any]) -> None:
-    energy = {**summary["energy"], "total_j": 0.0, "measured_ratio": None, "devices": [], "components": {}}
-    found = HtmlParts(html_text({**summary, "energy": energy}, [summary], NOTHING))
+    unknown = dict.fromkeys(("total_j", "total_kwh", "low_j", "high_j", "measured_ratio"))
+    energy = {**summary["energy"], **unknown, "devices": [], "components": {}}
+    carbon = {**summary["carbon"], **dict.fromkeys(("emissions_g", "low_g", "high_g"))}
+    found = HtmlParts(html_text({**summary, "energy": energy, "carbon": carbon}, [summary], NOTHING))
     tiles = found.text.partition("Over time")[0]
-    assert "Energy unknown no device was metered" in tiles
+    assert "Energy unknown no sensor gave a reading" in tiles
     assert "Emissions unknown" in tiles
 
 

@@ -137,7 +137,7 @@ def _devices(energy: Mapping[str, Any]) -> Section:
     more = len(devices) - MOST_ROWS
     if more <= 0:
         return plain.devices(energy)
-    largest = sorted(devices, key=lambda device: -device["energy_j"])[:MOST_ROWS]
+    largest = sorted(devices, key=lambda device: -(device["energy_j"] or 0.0))[:MOST_ROWS]
     note = f"{more} more devices, which drew less, are left out; --format json has all."
     return plain.devices({**energy, "devices": largest})._replace(notes=[note])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from carbonmon.core.budgets import amount_text
 from carbonmon.core.efficiency import UNITS
 from carbonmon.runs.report.details import settled_parts
 from carbonmon.runs.report.html.elements import Markup, h, marked
@@ -16,14 +15,15 @@ from carbonmon.runs.summary.figures import (
     GRAMS,
     JOULES,
     MASS_UNITS,
+    co2e_text,
     duration_text,
     energy_text,
     figure,
-    mass_text,
     percent_text,
     range_text,
     unit_of,
 )
+from carbonmon.runs.summary.outlook import spent_text
 from carbonmon.runs.summary.work_text import joules_text
 
 _RATES = ("tokens", "samples", "steps")
@@ -49,8 +49,8 @@ def tiles(summary: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> Mar
 def _energy(energy: Mapping[str, Any]) -> Markup:
     total_j = energy["total_j"]
     unit = unit_of(total_j, ENERGY_UNITS)
-    if not energy["devices"]:
-        return _tile("Energy", UNKNOWN, "no device was metered")
+    if total_j is None:
+        return _tile("Energy", UNKNOWN, "no sensor gave a reading")
     ends = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
     ends = f"{ends} {unit}" if energy["low_j"] is not None else ends
     return _tile("Energy", energy_text(total_j, unit), ends, marked(known_text(energy, total_j)))
@@ -58,14 +58,12 @@ def _energy(energy: Mapping[str, Any]) -> Markup:
 
 def _emissions(summary: Mapping[str, Any]) -> Markup:
     carbon = summary["carbon"]
-    if not summary["energy"]["devices"]:
+    if carbon["emissions_g"] is None:
         return _tile("Emissions", UNKNOWN)
     unit = unit_of(carbon["emissions_g"], MASS_UNITS)
     ends = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
     ends = f"{ends} {unit}" if carbon["low_g"] is not None else ends
-    return _tile(
-        "Emissions", f"{mass_text(carbon['emissions_g'])} CO2e", ends, f"PUE {carbon['pue']:.2f} included"
-    )
+    return _tile("Emissions", co2e_text(carbon["emissions_g"]), ends, f"PUE {carbon['pue']:.2f} included")
 
 
 def _settled(settled: Mapping[str, Any] | None) -> Markup | None:
@@ -114,10 +112,10 @@ def _work(work: Mapping[str, Any]) -> Markup | None:
 def _budgets(summary: Mapping[str, Any]) -> list[Markup]:
     found = []
     for budget in summary.get("budgets") or ():
-        spent = amount_text(budget["spent"], budget["budget"], budget["unit"])
         reached = f"reached: {budget['action']}" if budget["reached_at"] else "not reached"
-        part = percent_text(budget["spent"] / budget["limit"]) if budget["limit"] else UNKNOWN
-        found.append(_tile(f"Budget {budget['budget']}", f"{part} spent", spent, reached))
+        is_known = budget["limit"] and budget["spent"] is not None
+        part = percent_text(budget["spent"] / budget["limit"]) if is_known else UNKNOWN
+        found.append(_tile(f"Budget {budget['budget']}", f"{part} spent", spent_text(budget), reached))
     return found
 
 

@@ -10,11 +10,12 @@ from typing import NoReturn
 
 import click
 
-from carbonmon.cli import printing
+from carbonmon.cli import printing, terminal
 from carbonmon.cli.run import with_page
 from carbonmon.client.rendezvous import daemon_sockets
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.plain_text import plain
+from carbonmon.core.text_layout import labelled
 from carbonmon.core.times import local_text
 from carbonmon.runs.summary.figures import duration_text
 from carbonmon.runs.users import user_name
@@ -36,7 +37,7 @@ def show_status(socket: Path | None) -> NoReturn:
     if serving is None:
         printing.echo(f"carbonmon daemon: none serves at {', '.join(map(str, sockets))}")
         sys.exit(NOT_RUNNING)
-    printing.show("".join(f"{line}\n" for line in _lines(serving)))
+    printing.show("".join(f"{line}\n" for line in _lines(serving, terminal.width())))
     sys.exit(0)
 
 
@@ -96,10 +97,10 @@ def _left(serving: Serving) -> str:
     )
 
 
-def _lines(serving: Serving) -> list[str]:
+def _lines(serving: Serving, width: int | None) -> list[str]:
     status = serving.status
     kind = "daemon" if serving.is_daemon else "monitor of a job"
-    lines = [f"carbonmon {status.get('version') or ''}".rstrip() + f": a {kind} serves"]
+    title = f"carbonmon {status.get('version') or ''}".rstrip() + f": a {kind} serves"
     since_s, unit = status.get("since_s"), status.get("unit")
     facts = {
         "process": f"{serving.pid or 'in another container'}, of {user_name(serving.uid)}"
@@ -112,15 +113,18 @@ def _lines(serving: Serving) -> list[str]:
         "output": str(serving.settings.get("output") or ""),
         "log": str(status.get("log") or ""),
     }
-    lines += [f"  {name:10} {text}" for name, text in facts.items() if text]
+    found = list(facts.items())
     for number, sensor in enumerate(status.get("sensors") or ()):
         state = sensor["use"] if sensor["use"] != "used" or sensor["up"] else "used, and does not answer"
         reason = f": {sensor['reason']}" if sensor["reason"] and sensor["use"] != "used" else ""
-        lines.append(f"  {'' if number else 'sensors':10} {sensor['sensor']} {state}{reason}")
+        found.append(("" if number else "sensors", f"{sensor['sensor']} {state}{reason}"))
     runs = status.get("runs") or ()
-    lines.append(f"  {'runs':10} {len(runs) or 'none'}")
-    lines += [
-        f"  {'':10} {run['run_id']} ({run['name']}, of {user_name(run['uid'])})" for run in runs[:MOST_RUNS]
+    found.append(("runs", str(len(runs) or "none")))
+    found += [
+        ("", f"{run['run_id']} ({run['name']}, of {user_name(run['uid'])})") for run in runs[:MOST_RUNS]
     ]
-    lines += [f"  {'':10} and {len(runs) - MOST_RUNS} more"] if len(runs) > MOST_RUNS else []
-    return [plain(line) for line in lines]  # a run's name is its user's
+    found += [("", f"and {len(runs) - MOST_RUNS} more")] if len(runs) > MOST_RUNS else []
+    lines = [plain(title)]
+    for label, text in found:
+        lines += labelled(label, plain(text), width)  # a run's name is its user's
+    return lines

@@ -236,6 +236,8 @@ def _text(result: Mapping[str, Any], width: int | None) -> str:
     unit = unit_of(max(live["emissions_g"], settled["emissions_g"]), MASS_UNITS)
     rows = [(name, *_row(carbon, unit)) for name, carbon in (("live", live), ("settled", settled))]
     rows.append(("difference", _difference(result["difference_g"], result["difference_ratio"], unit), ""))
+    if settled["region"] is not None:
+        rows.append(("region", one_line(correction_text(settled), 400), ""))
     lines = [f"carbonmon: run {one_line(result['run'], 64)}, {energy_text(result['energy_j'])}"]
     lines += table(rows, width=width, indent="  ", wraps=2)
     if len(result["phases"]) > 1:
@@ -245,7 +247,6 @@ def _text(result: Mapping[str, Any], width: int | None) -> str:
             for name, grams in ordered[:MOST_PHASES_SHOWN]
         ]
         lines += table(phases, width=width, indent="  ", cuts=1)
-    lines += labelled("region", one_line(correction_text(settled), 400), width)
     lines += labelled("note", one_line(settled["intensity"]["note"] or "", 1000), width)
     if not result["written"]:
         text = "the run still goes on: this is what it has by now, and nothing was written"

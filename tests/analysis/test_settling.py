@@ -35,6 +35,7 @@ from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.figures import mass_text
 from carbonmon.runs.summary.file import write_summary
+from carbonmon.runs.summary.validation import fault_of
 from carbonmon.service import plugins
 from tests.support import gridsources, records
 from tests.support.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, loader
@@ -450,6 +451,7 @@ def test_settling_again_takes_the_place_of_what_was_settled(run_folder: Path, in
     assert (former["emissions_g"], former["by_uid"], former["region"]) == (first, os.geteuid(), None)
     assert former["settled_at"] <= again["settled_at"]
     jsonschema.validate(summary_in(run_folder), schema())
+    assert fault_of(summary_in(run_folder)) == "", "it can be read again"
 
 
 def test_of_many_earlier_results_the_newest_are_kept(run_folder: Path):
@@ -484,7 +486,7 @@ def test_a_wrong_region_is_put_right_with_the_mean_of_the_right_one(
     assert (origin["zone"], origin["kind"], origin["year"]) == (zone, "table", intensity.year)
     assert (origin["source"], origin["basis"]) == (intensity.source, intensity.basis)
     jsonschema.validate(summary_in(run_folder), schema())
-    assert f"region     {place} in place of DE" in result.output
+    assert f"region      {place} in place of DE" in result.output
 
 
 def test_a_report_says_that_a_region_was_put_right_and_places_the_run_there(run_folder: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import write_summary
 from tests.simulator import Gpu, Package, Simulator
 from tests.support import command, records
+from tests.support.daemon import daemon
+from tests.support.kept_runs import kept_run
 from tests.support.rows import for_each_row
 from tests.support.run_folders import a_run
 from tests.support.terminal_output import COLOUR, in_terminal, too_wide
@@ -40,6 +43,17 @@ WRITES = {
     "run, a mistake": ("run", "--gpus", "9", "--", "true"),
     "daemon": ("daemon", "--socket", "s"),
     "daemon, a mistake": ("daemon", "--grid", "nowhere"),
+    "run, the greenest start": (
+        *("run", "--start", "greenest", "--for", "1", "--within", "12", "--intensity-file", "coming.csv"),
+        *("--", "true"),
+    ),
+    "run, with pauses": ("run", "--pause-above", "1000", "--region", "FR", "--", "true"),
+    "run, charged by the node": ("run", "--charge", "node", "--region", "FR", "--", "true"),
+    "run, an option of another program": ("run", "--country", "FR", "--", "true"),
+    "daemon, none to ask": ("daemon", "--status", "--socket", "nobody"),
+    "daemon, none to end": ("daemon", "--stop", "--socket", "nobody"),
+    "top, no monitor": ("top", "--url", "http://127.0.0.1:9"),
+    "top, no address": ("top", "--url", "nowhere at all"),
     "phase": ("phase", "training"),
     "register": ("register", "--run-id", "a", "--pid", "1", "--socket", "nobody"),
     "unregister": ("unregister", "a", "--socket", "nobody"),
@@ -47,6 +61,10 @@ WRITES = {
     "report": ("report", "node"),
     "report, wide characters": ("report", "wide"),
     "report, elsewhere": ("report", "one", "--elsewhere", "--embodied"),
+    "report, places": ("report", "one", "--elsewhere", "SE,aws:us-east-1,gcp"),
+    "report, what if": ("report", "one", "--region", "SE"),
+    "report, a plot": ("report", "kept", "--plot"),
+    "report, a mistake": ("report", "one", "--format", "pdf"),
     "report, several": ("report", "one", "two", "--merge"),
     "report, none": ("report", "nothing"),
     "runs": ("runs", "--sum"),
@@ -55,8 +73,18 @@ WRITES = {
     "compare": ("compare", "one", "two"),
     "compare, phases": ("compare", "node", "node"),
     "settle": ("settle", "one", "--intensity-file", "past.csv"),
+    "settle, another region": ("settle", "two", "--region", "SE"),
     "settle, a hole": ("settle", "one", "--intensity-file", "coming.csv"),
     "estimate": ("estimate", "--gpu", "A100 SXM4 80GB:8", "--hours", "100", "--pue", "1.2", "--embodied"),
+    "estimate, of a paper": (
+        "estimate",
+        "--gpu-hours",
+        "184320",
+        "--gpu",
+        "A100 SXM4 80GB",
+        "--region",
+        "SE",
+    ),
     "when": ("when", "--for", "1", "--within", "12", "--intensity-file", "coming.csv"),
     "regions": ("regions",),
     "regions, one": ("regions", "france"),
@@ -83,6 +111,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, kwh in (("one", 1.0), ("two", 1.5)):
         a_run(output, name, name=LONG, start_s=START_S, kwh=kwh, drawn=[(START_S + 3600.0, kwh * 3.6e6)])
     a_run(output, "wide", name="大規模言語モデルの事前学習と評価", host="計算ノード" * 4, start_s=START_S)
+    kept_run(output / "kept", 0.2, (8, 2, 2), name=LONG)
     shown = records.node(8, 2, 2)
     (run,) = shown.runs
     rows = (*run.totals, *(total._replace(phase=LONG) for total in run.totals))
@@ -109,6 +138,16 @@ def test_no_line_of_any_command_is_wider_than_the_terminal(
     assert len(text.splitlines()) >= 1, "it writes something"
     assert "Traceback" not in text
     assert too_wide(text, columns) == []
+
+
+def test_no_line_on_a_daemon_and_its_runs_is_wider_than_the_terminal(tmp_path: Path) -> None:
+    with Simulator(gpus=[Gpu()], packages=[Package()]) as machine, daemon(machine, tmp_path) as node:
+        node.register("a", "--name", LONG, "--pid", str(os.getpid()))
+        status = ("daemon", "--status", "--socket", str(node.socket))
+        texts = {columns: in_terminal(status, tmp_path, columns) for columns in WIDTHS}
+    for columns, text in texts.items():
+        assert LONG in text
+        assert too_wide(text, columns) == []
 
 
 def test_every_command_is_among_them() -> None:

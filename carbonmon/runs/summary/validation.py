@@ -40,17 +40,17 @@ _TYPES: dict[str, Any] = {
 def fault_of(summary: Mapping[str, Any]) -> str:
     """What breaks a rule first, and where; "" if nothing does. Also refused are numbers beyond `LARGEST`."""
     rules = json.loads(SCHEMA_FILE.read_bytes())
-    return _Schema(rules["$defs"]).fault(summary, rules, "")
+    return _Schema(rules).fault(summary, rules, "")
 
 
 class _Schema:
-    def __init__(self, definitions: Mapping[str, Rule]) -> None:
-        self._definitions = definitions
+    def __init__(self, rules: Rule) -> None:
+        self._rules = rules
 
     def fault(self, value: Any, rule: Rule, where: str) -> str:
         """What breaks the rule, "" if nothing does; `where` is the place of the value."""
         if "$ref" in rule:
-            rule = {**self._definitions[rule["$ref"].rpartition("/")[2]], **rule}
+            rule = {**self._named(rule["$ref"]), **rule}
         if "anyOf" in rule:
             faults = [self.fault(value, option, where) for option in rule["anyOf"]]
             return "" if "" in faults else faults[0]
@@ -71,6 +71,13 @@ class _Schema:
             return _text_fault(value, rule, where)
         inner = self._of_list if isinstance(value, list) else self._of_object
         return next(filter(None, inner(value, rule, where)), "")
+
+    def _named(self, reference: str) -> Rule:
+        """The rule at a place of this schema: `#/$defs/settled/properties/intensity`."""
+        rule = self._rules
+        for key in reference.split("/")[1:]:
+            rule = rule[key]
+        return rule
 
     def _of_list(self, value: list[Any], rule: Rule, where: str) -> Iterator[str]:
         for i, item in enumerate(value):

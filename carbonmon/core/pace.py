@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from statistics import fmean, median, stdev
 from typing import NamedTuple
 
 from carbonmon.core.evaluations import Evaluations
@@ -94,6 +93,8 @@ class Pace:
         """Seconds and joules that a step takes now; 0 before the first."""
         if not self._recent:
             return 0.0, 0.0
+        from statistics import median  # with what it needs, 3 ms that a run without steps does not pay
+
         seconds, joules = (median(each[i] for each in self._recent) for i in (0, 1))
         return seconds, joules
 
@@ -234,6 +235,8 @@ def _per_step(blocks: Sequence[tuple[float, float]]) -> Range:
     first = _end_of_warm_up(rates)
     blocks, rates = blocks[first:], rates[first:]
     mean = sum(amount for _, amount in blocks) / sum(steps for steps, _ in blocks)
+    from statistics import fmean, median, stdev
+
     middles = sorted((mean, median(rates), fmean(rates[-max(1, len(rates) // 4) :])))
     spread = stdev(rates) if len(rates) > 1 else mean
     error = (CONFIDENCE + 4.0 / len(rates)) * spread / math.sqrt(len(rates))  # wider while they are few
@@ -246,6 +249,8 @@ def _end_of_warm_up(rates: Sequence[float]) -> int:
     latest = rates[start:]
     if len(latest) < 2:
         return 0
+    from statistics import fmean, stdev
+
     usual = fmean(latest)
     limit = max(CONFIDENCE * stdev(latest), 0.01 * usual)
     return next((i for i in range(start) if abs(rates[i] - usual) <= limit), start)

@@ -13,6 +13,19 @@ WAIT_S = 1.0
 one tick so much, and the following ticks nothing."""
 
 
+class _Post:
+    """Where one thread is given its calls: a thread that was closed may still be on its way out when the next
+    one begins, and takes nothing that is not its own."""
+
+    __slots__ = ("call", "done", "work")
+
+    def __init__(self) -> None:
+        self.call: Callable[[], object] | None = None
+        self.work, self.done = threading.Lock(), threading.Lock()
+        self.work.acquire()
+        self.done.acquire()
+
+
 class OwnThread:
     """Runs one call at a time. `run` is for one thread; the thread begins with the first call.
 
@@ -22,11 +35,8 @@ class OwnThread:
     def __init__(self, name: str, wait_s: float = WAIT_S) -> None:
         self._name = name
         self._wait_s = wait_s
-        self._call: Callable[[], object] | None = None
-        self._work, self._done = threading.Lock(), threading.Lock()
-        self._work.acquire()
-        self._done.acquire()
-        self._thread: threading.Thread | None = None
+        self._post: _Post | None = None
+        """None without a thread."""
         self.is_busy = False
         self.is_late = False
         """The newest call, or one that still runs, did not end in time."""
@@ -36,44 +46,48 @@ class OwnThread:
 
         It is waited for, unless the one before was late. `call` must not raise.
         """
+        post = self._post or self._start()
+        if post is None:
+            if not self._wait_s:
+                return False
+            call()  # no more threads for this user: then a driver that hangs holds us up
+            return True
         if not self.is_busy:
-            if self._thread is None and not self._start():
-                if not self._wait_s:
-                    return False
-                call()  # no more threads for this user: then a driver that hangs holds us up
-                return True
-            self._call = call
+            post.call = call
             self.is_busy = True
-            self._work.release()
-        self.is_late = not self._done.acquire(timeout=0.0 if self.is_late else self._wait_s)
+            post.work.release()
+        self.is_late = not post.done.acquire(timeout=0.0 if self.is_late else self._wait_s)
         self.is_busy = self.is_late
         return not self.is_late
 
     def close(self) -> None:
         """End the thread; one whose call does not return is left behind."""
-        if self._thread is not None and not self.is_busy:
-            self._call = None
-            self._work.release()
-            self._thread = None
+        if self._post is not None and not self.is_busy:
+            self._post.call = None
+            self._post.work.release()
+            self._post = None
 
-    def _start(self) -> bool:
-        thread = threading.Thread(target=self._loop, name=f"carbonmon-{self._name}", daemon=True)
+    def _start(self) -> _Post | None:
+        post = _Post()
+        thread = threading.Thread(
+            target=self._loop, args=(post,), name=f"carbonmon-{self._name}", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError as error:
             log.debug("no thread for %s: %s", self._name, error)
-            return False
-        self._thread = thread
-        return True
+            return None
+        self._post = post
+        return post
 
-    def _loop(self) -> None:
+    def _loop(self, post: _Post) -> None:
         while True:
-            self._work.acquire()
-            call = self._call
+            post.work.acquire()
+            call = post.call
             if call is None:
                 return
             try:
                 call()
             except Exception:  # our own bug: the caller must not wait for ever
                 log.exception("a call of %s failed", self._name)
-            self._done.release()
+            post.done.release()

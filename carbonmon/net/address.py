@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 _PORTS = {"http": 80, "https": 443}
 _PLAIN_URL = re.compile(r"[!-~]+")
@@ -44,6 +46,8 @@ def address_of(url: str) -> Address:
 
 def ip_of(host: str) -> IPv4Address | IPv6Address | None:
     """The IP address that a host is, with IPv4 in IPv6 as IPv4; None for a name."""
+    from ipaddress import ip_address
+
     try:
         address = ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
@@ -53,8 +57,10 @@ def ip_of(host: str) -> IPv4Address | IPv6Address | None:
 
 def is_loopback(host: str) -> bool:
     """Whether a host's name or address means the machine itself."""
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return True
     address = ip_of(host)
-    return host == "localhost" if address is None else address.is_loopback
+    return address is not None and address.is_loopback
 
 
 def basic_login(username: str, password: str) -> str:

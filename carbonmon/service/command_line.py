@@ -109,7 +109,7 @@ def look_behind(command: Sequence[str]) -> Target:
 
 def short_name(program: str) -> str:
     """The name of a program, script or module, without its folder and the ending of its language."""
-    stem = PurePath(program).name
+    stem = PurePath(program).name or program  # of a folder alone there is no name
     for suffix in SUFFIXES:
         stem = stem.removesuffix(suffix) or stem
     return stem

@@ -25,6 +25,7 @@ from tests.support.panel_truth import (
     RISING,
     TOTALS,
     UNITS,
+    WHOLE_MACHINE,
     factor,
     of_the_node,
 )
@@ -46,7 +47,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 
 
 def test_every_panel_of_an_amount_is_compared_here() -> None:
-    assert UNITS.keys() == POWER.keys() | TOTALS.keys() | RISING | PER_INSTANCE | ELSEWHERE | A_UNIT
+    elsewhere = ELSEWHERE | WHOLE_MACHINE | A_UNIT
+    assert UNITS.keys() == POWER.keys() | TOTALS.keys() | RISING | PER_INSTANCE | elsewhere
 
 
 def board_of(seen: Seen, store: str) -> Board:

@@ -75,6 +75,20 @@ def is_stopped(job: psutil.Process) -> bool:
     return job.status() == psutil.STATUS_STOPPED
 
 
+def interrupted(monitor: subprocess.Popen[str]) -> None:
+    """Interrupt it until it ends: a Python that was stopped while it started may lose a KeyboardInterrupt."""
+
+    def has_ended() -> bool:
+        monitor.send_signal(signal.SIGINT)
+        try:
+            monitor.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    wait_until(has_ended, "the end")
+
+
 @contextmanager
 def paused(folder: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
     """A monitor in a group of its own, and its job, which stands still."""
@@ -163,7 +177,7 @@ def test_ctrl_z_stops_both_and_after_fg_the_job_is_still_paused(tmp_path: Path):
         os.killpg(monitor.pid, signal.SIGCONT)
         wait_until(lambda: not is_stopped(psutil.Process(monitor.pid)), "the monitor goes on")
         wait_until(lambda: is_stopped(job), "the pause goes on")
-        monitor.send_signal(signal.SIGINT)
+        interrupted(monitor)
         _, said = monitor.communicate(timeout=command.DEADLINE_S)
     assert monitor.returncode == 128 + signal.SIGINT
     assert "SIGINT came" in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carbonmon.service.command_line import look_behind, short_name
@@ -127,6 +127,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS | st.text(max_size=6), max_size=8))
+@example(["/"])
 def test_no_command_line_is_too_odd_for_a_name(words: list[str]):
     assert command_name(words)
     target = look_behind(words)

@@ -134,6 +134,11 @@ RISING: set[Key] = {
 ELSEWHERE: set[Key] = {("carbonmon-run", "The same energy elsewhere", "A")}
 """A total times a table's figures."""
 
+WHOLE_MACHINE: set[Key] = {
+    ("carbonmon-node", "The whole machine and what its devices explain", ref) for ref in ("A", "B")
+}
+"""The scripted nodes have no meter of the whole machine; tests/e2e/test_node_meters.py compares one."""
+
 A_UNIT: set[Key] = {("carbonmon-run", "Energy a step", "A"), ("carbonmon-run", "Energy a token", "A")}
 """The scripted run tells no steps: their rules are compared in deploy/prometheus/carbonmon.rules.test.yml."""
 

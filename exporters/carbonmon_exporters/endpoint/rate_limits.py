@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import threading
 import time
@@ -22,7 +21,9 @@ def client_key(host: str) -> str:
     """
     if ":" not in host:
         return host
-    address = ipaddress.IPv6Address(host.partition("%")[0])
+    from ipaddress import IPv6Address
+
+    address = IPv6Address(host.partition("%")[0])
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return "::1" if address.is_loopback else f"{address.packed[:8].hex()}/64"

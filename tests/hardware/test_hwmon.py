@@ -8,19 +8,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Device, Part, Reading
 from carbonmon.core.ports import SensorSettings
-from carbonmon.hardware import drm_gpus
+from carbonmon.hardware import drm_gpus, nvml_library
 from carbonmon.hardware.pci_devices import AMD
 from carbonmon.hardware.sensors import hwmon
 from carbonmon.hardware.spec_sheets import gpu_spec
+from carbonmon.hardware.workload import NodeWorkload
 from tests.simulator import Constant, Gpu, Package, Simulator, Sine, Square, boards, can_build
 from tests.simulator.boards import AVERAGE, MOMENT, amd_gpu, intel_gpu
 from tests.simulator.hwmon import Chip
@@ -535,6 +537,44 @@ def test_the_names_of_the_job_s_variables_choose_gpus_in_hip_s_order():
         assert metered(ROCR_VISIBLE_DEVICES=ids[3], SLURM_JOB_GPUS="3") == [ids[3]]
         assert metered(HIP_VISIBLE_DEVICES="0,9,1") == [ids[2]]
         assert metered(gpus=("0", ids[3])) == [ids[0], ids[3]]
+
+
+def test_a_gpu_that_is_not_there_is_a_mistake_where_no_nvidia_driver_could_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    with Simulator(chips=[amd_gpu(place, WAVE) for place in range(2)]) as machine:
+        for has_driver in (False, True):
+            monkeypatch.setattr(nvml_library, "is_here", lambda has_driver=has_driver: has_driver)
+            if has_driver:
+                sensor_of(machine, gpus=("1", "9")).close()
+                continue
+            with pytest.raises(
+                ConfigError, match=r"--gpus 9: no such GPU here; there are 0 GPU-a0b1c2d3, "
+            ):
+                sensor_of(machine, gpus=("1", "9"))
+
+
+def test_a_daemon_of_amd_s_gpus_refuses_one_that_it_does_not_have():
+    with (
+        Simulator(gpus=[], chips=[amd_gpu(0, WAVE)]) as machine,
+        Monitor(machine, sensors=("hwmon",)) as monitor,
+        closing(NodeWorkload(Path("/proc"), machine.sysfs, monitor.sensors.devices)) as workload,
+    ):
+        (amd,) = monitor.sensors.devices
+        assert workload.allocation((amd,), {}) == {amd: 1.0}
+        with pytest.raises(ConfigError, match=rf"--gpus 5: no such GPU here; there are 0 {amd[:12]}"):
+            workload.allocation(("5",), {})
+
+
+def test_where_both_vendors_are_a_daemon_takes_the_id_of_either(mixed: Simulator):
+    with (
+        Monitor(mixed, sensors=("nvml", "hwmon")) as monitor,
+        closing(NodeWorkload(Path("/proc"), mixed.sysfs, monitor.sensors.devices)) as workload,
+    ):
+        first, _, amd = monitor.sensors.devices
+        assert workload.allocation((first, amd), {}) == {first: 1.0, amd: 1.0}
+        with pytest.raises(ConfigError, match="--gpus GPU-ffff: no such GPU here; there are 0 "):
+            workload.allocation(("GPU-ffff",), {})
 
 
 @pytest.fixture

@@ -548,9 +548,7 @@ def test_a_gpu_that_is_not_there_is_a_mistake_where_no_nvidia_driver_could_have_
             if has_driver:
                 sensor_of(machine, gpus=("1", "9")).close()
                 continue
-            with pytest.raises(
-                ConfigError, match=r"--gpus 9: no such GPU here; there are 0 GPU-a0b1c2d3, "
-            ):
+            with pytest.raises(ConfigError, match=r"--gpus 9: no such GPU here; there are 0 GPU-a0b1c2d3, "):
                 sensor_of(machine, gpus=("1", "9"))
 
 

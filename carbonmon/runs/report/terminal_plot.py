@@ -22,8 +22,8 @@ _ROUNDING = 1e-9
 _NARROWEST = 10
 """Columns of the plot that stay, however narrow the terminal is."""
 
-_LABEL, _WORDS = 20, 32
-"""Columns of a device's line before and behind its plot."""
+_LABEL, _WORDS, _KNOWN = 20, 32, 16
+"""Columns of a device's line before its plot and behind it, there without the extremes."""
 
 
 class Signs(NamedTuple):
@@ -98,7 +98,9 @@ def _legend(columns: Sequence[_Column | None], signs: Signs) -> str:
 def _device_lines(glance: Glance, devices: Devices, width: int, signs: Signs) -> list[str]:
     """A line for each device, of one scale for those of one component."""
     drawn = [device for device in devices if any(glance.devices.get(device["id"], ()))]
-    room = max(_NARROWEST, width - _LABEL - _WORDS - 4)
+    room = width - _LABEL - _WORDS - 4
+    has_extremes = room >= _NARROWEST
+    room = room if has_extremes else max(_NARROWEST, width - _LABEL - _KNOWN - 4)
     most_w: dict[str, float] = {}
     of_device = {}
     for device in drawn[:MOST_DEVICES]:
@@ -111,7 +113,10 @@ def _device_lines(glance: Glance, devices: Devices, width: int, signs: Signs) ->
         plot = "".join(_level(column, most_w[device["component"]], signs) for column in columns)
         name = device_text(device["id"], device["index"], is_short=True)
         label = padded(cut(f"{device['component']} {name}", _LABEL), _LABEL)
-        lines.append(f"  {label} {plot} {_words(glance.devices[device['id']], columns)}")
+        words = _known(columns)
+        if has_extremes:
+            words = f"{_extremes(glance.devices[device['id']])}, {words}"
+        lines.append(f"  {label} {plot} {words}")
     if len(drawn) > MOST_DEVICES:
         lines.append(f"  and {len(drawn) - MOST_DEVICES} devices more")
     return lines
@@ -167,13 +172,16 @@ def _sign(ratio: float, signs: Signs) -> str:
     return signs.levels[min(len(signs.levels) - 1, int(ratio * len(signs.levels)))]
 
 
-def _words(steps: Sequence[Step | None], columns: Sequence[_Column | None]) -> str:
-    """The extremes of a device, and how they are known."""
+def _extremes(steps: Sequence[Step | None]) -> str:
     lows = [step.lowest_w for step in steps if step and step.lowest_w is not None]
     highs = [step.highest_w for step in steps if step and step.highest_w is not None]
+    return f"{power_text(min(lows, default=0.0))} to {power_text(max(highs, default=0.0))}"
+
+
+def _known(columns: Sequence[_Column | None]) -> str:
+    """How the power of a device is known."""
     power_w = sum(column.power_w for column in columns if column)
     measured_w = sum(column.measured_w for column in columns if column)
-    known = "partly estimated" if measured_w else "estimated"
     if measured_w >= power_w * (1.0 - _ROUNDING):
-        known = "measured"
-    return f"{power_text(min(lows, default=0.0))} to {power_text(max(highs, default=0.0))}, {known}"
+        return "measured"
+    return "partly estimated" if measured_w else "estimated"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,29 @@ def test_many_devices_are_cut_and_counted() -> None:
     downsampler.add(row._replace(device=each) for each in ids)
     text = plot_text(OverTime(downsampler.glance(), ()), devices(*ids), 100)
     assert "and 6 devices more" in text
+
+
+def test_a_narrow_terminal_still_says_what_is_estimated() -> None:
+    for method, word in (("counter", "measured"), ("tdp", "estimated")):
+        *_, line = plot_text(drawn([100.0] * 5, method), devices("GPU-1"), 50).splitlines()
+        assert line.endswith(f" {word}")
+
+
+def test_times_are_in_the_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        text = plot_text(drawn([100.0] * 5), devices("GPU-1"), 80)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "power over time (UTC+05:30)" in text
+    assert local_begin(text) == "11-18 16:36"
+
+
+def local_begin(text: str) -> str:
+    """What stands below the left end of the axis."""
+    return next(line for line in text.splitlines() if line.lstrip().startswith("11-")).strip()[:11]
 
 
 def test_no_series_is_a_sentence() -> None:

@@ -23,6 +23,7 @@ from carbonmon.runs.report.html.layers import (
     swatch,
 )
 from carbonmon.runs.summary.figures import percent_text, power_text
+from carbonmon.runs.summary.strings import phase_text
 
 HEIGHT = 200
 STRIP = 14
@@ -100,7 +101,7 @@ def _stack(frame: axes.Frame, layers: Sequence[Layer], known: Sequence[bool]) ->
 def _phase_legend(glance: Glance) -> Markup:
     phases = phases_of(glance)
     items = [
-        (h("span", {"class": f"square {phase_class(place)}", "aria-hidden": "true"}), phase)
+        (h("span", {"class": f"square {phase_class(place)}", "aria-hidden": "true"}), phase_text(phase))
         for place, phase in enumerate(phases[:_MOST_PHASES])
     ]
     more = len(phases) - len(items)
@@ -128,5 +129,5 @@ def _phases_text(glance: Glance, group: range) -> str:
     parts = {phase: mean([glance.phases[phase][place] for place in group]) or 0.0 for phase in glance.phases}
     shown = sorted((phase for phase in parts if parts[phase] > 0.0), key=lambda phase: -parts[phase])
     if len(shown) == 1:
-        return shown[0]
-    return ", ".join(f"{phase} {percent_text(parts[phase])}" for phase in shown[:_MOST_PHASES])
+        return phase_text(shown[0])
+    return ", ".join(f"{phase_text(phase)} {percent_text(parts[phase])}" for phase in shown[:_MOST_PHASES])

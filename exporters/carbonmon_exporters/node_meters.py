@@ -8,13 +8,14 @@ from prometheus_client.core import Metric
 
 from carbonmon.core import metrics as f
 from carbonmon.core.model import Snapshot
+from carbonmon.runs.summary.ranges import is_seen
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.families import as_counter, as_gauge
 from carbonmon_exporters.starts import Starts
 
 
 def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
-    """An unknown power and coverage stay absent; totals are there from the monitor's start."""
+    """An unknown power, coverage and charge stay absent; totals are there from the monitor's start."""
     energy, covered = as_counter(f.NODE_ENERGY), as_counter(f.NODE_COVERED)
     unobserved = as_counter(f.NODE_UNOBSERVED)
     power, coverage = as_gauge(f.NODE_POWER), as_gauge(f.NODE_COVERAGE)
@@ -35,7 +36,7 @@ def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
             if now is not None:
                 gauge.add_metric(label, now)
     for run in snapshot.runs:
-        if run.node_charge is not None:
+        if run.node_charge is not None and (run.node_charge.energy_j or is_seen(run)):
             labels = (encodable(run.info.id), encodable(run.node_charge.meter))
             starts.add_late(charged, labels, run.node_charge.energy_j, run.start_s)
             starts.add_late(grams, labels, run.node_charge.emissions_g, run.start_s)

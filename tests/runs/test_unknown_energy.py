@@ -9,11 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from carbonmon_exporters.node_meters import node_meter_families
+from carbonmon_exporters.starts import Starts
 
 from carbonmon.analysis.compare_regions import with_elsewhere, with_what_if
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import NodeTotal, RunState
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy
 from carbonmon.runs.report import side_by_side
 from carbonmon.runs.report.csv_table import csv_text
 from carbonmon.runs.report.details import details_text
@@ -157,6 +160,16 @@ def test_a_plot_and_the_lines_of_a_meter_and_a_charge_are_drawn_of_a_run_without
     assert "  charged    unknown: its devices' part" in text
     assert max(map(len, text.splitlines())) <= 60
     assert "| charged (--charge node) | unknown |" in markdown_text(summary)
+
+
+def test_a_charge_by_the_whole_machine_is_unknown_where_the_run_s_devices_are():
+    observed = NodeEnergy("acpi:0", power_j=1000.0, observed_s=60.0)
+    run = blind()._replace(node_meters=(observed,), node_charge=NodeCharge("acpi:0"))
+    charge, (meter,) = summary_of(run)["charge"], summary_of(run)["node_meters"]
+    assert (charge["energy_j"], charge["emissions_g"], meter["energy_j"]) == (None, None, 1000.0)
+    shown = snapshot((run,), (device_state(GPU),))
+    families = node_meter_families(shown, Starts(shown, shown.start_s))
+    assert [sample.name for family in families for sample in family.samples] == []
 
 
 def test_a_terminal_s_title_and_carbonmon_top_know_no_energy_either():

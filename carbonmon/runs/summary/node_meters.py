@@ -13,6 +13,7 @@ from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.node_meter import NodeEnergy
 from carbonmon.core.text_layout import labelled
 from carbonmon.runs.summary.figures import co2e_text, duration_text, energy_text, figure, percent_text
+from carbonmon.runs.summary.ranges import is_seen
 from carbonmon.runs.summary.strings import one_line
 
 _ROUNDING_S = 1e-6
@@ -47,12 +48,15 @@ def _row(run: RunState, total: NodeEnergy, step_j: float | None) -> dict[str, An
 
 
 def charge_summary(run: RunState) -> dict[str, Any]:
-    """What the run was charged with: what its devices drew, or its part of the whole machine's energy too."""
+    """What the run was charged with: what its devices drew, or its part of the whole machine's energy too.
+
+    That part is unknown where nothing is known of what the run's devices drew.
+    """
     charge = run.node_charge
     if charge is None:
         return {"by": "devices", **dict.fromkeys(("meter", "energy_j", "emissions_g", "low_g", "high_g"))}
     observed_s = {total.meter: total.observed_s for total in run.node_meters}
-    is_known = bool(charge.energy_j or observed_s.get(charge.meter))
+    is_known = bool(charge.energy_j or (observed_s.get(charge.meter) and is_seen(run)))
     return {
         "by": "node",
         "meter": charge.meter,

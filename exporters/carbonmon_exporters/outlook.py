@@ -10,13 +10,17 @@ from carbonmon.core import metrics as f
 from carbonmon.core.model import Snapshot
 from carbonmon.core.pace import Range
 from carbonmon.runs.summary.outlook import known_spent
+from carbonmon.runs.summary.ranges import is_seen
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.families import as_counter, as_gauge
 from carbonmon_exporters.starts import Starts
 
 
 def outlook_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
-    """Of runs whose training code tells steps, of those with budgets, and of those that may be paused."""
+    """Of runs whose training code tells steps, of those with budgets, and of those that may be paused.
+
+    Where nothing is known of a run's energy, nothing of what is to come is, but its end.
+    """
     energy, emissions = as_gauge(f.RUN_FORECAST_ENERGY), as_gauge(f.RUN_FORECAST_EMISSIONS)
     cost, end = as_gauge(f.RUN_FORECAST_COST), as_gauge(f.RUN_FORECAST_END)
     limit, spent = as_gauge(f.RUN_BUDGET_LIMIT), as_gauge(f.RUN_BUDGET_SPENT)
@@ -25,10 +29,12 @@ def outlook_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
         run_id, made = encodable(run.info.id), run.forecast
         if made is not None:
             began_s = snapshot.at_s - run.duration_s
-            _put(energy, made.energy_j, run_id)
-            _put(emissions, made.emissions_g, run_id)
             _put(end, made.duration_s.plus(began_s), run_id)
-            if made.cost is not None:
+            is_known = is_seen(run)
+            if is_known:
+                _put(energy, made.energy_j, run_id)
+                _put(emissions, made.emissions_g, run_id)
+            if is_known and made.cost is not None:
                 _put(cost, made.cost, run_id, encodable(made.currency))
         for state in run.budgets:
             limit.add_metric((run_id, encodable(state.text), encodable(state.unit)), state.limit)

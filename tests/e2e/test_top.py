@@ -49,7 +49,7 @@ def test_a_real_run_is_watched_by_its_name_wherever_it_serves(tmp_path: Path) ->
                 terminal.enter("carbonmon top vit-l")
                 terminal.wait_for("no run 'vit-l' is shown by")
                 terminal.enter("clear; carbonmon top vit-large")
-                text = terminal.wait_for("550 W  ● 550 W measured", "gpu 1   ●  measured", "phase main")
+                text = terminal.wait_for("550 W  ● 550 W measured", "gpu 1   ●  measured", "outside phases")
                 assert "vit-large" in text
                 terminal.wait_for("POWER OVER")
                 terminal.press("q")

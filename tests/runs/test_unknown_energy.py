@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from carbonmon_exporters.node_meters import node_meter_families
+from carbonmon_exporters.outlook import outlook_families
+from carbonmon_exporters.page.outlook import outlook
 from carbonmon_exporters.starts import Starts
 
 from carbonmon.analysis.compare_regions import with_elsewhere, with_what_if
@@ -28,6 +30,7 @@ from carbonmon.runs.report.over_time import OverTime
 from carbonmon.runs.report.spreadsheet import spreadsheet_text
 from carbonmon.runs.report.terminal_plot import plot_text
 from carbonmon.runs.summary.document import summarize
+from carbonmon.runs.summary.outlook import forecasts_summary
 from carbonmon.runs.summary.ranges import seen_devices
 from carbonmon.runs.summary.text import table_text
 from carbonmon.runs.summary.validation import fault_of
@@ -114,7 +117,9 @@ def test_no_form_of_a_report_has_a_zero_for_what_nobody_saw():
 
 def test_the_report_as_a_page_has_no_zero_for_what_nobody_saw():
     budget = BudgetState("1kWh", "energy", 3.6e6, "joules", False, 0.0, "warn")
-    summary = summary_of(blind(budgets=(budget,), forecast=forecast(), forecasts=(forecast(),)))
+    summary = summary_of(blind(budgets=(budget,), forecasts=(forecast(),)))
+    assert summary["forecasts"] == [], "a forecast of nothing is none"
+    summary["forecasts"] = forecasts_summary([forecast()])  # as earlier releases wrote it
     html = html_text(summary, [summary], OverTime(None, ()))
     assert 'Energy</dt><dd><span class="value">unknown' in html
     assert 'Emissions</dt><dd><span class="value">unknown' in html
@@ -174,11 +179,17 @@ def test_a_charge_by_the_whole_machine_is_unknown_where_the_run_s_devices_are():
 
 def test_a_terminal_s_title_and_carbonmon_top_know_no_energy_either():
     budget = BudgetState("1kWh", "energy", 3.6e6, "joules", False, 0.0, "warn")
-    shown = snapshot((blind(budgets=(budget,)),), (device_state(GPU),))
+    shown = snapshot((blind(budgets=(budget,), forecast=forecast()),), (device_state(GPU),))
     status = of_snapshot(shown, shown.runs[0].info.id)
     assert status is not None
     assert (status.energy_j, status.emissions_g, status.budgets) == (None, None, [("1kWh", None)])
-    assert text_of(status) == "power unknown, 1 min 00 s, 1kWh unknown"
+    assert text_of(status._replace(end_s=None)) == "power unknown, 1 min 00 s, 1kWh unknown"
+    assert outlook(shown, shown.runs[0])["forecast"]["energy_j"]["expected"] is None
+    bounds = [family for family in outlook_families(shown, Starts(shown, shown.start_s)) if family.samples]
+    assert {family.name for family in bounds} == {
+        "carbonmon_run_forecast_end_time_seconds",
+        "carbonmon_run_budget_limit",
+    }
     frame = drawn(view_of(shown, shown.runs[0].info.id), rows=None)
     assert "1kWh: unknown spent" in frame
     assert " 0 J" not in frame and " 0 g" not in frame

@@ -68,7 +68,7 @@ def summarize(
             "carbon": _carbon(snapshot, run, rows, is_known),
             "water": _water(snapshot, run, rows),
             "costs": _costs(snapshot, run, rows),
-            "forecasts": forecasts_summary(run.forecasts),
+            "forecasts": forecasts_summary(run.forecasts) if is_seen(run) else [],
             "budgets": budgets_summary(run),
             "work": work_summary(run),
             "gpu_time": gpu_time_summary(run.gpu_time),

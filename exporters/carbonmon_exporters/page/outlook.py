@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from carbonmon.core.model import RunState, Snapshot
+from carbonmon.core.pace import Range
 from carbonmon.runs.summary.outlook import known_spent
+from carbonmon.runs.summary.ranges import is_seen
 
 
 def outlook(snapshot: Snapshot, run: RunState) -> dict[str, Any]:
@@ -30,16 +32,21 @@ def outlook(snapshot: Snapshot, run: RunState) -> dict[str, Any]:
 
 
 def _forecast(snapshot: Snapshot, run: RunState) -> dict[str, Any] | None:
-    """Of the whole run; each figure as low, expected and high. The end is a Unix time."""
+    """Of the whole run; each figure as low, expected and high, null where nothing is known of its energy.
+
+    The end is a Unix time.
+    """
     made = run.forecast
     if made is None:
         return None
     began_s = snapshot.at_s - run.duration_s
+    is_known = is_seen(run)
+    unknown = dict.fromkeys(Range._fields)
     return {
         "done_ratio": made.done_ratio,
         "end_at_s": made.duration_s.plus(began_s)._asdict(),
-        "energy_j": made.energy_j._asdict(),
-        "emissions_g": made.emissions_g._asdict(),
-        "cost": None if made.cost is None else made.cost._asdict(),
+        "energy_j": made.energy_j._asdict() if is_known else unknown,
+        "emissions_g": made.emissions_g._asdict() if is_known else unknown,
+        "cost": made.cost._asdict() if is_known and made.cost is not None else None,
         "currency": made.currency or None,
     }

@@ -182,7 +182,7 @@ function outlook({ forecast, budgets }, energy) {
       reachedS === null
         ? `then: ${plain(action)}`
         : `acted upon at ${moment(reachedS)} by its ${by}: ${plain(action)}`;
-    tiles.push(tile(`Budget ${plain(text)}`, `${percent(spent / limit)} spent`, state));
+    tiles.push(tile(`Budget ${plain(text)}`, `${percent(spent === null ? null : spent / limit)} spent`, state));
   }
   return tiles;
 }

@@ -29,9 +29,12 @@ def one_line(text: str, width: int) -> str:
 
 
 def device_text(device_id: str, index: int | None, *, is_short: bool) -> str:
-    """A device for people: a GPU by its index and its UUID, of which `is_short` leaves the first group."""
+    """A device for people: a GPU by its index and its UUID, of which `is_short` leaves the first group.
+
+    An id that is a place on the PCI bus (`GPU-0000:10:00.0`) stays whole.
+    """
     is_gpu = device_id.startswith(("GPU-", "MIG-"))
-    shown = one_line(device_id[:12] if is_short and is_gpu else device_id, 80)
+    shown = one_line(device_id[:12] if is_short and is_gpu and ":" not in device_id else device_id, 80)
     return f"{index} {shown}" if is_gpu and index is not None else shown
 
 

@@ -12,6 +12,7 @@ from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters import acpi, cray
 from tests.simulator.node import AcpiTree, CrayTree
 from tests.simulator.profiles import Constant
+from tests.support.harness import FakeClock
 
 
 def acpi_meter(sysfs: Path, argument: str = "") -> NodeMeter:
@@ -102,12 +103,22 @@ def test_counters_of_a_cray_that_begin_anew_have_another_line(tmp_path: Path):
 
 
 def test_counters_of_a_cray_that_nobody_refreshes_are_an_error(tmp_path: Path):
-    CrayTree(tmp_path, Constant(1500.0))
-    meter = cray_meter(tmp_path)
-    for _ in range(cray.STALE_READS - 1):
-        meter.read()
+    tree = CrayTree(tmp_path, Constant(1500.0))
+    clock = FakeClock()
+    meter = cray.CrayMeter(NodeMeterSettings(tmp_path), clock.now_s)
+    meter.read()
+    clock.time_s += cray.STALE_S
     with pytest.raises(SensorReadError, match="not refreshed any more"):
         meter.read()
+    tree.write(0.1)
+    assert meter.read().power_w == 1500.0
+
+
+def test_many_reads_within_one_sample_of_a_cray_are_no_error(tmp_path: Path):
+    """Each run that begins or ends has a sample of its own, however many there are at once."""
+    CrayTree(tmp_path, Constant(1500.0))
+    meter = cray.CrayMeter(NodeMeterSettings(tmp_path), FakeClock().now_s)
+    assert {meter.read().power_w for _ in range(50)} == {1500.0}
 
 
 @pytest.mark.parametrize("text", ["", "12 W 17 us", "x J 17 us"])

@@ -16,8 +16,8 @@ from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters import redfish
 from carbonmon.hardware.node_meters.redfish import chassis
 from carbonmon.hardware.node_meters.redfish.account import REFUSED_PAUSE_S, Account, Login
-from tests.support.gridserver import status
-from tests.support.redfish import PASSWORD, SESSIONS, USERNAME, Bmc
+from tests.support.gridserver import Reply, status
+from tests.support.redfish import METRICS, PASSWORD, SESSIONS, USERNAME, Bmc
 
 WRONG = "another-password"
 
@@ -113,6 +113,29 @@ def test_a_refused_login_is_not_tried_again_for_minutes(offers: str):
         assert len(bmc.paths) > asked
 
 
+def test_a_document_that_the_role_may_not_read_is_no_refused_login_and_the_session_is_ended(
+    bmc: Bmc, password_file: Path
+):
+    answer = bmc.server.answer
+    bmc.server.answer = lambda asked: Reply({}, 403) if asked.path == METRICS else answer(asked)
+    meter = meter_of(bmc, password_file)
+    for _ in range(3):
+        with pytest.raises(SensorReadError, match="the account's role may not read .*EnvironmentMetrics"):
+            meter.read()
+    bmc.server.answer = answer
+    assert meter.read().power_w == 500.0, "it is asked on, because no account is locked by that"
+    assert bmc.logins == 1
+    meter.close()
+    assert not bmc.sessions
+
+
+def test_a_path_of_any_length_makes_no_text_of_any_length(bmc: Bmc, password_file: Path):
+    bmc.documents["/redfish/v1/Chassis"] = {"Members": [{"@odata.id": "/" + "a" * 100_000}]}
+    with pytest.raises(SensorReadError) as error:
+        meter_of(bmc, password_file).read()
+    assert len(str(error.value)) < 200
+
+
 def test_a_chassis_within_another_is_a_part_and_not_the_node(bmc: Bmc, password_file: Path):
     parent = {"@odata.id": "/redfish/v1/Chassis/Self"}
     bmc.documents["/redfish/v1/Chassis"]["Members"].append({"@odata.id": "/redfish/v1/Chassis/GPUs"})
@@ -178,7 +201,7 @@ def test_the_certificate_is_verified(password_file: Path, tmp_path: Path):
     trusted = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(trusted))
     with Bmc(context) as bmc:
-        with pytest.raises(SensorReadError, match="its certificate cannot be verified"):
+        with pytest.raises(SensorReadError, match=r"cannot be verified; .*, or with --redfish-ca-file$"):
             meter_of(bmc, password_file).read()
         assert bmc.logins == 0, "no password goes to who may be another"
         settings = NodeMeterSettings(argument=bmc.url, password_file=password_file, authorities=trusted)

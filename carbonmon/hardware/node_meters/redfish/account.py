@@ -66,10 +66,12 @@ class Account:
         if status == 401 and had_session:  # it has expired
             self._forget_session()
             status, found = self._get(path)
+        if status == 403 and self._session:  # DSP0266: the login is good, its role lacks the privilege
+            raise SensorReadError(f"{self.host}: the account's role may not read {path:.80}")
         if status in (401, 403):
             raise self._refused()
         if status != 200:
-            raise SensorReadError(f"{self.host}: {path} is answered with status {status}")
+            raise SensorReadError(f"{self.host}: {path:.80} is answered with status {status}")
         if not isinstance(found, dict):
             raise SensorReadError(f"{self.host}: {path} is no object")
         return found
@@ -97,7 +99,8 @@ class Account:
                 body = answer.body(LIMIT_BYTES) if answer.status == 200 else b""
             return answer.status, json_value(body, self.host) if body else None
         except FetchError as error:
-            raise SensorReadError(str(error)) from None
+            mend = ", or with --redfish-ca-file" if str(error).endswith("SSL_CERT_FILE") else ""
+            raise SensorReadError(f"{error}{mend}") from None
 
     def _log_in(self, login: Login) -> None:
         """Begin a session; without one, send the login with each question."""

@@ -19,7 +19,7 @@ from carbonmon.core.model import Snapshot
 from carbonmon.core.node_meter import NodeEnergy, NodeReading
 from carbonmon.core.ports import NodeMeter
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.node_meter_reader import NodeMeterReader
+from carbonmon.monitor.node_meter_reader import MOST_TOLD, NodeMeterReader
 from carbonmon.monitor.resume import Outage, resume_run
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
@@ -264,6 +264,25 @@ def test_a_read_that_fails_is_counted_told_once_and_bridged_if_it_was_short(capl
     assert dict(state.errors) == {"read": 5}
     assert state.up
     assert total_of(final).energy_j == pytest.approx(15_000.0)
+
+
+def test_a_meter_that_fails_in_another_way_each_time_does_not_fill_the_log(caplog: pytest.LogCaptureFixture):
+    clock = FakeClock()
+    meter = Meter(clock)
+    sampler = sampler_with(clock, [meter])
+    sound = meter.read
+
+    def broken() -> NodeReading:
+        raise SensorReadError(f"garbage {clock.now_s():g}")
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            meter.read = broken  # type: ignore[method-assign]
+            watch(sampler, clock, 50)
+            meter.read = sound  # type: ignore[method-assign]
+            watch(sampler, clock, 5)
+    assert caplog.text.count("cannot be read: garbage") == 2 * MOST_TOLD
+    assert caplog.text.count("reads again") == 2
 
 
 def test_a_fault_of_ours_costs_the_meter_and_nothing_else(caplog: pytest.LogCaptureFixture):

@@ -326,6 +326,32 @@ def test_totals_go_on_from_a_checkpoint_and_a_counter_gives_the_outage_back(same
     assert row["devices_energy_j"] == pytest.approx(DEVICES_W * (130 if same_boot else 30))
 
 
+@pytest.mark.parametrize("same_boot", [True, False])
+def test_what_a_meter_measured_stays_where_the_next_monitor_lacks_it(same_boot: bool):
+    clock = FakeClock()
+    sampler = sampler_with(clock, [Meter(clock)], charges=True)
+    begin(sampler)
+    watch(sampler, clock, 20)
+    sampler.show()
+    before = sampler.latest
+
+    other = Meter(clock, 500.0)
+    other.name = "other"
+    again = sampler_with(clock, [other], charges=True)
+    run = RunAccount(before.runs[0].info, [GPU, PACKAGE])
+    resume_run(again, run, before, Outage(0.0, same_boot))
+    watch(again, clock, 10)
+    final = again.finish(0, None)
+    summary = summarize(final, final.runs[0], "final")
+    rows = {row["meter"]: row for row in summary["node_meters"]}
+    assert rows["meter"]["energy_j"] == pytest.approx(20_000.0)
+    assert rows["meter"]["unobserved_s"] == pytest.approx(10.0)
+    assert rows["other"]["energy_j"] == pytest.approx(5_000.0)
+    assert rows["other"]["unobserved_s"] == pytest.approx(20.0)
+    assert summary["charge"]["energy_j"] == pytest.approx(25_000.0)
+    assert fault_of(summary) == ""
+
+
 def test_each_meter_has_series_of_its_own_without_a_component_from_0_on():
     clock = FakeClock()
     sampler = sampler_with(clock, [Meter(clock)])

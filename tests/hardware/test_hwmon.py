@@ -300,6 +300,19 @@ def test_a_gpu_that_sleeps_is_not_read_and_one_that_is_off_draws_nothing():
         sensor.close()
 
 
+def test_how_busy_an_apu_s_graphics_are_is_not_how_busy_its_package_is():
+    chip = amd_gpu(0, WAVE, model=boards.RYZEN, is_integrated=True)
+    with Simulator(chips=[chip]) as machine:
+        machine.hwmon.write(0, "gpu_busy_percent", "0")
+        sensor = sensor_of(machine)
+        (reading,) = sensor.read(1.0)
+        sensor.close()
+    assert isinstance(reading, Reading)
+    assert reading.device_id == "package-0"
+    assert reading.power_w is not None
+    assert reading.utilization_ratio is None, "else it would stand for the CPU's, which tdp tells"
+
+
 def test_nothing_of_a_gpu_that_sleeps_is_read_at_opening_or_later():
     with Simulator(chips=[amd_gpu(0, Constant(7.0)), intel_gpu(1, WAVE, WAVE)]) as machine:
         for place, chip in enumerate(machine.hwmon.chips):

@@ -105,7 +105,9 @@ class HwmonSensor:
         except LeftOut as reason:
             self._leave_out([(text, str(reason))])
             return
-        self._meters.append(DeviceMeter(device, group, chips, maker.busy_file(group[0])))
+        # How busy an APU's graphics are says nothing of its package.
+        busy_file = "" if device.component == "cpu" else maker.busy_file(group[0])
+        self._meters.append(DeviceMeter(device, group, chips, busy_file))
 
     def _leave_out(self, channels: Iterable[tuple[str, str]]) -> None:
         """Say of each channel, (text, reason), why it is not metered."""

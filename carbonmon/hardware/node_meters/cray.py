@@ -15,6 +15,7 @@ from carbonmon.core.errors import SensorReadError, SensorUnavailable
 from carbonmon.core.node_meter import NodeReading
 from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters.files import optional_text, whole_number
+from carbonmon.hardware.pci_devices import is_there
 
 UJ_PER_J = 1_000_000
 
@@ -29,10 +30,9 @@ def open_meter(settings: NodeMeterSettings) -> NodeMeter:
     try:
         meter.read()
     except SensorReadError as error:
-        is_there = meter.folder.is_dir()
-        raise SensorUnavailable(
-            str(error) if is_there else f"this is no node of a Cray: there is no {meter.folder}"
-        ) from None
+        if is_there(meter.folder):
+            raise SensorUnavailable(str(error)) from None
+        raise SensorUnavailable(f"this is no node of a Cray: there is no {meter.folder}") from None
     return meter
 
 

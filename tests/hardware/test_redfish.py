@@ -120,7 +120,7 @@ def test_a_document_that_the_role_may_not_read_is_no_refused_login_and_the_sessi
     bmc.server.answer = lambda asked: Reply({}, 403) if asked.path == METRICS else answer(asked)
     meter = meter_of(bmc, password_file)
     for _ in range(3):
-        with pytest.raises(SensorReadError, match="the account's role may not read .*EnvironmentMetrics"):
+        with pytest.raises(SensorReadError, match=r"the account's role may not read .*EnvironmentMetrics"):
             meter.read()
     bmc.server.answer = answer
     assert meter.read().power_w == 500.0, "it is asked on, because no account is locked by that"

@@ -1,4 +1,4 @@
-"""A /sys that may not be entered, as hardened containers show it, is a machine without sensors and no fault."""
+"""A /sys that may not be entered, as in hardened containers, is a machine without sensors and no fault."""
 
 from __future__ import annotations
 

@@ -62,8 +62,9 @@ def test_of_two_meters_none_is_guessed_and_the_mend_names_them(tmp_path: Path):
         acpi_meter(tmp_path)
     assert error.value.remedy == "--node-meter acpi:ACPI000D:00, or another of ACPI000D:00, ACPI000D:01"
     assert acpi_meter(tmp_path, "ACPI000D:01").read().power_w == 200.0
-    with pytest.raises(SensorUnavailable, match="no power meter ACPI000D:02"):
+    with pytest.raises(SensorUnavailable, match="no power meter ACPI000D:02") as error:
         acpi_meter(tmp_path, "ACPI000D:02")
+    assert error.value.remedy == "--node-meter acpi:ACPI000D:00"
 
 
 @pytest.mark.parametrize("text", ["unknown", "", "-1", "12 W", "1e6", "9" * 30])

@@ -30,13 +30,14 @@ def open_meter(settings: NodeMeterSettings) -> NodeMeter:
     """
     found = dict(_meters(settings.sysfs / "class/hwmon"))
     wanted = settings.argument
-    if wanted:
-        found = {name: folder for name, folder in found.items() if name == wanted}
-    if not found:
+    if wanted in found:
+        found = {wanted: found[wanted]}
+    elif wanted or not found:
         which = f" {wanted}" if wanted else ""
+        load = "sudo modprobe acpi_power_meter; it stays empty where the firmware has none"
         raise SensorUnavailable(
             f"the firmware offers no power meter{which} of the node",
-            "sudo modprobe acpi_power_meter; it stays empty where the firmware has none",
+            f"--node-meter acpi:{min(found)}" if found else load,
         )
     if len(found) > 1:
         raise SensorUnavailable(

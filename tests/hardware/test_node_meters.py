@@ -84,6 +84,24 @@ def test_a_file_that_vanishes_is_an_error_and_not_0(tmp_path: Path):
         meter.read()
 
 
+@pytest.mark.parametrize("are_on_the_device", [True, False])
+def test_a_meter_whose_driver_is_loaded_again_is_found_under_its_new_number(
+    are_on_the_device: bool, tmp_path: Path
+):
+    tree = AcpiTree(tmp_path, Constant(100.0), number=0)
+    power, hwmon = tree.folder / "power1_average", tree.folder / "hwmon"
+    if not are_on_the_device:
+        power = power.rename(hwmon / "hwmon0/power1_average")
+    meter = acpi_meter(tmp_path)
+    assert meter.read().power_w == 100.0
+    (hwmon / "hwmon0").rename(hwmon / "hwmon5")
+    links = tmp_path / "class/hwmon"
+    (links / "hwmon0").unlink()
+    (links / "hwmon5").symlink_to(hwmon / "hwmon5")
+    AcpiTree(tmp_path, Constant(999.0), device="ACPI000D:01", number=0)  # which has its old number
+    assert meter.read().power_w == 100.0
+
+
 def test_cray_tells_the_energy_and_the_power_of_the_node(tmp_path: Path):
     CrayTree(tmp_path, Constant(1500.0), start_j=77)
     assert cray_meter(tmp_path).read() == NodeReading(1500.0, 77_000_000, "1 1")

@@ -468,6 +468,25 @@ def test_a_driver_that_is_loaded_again_with_other_numbers_is_found_again():
         assert all(state.unobserved_s <= 3.0 for state in monitor.latest.devices)
 
 
+def test_two_cards_that_change_their_numbers_are_not_taken_for_one_another():
+    chips = [amd_gpu(0, Constant(100.0)), amd_gpu(1, Constant(150.0))]
+    with Simulator(chips=chips) as machine, Monitor(machine, sensors=("hwmon",)) as monitor:
+        monitor.watch(5.0)
+        for channel in machine.channels.values():
+            channel.fault(file="empty")  # a driver that has gone answers ENODEV; here the file would go on
+        monitor.watch(1.0)
+        machine.hwmon.renumber((1, 0))
+        machine.hwmon.write(1, "power/runtime_status", "suspended")
+        for channel in machine.channels.values():
+            channel.clear()
+        monitor.watch(10.0)
+        assert [state.power_w for state in monitor.latest.devices] == [100.0, None]
+        machine.hwmon.write(1, "power/runtime_status", "active")
+        monitor.watch(10.0)
+        monitor.finish()
+        assert [state.power_w for state in monitor.latest.devices] == [100.0, 150.0]
+
+
 def test_a_card_is_called_what_the_table_of_gpus_calls_it():
     for (vendor, model), name in drm_gpus._MODELS.items():
         spec = gpu_spec(name)

@@ -16,7 +16,7 @@ from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters import redfish
 from carbonmon.hardware.node_meters.redfish import chassis
 from carbonmon.hardware.node_meters.redfish.account import REFUSED_PAUSE_S, Account, Login
-from tests.support.gridserver import Reply, status
+from tests.support.gridserver import Reply, Request, status
 from tests.support.redfish import METRICS, PASSWORD, SESSIONS, USERNAME, Bmc
 
 WRONG = "another-password"
@@ -86,6 +86,44 @@ def test_a_session_that_has_expired_is_begun_anew(bmc: Bmc, password_file: Path)
     bmc.sessions.clear()
     assert meter.read().power_w == 500.0
     assert bmc.logins == 2
+
+
+def test_an_expired_session_of_unknown_path_is_no_refused_login(bmc: Bmc, password_file: Path):
+    answer = bmc.server.answer
+
+    def without_location(asked: Request) -> Reply:
+        reply = answer(asked)
+        return reply._replace(headers={k: v for k, v in reply.headers.items() if k != "Location"})
+
+    bmc.server.answer = without_location
+    meter = meter_of(bmc, password_file)
+    assert meter.read().power_w == 500.0
+    bmc.sessions.clear()
+    assert meter.read().power_w == 500.0
+    meter.close()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "is_ended"), [("https://ilo-7.example", True), ("", True), ("/elsewhere", False)]
+)
+def test_a_session_is_ended_by_whatever_name_the_controller_calls_itself(
+    prefix: str, is_ended: bool, bmc: Bmc, password_file: Path
+):
+    answer = bmc.server.answer
+
+    def renamed(asked: Request) -> Reply:
+        reply = answer(asked)
+        place = reply.headers.get("Location")
+        return (
+            reply if place is None else reply._replace(headers={**reply.headers, "Location": prefix + place})
+        )
+
+    bmc.server.answer = renamed
+    meter = meter_of(bmc, password_file)
+    meter.read()
+    meter.close()
+    assert (not bmc.sessions) is is_ended
+    assert not [path for path in bmc.paths if path.startswith("/elsewhere")]
 
 
 @pytest.mark.parametrize("offers", ["basic", "silent"])

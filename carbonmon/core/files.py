@@ -58,7 +58,7 @@ def secret_text(path: Path, what: str) -> str:
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{path}: {what} are read from a regular file only; write them into one")
+            raise ConfigError(f"{path}: the {what} can be read from a regular file only")
         if found.st_uid not in (os.geteuid(), 0):
             raise ConfigError(
                 f"{path}: it belongs to another user, who could change the {what}: "

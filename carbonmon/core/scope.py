@@ -18,6 +18,7 @@ A device without any method covers nothing and takes no other's place. It stays,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from carbonmon.core.model import METHODS, Device, Part
@@ -53,6 +54,7 @@ class _Scope(NamedTuple):
 
 def decide(devices: Mapping[str, Device]) -> Decision:
     """Choose the devices to count of all that are offered, by id."""
+    devices = {name: _with_dies(device, devices) for name, device in devices.items()}
     contained = {part for device in devices.values() for part in device.contains}
     entangled = {
         name: device
@@ -137,6 +139,14 @@ def _scopes(devices: Mapping[str, Device]) -> dict[str, _Scope]:
         )
         for name, parts in declared.items()
     }
+
+
+def _with_dies(device: Device, devices: Mapping[str, Device]) -> Device:
+    """A package that is offered beside its dies holds them, also where it was offered before them."""
+    if device.contains or device.component != "cpu":
+        return device
+    dies = [Part("cpu", None, name) for name in devices if name.startswith(f"{device.id}-die-")]
+    return replace(device, contains=tuple(dies)) if dies else device
 
 
 def _own_part(device: Device) -> Part:

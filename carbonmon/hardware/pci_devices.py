@@ -89,6 +89,14 @@ def folders(parent: Path) -> list[Path]:
         return []
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path can be seen; `Path.exists` raises where a folder above it may not be entered."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def text_of(path: Path, most: int = 64) -> str:
     """The text of a file, at most so many bytes of it; "" where it cannot be read."""
     try:

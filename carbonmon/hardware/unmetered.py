@@ -21,6 +21,7 @@ from carbonmon.hardware.pci_devices import (
     drm_cards,
     folders,
     is_in_package,
+    is_there,
 )
 
 HABANA, GOOGLE, AWS = "0x1da3", "0x1ae0", "0x1d0f"
@@ -108,7 +109,7 @@ def _all(sysfs: Path) -> Iterator[PciDevice]:
                     device = PciDevice(folder.name, HABANA, "", "habanalabs")
                 if device.vendor:
                     yield device
-    if not (sysfs / "class" / "neuron_device").exists():
+    if not is_there(sysfs / "class" / "neuron_device"):
         for folder in folders(sysfs / "devices" / "virtual" / "neuron_device"):
             yield PciDevice(folder.name, AWS, "", "neuron")
     for folder in folders(sysfs / "bus" / "pci" / "drivers" / "vfio-pci"):
@@ -128,7 +129,7 @@ def _is_separate(device: PciDevice) -> bool:
 
 def _of_kfd(sysfs: Path) -> Iterator[PciDevice]:
     """AMD's GPUs where only the compute driver's list is there, as in some containers."""
-    if (sysfs / "class" / "kfd").exists() and not any(device.vendor for device in drm_cards(sysfs)):
+    if is_there(sysfs / "class" / "kfd") and not any(device.vendor for device in drm_cards(sysfs)):
         from carbonmon.hardware.drm_gpus import kfd_nodes
 
         for node in kfd_nodes(sysfs):

@@ -22,6 +22,11 @@ LATE_S = 15.0
 it is."""
 
 
+MOST_TOLD = 4
+"""So many different troubles are logged until it answers again: a text may hold what a broken file says, or
+how late an answer was, and be another one at each read."""
+
+
 class NodeMeterReader:
     """For the sampling thread. `name` is unique among the meters of the machine.
 
@@ -37,7 +42,7 @@ class NodeMeterReader:
         self._is_over = False
         self._remedy = ""
         self._trouble = ""
-        self._told = ""
+        self._told: list[str] = []
         self._is_late = False
         self._read_s: float | None = None
         self._errors: dict[str, int] = {}
@@ -128,13 +133,14 @@ class NodeMeterReader:
         return f"it has not answered for more than {LATE_S:g} s" if self._is_late else self._trouble
 
     def tell(self) -> None:
-        """Log when it begins to fail, fails in another way, or answers again."""
+        """Log when it begins to fail, fails in a way that is new since then, or answers again."""
         trouble = self._state_text()
-        if trouble != self._told:
-            log.warning(
-                "node meter %s %s", self.name, f"cannot be read: {trouble}" if trouble else "reads again"
-            )
-        self._told = trouble
+        if trouble and trouble not in self._told and len(self._told) < MOST_TOLD:
+            self._told.append(trouble)
+            log.warning("node meter %s cannot be read: %s", self.name, trouble)
+        elif self._told and not trouble:
+            self._told.clear()
+            log.warning("node meter %s reads again", self.name)
 
     def _close(self) -> None:
         try:

@@ -55,6 +55,7 @@ class NodeMeters:
             for place, reader in enumerate(readers)
         ]
         self._devices_j = devices_j
+        self._gone: dict[str, NodeMeterState] = {}
 
     def __bool__(self) -> bool:
         return bool(self._accounts)
@@ -80,9 +81,17 @@ class NodeMeters:
     ) -> None:
         """Go on from an earlier monitor's totals; its `meters` only on the same boot, else None.
 
-        Meters that are no longer there are left out. The devices are restored before.
+        What a meter that is no longer there has measured stays. The devices are restored before.
         """
         by_name = {state.total.meter: state for state in states}
+        here = {account.name for account in self._accounts}
+        self._gone = {
+            name: state._replace(power_w=None, coverage_ratio=None)
+            for name, state in by_name.items()
+            if name not in here
+        }
+        for name in self._gone:
+            log.warning("node meter %s is not here any more: what it measured stays as it is", name)
         devices_j = self._devices_j() if self._accounts else 0.0
         for account in self._accounts:
             state = by_name.get(account.name)
@@ -94,10 +103,11 @@ class NodeMeters:
 
     def totals(self) -> dict[str, NodeEnergy]:
         """The totals until now, by the meter's name."""
-        return {account.name: account.total for account in self._accounts}
+        now = {account.name: account.total for account in self._accounts}
+        return now | {name: state.total for name, state in self._gone.items()} if self._gone else now
 
     def states(self) -> tuple[NodeMeterState, ...]:
-        return tuple([account.state() for account in self._accounts])
+        return (*[account.state() for account in self._accounts], *self._gone.values())
 
     def meters(self) -> tuple[tuple[str, Meter], ...]:
         """What the next readings will be compared with, for a checkpoint."""

@@ -97,6 +97,14 @@ def test_a_cpu_whose_figure_has_the_memory_in_it_comes_before_the_memory_s_estim
     assert counted(ALL_MEMORY, *halves) == ["package-0", "package-1"]
 
 
+def test_the_estimate_of_a_package_and_the_counters_of_its_dies_are_counted_once_in_any_order():
+    dies = [Device(f"package-0-die-{die}", "cpu", "die", 0, COUNTER) for die in (0, 1)]
+    other = Device("package-10-die-0", "cpu", "die", 10, COUNTER)
+    for offered in ([CPU, *dies, other], [*dies, CPU, other]):
+        assert counted(*offered) == ["package-0-die-0", "package-0-die-1", "package-10-die-0"]
+    assert counted(CPU, OTHER_CPU, other) == ["package-0", "package-1", "package-10-die-0"]
+
+
 def test_a_whole_node_is_left_out_where_everything_in_it_is_measured():
     node = module(9, Part("gpu"), Part("cpu"), Part("dram"))
     measured = [device("GPU-0", "gpu", COUNTER), device("package-0", "cpu", COUNTER)]

@@ -302,6 +302,19 @@ def test_a_gpu_that_sleeps_is_not_read_and_one_that_is_off_draws_nothing():
         sensor.close()
 
 
+def test_how_busy_an_apu_s_graphics_are_is_not_how_busy_its_package_is():
+    chip = amd_gpu(0, WAVE, model=boards.RYZEN, is_integrated=True)
+    with Simulator(chips=[chip]) as machine:
+        machine.hwmon.write(0, "gpu_busy_percent", "0")
+        sensor = sensor_of(machine)
+        (reading,) = sensor.read(1.0)
+        sensor.close()
+    assert isinstance(reading, Reading)
+    assert reading.device_id == "package-0"
+    assert reading.power_w is not None
+    assert reading.utilization_ratio is None, "else it would stand for the CPU's, which tdp tells"
+
+
 def test_nothing_of_a_gpu_that_sleeps_is_read_at_opening_or_later():
     with Simulator(chips=[amd_gpu(0, Constant(7.0)), intel_gpu(1, WAVE, WAVE)]) as machine:
         for place, chip in enumerate(machine.hwmon.chips):
@@ -455,6 +468,25 @@ def test_a_driver_that_is_loaded_again_with_other_numbers_is_found_again():
         monitor.finish()
         assert [state.power_w for state in monitor.latest.devices] == [100.0, 150.0]
         assert all(state.unobserved_s <= 3.0 for state in monitor.latest.devices)
+
+
+def test_two_cards_that_change_their_numbers_are_not_taken_for_one_another():
+    chips = [amd_gpu(0, Constant(100.0)), amd_gpu(1, Constant(150.0))]
+    with Simulator(chips=chips) as machine, Monitor(machine, sensors=("hwmon",)) as monitor:
+        monitor.watch(5.0)
+        for channel in machine.channels.values():
+            channel.fault(file="empty")  # a driver that has gone answers ENODEV; here the file would go on
+        monitor.watch(1.0)
+        machine.hwmon.renumber((1, 0))
+        machine.hwmon.write(1, "power/runtime_status", "suspended")
+        for channel in machine.channels.values():
+            channel.clear()
+        monitor.watch(10.0)
+        assert [state.power_w for state in monitor.latest.devices] == [100.0, None]
+        machine.hwmon.write(1, "power/runtime_status", "active")
+        monitor.watch(10.0)
+        monitor.finish()
+        assert [state.power_w for state in monitor.latest.devices] == [100.0, 150.0]
 
 
 def test_a_card_is_called_what_the_table_of_gpus_calls_it():

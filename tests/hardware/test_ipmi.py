@@ -99,3 +99,14 @@ def test_a_kernel_that_does_not_know_the_device_is_an_error_of_one_read(tmp_path
     with pytest.raises(SensorReadError, match="Inappropriate ioctl"):
         meter.read()
     meter.close()
+
+
+def test_a_device_that_was_taken_away_is_opened_again_when_it_is_back(tmp_path: Path):
+    path = tmp_path / "ipmi0"
+    path.touch()
+    meter = ipmi.open_meter(NodeMeterSettings(argument=str(path)))
+    for is_there, expected in ((True, "Inappropriate"), (False, "No such file"), (True, "Inappropriate")):
+        path.touch() if is_there else path.unlink()
+        with pytest.raises(SensorReadError, match=expected):
+            meter.read()
+    meter.close()

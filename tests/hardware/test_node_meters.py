@@ -12,6 +12,7 @@ from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters import acpi, cray
 from tests.simulator.node import AcpiTree, CrayTree
 from tests.simulator.profiles import Constant
+from tests.support.harness import FakeClock
 
 
 def acpi_meter(sysfs: Path, argument: str = "") -> NodeMeter:
@@ -61,8 +62,9 @@ def test_of_two_meters_none_is_guessed_and_the_mend_names_them(tmp_path: Path):
         acpi_meter(tmp_path)
     assert error.value.remedy == "--node-meter acpi:ACPI000D:00, or another of ACPI000D:00, ACPI000D:01"
     assert acpi_meter(tmp_path, "ACPI000D:01").read().power_w == 200.0
-    with pytest.raises(SensorUnavailable, match="no power meter ACPI000D:02"):
+    with pytest.raises(SensorUnavailable, match="no power meter ACPI000D:02") as error:
         acpi_meter(tmp_path, "ACPI000D:02")
+    assert error.value.remedy == "--node-meter acpi:ACPI000D:00"
 
 
 @pytest.mark.parametrize("text", ["unknown", "", "-1", "12 W", "1e6", "9" * 30])
@@ -80,6 +82,24 @@ def test_a_file_that_vanishes_is_an_error_and_not_0(tmp_path: Path):
     (tree.folder / "power1_average").unlink()
     with pytest.raises(SensorReadError, match="No such file"):
         meter.read()
+
+
+@pytest.mark.parametrize("are_on_the_device", [True, False])
+def test_a_meter_whose_driver_is_loaded_again_is_found_under_its_new_number(
+    are_on_the_device: bool, tmp_path: Path
+):
+    tree = AcpiTree(tmp_path, Constant(100.0), number=0)
+    power, hwmon = tree.folder / "power1_average", tree.folder / "hwmon"
+    if not are_on_the_device:
+        power = power.rename(hwmon / "hwmon0/power1_average")
+    meter = acpi_meter(tmp_path)
+    assert meter.read().power_w == 100.0
+    (hwmon / "hwmon0").rename(hwmon / "hwmon5")
+    links = tmp_path / "class/hwmon"
+    (links / "hwmon0").unlink()
+    (links / "hwmon5").symlink_to(hwmon / "hwmon5")
+    AcpiTree(tmp_path, Constant(999.0), device="ACPI000D:01", number=0)  # which has its old number
+    assert meter.read().power_w == 100.0
 
 
 def test_cray_tells_the_energy_and_the_power_of_the_node(tmp_path: Path):
@@ -102,12 +122,22 @@ def test_counters_of_a_cray_that_begin_anew_have_another_line(tmp_path: Path):
 
 
 def test_counters_of_a_cray_that_nobody_refreshes_are_an_error(tmp_path: Path):
-    CrayTree(tmp_path, Constant(1500.0))
-    meter = cray_meter(tmp_path)
-    for _ in range(cray.STALE_READS - 1):
-        meter.read()
+    tree = CrayTree(tmp_path, Constant(1500.0))
+    clock = FakeClock()
+    meter = cray.CrayMeter(NodeMeterSettings(tmp_path), clock.now_s)
+    meter.read()
+    clock.time_s += cray.STALE_S
     with pytest.raises(SensorReadError, match="not refreshed any more"):
         meter.read()
+    tree.write(0.1)
+    assert meter.read().power_w == 1500.0
+
+
+def test_many_reads_within_one_sample_of_a_cray_are_no_error(tmp_path: Path):
+    """Each run that begins or ends has a sample of its own, however many there are at once."""
+    CrayTree(tmp_path, Constant(1500.0))
+    meter = cray.CrayMeter(NodeMeterSettings(tmp_path), FakeClock().now_s)
+    assert {meter.read().power_w for _ in range(50)} == {1500.0}
 
 
 @pytest.mark.parametrize("text", ["", "12 W 17 us", "x J 17 us"])

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import trustme
 
-from carbonmon.core.errors import ConfigError, SensorReadError
+from carbonmon.core.errors import ConfigError, SensorReadError, SensorUnavailable
 from carbonmon.core.node_meter import NodeReading
 from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters import redfish
 from carbonmon.hardware.node_meters.redfish import chassis
 from carbonmon.hardware.node_meters.redfish.account import REFUSED_PAUSE_S, Account, Login
-from tests.support.gridserver import status
-from tests.support.redfish import PASSWORD, SESSIONS, USERNAME, Bmc
+from tests.support.gridserver import Reply, Request, status
+from tests.support.redfish import METRICS, PASSWORD, SESSIONS, USERNAME, Bmc
 
 WRONG = "another-password"
 
@@ -88,6 +88,44 @@ def test_a_session_that_has_expired_is_begun_anew(bmc: Bmc, password_file: Path)
     assert bmc.logins == 2
 
 
+def test_an_expired_session_of_unknown_path_is_no_refused_login(bmc: Bmc, password_file: Path):
+    answer = bmc.server.answer
+
+    def without_location(asked: Request) -> Reply:
+        reply = answer(asked)
+        return reply._replace(headers={k: v for k, v in reply.headers.items() if k != "Location"})
+
+    bmc.server.answer = without_location
+    meter = meter_of(bmc, password_file)
+    assert meter.read().power_w == 500.0
+    bmc.sessions.clear()
+    assert meter.read().power_w == 500.0
+    meter.close()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "is_ended"), [("https://ilo-7.example", True), ("", True), ("/elsewhere", False)]
+)
+def test_a_session_is_ended_by_whatever_name_the_controller_calls_itself(
+    prefix: str, is_ended: bool, bmc: Bmc, password_file: Path
+):
+    answer = bmc.server.answer
+
+    def renamed(asked: Request) -> Reply:
+        reply = answer(asked)
+        place = reply.headers.get("Location")
+        return (
+            reply if place is None else reply._replace(headers={**reply.headers, "Location": prefix + place})
+        )
+
+    bmc.server.answer = renamed
+    meter = meter_of(bmc, password_file)
+    meter.read()
+    meter.close()
+    assert (not bmc.sessions) is is_ended
+    assert not [path for path in bmc.paths if path.startswith("/elsewhere")]
+
+
 @pytest.mark.parametrize("offers", ["basic", "silent"])
 def test_where_no_session_is_to_be_had_the_login_goes_with_each_question(offers: str, password_file: Path):
     with Bmc(offers=offers) as bmc:
@@ -113,6 +151,29 @@ def test_a_refused_login_is_not_tried_again_for_minutes(offers: str):
         assert len(bmc.paths) > asked
 
 
+def test_a_document_that_the_role_may_not_read_is_no_refused_login_and_the_session_is_ended(
+    bmc: Bmc, password_file: Path
+):
+    answer = bmc.server.answer
+    bmc.server.answer = lambda asked: Reply({}, 403) if asked.path == METRICS else answer(asked)
+    meter = meter_of(bmc, password_file)
+    for _ in range(3):
+        with pytest.raises(SensorReadError, match=r"the account's role may not read .*EnvironmentMetrics"):
+            meter.read()
+    bmc.server.answer = answer
+    assert meter.read().power_w == 500.0, "it is asked on, because no account is locked by that"
+    assert bmc.logins == 1
+    meter.close()
+    assert not bmc.sessions
+
+
+def test_a_path_of_any_length_makes_no_text_of_any_length(bmc: Bmc, password_file: Path):
+    bmc.documents["/redfish/v1/Chassis"] = {"Members": [{"@odata.id": "/" + "a" * 100_000}]}
+    with pytest.raises(SensorReadError) as error:
+        meter_of(bmc, password_file).read()
+    assert len(str(error.value)) < 200
+
+
 def test_a_chassis_within_another_is_a_part_and_not_the_node(bmc: Bmc, password_file: Path):
     parent = {"@odata.id": "/redfish/v1/Chassis/Self"}
     bmc.documents["/redfish/v1/Chassis"]["Members"].append({"@odata.id": "/redfish/v1/Chassis/GPUs"})
@@ -130,8 +191,9 @@ def test_of_two_whole_chassis_none_is_guessed_and_one_can_be_named(bmc: Bmc, pas
     bmc.documents["/redfish/v1/Chassis"]["Members"].append({"@odata.id": "/redfish/v1/Chassis/HGX"})
     bmc.documents["/redfish/v1/Chassis/HGX"] = {"Power": {"@odata.id": "/redfish/v1/Chassis/HGX/Power"}}
     bmc.documents["/redfish/v1/Chassis/HGX/Power"] = {"PowerControl": [{"PowerConsumedWatts": 4000}]}
-    with pytest.raises(SensorReadError, match=r"2 chassis tell power.*name one, redfish:https://"):
+    with pytest.raises(SensorUnavailable, match="2 chassis tell power") as error:
         meter_of(bmc, password_file).read()
+    assert "/redfish/v1/Chassis/Self, or another of " in error.value.remedy
     assert meter_of(bmc, password_file, "/redfish/v1/Chassis/HGX").read().power_w == 4000.0
 
 
@@ -178,7 +240,7 @@ def test_the_certificate_is_verified(password_file: Path, tmp_path: Path):
     trusted = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(trusted))
     with Bmc(context) as bmc:
-        with pytest.raises(SensorReadError, match="its certificate cannot be verified"):
+        with pytest.raises(SensorReadError, match=r"cannot be verified; .*, or with --redfish-ca-file$"):
             meter_of(bmc, password_file).read()
         assert bmc.logins == 0, "no password goes to who may be another"
         settings = NodeMeterSettings(argument=bmc.url, password_file=password_file, authorities=trusted)

@@ -22,8 +22,8 @@ from tests.support.harness import FakeClock, FixedIntensity, make_sampler
 class Node:
     """A sampler, and a tree that says at each tick what the profile gives then."""
 
-    def __init__(self, tree: AcpiTree | CrayTree, meter: NodeMeter) -> None:
-        self.clock, self.tree = FakeClock(), tree
+    def __init__(self, tree: AcpiTree | CrayTree, meter: NodeMeter, clock: FakeClock) -> None:
+        self.clock, self.tree = clock, tree
         self.began_s = self.clock.now_s()
         meter.is_slow = False  # time stands still between two ticks: the thread would have no part of it
         readers = [NodeMeterReader(meter, meter.name)]
@@ -58,12 +58,13 @@ class Node:
 
 def a_cray(folder: Path, profile: Profile) -> Node:
     tree = CrayTree(folder, profile)
-    return Node(tree, cray.open_meter(NodeMeterSettings(folder)))
+    clock = FakeClock()
+    return Node(tree, cray.CrayMeter(NodeMeterSettings(folder), clock.now_s), clock)
 
 
 def an_acpi(folder: Path, profile: Profile) -> Node:
     tree = AcpiTree(folder, profile)
-    return Node(tree, acpi.open_meter(NodeMeterSettings(folder)))
+    return Node(tree, acpi.open_meter(NodeMeterSettings(folder)), FakeClock())
 
 
 PROFILES = [

@@ -19,7 +19,7 @@ from carbonmon.core.model import Snapshot
 from carbonmon.core.node_meter import NodeEnergy, NodeReading
 from carbonmon.core.ports import NodeMeter
 from carbonmon.monitor.guard import GuardedSensor
-from carbonmon.monitor.node_meter_reader import NodeMeterReader
+from carbonmon.monitor.node_meter_reader import MOST_TOLD, NodeMeterReader
 from carbonmon.monitor.resume import Outage, resume_run
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
@@ -266,6 +266,25 @@ def test_a_read_that_fails_is_counted_told_once_and_bridged_if_it_was_short(capl
     assert total_of(final).energy_j == pytest.approx(15_000.0)
 
 
+def test_a_meter_that_fails_in_another_way_each_time_does_not_fill_the_log(caplog: pytest.LogCaptureFixture):
+    clock = FakeClock()
+    meter = Meter(clock)
+    sampler = sampler_with(clock, [meter])
+    sound = meter.read
+
+    def broken() -> NodeReading:
+        raise SensorReadError(f"garbage {clock.now_s():g}")
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            meter.read = broken  # type: ignore[method-assign]
+            watch(sampler, clock, 50)
+            meter.read = sound  # type: ignore[method-assign]
+            watch(sampler, clock, 5)
+    assert caplog.text.count("cannot be read: garbage") == 2 * MOST_TOLD
+    assert caplog.text.count("reads again") == 2
+
+
 def test_a_fault_of_ours_costs_the_meter_and_nothing_else(caplog: pytest.LogCaptureFixture):
     clock = FakeClock()
     meter = Meter(clock)
@@ -305,6 +324,32 @@ def test_totals_go_on_from_a_checkpoint_and_a_counter_gives_the_outage_back(same
     assert row["energy_j"] == pytest.approx(expected_j)
     assert row["unobserved_s"] == pytest.approx(0.0 if same_boot else 100.0)
     assert row["devices_energy_j"] == pytest.approx(DEVICES_W * (130 if same_boot else 30))
+
+
+@pytest.mark.parametrize("same_boot", [True, False])
+def test_what_a_meter_measured_stays_where_the_next_monitor_lacks_it(same_boot: bool):
+    clock = FakeClock()
+    sampler = sampler_with(clock, [Meter(clock)], charges=True)
+    begin(sampler)
+    watch(sampler, clock, 20)
+    sampler.show()
+    before = sampler.latest
+
+    other = Meter(clock, 500.0)
+    other.name = "other"
+    again = sampler_with(clock, [other], charges=True)
+    run = RunAccount(before.runs[0].info, [GPU, PACKAGE])
+    resume_run(again, run, before, Outage(0.0, same_boot))
+    watch(again, clock, 10)
+    final = again.finish(0, None)
+    summary = summarize(final, final.runs[0], "final")
+    rows = {row["meter"]: row for row in summary["node_meters"]}
+    assert rows["meter"]["energy_j"] == pytest.approx(20_000.0)
+    assert rows["meter"]["unobserved_s"] == pytest.approx(10.0)
+    assert rows["other"]["energy_j"] == pytest.approx(5_000.0)
+    assert rows["other"]["unobserved_s"] == pytest.approx(20.0)
+    assert summary["charge"]["energy_j"] == pytest.approx(25_000.0)
+    assert fault_of(summary) == ""
 
 
 def test_each_meter_has_series_of_its_own_without_a_component_from_0_on():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.errors import SensorReadError, SensorUnavailable
 from carbonmon.core.node_meter import NodeReading
 from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters.files import optional_text, whole_number
@@ -28,15 +28,17 @@ def open_meter(settings: NodeMeterSettings) -> NodeMeter:
 
     Raises `SensorUnavailable` where there is none, or several without a word which of them is the node's.
     """
-    found = dict(_meters(settings.sysfs / "class/hwmon"))
+    hwmon = settings.sysfs / "class/hwmon"
+    found = dict(_meters(hwmon))
     wanted = settings.argument
-    if wanted:
-        found = {name: folder for name, folder in found.items() if name == wanted}
-    if not found:
+    if wanted in found:
+        found = {wanted: found[wanted]}
+    elif wanted or not found:
         which = f" {wanted}" if wanted else ""
+        load = "sudo modprobe acpi_power_meter; it stays empty where the firmware has none"
         raise SensorUnavailable(
             f"the firmware offers no power meter{which} of the node",
-            "sudo modprobe acpi_power_meter; it stays empty where the firmware has none",
+            f"--node-meter acpi:{min(found)}" if found else load,
         )
     if len(found) > 1:
         raise SensorUnavailable(
@@ -44,24 +46,34 @@ def open_meter(settings: NodeMeterSettings) -> NodeMeter:
             f"--node-meter acpi:{min(found)}, or another of {', '.join(sorted(found))}",
         )
     ((name, folder),) = found.items()
-    return AcpiMeter(name, folder)
+    return AcpiMeter(hwmon, name, folder)
 
 
 class AcpiMeter:
-    """Reads the mean power that the firmware tells; the call may take it a while."""
+    """Reads the mean power that the firmware tells; the call may take it a while.
+
+    It is known by its ACPI device: the number in hwmonN is another one when the driver is loaded again.
+    """
 
     name = "acpi"
     is_slow = True
     period_s = 1.0
 
-    def __init__(self, device: str, folder: Path) -> None:
-        self._path = folder / POWER_FILE
+    def __init__(self, hwmon: Path, device: str, folder: Path) -> None:
+        self._hwmon, self._device, self._folder = hwmon, device, folder
         model = optional_text(folder / "power1_model_number")
         self._name = f"{device}{f', {model}' * bool(model)}"
 
     def read(self) -> NodeReading:
         """Raises `SensorReadError`."""
-        return NodeReading(power_w=whole_number(self._path) / UW_PER_W)
+        try:
+            return NodeReading(whole_number(self._folder / POWER_FILE) / UW_PER_W)
+        except SensorReadError:
+            folder = dict(_meters(self._hwmon)).get(self._device)
+            if folder in (None, self._folder):
+                raise
+            self._folder = folder
+        return NodeReading(whole_number(self._folder / POWER_FILE) / UW_PER_W)
 
     def describe(self) -> str:
         return f"ACPI power meter {self._name}: mean power"
@@ -87,5 +99,5 @@ def _meters(hwmon: Path) -> list[tuple[str, Path]]:
             and optional_text(folder / "power1_is_battery") != "1"
             and not _PART_OF_THE_NODE.search(optional_text(folder / "power1_oem_info"))
         ):
-            found.append((device.resolve().name if device.exists() else place.name, folder))
+            found.append((device.resolve().name if device.exists() else place.name, folder.resolve()))
     return found

@@ -8,16 +8,20 @@ or are set up in another way. The energy of CPUs, memory and accelerators is par
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from carbonmon.core.errors import SensorReadError, SensorUnavailable
 from carbonmon.core.node_meter import NodeReading
 from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters.files import optional_text, whole_number
+from carbonmon.hardware.pci_devices import is_there
 
 UJ_PER_J = 1_000_000
 
-STALE_READS = 10
-"""So many reads without a new sample say that nobody refreshes the counters: ten samples come in a second,
-and a read at most every 0.05 s."""
+STALE_S = 3.0
+"""So many seconds without a new sample say that nobody refreshes the counters: ten samples come in a second.
+The number of reads says nothing: where many runs begin at once, there are as many within milliseconds."""
 
 
 def open_meter(settings: NodeMeterSettings) -> NodeMeter:
@@ -26,10 +30,9 @@ def open_meter(settings: NodeMeterSettings) -> NodeMeter:
     try:
         meter.read()
     except SensorReadError as error:
-        is_there = meter.folder.is_dir()
-        raise SensorUnavailable(
-            str(error) if is_there else f"this is no node of a Cray: there is no {meter.folder}"
-        ) from None
+        if is_there(meter.folder):
+            raise SensorUnavailable(str(error)) from None
+        raise SensorUnavailable(f"this is no node of a Cray: there is no {meter.folder}") from None
     return meter
 
 
@@ -40,10 +43,11 @@ class CrayMeter:
     is_slow = False
     period_s = 0.0
 
-    def __init__(self, settings: NodeMeterSettings) -> None:
+    def __init__(self, settings: NodeMeterSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = settings.sysfs / "cray/pm_counters"
+        self._clock = clock
         self._freshness = ""
-        self._same = 0
+        self._fresh_s = 0.0
 
     def read(self) -> NodeReading:
         """Raises `SensorReadError`, also where the counters changed while they were read."""
@@ -63,9 +67,10 @@ class CrayMeter:
 
     def _check_freshness(self) -> None:
         found = optional_text(self.folder / "freshness")
-        self._same = self._same + 1 if found and found == self._freshness else 0
-        self._freshness = found
-        if self._same >= STALE_READS:
+        now_s = self._clock()
+        if not found or found != self._freshness:
+            self._freshness, self._fresh_s = found, now_s
+        elif now_s - self._fresh_s >= STALE_S:
             raise SensorReadError(f"{self.folder}: the counters are not refreshed any more")
 
     def _line(self) -> str:

@@ -116,6 +116,11 @@ class IpmiMeter:
 
     def read(self) -> NodeReading:
         """Raises `SensorUnavailable` for a controller without DCMI, and `SensorReadError`."""
+        if self._file < 0:
+            try:
+                self.open()
+            except SensorUnavailable as error:
+                raise SensorReadError(error.reason) from None
         code, answer = self._ask(_NETFN_GROUP, _GET_POWER_READING, _POWER_READING)
         if code in _NO_SUCH_COMMAND:
             raise SensorUnavailable(
@@ -161,6 +166,7 @@ class IpmiMeter:
                 if answer is not None and answer[0] == number:
                     return answer[1][0], answer[1][1:]
         except OSError as error:
+            self.close()  # a device that was taken away and came back is another one
             raise SensorReadError(f"{self._device}: {error.strerror or error}") from None
 
     def _next_answer(self, deadline_s: float) -> tuple[int, bytes] | None:

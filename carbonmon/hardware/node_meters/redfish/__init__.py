@@ -8,13 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from carbonmon.core.errors import ConfigError, SensorReadError
+from carbonmon.core.errors import ConfigError, SensorReadError, SensorUnavailable
 from carbonmon.core.files import secret_text
 from carbonmon.core.node_meter import NodeReading
 from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters.redfish import chassis
 from carbonmon.hardware.node_meters.redfish.account import ROOT, Account, Login
 from carbonmon.net.address import address_of, is_loopback
+
+MOST_NAMED = 8
+"""Of so many chassis the user is told the paths."""
 
 _EXAMPLE = "give for example --node-meter redfish:https://USER@bmc.example"
 
@@ -72,7 +75,7 @@ class RedfishMeter:
         self._line = ""
 
     def read(self) -> NodeReading:
-        """Raises `SensorReadError`."""
+        """Raises `SensorReadError`, and `SensorUnavailable` where the user must name a chassis."""
         if self._found is None:
             self._found = self._find()
         try:
@@ -96,7 +99,10 @@ class RedfishMeter:
         self._account.close()
 
     def _find(self) -> tuple[str, str]:
-        """The paths of the node's chassis and of its document with the power; raises `SensorReadError`."""
+        """The paths of the node's chassis and of its document with the power.
+
+        Raises `SensorReadError`, and `SensorUnavailable` where several may be the node's.
+        """
         host = self._account.host
         paths = [self._chosen] if self._chosen else self._chassis_paths()
         found = []
@@ -116,11 +122,11 @@ class RedfishMeter:
                     break
         if not found:
             raise trouble
-        if len(found) > 1:
-            names = ", ".join(path for path, _ in found)
-            raise SensorReadError(
-                f"{host}: {len(found)} chassis tell power, and nothing says which of them is this node: name "
-                f"one, redfish:https://{host}{found[0][0]} (there are {names})"
+        if len(found) > 1:  # nobody but the user can mend that: to ask dozens of chassis each time does not
+            raise SensorUnavailable(
+                f"{host}: {len(found)} chassis tell power, and nothing says which of them is this node",
+                f"--node-meter redfish:https://{host}{found[0][0]}, or another of "
+                + ", ".join(path for path, _ in found[:MOST_NAMED]),
             )
         return found[0]
 

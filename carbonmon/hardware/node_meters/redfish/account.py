@@ -61,18 +61,25 @@ class Account:
         """The object at a path of the service."""
         if self._clock() < self._not_before_s:
             raise SensorReadError(self._why_refused())
-        had_session = bool(self._session)
+        had_session = self._has_token
         status, found = self._get(path)
         if status == 401 and had_session:  # it has expired
             self._forget_session()
             status, found = self._get(path)
+        if status == 403 and self._has_token:  # DSP0266: the login is good, its role lacks the privilege
+            raise SensorReadError(f"{self.host}: the account's role may not read {path:.80}")
         if status in (401, 403):
             raise self._refused()
         if status != 200:
-            raise SensorReadError(f"{self.host}: {path} is answered with status {status}")
+            raise SensorReadError(f"{self.host}: {path:.80} is answered with status {status}")
         if not isinstance(found, dict):
             raise SensorReadError(f"{self.host}: {path} is no object")
         return found
+
+    @property
+    def _has_token(self) -> bool:
+        """Whether a session is open; some services do not say at which path."""
+        return "X-Auth-Token" in self._headers
 
     def close(self) -> None:
         """End the session: a controller has room for few."""
@@ -97,7 +104,8 @@ class Account:
                 body = answer.body(LIMIT_BYTES) if answer.status == 200 else b""
             return answer.status, json_value(body, self.host) if body else None
         except FetchError as error:
-            raise SensorReadError(str(error)) from None
+            mend = ", or with --redfish-ca-file" if str(error).endswith("SSL_CERT_FILE") else ""
+            raise SensorReadError(f"{error}{mend}") from None
 
     def _log_in(self, login: Login) -> None:
         """Begin a session; without one, send the login with each question."""
@@ -113,18 +121,10 @@ class Account:
             token = answer.headers.get("x-auth-token", "")
             if token:
                 self._headers = {"X-Auth-Token": token}
-                self._session = self._place(answer.headers.get("location", ""))
+                self._session = _session_path(answer.headers.get("location", ""))
         if not self._headers:
             self._headers = {"Authorization": basic_login(*login)}
         self._is_logged_in = True
-
-    def _place(self, location: str) -> str:
-        """The path of a session by its header Location; "" where it lies elsewhere."""
-        try:
-            address = address_of(location)
-        except ValueError:
-            return location if location.startswith("/") else ""
-        return address.target if address.origin == address_of(self._base).origin else ""
 
     def _forget_session(self) -> None:
         self._headers, self._session, self._is_logged_in = {}, "", False
@@ -151,3 +151,15 @@ def _path_of(link: Any) -> str:
     """Where a reference leads to, "" for none."""
     path = _member(link, "@odata.id")
     return path if isinstance(path, str) and path.startswith("/") else ""
+
+
+def _session_path(location: str) -> str:
+    """The path of a session by its header Location, "" where that is none of a Redfish service.
+
+    Controllers say the whole URL too, with the name that they know themselves by: the path is what counts.
+    """
+    try:
+        path = address_of(location).target
+    except ValueError:
+        path = location
+    return path if path.startswith(ROOT) else ""

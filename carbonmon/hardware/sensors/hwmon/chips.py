@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from carbonmon.hardware.pci_devices import folders, text_of
+from carbonmon.hardware.pci_devices import folders, is_there, text_of
 
 _FOLDER = re.compile(r"hwmon([0-9]{1,6})")
 
@@ -24,7 +24,10 @@ class Key(NamedTuple):
 
 
 def find_chips(sysfs: Path, names: Collection[str]) -> dict[Key, Path]:
-    """The chips with these names below a sysfs root, by key in the order of their numbers."""
+    """The chips with these names below a sysfs root, by key in the order of their numbers.
+
+    Each is told by its place among the devices: hwmonN in the list may be another chip's tomorrow.
+    """
     numbered = []
     for folder in folders(sysfs / "class" / "hwmon"):
         match = _FOLDER.fullmatch(folder.name)
@@ -35,14 +38,18 @@ def find_chips(sysfs: Path, names: Collection[str]) -> dict[Key, Path]:
     for _, name, folder in sorted(numbered):
         device = _device(folder)
         place = sum(key[:2] == (name, device) for key in found)
-        found[Key(name, device, place)] = folder
+        found[Key(name, device, place)] = _resolved(folder)
     return found
 
 
 def _device(folder: Path) -> str:
     """The path of a chip's device; of a chip without one the folder that it is in."""
     link = folder / "device"
+    return str(_resolved(link if is_there(link) else folder.parent))
+
+
+def _resolved(path: Path) -> Path:
     try:
-        return str((link if link.exists() else folder.parent).resolve())
+        return path.resolve()
     except (OSError, RuntimeError):  # a loop of links
-        return str(folder)
+        return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -96,6 +97,7 @@ class HwmonSensor:
             row = group[0].row
             if len({channel.label for channel in group}) != row.parts or len(group) != row.parts:
                 raise LeftOut(f"{len(group)} of the {row.parts} channels that are one device together")
+            _check_rights(group, chips)
             device = maker.make(group[0])
             if not others.isdisjoint(device.gpu_ids):
                 raise LeftOut(f"not a GPU of this job by {by}")
@@ -105,7 +107,9 @@ class HwmonSensor:
         except LeftOut as reason:
             self._leave_out([(text, str(reason))])
             return
-        self._meters.append(DeviceMeter(device, group, chips, maker.busy_file(group[0])))
+        # How busy an APU's graphics are says nothing of its package.
+        busy_file = "" if device.component == "cpu" else maker.busy_file(group[0])
+        self._meters.append(DeviceMeter(device, group, chips, busy_file))
 
     def _leave_out(self, channels: Iterable[tuple[str, str]]) -> None:
         """Say of each channel, (text, reason), why it is not metered."""
@@ -120,6 +124,22 @@ def _groups(channels: Sequence[Channel]) -> list[list[Channel]]:
         key = (channel.row, channel.socket) if channel.row.parts > 1 else (channel.row, single)
         groups.setdefault(key, []).append(channel)
     return list(groups.values())
+
+
+def _check_rights(group: Sequence[Channel], chips: Mapping[Key, Path]) -> None:
+    """Raise `LeftOut` for a file that may not be read: its device would take the place of others.
+
+    It is opened, not read: a read would wake a GPU that sleeps.
+    """
+    for channel in group:
+        for name in filter(None, (channel.file, channel.times)):
+            path = chips[channel.chip] / name
+            try:
+                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+            except PermissionError:
+                raise LeftOut(f"{path} may not be read by this user") from None
+            except OSError:
+                pass  # it may be there later
 
 
 def _text(meter: DeviceMeter) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from carbonmon.hardware.pci_devices import is_there
+
 
 class Zone(NamedTuple):
     """A powercap zone: its folder, its kernel name, and the device that it meters.
@@ -65,7 +67,7 @@ def discover(sysfs: Path) -> tuple[list[Zone], list[tuple[str, str]]]:
             if _text(sub / "name") == "dram":
                 device_id = _unused(f"dram-{package}{die}", zones)
                 zones.append(Zone(sub, "dram", device_id, "dram", package, _range(sub)))
-    if (sysfs / "class" / "powercap" / "intel-rapl-mmio").exists():
+    if is_there(sysfs / "class" / "powercap" / "intel-rapl-mmio"):
         left_out.append(("mmio", "mirrors the packages"))
     return zones, left_out
 

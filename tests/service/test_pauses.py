@@ -167,6 +167,54 @@ def test_a_signal_that_saves_a_checkpoint_gives_time_and_one_that_ends_the_job_e
     wait_until(lambda: case.stopped == [False, False], "the job goes on")
 
 
+def test_a_signal_that_comes_to_the_job_as_it_is_stopped_is_taken(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+):
+    stop = JobProcesses.stop
+
+    def stop_and_signal(processes: JobProcesses, announce: Callable[[list[Process]], bool]) -> bool:
+        done = stop(processes, announce)
+        wait_until(lambda: is_stopped(case.job.pid), "it stands still")
+        os.kill(case.job.pid, signal.SIGTERM)
+        return done
+
+    monkeypatch.setattr(JobProcesses, "stop", stop_and_signal)
+    case.look(301.0)
+    case.look(301.0)
+    _, status = os.waitpid(case.job.pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_a_process_that_cannot_be_stopped_is_asked_once(case: Case, monkeypatch: pytest.MonkeyPatch):
+    asked, kill = list[int](), os.kill
+
+    def refuse(pid: int, number: int) -> None:
+        if number == signal.SIGSTOP:
+            asked.append(pid)
+        if pid == case.worker and number == signal.SIGSTOP:
+            raise PermissionError
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", refuse)
+    case.look(301.0)
+    case.look(301.0)
+    assert asked.count(case.worker) == 1, "each time costs a walk through all processes of the node"
+
+
+def test_a_process_that_is_yet_to_stop_has_been_continued_by_nobody(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+):
+    case.look(301.0)
+    wait_until(lambda: case.stopped == [True, True], "the job stands still")
+    os.kill(case.job.pid, signal.SIGCONT)
+    wait_until(lambda: not is_stopped(case.job.pid), "it runs, as if it had never stopped")
+    pending = 1 << (signal.SIGSTOP - 1)
+    monkeypatch.setattr("carbonmon.service.pauses.processes.pending_signals", lambda _: pending)
+    case.look(301.0)
+    case.look(301.0)
+    wait_until(lambda: case.stopped == [True, True], "the pause goes on")
+
+
 def test_a_job_that_somebody_continues_runs(case: Case, caplog: pytest.LogCaptureFixture):
     case.look(301.0)
     os.kill(case.job.pid, signal.SIGCONT)
@@ -257,7 +305,8 @@ def test_an_id_that_another_process_has_by_now_is_left_alone():
         other.kill()
 
 
-def test_a_guard_ends_with_its_two_processes():
+def test_a_guard_ends_with_its_two_processes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guard, "_group_to_hold", os.getpgrp)
     watching = guard.Guard()
     assert watching.start()
     pids = watching.pids
@@ -265,6 +314,14 @@ def test_a_guard_ends_with_its_two_processes():
     assert os.getpgid(pids[0]) == pids[0] != os.getpgrp() == os.getpgid(pids[1]), "one in a group of its own"
     watching.close()
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_the_guardian_finds_the_libraries_of_its_interpreter(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")
+    watching = guard.Guard()
+    assert watching.start()
+    assert psutil.Process(watching.pids[0]).environ()["LD_LIBRARY_PATH"] == "/opt/python/lib"
+    watching.close()
 
 
 GRID = {"grid": ("uk",)}

@@ -135,10 +135,10 @@ class JobPauses:
         for pid in self._guard.pids:  # its CPU time is not the job's
             self._monitor.join(self._run_id, Roots(wrappers=(pid,)), None)
         self._paused_s, self._running_looks = now_s, 0
+        self._pending = pending_signals(self._workload.pid)
         if not self._processes.stop(self._guard.announce):
             self._give_up("it cannot be stopped")
             return
-        self._pending = pending_signals(self._workload.pid)
         self._monitor.pause(self._run_id, now_s, True)
         log.warning(
             "the job is paused: %.4g gCO2e/kWh, above %g; it goes on at or below that",

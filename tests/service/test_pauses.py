@@ -22,6 +22,7 @@ from carbonmon.core.pauses import LEAST_RUN_S, LONG_PAUSE_S
 from carbonmon.service.job import Command
 from carbonmon.service.pauses import FRESH_S, JobPauses, check, guard, guardian
 from carbonmon.service.pauses.processes import JobProcesses, Process
+from carbonmon.service.signal_witness import ignored_signals
 from tests.support import command, records
 from tests.support.harness import FakeClock
 
@@ -167,6 +168,17 @@ def test_a_signal_that_saves_a_checkpoint_gives_time_and_one_that_ends_the_job_e
     wait_until(lambda: case.stopped == [False, False], "the job goes on")
 
 
+def test_a_signal_that_the_job_ignores_ends_no_pause(case: Case, monkeypatch: pytest.MonkeyPatch):
+    case.look(301.0)
+    wait_until(lambda: case.stopped == [True, True], "the job stands still")
+    hangup = 1 << (signal.SIGHUP - 1)
+    monkeypatch.setattr("carbonmon.service.pauses.ignored_signals", lambda _: hangup)
+    case.pauses.signal_came(signal.SIGHUP)
+    assert case.stopped == [True, True], "as under nohup, when the terminal is closed"
+    case.pauses.signal_came(signal.SIGTERM)
+    wait_until(lambda: case.stopped == [False, False], "the job goes on")
+
+
 def test_a_signal_that_comes_to_the_job_as_it_is_stopped_is_taken(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ):
@@ -234,6 +246,18 @@ def test_a_job_that_was_continued_with_its_monitor_is_stopped_again(case: Case):
     case.look(301.0)
     case.look(301.0)
     wait_until(lambda: case.stopped == [True, True], "the job stands still")
+
+
+def test_what_a_process_ignores_is_seen():
+    with subprocess.Popen(
+        ["sh", "-c", "trap '' HUP; echo; exec sleep 600"], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        ignored = ignored_signals(process.pid)
+        process.kill()
+    assert ignored & 1 << (signal.SIGHUP - 1)
+    assert not ignored & 1 << (signal.SIGTERM - 1)
 
 
 def test_without_a_guardian_no_job_is_paused(

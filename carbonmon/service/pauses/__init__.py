@@ -19,7 +19,7 @@ from carbonmon.monitor.node import Monitor
 from carbonmon.service import job
 from carbonmon.service.pauses.guard import Guard
 from carbonmon.service.pauses.processes import JobProcesses
-from carbonmon.service.signal_witness import pending_signals
+from carbonmon.service.signal_witness import ignored_signals, pending_signals
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,9 @@ class JobPauses:
         self._beside |= {pid}
 
     def signal_came(self, number: int) -> None:
-        """The job was sent a signal: it goes on, to be able to handle it."""
+        """The job was sent a signal: it goes on, to be able to handle it. One that it ignores changes nothing."""
+        if ignored_signals(self._workload.pid) & 1 << (number - 1):
+            return
         self.release(f"{signal.Signals(number).name} came", for_good=number in ENDING)
 
     def release(self, why: str, for_good: bool) -> None:

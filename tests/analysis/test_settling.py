@@ -507,6 +507,7 @@ def test_a_region_can_be_put_right_again_and_each_result_is_kept(run_folder: Pat
     settled = summary_in(run_folder)["settled"]
     assert settled["region"] == {"given": "FR", "former": "DE"}
     assert [former["region"]["given"] for former in settled["former"]] == ["SE"]
+    assert summary_of(run_folder)["settled"] == settled, "and can be read again"
 
 
 def test_an_unknown_region_is_answered_with_the_nearest_and_nothing_is_written(run_folder: Path):

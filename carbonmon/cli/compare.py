@@ -114,7 +114,7 @@ def _of_rounds(commands: dict[str, Sequence[str]], rounds: int, output: Path) ->
 
     def tell(turn: service.Turn) -> None:
         """A sign of life between two jobs, for whoever looks; a bar would mix with what the jobs print."""
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             line, done = shlex.join(commands[turn.side]), plan.index(turn)
             each_s = (time.monotonic() - begin_s) / max(1, done)
             rest = f"; about {duration_text(each_s * (len(plan) - done))} to go" if done else ""

@@ -123,10 +123,7 @@ def command(
     except ConfigError as error:
         raise click.UsageError(given.with_source(options.choices(ctx, config), str(error))) from None
     if result.final is not None and not config.quiet:
-        from carbonmon.runs.summary.text import describe
-
-        echo(describe(result.final, terminal.width(err=True)))
-        _say_what_goes_on(left_behind())
+        _show_end(result.final)
     sys.exit(result.exit_code)
 
 
@@ -250,6 +247,18 @@ def _say(note: str | None) -> None:
     """Say a note where there is one."""
     if note:
         say(note)
+
+
+def _show_end(final: Snapshot) -> None:
+    """Print what the run came to; nothing that fails here takes the job's exit code."""
+    try:
+        from carbonmon.runs.summary.text import describe
+
+        echo(describe(final, terminal.width(err=True)))
+        _say_what_goes_on(left_behind())
+    # Our own files may have been replaced while the job ran, as by an update: whatever comes of that.
+    except Exception as error:  # noqa: BLE001
+        say(f"the end of the run cannot be shown ({type(error).__name__}: {error}); carbonmon report last")
 
 
 def _say_what_goes_on(processes: Sequence[str]) -> None:

@@ -189,6 +189,9 @@ def detach(socket: Path) -> Callable[[], None]:
     It ends with 1 if the monitor ends before that. What the monitor has to say until then goes where it
     always went, later to a file beside the socket.
     """
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # closed by whoever started us: nothing of ours takes these numbers, which are replaced below
+    os.close(null)
     reader, writer = os.pipe()
     if os.fork():
         os.close(writer)
@@ -199,7 +202,8 @@ def detach(socket: Path) -> Callable[[], None]:
         os.setsid()
 
     def tell() -> None:
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
         null = os.open(os.devnull, os.O_RDWR)
         said = null
         with suppress(OSError):

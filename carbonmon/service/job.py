@@ -163,7 +163,8 @@ class Command:
         Whatever our state is: the job has its signals, its environment and the process id of the command.
         """
         with suppress(OSError, ValueError):  # closed by whoever started us
-            sys.stderr.flush()
+            if sys.stderr is not None:
+                sys.stderr.flush()
         become_subreaper(0)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)

@@ -209,6 +209,18 @@ def run(
     with _status_line(part, os.environ) if has_status_line else nullcontext():
         outcome = command.wait(lambda pid: _tell_job(part, pid, wrapper=True))
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # whoever is impatient may end the wait for the monitor
+    try:
+        _end(part, outcome, output, show)
+    # Our own files may have been replaced while the job ran, as by an update: the exit code is the job's.
+    except Exception as error:  # noqa: BLE001
+        log.warning("the end of run %s cannot be shown (%s: %s)", part.run_id, type(error).__name__, error)
+    return outcome.shell_code
+
+
+def _end(
+    part: Part, outcome: job.Outcome, output: Path, show: Callable[[dict[str, Any], Sequence[str]], object]
+) -> None:
+    """Leave the run, and show and keep what it came to if it ended with us."""
     answer = _leave(part, {"exit_code": outcome.exit_code, "signal": outcome.signal})
     summary = answer.get("summary")
     if isinstance(summary, dict):
@@ -217,7 +229,6 @@ def run(
         show(summary, job.left_behind())
     elif part.is_awaited and answer.get("last") is False:
         log.warning("run %s goes on: its summary will be in %s, not in %s", part.run_id, part.folder, output)
-    return outcome.shell_code
 
 
 @contextmanager

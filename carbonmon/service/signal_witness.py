@@ -115,11 +115,20 @@ class SignalWitness:
 
 def pending_signals(pid: int) -> int:
     """Signals that a process was sent and has not taken yet, as a mask of 1 << (number - 1) (proc(5))."""
+    return _signals(pid, b"SigPnd:", b"ShdPnd:")
+
+
+def ignored_signals(pid: int) -> int:
+    """Signals that a process ignores, as such a mask: SIGHUP under nohup."""
+    return _signals(pid, b"SigIgn:")
+
+
+def _signals(pid: int, *fields: bytes) -> int:
     found = 0
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             for line in file:
-                if line.startswith((b"SigPnd:", b"ShdPnd:")):
+                if line.startswith(fields):
                     found |= int(line.split()[1], 16)
     except (OSError, ValueError):
         pass

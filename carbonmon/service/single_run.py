@@ -60,14 +60,14 @@ def run(
     results: list[Result] = []
     try:
         _run(config, workload, announce, clock or SystemClock(), mask, results.append)
-        return results[0]
+        return results[-1]
     except ConfigError:
         raise
     # No memory, no files, our own bug: nothing of ours keeps the job from starting, or takes its exit code.
     except Exception as error:
         if results:
             log.warning("the monitor could not be closed", exc_info=True)
-            return results[0]
+            return results[-1]
         if workload.pid or isinstance(workload, job.Attached):
             raise
         log.debug("the job cannot be metered", exc_info=True)
@@ -183,6 +183,7 @@ def _run(
             monitor.join(plan.info.id, Roots(wrappers=(pid,)), None)
 
         outcome = workload.wait(is_ours if has_threads else None)
+        give(Result(outcome.shell_code, None))  # whatever becomes of the monitor
         if pauses is not None:
             pauses.close()
         if budgets is not None:

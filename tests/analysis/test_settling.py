@@ -30,6 +30,8 @@ from carbonmon.runs import layout
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.report.details import details_text
+from carbonmon.runs.report.impact import statement
+from carbonmon.runs.report.markup import readable
 from carbonmon.runs.report.other_places import sections
 from carbonmon.runs.summaries import summary_of
 from carbonmon.runs.summary.document import summarize
@@ -496,6 +498,8 @@ def test_a_report_says_that_a_region_was_put_right_and_places_the_run_there(run_
     assert "SE, Ember Yearly Electricity Data via Our World in Data" in text
     assert "annual mean of 2024; SE in place of DE; settled 20" in text
     assert "known for" not in text
+    (said, *_) = statement(summary, readable)
+    assert "Recalculated with the annual mean of its right region: " in said
     assert place_name(summary) == "Sweden (SE)"
     assert [place.code for place in compare_regions(summary, "DE").places if place.is_own] == ["SE"]
     (section,) = sections(with_elsewhere(summary, "DE"))
@@ -509,6 +513,7 @@ def test_a_region_can_be_put_right_again_and_each_result_is_kept(run_folder: Pat
     settled = summary_in(run_folder)["settled"]
     assert settled["region"] == {"given": "FR", "former": "DE"}
     assert [former["region"]["given"] for former in settled["former"]] == ["SE"]
+    assert summary_of(run_folder)["settled"] == settled, "and can be read again"
 
 
 def test_an_unknown_region_is_answered_with_the_nearest_and_nothing_is_written(run_folder: Path):

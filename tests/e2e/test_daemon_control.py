@@ -46,6 +46,24 @@ def detached(socket: Path, *words: str) -> str:
     return done.stderr
 
 
+def test_a_daemon_goes_to_the_background_without_standard_streams(socket: Path):
+    words = [
+        "--detach",
+        "--listen",
+        "127.0.0.1:0",
+        "--sensor",
+        "tdp",
+        "--output",
+        str(socket.parent / "runs"),
+    ]
+    closed = 'exec "$0" "$@" <&- >&- 2>&-'
+    daemon = ["sh", "-c", closed, command.CARBONMON, "daemon", "--socket", str(socket), *words]
+    done = subprocess.run(daemon, env=command.environ(), check=False, timeout=command.DEADLINE_S)
+    assert done.returncode == 0
+    assert call(socket, "--status").returncode == 0
+    assert call(socket, "--stop").returncode == 0
+
+
 def test_a_daemon_in_the_background_says_its_process_and_log_and_ends_when_told_to(socket: Path):
     said = detached(socket)
     match = re.search(r"process (\d+) · log (\S+)", said)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from carbonmon.service.pauses import guardian
 from tests.support import command
 
 pytestmark = pytest.mark.e2e
@@ -89,11 +90,21 @@ def interrupted(monitor: subprocess.Popen[str]) -> None:
     wait_until(has_ended, "the end")
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Also of one that nobody has waited for: a test in this process may have made it a subreaper."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @contextmanager
-def paused(folder: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
-    """A monitor in a group of its own, and its job, which stands still."""
+def paused(folder: Path, in_session: bool = True) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """A monitor in a group of its own, and its job, which stands still; in a session of its own, as under a
+    scheduler, or in that of its parent, as under an interactive shell."""
     file = intensities(folder, (-60, 500), (3600, 500))
-    with command.start(words(file), folder, start_new_session=True) as monitor:
+    set_up = {"start_new_session": True} if in_session else {"preexec_fn": os.setpgrp}
+    with command.start(words(file), folder, **set_up) as monitor:
         job = job_of(monitor.pid)
         try:
             wait_until(lambda: is_stopped(job), "a pause")
@@ -144,7 +155,7 @@ def test_a_job_goes_on_when_its_monitor_is_killed_in_a_pause(tmp_path: Path):
         helpers = [each for each in psutil.Process(monitor.pid).children(recursive=True) if each != job]
         monitor.kill()
         assert beats(tmp_path)
-        wait_until(lambda: not any(each.is_running() for each in helpers), "nothing of ours is left")
+        wait_until(lambda: all(has_ended(each) for each in helpers), "nothing of ours is left")
         assert job.is_running()
 
 
@@ -170,8 +181,19 @@ def test_a_job_under_an_interactive_shell_gets_no_sighup_when_its_monitor_is_kil
         shell.kill()
 
 
+@pytest.mark.parametrize("in_session", [True, False], ids=["scheduler", "shell"])
+def test_a_job_whose_guardian_is_killed_goes_on_and_gets_no_sighup(tmp_path: Path, in_session: bool):
+    with paused(tmp_path, in_session) as (monitor, job):
+        for each in psutil.Process(monitor.pid).children(recursive=True):
+            if guardian.__file__ in each.cmdline():
+                each.kill()
+        assert beats(tmp_path)
+        assert not (tmp_path / "hup").exists(), "a group that is left alone with a stopped process gets it"
+        assert job.is_running()
+
+
 def test_ctrl_z_stops_both_and_after_fg_the_job_is_still_paused(tmp_path: Path):
-    with paused(tmp_path) as (monitor, job):
+    with paused(tmp_path, in_session=False) as (monitor, job):
         os.killpg(monitor.pid, signal.SIGTSTP)
         wait_until(lambda: is_stopped(psutil.Process(monitor.pid)), "the monitor stands still as well")
         os.killpg(monitor.pid, signal.SIGCONT)

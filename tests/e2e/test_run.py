@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,10 +14,13 @@ import time
 from functools import partial
 from pathlib import Path
 
+import carbonmon_exporters
 import psutil
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+import carbonmon
+from carbonmon.client.protocol import SOCKET_VARIABLE
 from carbonmon.runs.layout import FILES
 from tests.simulator import Constant, Gpu, Package, Simulator
 from tests.support import command
@@ -338,3 +342,25 @@ def test_an_exporter_of_somebody_else_s_that_cannot_be_opened_does_not_keep_the_
     assert done.returncode == 6
     assert "an exporter cannot be opened: ZeroDivisionError: a bug" in done.stderr
     assert command.summary(tmp_path)["state"] == "final"
+
+
+@pytest.mark.parametrize("has_daemon", [False, True])
+def test_a_job_keeps_its_exit_code_when_our_packages_go_while_it_runs(tmp_path: Path, has_daemon: bool):
+    ours = tmp_path / "packages"
+    for package in (carbonmon, carbonmon_exporters):
+        place = Path(package.__file__ or "").parent
+        shutil.copytree(place, ours / place.name, ignore=shutil.ignore_patterns("__pycache__"))
+    environ, words = {"PYTHONPATH": str(ours)}, ["--listen", "127.0.0.1:0", "--sensor", "tdp"]
+    path = tmp_path / "daemon.sock"
+    if has_daemon:
+        daemon = ["daemon", "--detach", "--once", "--socket", str(path), *words]
+        assert command.run(daemon, tmp_path).returncode == 0
+        environ[SOCKET_VARIABLE], words = str(path), []
+    job = ["sh", "-c", f"sleep 0.3; rm -r {ours}; exit 7"]
+    done = command.run(["run", *words, "--", *job], tmp_path, env=environ)
+    assert not ours.exists()
+    assert done.returncode == 7, done.stderr
+    assert ("part of run" in done.stderr) == has_daemon
+    assert "Traceback" not in done.stderr
+    assert "cannot be shown (ModuleNotFoundError" in done.stderr
+    assert command.summary(tmp_path)["run"]["exit_code"] == 7

@@ -101,6 +101,7 @@ LATER = {
     "device": ["node_energy_j"],
     "phase": ["components", "interpolated_ratio", "measured_ratio"],
     "settled": ["by_uid", "former", "region"],
+    "settled_intensity": ["year"],
     "budget": ["host"],
     "water": ["known_ratio"],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,11 @@ def test_the_published_schema_is_open_to_new_fields_but_not_to_unknown_methods_a
 
 def test_every_keyword_of_the_schema_is_interpreted_or_for_people_only():
     assert keywords(RULES) - FOR_PEOPLE <= KEYWORDS
+
+
+def test_every_reference_of_the_schema_is_to_a_definition_by_its_name():
+    named = set(re.findall(r'"\$ref": *"([^"]*)"', SCHEMA_FILE.read_text()))
+    assert named == {f"#/$defs/{name}" for name in RULES["$defs"]}
 
 
 def test_a_sound_summary_has_no_fault():

@@ -84,3 +84,12 @@ def test_an_attached_process_is_known_by_its_command_and_environment():
             assert attached.environ["CUDA_VISIBLE_DEVICES"] == "3"
         finally:
             process.kill()
+
+
+def test_a_job_takes_our_place_also_where_stderr_is_closed(monkeypatch: pytest.MonkeyPatch):
+    taken: list[object] = []
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(os, "execvpe", lambda *words: taken.extend(words))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    job.Command(["true"], {}).take_our_place(set(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+    assert taken == ["true", ("true",), {}]

@@ -22,6 +22,7 @@ from carbonmon.core.pauses import LEAST_RUN_S, LONG_PAUSE_S
 from carbonmon.service.job import Command
 from carbonmon.service.pauses import FRESH_S, JobPauses, check, guard, guardian
 from carbonmon.service.pauses.processes import JobProcesses, Process
+from carbonmon.service.signal_witness import ignored_signals
 from tests.support import command, records
 from tests.support.harness import FakeClock
 
@@ -167,6 +168,65 @@ def test_a_signal_that_saves_a_checkpoint_gives_time_and_one_that_ends_the_job_e
     wait_until(lambda: case.stopped == [False, False], "the job goes on")
 
 
+def test_a_signal_that_the_job_ignores_ends_no_pause(case: Case, monkeypatch: pytest.MonkeyPatch):
+    case.look(301.0)
+    wait_until(lambda: case.stopped == [True, True], "the job stands still")
+    hangup = 1 << (signal.SIGHUP - 1)
+    monkeypatch.setattr("carbonmon.service.pauses.ignored_signals", lambda _: hangup)
+    case.pauses.signal_came(signal.SIGHUP)
+    assert case.stopped == [True, True], "as under nohup, when the terminal is closed"
+    case.pauses.signal_came(signal.SIGTERM)
+    wait_until(lambda: case.stopped == [False, False], "the job goes on")
+
+
+def test_a_signal_that_comes_to_the_job_as_it_is_stopped_is_taken(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+):
+    stop = JobProcesses.stop
+
+    def stop_and_signal(processes: JobProcesses, announce: Callable[[list[Process]], bool]) -> bool:
+        done = stop(processes, announce)
+        wait_until(lambda: is_stopped(case.job.pid), "it stands still")
+        os.kill(case.job.pid, signal.SIGTERM)
+        return done
+
+    monkeypatch.setattr(JobProcesses, "stop", stop_and_signal)
+    case.look(301.0)
+    case.look(301.0)
+    _, status = os.waitpid(case.job.pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_a_process_that_cannot_be_stopped_is_asked_once(case: Case, monkeypatch: pytest.MonkeyPatch):
+    asked, kill = list[int](), os.kill
+
+    def refuse(pid: int, number: int) -> None:
+        if number == signal.SIGSTOP:
+            asked.append(pid)
+        if pid == case.worker and number == signal.SIGSTOP:
+            raise PermissionError
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", refuse)
+    case.look(301.0)
+    case.look(301.0)
+    assert asked.count(case.worker) == 1, "each time costs a walk through all processes of the node"
+
+
+def test_a_process_that_is_yet_to_stop_has_been_continued_by_nobody(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+):
+    case.look(301.0)
+    wait_until(lambda: case.stopped == [True, True], "the job stands still")
+    os.kill(case.job.pid, signal.SIGCONT)
+    wait_until(lambda: not is_stopped(case.job.pid), "it runs, as if it had never stopped")
+    pending = 1 << (signal.SIGSTOP - 1)
+    monkeypatch.setattr("carbonmon.service.pauses.processes.pending_signals", lambda _: pending)
+    case.look(301.0)
+    case.look(301.0)
+    wait_until(lambda: case.stopped == [True, True], "the pause goes on")
+
+
 def test_a_job_that_somebody_continues_runs(case: Case, caplog: pytest.LogCaptureFixture):
     case.look(301.0)
     os.kill(case.job.pid, signal.SIGCONT)
@@ -186,6 +246,18 @@ def test_a_job_that_was_continued_with_its_monitor_is_stopped_again(case: Case):
     case.look(301.0)
     case.look(301.0)
     wait_until(lambda: case.stopped == [True, True], "the job stands still")
+
+
+def test_what_a_process_ignores_is_seen():
+    with subprocess.Popen(
+        ["sh", "-c", "trap '' HUP; echo; exec sleep 600"], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        ignored = ignored_signals(process.pid)
+        process.kill()
+    assert ignored & 1 << (signal.SIGHUP - 1)
+    assert not ignored & 1 << (signal.SIGTERM - 1)
 
 
 def test_without_a_guardian_no_job_is_paused(
@@ -257,7 +329,8 @@ def test_an_id_that_another_process_has_by_now_is_left_alone():
         other.kill()
 
 
-def test_a_guard_ends_with_its_two_processes():
+def test_a_guard_ends_with_its_two_processes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guard, "_group_to_hold", os.getpgrp)
     watching = guard.Guard()
     assert watching.start()
     pids = watching.pids
@@ -265,6 +338,14 @@ def test_a_guard_ends_with_its_two_processes():
     assert os.getpgid(pids[0]) == pids[0] != os.getpgrp() == os.getpgid(pids[1]), "one in a group of its own"
     watching.close()
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_the_guardian_finds_the_libraries_of_its_interpreter(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")
+    watching = guard.Guard()
+    assert watching.start()
+    assert psutil.Process(watching.pids[0]).environ()["LD_LIBRARY_PATH"] == "/opt/python/lib"
+    watching.close()
 
 
 GRID = {"grid": ("uk",)}

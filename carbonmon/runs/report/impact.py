@@ -95,7 +95,8 @@ def _result(summary: Mapping[str, Any], shown: Shown) -> str:
     )
     settled = summary.get("settled")
     if settled is not None:
-        text += f" Recalculated with the actual grid intensity: {shown(settled_text(settled), 400)}."
+        how = "the annual mean of its right region" if settled.get("region") else "the actual grid intensity"
+        text += f" Recalculated with {how}: {shown(settled_text(settled), 400)}."
     return text
 
 

@@ -19,7 +19,7 @@ from carbonmon.monitor.node import Monitor
 from carbonmon.service import job
 from carbonmon.service.pauses.guard import Guard
 from carbonmon.service.pauses.processes import JobProcesses
-from carbonmon.service.signal_witness import pending_signals
+from carbonmon.service.signal_witness import ignored_signals, pending_signals
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,9 @@ class JobPauses:
         self._beside |= {pid}
 
     def signal_came(self, number: int) -> None:
-        """The job was sent a signal: it goes on, to be able to handle it."""
+        """The job was sent a signal: it goes on, to be able to handle it. One that it ignores changes nothing."""
+        if ignored_signals(self._workload.pid) & 1 << (number - 1):
+            return
         self.release(f"{signal.Signals(number).name} came", for_good=number in ENDING)
 
     def release(self, why: str, for_good: bool) -> None:
@@ -135,10 +137,10 @@ class JobPauses:
         for pid in self._guard.pids:  # its CPU time is not the job's
             self._monitor.join(self._run_id, Roots(wrappers=(pid,)), None)
         self._paused_s, self._running_looks = now_s, 0
+        self._pending = pending_signals(self._workload.pid)
         if not self._processes.stop(self._guard.announce):
             self._give_up("it cannot be stopped")
             return
-        self._pending = pending_signals(self._workload.pid)
         self._monitor.pause(self._run_id, now_s, True)
         log.warning(
             "the job is paused: %.4g gCO2e/kWh, above %g; it goes on at or below that",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from carbonmon.hardware.workload.proc import Processes, with_parents
 from carbonmon.service.pauses.processes import Process
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,9 @@ START_S = 5.0
 """How long the guardian may take to be there: without it no job is paused."""
 
 END_S = 2.0
+
+LIBRARIES = ("LD_LIBRARY_PATH",)
+"""All of our environment that the guardian gets: an interpreter of an HPC module may not start without."""
 
 LEASE_S = 60.0
 """After so long without a word from the monitor, which looks at the job at least every 5 s, it hangs."""
@@ -42,8 +46,8 @@ class Guard:
             os.set_blocking(self._pipe, False)
             pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", script, f"{os.getpgrp()}", f"{LEASE_S}"],
-                {},
+                [sys.executable, "-I", "-S", script, f"{_group_to_hold()}", f"{LEASE_S}"],
+                {name: os.environ[name] for name in LIBRARIES if name in os.environ},
                 file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0), (os.POSIX_SPAWN_DUP2, saying, 1)],
                 setpgroup=0,
                 setsigmask=signal.valid_signals(),
@@ -52,7 +56,7 @@ class Guard:
             saying = -1
             self.pids = (pid,)
             line = os.read(said, 32) if select.select([said], [], [], START_S)[0] else b""
-            self.pids = pid, int(line)
+            self.pids = (pid, member) if (member := int(line)) else (pid,)
         except (OSError, ValueError) as error:
             log.debug("no guardian of pauses: %s", error)
             self.close()
@@ -91,3 +95,17 @@ class Guard:
             finally:
                 os.close(ended)
             os.waitpid(pids[0], os.WNOHANG)
+
+
+def _group_to_hold() -> int:
+    """Our process group, if the end of somebody outside of it can leave it alone, as under a shell; else 0.
+
+    A group whose parents are all in other sessions, as under setsid, systemd, a scheduler or in a container,
+    gets no SIGHUP at our end. A child from outside would only be what it could lose.
+    """
+    processes = Processes(Path("/proc"))
+    group = os.getpgrp()
+    for _, stat in with_parents(processes.stat, os.getpid()):
+        if stat.pgrp != group:
+            return group if stat.session == os.getsid(0) else 0
+    return 0

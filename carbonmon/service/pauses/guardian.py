@@ -9,7 +9,9 @@ SIGKILL and SIGSTOP are blocked by whoever starts it.
 A second process of it stands in the monitor's process group, whose id is the first argument. When a monitor
 ends that an interactive shell has started, nobody outside of that group has a child in it: then Linux sends
 SIGHUP to a group with stopped processes (setpgid(2), credentials(7)), which would end the job. This process
-has a parent in another group, so the group is not left alone before the job goes on.
+has a parent in another group, so the group is not left alone before the job goes on. There is none for the
+group 0: where the monitor's own group is held by nobody in its session, the end of that process would be
+what leaves it alone.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from contextlib import suppress
 
 def main() -> None:
     monitor, lease_s = os.getppid(), float(sys.argv[2])
-    member, held = stay_in(int(sys.argv[1]))
+    group = int(sys.argv[1])
+    member, held = stay_in(group) if group else (0, -1)
     os.write(1, b"%d\n" % member)
     stopped: dict[bytes, None] = {}
     rest = b""
@@ -44,8 +47,9 @@ def main() -> None:
             go_on(stopped)
             stopped.clear()
     go_on(stopped)
-    os.close(held)
-    os.waitpid(member, 0)
+    if member:
+        os.close(held)
+        os.waitpid(member, 0)
 
 
 def stay_in(group: int) -> tuple[int, int]:

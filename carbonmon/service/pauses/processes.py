@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from carbonmon.hardware.workload.proc import Processes, Stat
+from carbonmon.service.signal_witness import pending_signals
 
 MAX_LOOKS = 20
 """So often are new processes looked for until there are none: one that is not stopped yet may start more."""
@@ -35,6 +36,8 @@ class JobProcesses:
         self._pid, self._beside = pid, beside
         self._processes = Processes(Path("/proc"))
         self._stopped: dict[Process, None] = {}
+        self._unstoppable: set[Process] = set()
+        """They are not waited for again: each time is a walk through all processes of the node."""
         self.is_running = False
         """Whether the process that was started runs although it was stopped: somebody has continued it."""
 
@@ -45,9 +48,11 @@ class JobProcesses:
         """
         for _ in range(MAX_LOOKS):
             found = self._find()
-            running = [process for process, stat in found if not stat.stopped]
+            running = [
+                process for process, stat in found if not stat.stopped and process not in self._unstoppable
+            ]
             if not running:
-                break
+                return True
             if not announce(running):
                 return False
             for process in running:
@@ -59,16 +64,23 @@ class JobProcesses:
                 except PermissionError:  # another user's, as behind sudo
                     if process.pid == self._pid:
                         return False
+                    self._unstoppable.add(process)
+        self._unstoppable.update(running)  # it waits for a disk, or for who traces it
         return True
 
     def look(self) -> None:
-        """See whether the first process runs."""
+        """See whether the first process runs; not one that is yet to take its SIGSTOP, as in a disk's sleep."""
         stat = self._processes.stat(self._pid)
-        self.is_running = stat is not None and not stat.ended and not stat.stopped
+        self.is_running = (
+            stat is not None
+            and not (stat.ended or stat.stopped)
+            and not pending_signals(self._pid) & 1 << (signal.SIGSTOP - 1)
+        )
 
     def go_on(self) -> None:
         """Continue all that were stopped."""
         stopped, self._stopped = list(self._stopped), {}
+        self._unstoppable.clear()
         for process in reversed(stopped):
             stat = self._processes.stat(process.pid)
             if stat is not None and stat.start == process.start:

@@ -495,9 +495,9 @@ class RunState(NamedTuple):
     resumed after its end. `forecast` is the newest one while it goes on, `forecasts` are those that are kept
     beside the outcome, `budgets` its limits.
     `gpu_time` is None where the run held no GPU, or nobody noted it. `node_meters` is what the meters of the
-    whole machine measured while the run lasted; no other figure holds any of it. `node_charge` is the run's
-    part of one of them, None where runs are charged with what their devices drew. `pauses` is None of a run
-    that nobody pauses.
+    whole machine measured while the run lasted; no other figure holds any of it. `node_charges` are the run's
+    parts of those that it was charged by, one after another; empty where runs are charged with what their
+    devices drew. `pauses` is None of a run that nobody pauses.
     """
 
     info: RunInfo
@@ -535,7 +535,7 @@ class RunState(NamedTuple):
     gpu_time: GpuTime | None = None
     pauses: Pauses | None = None
     node_meters: tuple[NodeEnergy, ...] = ()
-    node_charge: NodeCharge | None = None
+    node_charges: tuple[NodeCharge, ...] = ()
 
 
 class Snapshot(NamedTuple):

@@ -30,8 +30,8 @@ class NodeEnergy(NamedTuple):
 
     `counter_j` by its energy counter, `power_j` by integrated power. `unobserved_s` are seconds for which
     it could not be known. `covered_j` is what the metered devices drew in the seconds that it could.
-    `rejected` counts resets and jumps of its counter, and implausible readings. `charged_j` is what runs were
-    charged with of it (`--charge node`).
+    `rejected` counts resets and jumps of its counter, and implausible readings. `unattributed_j` is what no
+    run was charged with, while runs were charged with it (`--charge node`).
     """
 
     meter: str
@@ -41,7 +41,7 @@ class NodeEnergy(NamedTuple):
     observed_s: float = 0.0
     unobserved_s: float = 0.0
     rejected: int = 0
-    charged_j: float = 0.0
+    unattributed_j: float = 0.0
 
     @property
     def energy_j(self) -> float:
@@ -61,7 +61,7 @@ class NodeEnergy(NamedTuple):
             max(0.0, self.observed_s - before.observed_s),
             max(0.0, self.unobserved_s - before.unobserved_s),
             max(0, self.rejected - before.rejected),
-            max(0.0, self.charged_j - before.charged_j),
+            max(0.0, self.unattributed_j - before.unattributed_j),
         )
 
 

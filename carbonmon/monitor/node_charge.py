@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 class NodeChargeAccount:
     """What one run was charged with; `settled_j` is what its devices had drawn when that was done last."""
 
-    __slots__ = ("_charge", "settled_j")
+    __slots__ = ("_charges", "settled_j")
 
-    def __init__(self, charge: NodeCharge | None = None, settled_j: float = 0.0) -> None:
-        self._charge = charge
+    def __init__(self, charges: Iterable[NodeCharge] = (), settled_j: float = 0.0) -> None:
+        self._charges = {charge.meter: charge for charge in charges}
         self.settled_j = settled_j
 
     def add(self, meter: str, energy_j: float, rates: Rates) -> None:
-        before = self._charge or NodeCharge(meter)
-        self._charge = NodeCharge(
+        before = self._charges.get(meter) or NodeCharge(meter)
+        self._charges[meter] = NodeCharge(
             meter,
             before.energy_j + energy_j,
             before.emissions_g + energy_j * rates.grams,
@@ -39,9 +39,9 @@ class NodeChargeAccount:
             before.emissions_high_g + energy_j * rates.high_grams,
         )
 
-    def state(self) -> NodeCharge | None:
-        """None for a run that was never charged in this way."""
-        return self._charge
+    def state(self) -> tuple[NodeCharge, ...]:
+        """By each meter that it was charged by; empty for a run that was never charged in this way."""
+        return tuple(self._charges.values())
 
 
 def charge_runs(

@@ -208,13 +208,13 @@ class NodeMeterAccount:
         observed_s = max(0.0, seconds - lost_s)
         self._devices_j = devices_j
         total = self.total
-        charged_j = 0.0
+        rest_j = 0.0
         if self._charge is not None:
             start_s, end_s = intervals[0].start_s, intervals[-1].end_s
             energy_j = sum(each.energy_j for each in intervals)
-            charged_j = self._charge(self.name, energy_j, grown_j, start_s, end_s)
+            rest_j = energy_j - self._charge(self.name, energy_j, grown_j, start_s, end_s)
         self.total = total._replace(
-            charged_j=total.charged_j + charged_j,
+            unattributed_j=total.unattributed_j + rest_j,
             counter_j=total.counter_j + sum(each.counter_j for each in intervals),
             power_j=total.power_j + sum(each.power_j for each in intervals),
             covered_j=total.covered_j + (grown_j * observed_s / seconds if seconds > 0.0 else 0.0),

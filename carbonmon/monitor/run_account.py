@@ -171,7 +171,7 @@ class RunAccount:
         self.notes = state.notes
         self.outlook.restore(state.forecasts, state.budgets)
         self.gpu_clock = GpuClock(state.gpu_time)
-        self.node_charge = NodeChargeAccount(state.node_charge, self.work.total_j)
+        self.node_charge = NodeChargeAccount(state.node_charges, self.work.total_j)
         self.pauses = PauseClock(state.pauses)
         is_paused = state.pauses is not None and state.pauses.is_paused  # by a monitor that is gone
         self.phases = Phases(now_s - outage_s, MAIN_PHASE if is_paused else state.phase)
@@ -387,7 +387,7 @@ class RunAccount:
             gpu_time=self.gpu_clock.time(),
             pauses=self.pauses.state(now_s),
             node_meters=found.meters,
-            node_charge=self.node_charge.state(),
+            node_charges=self.node_charge.state(),
         )
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:

@@ -113,7 +113,7 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "node_energy_fields": NodeEnergy._fields,
         "node_meters": [state.total for state in snapshot.node_meters],
         "run_node_meters": run.node_meters,
-        "node_charge": run.node_charge,
+        "node_charges": run.node_charges,
         "meter_fields": METER_FIELDS,
         "meters": snapshot.meters,
     }

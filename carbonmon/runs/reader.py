@@ -63,6 +63,7 @@ _LATER: Mapping[str, Any] = {
     "node_energy_fields": list(NodeEnergy._fields),
     "node_meters": [],
     "run_node_meters": [],
+    "node_charges": [],
 }
 """Lists of a checkpoint that its schema's first version lacked, and their values where they are missing."""
 
@@ -184,7 +185,7 @@ def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunStat
         gpu_time=kept.value("gpu_time", GpuTime | None),
         pauses=kept.value("pauses", Pauses | None),
         node_meters=_node_meters(kept, "run_node_meters"),
-        node_charge=kept.value("node_charge", NodeCharge | None),
+        node_charges=_node_charges(kept),
     )
 
 
@@ -210,6 +211,12 @@ def _node_meters(kept: Entry, key: str) -> tuple[NodeEnergy, ...]:
     totals = kept.records(key, NodeEnergy, known)
     kept.source.check_unique(key, [total.meter for total in totals])
     return totals
+
+
+def _node_charges(kept: Entry) -> tuple[NodeCharge, ...]:
+    charges = kept.records("node_charges", NodeCharge)
+    kept.source.check_unique("node_charges", [charge.meter for charge in charges])
+    return charges
 
 
 def _peaks(kept: Entry, states: tuple[DeviceState, ...]) -> tuple[tuple[str, float | None], ...]:

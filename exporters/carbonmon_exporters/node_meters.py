@@ -29,15 +29,16 @@ def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
             (unobserved, state.total.unobserved_s),
         ):
             starts.add(counter, label, value, snapshot.start_s)
-        if state.charges:
-            rest_j = max(0.0, state.total.energy_j - state.total.charged_j)
-            starts.add(unattributed, label, rest_j, snapshot.start_s)
+        if state.charges or state.total.unattributed_j:
+            starts.add(unattributed, label, state.total.unattributed_j, snapshot.start_s)
         for gauge, now in ((power, state.power_w), (coverage, state.coverage_ratio)):
             if now is not None:
                 gauge.add_metric(label, now)
     for run in snapshot.runs:
-        if run.node_charge is not None and (run.node_charge.energy_j or is_seen(run)):
-            labels = (encodable(run.info.id), encodable(run.node_charge.meter))
-            starts.add_late(charged, labels, run.node_charge.energy_j, run.start_s)
-            starts.add_late(grams, labels, run.node_charge.emissions_g, run.start_s)
+        for charge in run.node_charges:
+            if not charge.energy_j and not is_seen(run):
+                continue
+            labels = (encodable(run.info.id), encodable(charge.meter))
+            starts.add_late(charged, labels, charge.energy_j, run.start_s)
+            starts.add_late(grams, labels, charge.emissions_g, run.start_s)
     yield from (energy, covered, unobserved, unattributed, power, coverage, charged, grams)

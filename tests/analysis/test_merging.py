@@ -511,7 +511,7 @@ def test_node_meters_that_all_nodes_have_add_up_and_a_charge_by_the_node_needs_a
         summary = on(host)
         run = run_state()._replace(
             node_meters=tuple(NodeEnergy(meter, 0.0, 1000.0, 600.0, 3600.0, 2.0) for meter in meters),
-            node_charge=None if charged_j is None else NodeCharge("acpi", charged_j, 5.0, 4.0, 6.0),
+            node_charges=() if charged_j is None else (NodeCharge("acpi", charged_j, 5.0, 4.0, 6.0),),
         )
         shown = snapshot((run,))
         summary["node_meters"] = node_meters_summary(shown, run)

@@ -488,7 +488,7 @@ def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> No
         forecast=forecast(),
         budgets=(budget_state(),),
         pauses=Pauses(300.0),
-        node_charge=NodeCharge("acpi", 5e6, 500.0, 400.0, 600.0),
+        node_charges=(NodeCharge("acpi", 5e6, 500.0, 400.0, 600.0),),
     )
     full = shown._replace(
         runs=(run, going_on),

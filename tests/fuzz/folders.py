@@ -48,7 +48,7 @@ def a_snapshot(gpus: int = 1) -> Snapshot:
                 phase="evaluate",
                 ranks=(Rank(0, 0, 2), Rank(None, None, None)),
                 start_s=12.5,
-                node_charge=NodeCharge("cray", 3e6, 83.0, 80.0, 90.0),
+                node_charges=(NodeCharge("cray", 3e6, 83.0, 80.0, 90.0),),
                 node_meters=(NodeEnergy("cray", 5e6, 1e3, 4e6, 3600.0, 2.5, 1),),
             ),
         ),

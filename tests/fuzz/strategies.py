@@ -129,7 +129,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         costs=st.lists(record(Cost), max_size=2, unique_by=lambda cost: cost.currency).map(tuple),
         peaks_w=st.dictionaries(TEXT, st.none() | AMOUNT, max_size=3).map(lambda peaks: tuple(peaks.items())),
         node_meters=node_meters.map(tuple),
-        node_charge=st.none() | record(NodeCharge),
+        node_charges=st.lists(record(NodeCharge), max_size=2, unique_by=lambda row: row.meter).map(tuple),
     )
     snapshot: Snapshot = draw(
         record(

@@ -349,6 +349,14 @@ def test_what_a_meter_measured_stays_where_the_next_monitor_lacks_it(same_boot: 
     assert rows["other"]["energy_j"] == pytest.approx(5_000.0)
     assert rows["other"]["unobserved_s"] == pytest.approx(20.0)
     assert summary["charge"]["energy_j"] == pytest.approx(25_000.0)
+    assert summary["charge"]["meter"] == "meter, other"
+    registry = CollectorRegistry()
+    registry.register(SnapshotCollector(lambda: final))
+    text = generate_latest(registry).decode()
+    for name, energy_j in (("meter", 20_000.0), ("other", 5_000.0)):
+        series = f'carbonmon_run_charged_energy_joules_total{{meter="{name}",run_id="run-1"}} '
+        found = next(line for line in text.splitlines() if line.startswith(series))
+        assert float(found.removeprefix(series)) == pytest.approx(energy_j), "no series goes on as another"
     assert fault_of(summary) == ""
 
 
@@ -411,6 +419,19 @@ def test_a_run_that_owns_the_machine_is_charged_with_all_of_it_if_the_user_wants
     )
     assert 'carbonmon_run_charged_energy_joules_total{meter="meter",run_id="run-1"} 60000.0' in text
     assert 'carbonmon_node_unattributed_energy_joules_total{meter="meter"} 10000.0' in text
+
+
+def test_what_was_measured_before_runs_were_charged_with_it_is_not_unattributed():
+    clock = FakeClock()
+    sampler = sampler_with(clock, [Meter(clock)])
+    watch(sampler, clock, 20)
+    sampler.show()
+    again = sampler_with(clock, [Meter(clock)], charges=True)
+    again.node_meters.restore(sampler.latest.node_meters, None, 0.0)
+    watch(again, clock, 10)
+    (state,) = again.finish(0, None).node_meters
+    assert state.total.energy_j == pytest.approx(30_000.0)
+    assert state.total.unattributed_j == pytest.approx(10_000.0), "no run was there in these ten seconds"
 
 
 def test_a_charge_that_nobody_observed_is_unknown_and_not_0():

@@ -169,7 +169,7 @@ def test_a_plot_and_the_lines_of_a_meter_and_a_charge_are_drawn_of_a_run_without
 
 def test_a_charge_by_the_whole_machine_is_unknown_where_the_run_s_devices_are():
     observed = NodeEnergy("acpi:0", power_j=1000.0, observed_s=60.0)
-    run = blind()._replace(node_meters=(observed,), node_charge=NodeCharge("acpi:0"))
+    run = blind()._replace(node_meters=(observed,), node_charges=(NodeCharge("acpi:0"),))
     charge, (meter,) = summary_of(run)["charge"], summary_of(run)["node_meters"]
     assert (charge["energy_j"], charge["emissions_g"], meter["energy_j"]) == (None, None, 1000.0)
     shown = snapshot((run,), (device_state(GPU),))

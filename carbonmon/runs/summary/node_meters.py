@@ -52,18 +52,18 @@ def charge_summary(run: RunState) -> dict[str, Any]:
 
     That part is unknown where nothing is known of what the run's devices drew.
     """
-    charge = run.node_charge
-    if charge is None:
+    charges = run.node_charges
+    if not charges:
         return {"by": "devices", **dict.fromkeys(("meter", "energy_j", "emissions_g", "low_g", "high_g"))}
     observed_s = {total.meter: total.observed_s for total in run.node_meters}
-    is_known = bool(charge.energy_j or (observed_s.get(charge.meter) and is_seen(run)))
+    is_known = any(charge.energy_j or (observed_s.get(charge.meter) and is_seen(run)) for charge in charges)
     return {
         "by": "node",
-        "meter": charge.meter,
-        "energy_j": charge.energy_j if is_known else None,
-        "emissions_g": charge.emissions_g if is_known else None,
-        "low_g": charge.emissions_low_g if is_known else None,
-        "high_g": charge.emissions_high_g if is_known else None,
+        "meter": ", ".join(charge.meter for charge in charges),
+        "energy_j": sum(charge.energy_j for charge in charges) if is_known else None,
+        "emissions_g": sum(charge.emissions_g for charge in charges) if is_known else None,
+        "low_g": sum(charge.emissions_low_g for charge in charges) if is_known else None,
+        "high_g": sum(charge.emissions_high_g for charge in charges) if is_known else None,
     }
 
 

@@ -75,7 +75,7 @@ class JobPauses:
         self._beside |= {pid}
 
     def signal_came(self, number: int) -> None:
-        """The job was sent a signal: it goes on to handle it; one that it ignores changes nothing."""
+        """The job was sent a signal: it goes on, to be able to handle it; not for one that it ignores."""
         if ignored_signals(self._workload.pid) & 1 << (number - 1):
             return
         self.release(f"{signal.Signals(number).name} came", for_good=number in ENDING)

@@ -69,7 +69,7 @@ class JobProcesses:
         return True
 
     def look(self) -> None:
-        """See whether the first process runs; not one that has yet to take its SIGSTOP, asleep in a disk."""
+        """See whether the first process runs; one that is yet to take its SIGSTOP does not."""
         stat = self._processes.stat(self._pid)
         self.is_running = (
             stat is not None

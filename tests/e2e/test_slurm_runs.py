@@ -83,7 +83,7 @@ def test_a_run_around_srun_is_told_where_carbonmon_belongs_and_at_the_end_what_i
         "--output=around.out",
     )
     assert cluster.wait(job_id) == "COMPLETED"
-    said = (cluster.work / "around.out").read_text()
+    said = " ".join((cluster.work / "around.out").read_text().split())
     assert "srun -n1 carbonmon run -- timeout 6" in said
     (run,) = runs(cluster, "around").values()
     assert run["cpu_s"] < 1.0

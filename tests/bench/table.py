@@ -29,14 +29,14 @@ def line(row: Row) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in row)} |"
 
 
-def heading(arguments: Sequence[str]) -> str:
+def heading(arguments: Sequence[str], module: str = "tests.bench") -> str:
     """Date, machine, versions and command; the load average tells how idle the machine was."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in DEPENDENCIES)
     model = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     cpu = model[1].strip() if model else platform.machine()
     hypervisor = ", a virtual machine" if "hypervisor" in Path("/proc/cpuinfo").read_text() else ""
     today = datetime.now(timezone.utc).date().isoformat()
-    command = " ".join(["python -m tests.bench", *arguments])
+    command = " ".join([f"python -m {module}", *arguments])
     return (
         f"{today}, {cpu} ({os.cpu_count()} CPUs{hypervisor}), Linux {platform.release()}, "
         f"{platform.python_implementation()} {platform.python_version()}, {versions}; load average "

@@ -1,7 +1,7 @@
 """`make bench-peers`: carbonmon beside other programs, in turn on one simulated machine: a table on stdout.
 
 Each peer is installed at a pinned release in an environment of its own below build/ and used as its
-documentation begins. 8 GPUs on square waves, two packages on sines with memory; a reading each second.
+documentation begins. 8 GPUs on square waves, a package on a sine with memory; a reading each second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONG_S, KILLED_S = 60, 20
 PERIODS_S = (0.75, 0.8, 1.0, 1.2, 1.25, 1.5, 1.875, 2.0)
 """Of the GPUs' square waves: the job lasts for whole periods of each, so its energy is mean power × time."""
 
-MEAN_W = len(PERIODS_S) * (60.0 + 350.0) / 2 + 2 * 120.0 + 2 * 15.0
+MEAN_W = len(PERIODS_S) * (60.0 + 350.0) / 2 + 120.0 + 15.0
 HEAD = (
     "| program | how it runs | empty job: wall, CPU | peak memory | CPU-s a minute | energy | "
     "left after `kill -9` |\n"
@@ -44,10 +44,10 @@ class Use(NamedTuple):
 
 
 def machine() -> Simulator:
-    """The two packages differ: two counters that rise alike are taken as one and its mirror by some."""
+    """One package: with the CPUs of two, a machine of two CPUs is taken for a container on a larger one."""
     gpus = [Gpu(profile=Square(60, 350, period_s)) for period_s in PERIODS_S]
-    packages = [Package(Sine(120, 40, period_s=period_s), dram=Constant(15)) for period_s in (5, 6)]
-    return Simulator(gpus=gpus, packages=packages, powercap_tick_s=0.02)
+    package = Package(Sine(120, 40, period_s=5), dram=Constant(15))
+    return Simulator(gpus=gpus, packages=[package], powercap_tick_s=0.02)
 
 
 def start(
@@ -97,15 +97,15 @@ def killed(sim: Simulator, program: Program, tools: Path) -> str:
         return "nothing" if found_j is None else f"{found_j / truth_j:.0%} of its energy"
 
 
-def measured(sim: Simulator, rounds: int, tools: Path) -> list[str]:
-    empty: dict[str, list[Use]] = {program.name: [] for program in PROGRAMS}
-    for program in PROGRAMS:
+def measured(sim: Simulator, programs: Sequence[Program], rounds: int, tools: Path) -> list[str]:
+    empty: dict[str, list[Use]] = {program.name: [] for program in programs}
+    for program in programs:
         run(sim, program, 0, tools)  # whatever is not compiled yet is compiled now
     for number in range(rounds):
-        for program in PROGRAMS if number % 2 else reversed(PROGRAMS):
+        for program in programs if number % 2 else reversed(programs):
             empty[program.name].append(run(sim, program, 0, tools)[0])
     lines = []
-    for program in PROGRAMS:
+    for program in programs:
         sys.stderr.write(f"{program.name} …\n")
         wall_s, cpu_s, _ = (statistics.median(figures) for figures in zip(*empty[program.name], strict=True))
         use, joules = run(sim, program, LONG_S, tools)
@@ -126,18 +126,23 @@ def measured(sim: Simulator, rounds: int, tools: Path) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.peers", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="of the empty job")
+    names = [program.name for program in PROGRAMS]
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     options = parser.parse_args(arguments)
+    programs = [program for program in PROGRAMS if program.name in (options.only or names)]
     if not (can_build() and can_wrap()):
         parser.error("the simulated machine needs gcc and mount namespaces (root, or user namespaces)")
-    for program in PROGRAMS:
+    for program in programs:
         sys.stderr.write(f"{program.name}: installing {program.requirement or 'nothing'} …\n")
         program.install()
     with machine() as sim, tempfile.TemporaryDirectory(prefix="carbonmon-peers-") as tools:
         smi = Path(tools, "nvidia-smi")  # some look for it before they ask NVML
         smi.write_text("#!/bin/sh\n")
         smi.chmod(0o755)
-        lines = measured(sim, options.rounds, Path(tools))
-    sys.stdout.write(f"{table.heading([])}\n\n{HEAD}\n" + "".join(f"{line}\n" for line in lines))
+        lines = measured(sim, programs, options.rounds, Path(tools))
+    sys.stdout.write(
+        f"{table.heading([], 'tests.bench.peers')}\n\n{HEAD}\n" + "".join(f"{line}\n" for line in lines)
+    )
     return 0
 
 

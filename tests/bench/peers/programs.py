@@ -43,23 +43,17 @@ class Program(NamedTuple):
 
 
 def _carbonmon(binaries: Path, seconds: str, folder: Path) -> Sequence[str]:
-    return [
-        command.CARBONMON,
-        "run",
-        "--quiet",
-        "--region",
-        "FR",
-        "--output",
-        str(folder),
-        "--",
-        "sleep",
-        seconds,
-    ]
+    """The whole node is the run's, as it is with the others: a job that sleeps would have no part in it."""
+    own = ["--quiet", "--region", "FR", "--idle", "exclusive", "--output", str(folder)]
+    return [command.CARBONMON, "run", *own, "--", "sleep", seconds]
 
 
 def _carbonmon_j(folder: Path) -> float | None:
-    found = list(folder.glob("*/summary.json"))
-    return float(json.loads(found[0].read_text())["energy"]["total_j"]) if found else None
+    """What `carbonmon report` says: of a run that was killed, its last checkpoint."""
+    (run,) = folder.iterdir()
+    report = [command.CARBONMON, "report", str(run), "--format", "json"]
+    said = subprocess.run(report, capture_output=True, check=True, text=True).stdout
+    return float(json.loads(said)["energy"]["total_j"])
 
 
 def _joules(binaries: Path, seconds: str, folder: Path) -> Sequence[str]:

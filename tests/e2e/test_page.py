@@ -11,7 +11,7 @@ import pytest
 from tests.simulator import Constant, Gpu, Package, Simulator
 from tests.support import axe, command, page_states
 from tests.support.browser import Browser, Tab, program
-from tests.support.page_states import Monitor, day_of, later, series_devices, served
+from tests.support.page_states import Monitor, later, served
 from tests.support.records import crowd, run_info
 
 pytestmark = [
@@ -33,10 +33,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def monitor(tmp_path: Path) -> Iterator[Monitor]:
-    """A run some hours in, with its series."""
-    shown = page_states.hours_in(2, 1, 1)
-    folder = day_of(tmp_path / "slurm-4242", series_devices(shown), shown.at_s, hours=3.0)
-    with served(shown, {"slurm-4242": folder}) as running:
+    with page_states.served_hours_in(tmp_path) as running:
         yield running
 
 

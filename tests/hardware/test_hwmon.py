@@ -454,13 +454,18 @@ def test_two_cards_of_one_name_are_told_apart_in_whatever_order_they_are_numbere
             sensor.close()
 
 
+def lose_the_driver(machine: Simulator, monitor: Monitor) -> None:
+    """After some seconds of work no chip answers any more."""
+    monitor.watch(5.0)
+    for channel in machine.channels.values():
+        channel.fault(file="empty")  # a driver that has gone answers ENODEV; here the file would go on
+    monitor.watch(1.0)
+
+
 def test_a_driver_that_is_loaded_again_with_other_numbers_is_found_again():
     chips = [amd_gpu(0, Constant(100.0)), amd_gpu(1, Constant(150.0))]
     with Simulator(chips=chips) as machine, Monitor(machine, sensors=("hwmon",)) as monitor:
-        monitor.watch(5.0)
-        for channel in machine.channels.values():
-            channel.fault(file="empty")  # a driver that has gone answers ENODEV; here the file would go on
-        monitor.watch(1.0)
+        lose_the_driver(machine, monitor)
         machine.hwmon.renumber((5, 2))
         for channel in machine.channels.values():
             channel.clear()
@@ -473,10 +478,7 @@ def test_a_driver_that_is_loaded_again_with_other_numbers_is_found_again():
 def test_two_cards_that_change_their_numbers_are_not_taken_for_one_another():
     chips = [amd_gpu(0, Constant(100.0)), amd_gpu(1, Constant(150.0))]
     with Simulator(chips=chips) as machine, Monitor(machine, sensors=("hwmon",)) as monitor:
-        monitor.watch(5.0)
-        for channel in machine.channels.values():
-            channel.fault(file="empty")  # a driver that has gone answers ENODEV; here the file would go on
-        monitor.watch(1.0)
+        lose_the_driver(machine, monitor)
         machine.hwmon.renumber((1, 0))
         machine.hwmon.write(1, "power/runtime_status", "suspended")
         for channel in machine.channels.values():

@@ -160,3 +160,12 @@ def series_devices(shown: Snapshot) -> list[tuple[str, Component, str]]:
 
 def _method(device: Device) -> str:
     return "counter" if device.is_measured else "tdp"
+
+
+@contextlib.contextmanager
+def served_hours_in(folder: Path) -> Iterator[Monitor]:
+    """A run some hours in, with its series in a folder of its own."""
+    shown = hours_in(2, 1, 1)
+    run = day_of(folder / "slurm-4242", series_devices(shown), shown.at_s, hours=3.0)
+    with served(shown, {"slurm-4242": run}) as running:
+        yield running

@@ -145,30 +145,27 @@ def known_spans(values: Values) -> Iterable[tuple[int, int]]:
             begin = None
 
 
-def _upper(frame: Frame, values: Values, begin: int, end: int) -> str:
-    """From left to right; steps of one height are one line."""
-    at = frame.y(values[begin] or 0.0)
-    path, width = [f"M{begin} {at}"], 0
-    for place in range(begin, end):
+def _edge(frame: Frame, values: Values, places: range, begin: str, step: str) -> str:
+    """Along the values at `places`, in commands of an SVG path; steps of one height are one line."""
+    at = frame.y(values[places[0]] or 0.0)
+    path, width = [f"{begin}{at}"], 0
+    for place in places:
         y = frame.y(values[place] or 0.0)
         if y != at:
-            path.append(f"h{width}v{y - at}")
+            path.append(f"{step}{width}v{y - at}")
             at, width = y, 0
         width += 1
-    return "".join((*path, f"h{width}"))
+    return "".join((*path, f"{step}{width}"))
+
+
+def _upper(frame: Frame, values: Values, begin: int, end: int) -> str:
+    """From left to right."""
+    return _edge(frame, values, range(begin, end), f"M{begin} ", "h")
 
 
 def _lower(frame: Frame, values: Values, begin: int, end: int) -> str:
     """Back from right to left."""
-    at = frame.y(values[end - 1] or 0.0)
-    path, width = [f"V{at}"], 0
-    for place in range(end - 1, begin - 1, -1):
-        y = frame.y(values[place] or 0.0)
-        if y != at:
-            path.append(f"h-{width}v{y - at}")
-            at, width = y, 0
-        width += 1
-    return "".join((*path, f"h-{width}"))
+    return _edge(frame, values, range(end - 1, begin - 1, -1), "V", "h-")
 
 
 def _line(kind: str, y: float) -> Markup:

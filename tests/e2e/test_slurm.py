@@ -30,8 +30,8 @@ pytestmark = [
 ]
 
 BURN = "sh -c 'times >>before; (ulimit -t 1; while :; do :; done) 2>/dev/null; times >>times; sleep 3'"
-"""About a second of CPU time, told by the kernel; the task lives on, so that a sample follows it. Slurm's task
-prolog was a child of the same process: its time is there before."""
+"""About a second of CPU time, told by the kernel; the task lives on, so that a sample follows it. Slurm's
+task prolog was a child of the same process: its time is there before."""
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +118,8 @@ def test_a_job_is_metered_from_prolog_to_epilog_and_joins_sacct_by_its_id(cluste
     assert told_s > 2.0, "both steps, three tasks of a second each"
     assert told_s - 0.3 <= run["cpu_s"] <= told_s + 1.5, "srun and what runs a step are in it"
     assert 0.0 < summary["energy"]["total_j"] < summary["energy"]["node"]["total_j"]
-    assert unix_s(run["started_at"]) == pytest.approx(accounted.began_s, abs=3.0)
-    assert unix_s(run["ended_at"]) == pytest.approx(accounted.ended_s, abs=3.0)
+    assert unix_s(run["started_at"]) == pytest.approx(accounted.began_s, abs=10.0)
+    assert unix_s(run["ended_at"]) == pytest.approx(accounted.ended_s, abs=10.0)
     assert (cluster.work / "told").read_text() == f"{run_id}\n"
     if cluster.uid:
         copy = cluster.work / "carbonmon-runs" / run_id / "summary.json"

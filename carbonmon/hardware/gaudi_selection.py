@@ -15,6 +15,7 @@ from carbonmon.hardware.gpu_lists import user_list
 from carbonmon.hardware.gpu_selection import Selection
 
 MODULES, DEVICES = "HABANA_VISIBLE_MODULES", "HABANA_VISIBLE_DEVICES"
+HABANA_VARIABLES = frozenset((MODULES, DEVICES))
 
 
 def select(

@@ -18,6 +18,15 @@ DRIVER_NOT_LOADED, TIMEOUT, IS_LOST = 9, 10, 15
 DRIVER_ERRORS = (UNINITIALIZED, DRIVER_NOT_LOADED)
 """The whole driver is away, or was loaded anew: every handle is void."""
 
+NEEDED = (
+    "HLMLError",
+    "hlmlInit",
+    "hlmlShutdown",
+    "hlmlDeviceGetCount",
+    "hlmlDeviceGetHandleByIndex",
+    "hlml_lib",
+)
+
 LIBRARY = "/usr/lib/habanalabs/libhlml.so"
 
 REMEDIES = {
@@ -37,11 +46,16 @@ def import_hlml() -> Any:
             import pyhlml
             import pyhlml.hlml_lib
     except Exception as error:  # noqa: BLE001 (a third party's module may raise anything while it is imported)
-        is_missing = isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("pyhlml")
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == "pyhlml"
         reason = (
             "the package pyhlml is not here" if is_missing else f"pyhlml cannot be imported: {error!r:.200}"
         )
         raise SensorUnavailable(reason, NO_PACKAGE) from None
+    missing = [name for name in NEEDED if not hasattr(pyhlml, name)]
+    if missing:
+        raise SensorUnavailable(
+            f"the package pyhlml here is not Habana's: it has no {missing[0]}", NO_PACKAGE
+        )
     check_library(pyhlml)
     return pyhlml
 
@@ -49,8 +63,8 @@ def import_hlml() -> Any:
 def check_library(hlml: Any) -> None:
     """Raise `SensorUnavailable` where the library cannot be loaded: the package would print a line then, on
     the stream that is the job's."""
-    defaults = getattr(getattr(hlml.hlml_lib, "LibHLML", None), "__init__", None)
-    path = next(iter(getattr(defaults, "__defaults__", None) or ()), LIBRARY)
+    init = getattr(getattr(hlml.hlml_lib, "LibHLML", None), "__init__", None)
+    path = next(iter(getattr(init, "__defaults__", None) or ()), LIBRARY)
     import ctypes
 
     try:

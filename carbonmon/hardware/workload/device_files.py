@@ -1,0 +1,60 @@
+"""Which processes are on an accelerator, by who has its device file open: /proc/PID/fd (proc(5)).
+
+For accelerators whose file only those open that work on them, as Gaudi's: who only looks opens another one.
+How much each process works is not told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class DeviceFileProcesses:
+    """The processes that have these device files open; pids are those of `procfs`.
+
+    Which files another user's process has open is told to CAP_SYS_PTRACE only: such processes are `hidden`.
+    """
+
+    def __init__(self, procfs: Path, files: Mapping[str, str]) -> None:
+        """`files` are the accelerators' ids by the path of their device file."""
+        self._procfs = procfs
+        self._ids = dict(files)
+        self.unsupported: set[str] = set()
+        self.hidden: frozenset[int] = frozenset()
+
+    def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]:
+        """The pids on each accelerator."""
+        found: dict[str, set[int]] = {device_id: set() for device_id in self._ids.values()}
+        hidden = set()
+        for pid in (int(name) for name in _names(self._procfs) if name.isdecimal()):
+            folder = self._procfs / str(pid) / "fd"
+            try:
+                names = _names(folder)
+            except PermissionError:
+                hidden.add(pid)
+                continue
+            except OSError:
+                continue  # it has ended
+            for name in names:
+                try:
+                    target = str((folder / name).readlink())
+                except OSError:
+                    continue  # it has closed it
+                if target in self._ids:
+                    found[self._ids[target]].add(pid)
+        self.hidden = frozenset(hidden)
+        return {device_id: frozenset(pids) for device_id, pids in found.items()}
+
+    def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None:
+        """Unknown."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]

@@ -22,10 +22,12 @@ _ADDRESS = re.compile(r"(?:([0-9a-fA-F]{1,8}):)?([0-9a-fA-F]{1,2}):([0-9a-fA-F]{
 
 
 class GaudiCard(NamedTuple):
-    """One accelerator: its PCI address, its device file, its module id (None where the driver tells none)."""
+    """One accelerator: its PCI address, its device file with its numbers (`261:0`, "" if they are unknown),
+    its module id (None where the driver tells none)."""
 
     address: str
     node: str
+    numbers: str
     module: int | None
 
 
@@ -40,7 +42,9 @@ def list_gaudi_cards(sysfs: Path) -> list[GaudiCard]:
                     address = pci_address(device.address) or device.address
                     module = text_of(device.folder / "module_id")
                     number = int(module) if re.fullmatch(r"[0-9]{1,4}", module) else None
-                    found.setdefault(address, GaudiCard(address, place + folder.name, number))
+                    found.setdefault(
+                        address, GaudiCard(address, place + folder.name, text_of(folder / "dev"), number)
+                    )
     return [found[address] for address in sorted(found)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -151,8 +152,8 @@ def test_models_are_told_apart_and_a_card_without_a_limit_is_bounded_all_the_sam
 def test_the_kernel_s_list_has_gaudi_s_cards_only_and_their_module_ids():
     with Simulator(cards=[npu(0), gaudi(0, SWELL), gaudi(1, SWELL, module=0)]) as machine:
         assert list_gaudi_cards(machine.sysfs) == [
-            GaudiCard("0000:20:00.0", "/dev/accel/accel1", 7),
-            GaudiCard("0000:21:00.0", "/dev/accel/accel2", 0),
+            GaudiCard("0000:20:00.0", "/dev/accel/accel1", "261:1", 7),
+            GaudiCard("0000:21:00.0", "/dev/accel/accel2", "261:2", 0),
         ]
     assert list_gaudi_cards(Path("/nowhere")) == []
 
@@ -442,8 +443,14 @@ def test_who_has_its_device_file_open_is_on_it(tmp_path: Path):
         for number, target in enumerate(targets):
             (procfs / f"{pid}/fd/{number}").symlink_to(target)
     (procfs / "12").mkdir()
-    lister = DeviceFileProcesses(procfs, {"/dev/accel/accel0": FIRST, "/dev/accel/accel1": SECOND})
-    assert lister.processes(0.0) == {FIRST: {10}, SECOND: frozenset()}
+    other = Path("/dev/zero").stat().st_rdev
+    numbers = {f"{os.major(other)}:{os.minor(other)}": THIRD}
+    lister = DeviceFileProcesses(
+        procfs, {"/dev/accel/accel0": FIRST, "/dev/accel/accel1": SECOND, "/dev/accel/accel2": THIRD}, numbers
+    )
+    assert lister.processes(0.0) == {FIRST: {10}, SECOND: frozenset(), THIRD: frozenset()}
+    (procfs / "11/fd/7").symlink_to("/dev/zero")  # the same device by another name
+    assert lister.processes(0.0)[THIRD] == {11}
     assert lister.hidden == frozenset()
     assert lister.utilization(FIRST, 0.0) is None
 

@@ -186,6 +186,8 @@ def put(specs: Sequence[Card], sysfs: Path, control: Control, clock: MachineCloc
     for place, spec in enumerate(specs):
         live.append(LiveCard(spec, control.card[place], clock))
         device = sysfs / "devices/pci0000:00" / spec.address
+        if device.is_dir():
+            continue  # a chip of hwmon is of the same card
         (device / "power").mkdir(parents=True)
         files = {"vendor": spec.vendor, "device": spec.model, "power/runtime_status": "active"}
         if spec.kind == GAUDI:
@@ -199,6 +201,7 @@ def put(specs: Sequence[Card], sysfs: Path, control: Control, clock: MachineCloc
         entry = folder / f"{prefix}{len(list(folder.iterdir()))}"
         entry.mkdir()
         (entry / "device").symlink_to(device)
+        (entry / "dev").write_text(f"261:{entry.name.removeprefix(prefix)}\n")
         bus = sysfs / "bus/pci/devices"
         bus.mkdir(parents=True, exist_ok=True)
         (bus / spec.address).symlink_to(device)

@@ -238,7 +238,9 @@ class NodeWorkload:
             return {}
         from carbonmon.hardware.workload.device_files import DeviceFileProcesses
 
-        lister = DeviceFileProcesses(self._procfs, {card.node: name for name, card in self._gaudi.items()})
+        files = {card.node: name for name, card in self._gaudi.items()}
+        numbers = {card.numbers: name for name, card in self._gaudi.items() if card.numbers}
+        lister = DeviceFileProcesses(self._procfs, files, numbers)
         return dict.fromkeys(self._gaudi, lister)
 
     def run_around(self, pid: int) -> str | None:

@@ -12,15 +12,16 @@ from pathlib import Path
 
 
 class DeviceFileProcesses:
-    """The processes that have these device files open; pids are those of `procfs`.
+    """The processes that have these device files open, under whatever name; pids are those of `procfs`.
 
     Which files another user's process has open is told to CAP_SYS_PTRACE only: such processes are `hidden`.
     """
 
-    def __init__(self, procfs: Path, files: Mapping[str, str]) -> None:
-        """`files` are the accelerators' ids by the path of their device file."""
+    def __init__(self, procfs: Path, files: Mapping[str, str], numbers: Mapping[str, str]) -> None:
+        """The accelerators' ids by the path of their device file, and by its numbers (`261:0`)."""
         self._procfs = procfs
         self._ids = dict(files)
+        self._numbers = dict(numbers)
         self.unsupported: set[str] = set()
         self.hidden: frozenset[int] = frozenset()
 
@@ -38,14 +39,22 @@ class DeviceFileProcesses:
             except OSError:
                 continue  # it has ended
             for name in names:
-                try:
-                    target = str((folder / name).readlink())
-                except OSError:
-                    continue  # it has closed it
-                if target in self._ids:
-                    found[self._ids[target]].add(pid)
+                device_id = self._opened(folder / name)
+                if device_id is not None:
+                    found[device_id].add(pid)
         self.hidden = frozenset(hidden)
         return {device_id: frozenset(pids) for device_id, pids in found.items()}
+
+    def _opened(self, link: Path) -> str | None:
+        """The accelerator whose device file an open file is, None for any other file."""
+        try:
+            target = str(link.readlink())
+            if target in self._ids or not target.startswith("/dev/"):
+                return self._ids.get(target)
+            number = link.stat().st_rdev  # in a container, or by a link, it has another name
+        except OSError:
+            return None  # it has closed it
+        return self._numbers.get(f"{os.major(number)}:{os.minor(number)}")
 
     def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None:
         """Unknown."""

@@ -76,6 +76,7 @@ def test_what_the_cards_drew_is_in_the_summary_and_in_the_metrics(machine: Machi
             return (text, found_j) if min(found_j.values()) > 500.0 else None
 
         text, seen_j = command.wait_for(metrics, "a second's energy in /metrics")
+        seen_s = simulated.wall_s()
         sampled_s = re.search(r"^carbonmon_last_sample_timestamp_seconds (\S+)", text, re.MULTILINE)
         assert sampled_s is not None
         run.communicate(timeout=command.DEADLINE_S)
@@ -92,9 +93,12 @@ def test_what_the_cards_drew_is_in_the_summary_and_in_the_metrics(machine: Machi
             assert device["energy_j"] == pytest.approx(true_j, rel=machine.tolerance, abs=edge_j)
             assert set(device["methods"]) == {machine.method}
             assert device["utilization_ratio"] is None, "nothing that looks like activity is made of power"
-        for card, true_j in truth_j(started_s, float(sampled_s[1])).items():
+        # A card is read a little after the sample begins, the more so on a machine that is busy.
+        least_j, most_j = (truth_j(started_s, until_s) for until_s in (float(sampled_s[1]), seen_s))
+        for card, value_j in seen_j.items():
             edge_j = truth_j(started_s, started_s + 0.02)[card]
-            assert seen_j[card] == pytest.approx(true_j, rel=machine.tolerance, abs=edge_j)
+            assert least_j[card] * (1.0 - machine.tolerance) - edge_j < value_j
+            assert value_j < most_j[card] * (1.0 + machine.tolerance) + edge_j
 
 
 def test_a_job_pays_for_the_cards_that_it_was_given(tmp_path: Path):
@@ -113,6 +117,20 @@ def test_a_job_pays_for_the_cards_that_it_was_given(tmp_path: Path):
     assert list(devices) == ["GPU-0000:20:00.0", "GPU-0000:21:00.0", "GPU-0000:40:00.0"]
     assert first == pytest.approx(second, rel=0.02)
     assert tile == pytest.approx(first * 400.0 / 500.0 / 2, rel=0.02), "one tile of two"
+
+
+def test_the_user_may_name_cards_of_both_kinds(tmp_path: Path):
+    cards = [gaudi(place, Constant(500.0)) for place in range(3)] + [max_1550(0, Constant(400.0))]
+    with Simulator(cards=cards) as simulated:
+        options = ["run", "--sysfs", str(simulated.sysfs), "--gpus", "2,GPU-0000:40:00.0", "--", "sleep", "1"]
+        done = command.run(options, tmp_path, env=simulated.environ)
+        assert done.returncode == 0, done.stderr
+        named = [*options[:3], "--gpus", "5", *options[5:]]
+        mistake = command.run(named, tmp_path, env=simulated.environ)
+    devices = [device["id"] for device in command.summary(tmp_path)["energy"]["devices"]]
+    assert devices[:2] == ["GPU-0000:22:00.0", "GPU-0000:40:00.0"]
+    assert mistake.returncode == 2
+    assert "--gpus 5: no such GPU here; there are 0 GPU-0000:20:00.0, " in mistake.stderr
 
 
 def test_a_job_pays_for_the_accelerators_whose_device_files_it_has_open(tmp_path: Path):

@@ -23,7 +23,7 @@ from carbonmon.hardware.unmetered import sources as unmetered
 from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.hardware.workload.device_files import DeviceFileProcesses
 from tests.simulator import Constant, Simulator, Sine, Square, can_build
-from tests.simulator.cards import gaudi, npu
+from tests.simulator.cards import gaudi, max_1550, npu
 from tests.support.harness import Monitor
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
@@ -124,6 +124,10 @@ def test_indices_of_the_host_are_what_a_container_shows_if_it_shows_no_more():
 
 def test_the_user_s_choice_comes_first_and_a_wrong_one_is_a_mistake(eight: Simulator):
     assert metered(eight, ("2", ids(5)[0]), HABANA_VISIBLE_MODULES="0") == ids(2, 5)
+    with Simulator(cards=[gaudi(0, SWELL), max_1550(0, SWELL)]) as machine:
+        machine.preload()
+        assert metered(machine, ("0", "GPU-0000:40:00.0")) == [FIRST], "the other one is a graphics card"
+        eight.preload()
     with pytest.raises(ConfigError, match=r"--gpus 9: no such GPU here; there are 0 GPU-0000:20:00\.0, "):
         opened(eight, ("9",))
 

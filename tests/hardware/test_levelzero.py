@@ -148,6 +148,14 @@ def test_two_cards_of_two_tiles_are_metered_each_by_itself(profile: Constant):
                 assert monitor.device(card).device.max_power_w == 1200.0
 
 
+def test_a_card_without_a_limit_is_bounded_by_its_model():
+    with Simulator(cards=[max_1550(0, SWELL)]) as machine:
+        machine.cards[0].fault(no_limit=True)
+        with closing(opened(machine)) as sensor:
+            (device,) = sensor.devices()
+            assert (device.name, device.max_power_w) == ("Intel Data Center GPU Max 1550", 1200.0)
+
+
 def test_a_card_that_tells_its_tiles_only_is_left_out():
     with Simulator(cards=[two_tiles(tells_card=False, packages=0)]) as machine:
         assert refused(machine).reason == (

@@ -13,6 +13,7 @@ from carbonmon.core.pacing import Backoff
 from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import GAUDI_UNCERTAINTY, MOMENTARY_UNCERTAINTY, combine
+from carbonmon.hardware.drm_gpus import list_drm_gpus
 from carbonmon.hardware.found_gpus import Chosen, FoundGpu
 from carbonmon.hardware.gaudi_cards import GaudiCard, device_id, pci_address
 from carbonmon.hardware.gaudi_selection import select
@@ -26,6 +27,9 @@ from carbonmon.hardware.sensors.gaudi.card import (
     Card,
 )
 from carbonmon.hardware.spec_sheets import gpu_spec
+
+MOST = 256
+"""No machine has more accelerators: a larger count is garbage."""
 
 
 class GaudiSensor:
@@ -142,7 +146,12 @@ def _opened(hlml: Any, settings: SensorSettings, cards: Mapping[str, GaudiCard])
         raise SensorUnavailable("; ".join(notes) or "HLML finds no accelerator", "hl-smi")
     has_other_gpus = any(device.gpu_ids for device in settings.known.values())
     if settings.gpus is not None and not has_other_gpus:
-        check_present(settings.gpus, found, lister="carbonmon doctor")
+        check_present(
+            settings.gpus,
+            found,
+            others=lambda: [each.gpu for each in list_drm_gpus(settings.sysfs)],
+            lister="carbonmon doctor",
+        )
     selection = select(found, modules, settings.gpus, settings.environ, has_other_gpus=has_other_gpus)
     notes += selection.notes
     if not selection.chosen:
@@ -175,7 +184,7 @@ def _inventory(
         count = hlml.hlmlDeviceGetCount()
     except hlml.HLMLError as error:
         raise SensorUnavailable(f"HLML cannot count the accelerators: {error}", "hl-smi") from None
-    for index in range(count):
+    for index in range(min(count, MOST)):
         try:
             handle = hlml.hlmlDeviceGetHandleByIndex(index)
             address = pci_address(codes.text(hlml.hlmlDeviceGetPCIInfo(handle).bus_id))

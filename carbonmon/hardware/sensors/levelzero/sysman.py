@@ -8,6 +8,7 @@ that package's. Out-values are undefined after an error: each call's result is l
 from __future__ import annotations
 
 import ctypes
+import re
 from ctypes import (
     POINTER,
     Structure,
@@ -253,12 +254,8 @@ class Sysman:
         if properties.core.type != GPU_TYPE:
             return None
         address = f"{pci.domain:04x}:{pci.bus:02x}:{pci.device:02x}.{pci.function:x}"
-        names = (properties.core.name, properties.modelName)
-        name = next(
-            (text for raw in names if (text := raw.decode(errors="replace").strip()).isprintable() and text),
-            "",
-        )
-        return Card(device, address, name, max(1, properties.numSubdevices))
+        name = re.sub(r"\((?:R|TM)\)", "", properties.core.name.decode(errors="replace")).strip()
+        return Card(device, address, name if name.isprintable() else "", max(1, properties.numSubdevices))
 
     def _handles(self, function: str, *owner: int) -> list[int]:
         """The handles that a function lists: asked first for their number, then for them."""

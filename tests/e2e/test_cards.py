@@ -44,7 +44,7 @@ def unix_s(text: str) -> float:
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 def test_what_the_cards_drew_is_in_the_summary_and_in_the_metrics(machine: Machine, tmp_path: Path):
-    with Simulator(cards=machine.cards) as simulated:
+    with command.Lateness() as late, Simulator(cards=machine.cards) as simulated:
         if machine.fault:
             for card in simulated.cards:
                 card.fault(**{machine.fault: True})
@@ -88,7 +88,7 @@ def test_what_the_cards_drew_is_in_the_summary_and_in_the_metrics(machine: Machi
         }
         assert devices.keys() == {card.id for card in simulated.cards}
         for card, true_j in truth_j(started_s, ended_s).items():
-            edge_j = truth_j(started_s, started_s + 0.02)[card]  # the first reading may be a little later
+            edge_j = truth_j(started_s, started_s + late.edges_s)[card]  # the first reading may be later
             device = devices[card]
             assert device["energy_j"] == pytest.approx(true_j, rel=machine.tolerance, abs=edge_j)
             assert set(device["methods"]) == {machine.method}
@@ -96,7 +96,7 @@ def test_what_the_cards_drew_is_in_the_summary_and_in_the_metrics(machine: Machi
         # A card is read a little after the sample begins, the more so on a machine that is busy.
         least_j, most_j = (truth_j(started_s, until_s) for until_s in (float(sampled_s[1]), seen_s))
         for card, value_j in seen_j.items():
-            edge_j = truth_j(started_s, started_s + 0.02)[card]
+            edge_j = truth_j(started_s, started_s + late.edges_s)[card]
             assert least_j[card] * (1.0 - machine.tolerance) - edge_j < value_j
             assert value_j < most_j[card] * (1.0 + machine.tolerance) + edge_j
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.simulator.clock import MachineClock
 from tests.simulator.layout import MAX_CARDS, CardRecord, Control
-from tests.simulator.profiles import Constant, History, Profile
+from tests.simulator.profiles import Constant, History, Profile, Sine
 
 GAUDI, INTEL, NPU = 1, 2, 3
 
@@ -38,6 +38,7 @@ FAULTS = (
 )
 _DEFAULT = {"rate": 1.0}
 
+_SWELL = Sine(400.0, 150.0, 6.0)
 _SITE = Path(__file__).with_name("site")
 
 
@@ -119,6 +120,14 @@ def max_1550(
 def npu(place: int) -> Card:
     """A device of Level Zero that is no graphics card."""
     return Card(NPU, "Intel(R) AI Boost", Constant(5.0), 0x60 + place, "0x8086", "0x7d1d", 35.0)
+
+
+MACHINES: dict[str, Callable[[], list[Card]]] = {
+    "gaudi2": lambda: [gaudi(place, _SWELL, name="HL-225", limit_w=600.0) for place in range(8)],
+    "gaudi3": lambda: [gaudi(place, _SWELL) for place in range(8)],
+    "max": lambda: [max_1550(place, _SWELL) for place in range(6)],
+}
+"""Cards by a name for the command line of the simulator."""
 
 
 class LiveCard:

@@ -16,7 +16,6 @@ from carbonmon.hardware.gpu_lists import user_list
 from carbonmon.hardware.gpu_selection import Selection
 
 MASK, HIERARCHY, SELECTOR = "ZE_AFFINITY_MASK", "ZE_FLAT_DEVICE_HIERARCHY", "ONEAPI_DEVICE_SELECTOR"
-PCI_ORDER = "ZE_ENABLE_PCI_ID_DEVICE_ORDER"
 SLURM = frozenset(("SLURM_JOB_GPUS", "SLURM_STEP_GPUS"))
 
 _TERM = re.compile(r"(!?)(\*|level_zero|opencl|cuda|hip|native_cpu|esimd_emulator):(\S+)", re.IGNORECASE)

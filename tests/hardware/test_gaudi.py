@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -476,6 +477,33 @@ def test_a_card_that_is_metered_is_taken_off_the_unmetered_ones(eight: Simulator
     (line,) = unmetered(eight.sysfs, devices)
     assert line.reason == "5 Gaudi accelerators are here and not counted: no sensor reads them"
     assert unmetered(eight.sysfs, devices, seen=ids(3, 4, 5, 6, 7)) == []
+
+
+def test_a_package_that_has_one_handle_for_all_cards_is_no_trap(
+    eight: Simulator, monkeypatch: pytest.MonkeyPatch
+):
+    """pyhlml 1.9 does so: findings/pyhlml-one-handle-for-all.sh."""
+    import pyhlml
+
+    the_one = ctypes.c_void_p()
+
+    def shared(find: Callable[[object], ctypes.c_void_p]) -> Callable[[object], ctypes.c_void_p]:
+        def look_up(key: object) -> ctypes.c_void_p:
+            the_one.value = find(key).value
+            return the_one
+
+        return look_up
+
+    for name in ("hlmlDeviceGetHandleByIndex", "hlmlDeviceGetHandleByPCIBusID"):
+        monkeypatch.setattr(pyhlml, name, shared(getattr(pyhlml, name)))
+    with Monitor(eight, sensors=GAUDI) as monitor:
+        monitor.watch(10)
+        eight.cards[1].fault(lost=True)
+        monitor.watch(3)
+        eight.cards[1].clear()
+        monitor.watch(10)
+        for gpu in ids(*range(8)):
+            assert abs(monitor.error_ratio(gpu)) < 0.0005, "each by its own counter"
 
 
 def test_readings_are_in_its_units(eight: Simulator):

@@ -29,13 +29,16 @@ NOT_READ = {"counter": 2**64 - 1, "power": 2**32 - 1}
 
 
 class Card:
-    """One accelerator; `handle` is None while it is lost, `failure` says why (reason and detail)."""
+    """One accelerator; `handle` is None while it is lost, `failure` says why (reason, detail).
 
-    __slots__ = ("_probe_at_s", "_supported", "address", "device", "failure", "handle", "retry")
+    `bus_id` is its PCI address as HLML writes it, by which it is found again.
+    """
 
-    def __init__(self, device: Device, address: str, handle: Any) -> None:
+    __slots__ = ("_probe_at_s", "_supported", "bus_id", "device", "failure", "handle", "retry")
+
+    def __init__(self, device: Device, bus_id: str, handle: Any) -> None:
         self.device = device
-        self.address = address
+        self.bus_id = bus_id
         self.handle: Any = handle
         self.failure: tuple[str, str] = ("", "")
         self.retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)

@@ -12,8 +12,7 @@ from typing import Any
 
 from carbonmon.core.errors import SensorUnavailable
 
-UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND = 1, 2, 3, 6
-DRIVER_NOT_LOADED, TIMEOUT, IS_LOST = 9, 10, 15
+UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, DRIVER_NOT_LOADED = 1, 2, 3, 9
 
 DRIVER_ERRORS = (UNINITIALIZED, DRIVER_NOT_LOADED)
 """The whole driver is away, or was loaded anew: every handle is void."""
@@ -71,6 +70,14 @@ def check_library(hlml: Any) -> None:
         ctypes.CDLL(path)
     except OSError as error:
         raise SensorUnavailable(f"HLML: {error}", REMEDIES[UNINITIALIZED]) from None
+
+
+def own_handle(handle: Any) -> Any:
+    """A handle that stays what it is: pyhlml 1.9 gives one object for all cards, and each look-up changes it
+    (findings/pyhlml-one-handle-for-all.sh)."""
+    import ctypes
+
+    return ctypes.c_void_p(handle.value)
 
 
 def reason(error: Any) -> str:

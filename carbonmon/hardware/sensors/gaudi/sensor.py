@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Method, Reading, SensorState
@@ -87,7 +87,7 @@ class GaudiSensor:
         if now_s < card.retry.at_s:
             return False
         try:
-            card.handle = self._hlml.hlmlDeviceGetHandleByPCIBusID(card.address)
+            card.handle = codes.own_handle(self._hlml.hlmlDeviceGetHandleByPCIBusID(card.bus_id))
         except self._hlml.HLMLError as error:
             if error.value in codes.DRIVER_ERRORS:
                 self._is_driver_lost = True
@@ -157,7 +157,7 @@ def _opened(hlml: Any, settings: SensorSettings, cards: Mapping[str, GaudiCard])
     if not selection.chosen:
         nothing = f"the job may use none of the {len(found)} accelerators ({selection.by})"
         raise SensorUnavailable("; ".join([*notes, nothing]), "carbonmon run --gpus 0,1 -- …")
-    devices = {pick.gpu.uuid: _device(hlml, pick, handles[pick.gpu.uuid]) for pick in selection.chosen}
+    devices = {pick.gpu.uuid: _device(hlml, pick, handles[pick.gpu.uuid].handle) for pick in selection.chosen}
     readable = {name: device for name, device in devices.items() if device.methods}
     notes += [
         f"{device.name} {name}: it tells neither energy nor power"
@@ -166,18 +166,25 @@ def _opened(hlml: Any, settings: SensorSettings, cards: Mapping[str, GaudiCard])
     ]
     if not readable:
         raise SensorUnavailable("; ".join(notes), "hl-smi")
-    opened = [Card(device, name.removeprefix("GPU-"), handles[name]) for name, device in readable.items()]
+    opened = [Card(device, handles[name].bus_id, handles[name].handle) for name, device in readable.items()]
     sources = _sources(list(readable.values()), len(found), modules, notes)
     others = {gpu.uuid for gpu in found} - devices.keys()
     return GaudiSensor(hlml, opened, sources, selection.by, others)
 
 
+class _Handle(NamedTuple):
+    """HLML's handle of an accelerator, and its PCI address as HLML writes it."""
+
+    handle: Any
+    bus_id: str
+
+
 def _inventory(
     hlml: Any, cards: Mapping[str, GaudiCard]
-) -> tuple[list[FoundGpu], dict[str, Any], dict[str, int], list[str]]:
+) -> tuple[list[FoundGpu], dict[str, _Handle], dict[str, int], list[str]]:
     """The accelerators that answer, their handles and module ids by device id, and notes on the others."""
     found: list[FoundGpu] = []
-    handles: dict[str, Any] = {}
+    handles: dict[str, _Handle] = {}
     modules: dict[str, int] = {}
     notes: list[str] = []
     try:
@@ -186,17 +193,18 @@ def _inventory(
         raise SensorUnavailable(f"HLML cannot count the accelerators: {error}", "hl-smi") from None
     for index in range(min(count, MOST)):
         try:
-            handle = hlml.hlmlDeviceGetHandleByIndex(index)
-            address = pci_address(codes.text(hlml.hlmlDeviceGetPCIInfo(handle).bus_id))
+            handle = codes.own_handle(hlml.hlmlDeviceGetHandleByIndex(index))
+            bus_id = codes.text(hlml.hlmlDeviceGetPCIInfo(handle).bus_id)
         except hlml.HLMLError as error:
             notes.append(f"accelerator {index} cannot be read: {codes.reason(error)}: {error}")
             continue
+        address = pci_address(bus_id)
         if address is None or device_id(address) in handles:
             notes.append(f"accelerator {index} cannot be told from the others by its PCI address")
             continue
         name = codes.text(codes.ask(hlml, "hlmlDeviceGetName", handle)) or "Gaudi accelerator"
         own_id = device_id(address)
-        handles[own_id] = handle
+        handles[own_id] = _Handle(handle, bus_id)
         found.append(FoundGpu(own_id, index, name, address))
         module = codes.ask(hlml, "hlmlDeviceGetModuleID", handle)
         if module is None and address in cards:

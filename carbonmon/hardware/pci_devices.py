@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-NVIDIA, AMD, INTEL = "0x10de", "0x1002", "0x8086"
+NVIDIA, AMD, INTEL, HABANA = "0x10de", "0x1002", "0x8086", "0x1da3"
 """Vendors' numbers (PCI ID repository)."""
 
 _CARD = re.compile(r"card[0-9]{1,4}")

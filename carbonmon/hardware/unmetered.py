@@ -60,6 +60,10 @@ def sources(sysfs: Path, devices: Iterable[Device], is_stated: bool = True) -> l
         metered = {gpu for device in counted for gpu in device.gpu_ids}
         held = {each.device.address for each in list_drm_gpus(sysfs) if each.gpu.uuid in metered}
         found = [accelerator for accelerator in found if accelerator.address not in held]
+    ids = {device.id for device in counted}
+    found = [
+        each for each in found if ids.isdisjoint((f"TPU-{each.address.rpartition('.')[0]}", each.address))
+    ]
     counts: dict[str, int] = {}
     for accelerator in found:
         counts[accelerator.vendor] = counts.get(accelerator.vendor, 0) + 1

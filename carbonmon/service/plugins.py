@@ -20,6 +20,8 @@ OWN: dict[Group, dict[str, str]] = {
         "nvml": "carbonmon.hardware.sensors.nvml:open_sensor",
         "rapl": "carbonmon.hardware.sensors.rapl:open_sensor",
         "hwmon": "carbonmon.hardware.sensors.hwmon:open_sensor",
+        "tpu": "carbonmon.hardware.sensors.tpu:open_sensor",
+        "neuron": "carbonmon.hardware.sensors.neuron:open_sensor",
         "tdp": "carbonmon.hardware.sensors.tdp:open_sensor",
         "dram": "carbonmon.hardware.sensors.dram:open_sensor",
         "replay": "carbonmon.hardware.sensors.replay:open_sensor",

@@ -67,7 +67,9 @@ class NodeWorkload:
             )
 
             drm = DrmProcesses(procfs, {address: gpu for gpu, address in own.items()})
-        self._holders = GpuHolders(self._gpus, shows_host_pids(procfs), drm, frozenset(own))
+        self._holders = GpuHolders(
+            self._gpus, shows_host_pids(procfs), drm, frozenset(own), self._by_device_files(procfs)
+        )
         self._runs: dict[str, _Run] = {}
         self._allocation_notes: tuple[str, ...] = ()
 
@@ -201,6 +203,22 @@ class NodeWorkload:
 
         found = list_drm_gpus(self._sysfs)
         return found if any(each.gpu.uuid in self._gpus for each in found) else []
+
+    def _by_device_files(self, procfs: Path) -> list[tuple[Lister, frozenset[str]]]:
+        """Who tells of the processes on TPUs and Neuron devices; nobody where none is metered."""
+        if all(_NVML_UUID.fullmatch(gpu) for gpu in self._gpus):
+            return []
+        from carbonmon.hardware.neuron_devices import find_neuron_devices
+        from carbonmon.hardware.tpu_chips import find_tpu_chips
+
+        files = {chip.file: chip.id for chip in find_tpu_chips(self._sysfs) if chip.file}
+        files |= {device.file: device.id for device in find_neuron_devices(self._sysfs)}
+        own = {file: device_id for file, device_id in files.items() if device_id in self._gpus}
+        if not own:
+            return []
+        from carbonmon.hardware.workload.device_files import DeviceFileProcesses
+
+        return [(DeviceFileProcesses(procfs, own), frozenset(own.values()))]
 
     def run_around(self, pid: int) -> str | None:
         """The run that a process of our own PID namespace, or one of its parents, belongs to."""

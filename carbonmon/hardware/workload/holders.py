@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from carbonmon.core.model import Device, GpuClaim
@@ -17,8 +17,8 @@ PERIOD_JITTER_S = 0.05
 
 IN_A_CONTAINER = "GPU processes are not visible in a container: mount the host's /proc and give --procfs"
 HIDDEN = (
-    "processes of other users on GPUs of AMD and Intel are not visible: the monitor needs CAP_SYS_PTRACE and "
-    "CAP_DAC_READ_SEARCH"
+    "processes of other users on GPUs of AMD and Intel, on TPUs and on Neuron devices are not visible: the "
+    "monitor needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 )
 UNKNOWN = "held by every run: its processes are unknown"
 
@@ -50,7 +50,8 @@ class GpuHolders:
     """The claims to `gpus` (by device id). A driver is asked only where its answer can change a claim.
 
     `visible`: processes are known here by the host's pids, which are also NVML's. `drm` tells of the GPUs
-    `drm_gpus`, by the pids that are known here; NVML tells of all others.
+    `drm_gpus`, by the pids that are known here, and each of `more` of its own devices in the same way; NVML
+    tells of all others.
     """
 
     def __init__(
@@ -59,15 +60,20 @@ class GpuHolders:
         visible: bool,
         drm: Lister | None = None,
         drm_gpus: frozenset[str] = frozenset(),
+        more: Sequence[tuple[Lister, frozenset[str]]] = (),
     ) -> None:
         self._gpus = gpus
+        by_drm = drm_gpus
+        drm_gpus = drm_gpus.union(*(devices for _, devices in more))
         own = [gpu for gpu in gpus if gpu not in drm_gpus]
         self._visible = visible or not own
         nvml = GpuProcesses(own)
         self._listers: dict[str, Lister] = dict.fromkeys(own, nvml) if visible else {}
         if drm is not None:
-            self._listers |= dict.fromkeys(drm_gpus, drm)
-        self._opened: list[Lister] = [nvml] if drm is None else [nvml, drm]
+            self._listers |= dict.fromkeys(by_drm, drm)
+        for lister, devices in more:
+            self._listers |= dict.fromkeys(devices, lister)
+        self._opened: list[Lister] = [nvml, *([] if drm is None else [drm]), *(lister for lister, _ in more)]
         self._lists: dict[str, frozenset[int] | None] = {}
         self._lists_at_s = float("-inf")
         self._busy: dict[str, tuple[float, Mapping[int, float] | None]] = {}

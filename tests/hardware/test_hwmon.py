@@ -219,6 +219,19 @@ def test_a_link_to_an_older_jetson_s_meter_is_no_second_one(tmp_path: Path):
         assert "ina3221x in_power0_input (VDD_IN)" in sensor.sources()[0].reason
 
 
+@pytest.mark.parametrize("sensors", [("hwmon", "rapl"), ("rapl", "hwmon")], ids=",".join)
+def test_the_counters_of_dies_count_and_not_their_socket_s_power(sensors: tuple[str, ...]):
+    dies = [Package(socket=0, die=die, profile=Constant(60.0 + die)) for die in (0, 1)]
+    with Simulator(packages=dies, chips=[boards.hsmp(0, Constant(500.0))]) as machine:
+        with Monitor(machine, sensors=sensors) as monitor:
+            monitor.watch(20.0)
+            monitor.finish()
+            states = {state.device.id: state for state in monitor.latest.devices}
+            assert [*states] == ["package-0-die-0", "package-0-die-1"]
+            for die, state in enumerate(states.values()):
+                assert state.energy_j == pytest.approx((60.0 + die) * 20.0, rel=0.01)
+
+
 def test_three_of_agx_orin_s_four_rails_are_not_the_board():
     with pytest.raises(SensorUnavailable, match="3 of the 4 channels"):
         devices_of(boards.agx_orin(*[Constant(5.0)] * 4)[0], board=AGX)

@@ -20,8 +20,8 @@ class Row(NamedTuple):
     `files` are those that hold it; the first that is there is read. `label` is a pattern of its label, whose
     group is the socket's number; "" is a channel without a label, None any. `times` is a file to multiply
     with. `unit_uw` is a unit of the power in µW. `parts` are channels that are the device only together: how
-    many. `limits` hold power limits in µW. `range_uj` is the range of the register behind a counter, which the
-    driver adds up only when it is read.
+    many. `limits` hold power limits in µW. `range_uj` is the range of the register behind a counter, which
+    the driver adds up only when it is read.
     """
 
     chip: str

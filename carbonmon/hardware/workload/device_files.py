@@ -36,8 +36,11 @@ class DeviceFileProcesses:
             for name in names:
                 try:
                     device_id = self._ids.get(str((folder / name).readlink()))
+                except PermissionError:
+                    hidden.add(pid)
+                    break
                 except OSError:
-                    continue
+                    continue  # it has closed the file, or ended
                 if device_id is not None:
                     found[device_id].add(pid)
         self.hidden = frozenset(hidden)

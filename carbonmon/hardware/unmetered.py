@@ -31,7 +31,7 @@ _KINDS = {
     AMD: ("AMD GPU", "Instinct MI300X"),
     INTEL: ("Intel GPU", "Data Center GPU Max 1550"),
     HABANA: ("Gaudi accelerator", "Gaudi 3"),
-    GOOGLE: ("Google TPU", "TPU v4"),
+    GOOGLE: ("Google TPU", ""),
     AWS: ("AWS Neuron device", ""),
 }
 """What a vendor's accelerators are called, and a model of the table as an example for --gpu-model."""
@@ -93,6 +93,8 @@ def _line(vendor: str, number: int) -> SensorState:
         text = text.replace("reads them", "reads it")
     if vendor == NVIDIA:
         remedy = "install NVIDIA's driver"
+    elif vendor in (GOOGLE, AWS):
+        remedy = "carbonmon doctor   # the line of the sensor tpu or neuron says what is missing"
     elif example:
         remedy = f"carbonmon run --gpu-model {example!r}:{number} -- …   # its own model: an estimate by TDP"
     else:

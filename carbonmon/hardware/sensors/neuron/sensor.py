@@ -55,10 +55,8 @@ class NeuronSensor:
         return self._devices
 
     def sources(self) -> Sequence[SensorState]:
-        parts = [
-            (device.id, _text(device, file is not None))
-            for device, file in zip(self._devices, self._files, strict=True)
-        ]
+        parts = [(device.id, device.id) for device in self._devices]
+        parts.append(("", f"each {_text(self._devices[0], any(self._files))}"))
         if self._program is not None:
             parts.append(("", f"utilisation by {self._program} while the driver has no power of this time"))
         reason = "; ".join(text for _, text in parts)
@@ -167,4 +165,4 @@ def _text(device: Device, has_power: bool) -> str:
     spec = device.spec
     assert spec is not None
     told = "percent of power, a mean of each minute" if has_power else "utilisation"
-    return f"{device.id}: {device.name}, {spec.tdp_w:g} W ({spec.source}) × {told}"
+    return f"{spec.tdp_w:g} W ({spec.source}) × {told}"

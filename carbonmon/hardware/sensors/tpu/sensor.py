@@ -51,9 +51,9 @@ class TpuSensor:
 
     def sources(self) -> Sequence[SensorState]:
         places = ", ".join(client.address for client in self._clients)
-        told = f"× the duty cycle at {places}, which is served while a program uses the chips"
-        parts = [(device.id, _text(device)) for device in self._devices]
-        parts.append(("", told))
+        parts = [(device.id, device.id) for device in self._devices]
+        parts.append(("", f"each {_text(self._devices[0])} × the duty cycle at {places}"))
+        parts.append(("", "which is served while a program uses the chips"))
         reason = "; ".join(text for _, text in parts)
         notes = [SensorState("tpu note", "not used", note) for note in self._notes]
         return [SensorState(self.name, "used", reason, "", True, parts=tuple(parts)), *notes]
@@ -110,4 +110,4 @@ def _text(device: Device) -> str:
     spec = device.spec
     assert spec is not None
     idle = "" if spec.idle_w is None else f" from {spec.idle_w:g} W at no load"
-    return f"{device.id}: {device.name}, {spec.tdp_w:g} W{idle} ({spec.source})"
+    return f"{spec.tdp_w:g} W{idle} ({spec.source})"

@@ -57,13 +57,15 @@ class Uncertainty(NamedTuple):
 class Spec(NamedTuple):
     """The power of one device at full load as a specification states it: the base of method `tdp`.
 
-    `assumed_utilization_ratio` is set where the utilisation cannot be measured on the machine.
+    `assumed_utilization_ratio` is set where the utilisation cannot be measured on the machine. `idle_w` is
+    the power at no load where the specification states that too: the estimate then lies between the two.
     """
 
     tdp_w: float
     uncertainty: Uncertainty
     source: str
     assumed_utilization_ratio: float | None = None
+    idle_w: float | None = None
 
 
 class Part(NamedTuple):

@@ -32,7 +32,7 @@ _KINDS = {
     AMD: ("AMD GPU", "Instinct MI300X"),
     INTEL: ("Intel GPU", "Data Center GPU Max 1550"),
     HABANA: ("Gaudi accelerator", "Gaudi 3"),
-    GOOGLE: ("Google TPU", "TPU v4"),
+    GOOGLE: ("Google TPU", ""),
     AWS: ("AWS Neuron device", ""),
 }
 """What a vendor's accelerators are called, and a model of the table as an example for --gpu-model."""
@@ -64,6 +64,10 @@ def sources(
         metered = {gpu for device in counted for gpu in device.gpu_ids}
         held = {each.device.address for each in list_drm_gpus(sysfs) if each.gpu.uuid in metered}
         found = [accelerator for accelerator in found if accelerator.address not in held]
+    ids = {device.id for device in counted}
+    found = [
+        each for each in found if ids.isdisjoint((f"TPU-{each.address.rpartition('.')[0]}", each.address))
+    ]
     counts: dict[str, int] = {}
     for accelerator in found:
         counts[accelerator.vendor] = counts.get(accelerator.vendor, 0) + 1
@@ -93,6 +97,8 @@ def _line(vendor: str, number: int) -> SensorState:
         text = text.replace("reads them", "reads it")
     if vendor == NVIDIA:
         remedy = "install NVIDIA's driver"
+    elif vendor in (GOOGLE, AWS):
+        remedy = "carbonmon doctor   # the line of the sensor tpu or neuron says what is missing"
     elif example:
         remedy = f"carbonmon run --gpu-model {example!r}:{number} -- …   # its own model: an estimate by TDP"
     else:

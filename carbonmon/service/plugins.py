@@ -22,6 +22,8 @@ OWN: dict[Group, dict[str, str]] = {
         "hwmon": "carbonmon.hardware.sensors.hwmon:open_sensor",
         "gaudi": "carbonmon.hardware.sensors.gaudi:open_sensor",
         "levelzero": "carbonmon.hardware.sensors.levelzero:open_sensor",
+        "tpu": "carbonmon.hardware.sensors.tpu:open_sensor",
+        "neuron": "carbonmon.hardware.sensors.neuron:open_sensor",
         "tdp": "carbonmon.hardware.sensors.tdp:open_sensor",
         "dram": "carbonmon.hardware.sensors.dram:open_sensor",
         "replay": "carbonmon.hardware.sensors.replay:open_sensor",

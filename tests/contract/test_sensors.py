@@ -6,6 +6,7 @@ the simulated tree is /sys: this very file, with `PYRAPL_VARIABLE` set.
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import logging
@@ -25,11 +26,13 @@ from carbonmon.core import energy
 from carbonmon.core.errors import SensorGone, SensorUnavailable
 from carbonmon.core.model import METHODS, Component, Device, Reading
 from carbonmon.core.ports import Sensor, SensorSettings
-from carbonmon.hardware.sensors import dram, gaudi, hwmon, levelzero, nvml, rapl, replay, tdp
+from carbonmon.hardware.sensors import dram, gaudi, hwmon, levelzero, neuron, nvml, rapl, replay, tdp, tpu
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Square, can_build, can_wrap
 from tests.simulator.boards import amd_gpu, grace, intel_gpu
 from tests.simulator.cards import gaudi as gaudi_card
 from tests.simulator.cards import max_1550
+from tests.simulator.neuron import NeuronTree
+from tests.simulator.tpu import V5E, MetricsService, TpuTree
 
 PYRAPL_VARIABLE = "CARBONMON_TEST_PYRAPL"
 IN_NAMESPACE = PYRAPL_VARIABLE in os.environ
@@ -72,6 +75,24 @@ def of_a_recording(machine: Simulator, folder: Path) -> SensorSettings:
     return SensorSettings(argument=str(path))
 
 
+def of_tpus(machine: Simulator, folder: Path) -> SensorSettings:
+    sysfs = folder / "tpu-sys"
+    if not sysfs.exists():
+        TpuTree(sysfs, V5E, 8)
+    return SensorSettings(sysfs=sysfs, gpu_tdp_w=200.0, argument=f"localhost:{tpu_service().port}")
+
+
+@functools.cache
+def tpu_service() -> MetricsService:
+    """The service of a program that runs as long as these tests."""
+    return MetricsService(lambda: [75.0] * 8)
+
+
+def of_neuron_devices(machine: Simulator, folder: Path) -> SensorSettings:
+    NeuronTree(folder / "neuron-sys", 16)
+    return SensorSettings(sysfs=folder / "neuron-sys", gpu_tdp_w=400.0, environ={"PATH": "/nonexistent"})
+
+
 def nowhere(folder: Path) -> SensorSettings:
     return SensorSettings(sysfs=folder / "no-sys", procfs=folder / "no-proc")
 
@@ -84,6 +105,8 @@ CASES = (
     Case(
         "levelzero", levelzero.open_sensor, of_machine, None
     ),  # its absence: tests/hardware/test_levelzero.py
+    Case("tpu", tpu.open_sensor, of_tpus, None),  # its absence: tests/hardware/test_tpu.py
+    Case("neuron", neuron.open_sensor, of_neuron_devices, None),  # its absence: tests/hardware/test_neuron.py
     Case("tdp", tdp.open_sensor, with_two_gpus_stated, nowhere),
     Case("dram", dram.open_sensor, of_machine, nowhere),
     Case("replay", replay.open_sensor, of_a_recording, None),  # a missing file is the user's mistake

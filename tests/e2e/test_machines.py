@@ -62,6 +62,13 @@ MACHINES = {
         boards.ORIN_NANO,
     ),
     "AGX Orin": Machine(boards.agx_orin(*RAILS), "module-0", "module", NAMES, boards.AGX_ORIN),
+    "TX2": Machine(
+        boards.tx2(RAILS[0], Constant(5.1), Constant(3.2)), "module-0", "module", ["VDD_IN"], boards.TX2
+    ),
+    "AGX Xavier": Machine(
+        boards.agx_xavier(*[Sine(3.0, 1.0, 3.0 + place) for place in range(6)]),
+        *("module-0", "module", ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"), boards.AGX_XAVIER),
+    ),
     "Thor": Machine([boards.thor(RAILS[0])], "module-0", "module", ["module-0"], boards.THOR),
     "EPYC": Machine([boards.hsmp(0, SWELL)], "package-0", "cpu", ["package-0"]),
 }

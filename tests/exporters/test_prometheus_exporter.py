@@ -489,6 +489,7 @@ def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> No
         budgets=(budget_state(),),
         pauses=Pauses(300.0),
         node_charges=(NodeCharge("acpi", 5e6, 500.0, 400.0, 600.0),),
+        node_meters=(NodeEnergy("acpi", 0.0, 9e6, 8e6, 3600.0),),
     )
     full = shown._replace(
         runs=(run, going_on),

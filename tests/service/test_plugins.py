@@ -39,7 +39,7 @@ def test_each_of_our_own_can_be_loaded_and_is_what_its_entry_point_gives(group: 
         (
             "carbonmon.sensors",
             "nvlm",
-            "sensors: there is no 'nvlm'; did you mean nvml? there are dram, gaudi, hwmon, levelzero, nvml",
+            "sensors: there is no 'nvlm'; did you mean nvml? there are dram, gaudi, hwmon, levelzero, neuron",
         ),
         (
             "carbonmon.exporters",
@@ -77,7 +77,8 @@ def test_a_third_party_s_sensor_is_found_by_its_entry_point(install: Callable[[s
     install("def open_sensor(settings): return 'opened'\n")
     assert load("carbonmon.sensors", "wallmeter")(None) == "opened"
     with pytest.raises(
-        ConfigError, match="there are dram, gaudi, hwmon, levelzero, nvml, rapl, replay, tdp, wallmeter"
+        ConfigError,
+        match="there are dram, gaudi, hwmon, levelzero, neuron, nvml, rapl, replay, tdp, tpu, wallmeter",
     ):
         load("carbonmon.sensors", "volts")
 

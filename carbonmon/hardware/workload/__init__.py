@@ -70,7 +70,7 @@ class NodeWorkload:
             drm = DrmProcesses(procfs, {address: gpu for gpu, address in own.items()})
         self._gaudi = self._gaudi_cards()
         self._holders = GpuHolders(
-            self._gpus, shows_host_pids(procfs), drm, frozenset(own), self._gaudi_processes()
+            self._gpus, shows_host_pids(procfs), drm, frozenset(own), self._by_device_files()
         )
         self._runs: dict[str, _Run] = {}
         self._allocation_notes: tuple[str, ...] = ()
@@ -233,15 +233,23 @@ class NodeWorkload:
         found = {device_id(card.address): card for card in list_gaudi_cards(self._sysfs)}
         return {name: card for name, card in found.items() if name in self._gpus}
 
-    def _gaudi_processes(self) -> Mapping[str, Lister]:
-        if not self._gaudi:
+    def _by_device_files(self) -> Mapping[str, Lister]:
+        """Who tells of the processes on Gaudi accelerators, TPUs and Neuron devices that are metered, by their ids."""
+        if all(_NVML_UUID.fullmatch(gpu) for gpu in self._gpus):
             return {}
-        from carbonmon.hardware.workload.device_files import DeviceFileProcesses
+        from carbonmon.hardware.neuron_devices import find_neuron_devices
+        from carbonmon.hardware.tpu_chips import find_tpu_chips
 
         files = {card.node: name for name, card in self._gaudi.items()}
         numbers = {card.numbers: name for name, card in self._gaudi.items() if card.numbers}
-        lister = DeviceFileProcesses(self._procfs, files, numbers)
-        return dict.fromkeys(self._gaudi, lister)
+        files |= {chip.file: chip.id for chip in find_tpu_chips(self._sysfs) if chip.file}
+        files |= {device.file: device.id for device in find_neuron_devices(self._sysfs)}
+        files = {file: name for file, name in files.items() if name in self._gpus}
+        if not files:
+            return {}
+        from carbonmon.hardware.workload.device_files import DeviceFileProcesses
+
+        return dict.fromkeys(files.values(), DeviceFileProcesses(self._procfs, files, numbers))
 
     def run_around(self, pid: int) -> str | None:
         """The run that a process of our own PID namespace, or one of its parents, belongs to."""

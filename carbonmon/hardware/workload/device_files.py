@@ -1,7 +1,7 @@
 """Which processes are on an accelerator, by who has its device file open: /proc/PID/fd (proc(5)).
 
-For accelerators whose file only those open that work on them, as Gaudi's: who only looks opens another one.
-How much each process works is not told.
+For accelerators whose file only those open that work on them: TPUs, AWS's Neuron devices, Gaudi (who only looks
+at one opens another file). How much each process works is not told.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 
 class DeviceFileProcesses:
@@ -17,7 +18,9 @@ class DeviceFileProcesses:
     Which files another user's process has open is told to CAP_SYS_PTRACE only: such processes are `hidden`.
     """
 
-    def __init__(self, procfs: Path, files: Mapping[str, str], numbers: Mapping[str, str]) -> None:
+    def __init__(
+        self, procfs: Path, files: Mapping[str, str], numbers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """The accelerators' ids by the path of their device file, and by its numbers (`261:0`)."""
         self._procfs = procfs
         self._ids = dict(files)

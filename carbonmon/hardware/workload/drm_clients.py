@@ -105,6 +105,9 @@ class DrmProcesses:
                 try:
                     if not str((folder / "fd" / name).readlink()).startswith(_DEVICES):
                         continue
+                except PermissionError:  # the folder may be read, by CAP_DAC_READ_SEARCH, and not its links
+                    self._hidden.add(pid)
+                    break
                 except OSError:
                     continue
                 path = folder / "fdinfo" / name

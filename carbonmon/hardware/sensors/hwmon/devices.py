@@ -20,7 +20,7 @@ from carbonmon.hardware.cpu_info import read_cpu_info
 from carbonmon.hardware.drm_gpus import DrmGpu
 from carbonmon.hardware.pci_devices import device_at, is_asleep, is_in_package, package_near
 from carbonmon.hardware.sensors.hwmon.channels import Channel, is_averaged, limits_w
-from carbonmon.hardware.sensors.hwmon.chips import Key
+from carbonmon.hardware.sensors.hwmon.chips import IIO_CHIP, Key
 
 BUSY_FILE = "device/gpu_busy_percent"
 
@@ -168,13 +168,13 @@ class DeviceMaker:
 
     def _board(self, channel: Channel) -> Device:
         name = modules.board_name(self._settings)
-        if not modules.is_embedded(name):
+        if not modules.is_embedded(name) and channel.chip.name != IIO_CHIP:  # that driver is of Jetsons only
             raise LeftOut("this is no Jetson board: what it measures is not known")
         largest_w = modules.largest_w(name)
         return Device(
             "module-0",
             "module",
-            name,
+            name or "Jetson board",
             0,
             max_power_w=None if largest_w is None else bound_w("module", largest_w, None),
             contains=(Part("gpu"), Part("cpu"), Part("dram")),

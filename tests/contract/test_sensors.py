@@ -25,9 +25,10 @@ from carbonmon.core import energy
 from carbonmon.core.errors import SensorGone, SensorUnavailable
 from carbonmon.core.model import METHODS, Component, Device, Reading
 from carbonmon.core.ports import Sensor, SensorSettings
-from carbonmon.hardware.sensors import dram, hwmon, nvml, rapl, replay, tdp
+from carbonmon.hardware.sensors import amdsmi, dram, hwmon, nvml, rapl, replay, tdp
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Square, can_build, can_wrap
 from tests.simulator.boards import amd_gpu, grace, intel_gpu
+from tests.simulator.rocm import Rocm
 
 PYRAPL_VARIABLE = "CARBONMON_TEST_PYRAPL"
 IN_NAMESPACE = PYRAPL_VARIABLE in os.environ
@@ -77,6 +78,7 @@ def nowhere(folder: Path) -> SensorSettings:
 CASES = (
     Case("nvml", nvml.open_sensor, of_machine, None),  # its absence: tests/hardware/test_nvml.py
     Case("rapl", rapl.open_sensor, of_machine, nowhere),
+    Case("amdsmi", amdsmi.open_sensor, of_machine, None),  # its absence: tests/hardware/test_amdsmi.py
     Case("hwmon", hwmon.open_sensor, of_machine, None),  # its absence: tests/hardware/test_hwmon.py
     Case("tdp", tdp.open_sensor, with_two_gpus_stated, nowhere),
     Case("dram", dram.open_sensor, of_machine, nowhere),
@@ -98,10 +100,13 @@ def machine() -> Iterator[Simulator]:
         intel_gpu(1, Constant(120), Constant(100), start_uj=10**9),
         *grace(0, grace=Square(90, 250, 0.7)),
     ]
-    with Simulator(gpus=gpus, packages=packages, chips=chips) as simulated:
+    with Simulator(gpus=gpus, packages=packages, chips=chips) as simulated, Rocm(simulated) as rocm:
         simulated.gpus[1].fault(no_counter=True)
         simulated.freeze()
-        yield simulated
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in rocm.environ.items():
+                patch.setenv(name, value)
+            yield simulated
 
 
 @pytest.fixture(params=PYRAPL_CASES if IN_NAMESPACE else CASES, ids=lambda case: case.name)

@@ -16,6 +16,7 @@ FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
 LIBRARY = "libnvidia-ml.so.1"
 DAEMON = "powercapd"
 IPMI_DEVICE = "libipmi-device.so"
+AMDSMI = "libamd_smi.so"
 # The soname lets a copy that is already loaded answer for the name when pynvml asks for it.
 COMMANDS = {
     LIBRARY: (
@@ -23,6 +24,7 @@ COMMANDS = {
         *("nvml_core.c", "nvml_device.c", "nvml_readings.c"),
     ),
     DAEMON: ("powercapd.c",),
+    AMDSMI: ("-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "amdsmi.c"),
     IPMI_DEVICE: ("-shared", "-fPIC", "ipmi_device.c"),
 }
 

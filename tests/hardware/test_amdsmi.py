@@ -1,0 +1,383 @@
+"""AMD's GPUs through the simulated library of ROCm and a stand-in for its package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.model import Failure, Part, Reading
+from carbonmon.core.ports import SensorSettings
+from carbonmon.core.uncertainty import AMDSMI_UNCERTAINTY
+from carbonmon.hardware.sensors.amdsmi import open_sensor
+from carbonmon.hardware.workload import NodeWorkload
+from tests.simulator import Constant, Package, Simulator, Sine, Square, boards, can_build
+from tests.simulator.boards import MI300X, MOMENT, amd_gpu
+from tests.simulator.hwmon import Chip
+from tests.simulator.rocm import Rocm
+from tests.support.harness import Monitor
+from tests.support.rocm import Here, rocm_here
+
+pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
+
+WAVE, SWELL = Square(60.0, 350.0, 0.7), Sine(400.0, 150.0, 60.0)
+MI250X = "0x7408"
+IDS = [f"GPU-a0b1c2d3e4f5000{place}" for place in range(8)]
+SENSORS = ("amdsmi", "hwmon")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Here]:
+    yield from rocm_here(monkeypatch, tmp_path)
+
+
+def mi300x(place: int, profile: Any = SWELL) -> Chip:
+    return amd_gpu(place, profile, model=MI300X, level=MOMENT, cap_w=750.0)
+
+
+def reasons(monitor: Monitor) -> dict[str, str]:
+    return {source.name: source.reason for source in monitor.sensors.sources}
+
+
+def errors(monitor: Monitor, name: str = "amdsmi") -> dict[str, int]:
+    state = next(each.state() for each in monitor.sensors.sensors if each.name == name)
+    return dict(state.errors)
+
+
+@pytest.fixture
+def eight(here: Here) -> Iterator[tuple[Simulator, Rocm]]:
+    """Eight cards of different power, in another order in the library's list than on the bus."""
+    chips = [mi300x(place, Sine(300.0 + 40.0 * place, 100.0, 45.0 + place)) for place in range(8)]
+    order = [3, 7, 0, 5, 1, 6, 2, 4]
+    with Simulator(chips=chips) as machine, here(Rocm(machine, library_order=order)) as rocm:
+        yield machine, rocm
+
+
+# ---- energy ----
+
+
+def test_each_card_gets_its_own_energy_whatever_the_library_s_order(eight: tuple[Simulator, Rocm]):
+    with Monitor(eight[0], sensors=SENSORS) as monitor:
+        monitor.watch(120)
+        assert list(monitor.sensors.devices) == IDS
+        for gpu in IDS:
+            state = monitor.device(gpu)
+            assert abs(monitor.error_ratio(gpu)) < 1e-6, "the unit is 2⁻¹⁶ J, not 15.3 µJ"
+            assert (state.power_j, state.tdp_j) == (0.0, 0.0), "counted once, though hwmon reads it too"
+            assert state.device.measured_uncertainty == AMDSMI_UNCERTAINTY
+            assert state.utilization_ratio == 0.5
+
+
+@pytest.mark.parametrize(("chip", "is_average"), [(amd_gpu(0, SWELL), True), (mi300x(0), False)])
+def test_a_card_without_a_counter_is_measured_by_its_power(chip: Chip, is_average: bool, here: Here):
+    with Simulator(chips=[chip]) as machine, here(Rocm(machine)) as rocm:
+        rocm.cards[0].fault(counter_error=2)
+        with Monitor(machine, sensors=("amdsmi",)) as monitor:
+            monitor.watch(120)
+            state = monitor.device(IDS[0])
+            assert state.device.methods == ("power", "tdp")
+            assert state.counter_j == 0.0
+            assert abs(monitor.error_ratio(IDS[0])) < 0.02
+            assert state.device.measured_uncertainty is not None
+            is_wide = state.device.measured_uncertainty.high_ratio > AMDSMI_UNCERTAINTY.high_ratio
+            assert is_wide is not is_average, "a power of the moment says nothing of the time between"
+
+
+def test_a_counter_that_steps_back_and_returns_loses_nothing(here: Here):
+    with Simulator(chips=[mi300x(0)]) as machine, here(Rocm(machine)) as rocm:
+        with Monitor(machine, sensors=("amdsmi",)) as monitor:
+            monitor.watch(20)
+            rocm.cards[0].fault(counter_offset=-140_000_000)  # as in github.com/ROCm/amdsmi, issue 115
+            monitor.watch(2)
+            rocm.cards[0].fault(counter_offset=0)
+            monitor.watch(20)
+            state = monitor.device(IDS[0])
+            assert abs(monitor.error_ratio(IDS[0])) < 1e-6
+            assert (state.step_backs, state.resets) == (2, 0)
+
+
+def test_a_counter_that_begins_anew_gives_no_joule_twice(here: Here):
+    with Simulator(chips=[mi300x(0)]) as machine, here(Rocm(machine)) as rocm:
+        with Monitor(machine, sensors=("amdsmi",)) as monitor:
+            monitor.watch(20)
+            rocm.cards[0].fault(counter_offset=-4_750_000_000)
+            monitor.watch(20)
+            assert monitor.device(IDS[0]).resets == 1
+            assert abs(monitor.error_ratio(IDS[0])) < 0.02, "what the counter did not tell is known by power"
+
+
+@pytest.mark.parametrize("sentinel", [0xFFFF, 0xFFFFFFFF])
+def test_a_value_that_stands_for_nothing_is_unknown_and_hwmon_stands_in(sentinel: int, here: Here):
+    with Simulator(chips=[amd_gpu(0, SWELL)]) as machine, here(Rocm(machine)) as rocm:
+        with Monitor(machine, sensors=SENSORS) as monitor:
+            monitor.watch(5)
+            rocm.cards[0].fault(
+                counter_sentinel=2**64 - 1, power_sentinel=sentinel, activity_sentinel=sentinel
+            )
+            monitor.watch(115)
+            state = monitor.device(IDS[0])
+            assert state.implausible == 0, "none of them was taken for a figure"
+            assert state.power_j > 0.0
+            assert state.utilization_ratio == 0.5
+            assert abs(monitor.error_ratio(IDS[0])) < 0.02
+
+
+def test_a_card_that_shows_only_sentinels_is_left_to_hwmon(here: Here):
+    with Simulator(chips=[amd_gpu(0, SWELL)]) as machine, here(Rocm(machine)) as rocm:
+        rocm.cards[0].fault(counter_sentinel=2**64 - 1, power_sentinel=0xFFFFFFFF)
+        with Monitor(machine, sensors=SENSORS) as monitor:
+            assert "neither its energy nor its power" in reasons(monitor)["amdsmi"]
+            assert monitor.sensors.devices[IDS[0]].methods == ("power", "tdp")
+
+
+@pytest.mark.parametrize("resolution_uj", [-1.0, float("nan"), float("inf"), 1e30])
+def test_a_unit_that_is_none_makes_no_counter(resolution_uj: float, here: Here):
+    with Simulator(chips=[mi300x(0)]) as machine, here(Rocm(machine)) as rocm:
+        rocm.cards[0].fault(resolution_uj=resolution_uj)
+        with Monitor(machine, sensors=("amdsmi",)) as monitor:
+            assert monitor.sensors.devices[IDS[0]].methods == ("power", "tdp")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"counter_factor": 100.0}, "grows by"),
+        ({"counter_factor": 0.01}, "grows by"),
+        ({"resolution_uj": 1.0}, "grows by"),
+    ],
+)
+def test_a_counter_with_a_wrong_rate_is_not_used(fault: dict[str, float], said: str, here: Here):
+    with Simulator(chips=[mi300x(0, Constant(300.0)), mi300x(1, Constant(300.0))]) as machine:
+        with here(Rocm(machine)) as rocm:
+            rocm.cards[1].fault(**fault)
+            sensor = open_sensor(SensorSettings(sysfs=machine.sysfs))  # time runs: the check compares rates
+            with closing(sensor):
+                methods = [device.methods[0] for device in sensor.devices()]
+                text = next(source.reason for source in sensor.sources() if source.name == "amdsmi")
+            assert methods == ["counter", "power"]
+            assert f"{IDS[1]}: power, its energy counter {said}" in text
+
+
+# ---- which cards, and of whom ----
+
+
+def test_an_mi250_is_one_meter_of_two_gpus(here: Here):
+    chips = [amd_gpu(place, SWELL, model=MI250X, cap_w=560.0) for place in range(4)]
+    with Simulator(chips=chips) as machine, here(Rocm(machine)):
+        with Monitor(machine, sensors=SENSORS) as monitor:
+            monitor.watch(60)
+            assert list(monitor.sensors.devices) == [IDS[0], IDS[2]]
+            assert monitor.sensors.devices[IDS[0]].contains == (Part("gpu", None, IDS[1]),)
+            assert abs(monitor.error_ratio(IDS[0])) < 1e-6
+        environ = {"ROCR_VISIBLE_DEVICES": "1"}
+        with Monitor(machine, sensors=SENSORS, environ=environ) as monitor:
+            (device,) = monitor.sensors.devices.values()
+            assert (device.id, device.share_ratio) == (IDS[0], 0.5)
+            monitor.watch(60)
+            (run,) = monitor.latest.runs
+            assert sum(total.energy_j for total in run.totals) == pytest.approx(
+                monitor.truth_j(IDS[0]) / 2, rel=1e-3
+            )
+
+
+def test_the_partitions_of_a_card_share_its_energy(here: Here):
+    chips = [mi300x(place) for place in range(2)]
+    with Simulator(chips=chips) as machine, here(Rocm(machine, partitions=8)):
+
+        def shares(**environ: str) -> dict[str, tuple[float, str]]:
+            with Monitor(machine, sensors=SENSORS, environ=environ) as monitor:
+                found = monitor.sensors.devices.values()
+                return {device.id: (device.share_ratio, device.share_note) for device in found}
+
+        assert shares() == {IDS[0]: (1.0, ""), IDS[1]: (1.0, "")}
+        note = "partition 3 of 8: 1/8 of the GPU's energy"
+        assert shares(HIP_VISIBLE_DEVICES="3") == {IDS[0]: (0.125, note)}
+        assert shares(ROCR_VISIBLE_DEVICES="8,9")[IDS[1]][0] == 0.25
+        assert shares(HIP_VISIBLE_DEVICES=",".join(map(str, range(8)))) == {IDS[0]: (1.0, "")}
+        assert shares(ROCR_VISIBLE_DEVICES=IDS[1]) == {IDS[1]: (1.0, "")}
+        with Monitor(machine, sensors=SENSORS) as monitor:
+            assert "of the whole card, in 8 partitions" in reasons(monitor)["amdsmi"]
+            monitor.watch(30)
+            assert abs(monitor.error_ratio(IDS[1])) < 1e-6, "counted once, not once a partition"
+
+
+def test_the_lists_of_a_job_count_in_hip_s_order(here: Here):
+    chips = [mi300x(place, Constant(100.0 + place)) for place in range(4)]
+    with Simulator(chips=chips) as machine, here(Rocm(machine, hip_order=[2, 3, 0, 1])):
+        environ = {"ROCR_VISIBLE_DEVICES": "1,2,3", "HIP_VISIBLE_DEVICES": "1"}
+        with Monitor(machine, sensors=SENSORS, environ=environ) as monitor:
+            assert list(monitor.sensors.devices) == [IDS[0]]
+            assert monitor.sensors.gpus_are_given
+        with Monitor(machine, sensors=SENSORS, gpus=("1", IDS[3])) as monitor:
+            assert list(monitor.sensors.devices) == [IDS[1], IDS[3]]
+
+
+def test_an_mi300a_is_a_module_and_its_cpu_is_counted_in_it(here: Here):
+    chip = amd_gpu(0, SWELL, model=boards.MI300A, cap_w=760.0)
+    machine = Simulator(chips=[chip], packages=[Package(profile=Constant(80.0), dram=Constant(9.0))])
+    with machine, here(Rocm(machine)), Monitor(machine, sensors=("rapl", *SENSORS)) as monitor:
+        assert list(monitor.sensors.devices) == ["module-0"]
+        monitor.watch(30)
+        assert abs(monitor.error_ratio("module-0")) < 1e-6
+
+
+def test_half_a_card_is_charged_to_each_run_that_was_given_one_of_its_two_gpus(here: Here):
+    chips = [amd_gpu(place, SWELL, model=MI250X, cap_w=560.0) for place in range(2)]
+    with Simulator(chips=chips) as machine, here(Rocm(machine)):
+        with Monitor(machine, sensors=SENSORS) as monitor:
+            devices = monitor.sensors.devices
+            with closing(NodeWorkload(Path("/proc"), machine.sysfs, devices)) as workload:
+                assert workload.allocation(None, {"ROCR_VISIBLE_DEVICES": "1"}) == {IDS[1]: 1.0}
+                assert workload.allocation(None, {"ROCR_VISIBLE_DEVICES": "0"}) == {IDS[0]: 1.0}
+        assert devices[IDS[0]].gpu_ids == (IDS[0], IDS[1])
+
+
+# ---- what is not there, or fails ----
+
+
+def test_a_machine_without_a_gpu_of_amd_loads_nothing_of_it():
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from carbonmon.core.errors import SensorUnavailable\n"
+        "from carbonmon.core.ports import SensorSettings\n"
+        "from carbonmon.hardware.sensors.amdsmi import open_sensor\n"
+        "try: open_sensor(SensorSettings(sysfs=Path(sys.argv[1])))\n"
+        "except SensorUnavailable as error: print(error, file=sys.stderr)\n"
+        "print(*sys.modules)"
+    )
+    with Simulator() as machine:
+        command = [sys.executable, "-c", code, str(machine.sysfs)]
+        child = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert child.stderr == "no GPU of AMD is here\n"
+    loaded = set(child.stdout.split())
+    assert not any(name.startswith("carbonmon.hardware.amdsmi") for name in loaded)
+    assert {"carbonmon.hardware.sensors.amdsmi.sensor", "ctypes", "amdsmi"}.isdisjoint(loaded)
+
+
+def test_a_library_that_does_not_start_leaves_the_cards_to_hwmon(here: Here):
+    with Simulator(chips=[amd_gpu(0, SWELL)]) as machine, here(Rocm(machine)) as rocm:
+        rocm.fault(init_error=34)
+        with Monitor(machine, sensors=SENSORS) as monitor:
+            source = next(each for each in monitor.sensors.sources if each.name == "amdsmi")
+            assert source.reason.startswith("AMD's library cannot be initialised: amdsmi_init: ")
+            assert source.remedy == "sudo modprobe amdgpu"
+            monitor.watch(60)
+            assert abs(monitor.error_ratio(IDS[0])) < 0.02
+
+
+def test_a_card_that_sleeps_is_not_woken(here: Here):
+    with Simulator(chips=[amd_gpu(0, SWELL), amd_gpu(1, SWELL)]) as machine, here(Rocm(machine)) as rocm:
+        machine.hwmon.write(1, "power/runtime_status", "suspended")
+        with pytest.raises(SensorUnavailable, match=f"{IDS[1]} sleeps"):
+            open_sensor(SensorSettings(sysfs=machine.sysfs))
+        machine.hwmon.write(1, "power/runtime_status", "active")
+        with closing(open_sensor(SensorSettings(sysfs=machine.sysfs))) as sensor:
+            machine.hwmon.write(1, "power/runtime_status", "suspended")
+            calls = rocm.control.calls
+            readings = list(sensor.read(1.0))
+            assert rocm.control.calls - calls == 3, "those of the card that is awake"
+            assert readings[1] == Reading(IDS[1])
+            machine.hwmon.write(1, "power_state", "D3cold")
+            assert list(sensor.read(2.0))[1] == Reading(IDS[1], power_w=0.0)
+
+
+def test_somebody_s_shutdown_in_our_process_costs_a_second_and_no_energy(eight: tuple[Simulator, Rocm]):
+    machine, rocm = eight
+    with Monitor(machine, sensors=("amdsmi",)) as monitor:
+        monitor.watch(10)
+        rocm.fault(is_away=1)
+        monitor.watch(10)
+        assert errors(monitor)["not_initialised"] >= 8
+        for gpu in IDS:
+            assert abs(monitor.error_ratio(gpu)) < 1e-6
+    assert rocm.control.shut_downs >= 1
+
+
+def test_a_library_that_stays_away_is_asked_ever_more_seldom(eight: tuple[Simulator, Rocm]):
+    machine, rocm = eight
+    with Monitor(machine, sensors=SENSORS) as monitor:
+        rocm.fault(is_away=1, init_error=34)
+        shut_downs = rocm.control.shut_downs
+        monitor.watch(60)
+        assert rocm.control.shut_downs - shut_downs <= 1, "it was down after the first time"
+        assert all(abs(monitor.error_ratio(gpu)) < 0.02 for gpu in IDS), "hwmon stood in"
+        rocm.fault(init_error=0)
+        monitor.watch(64)
+        assert all(abs(monitor.error_ratio(gpu)) < 1e-6 for gpu in IDS), "the counter covers all of it"
+
+
+def test_one_card_s_error_is_its_own(eight: tuple[Simulator, Rocm]):
+    machine, rocm = eight
+    with Monitor(machine, sensors=("amdsmi",)) as monitor:
+        rocm.cards[2].fault(call_error=12)
+        monitor.watch(30)
+        assert errors(monitor) == {"io": 30}
+        assert monitor.device(IDS[2]).counter_j == 0.0
+        assert abs(monitor.error_ratio(IDS[5])) < 1e-6
+        rocm.cards[2].fault(call_error=0)
+        monitor.watch(5)
+        assert abs(monitor.error_ratio(IDS[2])) < 1e-6
+
+
+@pytest.mark.parametrize("wrong", [b"", b"garbage", b"\xff\xfe"])
+def test_a_bus_address_that_is_none_is_a_note(wrong: bytes, here: Here, monkeypatch: pytest.MonkeyPatch):
+    with Simulator(chips=[amd_gpu(0, SWELL)]) as machine, here(Rocm(machine)) as rocm:
+        text = (rocm.package / "interface.py").read_text()
+        answer = f'{wrong!r}.decode(errors="replace")'
+        text = text.replace('return f"{number >> 16:04x}', f"return {answer} or f'{{number:x}}'  # ", 1)
+        (rocm.package / "interface.py").write_text(text)
+        with pytest.raises(SensorUnavailable, match="is no card of its own in /sys/class/drm"):
+            open_sensor(SensorSettings(sysfs=machine.sysfs))
+
+
+def test_a_function_that_the_package_lacks_is_a_reading_less(here: Here):
+    with Simulator(chips=[amd_gpu(0, SWELL)]) as machine, here(Rocm(machine)) as rocm:
+        with open(rocm.package / "__init__.py", "a") as file:
+            file.write("\ndel amdsmi_get_gpu_activity, amdsmi_get_power_cap_info\n")
+        with closing(open_sensor(SensorSettings(sysfs=machine.sysfs))) as sensor:
+            (device,) = sensor.devices()
+            assert device.methods == ("counter", "power")
+            (reading,) = sensor.read(1.0)
+            assert isinstance(reading, Reading)
+            assert reading.utilization_ratio is None
+
+
+def test_an_answer_of_another_form_is_no_reading(here: Here):
+    with Simulator(chips=[amd_gpu(0, SWELL)]) as machine, here(Rocm(machine)) as rocm:
+        with open(rocm.package / "__init__.py", "a") as file:
+            file.write(
+                "\ntold = []\n"
+                "def amdsmi_get_power_info(handle): return {'average_socket_power': '215 W'}\n"
+                "def amdsmi_get_gpu_activity(handle): raise UnicodeDecodeError('utf-8', b'', 0, 1, 'bad')\n"
+            )
+        with closing(open_sensor(SensorSettings(sysfs=machine.sysfs))) as sensor:
+            reading, failure = sensor.read(1.0)
+            assert isinstance(reading, Reading)
+            assert (reading.power_w, reading.utilization_ratio) == (None, None)
+            assert reading.energy_uj is not None
+            assert isinstance(failure, Failure)
+            assert failure.reason == "package"
+
+
+def test_a_driver_that_hangs_costs_its_sensor_only(here: Here):
+    with Simulator(chips=[amd_gpu(0, SWELL)]) as machine, here(Rocm(machine)) as rocm:
+        with Monitor(machine, sensors=SENSORS) as monitor:
+            monitor.watch(3)
+            rocm.cards[0].fault(hang=1)
+            monitor.watch(20)
+            assert monitor.device(IDS[0]).power_w is not None
+            assert abs(monitor.error_ratio(IDS[0])) < 0.02, "hwmon goes on"
+            rocm.cards[0].fault(hang=0)
+            deadline_s = time.monotonic() + 30.0
+            while monitor.device(IDS[0]).counter_j < monitor.truth_j(IDS[0]) * 0.99:
+                assert time.monotonic() < deadline_s, (
+                    "the answer that was late comes, and the counter with it"
+                )
+                monitor.watch(1)

@@ -94,6 +94,19 @@ def test_what_the_library_does_not_tell_fdinfo_does(rocm: Rocm, listed: AmdProce
     assert listed.processes(5.0) == {IDS[0]: {10}, IDS[1]: {11}}
 
 
+def test_a_process_that_fdinfo_hides_is_told_where_the_library_lists_it(
+    rocm: Rocm, listed: AmdProcesses, monkeypatch: pytest.MonkeyPatch
+):
+    def denied(self: DrmProcesses, now_s: float) -> dict[str, frozenset[int]]:
+        self.hidden = frozenset((10, 20))
+        return dict.fromkeys(IDS, frozenset())
+
+    monkeypatch.setattr(DrmProcesses, "processes", denied)
+    rocm.cards[0].set_processes(RocmProcess(10))
+    assert listed.processes(0.0)[IDS[0]] == {10}
+    assert listed.hidden == {20}
+
+
 def test_handles_that_became_void_are_found_again(rocm: Rocm, listed: AmdProcesses):
     rocm.cards[0].set_processes(RocmProcess(10))
     assert listed.processes(0.0)[IDS[0]] == {10}

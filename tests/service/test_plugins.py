@@ -76,7 +76,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_a_third_party_s_sensor_is_found_by_its_entry_point(install: Callable[[str], None]):
     install("def open_sensor(settings): return 'opened'\n")
     assert load("carbonmon.sensors", "wallmeter")(None) == "opened"
-    with pytest.raises(ConfigError, match="there are amdsmi, dram, hwmon, nvml, rapl, replay, tdp, wallmeter"):
+    with pytest.raises(
+        ConfigError, match="there are amdsmi, dram, hwmon, nvml, rapl, replay, tdp, wallmeter"
+    ):
         load("carbonmon.sensors", "volts")
 
 

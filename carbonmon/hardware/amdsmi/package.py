@@ -41,7 +41,7 @@ def load() -> tuple[ModuleType, str]:
             with contextlib.redirect_stdout(io.StringIO()) as printed:  # stdout is the job's
                 module = _imported(path)
                 version = _version_of(module)
-        # Without its library a package raises KeyError, with an older one AttributeError; some end the program.
+        # Without its library a package raises KeyError, with an older one AttributeError.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             text = " ".join(printed.getvalue().split()) or " ".join(str(error).split())
             reasons.append(f"{path.parent}: {type(error).__name__}: {text[:300]}")

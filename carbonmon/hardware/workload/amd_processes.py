@@ -41,8 +41,8 @@ class AmdProcesses:
         told = self._in_time(lambda: {gpu: self._pids(gpu) for gpu in self._gpus}) or {}
         by_library = {gpu: pids for gpu, pids in told.items() if pids is not None}
         self._told = frozenset(by_library)
-        # While the library tells of all GPUs, nobody can be where fdinfo may not look.
-        self.hidden = frozenset() if self._told >= found.keys() else self._drm.hidden
+        # Whether every release sees other users' processes is not known: those that it lists it has seen.
+        self.hidden = self._drm.hidden.difference(*by_library.values())
         return {**found, **by_library}
 
     def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None:

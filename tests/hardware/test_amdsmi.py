@@ -165,6 +165,38 @@ def test_a_counter_with_a_wrong_rate_is_not_used(fault: dict[str, float], said: 
             assert f"{IDS[1]}: power, its energy counter {said}" in text
 
 
+def test_a_counter_that_nobody_renews_is_replaced_by_power(here: Here):
+    with Simulator(chips=[mi300x(0)]) as machine, here(Rocm(machine)) as rocm:
+        rocm.cards[0].fault(frozen_at=machine.now_s())
+        with Monitor(machine, sensors=("amdsmi",)) as monitor:
+            assert "not checked against its power" in reasons(monitor)["amdsmi"]
+            monitor.watch(60)
+            assert monitor.device(IDS[0]).stuck == 1
+            assert abs(monitor.error_ratio(IDS[0])) < 0.02
+
+
+@pytest.mark.parametrize("sensors", [("amdsmi", "hwmon"), ("hwmon", "amdsmi"), ("hwmon", "amdsmi", "tdp")])
+def test_no_joule_is_counted_twice_in_any_order_of_the_sensors(sensors: tuple[str, ...], here: Here):
+    with Simulator(chips=[mi300x(0), mi300x(1)]) as machine, here(Rocm(machine)) as rocm:
+        with Monitor(machine, sensors=sensors) as monitor:
+            assert [device for device in monitor.sensors.devices if device.startswith("GPU-")] == IDS[:2]
+            for fault in ({"counter_error": 12}, {}, {"power_error": 12}, {"call_error": 7}, {}):
+                rocm.cards[0].fault(
+                    **dict.fromkeys(("counter_error", "power_error", "call_error"), 0) | fault
+                )
+                monitor.watch(12)
+            assert abs(monitor.error_ratio(IDS[0])) < 1e-6, "the counter covers what power stood in for"
+            assert abs(monitor.error_ratio(IDS[1])) < 1e-6
+
+
+def test_a_library_that_lists_no_card_leaves_them_to_hwmon(here: Here):
+    with Simulator(chips=[amd_gpu(0, SWELL)]) as machine, here(Rocm(machine)) as rocm:
+        rocm.control.card_count = 0  # as where librocm_smi64 was loaded before it
+        with Monitor(machine, sensors=SENSORS) as monitor:
+            assert reasons(monitor)["amdsmi"] == "AMD's library lists no GPU of this job"
+            assert monitor.sensors.devices[IDS[0]].methods == ("power", "tdp")
+
+
 # ---- which cards, and of whom ----
 
 
@@ -206,6 +238,16 @@ def test_the_partitions_of_a_card_share_its_energy(here: Here):
             assert "of the whole card, in 8 partitions" in reasons(monitor)["amdsmi"]
             monitor.watch(30)
             assert abs(monitor.error_ratio(IDS[1])) < 1e-6, "counted once, not once a partition"
+
+
+@pytest.mark.parametrize("has_function", [False, True])
+def test_a_partition_is_known_in_the_lists_of_older_kernels_too(has_function: bool, here: Here):
+    chips = [mi300x(place) for place in range(2)]
+    with Simulator(chips=chips) as machine, here(Rocm(machine, partitions=4, has_function=has_function)):
+        environ = {"HIP_VISIBLE_DEVICES": "5,6"}
+        with Monitor(machine, sensors=("hwmon",), environ=environ) as monitor:
+            (device,) = monitor.sensors.devices.values()
+            assert (device.id, device.share_ratio) == (IDS[1], 0.5)
 
 
 def test_the_lists_of_a_job_count_in_hip_s_order(here: Here):
@@ -311,6 +353,21 @@ def test_a_library_that_stays_away_is_asked_ever_more_seldom(eight: tuple[Simula
         rocm.fault(init_error=0)
         monitor.watch(64)
         assert all(abs(monitor.error_ratio(gpu)) < 1e-6 for gpu in IDS), "the counter covers all of it"
+
+
+def test_where_no_card_answers_the_library_begins_anew(eight: tuple[Simulator, Rocm]):
+    machine, rocm = eight
+    with Monitor(machine, sensors=("amdsmi",)) as monitor:
+        for card in rocm.cards:
+            card.fault(
+                call_error=14
+            )  # AMDSMI_STATUS_FILE_ERROR: its files are those of a driver that is gone
+        monitor.watch(10)
+        assert 2 <= rocm.control.shut_downs <= 4
+        for card in rocm.cards:
+            card.fault(call_error=0)
+        monitor.watch(10)
+        assert all(abs(monitor.error_ratio(gpu)) < 1e-6 for gpu in IDS)
 
 
 def test_one_card_s_error_is_its_own(eight: tuple[Simulator, Rocm]):

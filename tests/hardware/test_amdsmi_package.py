@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from carbonmon.hardware.sensors.amdsmi import open_sensor
 from tests.simulator import Constant, Simulator, build, can_build
 from tests.simulator.boards import MI300X, MOMENT, amd_gpu
 from tests.simulator.rocm import PACKAGE, Rocm, RocmProcess
+from tests.support.command import wait_for
 from tests.support.rocm import Here, rocm_here
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
@@ -62,6 +64,7 @@ def without_the_interpreter_s(monkeypatch: pytest.MonkeyPatch) -> None:
         ("from . import missing", "ImportError"),
         ("raise OSError('libdrm.so.2: cannot open shared object file')", "OSError: libdrm.so.2"),
         ("raise SystemExit(1)", "SystemExit"),
+        ("print('\\d')\nraise KeyError('libamd_smi.so')", "KeyError"),
         ("from .interface import *\nNAMES.no_such_function", "AttributeError"),
         ("", "AttributeError"),
     ],
@@ -163,6 +166,29 @@ def test_the_library_is_shut_down_after_its_last_user_only(machine: Simulator, h
     library.release()
     assert rocm.control.shut_downs == 1
     assert library.acquire_if_used() is None
+
+
+def test_nobody_waits_for_a_library_that_hangs_while_it_starts(
+    machine: Simulator, here: Here, tmp_path: Path
+):
+    rocm = here(Rocm(machine))
+    go_on = tmp_path / "go-on"
+    with open(rocm.package / "__init__.py", "a") as file:
+        file.write(
+            "\nimport pathlib, time\n"
+            "def amdsmi_init():\n"
+            f"    pathlib.Path({str(tmp_path / 'begun')!r}).touch()\n"
+            f"    while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.01)\n"
+        )
+    thread = threading.Thread(target=library.acquire)
+    thread.start()
+    try:
+        wait_for(lambda: (tmp_path / "begun").exists() or None, "the start")
+        assert library.acquire_if_used() is None
+    finally:
+        go_on.touch()
+        thread.join(30.0)
+        library.release()
 
 
 # ---- the package of the index, as it is ----

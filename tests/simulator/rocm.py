@@ -123,7 +123,7 @@ class Rocm:
     """ROCm on a machine. `hip_order` are places of its cards in HIP's order, `library_order` in its own.
 
     `package` is the version that the Python package states, `library` the library's. Each card has so many
-    `partitions`.
+    `partitions`; `has_function`: the compute driver's list has them as PCI functions, as some kernels do.
     """
 
     def __init__(
@@ -136,6 +136,7 @@ class Rocm:
         library: tuple[int, int, int] = (26, 0, 2),
         package: str = "26.0.2+simulator",
         compute_units: int = 304,
+        has_function: bool = False,
     ) -> None:
         self.machine = machine
         self.root = machine.folder / "rocm"
@@ -170,7 +171,7 @@ class Rocm:
             record.zero_s, record.start_ticks = machine.clock.epoch_s, 4_750_896_266
             self.cards.append(LiveCard(channel.key, record))
         self._install(package)
-        self._list_nodes([control.card[place] for place in order], partitions)
+        self._list_nodes([control.card[place] for place in order], partitions, 0 if has_function else 28)
         control.magic = MAGIC
 
     def __enter__(self) -> Rocm:
@@ -205,13 +206,13 @@ class Rocm:
         shutil.copytree(PACKAGE, self.package, ignore=shutil.ignore_patterns("__pycache__"))
         (self.package / "version.py").write_text(f"__version__ = {version!r}\n")
 
-    def _list_nodes(self, cards: Sequence[CardRecord], partitions: int) -> None:
+    def _list_nodes(self, cards: Sequence[CardRecord], partitions: int, shift: int) -> None:
         """The nodes of the compute driver: the CPU, then every partition of each card in HIP's order."""
         nodes = self.machine.sysfs / "class/kfd/kfd/topology/nodes"
         slots = [(0, 0, 64)]
         for card in cards:
             location = card.bus << 8 | card.device << 3
-            slots += [(304, location | place << 28, 0) for place in range(partitions)]
+            slots += [(304, location | place << shift, 0) for place in range(partitions)]
         for number, (simds, location, cores) in enumerate(slots):
             (nodes / str(number)).mkdir(parents=True)
             text = f"cpu_cores_count {cores}\nsimd_count {simds}\nlocation_id {location}\ndomain 0\n"

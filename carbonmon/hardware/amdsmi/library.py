@@ -136,11 +136,15 @@ def acquire() -> AmdsmiLibrary:
 
 
 def acquire_if_used() -> AmdsmiLibrary | None:
-    """The library if somebody in this process uses it already, else None."""
-    with _process.lock:
+    """The library if somebody in this process uses it already, else None; never waits for one that starts."""
+    if not _process.lock.acquire(blocking=False):
+        return None
+    try:
         if _process.library is not None:
             _process.users += 1
         return _process.library
+    finally:
+        _process.lock.release()
 
 
 def release() -> None:

@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -38,7 +39,9 @@ def load() -> tuple[ModuleType, str]:
     reasons: list[str] = []
     for path in dict.fromkeys(_candidates()):
         try:
-            with contextlib.redirect_stdout(io.StringIO()) as printed:  # stdout is the job's
+            # stdout is the job's, and no warning of its compilation is for our users
+            with contextlib.redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 module = _imported(path)
                 version = _version_of(module)
         # Without its library a package raises KeyError, with an older one AttributeError.
@@ -71,7 +74,7 @@ def _candidates() -> Iterator[Path]:
     chosen = [Path(os.environ[name]) for name in ("ROCM_HOME", "ROCM_PATH") if os.environ.get(name)]
     others = [path for pattern in _INSTALLATIONS for path in sorted(ROOT.glob(pattern), reverse=True)]
     for folder in [*chosen, *others]:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a loop of links
             path = (folder / _PACKAGE).resolve()
             if path.is_file():
                 yield path

@@ -38,6 +38,7 @@ class _Meter:
         self.folder = card.found.device.folder
         self.device = device
         self.handle: Any = card.handle
+        self.is_failing = False
         self.unsupported: set[str] = set()
         self.probe_at_s = float("-inf")
 
@@ -97,6 +98,8 @@ class AmdsmiSensor:
             self._find_handles()
         for meter in self._meters:
             yield from self._read(meter, now_s)
+        # No card answers: the driver may have been loaded anew, which the library tells in many ways.
+        self._is_lost |= all(meter.is_failing for meter in self._meters)
 
     def close(self) -> None:
         if self._is_open:  # a second release would be that of another user
@@ -105,10 +108,12 @@ class AmdsmiSensor:
 
     def _read(self, meter: _Meter, now_s: float) -> Iterator[Reading | Failure]:
         device_id = meter.device.id
+        meter.is_failing = False
         if is_asleep(meter.folder):  # a read would wake it; in D3cold it has no power at all
             is_off = meter.device.component == "gpu" and text_of(meter.folder / "power_state") == "D3cold"
             yield Reading(device_id, power_w=0.0 if is_off else None)
             return
+        meter.is_failing = True
         if meter.handle is None:
             yield Failure(device_id, "missing", "AMD's library does not list it any more")
             return
@@ -136,6 +141,7 @@ class AmdsmiSensor:
             values.get("utilization"),
         )
         if any(value is not None for value in values.values()):
+            meter.is_failing = False
             self._retry.reset()
             yield reading
         elif not errors:

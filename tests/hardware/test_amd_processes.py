@@ -91,7 +91,10 @@ def test_what_the_library_does_not_tell_fdinfo_does(rocm: Rocm, listed: AmdProce
     assert listed.processes(0.0) == {IDS[0]: {10}, IDS[1]: {12}}
     assert listed.utilization(IDS[1], 1.0) == {12: 0.0}
     rocm.cards[1].fault(process_error=0)
-    assert listed.processes(5.0) == {IDS[0]: {10}, IDS[1]: {11}}
+    assert listed.processes(5.0) == {IDS[0]: {10}, IDS[1]: {11, 12}}, (
+        "either sees one that the other does not"
+    )
+    assert listed.utilization(IDS[1], 6.0) == {12: 0.0}, "of 12 the library does not say how much it occupies"
 
 
 def test_a_process_that_fdinfo_hides_is_told_where_the_library_lists_it(

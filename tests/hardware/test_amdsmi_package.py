@@ -147,13 +147,18 @@ def test_the_newest_of_several_installations_that_fits_is_taken(
 ):
     rocm = here(Rocm(machine))
     monkeypatch.setattr(package, "ROOT", tmp_path)
-    for name, version in (("rocm-6.4.0", "25.3.0"), ("rocm-7.0.2", "26.0.2"), ("rocm-7.1.0", "26.1.0")):
+    for name, version in (
+        ("rocm-9.4.0", "25.3.0"),
+        ("rocm-9.5.1", "26.0.2"),
+        ("rocm-10.0.2", "26.0.2"),
+        ("rocm-10.1.0", "26.1.0"),
+    ):
         shutil.copytree(rocm.package, tmp_path / name / "share/amd_smi/amdsmi")
         (tmp_path / name / "share/amd_smi/amdsmi/version.py").write_text(f"__version__ = {version!r}\n")
     shutil.rmtree(rocm.package)
     used = library.acquire()
     library.release()
-    assert used.origin == f"amdsmi 26.0.2, {tmp_path / 'rocm-7.0.2/share/amd_smi/amdsmi'}"
+    assert used.origin == f"amdsmi 26.0.2, {tmp_path / 'rocm-10.0.2/share/amd_smi/amdsmi'}"
 
 
 def test_the_library_is_shut_down_after_its_last_user_only(machine: Simulator, here: Here):

@@ -72,7 +72,11 @@ class _Misfit:
 def _candidates() -> Iterator[Path]:
     """Packages in the order in which they are tried: the user's installation, others, the interpreter's."""
     chosen = [Path(os.environ[name]) for name in ("ROCM_HOME", "ROCM_PATH") if os.environ.get(name)]
-    others = [path for pattern in _INSTALLATIONS for path in sorted(ROOT.glob(pattern), reverse=True)]
+    others = [
+        path
+        for pattern in _INSTALLATIONS
+        for path in sorted(ROOT.glob(pattern), key=_version_in, reverse=True)
+    ]
     for folder in [*chosen, *others]:
         with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: a loop of links
             path = (folder / _PACKAGE).resolve()
@@ -83,6 +87,10 @@ def _candidates() -> Iterator[Path]:
         found = importlib.util.find_spec(NAME)
     if found is not None and found.origin is not None:
         yield Path(found.origin)
+
+
+def _version_in(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"[0-9]{1,9}", path.name)]
 
 
 def _imported(path: Path) -> ModuleType:

@@ -2,7 +2,7 @@
 
 ROCm hands its work to a card past the kernel's scheduler (user-mode queues of the compute driver), so DRM's
 fdinfo tells the memory of a process but no engine time. The library tells the compute units that each process
-occupies at the moment of the question. What it cannot tell is taken from fdinfo.
+occupies at the moment of the question. What it does not tell is taken from fdinfo.
 """
 
 from __future__ import annotations
@@ -32,24 +32,25 @@ class AmdProcesses:
         self._cards: dict[str, Card] = {}
         self._generation = -1
         self._units: dict[str, int | None] = {}
-        self._told: frozenset[str] = frozenset()
+        self._found: dict[str, frozenset[int] | None] = {}
         self.unsupported: set[str] = set()
         self.hidden: frozenset[int] = frozenset()
 
     def processes(self, now_s: float) -> Mapping[str, frozenset[int] | None]:
+        """The pids on each GPU that either tells: not every release sees the processes of other users."""
         found = dict(self._drm.processes(now_s))
         told = self._in_time(lambda: {gpu: self._pids(gpu) for gpu in self._gpus}) or {}
-        by_library = {gpu: pids for gpu, pids in told.items() if pids is not None}
-        self._told = frozenset(by_library)
-        # Whether every release sees other users' processes is not known: those that it lists it has seen.
-        self.hidden = self._drm.hidden.difference(*by_library.values())
-        return {**found, **by_library}
+        for gpu, pids in told.items():
+            found[gpu] = pids | (found.get(gpu) or frozenset())
+        self.hidden = self._drm.hidden.difference(*told.values())
+        self._found = found
+        return found
 
     def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None:
         """The part of the card's compute units (0 to 1) that each pid occupies now."""
-        if uuid in self._told:
+        if uuid in self._gpus:
             ratios: Mapping[int, float] | None = self._in_time(lambda: self._occupancy(uuid))
-            if ratios is not None:
+            if ratios is not None and ratios.keys() >= (self._found.get(uuid) or frozenset()):
                 return ratios
         return self._drm.utilization(uuid, now_s)
 
@@ -64,11 +65,11 @@ class AmdProcesses:
         self._own.run(lambda: answers.append(call()))
         return answers[0] if answers else None
 
-    def _pids(self, gpu: str) -> frozenset[int] | None:
+    def _pids(self, gpu: str) -> frozenset[int]:
         try:
             return frozenset(int(each["pid"]) for each in self._listed(gpu) if _is_in_use(each))
         except (CallError, KeyError, TypeError, ValueError):  # of another release: fdinfo tells
-            return None
+            return frozenset()
 
     def _occupancy(self, gpu: str) -> Mapping[int, float] | None:
         try:

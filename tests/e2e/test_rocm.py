@@ -13,7 +13,7 @@ import pytest
 
 from tests.simulator import Constant, Ramp, Simulator
 from tests.simulator.boards import MI300X, MOMENT, amd_gpu
-from tests.simulator.rocm import Rocm
+from tests.simulator.rocm import Rocm, RocmProcess
 from tests.support import command
 
 pytestmark = pytest.mark.e2e
@@ -123,3 +123,28 @@ def test_a_package_of_another_release_leaves_the_cards_to_hwmon(tmp_path: Path):
         assert "the package is 6.3.3, the library 26.0.2" in sources["amdsmi"]["reason"]
         devices = {device["id"]: device for device in summary["energy"]["devices"]}
         assert set(devices[IDS[0]]["methods"]) == {"power"}
+
+
+def test_a_run_is_charged_with_the_card_that_its_process_is_on(tmp_path: Path):
+    with eight() as machine, Rocm(machine) as rocm:
+        job = ["sh", "-c", "echo $$ > pid.new; mv pid.new pid; while [ ! -e done ]; do sleep 0.05; done"]
+        options = ["--interval", "0.1", "--checkpoint", "0.2", "--sysfs", str(machine.sysfs)]
+        run = command.start(["run", *options, "--", *job], tmp_path, env=rocm.environ)
+        address = command.metrics_address(run)
+        command.wait_for(lambda: (tmp_path / "pid").exists() or None, "the job")
+        pid = int((tmp_path / "pid").read_text())
+        rocm.cards[5].set_processes(RocmProcess(pid, compute_units=304))
+        machine.channels[IDS[5]].set_profile(Constant(500.0))
+
+        def metrics() -> float | None:
+            pattern = rf"^carbonmon_run_energy_joules_total{{.*{IDS[5]}.*}} (\S+)"
+            found = re.search(pattern, command.get(address), re.MULTILINE)
+            return float(found[1]) if found and float(found[1]) > 500.0 else None
+
+        command.wait_for(metrics, "a second's energy of the card")
+        (tmp_path / "done").touch()
+        _, err = run.communicate(timeout=command.DEADLINE_S)
+        assert run.returncode == 0, err
+        devices = {device["id"]: device for device in command.summary(tmp_path)["energy"]["devices"]}
+        assert devices[IDS[5]]["share_note"] == "its processes"
+        assert not {gpu for gpu in IDS if gpu in devices and devices[gpu]["energy_j"]} - {IDS[5]}

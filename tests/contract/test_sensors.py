@@ -78,7 +78,7 @@ def nowhere(folder: Path) -> SensorSettings:
 CASES = (
     Case("nvml", nvml.open_sensor, of_machine, None),  # its absence: tests/hardware/test_nvml.py
     Case("rapl", rapl.open_sensor, of_machine, nowhere),
-    Case("amdsmi", amdsmi.open_sensor, of_machine, None),  # its absence: tests/hardware/test_amdsmi.py
+    Case("amdsmi", amdsmi.open_sensor, of_machine, None),  # its absence: tests/hardware/test_amdsmi_faults.py
     Case("hwmon", hwmon.open_sensor, of_machine, None),  # its absence: tests/hardware/test_hwmon.py
     Case("tdp", tdp.open_sensor, with_two_gpus_stated, nowhere),
     Case("dram", dram.open_sensor, of_machine, nowhere),

@@ -13,7 +13,7 @@ from carbonmon.core.budgets import WARN, Action, Budget, By
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
 
-DEFAULT_SENSORS = ("nvml", "rapl", "gaudi", "hwmon", "levelzero", "tpu", "neuron", "tdp", "dram")
+DEFAULT_SENSORS = ("nvml", "rapl", "amdsmi", "gaudi", "hwmon", "levelzero", "tpu", "neuron", "tdp", "dram")
 DEFAULT_NODE_METERS = ("acpi", "cray")
 """Local files, which cost nothing. What opens a connection or asks another processor is asked for by name."""
 

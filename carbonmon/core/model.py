@@ -115,9 +115,11 @@ class Device:
     @property
     def gpu_ids(self) -> tuple[str, ...]:
         """The GPUs in it, by id: its energy is charged to those who hold them."""
-        if self.component == "gpu":
-            return (self.id,)
-        return tuple([part.device_id for part in self.contains if part.component == "gpu" and part.device_id])
+        own = (self.id,) if self.component == "gpu" else ()
+        if not self.contains:
+            return own
+        inside = [part.device_id for part in self.contains if part.component == "gpu" and part.device_id]
+        return (*own, *inside)
 
 
 class Reading(NamedTuple):

@@ -65,6 +65,13 @@ LEVEL_ZERO_UNCERTAINTY = Uncertainty(
 )
 """An energy counter of an Intel GPU's card."""
 
+AMDSMI_UNCERTAINTY = Uncertainty(
+    0.10,
+    0.10,
+    "±10 %: our judgement of the sensors on AMD's cards; no comparison with an external meter is known to us",
+)
+"""An energy counter or a power that AMD's library tells."""
+
 MOMENTARY_UNCERTAINTY = Uncertainty(
     0.25,
     0.40,

@@ -176,13 +176,15 @@ class RunAttribution:
         before = self._settled.get(device.id, self._tally)
         if self._is_unknown(device):
             return {}
-        if device.component == "gpu":
+        if device.component == "gpu" and not device.contains:
             return attribution.gpu_shares(before, self._tally, device.id, self._policies)
-        by_cpu = self._by_cpu_time(account, before, power_w)
         gpu_ids = device.gpu_ids
+        by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
+        if device.component == "gpu":  # a card of several dies
+            return attribution.module_shares(by_gpu, {})
+        by_cpu = self._by_cpu_time(account, before, power_w)
         if not gpu_ids:
             return by_cpu
-        by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
         is_foreign = not self._usage.others.keys().isdisjoint(gpu_ids)
         return attribution.module_shares(by_gpu, {} if is_foreign else by_cpu)
 

@@ -19,6 +19,7 @@ OWN: dict[Group, dict[str, str]] = {
     "carbonmon.sensors": {
         "nvml": "carbonmon.hardware.sensors.nvml:open_sensor",
         "rapl": "carbonmon.hardware.sensors.rapl:open_sensor",
+        "amdsmi": "carbonmon.hardware.sensors.amdsmi:open_sensor",
         "hwmon": "carbonmon.hardware.sensors.hwmon:open_sensor",
         "gaudi": "carbonmon.hardware.sensors.gaudi:open_sensor",
         "levelzero": "carbonmon.hardware.sensors.levelzero:open_sensor",

@@ -80,6 +80,7 @@ def test_json_names_every_source_and_device_and_the_intensity(doctor: Doctor, ma
         "nvml": "used",
         "rapl": "used",
         "rapl psys": "not used",
+        "amdsmi": "not used",
         "hwmon": "not used",
         "gaudi": "not used",
         "levelzero": "not used",
@@ -110,7 +111,7 @@ def test_a_bare_machine_is_estimated_and_each_absent_source_has_its_remedy(docto
         machine.fault(init_error=9)
         said = document(doctor(machine, "--json", "--no-dram-estimate"))
     absent = {source["source"]: source for source in said["sources"] if source["state"] == "not used"}
-    libraries = {"gaudi", "levelzero"}
+    libraries = {"amdsmi", "gaudi", "levelzero"}
     assert absent.keys() == {
         "nvml",
         "rapl",

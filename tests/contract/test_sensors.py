@@ -26,12 +26,25 @@ from carbonmon.core import energy
 from carbonmon.core.errors import SensorGone, SensorUnavailable
 from carbonmon.core.model import METHODS, Component, Device, Reading
 from carbonmon.core.ports import Sensor, SensorSettings
-from carbonmon.hardware.sensors import dram, gaudi, hwmon, levelzero, neuron, nvml, rapl, replay, tdp, tpu
+from carbonmon.hardware.sensors import (
+    amdsmi,
+    dram,
+    gaudi,
+    hwmon,
+    levelzero,
+    neuron,
+    nvml,
+    rapl,
+    replay,
+    tdp,
+    tpu,
+)
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Square, can_build, can_wrap
 from tests.simulator.boards import amd_gpu, grace, intel_gpu
 from tests.simulator.cards import gaudi as gaudi_card
 from tests.simulator.cards import max_1550
 from tests.simulator.neuron import NeuronTree
+from tests.simulator.rocm import Rocm
 from tests.simulator.tpu import V5E, MetricsService, TpuTree
 
 PYRAPL_VARIABLE = "CARBONMON_TEST_PYRAPL"
@@ -100,6 +113,7 @@ def nowhere(folder: Path) -> SensorSettings:
 CASES = (
     Case("nvml", nvml.open_sensor, of_machine, None),  # its absence: tests/hardware/test_nvml.py
     Case("rapl", rapl.open_sensor, of_machine, nowhere),
+    Case("amdsmi", amdsmi.open_sensor, of_machine, None),  # its absence: tests/hardware/test_amdsmi_faults.py
     Case("hwmon", hwmon.open_sensor, of_machine, None),  # its absence: tests/hardware/test_hwmon.py
     Case("gaudi", gaudi.open_sensor, of_machine, None),  # its absence: tests/hardware/test_gaudi.py
     Case(
@@ -128,10 +142,16 @@ def machine() -> Iterator[Simulator]:
         *grace(0, grace=Square(90, 250, 0.7)),
     ]
     cards = [gaudi_card(0, Square(150, 900, 0.7)), gaudi_card(1, Constant(500)), max_1550(0, Constant(400))]
-    with Simulator(gpus=gpus, packages=packages, chips=chips, cards=cards) as simulated:
+    with (
+        Simulator(gpus=gpus, packages=packages, chips=chips, cards=cards) as simulated,
+        Rocm(simulated) as rocm,
+    ):
         simulated.gpus[1].fault(no_counter=True)
         simulated.freeze()
-        yield simulated
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in rocm.environ.items():
+                patch.setenv(name, value)
+            yield simulated
 
 
 @pytest.fixture(params=PYRAPL_CASES if IN_NAMESPACE else CASES, ids=lambda case: case.name)

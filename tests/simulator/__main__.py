@@ -21,6 +21,7 @@ from tests.simulator import (
     cards,
     truth,
 )
+from tests.simulator.rocm import Rocm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--watts", type=float, help="constant power of each GPU instead of a square wave")
     parser.add_argument("--machine", choices=boards.MACHINES, help="chips of hwmon beside them")
     parser.add_argument("--cards", choices=cards.MACHINES, help="cards that a vendor's library tells")
+    parser.add_argument("--rocm", action="store_true", help="ROCm's library and package for cards of AMD")
     parser.add_argument("--no-namespace", action="store_true", help="leave /sys alone; the tree is at $SYSFS")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="compare with the command's runs in it")
     parser.add_argument("command", nargs="+")
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command
         try:
             start_s, since_s = machine.now_s(), machine.wall_s()
-            environ = {"SYSFS": str(machine.sysfs)}
+            environ = {"SYSFS": str(machine.sysfs), **(Rocm(machine).environ if options.rocm else {})}
             child = machine.popen(options.command, wrap=inside, env=environ, stdout=None, stderr=None)
             code = child.wait()
             end_s = machine.now_s()

@@ -12,6 +12,7 @@ from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import VARIABLES, allocate, check_present
+from carbonmon.hardware.pci_devices import AMD
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
 from carbonmon.hardware.workload.gpus import inventory_in_time
 from carbonmon.hardware.workload.holders import GpuHolders, Lister
@@ -61,13 +62,7 @@ class NodeWorkload:
         self._node = NodeCpu(procfs)
         self._drm = self._drm_gpus()
         own = {each.gpu.uuid: each.device.address for each in self._drm if each.gpu.uuid in self._gpus}
-        drm: Lister | None = None
-        if own:
-            from carbonmon.hardware.workload.drm_clients import (
-                DrmProcesses,  # most machines have none of them
-            )
-
-            drm = DrmProcesses(procfs, {address: gpu for gpu, address in own.items()})
+        drm = self._drm_processes(own) if own else None
         self._gaudi = self._gaudi_cards()
         self._holders = GpuHolders(
             self._gpus, shows_host_pids(procfs), drm, frozenset(own), self._by_device_files()
@@ -204,6 +199,22 @@ class NodeWorkload:
             check_present(gpus, found, unreadable, others=self._of_drm)
         return allocate(found, gpus, environ)
 
+    def _drm_processes(self, addresses: Mapping[str, str]) -> Lister:
+        """Who tells of the processes on GPUs of AMD and Intel: fdinfo, and where its pids are ours the
+        library that the sensor uses. `addresses` are by the GPUs' ids."""
+        from carbonmon.hardware.amdsmi import library
+        from carbonmon.hardware.workload.drm_clients import DrmProcesses  # most machines have none of them
+
+        drm = DrmProcesses(self._procfs, {address: gpu for gpu, address in addresses.items()})
+        amd = frozenset(each.gpu.uuid for each in self._drm if each.device.vendor == AMD) & addresses.keys()
+        is_own_view = self._procfs == Path("/proc") and shows_host_pids(self._procfs)
+        used = library.acquire_if_used() if amd and is_own_view else None
+        if used is None:
+            return drm
+        from carbonmon.hardware.workload.amd_processes import AmdProcesses
+
+        return AmdProcesses(used, self._sysfs, amd, drm)
+
     def _of_drm(self) -> list[FoundGpu]:
         return [each.gpu for each in self._drm]
 
@@ -234,7 +245,7 @@ class NodeWorkload:
         return {name: card for name, card in found.items() if name in self._gpus}
 
     def _by_device_files(self) -> Mapping[str, Lister]:
-        """Who tells of the processes on Gaudi accelerators, TPUs and Neuron devices that are metered, by their ids."""
+        """Who tells of the processes on metered Gaudi accelerators, TPUs and Neuron devices, by their ids."""
         if all(_NVML_UUID.fullmatch(gpu) for gpu in self._gpus):
             return {}
         from carbonmon.hardware.neuron_devices import find_neuron_devices

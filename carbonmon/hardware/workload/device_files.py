@@ -1,7 +1,7 @@
 """Which processes are on an accelerator, by who has its device file open: /proc/PID/fd (proc(5)).
 
-For accelerators whose file only those open that work on them: TPUs, AWS's Neuron devices, Gaudi (who only looks
-at one opens another file). How much each process works is not told.
+For accelerators whose file only those open that work on them: TPUs, AWS's Neuron devices, Gaudi (who only
+looks at one opens another file). How much each process works is not told.
 """
 
 from __future__ import annotations

@@ -17,15 +17,12 @@ from carbonmon.core.uncertainty import (
 )
 from carbonmon.hardware import modules, nvml_library
 from carbonmon.hardware.cpu_info import read_cpu_info
-from carbonmon.hardware.drm_gpus import DrmGpu
-from carbonmon.hardware.pci_devices import device_at, is_asleep, is_in_package, package_near
+from carbonmon.hardware.drm_gpus import DrmGpu, measured_device
+from carbonmon.hardware.pci_devices import INTEL, device_at, is_asleep, is_in_package, package_near
 from carbonmon.hardware.sensors.hwmon.channels import Channel, is_averaged, limits_w
 from carbonmon.hardware.sensors.hwmon.chips import IIO_CHIP, Key
 
 BUSY_FILE = "device/gpu_busy_percent"
-
-_MI300A = "0x74a0"
-"""GPU, CPU cores and memory in one package (PCI ID repository)."""
 
 
 class LeftOut(Exception):
@@ -94,24 +91,17 @@ class DeviceMaker:
         found = self._gpus.get(pci.address)
         if found is None:
             raise LeftOut(f"its device {pci.address} is no graphics card of /sys/class/drm")
-        gpu = found.gpu
-        known = self._settings.known.get(gpu.uuid)
-        if (
-            known is not None and known.is_measured
-        ):  # two counters of one device do not stand in for each other
-            raise LeftOut(f"{gpu.uuid} is measured already, by a sensor before this one")
+        known = self._settings.known.get(found.gpu.uuid)
+        if pci.vendor == INTEL and known is not None and known.is_measured:
+            # Two counters of one card, hwmon's and Level Zero's, do not stand in for each other.
+            raise LeftOut(f"{found.gpu.uuid} is measured already, by a sensor before this one")
         limit_w = self._limit_w(channel)
         spec = None
         if self.busy_file(channel) and self._settings.gpu_tdp_w is not None:
             spec = Spec(self._settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
         elif self.busy_file(channel) and limit_w is not None:
             spec = Spec(limit_w, TDP_UNCERTAINTY, f"the power limit that {channel.chip.name} reports")
-        device = Device(gpu.uuid, "gpu", gpu.name, gpu.number, spec=spec)
-        if pci.model == _MI300A:
-            cpu = package_near(self._settings.sysfs, pci.address)
-            inside = Part("gpu", None, gpu.uuid), Part("cpu", cpu), Part("dram", cpu)
-            return replace(device, id=f"module-{gpu.number}", component="module", contains=inside)
-        return device
+        return replace(measured_device(self._settings.sysfs, found), spec=spec)
 
     def _socket(self, channel: Channel) -> Device:
         number = channel.socket

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import time
@@ -12,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.simulator import Profile, Sine
-from tests.simulator.neuron import NeuronTree
+from tests.simulator.neuron import NeuronTree, install_monitor, monitor_line
 from tests.simulator.tpu import V4, V5E, MetricsService, TpuTree
 from tests.support import command
 
@@ -165,6 +167,36 @@ def test_doctor_says_what_is_there_and_what_is_missing(tmp_path: Path):
     ids, sources = doctor(tmp_path, "--sysfs", str(neurons.sysfs), "--gpu-tdp", "400")
     assert ids == [f"neuron{number}" for number in range(16)]
     assert not any(name.startswith("unmetered") for name in sources)
+
+
+def test_the_program_that_tells_how_busy_the_cores_are_is_not_the_job_s_and_ends_with_us(tmp_path: Path):
+    """It burns CPU time, as if the run did."""
+    tree = NeuronTree(tmp_path / "sys", 2, power=None)
+    line = monitor_line({0: 100.0, 1: 60.0}, devices=2)
+    burn = "import time\nwhile time.process_time() < 1.0: pass\nsignal.pause()"
+    environ = install_monitor(tmp_path / "bin", [line], then=burn)
+    environ["PATH"] += f":{os.environ['PATH']}"
+    arguments = ["run", "--gpus", "0,1", "--sysfs", str(tree.sysfs), "--gpu-tdp", "200"]
+    arguments += ["--sensor", "neuron", "--interval", "0.1", "--", "sleep", "5"]
+    done = command.run(arguments, tmp_path, env=environ)
+    assert done.returncode == 0, done.stderr
+    assert "neuron-monitor" not in done.stderr.partition("\n")[2], done.stderr
+    summary = command.summary(tmp_path)
+    assert summary["run"]["cpu_s"] < 0.5, "its second of CPU time is not the job's"
+    first, second = summary["energy"]["devices"]
+    lasted_s = summary["run"]["duration_s"]
+    assert first["energy_j"] > 0.8 * 200.0
+    least_s = lasted_s - first["unobserved_s"]  # some of that is from before the run began
+    assert 0.95 * least_s < first["energy_j"] / (0.8 * 200.0) < 1.02 * lasted_s
+    assert second["energy_j"] == pytest.approx(0.0)
+    assert [process for process in psutil.process_iter() if str(tmp_path) in " ".join(_words(process))] == []
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def test_while_nobody_uses_the_chips_their_power_is_unknown_and_not_0(tmp_path: Path):

@@ -90,7 +90,7 @@ def test_where_no_chip_is_nothing_is_loaded_and_nobody_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: MetricsService
 ):
     monkeypatch.delitem(sys.modules, "carbonmon.hardware.sensors.tpu.sensor", raising=False)
-    with pytest.raises(SensorUnavailable, match="no TPU is on the PCI bus"):
+    with pytest.raises(SensorUnavailable, match="no TPU that is known here"):
         tpu.open_sensor(SensorSettings(sysfs=tmp_path, argument=f"localhost:{service.port}"))
     assert "carbonmon.hardware.sensors.tpu.sensor" not in sys.modules
     assert not service.asked
@@ -291,6 +291,7 @@ def test_programs_at_several_ports_are_one_machine(tmp_path: Path, service: Metr
     [
         ("", {}, ["localhost:8431"]),
         ("9000", {}, ["localhost:9000"]),
+        ("[::1]:9000", {}, ["[::1]:9000"]),
         ("node:9000", {"TPU_RUNTIME_METRICS_PORTS": "1"}, ["node:9000"]),
         ("", {"TPU_RUNTIME_METRICS_PORTS": "8431,8432,8431"}, ["localhost:8431", "localhost:8432"]),
         ("", {"TPU_RUNTIME_METRICS_PORTS": "70000,x,"}, ["localhost:8431"]),
@@ -300,6 +301,14 @@ def test_where_to_ask_is_the_users_then_the_environments(
     argument: str, environ: dict[str, str], expected: list[str]
 ):
     assert addresses(argument, environ) == expected
+
+
+@pytest.mark.parametrize(
+    "argument", ["x", ":", "node:", "a b:1", "node:70000", "0", "http://node:1", "1:2:3", "٣"]
+)
+def test_an_address_that_is_none_is_the_user_s_mistake(argument: str):
+    with pytest.raises(ConfigError, match=r"--sensor tpu:.* this is no PORT and no HOST:PORT"):
+        addresses(argument, {})
 
 
 @pytest.mark.parametrize("rows", [[Row(0, 0.1)] * 5, [Row(n, 0.1) for n in range(7)]])

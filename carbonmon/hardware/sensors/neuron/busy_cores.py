@@ -10,10 +10,11 @@ import json
 import math
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+
+from carbonmon.hardware.own_children import OwnChild
 
 PROGRAM = "neuron-monitor"
 USUAL_PLACE = "/opt/aws/neuron/bin/neuron-monitor"
@@ -24,7 +25,7 @@ STALE_S = 30.0
 MOST_BYTES = 8 << 20
 """A line is some 100 kB on a machine of 16 devices."""
 
-_STOP_S = 2.0
+_CHUNK_BYTES = 1 << 16
 
 
 class BusyCores:
@@ -32,15 +33,7 @@ class BusyCores:
 
     def __init__(self, program: str) -> None:
         """Start it; raises OSError where it cannot be started."""
-        self._process = subprocess.Popen(
-            [program],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert self._process.stdout is not None
-        self._pipe = self._process.stdout.fileno()
-        os.set_blocking(self._pipe, False)
+        self._child = OwnChild([program])
         self._text = b""
         self._ratios: dict[int, float] | None = None
         self._at_s = -math.inf
@@ -59,26 +52,22 @@ class BusyCores:
         return self._ratios if 0.0 <= now_s - self._at_s <= STALE_S else None
 
     def has_ended(self) -> bool:
-        return self._process.poll() is not None
+        return self._child.has_ended()
 
     def close(self) -> None:
-        """End it. One that does not end at once is killed."""
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        """End it."""
+        self._child.close()
 
     def _newest_line(self) -> bytes | None:
         """The last whole line that has come since the last call."""
-        with suppress(BlockingIOError, ValueError):
-            while chunk := os.read(self._pipe, 1 << 16):
+        with suppress(BlockingIOError):
+            for _ in range(MOST_BYTES // _CHUNK_BYTES):  # one that never stops is not read for ever
+                chunk = os.read(self._child.output, _CHUNK_BYTES)
+                if not chunk:
+                    break
                 self._text += chunk
-                if len(self._text) > MOST_BYTES:
-                    self._text = b""
+        if len(self._text) > MOST_BYTES:
+            self._text = b""
         *lines, self._text = self._text.split(b"\n")
         return next((line for line in reversed(lines) if line.strip()), None)
 

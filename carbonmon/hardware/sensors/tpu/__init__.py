@@ -17,7 +17,7 @@ def open_sensor(settings: SensorSettings) -> Sensor:
     """
     chips = find_tpu_chips(settings.sysfs)
     if not chips:
-        raise SensorUnavailable("no TPU is on the PCI bus")
+        raise SensorUnavailable("no TPU that is known here (v2 to v6e, 7x) is on the PCI bus")
     from carbonmon.hardware.sensors.tpu.sensor import TpuSensor  # most machines have no TPU
 
     return TpuSensor(settings, chips)

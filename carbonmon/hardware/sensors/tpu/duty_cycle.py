@@ -7,10 +7,11 @@ while a program uses the chips.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.errors import ConfigError, SensorUnavailable
 
 METRIC = "tpu.runtime.tensorcore.dutycycle.percent"
 DEFAULT_PORT = 8431
@@ -43,12 +44,26 @@ class BadAnswer(Exception):
 
 
 def addresses(argument: str, environ: Mapping[str, str]) -> list[str]:
-    """Where to ask: what the user gave, else the ports that the environment lists, else the usual one."""
+    """Where to ask: what the user gave, else the ports that the environment lists, else the usual one.
+
+    Raises `ConfigError` where the user gave neither a port nor a host with one.
+    """
     if argument:
-        return [argument if ":" in argument else f"localhost:{argument}"]
+        host, _, port = argument.rpartition(":")
+        if not _is_port(port) or (
+            ":" in argument and re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:]+\]", host) is None
+        ):
+            raise ConfigError(
+                f"--sensor tpu:{argument:.80}: this is no PORT and no HOST:PORT; give for example tpu:8431"
+            )
+        return [f"{host or 'localhost'}:{port}"]
     ports = [port.strip() for port in environ.get(PORTS_VARIABLE, "").split(",")]
-    valid = [port for port in ports if port.isdecimal() and 0 < int(port) < 65536]
+    valid = [port for port in ports if _is_port(port)]
     return [f"localhost:{port}" for port in dict.fromkeys(valid[:MOST_PORTS]) or [f"{DEFAULT_PORT}"]]
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 0 < int(text) < 65536
 
 
 class DutyCycleClient:

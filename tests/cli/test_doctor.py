@@ -84,6 +84,8 @@ def test_json_names_every_source_and_device_and_the_intensity(doctor: Doctor, ma
         "hwmon": "not used",
         "gaudi": "not used",
         "levelzero": "not used",
+        "tpu": "not used",
+        "neuron": "not used",
         "tdp": "used",
         "dram": "not used",
         "node meter acpi": "not used",
@@ -111,7 +113,7 @@ def test_a_bare_machine_is_estimated_and_each_absent_source_has_its_remedy(docto
         machine.fault(init_error=9)
         said = document(doctor(machine, "--json", "--no-dram-estimate"))
     absent = {source["source"]: source for source in said["sources"] if source["state"] == "not used"}
-    libraries = {"amdsmi", "gaudi", "levelzero"}
+    libraries = {"amdsmi", "gaudi", "levelzero", "tpu", "neuron"}
     assert absent.keys() == {
         "nvml",
         "rapl",

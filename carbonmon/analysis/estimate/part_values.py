@@ -58,6 +58,17 @@ def intensity_at(values: Mapping[str, Any], where: str) -> float | None:
     return number_at(values, "intensity", where, "an intensity in gCO2e/kWh", 0.0, 5000.0)
 
 
+def market_intensity_at(values: Mapping[str, Any], where: str) -> float | None:
+    """In gCO2e/kWh: that of the electricity which was bought; 0 is one of renewable sources."""
+    key = "market-intensity"
+    return number_at(values, key, where, "an intensity in gCO2e/kWh", 0.0, 5000.0)
+
+
+def water_intensity_at(values: Mapping[str, Any], where: str) -> float | None:
+    """Litres of water for a kWh of electricity where it is generated."""
+    return number_at(values, "water-intensity", where, "litres of water a kWh", 0.0, 1000.0)
+
+
 def number_at(
     values: Mapping[str, Any], key: str, where: str, what: str, low: float, high: float
 ) -> float | None:

@@ -26,7 +26,7 @@ from carbonmon.analysis.estimate.training import Training, is_training, training
 from carbonmon.core.config import PUE_WORDS
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import MAIN_PHASE
-from carbonmon.hardware.device_counts import split_count, split_system
+from carbonmon.hardware.device_counts import is_several, split_count, split_system
 
 OPTIONS = (
     *("gpu", "gpu-hours", "gpu-utilization", "gpu-tdp", "gpu-idle", "cpu", "cpu-utilization", "cpu-tdp"),
@@ -198,10 +198,10 @@ def _counted(values: Mapping[str, Any], key: str, where: str) -> tuple[Counted, 
     texts = () if given is None else given if isinstance(given, (list, tuple)) else (given,)
     if not all(isinstance(text, str) for text in texts):
         raise ConfigError(f'{key_text(where, key)} must be a text or a list of texts: "V100-SXM2:10"')
-    return _merged(_counted_one(text, key_text(where, key)) for text in texts)
+    return _merged(_counted_one(text, key_text(where, key), key == "gpu") for text in texts)
 
 
-def _counted_one(text: str, place: str) -> Counted:
+def _counted_one(text: str, place: str, is_gpu: bool) -> Counted:
     """`NAME`, `NAME:COUNT` or `NAME xCOUNT`; a system's name counts its devices, as in `TPU v3-2048`.
 
     A name may hold colons itself, only a number after the last one is a count.
@@ -218,6 +218,11 @@ def _counted_one(text: str, place: str) -> Counted:
     name, each = split_system(name)
     if not name:
         raise ConfigError(f"{place}: {text!r:.80} names no model; give for example V100-SXM2:10")
+    if is_gpu and is_several(name):
+        raise ConfigError(
+            f"{place}: {text!r:.80} is more than one GPU, and how many is not clear: give NAME:COUNT, for "
+            "example 'H100 SXM5 80GB:8'"
+        )
     return Counted(name, each * int(tail))
 
 

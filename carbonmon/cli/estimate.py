@@ -96,7 +96,6 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
 
 
 def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, values: dict[str, Any]) -> str:
-    from carbonmon.analysis.estimate.beside import add_beside
     from carbonmon.analysis.estimate.loads import loads_of
     from carbonmon.analysis.estimate.records import snapshot_of, summary_of
 
@@ -111,11 +110,16 @@ def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, val
     snapshot = snapshot_of(loads, home.intensity, home.overheads, __version__, name, places)
     summary = summary_of(snapshot, loads)
     where = {part.name: places.get(part.name, home) for part in parts}
-    add_beside(summary, loads, where, {part.name: part.use for part in parts if part.use is not None})
+    uses = {part.name: part.use for part in parts if part.use is not None}
+    has_beside = any(place.has_beside for place in where.values()) or bool(uses)
+    if has_beside:
+        from carbonmon.analysis.estimate.beside import add_beside
+
+        add_beside(summary, loads, where, uses)
     if embodied:
         summary["embodied"] = _embodied(loads)
     if form == "text":
-        return _text(summary, loads)
+        return _text(summary, loads, has_beside)
     return printing.json_text(summary)
 
 
@@ -206,15 +210,17 @@ def _embodied(loads: Sequence[Load]) -> dict[str, Any]:
     return document(embodied_range(hardware))
 
 
-def _text(summary: dict[str, Any], loads: Sequence[Load]) -> str:
+def _text(summary: dict[str, Any], loads: Sequence[Load], has_beside: bool) -> str:
     from carbonmon.core.text_layout import labelled
     from carbonmon.runs.report.details import details_text
     from carbonmon.runs.summary.text import table_text
 
     width = terminal.width()
-    from carbonmon.analysis.estimate.beside import beside_texts
+    texts: list[tuple[str, str]] = []
+    if has_beside:
+        from carbonmon.analysis.estimate.beside import beside_texts
 
-    texts = beside_texts(summary)
+        texts = beside_texts(summary)
     for part, group in groupby(loads, key=lambda load: load.part):
         texts += _part_texts(part, list(group))
     carbon = summary["carbon"]

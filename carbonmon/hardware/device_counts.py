@@ -59,7 +59,7 @@ def is_several(name: str) -> bool:
 
 
 def split_count(text: str) -> tuple[str, int | None]:
-    """A name and the count beside it, None without: `H100 x8`, `8x H100`, `H100×8`, `H100 (x8)`, `H100 8x`."""
+    """A name and the count beside it, None without: `H100 x8`, `8x H100`, `H100×8`, `H100 (x8)`."""
     plain = " ".join(text.split())
     if hit := _COUNT_BEFORE.fullmatch(plain):
         return hit[2], int(hit[1])

@@ -10,7 +10,7 @@ from carbonmon.analysis.estimate.inference import Inference
 from carbonmon.analysis.estimate.load import Load
 from carbonmon.analysis.estimate.records import Place
 from carbonmon.core.model import JOULES_PER_KWH
-from carbonmon.runs.summary.figures import co2e_text, energy_text, figure
+from carbonmon.runs.summary.figures import co2e_text, energy_text, figure, fine_mass_text
 
 MARKET_SOURCE = "as given; market-based (GHG Protocol, Scope 2 guidance, 2015)"
 WATER_SOURCE = "as given; facility energy × litres a kWh of generation (Li et al. 2023, arXiv:2304.03271)"
@@ -113,22 +113,30 @@ def beside_texts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             (
                 "query",
                 f"{figure(use['energy_per_query_j'] / 3600.0)} Wh and "
-                f"{co2e_text(use['emissions_per_query_g'])}, "
+                f"{fine_mass_text(use['emissions_per_query_g'])} CO2e, "
                 f"the mean of {use['queries']:,.0f} queries",
             )
         )
         if use["energy_per_token_j"] is not None:
             per_token = energy_text(use["energy_per_token_j"])
             texts.append(
-                ("token", f"{per_token} and {co2e_text(use['emissions_per_token_g'])} a token that comes out")
+                (
+                    "token",
+                    f"{per_token} and {fine_mass_text(use['emissions_per_token_g'])} CO2e a token that comes out",
+                )
             )
         if use["break_even_queries"] is not None:
             times = use["queries"] / use["break_even_queries"]
             texts.append(
                 (
                     "break-even",
-                    f"after {use['break_even_queries']:,.0f} queries the use has drawn what the rest "
+                    f"after {_four(use['break_even_queries']):,.0f} queries the use has drawn what the rest "
                     f"did ({energy_text(use['before_j'])}); the queries given are {times:.3g} times that",
                 )
             )
     return texts
+
+
+def _four(number: float) -> float:
+    """The number with four significant digits."""
+    return float(f"{number:.4g}")

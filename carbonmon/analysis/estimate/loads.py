@@ -10,7 +10,6 @@ from carbonmon.analysis.estimate.fit import Fit, Group
 from carbonmon.analysis.estimate.kinds import KINDS
 from carbonmon.analysis.estimate.load import AS_GIVEN, Idle, Load
 from carbonmon.analysis.estimate.parts import Counted, Part
-from carbonmon.analysis.estimate.served import served
 from carbonmon.analysis.estimate.work import Work, work_of
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Component, Spec
@@ -37,6 +36,8 @@ def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
     if part.energy_j is not None:
         return [_given_energy(part, part.energy_j)]
     if not part.has_hours and part.use is not None:
+        from carbonmon.analysis.estimate.served import served
+
         return served(part, part.use)
     work = work_of(part)
     if fit is not None and work.is_device_hours:

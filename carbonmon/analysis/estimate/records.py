@@ -41,6 +41,11 @@ class Place(NamedTuple):
     market_g_per_kwh: float | None = None
     water_l_per_kwh: float | None = None
 
+    @property
+    def has_beside(self) -> bool:
+        """Whether something is to be stated beside energy and location-based emissions."""
+        return self.market_g_per_kwh is not None or self.water_l_per_kwh is not None
+
 
 def summary_of(snapshot: Snapshot, loads: Sequence[Load]) -> dict[str, Any]:
     """The summary of an estimate: with the energy of the facility, and what of it the user gave."""

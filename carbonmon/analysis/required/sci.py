@@ -12,7 +12,7 @@ from typing import Any
 from carbonmon.analysis.embodied import of_summary
 from carbonmon.core.errors import ConfigError
 from carbonmon.runs.report.equivalents import known_carbon
-from carbonmon.runs.summary.figures import figure
+from carbonmon.runs.summary.figures import figure, fine_mass_text
 
 UNITS = {"step": "steps", "epoch": "epochs", "sample": "samples", "token": "tokens", "request": None}
 """The functional units, and the count of the run's work that each is; requests are told with the command."""
@@ -63,22 +63,21 @@ def sci_text(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The score and its parts for people, ending in a newline."""
     per, rate = found["functional_unit"], found["intensity_g_per_kwh"]
     if found["sci_g"] is None:
-        score = (
-            f"unknown: no embodied figure is known; E × I alone is {_grams(found['operational_per_unit_g'])}"
-        )
+        operational = fine_mass_text(found["operational_per_unit_g"])
+        score = f"unknown: no embodied figure is known; E × I alone is {operational}"
     else:
         span = (
             "range unknown"
             if found["sci_low_g"] is None
-            else f"{_grams(found['sci_low_g'])} to {_grams(found['sci_high_g'])}"
+            else f"{fine_mass_text(found['sci_low_g'])} to {fine_mass_text(found['sci_high_g'])}"
         )
-        score = f"{_grams(found['sci_g'])} CO2e per {per} ({span})"
+        score = f"{fine_mass_text(found['sci_g'])} CO2e per {per} ({span})"
     unknown = f"; unknown of {', '.join(found['embodied_unknown'])}" if found["embodied_unknown"] else ""
     embodied = (
         "unknown"
         if found["embodied_low_g"] is None
-        else f"{_grams(found['embodied_low_g'])} to {_grams(found['embodied_high_g'])} of published figures, "
-        f"the score has the middle{unknown}"
+        else f"{fine_mass_text(found['embodied_low_g'])} to {fine_mass_text(found['embodied_high_g'])} "
+        f"of published figures, the score has the middle{unknown}"
     )
     lines = [
         f"SCI of run {summary['run']['id']}, ISO/IEC 21031:2024: ((E × I) + M) per R",
@@ -90,13 +89,3 @@ def sci_text(summary: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         "  The boundary is the metered devices and the building by its PUE: no network, no clients.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _grams(grams: float) -> str:
-    """Grams, or parts of one: a token's are far below a milligram."""
-    for factor, unit in ((1e3, "kg"), (1.0, "g"), (1e-3, "mg"), (1e-6, "µg")):
-        if grams >= factor:
-            return (
-                f"{float(f'{grams / factor:.3g}'):g} {unit}" if factor < 1e3 else f"{grams / factor:,.3f} kg"
-            )
-    return f"{float(f'{grams * 1e9:.3g}'):g} ng"

@@ -110,7 +110,7 @@ def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, val
     snapshot = snapshot_of(loads, home.intensity, home.overheads, __version__, name, places)
     summary = summary_of(snapshot, loads)
     where = {part.name: places.get(part.name, home) for part in parts}
-    uses = {part.name: part.use for part in parts if part.use is not None}
+    uses = {part.name: part.use_in_all for part in parts if part.use_in_all is not None}
     has_beside = any(place.has_beside for place in where.values()) or bool(uses)
     if has_beside:
         from carbonmon.analysis.estimate.beside import add_beside
@@ -125,7 +125,7 @@ def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, val
 
 def _place(values: dict[str, Any]) -> Place:
     """The intensity, the PUE and the rest of the options of a place."""
-    from carbonmon.analysis.estimate.part_values import market_intensity_at, water_intensity_at
+    from carbonmon.analysis.estimate.part_values import intensity_at, water_intensity_at
     from carbonmon.analysis.estimate.records import Place
     from carbonmon.service.open_grid import open_overheads, open_provider
 
@@ -140,7 +140,7 @@ def _place(values: dict[str, Any]) -> Place:
         return Place(
             provider.intensity_at(time.time()),
             overheads,
-            market_intensity_at(_hyphened(values), ""),
+            intensity_at(_hyphened(values), "", "market-intensity"),
             water_intensity_at(_hyphened(values), ""),
         )
     finally:

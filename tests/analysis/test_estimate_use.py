@@ -118,6 +118,13 @@ def test_parts_of_a_file_that_serve_break_even_with_those_that_do_not(tmp_path: 
     assert summary_of(str(path))["inference"]["break_even_queries"] == pytest.approx(5000)
 
 
+def test_attempts_serve_as_many_queries_as_they_draw_energy():
+    arguments = ("--gpu", A100, "--hours", "5", "--queries", "1000")
+    once, thrice = (summary_of(*arguments, *more)["inference"] for more in ((), ("--attempts", "3")))
+    assert thrice["queries"] == 3 * once["queries"]
+    assert thrice["energy_per_query_j"] == pytest.approx(once["energy_per_query_j"])
+
+
 def test_a_batch_beside_steps_is_that_of_the_training():
     keys = {"gpu": A100, "parameters": "1B", "queries": 9, "tokens-out": 9}
     training, use = split_parts({**keys, "tokens": "1B", "batch": 8})
@@ -228,7 +235,7 @@ def test_water_off_site_is_that_of_the_facilitys_electricity():
             {"gpu": "T4", "hours": 1, "kind": "evaluation", "gpu-utilization": 0.5},
             "--kind evaluation and gpu-utilization 0.5 contradict one another",
         ),
-        ({"gpu": "T4", "hours": 1, "market-intensity": -1}, "--market-intensity: '-1' is not an intensity"),
+        ({"gpu": "T4", "hours": 1, "market-intensity": -1}, "--market-intensity: '-1' is not"),
         ({"gpu": "T4", "hours": 1, "water-intensity": "wet"}, "'wet' is not litres of water a kWh"),
         ({"queries": 0, "energy": "1kWh"}, "--queries: '0' is not a number of queries: it is out of range"),
     ],

@@ -122,7 +122,8 @@ def beside_texts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             texts.append(
                 (
                     "token",
-                    f"{per_token} and {fine_mass_text(use['emissions_per_token_g'])} CO2e a token that comes out",
+                    f"{per_token} and {fine_mass_text(use['emissions_per_token_g'])} CO2e "
+                    "a token that comes out",
                 )
             )
         if use["break_even_queries"] is not None:

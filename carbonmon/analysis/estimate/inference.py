@@ -78,7 +78,7 @@ def inference_of(values: Mapping[str, Any], where: str) -> Inference | None:
     return Inference(
         queries,
         scaled_at(values, "tokens-out", where, "a number of tokens a query", 1.0, 1e9, "300"),
-        scaled_at(values, "parameters", where, "a number of parameters", 1.0, 1e14, "70B"),
+        scaled_at(values, "parameters", where, "a number of parameters", 1.0, 1e13, "70B"),
         USUAL_BATCH if batch is None else round(batch),
         batch is None,
     )

@@ -13,7 +13,6 @@ from carbonmon.analysis.estimate.kinds import KINDS
 from carbonmon.analysis.estimate.part_values import (
     intensity_at,
     key_text,
-    market_intensity_at,
     number_at,
     power_at,
     ratio_at,
@@ -98,6 +97,11 @@ class Part:
     water_intensity: float | None = None
 
     @property
+    def use_in_all(self) -> Inference | None:
+        """The use with the queries of all attempts."""
+        return None if self.use is None else self.use._replace(queries=self.use.queries * self.attempts)
+
+    @property
     def has_hours(self) -> bool:
         """Whether the time in which the hardware works is known, or follows from something."""
         return bool(self.hours) or self.gpu_hours is not None or self.training is not None
@@ -151,7 +155,7 @@ def part_of(values: Mapping[str, Any], name: str = MAIN_PHASE, where: str = "") 
         use,
         scaled_at(values, "cpu-cores", where, "a number of cores", 0.001, 1e7, "16"),
         _kind(values, where),
-        market_intensity_at(values, where),
+        intensity_at(values, where, "market-intensity"),
         water_intensity_at(values, where),
     )
 

@@ -12,6 +12,8 @@ from typing import Any
 import jsonschema
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from carbonmon.analysis.embodied import of_summary
 from carbonmon.analysis.required.annex_xi import annex_xi_text
@@ -23,12 +25,13 @@ from carbonmon.analysis.required.sci import sci_document
 from carbonmon.cli import main
 from carbonmon.cli import report_forms as forms
 from carbonmon.core.errors import ConfigError
-from carbonmon.runs.report.hours import hours_of
+from carbonmon.runs.report.hours import hours_of, parts_by_hour
 from carbonmon.runs.summary.document import State, summarize
 from carbonmon.runs.summary.file import write_summary
 from tests.support.records import HOSTILE_TEXTS, device_state, gpu, node, run_info, run_state, snapshot
 from tests.support.rows import for_each_row
 from tests.support.run_folders import a_run
+from tests.support.series import ROW
 from tests.support.strictness import strict_schema
 
 START_S = 1_795_000_000.0 // 3600 * 3600
@@ -263,6 +266,15 @@ def test_hours_add_up_to_the_series_and_a_row_over_an_edge_is_in_both(tmp_path: 
     assert sum(hour.energy_j for hour in hours) == pytest.approx(sum(joules for _, joules in drawn))
     assert [hour.start_s for hour in hours] == sorted({hour.start_s for hour in hours})
     assert all(hour.start_s % 3600 == 0 for hour in hours)
+
+
+@given(st.floats(0, 4e9), st.floats(0, 1e6))
+def test_a_row_is_in_its_hours_with_all_of_its_energy(at_s: float, duration_s: float):
+    parts = list(parts_by_hour(ROW._replace(at_s=at_s, duration_s=duration_s)))
+    assert sum(part for _, part in parts) == pytest.approx(1.0, abs=1e-6)
+    assert all(start_s % 3600 == 0 and start_s < at_s + 1e-3 for start_s, _ in parts)
+    assert all(start_s + 3600 > at_s - duration_s - 1e-3 for start_s, _ in parts)
+    assert len({start_s for start_s, _ in parts}) == len(parts)
 
 
 def test_the_hourly_table_has_the_facilitys_energy_and_says_what_is_missing(tmp_path: Path):

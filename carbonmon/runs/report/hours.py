@@ -44,7 +44,7 @@ def hours_of(folder: Path) -> tuple[list[Hour], int]:
             damaged += 1
             continue
         for row in rows:
-            for start_s, part in _hours(row):
+            for start_s, part in parts_by_hour(row):
                 total = sums.setdefault(start_s, [0.0, 0.0, 0.0])
                 total[0] += row.energy_j * part
                 total[1] += row.energy_j * part if row.method in MEASURED_METHODS else 0.0
@@ -57,7 +57,7 @@ def hours_of(folder: Path) -> tuple[list[Hour], int]:
     return hours, damaged
 
 
-def _hours(row: SeriesRow) -> Iterator[tuple[float, float]]:
+def parts_by_hour(row: SeriesRow) -> Iterator[tuple[float, float]]:
     """The hours that a row lies in, and its part in each: it is taken as even over its time."""
     start_s = row.at_s - row.duration_s
     hour_s = start_s // HOUR_S * HOUR_S

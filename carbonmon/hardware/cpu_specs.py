@@ -82,6 +82,12 @@ def is_known_cpu(model_name: str) -> bool:
         return any(row[2] or row[3] for row in rows)
 
 
+def cpu_cores(model_name: str) -> int | None:
+    """How many cores a package of the model has; None where the table does not say."""
+    found = next((row[3] for row in _cpu_rows(cpu_keys(model_name)) if row[3]), "")
+    return int(found) if found else None
+
+
 class PackageSpec(NamedTuple):
     """What a machine has of a CPU package.
 

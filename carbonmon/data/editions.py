@@ -14,9 +14,11 @@ from typing import NamedTuple
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
 from carbonmon.data import (
+    ACCELERATORS,
     CLOUD_REGIONS,
     CORRECTIONS,
     CPUS,
+    EMBODIED,
     FORMATS,
     GPU_PEAKS,
     GPUS,
@@ -32,7 +34,8 @@ from carbonmon.data import (
 from carbonmon.data.checks import faults
 from carbonmon.data.table import Fault, Record, Table, TableError, check_columns, read_cells, read_table
 
-SOURCES = tuple(name for name in FORMATS if name not in (GPU_PEAKS, NVML_NAMES, PLACES, CORRECTIONS))
+_OWN = (GPU_PEAKS, ACCELERATORS, EMBODIED, NVML_NAMES, PLACES, CORRECTIONS)
+SOURCES = tuple(name for name in FORMATS if name not in _OWN)
 """The tables that an update may bring."""
 _MAIN_COLUMNS = {
     INTENSITIES: "intensity_gco2eq_per_kwh",

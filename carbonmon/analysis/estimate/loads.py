@@ -183,6 +183,9 @@ def _of_component(component: Component, part: Part, work: Work, fit: Fit | None)
     loads = []
     for name, count in wanted:
         model = _model(component, name, tdp_w, part.key(component))
+        if model.spec.assumed_utilization_ratio is not None:
+            loads.append(_mean(component, part, work, model, count, utilization))
+            continue
         ratio, is_assumed = (ASSUMED_UTILIZATION, True) if utilization is None else (utilization, False)
         spec = model.spec._replace(assumed_utilization_ratio=ratio if is_assumed else None)
         if is_assumed and part.training is None:  # a training with a known or a usual MFU is no idle one
@@ -191,6 +194,23 @@ def _of_component(component: Component, part: Part, work: Work, fit: Fit | None)
         load = Load(part.name, component, model.name, count, spec, ratio, is_assumed, work.hours)
         loads.append(load._replace(idle=idle))
     return loads
+
+
+def _mean(
+    component: Component, part: Part, work: Work, model: Model, count: int, utilization: float | None
+) -> Load:
+    """Accelerators of which a mean power was published, whatever they did meanwhile.
+
+    Raises ConfigError for a utilisation, or a share of idle time, which that mean holds already.
+    """
+    given = "utilization" if utilization is not None else "idle-share" if part.idle_share is not None else ""
+    if given:
+        key = given if given == "idle-share" else f"{component}-{given}"
+        raise ConfigError(
+            f"{part.key(key)}: the power of {model.name} is a published mean, {model.spec.tdp_w:g} W, at the "
+            f"use that was measured: leave this out, or give {part.key(f'{component}-tdp')}"
+        )
+    return Load(part.name, component, model.name, count, model.spec, None, False, work.hours)
 
 
 def _idle(component: Component, part: Part, name: str, model: Model) -> Idle:

@@ -155,7 +155,7 @@ def _run_ratio(device: Mapping[str, Any]) -> float:
 
 def _figures(item: Hardware) -> Figures | None:
     if item.component in ("gpu", "module"):  # a module has its GPU's name
-        return _gpu_figures(item.name)
+        return card_figures(item.name)
     if item.component == "cpu":
         return _figures_of("cpu")
     memory = _MEMORY.fullmatch(item.name)
@@ -165,7 +165,8 @@ def _figures(item: Hardware) -> Figures | None:
     return Figures(found.low_kg * gigabytes, found.high_kg * gigabytes, found.sources)
 
 
-def _gpu_figures(name: str) -> Figures | None:
+def card_figures(name: str) -> Figures | None:
+    """Of a GPU without a server around it; None where none is published. Raises ConfigError as above."""
     with using(EMBODIED):
         found = [(row, kg) for row, kg in _published("gpu") if re.search(row["name_regex"], name)]
     texts = {kg: _text(row, kg) for row, kg in sorted(found, key=lambda pair: pair[1])}

@@ -228,7 +228,7 @@ def _change(before: Table, after: Table) -> Change:
 
 
 def _newer_editions(old: Mapping[str, Row], new: Mapping[str, Row]) -> list[tuple[str, str]]:
-    """(key, former key) of a zone's rows whose source is the same but for its number: eGRID2023, eGRID2024."""
+    """(key, former key) of rows whose source is the same but for its number: eGRID2023 and eGRID2024."""
     gone = {
         (row["zone"], _EDITION.sub("#", row["source"])): key for key, row in old.items() if key not in new
     }

@@ -362,6 +362,12 @@ def test_a_part_that_only_a_cloud_has_takes_a_public_siblings_tdp_and_says_so(
         ("Ampere(R) Altra(R) Max Processor M128-30", 250),
         ("HUAWEI Kunpeng 920 5250", 150),
         ("NVIDIA Grace", 250),
+        ("AMD Ryzen 9 4900H with Radeon Graphics", 45),
+        ("AMD Ryzen 7 6800U with Radeon Graphics", 15),
+        ("Intel(R) Core(TM) m3-8114Y CPU @ 1.50GHz", 5),
+        ("12th Gen Intel(R) Core(TM) i7-12700E", 65),
+        ("Intel(R) Pentium(R) Gold G7400", 46),
+        ("Intel(R) Xeon(R) CPU E5-2676 v3 @ 2.40GHz", 120),
     ],
 )
 def test_a_cpu_of_recent_years_is_in_the_table(model: str, tdp_w: float) -> None:

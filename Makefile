@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards docs help images run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench bench-peers gpu-check fuzz chaos soak format clean
+.PHONY: dashboards data-check docs help images run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench bench-peers gpu-check fuzz chaos soak format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -70,6 +70,10 @@ release: $(VENV)/.dev $(VENV)/.release ## build sdist and wheel twice, compare a
 
 bench: $(VENV)/.dev ## print the tables of docs/use/measurements.md for this machine
 	$(BIN)/python -m tests.bench
+
+# Some 60 MB of other projects' releases in build/data-check; needs npm.
+data-check: $(VENV)/.dev ## compare the tables with those of other projects, and write docs/develop/data-check.md (3 minutes)
+	$(BIN)/python -m tools.data_check
 
 # Some 1 GB of other programs in build/peers.
 bench-peers: $(VENV)/.dev ## measure other programs beside carbonmon, in turn on a simulated machine (12 minutes)

@@ -11,13 +11,15 @@ import pytest
 from carbonmon import data
 from carbonmon.analysis.estimate.parts import part_of
 from carbonmon.core.errors import ConfigError
-from carbonmon.data import GPUS, NVML_NAMES
+from carbonmon.data import ACCELERATORS, GPUS, NVML_NAMES
 from carbonmon.hardware import device_names, spec_sheets
 from carbonmon.hardware.device_counts import is_several, parse_gpu_model, split_system
 from carbonmon.hardware.device_names import cpu_model, gpu_model
 from tests.support.rows import for_each_row
 
 TABLE = list(data.rows(GPUS))
+MEANS = {row["model"]: row["mean_w"] for row in reversed(list(data.rows(ACCELERATORS)))}
+"""The first row of each accelerator is that of the chip alone, if there is one."""
 COUNTS = {
     "{}": 1,
     "8 x {}": 8,
@@ -61,7 +63,7 @@ BRANDS = {"nvidia", "amd", "intel", "google", "tesla", "geforce", "radeon", "ins
 
 def tokens(text: str) -> frozenset[str]:
     """Words and numbers of a name, however they are joined; a bare G after a number is a GB."""
-    words = re.findall(r"\d+|rtx|gtx|arc|tpu|ti|[a-z]+", text.lower())
+    words = re.findall(r"\d+|rtx|gtx|arc|tpu|mtia|ti|[a-z]+", text.lower())
     return frozenset(
         "gb" if word == "g" and before.isdigit() else word
         for before, word in zip(["", *words], words, strict=False)
@@ -73,6 +75,11 @@ def known_tokens(row: data.Row) -> frozenset[str]:
     names = " ".join(known["name"] for known in data.rows(NVML_NAMES) if known["model"] == row["model"])
     memory = f"{row['memory_gb']}GB HBM2e HBM3e HBM GDDR"
     return tokens(f"{row['vendor']} {row['model']} {row['form_factor']} {names} {memory}") | BRANDS
+
+
+def power_w(row: data.Row) -> str:
+    """A published mean goes before the TDP; "" for neither."""
+    return MEANS.get(row["model"]) or row["tdp_w"]
 
 
 @pytest.fixture
@@ -102,11 +109,11 @@ def test_no_generated_spelling_is_taken_for_another_device_or_count(_tables_in_m
         except ConfigError:
             model = None
         else:
-            fitting = [row for may, _, row in known.values() if said <= may and row["tdp_w"]]
+            fitting = [row for may, _, row in known.values() if said <= may and power_w(row)]
             exact = [
-                row for may, must, row in known.values() if said <= may and must <= said and row["tdp_w"]
+                row for may, must, row in known.values() if said <= may and must <= said and power_w(row)
             ]
-            watts = {float(row["tdp_w"]) for row in exact or fitting}
+            watts = {float(power_w(row)) for row in exact or fitting}
             assert model.spec.tdp_w in watts if exact else watts == {model.spec.tdp_w}, (
                 name,
                 model.name,

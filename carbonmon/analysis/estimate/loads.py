@@ -121,6 +121,9 @@ def _of_component(component: Component, part: Part, work: Work, fit: Fit | None)
     loads = []
     for name, count in wanted:
         model = _model(component, name, tdp_w, part.key(component))
+        if model.spec.assumed_utilization_ratio is not None:
+            loads.append(_mean(component, part, work, model, count, utilization))
+            continue
         ratio, is_assumed = (ASSUMED_UTILIZATION, True) if utilization is None else (utilization, False)
         spec = model.spec
         if is_gpu and part.kind is not None:
@@ -153,6 +156,26 @@ def _share(part: Part, cores: float, name: str, count: int) -> tuple[float, floa
             f"{number_text(each * count)} cores"
         )
     return cores, float(each * count)
+
+
+def _mean(
+    component: Component, part: Part, work: Work, model: Model, count: int, utilization: float | None
+) -> Load:
+    """Accelerators of which a mean power was published, whatever they did meanwhile.
+
+    Raises ConfigError for a utilisation, a share of idle time or a kind of job: that mean holds them already.
+    """
+    given = {
+        f"{component}-utilization": utilization,
+        "idle-share": part.idle_share,
+        "kind": part.kind if component == "gpu" else None,
+    }
+    for key in (key for key, value in given.items() if value is not None):
+        raise ConfigError(
+            f"{part.key(key)}: the power of {model.name} is a published mean, {model.spec.tdp_w:g} W, at the "
+            f"use that was measured: leave this out, or give {part.key(f'{component}-tdp')}"
+        )
+    return Load(part.name, component, model.name, count, model.spec, None, False, work.hours)
 
 
 def _idle(component: Component, part: Part, name: str, model: Model) -> Idle:

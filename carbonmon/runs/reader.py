@@ -109,8 +109,12 @@ def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """run.json and checkpoint.json of a folder as one snapshot; raises `RunFileError`."""
+    return checkpoint_of(folder, document(folder / CHECKPOINT_FILE, CHECKPOINT_SCHEMA))
+
+
+def checkpoint_of(folder: Path, kept: Entry) -> Checkpoint:
+    """run.json of a folder and what a checkpoint holds, as one snapshot; raises `RunFileError`."""
     info, devices = read_run(folder)
-    kept = document(folder / CHECKPOINT_FILE, CHECKPOINT_SCHEMA)
     kept = kept._replace(values={**_LATER, **kept.values})
     run_id = kept.text("run")
     if run_id != info.id:

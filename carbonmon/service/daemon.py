@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable
@@ -12,11 +13,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from carbonmon.client import rendezvous
+from carbonmon.client.launcher import safe_id
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Clock
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
+from carbonmon.runs.holder import boot_id
+from carbonmon.runs.node_checkpoint import NodeCheckpoint
 from carbonmon.service import wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
@@ -65,8 +69,16 @@ def serve(
         path = config.socket or default_socket()
         listener.check(path)
         served_s = config.retain_s if once else 0.0
+        together = None if once else NodeCheckpoint(_together_path(config), boot_id(config.procfs))
         monitor = wiring.build(
-            config, {}, clock, closing, watching=True, served_s=served_s, keeps_address=not once
+            config,
+            {},
+            clock,
+            closing,
+            watching=True,
+            served_s=served_s,
+            keeps_address=not once,
+            together=together,
         )
         registry = Registry(monitor, config, os.geteuid(), creates=True, once=once)
         # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.
@@ -129,7 +141,7 @@ def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Run
     """The runs that a daemon before this one left, with their folders taken."""
     assert monitor.workload is not None
     taken = []
-    left = unfinished(config.output, monitor.boot_id, monitor.workload)
+    left = unfinished(config.output, monitor.boot_id, monitor.workload, _together_path(config))
     recover(left.over)
     for plan in left.living:
         try:
@@ -140,6 +152,11 @@ def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Run
         registry.adopt(plan)
         taken.append(plan)
     return taken
+
+
+def _together_path(config: Config) -> Path:
+    """Where this host keeps the checkpoints of all runs; other hosts may have the same output."""
+    return config.output / f".checkpoints.{safe_id(config.host or platform.node())}.json"
 
 
 def default_socket() -> Path:

@@ -17,6 +17,7 @@ from carbonmon.runs import folders, summaries
 from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.lock import has_monitor
+from carbonmon.runs.node_checkpoint import replay
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import run_folder
@@ -35,12 +36,15 @@ class Left(NamedTuple):
     over: list[RunPlan]
 
 
-def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> Left:
+def unfinished(output: Path, boot_id: str, workload: NodeWorkload, together: Path | None = None) -> Left:
     """What was left in a folder of runs. After another boot nothing of a run lives.
 
-    A damaged one, and one that others have made, is said and left alone.
+    A damaged one, and one that others have made, is said and left alone. `together` is the file in which an
+    earlier daemon kept the checkpoints of all runs: all are brought to its moment first.
     """
     found = Left([], [])
+    if together is not None and boot_id:
+        found.over.extend(_ended_together(together))
     foreign: list[str] = []
     for folder in sorted(_folders(output)) if boot_id else ():
         reason = folders.why_not_ours(folder)
@@ -79,11 +83,24 @@ def recover(over: Sequence[RunPlan]) -> None:
             write_summary(plan.folder, summaries.summary_of(plan.folder), plan.info.uid)
         except (ConfigError, OSError) as error:
             log.warning("what is known of run %s cannot be written: %s", plan.info.id, error)
-        else:
+            continue
+        if plan.before is None or plan.before.snapshot.runs[0].ended_at_s is None:
             log.warning(
                 "run %s ended while no daemon ran: what it drew since its last checkpoint is not known",
                 plan.info.id,
             )
+
+
+def _ended_together(together: Path) -> list[RunPlan]:
+    """Runs whose end is in the daemon's file alone: it was killed before it wrote their own."""
+    ended = []
+    try:
+        for folder in replay(together):
+            ended.append(_plan(folder))
+            log.warning("run %s ended just before the previous daemon did", folder.name)
+    except ConfigError as error:
+        log.warning("what the previous daemon knew of all runs is not used: %s", error)
+    return ended
 
 
 def _folders(output: Path) -> list[Path]:

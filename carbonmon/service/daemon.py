@@ -25,6 +25,7 @@ from carbonmon.service import wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
 from carbonmon.service.resumption import recover, unfinished
+from carbonmon.service.run_retention import RunRetention
 from carbonmon.service.socket import listener
 from carbonmon.service.socket.about import is_service
 from carbonmon.service.socket.operations import Operations
@@ -42,7 +43,7 @@ AGAIN_S = 5.0
 LIVE_FIELDS = frozenset(
     (
         *("region", "intensity_g_per_kwh", "intensity_file", "grid", "pue", "wue", "price_per_kwh"),
-        *("price_file", "currency", "idle", "retain_s", "quiet", "user_names"),
+        *("price_file", "currency", "idle", "retain_s", "quiet", "user_names", "keep_runs_bytes"),
     )
 )
 """Choices that a new config changes while the daemon runs; the others need a restart."""
@@ -100,6 +101,7 @@ def serve(
         if left:
             log.warning("resumed: %s", ", ".join(plan.info.id for plan in left))
         again_s = clock.now_s() + AGAIN_S
+        retention = RunRetention(config.output, clock, lambda: tuple(monitor.sampler.runs.folders))
         while True:
             received = signal.sigtimedwait({*ENDS, signal.SIGHUP}, TIDY_S)
             if received is not None and received.si_signo == signal.SIGHUP:
@@ -110,6 +112,8 @@ def serve(
                 break
             # What a wait gives that was stopped and continued (SIGSTOP, a debugger) may be no signal at all.
             registry.tidy()
+            if not once:
+                retention.look(config.keep_runs_bytes)
             if not serves and clock.now_s() >= again_s:
                 monitor.show_again()
                 serves, again_s = _serves(monitor), clock.now_s() + AGAIN_S

@@ -1,4 +1,4 @@
-"""The checkpoints of all runs of a node at one moment, in one file that is replaced as a whole.
+"""A node's devices and the checkpoints of all its runs at one moment, in one file, replaced as a whole.
 
 What a device drew is divided among the runs. If the checkpoint of one run is newer than that of another when
 the monitor is killed, what was drawn between the two is in both runs, or in none. So this file is written
@@ -10,16 +10,16 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from carbonmon.core.files import replace_file
-from carbonmon.core.model import Snapshot
+from carbonmon.core.model import Device, Snapshot
 from carbonmon.core.typed import Entry
 from carbonmon.runs import folders, layout
 from carbonmon.runs.checked import RunFileError, document, entry_of
 from carbonmon.runs.lock import has_monitor
-from carbonmon.runs.reader import checkpoint_of
+from carbonmon.runs.reader import Checkpoint, checkpoint_of, devices_of
 
 log = logging.getLogger(__name__)
 
@@ -35,52 +35,66 @@ class NodeCheckpoint:
         self._boot_id = boot_id
 
     def write(self, snapshot: Snapshot, run_folders: Mapping[str, Path]) -> frozenset[str]:
-        """Write the state of all runs of a snapshot whose folders lie beside the file; returns their ids.
+        """Write the devices, and all runs of a snapshot whose folders lie beside the file; returns their ids.
 
-        One run alone needs no other moment than its own: then nothing is written. Raises OSError.
+        Raises OSError.
         """
         here = {
             run_id: folder.name for run_id, folder in run_folders.items() if folder.parent == self.path.parent
         }
         runs = [(here[run.info.id], run) for run in snapshot.runs if run.info.id in here]
-        if len(runs) < 2:
-            return frozenset()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self.path, layout.node_checkpoint_text(snapshot, runs, self._boot_id).encode(), MODE)
         return frozenset(run.info.id for _, run in runs)
 
 
-def replay(path: Path) -> list[Path]:
-    """Bring the checkpoints of runs that are older than this file to its moment.
+def read_devices(path: Path, devices: Iterable[Device]) -> Checkpoint | None:
+    """The totals of these devices, as a snapshot without runs; None where the file is not there.
 
-    Returns the folders of those that had ended by then. A run that has a monitor, that ended, or whose folder
-    is not ours, is left alone. Raises `RunFileError` where the file is damaged, or somebody else's.
+    Raises `RunFileError` where it is damaged, or somebody else's.
     """
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
-        raise RunFileError(f"{path}: no file of ours: it is not believed")
-    kept = document(path, layout.NODE_CHECKPOINT_SCHEMA)
+    kept = _read(path)
+    return None if kept is None else devices_of(kept.entry("node"), devices)
+
+
+def replay(path: Path) -> dict[Path, Checkpoint]:
+    """Bring the checkpoints of runs that are older than this file to its moment; returns them by folder.
+
+    Where a disk does not take them they are returned all the same. A run that has a monitor, that ended, or
+    whose folder is not ours, is left alone. Raises `RunFileError` as `read_devices`.
+    """
+    kept = _read(path)
+    if kept is None:
+        return {}
     node = kept.entry("node").values
-    ended = []
+    brought = {}
     for run in kept.entries("runs"):
         name = run.text("folder")
         if "/" in name or "\0" in name or name in ("", ".", ".."):
             raise kept.source.mistake(f"{name!r:.70} is no name of a run's folder")
-        values = {**node, **run.values}
-        del values["folder"]
-        if _bring(path.parent / name, entry_of(path, values)) and values["ended_at_s"] is not None:
-            ended.append(path.parent / name)
-    return ended
+        values = {key: value for key, value in {**node, **run.values}.items() if key != "folder"}
+        checkpoint = _bring(path.parent / name, entry_of(path, values))
+        if checkpoint is not None:
+            brought[path.parent / name] = checkpoint
+    return brought
 
 
-def _bring(folder: Path, newer: Entry) -> bool:
-    """Give a run this checkpoint if its own is of the same monitor's boot, and older."""
+def _read(path: Path) -> Entry | None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunFileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise RunFileError(f"{path}: no file of ours: it is not believed")
+    return document(path, layout.NODE_CHECKPOINT_SCHEMA)
+
+
+def _bring(folder: Path, newer: Entry) -> Checkpoint | None:
+    """Give a run this checkpoint if its own is of the same monitor's boot, and older; else None."""
     if folders.why_not_ours(folder):
-        return False
+        return None
     file = folder / layout.CHECKPOINT_FILE
     try:
         own = document(file, layout.CHECKPOINT_SCHEMA)
@@ -91,13 +105,13 @@ def _bring(folder: Path, newer: Entry) -> bool:
             or own.number("clock_s") >= newer.number("clock_s")
             or has_monitor(folder)
         ):
-            return False
-        checkpoint_of(folder, newer)  # as it will be read
-        replace_file(file, layout.document_text(newer.values).encode())
+            return None
+        checkpoint = checkpoint_of(folder, newer)
     except RunFileError as error:
         log.warning("%s; its run is left as it is", error)
-        return False
+        return None
+    try:
+        replace_file(file, layout.document_text(newer.values).encode())
     except OSError as error:
-        log.warning("%s: cannot be brought to the newest checkpoint: %s", folder, error.strerror or error)
-        return False
-    return True
+        log.warning("%s: the newest checkpoint cannot be written yet: %s", folder, error.strerror or error)
+    return checkpoint

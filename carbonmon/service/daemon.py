@@ -20,7 +20,7 @@ from carbonmon.core.ports import Clock
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs.holder import boot_id
-from carbonmon.runs.node_checkpoint import NodeCheckpoint
+from carbonmon.runs.node_checkpoint import NodeCheckpoint, read_devices
 from carbonmon.service import wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
@@ -87,6 +87,8 @@ def serve(
         server = ControlServer(path, Operations(registry), 0o666 if for_all else 0o600, everyone=for_all)
         left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
         monitor.resume(left)
+        if not left and not once:
+            _go_on_with_devices(monitor, _together_path(config))
         if not monitor.sampling.start():
             log.warning("the sensors do not answer; runs are taken all the same")
         monitor.show(closing.callback)  # now the totals are those of before: 0 in between would be a reset
@@ -156,6 +158,17 @@ def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Run
         registry.adopt(plan)
         taken.append(plan)
     return taken
+
+
+def _go_on_with_devices(monitor: Monitor, path: Path) -> None:
+    """No run lives, but the totals of the devices go on: else they would step back where somebody scrapes."""
+    try:
+        before = read_devices(path, monitor.devices.values())
+    except ConfigError as error:
+        log.warning("the devices' totals begin anew: %s", error)
+        return
+    if before is not None:
+        monitor.resume_devices(before)
 
 
 def _together_path(config: Config) -> Path:

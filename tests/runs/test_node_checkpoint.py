@@ -17,7 +17,7 @@ from carbonmon.monitor.recorder import Recorder
 from carbonmon.runs import writer
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.layout import CHECKPOINT_FILE
-from carbonmon.runs.node_checkpoint import NodeCheckpoint, replay
+from carbonmon.runs.node_checkpoint import NodeCheckpoint, read_devices, replay
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.writer import RunFiles
 from tests.runs.test_recorder import of
@@ -84,7 +84,9 @@ def test_wherever_a_monitor_is_killed_all_runs_go_on_from_one_moment(node: Node,
     node.killed(of(7, *RUNS), after)
     if after > 1:
         assert len(set(node.saved().values())) == 2, "some are older than others: the fault that is mended"
-    assert replay(node.path) == []
+    assert set(replay(node.path)) == {
+        folder for run_id, folder in node.folders.items() if 0 < after < 2 + RUNS.index(run_id)
+    }
     assert set(node.saved().values()) == {2 if after == 0 else 7}
     (run,) = read_checkpoint(node.folders["two"]).snapshot.runs
     assert (run.info.id, run.recovered_j) == ("two", 2.0 if after == 0 else 7.0)
@@ -97,11 +99,13 @@ def test_a_monitor_that_is_killed_while_it_writes_the_end_of_a_run_keeps_it_or_t
     """What it drew is in the ended run, or in the run that goes on; the others fit to either."""
     node.recorder._ending["one"] = mock.Mock()
     node.killed(of(7, *RUNS, ended=("one",)), after, due=False)
-    assert replay(node.path) == [node.folders["one"]] * after
+    brought = replay(node.path)
+    assert len(brought) == 4 * after
+    assert all(each.snapshot.samples == 7 for each in brought.values())
     assert set(node.saved().values()) == {7 if after else 2}
     has_ended = read_checkpoint(node.folders["one"]).snapshot.runs[0].ended_at_s is not None
     assert has_ended == (after == 1)
-    assert replay(node.path) == [], "once"
+    assert replay(node.path) == {}, "once"
 
 
 def test_at_the_end_of_a_run_only_its_own_files_are_written_beside_the_state_of_all(node: Node):
@@ -110,8 +114,30 @@ def test_at_the_end_of_a_run_only_its_own_files_are_written_beside_the_state_of_
     assert node.saved() == {"one": 7, "two": 2, "three": 2, "four": 2}
     assert node.recorder.shown().samples == 7, "all of it is safe"
     node.recorder.close()
-    assert replay(node.path) == []
+    assert set(replay(node.path)) == {node.folders[run_id] for run_id in RUNS[1:]}
     assert set(node.saved().values()) == {7}
+
+
+def test_a_disk_that_takes_nothing_hides_no_newer_state(node: Node):
+    node.killed(of(7, *RUNS), 1)
+    full = OSError(28, "No space left on device")
+    with mock.patch("carbonmon.runs.node_checkpoint.replace_file", side_effect=full):
+        brought = replay(node.path)
+    assert set(node.saved().values()) == {2}
+    assert {folder.name: each.snapshot.samples for folder, each in brought.items()} == dict.fromkeys(RUNS, 7)
+
+
+def test_the_devices_go_on_also_without_a_run_but_for_those_that_are_gone(node: Node):
+    node.recorder.write(of(9))
+    devices = [state.device for state in of(9).devices]
+    before = read_devices(node.path, devices[1:])
+    assert before is not None
+    assert (before.snapshot.samples, before.snapshot.runs, before.boot_id) == (9, (), "a boot")
+    assert [state.device for state in before.snapshot.devices] == devices[1:]
+    assert [(state.counter_j, state.unattributed_j) for state in before.snapshot.devices] == [
+        (state.counter_j, state.unattributed_j) for state in of(9).devices[1:]
+    ]
+    assert read_devices(node.path.with_name("none"), devices) is None
 
 
 def test_without_a_place_for_the_state_of_all_each_run_is_written(node: Node):
@@ -127,12 +153,12 @@ def test_what_is_newer_or_has_ended_or_has_a_monitor_is_left_alone(node: Node):
     kept = node.path.read_bytes()
     node.recorder.write(of(9, *RUNS, ended=("two",)))
     node.path.write_bytes(kept)
-    assert replay(node.path) == []
+    assert replay(node.path) == {}
     assert set(node.saved().values()) == {9}, "newer"
     old = {run_id: _document(folder) for run_id, folder in node.folders.items()}
     for folder in node.folders.values():
         _change(folder / CHECKPOINT_FILE, clock_s=1.0)
-    assert replay(node.path) == []
+    assert replay(node.path) == {}
     assert {run_id: _document(folder) for run_id, folder in node.folders.items()} == {
         run_id: {**document, "clock_s": 1.0} for run_id, document in old.items()
     }, "their monitor lives"
@@ -205,7 +231,7 @@ def test_a_state_that_does_not_fit_a_run_changes_nothing(node: Node, harm: Calla
     node.killed(of(7, *RUNS), 1)
     harm(node)
     before = {run_id: _document(folder) for run_id, folder in node.folders.items()}
-    assert replay(node.path) == []
+    assert replay(node.path) == {}
     assert {run_id: _document(folder) for run_id, folder in node.folders.items()} == before
 
 

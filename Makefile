@@ -59,7 +59,7 @@ check: $(VENV)/.dev ## format, lint, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/zizmor --offline --quiet --no-progress .
-	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR --severity=warning .ci/run deploy/slurm/*.sh
+	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR --severity=warning .ci/run deploy/slurm/*log.sh
 
 # -E: all pages anew; a page from the cache would keep its warning to itself
 docs: $(VENV)/.dev ## build the documentation as a site in build/docs/html; a warning is an error

@@ -29,7 +29,8 @@ MANY = 4
 
 LONGEST_LIFE_S, LONGEST_DEATH_S, LONGEST_FAULT_S = 1.0, 0.4, 0.5
 MOST_RUNS = 6
-DISK = "size=16m"
+DISK = "size=64m"
+BUSY = [sys.executable, "-c", "import time\nwhile True: sum(range(20_000)), time.sleep(0.02)"]
 DEVICES, UNATTRIBUTED = (
     "carbonmon_device_energy_joules_total",
     "carbonmon_device_unattributed_energy_joules_total",
@@ -90,11 +91,8 @@ class Storm:
         self._options = more
         self._folder = folder
         self.kills = self.disk_faults = self.server_faults = self.begun = 0
-        self._living: list[str] = []
-        words = [sys.executable, "-c", "import time\nwhile True: sum(range(20_000)), time.sleep(0.02)"]
-        self._busy = [stack.enter_context(subprocess.Popen(words)) for _ in range(2)]
-        for process in self._busy:
-            stack.callback(process.kill)
+        self._living: dict[str, subprocess.Popen[bytes]] = {}
+        self._stack = stack
         self.daemon = self._new_daemon()
         stack.callback(lambda: self.daemon.process.kill())
         self.run = stack.enter_context(
@@ -127,19 +125,21 @@ class Storm:
     def _come(self) -> None:
         if len(self._living) < MOST_RUNS:
             name = f"storm-{self.begun}"
-            process = self._chance.choice(self._busy)
+            process = self._stack.enter_context(subprocess.Popen(BUSY))
+            self._stack.callback(process.kill)
             self.daemon.register(name, "--pid", str(process.pid))
             self.begun += 1
-            self._living.append(name)
+            self._living[name] = process
             # What is killed before its first checkpoint leaves nothing to resume, as the page says.
             path = self.daemon.output / name / "checkpoint.json"
             command.wait_for(path.exists, f"the first checkpoint of {name}")
 
     def _go(self) -> None:
         if self._living:
-            name = self._living.pop(self._chance.randrange(len(self._living)))
+            name = self._chance.choice(sorted(self._living))
             done = self.daemon.call("unregister", name)
             assert done.returncode == 0, done.stderr
+            self._living.pop(name).kill()
 
     def _serve(self) -> None:
         self.server_faults += 1

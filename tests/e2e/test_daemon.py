@@ -109,6 +109,23 @@ def test_a_run_that_was_registered_ends_with_its_process(tmp_path: Path):
         node.stop()
 
 
+def test_a_job_that_has_ended_before_it_is_looked_at_is_no_mistake(tmp_path: Path):
+    options = in_runtime_folder(tmp_path)
+    with machine() as sim, daemon(sim, tmp_path, *options) as node:
+        with connect(node.socket, command.DEADLINE_S) as connection, connection.makefile("rb") as lines:
+            ended = subprocess.Popen(["true"])
+            ended.wait()
+            for number, message in enumerate(
+                ({"op": "join", "name": "short"}, {"op": "job", "pid": ended.pid})
+            ):
+                connection.sendall(json.dumps({"v": 1, "id": number, **message}).encode() + b"\n")
+                answer = json.loads(lines.readline())
+                assert answer["ok"] is True, answer
+        done = command.run(["run", "--", "true"], tmp_path, env=environ_of(node))
+        assert "part of run" in done.stderr
+        assert "no process" not in done.stderr + node.stop()
+
+
 def test_a_process_that_joins_a_run_follows_it_or_begins_it(tmp_path: Path):
     """As the hook of a task does: one run lives by request, the other by the process."""
     with machine() as sim, daemon(sim, tmp_path) as node:

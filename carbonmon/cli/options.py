@@ -54,6 +54,7 @@ PATH = FilledPath(path_type=Path)
 BUDGET = Checked("budget", budgets.parse_budget, ",")
 IDLE = click.Choice(IDLE_POLICIES)
 QUERY_TIMEOUT = number("--timeout", "a time in seconds", 0.1, 3600.0)
+KEEP_RUNS = Checked("size", config.parse_keep_runs)
 RETAIN = number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
 LOG_LEVEL = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
 LOG_FORMAT = click.Choice(["text", "json"])
@@ -175,6 +176,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "retain": _option("How long a run that has ended stays in /metrics.", "SECONDS", RETAIN, "900"),
     "socket": _option("Where the monitor listens for runs and training code.", "PATH", PATH),
+    "keep-runs": _option(
+        "How much disk space the folders of runs may take; the oldest ended ones are removed first.",
+        f"SIZE|{config.UNLIMITED}", KEEP_RUNS, config.DEFAULT_KEEP_RUNS,
+    ),
     "no-dram-estimate": _option("Do not estimate memory power when it is not measured.", is_flag=True),
     "sysfs": _option("Where the host's /sys is mounted.", "PATH", PATH, Path("/sys")),
     "procfs": _option("Where the host's /proc is mounted.", "PATH", PATH, Path("/proc")),
@@ -204,7 +209,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 NAMES = _OPTIONS.keys()
 """All options that commands share."""
 
-RUN_OPTIONS = tuple(name for name in _OPTIONS if name != "socket")
+RUN_OPTIONS = tuple(name for name in _OPTIONS if OPTIONS[name].belongs_to != "place")
 RUN_RETAIN = _option(
     "How long at most the end of the run stays in /metrics for those who scraped it.", "SECONDS", RETAIN,
     f"{config.RUN_RETAIN_S:g}",

@@ -12,6 +12,7 @@ from carbonmon.core import labels as run_labels
 from carbonmon.core.budgets import WARN, Action, Budget, By
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
+from carbonmon.core.spans import parse_bytes
 
 DEFAULT_SENSORS = ("nvml", "rapl", "amdsmi", "gaudi", "hwmon", "levelzero", "tpu", "neuron", "tdp", "dram")
 DEFAULT_NODE_METERS = ("acpi", "cray")
@@ -27,6 +28,8 @@ DEFAULT_OUTPUT = Path("carbonmon-runs")
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.05, 3600.0
 MIN_CHECKPOINT_S, MAX_CHECKPOINT_S = 0.1, 3600.0
 MAX_RETAIN_S = 7 * 86400.0
+DEFAULT_KEEP_RUNS = "4GiB"
+UNLIMITED = "unlimited"
 RUN_RETAIN_S = 60.0
 """How long at most a monitor of one run has its end served, where nobody says otherwise."""
 
@@ -94,6 +97,7 @@ class Config:
     redfish_password_file: Path | None = None
     redfish_ca_file: Path | None = None
     charge: Charge = "devices"
+    keep_runs_bytes: float = math.inf
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:
@@ -226,6 +230,11 @@ def check_labels(labels: tuple[tuple[str, str], ...]) -> None:
             f"--label: the labels have {size} bytes together, and a run has room for {run_labels.MAX_BYTES}: "
             "shorten them"
         )
+
+
+def parse_keep_runs(text: str) -> float:
+    """Bytes that the folders of runs may take; infinite for the word."""
+    return math.inf if text.strip() == UNLIMITED else parse_bytes(text, "--keep-runs", f", or {UNLIMITED}")
 
 
 def parse_list(text: str, option: str) -> tuple[str, ...]:

@@ -162,6 +162,16 @@ class Monitor:
             run = self._account(plan, plan.info)
             resume.restore_run(self.sampler, run, before.snapshot.runs[0], outage, lost, plan.roots)
 
+    def resume_devices(self, before: Checkpoint) -> None:
+        """Go on with the devices of an earlier monitor of this boot that left no run, before any sample."""
+        if before.boot_id and before.boot_id == self.boot_id:
+            self.requests.post(partial(self._resume_devices, before.snapshot), "after")
+
+    def _resume_devices(self, before: Snapshot) -> None:
+        outage = resume.Outage(max(0.0, self.clock.now_s() - before.clock_s), True)
+        resume.restore_devices(self.sampler, before, outage)
+        self.sampler.show()
+
     def end(
         self,
         run_id: str,

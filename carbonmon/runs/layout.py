@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -27,6 +27,7 @@ from carbonmon.runs.series_rows import SeriesRow
 
 RUN_SCHEMA = "carbonmon.run/1"
 CHECKPOINT_SCHEMA = "carbonmon.checkpoint/1"
+NODE_CHECKPOINT_SCHEMA = "carbonmon.node-checkpoint/1"
 SERIES_VERSION_KEY, SERIES_VERSION = "series", 2
 FILES = RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
 SUMMARY_FILE = "summary.json"
@@ -59,9 +60,28 @@ def _device(device: Device) -> dict[str, Any]:
 
 def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
     """checkpoint.json of a run of a snapshot."""
+    return document_text({**_of_node(snapshot, boot_id), **_of_run(run)})
+
+
+def node_checkpoint_text(snapshot: Snapshot, runs: Sequence[tuple[str, RunState]], boot_id: str) -> str:
+    """The checkpoints of several runs, each with the name of its folder, as of one moment."""
     document = {
+        "schema": NODE_CHECKPOINT_SCHEMA,
+        "node": _of_node(snapshot, boot_id),
+        "runs": [{"folder": folder, **_of_run(run)} for folder, run in runs],
+    }
+    return document_text(document)
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """A checkpoint in one line."""
+    return _line(document, separators=(",", ":"))
+
+
+def _of_node(snapshot: Snapshot, boot_id: str) -> dict[str, Any]:
+    """What the checkpoints of all runs of a snapshot share."""
+    return {
         "schema": CHECKPOINT_SCHEMA,
-        "run": run.info.id,
         "boot_id": boot_id,
         "at_s": snapshot.at_s,
         "clock_s": snapshot.clock_s,
@@ -71,6 +91,24 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "pue_ratio": snapshot.pue_ratio,
         "intensity": snapshot.intensity,
         "start_s": snapshot.start_s,
+        "pue_source": snapshot.pue_source,
+        "wue_l_per_kwh": snapshot.wue_l_per_kwh,
+        "wue_source": snapshot.wue_source,
+        "price_source": snapshot.price_source,
+        "currency": snapshot.currency,
+        "device_fields": DEVICE_FIELDS,
+        "devices": [(state.device.id, state[1:]) for state in snapshot.devices],
+        "node_energy_fields": NodeEnergy._fields,
+        "node_meters": [state.total for state in snapshot.node_meters],
+        "meter_fields": METER_FIELDS,
+        "meters": snapshot.meters,
+    }
+
+
+def _of_run(run: RunState) -> dict[str, Any]:
+    """What a checkpoint says of its run."""
+    return {
+        "run": run.info.id,
         "run_start_s": run.start_s,
         "duration_s": run.duration_s,
         "ended_at_s": run.ended_at_s,
@@ -96,11 +134,6 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "peaks_w": run.peaks_w,
         "run_samples": run.samples,
         "monitor_cpu_s": run.monitor_cpu_s,
-        "pue_source": snapshot.pue_source,
-        "wue_l_per_kwh": snapshot.wue_l_per_kwh,
-        "wue_source": snapshot.wue_source,
-        "price_source": snapshot.price_source,
-        "currency": snapshot.currency,
         "phases_s": run.phases_s,
         "doubts_j": run.doubts_j,
         "unobserved_s": run.unobserved_s,
@@ -108,16 +141,9 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "totals": run.totals,
         "node_fields": NodeTotal._fields,
         "node": run.node,
-        "device_fields": DEVICE_FIELDS,
-        "devices": [(state.device.id, state[1:]) for state in snapshot.devices],
-        "node_energy_fields": NodeEnergy._fields,
-        "node_meters": [state.total for state in snapshot.node_meters],
         "run_node_meters": run.node_meters,
         "node_charges": run.node_charges,
-        "meter_fields": METER_FIELDS,
-        "meters": snapshot.meters,
     }
-    return _line(document, separators=(",", ":"))
 
 
 def _progress(work: Work | None) -> tuple[float, float | None] | None:

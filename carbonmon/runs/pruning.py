@@ -54,13 +54,13 @@ def plan(entries: Iterable[Entry], now_s: float, oldest_s: float | None, keep_by
     notes: list[str] = []
     kept_bytes = 0
     for entry in entries:
-        size_bytes = _size_bytes(entry.folder)
+        size_bytes = size_of(entry.folder)
         reason = why_it_stays(entry, now_s)
         if reason:
             notes.append(f"{entry.folder.name!r:.80} stays: {reason}")
             kept_bytes += size_bytes
         else:
-            runs.append(Old(entry, size_bytes, _ended_s(entry), ""))
+            runs.append(Old(entry, size_bytes, end_of(entry), ""))
     runs.sort(key=lambda run: run.ended_s)
     left_bytes = kept_bytes + sum(run.size_bytes for run in runs)
     old = []
@@ -80,7 +80,7 @@ def why_it_stays(entry: Entry, now_s: float) -> str:
         return reason
     if entry.state == "running" or has_monitor(folder):
         return "it is running"
-    if entry.state == "recovered" and now_s - _ended_s(entry) < RESUMABLE_S:
+    if entry.state == "recovered" and now_s - end_of(entry) < RESUMABLE_S:
         return "its monitor was lost within a day, and may go on with it"
     try:
         others = sorted(found.name for found in os.scandir(folder) if not _is_ours(found))
@@ -135,7 +135,7 @@ def _is_leftover(name: str) -> bool:
     return any(name.startswith(f".{own}.") for own in _ORDER) and name.endswith((".tmp", ".taking"))
 
 
-def _ended_s(entry: Entry) -> float:
+def end_of(entry: Entry) -> float:
     """When a run ended; where nobody knows, when its folder changed last.
 
     The duration leaves out the time between a loss and a resume.
@@ -150,7 +150,7 @@ def _ended_s(entry: Entry) -> float:
     return 0.0
 
 
-def _size_bytes(folder: Path) -> int:
+def size_of(folder: Path) -> int:
     """What the files take of the disk's space: blocks of 512 bytes, stat(2)."""
     with suppress(OSError):
         return sum(512 * found.stat(follow_symlinks=False).st_blocks for found in os.scandir(folder))

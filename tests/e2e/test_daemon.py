@@ -18,6 +18,7 @@ import pytest
 from carbonmon.client.rendezvous import connect
 from tests.chaos.scraper import Scraper, steps_back
 from tests.simulator import Constant, Package, Simulator
+from tests.soak.watch import total
 from tests.support import command
 from tests.support.daemon import Daemon, daemon
 from tests.support.servers import free_port
@@ -95,7 +96,7 @@ def test_a_command_that_cannot_start_leaves_no_run_with_the_daemon(tmp_path: Pat
         done = command.run(["run", "--", "no-such-command"], tmp_path, env=env)
         assert done.returncode == 127
         assert "no-such-command: No such file or directory" in done.stderr
-        assert not node.output.exists() or list(node.output.iterdir()) == []
+        assert list(node.output.glob("[!.]*")) == []
     assert list((tmp_path / "carbonmon-runs").iterdir()) == []
 
 
@@ -106,6 +107,23 @@ def test_a_run_that_was_registered_ends_with_its_process(tmp_path: Path):
             wait_for_end(node, "mine")
         assert node.summary("mine")["run"]["labels"] == {"a": "b"}
         node.stop()
+
+
+def test_a_job_that_has_ended_before_it_is_looked_at_is_no_mistake(tmp_path: Path):
+    options = in_runtime_folder(tmp_path)
+    with machine() as sim, daemon(sim, tmp_path, *options) as node:
+        with connect(node.socket, command.DEADLINE_S) as connection, connection.makefile("rb") as lines:
+            ended = subprocess.Popen(["true"])
+            ended.wait()
+            for number, message in enumerate(
+                ({"op": "join", "name": "short"}, {"op": "job", "pid": ended.pid})
+            ):
+                connection.sendall(json.dumps({"v": 1, "id": number, **message}).encode() + b"\n")
+                answer = json.loads(lines.readline())
+                assert answer["ok"] is True, answer
+        done = command.run(["run", "--", "true"], tmp_path, env=environ_of(node))
+        assert "part of run" in done.stderr
+        assert "no process" not in done.stderr + node.stop()
 
 
 def test_a_process_that_joins_a_run_follows_it_or_begins_it(tmp_path: Path):
@@ -195,6 +213,29 @@ def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, nu
     assert all(device["unobserved_s"] == 0.0 for device in energy["devices"])
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_daemon_that_is_started_again_goes_on_with_the_totals_of_its_devices(
+    tmp_path: Path, number: signal.Signals
+):
+    """Also where no run lives: what was drawn meanwhile is nobody's, and Prometheus sees no reset."""
+    options = ["--listen", f"127.0.0.1:{free_port()}"]
+    with machine() as sim:
+        with daemon(sim, tmp_path, *options) as first:
+            first.draw(300.0)
+            scraper = Scraper(first.address, 1, longest_pause_s=0.02)
+            first.process.send_signal(number)
+            first.process.wait(timeout=command.DEADLINE_S)
+        with daemon(sim, tmp_path, *options) as second:
+            second.draw(100.0)
+            scraper.stop()
+            text = second.metrics()
+            second.stop()
+    assert steps_back(scraper.scrapes) == []
+    drawn_j = total(text, "carbonmon_device_energy_joules_total")
+    assert drawn_j > 400.0
+    assert total(text, "carbonmon_device_unattributed_energy_joules_total") == pytest.approx(drawn_j)
+
+
 def test_runs_that_have_ended_are_shown_for_a_while_and_their_folders_stay(tmp_path: Path):
     with machine() as sim, daemon(sim, tmp_path, "--retain", "6") as node:
         node.register("short")
@@ -213,7 +254,7 @@ def test_runs_without_an_id_are_runs_of_their_own(tmp_path: Path):
         second = command.run(["run", "--", "true"], tmp_path, env=environ_of(node))
         assert "part of run" in second.stderr
         first.communicate("", timeout=command.DEADLINE_S)
-        assert len(list(node.output.iterdir())) == 2
+        assert len(list(node.output.glob("[!.]*"))) == 2
         assert len(list((tmp_path / "carbonmon-runs").iterdir())) == 2
 
 

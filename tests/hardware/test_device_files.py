@@ -63,7 +63,7 @@ def test_a_process_that_may_not_be_looked_into_is_said(
     monkeypatch.setattr(Path, "readlink", refuse_link)
     gpus = {gpu: Device(gpu, "gpu", "TPU v5e", place) for place, gpu in enumerate(FILES.values())}
     lister = DeviceFileProcesses(tmp_path, FILES)
-    holders = GpuHolders(gpus, True, more=[(lister, frozenset(gpus))])
+    holders = GpuHolders(gpus, True, others=dict.fromkeys(gpus, lister))
     allocations = dict.fromkeys(("seen", "hidden"))
     holders.poll(0.0, allocations)
     claims, _ = holders.claims(0.0, allocations, {10: "seen", 11: "hidden"}.get)
@@ -112,4 +112,4 @@ def test_where_no_such_device_is_metered_nobody_looks(tmp_path: Path):
     tree = TpuTree(tmp_path / "sys", V5E, 2)
     card = Device("GPU-0000:10:00.0", "gpu", "MI210", 0)
     with closing(NodeWorkload(Path("/proc"), tree.sysfs, {card.id: card})) as workload:
-        assert workload._by_device_files(Path("/proc")) == []
+        assert workload._by_device_files() == {}

@@ -78,7 +78,7 @@ def test_a_third_party_s_sensor_is_found_by_its_entry_point(install: Callable[[s
     assert load("carbonmon.sensors", "wallmeter")(None) == "opened"
     with pytest.raises(
         ConfigError,
-        match="there are amdsmi, dram, gaudi, .*, replay, tdp, tpu, wallmeter",
+        match=r"there are amdsmi, dram, gaudi, .*, replay, tdp, tpu, wallmeter",
     ):
         load("carbonmon.sensors", "volts")
 

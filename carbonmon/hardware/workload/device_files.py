@@ -44,7 +44,7 @@ class DeviceFileProcesses:
             for name in names:
                 try:
                     device_id = self._opened(folder / name)
-                except PermissionError:
+                except PermissionError:  # the folder may be read, by CAP_DAC_READ_SEARCH, and not its links
                     hidden.add(pid)
                     break
                 if device_id is not None:
@@ -53,16 +53,22 @@ class DeviceFileProcesses:
         return {device_id: frozenset(pids) for device_id, pids in found.items()}
 
     def _opened(self, link: Path) -> str | None:
-        """The accelerator whose device file an open file is, None for any other; raises PermissionError."""
+        """The accelerator whose device file an open file is, None for any other file.
+
+        Raises PermissionError where it may not be known.
+        """
         try:
             target = str(link.readlink())
-            if target in self._ids or not target.startswith("/dev/"):
-                return self._ids.get(target)
-            number = link.stat().st_rdev  # in a container, or by a link, it has another name
         except PermissionError:
             raise
         except OSError:
             return None  # it has closed it
+        try:
+            if target in self._ids or not target.startswith("/dev/"):
+                return self._ids.get(target)
+            number = link.stat().st_rdev  # in a container, or by a link, it has another name
+        except OSError:
+            return None  # it has closed it meanwhile, or the file may not be reached
         return self._numbers.get(f"{os.major(number)}:{os.minor(number)}")
 
     def utilization(self, uuid: str, now_s: float) -> Mapping[int, float] | None:

@@ -160,6 +160,7 @@ MEASURED = [
     ("small-training", "V100 SXM2 16GB", 19, 1.7),
     ("small-training", "V100 SXM2 16GB", 19, 2.2),
     ("small-training", "P40", 0.3, 0.02),
+    ("small-training", "P40", 0.3, 0.03),
     ("small-training", "P40", 0.4, 0.04),
     ("fine-tuning", "V100 SXM2 16GB:4", 6, 3.1),
     # BLOOM-1b7, evaluation, and its copa task: the emissions files in the model's repository

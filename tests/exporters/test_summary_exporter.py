@@ -92,10 +92,11 @@ def test_the_schema_is_itself_valid() -> None:
 
 LATER = {
     "": [
-        *("budgets", "charge", "costs", "elsewhere", "embodied", "forecasts", "gpu_time", "node_meters"),
-        *("prometheus", "settled", "water", "what_if", "work"),
+        *("advice", "budgets", "charge", "costs", "elsewhere", "embodied", "forecasts", "gpu_time"),
+        *("inference", "node_meters", "prometheus", "sci", "settled", "water", "water_off_site"),
+        *("what_if", "work"),
     ],
-    "carbon": ["pue_source", "sources"],
+    "carbon": ["market_based", "pue_source", "sources"],
     "run": ["cpu_s", "idle_policy", "notes", "pauses", "progress", "ranks", "uid", "user"],
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],
     "device": ["node_energy_j"],

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from carbonmon.cli import options, printing, progress, terminal
+from carbonmon.cli.log import set_up_log
 from carbonmon.core.errors import ConfigError, FetchError
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.reader import read_run
 from carbonmon.runs.summaries import Part, find, find_parts, node_folders
 from carbonmon.runs.summary.text import table_text
@@ -111,7 +113,7 @@ def command(
     also be in CARBONMON_PROMETHEUS_USERNAME and _PASSWORD or _PASSWORD_FILE, or _TOKEN or _TOKEN_FILE, the
     tenant in CARBONMON_PROMETHEUS_TENANT.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     remote = {key: values[key] for key in ("server", *_OF_PROMETHEUS)}
     try:
         named, place = _told_apart(runs, elsewhere, output, remote["server"])

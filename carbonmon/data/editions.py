@@ -9,10 +9,10 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import (
     CLOUD_REGIONS,
     CORRECTIONS,

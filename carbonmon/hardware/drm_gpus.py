@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.pci_devices import (
     AMD,

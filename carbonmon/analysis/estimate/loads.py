@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from carbonmon.analysis.estimate.figures import number_text
 from carbonmon.analysis.estimate.fit import Fit, Group
@@ -12,6 +11,7 @@ from carbonmon.analysis.estimate.parts import Counted, Part
 from carbonmon.analysis.estimate.work import Work, work_of
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Component, Spec, Uncertainty
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.uncertainty import ASSUMED_UTILIZATION_UNCERTAINTY, TDP_UNCERTAINTY, combine
 from carbonmon.hardware.device_names import Model, cpu_model, gpu_idle, gpu_model, same_cpu, same_gpu
 from carbonmon.hardware.memory_power import GIB, memory_spec

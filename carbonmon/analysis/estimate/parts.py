@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.estimate.consistency import check_consistent
 from carbonmon.analysis.estimate.part_values import (
@@ -21,6 +21,7 @@ from carbonmon.analysis.estimate.quantities import energy_j_of
 from carbonmon.core.config import PUE_WORDS
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import MAIN_PHASE
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.device_counts import split_count, split_system
 
 OPTIONS = (

@@ -5,14 +5,14 @@ The number in hwmonN changes at a boot, and when a driver is loaded again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.pci_devices import folders, is_there, text_of
 
-_FOLDER = re.compile(r"hwmon([0-9]{1,6})")
+_FOLDER = pattern(r"hwmon([0-9]{1,6})")
 
 
 class Key(NamedTuple):

@@ -84,6 +84,7 @@ class RunFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._series.is_in_place():
             self._series.open()
+        self._checkpoint = CheckpointSlots(self.folder)
         remove_leftovers(self.folder, (*layout.FILES, layout.SUMMARY_FILE, MONITOR_FILE))
         former = [device for device in self._former if device not in devices]
         text = layout.run_text(run.info, [*devices, *former])

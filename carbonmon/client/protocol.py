@@ -75,6 +75,7 @@ GPU_VARIABLES = (
     *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES"),
     *("SLURM_STEP_GPUS", "SLURM_JOB_GPUS"),
     *("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
+    *("HABANA_VISIBLE_DEVICES", "HABANA_VISIBLE_MODULES"),
 )
 """Variables that say which GPUs are allocated to a process, and how they are numbered."""
 

@@ -14,7 +14,7 @@ from carbonmon.core.model import IdlePolicy
 from carbonmon.core.patterns import pattern
 from carbonmon.core.records import NamedTuple
 
-DEFAULT_SENSORS = ("nvml", "rapl", "hwmon", "tdp", "dram")
+DEFAULT_SENSORS = ("nvml", "rapl", "gaudi", "hwmon", "levelzero", "tdp", "dram")
 DEFAULT_NODE_METERS = ("acpi", "cray")
 """Local files, which cost nothing. What opens a connection or asks another processor is asked for by name."""
 

@@ -61,7 +61,8 @@ class Sensor(Protocol):
     One whose reads may hang or are slow (a driver's library, a meter on the network) has the attribute
     `may_hang = True`: it is read in a thread of its own, and costs no other sensor anything. One with the
     attribute `shape_wanted` is told by it, before a read, that the shape of the last second is wanted also
-    where its counter is not read.
+    where its counter is not read. One that chose GPUs by what the job was given has `gpus_are_given = True`,
+    and `gpus_seen`, the ids of those that are here and not the job's.
     """
 
     name: str

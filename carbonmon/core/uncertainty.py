@@ -49,6 +49,22 @@ HWMON_UNCERTAINTY = Uncertainty(
 )
 """An energy counter or an average power that a driver of the kernel tells through hwmon."""
 
+GAUDI_UNCERTAINTY = Uncertainty(
+    0.10,
+    0.10,
+    "±10 %: our judgement of the sensors on Intel Gaudi cards that HLML tells; no comparison with an "
+    "external meter is known to us",
+)
+"""An energy counter of a Gaudi accelerator."""
+
+LEVEL_ZERO_UNCERTAINTY = Uncertainty(
+    0.10,
+    0.10,
+    "±10 %: our judgement of the sensors on Intel's graphics cards that Level Zero tells; no comparison with "
+    "an external meter is known to us",
+)
+"""An energy counter of an Intel GPU's card."""
+
 MOMENTARY_UNCERTAINTY = Uncertainty(
     0.25,
     0.40,

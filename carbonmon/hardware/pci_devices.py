@@ -8,7 +8,7 @@ from pathlib import Path
 from carbonmon.core.patterns import pattern
 from carbonmon.core.records import NamedTuple
 
-NVIDIA, AMD, INTEL = "0x10de", "0x1002", "0x8086"
+NVIDIA, AMD, INTEL, HABANA = "0x10de", "0x1002", "0x8086", "0x1da3"
 """Vendors' numbers (PCI ID repository)."""
 
 _CARD = pattern(r"card[0-9]{1,4}")

@@ -8,12 +8,13 @@ the PCI ID repository.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from carbonmon.core.model import Device, SensorState
 from carbonmon.hardware.pci_devices import (
     AMD,
+    HABANA,
     INTEL,
     NVIDIA,
     PciDevice,
@@ -24,7 +25,7 @@ from carbonmon.hardware.pci_devices import (
     is_there,
 )
 
-HABANA, GOOGLE, AWS = "0x1da3", "0x1ae0", "0x1d0f"
+GOOGLE, AWS = "0x1ae0", "0x1d0f"
 
 _KINDS = {
     NVIDIA: ("NVIDIA GPU", "H100 80GB HBM3"),
@@ -46,14 +47,17 @@ _GOOGLE_NETWORK = "0x0042"
 """Google's virtual network card has the vendor's number too."""
 
 
-def sources(sysfs: Path, devices: Iterable[Device], is_stated: bool = True) -> list[SensorState]:
+def sources(
+    sysfs: Path, devices: Iterable[Device], is_stated: bool = True, seen: Collection[str] = ()
+) -> list[SensorState]:
     """A line for each vendor whose accelerators nobody counts.
 
     `devices` are counted: what they measure is taken off, and where the user states GPUs by --gpu-model
-    (`is_stated`) those estimates too.
+    (`is_stated`) those estimates too. `seen` are ids of others that a sensor knows: they are not the job's.
     """
     counted = list(devices)
-    found = find(sysfs)
+    places = {*seen, *(gpu for device in counted for gpu in device.gpu_ids)}
+    found = [each for each in find(sysfs) if f"GPU-{each.address}" not in places]
     if any(accelerator.vendor in (AMD, INTEL) for accelerator in found):
         from carbonmon.hardware.drm_gpus import list_drm_gpus  # most machines have none of them
 

@@ -77,6 +77,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
     gpus_are_given = False
     opener = _Opener()
     closing.callback(opener.close)
+    seen: set[str] = set()
     found: list[_Opened | SensorState] = []
     unavailable: list[str] = []
     devices: dict[str, Device] = {}
@@ -87,6 +88,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
             own_settings = settings._replace(argument=argument, known=dict(devices))
             sensor = opener.open(partial(open_sensor, own_settings))
             gpus_are_given |= bool(getattr(sensor, "gpus_are_given", False))  # a plug-in may not say
+            seen |= set(getattr(sensor, "gpus_seen", ()))
             guarded = (ThreadedSensor if getattr(sensor, "may_hang", False) else GuardedSensor)(sensor)
             closing.callback(guarded.close)
             offered = tuple(sensor.devices())
@@ -118,7 +120,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         if not each.device_ids or not reasons.keys() >= set(each.device_ids):
             used.append(each.sensor)
     is_stated = config.gpu_model is not None
-    sources += unmetered.sources(config.sysfs, decision.counted.values(), is_stated)
+    sources += unmetered.sources(config.sysfs, decision.counted.values(), is_stated, seen)
     bounded = {device.id: _bounded(device) for device in decision.counted.values()}
     return Sensors(tuple(used), bounded, tuple(sources), gpus_are_given, tuple(unavailable))
 

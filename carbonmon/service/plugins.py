@@ -20,6 +20,8 @@ OWN: dict[Group, dict[str, str]] = {
         "nvml": "carbonmon.hardware.sensors.nvml:open_sensor",
         "rapl": "carbonmon.hardware.sensors.rapl:open_sensor",
         "hwmon": "carbonmon.hardware.sensors.hwmon:open_sensor",
+        "gaudi": "carbonmon.hardware.sensors.gaudi:open_sensor",
+        "levelzero": "carbonmon.hardware.sensors.levelzero:open_sensor",
         "tdp": "carbonmon.hardware.sensors.tdp:open_sensor",
         "dram": "carbonmon.hardware.sensors.dram:open_sensor",
         "replay": "carbonmon.hardware.sensors.replay:open_sensor",

@@ -25,9 +25,11 @@ from carbonmon.core import energy
 from carbonmon.core.errors import SensorGone, SensorUnavailable
 from carbonmon.core.model import METHODS, Component, Device, Reading
 from carbonmon.core.ports import Sensor, SensorSettings
-from carbonmon.hardware.sensors import dram, hwmon, nvml, rapl, replay, tdp
+from carbonmon.hardware.sensors import dram, gaudi, hwmon, levelzero, nvml, rapl, replay, tdp
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Square, can_build, can_wrap
 from tests.simulator.boards import amd_gpu, grace, intel_gpu
+from tests.simulator.cards import gaudi as gaudi_card
+from tests.simulator.cards import max_1550
 
 PYRAPL_VARIABLE = "CARBONMON_TEST_PYRAPL"
 IN_NAMESPACE = PYRAPL_VARIABLE in os.environ
@@ -78,6 +80,10 @@ CASES = (
     Case("nvml", nvml.open_sensor, of_machine, None),  # its absence: tests/hardware/test_nvml.py
     Case("rapl", rapl.open_sensor, of_machine, nowhere),
     Case("hwmon", hwmon.open_sensor, of_machine, None),  # its absence: tests/hardware/test_hwmon.py
+    Case("gaudi", gaudi.open_sensor, of_machine, None),  # its absence: tests/hardware/test_gaudi.py
+    Case(
+        "levelzero", levelzero.open_sensor, of_machine, None
+    ),  # its absence: tests/hardware/test_levelzero.py
     Case("tdp", tdp.open_sensor, with_two_gpus_stated, nowhere),
     Case("dram", dram.open_sensor, of_machine, nowhere),
     Case("replay", replay.open_sensor, of_a_recording, None),  # a missing file is the user's mistake
@@ -98,7 +104,8 @@ def machine() -> Iterator[Simulator]:
         intel_gpu(1, Constant(120), Constant(100), start_uj=10**9),
         *grace(0, grace=Square(90, 250, 0.7)),
     ]
-    with Simulator(gpus=gpus, packages=packages, chips=chips) as simulated:
+    cards = [gaudi_card(0, Square(150, 900, 0.7)), gaudi_card(1, Constant(500)), max_1550(0, Constant(400))]
+    with Simulator(gpus=gpus, packages=packages, chips=chips, cards=cards) as simulated:
         simulated.gpus[1].fault(no_counter=True)
         simulated.freeze()
         yield simulated

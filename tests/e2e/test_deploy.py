@@ -153,7 +153,8 @@ def test_the_sidecar_of_the_example_meters_the_job_beside_it_and_ends_with_it(tm
     train, sidecar = job["spec"]["template"]["spec"]["containers"]
     here = str(tmp_path)
     words = [word.replace("/run/carbonmon", here) for word in train["command"]]
-    words[-1] = words[-1].replace("python train.py", "sleep 2")
+    seen = f"sh -c 'until ls {here}/train-sidecar-x7k2p/checkpoint*; do sleep 0.1; done; sleep 1'"
+    words[-1] = words[-1].replace("python train.py", seen)
     values = {each["name"]: each.get("value", "train-sidecar-x7k2p") for each in sidecar["env"]}
     values |= {"CARBONMON_OUTPUT": here, "CARBONMON_LISTEN": "127.0.0.1:0", "TMPDIR": here}
     path = f"{Path(command.CARBONMON).parent}:{os.environ['PATH']}"

@@ -22,6 +22,7 @@ from carbonmon.hardware.workload.processes import ProcessTable
 
 if TYPE_CHECKING:
     from carbonmon.hardware.drm_gpus import DrmGpu
+    from carbonmon.hardware.gaudi_cards import GaudiCard
 
 _NVML_UUID = pattern(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -67,7 +68,10 @@ class NodeWorkload:
             )
 
             drm = DrmProcesses(procfs, {address: gpu for gpu, address in own.items()})
-        self._holders = GpuHolders(self._gpus, shows_host_pids(procfs), drm, frozenset(own))
+        self._gaudi = self._gaudi_cards()
+        self._holders = GpuHolders(
+            self._gpus, shows_host_pids(procfs), drm, frozenset(own), self._gaudi_processes()
+        )
         self._runs: dict[str, _Run] = {}
         self._allocation_notes: tuple[str, ...] = ()
 
@@ -146,21 +150,22 @@ class NodeWorkload:
         """
         if not self._gpus:
             return None
+        from carbonmon.hardware.gaudi_selection import HABANA_VARIABLES
         from carbonmon.hardware.rocm_selection import ROCM_VARIABLES
         from carbonmon.hardware.rocm_selection import select as select_rocm
 
-        if gpus is None and environ.keys().isdisjoint(VARIABLES | ROCM_VARIABLES):
+        if gpus is None and environ.keys().isdisjoint(VARIABLES | ROCM_VARIABLES | HABANA_VARIABLES):
             return None
-        is_drm_only = self._gpus.keys() <= {each.gpu.uuid for each in self._drm}
+        is_drm_only = self._gpus.keys() <= {each.gpu.uuid for each in self._drm} | self._gaudi.keys()
         given: dict[str, float] | None = None
         notes: list[str] = []
         if not is_drm_only:
             given, notes = self._given_by_nvidia(gpus, environ)
+        if gpus is not None and is_drm_only:
+            check_present(gpus, [*self._of_drm(), *self._of_gaudi()], lister="carbonmon doctor")
         if self._drm:
             from carbonmon.hardware.drm_gpus import in_hip_order
 
-            if gpus is not None and is_drm_only:
-                check_present(gpus, self._of_drm(), lister="carbonmon doctor")
             selection = select_rocm(
                 self._of_drm(),
                 in_hip_order(self._sysfs, self._drm),
@@ -168,6 +173,15 @@ class NodeWorkload:
                 environ,
                 has_nvidia=not is_drm_only,
             )
+            notes += selection.notes
+            if selection.by:
+                given = {**(given or {}), **{pick.gpu.uuid: pick.share_ratio for pick in selection.chosen}}
+        if self._gaudi:
+            from carbonmon.hardware.gaudi_selection import select as select_gaudi
+
+            modules = {name: card.module for name, card in self._gaudi.items() if card.module is not None}
+            has_others = bool(self._gpus.keys() - self._gaudi.keys())
+            selection = select_gaudi(self._of_gaudi(), modules, gpus, environ, has_other_gpus=has_others)
             notes += selection.notes
             if selection.by:
                 given = {**(given or {}), **{pick.gpu.uuid: pick.share_ratio for pick in selection.chosen}}
@@ -201,6 +215,33 @@ class NodeWorkload:
 
         found = list_drm_gpus(self._sysfs)
         return found if any(each.gpu.uuid in self._gpus for each in found) else []
+
+    def _of_gaudi(self) -> list[FoundGpu]:
+        """Gaudi accelerators by the indices that HLML has given them."""
+        devices = {name: self._gpus[name] for name in self._gaudi}
+        return [
+            FoundGpu(name, place if device.index is None else device.index, device.name, name)
+            for place, (name, device) in enumerate(devices.items())
+        ]
+
+    def _gaudi_cards(self) -> dict[str, GaudiCard]:
+        """The Gaudi accelerators that are metered, by id, none where all that is metered is of NVML."""
+        if all(_NVML_UUID.fullmatch(gpu) for gpu in self._gpus):
+            return {}
+        from carbonmon.hardware.gaudi_cards import device_id, list_gaudi_cards
+
+        found = {device_id(card.address): card for card in list_gaudi_cards(self._sysfs)}
+        return {name: card for name, card in found.items() if name in self._gpus}
+
+    def _gaudi_processes(self) -> Mapping[str, Lister]:
+        if not self._gaudi:
+            return {}
+        from carbonmon.hardware.workload.device_files import DeviceFileProcesses
+
+        files = {card.node: name for name, card in self._gaudi.items()}
+        numbers = {card.numbers: name for name, card in self._gaudi.items() if card.numbers}
+        lister = DeviceFileProcesses(self._procfs, files, numbers)
+        return dict.fromkeys(self._gaudi, lister)
 
     def run_around(self, pid: int) -> str | None:
         """The run that a process of our own PID namespace, or one of its parents, belongs to."""

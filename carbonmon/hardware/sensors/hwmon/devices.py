@@ -93,6 +93,11 @@ class DeviceMaker:
         if found is None:
             raise LeftOut(f"its device {pci.address} is no graphics card of /sys/class/drm")
         gpu = found.gpu
+        known = self._settings.known.get(gpu.uuid)
+        if (
+            known is not None and known.is_measured
+        ):  # two counters of one device do not stand in for each other
+            raise LeftOut(f"{gpu.uuid} is measured already, by a sensor before this one")
         limit_w = self._limit_w(channel)
         spec = None
         if self.busy_file(channel) and self._settings.gpu_tdp_w is not None:

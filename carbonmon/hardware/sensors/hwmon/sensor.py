@@ -38,6 +38,7 @@ class HwmonSensor:
         selection = self._select(settings, gpus)
         others = {each.gpu.uuid for each in gpus} - {pick.gpu.uuid for pick in selection.chosen}
         self.gpus_are_given = bool(selection.by) and bool(selection.chosen)
+        self.gpus_seen = others
         self._meters: list[DeviceMeter] = []
         self._others: list[SensorState] = []
         maker = DeviceMaker(settings, chips, gpus)

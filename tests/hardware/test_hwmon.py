@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -502,7 +503,7 @@ def test_a_card_is_called_what_the_table_of_gpus_calls_it():
 
 def test_a_board_s_own_name_comes_before_that_of_its_number():
     chip = amd_gpu(0, WAVE)
-    named = chip._replace(device_files={**chip.device_files, "product_name": "Instinct MI210 OEM"})
+    named = replace(chip, device_files={**chip.device_files, "product_name": "Instinct MI210 OEM"})
     assert [device.name for device in devices_of(named).values()] == ["Instinct MI210 OEM"]
 
 

@@ -27,10 +27,14 @@ from carbonmon.core.records import NamedTuple
 
 
 def _path(text: str) -> Path:
-    path = Path(text)
-    if not text or (path.exists() and not os.access(path, os.R_OK)):
+    if not text or (_exists(text) and not os.access(text, os.R_OK)):
         raise ConfigError("the path is empty, or may not be read")
-    return path
+    return Path(text)
+
+
+def _exists(path: str) -> bool:
+    """Whether it is there; False in a folder that may not be entered, where Path.exists raises."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def _one_of(words: Sequence[str], text: str) -> str:
@@ -85,7 +89,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int | None:
 
     None where they are not plain, or a mistake showed: no job was started then.
     """
-    if any("CARBONMON_" in name for name in environ) or config_file(environ) or Path(CONFIG_NAME).exists():
+    if any("CARBONMON_" in name for name in environ) or config_file(environ) or _exists(CONFIG_NAME):
         return None
     try:
         chosen = plain_words(words)

@@ -168,3 +168,21 @@ def test_a_plain_run_loads_nothing_that_it_does_not_use(tmp_path: Path):
     done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=environ)
     assert done.stdout == "0\n", done.stderr
     assert (tmp_path / "runs").is_dir()
+
+
+NOBODY = 65534
+
+
+def test_a_folder_that_may_not_be_entered_is_no_crash(tmp_path: Path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    is_root = os.geteuid() == 0
+    if is_root:  # who enters every folder
+        os.seteuid(NOBODY)
+    try:
+        chosen = plain_run.plain_words(["--output", str(closed / "runs"), "true"])
+    finally:
+        if is_root:
+            os.seteuid(0)
+    assert chosen is not None
+    assert chosen.config.output == closed / "runs"

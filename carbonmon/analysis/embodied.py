@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.model import Component
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import EMBODIED, GPUS, Row, rows, using
 from carbonmon.runs.summary.strings import counted
 

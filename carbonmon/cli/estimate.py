@@ -12,6 +12,7 @@ import click
 
 from carbonmon import __version__
 from carbonmon.cli import options, printing, terminal
+from carbonmon.cli.log import set_up_log
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import JOULES_PER_KWH, MAIN_PHASE
@@ -86,7 +87,7 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
     Needs no hardware and reads none. Several parts, say training and inference, are [[part]] tables of a
     TOML file with these options as keys; a part may have its own region, intensity and pue.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     values = options.without_weaker(values)
     try:
         text = _estimate(parts, fit, embodied, form, values)

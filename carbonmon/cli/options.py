@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from carbonmon.cli import printing, terminal
-from carbonmon.cli.checked import Checked, FilledPath, gpu_list, name_list, number, variable_of, watts
-from carbonmon.client.variables import (
-    CONFIG_NAME,
-    CONFIG_VARIABLE,
-    are_seen,
-    config_file,
-    distrusted,
-    misspelt,
-)
+from carbonmon.cli import from_text
+from carbonmon.cli.checked import Checked, FilledPath, name_list, number, variable_of, watts
+from carbonmon.cli.log import set_up_log
+from carbonmon.client.variables import CONFIG_NAME, CONFIG_VARIABLE, config_file
 from carbonmon.core import budgets, config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
-from carbonmon.core.plain_text import plain, plain_lines
 from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, shown
-
-log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,8 +25,8 @@ _CONFIG_PATH = f"{__name__}.config"
 """Where click's context has the path of the file of options."""
 
 
-INTERVAL = number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
-CHECKPOINT = number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
+INTERVAL = Checked("number", from_text.interval)
+CHECKPOINT = Checked("number", from_text.checkpoint)
 INTENSITY = Checked("intensity", config.parse_intensity)
 PAUSE_ABOVE = Checked("intensity", lambda text: config.parse_intensity(text, "--pause-above"))
 PUE = Checked("pue", config.parse_pue)
@@ -49,7 +38,7 @@ LISTEN = Checked("address", config.parse_listen)
 RUN_ID = Checked("id", config.parse_run_id)
 RUN_WORD = Checked("run", config.parse_run_word)
 LABEL = Checked("label", config.parse_label)
-GPUS = Checked("gpus", gpu_list)
+GPUS = Checked("gpus", from_text.gpu_list)
 PATH = FilledPath(path_type=Path)
 BUDGET = Checked("budget", budgets.parse_budget, ",")
 IDLE = click.Choice(IDLE_POLICIES)
@@ -368,35 +357,6 @@ def as_arguments(ctx: click.Context, names: tuple[str, ...]) -> list[str]:
         else:
             words.append(f"--{name}={','.join(value) if isinstance(value, tuple) else value}")
     return words
-
-
-class _PlainFormatter(logging.Formatter):
-    """A message is one line, whatever stands in it, as wide as the terminal; a traceback keeps its lines."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the name is logging's)
-        return plain(super().formatMessage(record))
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printing.fitted(plain_lines(super().format(record)), terminal.width(err=True))
-
-
-def set_up_log(level: str, form: str) -> None:
-    """Send carbonmon's own log to stderr; other libraries' loggers are left as they are."""
-    handler = logging.StreamHandler(sys.stderr)
-    if form == "json":
-        from carbonmon.cli.jsonlog import JsonFormatter
-
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(_PlainFormatter("carbonmon: %(message)s"))
-    for name in ("carbonmon", "carbonmon_exporters"):
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [handler]
-        logger.setLevel(level.upper())
-        logger.propagate = False
-    if not are_seen(os.environ):
-        for line in (*misspelt(os.environ), *distrusted(os.environ)):
-            log.warning("%s", line)
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:

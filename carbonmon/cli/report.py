@@ -11,6 +11,7 @@ import click
 
 from carbonmon.cli import options, printing, progress
 from carbonmon.cli.checked import Checked
+from carbonmon.cli.log import set_up_log
 from carbonmon.cli.report_forms import (
     FORMATS,
     LANGUAGES,
@@ -131,7 +132,7 @@ def command(
     also be in CARBONMON_PROMETHEUS_USERNAME and _PASSWORD or _PASSWORD_FILE, or _TOKEN or _TOKEN_FILE, the
     tenant in CARBONMON_PROMETHEUS_TENANT.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     remote = {key: values[key] for key in ("server", *_OF_PROMETHEUS)}
     try:
         named, place = _told_apart(runs, elsewhere, output, remote["server"])

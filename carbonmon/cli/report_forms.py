@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.cli import printing, terminal
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.summaries import Part
 from carbonmon.runs.summary.text import table_text
 

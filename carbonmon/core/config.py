@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,8 @@ from carbonmon.core import labels as run_labels
 from carbonmon.core.budgets import WARN, Action, Budget, By
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.spans import parse_bytes
 
 DEFAULT_SENSORS = ("nvml", "rapl", "amdsmi", "gaudi", "hwmon", "levelzero", "tpu", "neuron", "tdp", "dram")
@@ -36,14 +37,13 @@ RUN_RETAIN_S = 60.0
 PUE_WORDS = ("region", "provider", "world")
 WUE_WORDS = ("provider", "world")
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LABEL_KEY = re.compile(r"[^=\s]+")
+_CURRENCY = pattern(r"[A-Z]{3}")
+_HOST = pattern(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_RUN_ID = pattern(r"[A-Za-z0-9._-]{1,64}")
+_LABEL_KEY = pattern(r"[^=\s]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """The user's choices, checked. Units are in the names; None is "not chosen".
 
     `pue` (a ratio) and `wue` (litres per kWh) may be keywords for figures of the tables, `PUE_WORDS` and

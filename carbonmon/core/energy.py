@@ -25,10 +25,9 @@ the interval of energy that the new reading settles. The rules:
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from carbonmon.core.model import Curve, Device, Failure, FallbackMeter, Interval, Meter, OddValue, Reading
 from carbonmon.core.plausibility import is_working
+from carbonmon.core.records import NamedTuple
 
 UJ_PER_J = 1_000_000
 

@@ -18,10 +18,9 @@ A device without any method covers nothing and takes no other's place. It stays,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import NamedTuple
 
 from carbonmon.core.model import METHODS, Device, Part
+from carbonmon.core.records import NamedTuple
 
 
 class LeftOut(NamedTuple):
@@ -149,7 +148,7 @@ def _with_dies(device: Device, devices: Mapping[str, Device]) -> Device:
     if device.component != "cpu" or device.contains not in ((), (Part("cpu", device.index),)):
         return device
     dies = [Part("cpu", None, name) for name in devices if name.startswith(f"{device.id}-die-")]
-    return replace(device, contains=tuple(dies)) if dies else device
+    return device._replace(contains=tuple(dies)) if dies else device
 
 
 def _own_part(device: Device) -> Part:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from carbonmon.core.records import NamedTuple
 
 WAYS = {
     "alone": "`carbonmon run`, own monitor",

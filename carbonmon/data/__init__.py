@@ -12,9 +12,9 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 
 PACKAGE = Path(__file__).parent
 EDITION = "2026-11"

@@ -12,8 +12,9 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.data.table import LONGEST_BYTES, Fault, Place, Record, Table, TableError
 
 KG_PER_LB = 0.45359237

@@ -11,8 +11,9 @@ import bisect
 import csv
 import io
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.data.table import Record, Table
 
 WHOLE_ROW = "*"

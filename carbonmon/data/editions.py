@@ -12,10 +12,10 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import (
     ACCELERATORS,
     CLOUD_REGIONS,

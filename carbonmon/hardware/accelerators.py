@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec, Uncertainty
 from carbonmon.core.ports import SensorSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.device_names import gpu_idle, stated_gpus
 from carbonmon.hardware.spec_sheets import gpu_spec
 

@@ -9,11 +9,11 @@ cannot be used.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec
 from carbonmon.core.ports import SensorSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import CPUS, GPUS, Row, rows, using
 from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec, is_known_cpu, similar_cpus
 from carbonmon.hardware.device_counts import parse_gpu_model, split_count

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.model import Device
 from carbonmon.core.model import Part as DevicePart
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.found_gpus import Chosen, FoundGpu, Part, whole
 from carbonmon.hardware.pci_devices import (
     AMD,

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.pci_devices import HABANA, device_at, folders, text_of
 
 _NODES = {
-    "accel": (re.compile(r"accel[0-9]{1,4}"), "/dev/accel/"),
-    "habanalabs": (re.compile(r"hl[0-9]{1,4}"), "/dev/"),
+    "accel": (pattern(r"accel[0-9]{1,4}"), "/dev/accel/"),
+    "habanalabs": (pattern(r"hl[0-9]{1,4}"), "/dev/"),
 }
 """By class: what a card's main entry is called, which a job opens, and where its device file is. The other
 entry (`accel_controlD0`, `hl_controlD0`) is for those that only look."""
 
-_ADDRESS = re.compile(r"(?:([0-9a-fA-F]{1,8}):)?([0-9a-fA-F]{1,2}):([0-9a-fA-F]{1,2})\.([0-7])")
+_ADDRESS = pattern(r"(?:([0-9a-fA-F]{1,8}):)?([0-9a-fA-F]{1,2}):([0-9a-fA-F]{1,2})\.([0-7])")
 
 
 class GaudiCard(NamedTuple):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.found_gpus import Chosen, FoundGpu, each_gpu_once, whole
 from carbonmon.hardware.gpu_lists import user_list
 from carbonmon.hardware.gpu_selection import Selection
@@ -18,8 +19,8 @@ from carbonmon.hardware.gpu_selection import Selection
 MASK, HIERARCHY, SELECTOR = "ZE_AFFINITY_MASK", "ZE_FLAT_DEVICE_HIERARCHY", "ONEAPI_DEVICE_SELECTOR"
 SLURM = frozenset(("SLURM_JOB_GPUS", "SLURM_STEP_GPUS"))
 
-_TERM = re.compile(r"(!?)(\*|level_zero|opencl|cuda|hip|native_cpu|esimd_emulator):(\S+)", re.IGNORECASE)
-_DEVICE = re.compile(r"(\*|cpu|gpu|fpga|[0-9]{1,6})((?:\.(?:\*|[0-9]{1,6})){0,2})", re.IGNORECASE)
+_TERM = pattern(r"(!?)(\*|level_zero|opencl|cuda|hip|native_cpu|esimd_emulator):(\S+)", re.IGNORECASE)
+_DEVICE = pattern(r"(\*|cpu|gpu|fpga|[0-9]{1,6})((?:\.(?:\*|[0-9]{1,6})){0,2})", re.IGNORECASE)
 
 
 class Slot(NamedTuple):

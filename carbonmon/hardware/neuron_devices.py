@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.pci_devices import folders, is_there, text_of
 
 _FOLDER = re.compile(r"neuron([0-9]{1,4})")

@@ -10,20 +10,21 @@ from __future__ import annotations
 import re
 
 from carbonmon.core.model import Spec
+from carbonmon.core.patterns import pattern
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.data import GPUS, NVML_NAMES, Row, rows, using
 
-_GPU_VENDOR = re.compile(r"^(?:nvidia|amd|intel|google|aws|huawei|meta|microsoft) ")
-_GPU_BRAND = re.compile(
+_GPU_VENDOR = pattern(r"^(?:nvidia|amd|intel|google|aws|huawei|meta|microsoft) ")
+_GPU_BRAND = pattern(
     r"\b(?:nvidia|amd|intel|google|aws|huawei|meta|microsoft|tesla|geforce|quadro|radeon|instinct)\b"
 )
 _CHIP = "chip"
 """The form factor of accelerators that nobody can buy: their power is known as a published mean, or not."""
-_MIG_PROFILE = re.compile(r" MIG [1-9][cg]\.\S+$")
+_MIG_PROFILE = pattern(r" MIG [1-9][cg]\.\S+$")
 """NVML adds it to the name of an instance: the TDP is that of the whole GPU."""
-_VGPU = re.compile(r"-\d+(?:[ABCQ]|CME)$|-\d{1,2}$")
+_VGPU = pattern(r"-\d+(?:[ABCQ]|CME)$|-\d{1,2}$")
 """NVIDIA's virtual GPUs, "NVIDIA A40-12Q", "NVIDIA L40-48": a share of a board, unknown to the guest."""
-_LAPTOP_SUPER = re.compile(r"\bSuper\b")
+_LAPTOP_SUPER = pattern(r"\bSuper\b")
 """The drivers spell laptop parts "RTX 2080 Super" and desktop boards "RTX 2080 SUPER"."""
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.pci_devices import PciDevice, device_at, folders, text_of
 
 GOOGLE = "0x1ae0"

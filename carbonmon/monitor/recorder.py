@@ -1,6 +1,6 @@
 """Writes the runs' folders beside the sampling, in a thread of its own: a slow or full disk delays nothing.
 
-Every few seconds the newest snapshot becomes each run's `checkpoint.json`, what was drawn meanwhile becomes
+Every few seconds the newest snapshot becomes each run's checkpoint, what was drawn meanwhile becomes
 rows of its `series.jsonl`, and each exporter may show a running result. What fails is counted, logged once
 per change of state, and written with the next checkpoint that succeeds, which holds everything.
 """
@@ -11,10 +11,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Clock
+from carbonmon.core.records import NamedTuple
 from carbonmon.monitor.clock import Alarm
 from carbonmon.monitor.guard import Guard, GuardedExporter
 from carbonmon.monitor.snapshots import Snapshots

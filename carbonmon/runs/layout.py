@@ -1,7 +1,7 @@
 """What is written of a run, in plain files of its folder; `reader.py` reads them again.
 
     run.json         what the run is, and its devices
-    checkpoint.json  totals and raw counters at one moment, replaced as a whole
+    checkpoint.json  totals and counters at one moment, in turn with checkpoint-2.json (`checkpoint_slots.py`)
     summary.json     the result for people and programs (`summary/document.py`)
     series.jsonl     energy, power and emissions over time: a row for each device and phase; append-only
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -26,10 +25,14 @@ from carbonmon.core.work import Work
 from carbonmon.runs.series_rows import SeriesRow
 
 RUN_SCHEMA = "carbonmon.run/1"
-CHECKPOINT_SCHEMA = "carbonmon.checkpoint/1"
+CHECKPOINT_SCHEMA = "carbonmon.checkpoint/2"
 NODE_CHECKPOINT_SCHEMA = "carbonmon.node-checkpoint/1"
 SERIES_VERSION_KEY, SERIES_VERSION = "series", 2
-FILES = RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
+RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
+CHECKPOINT_FILES = (CHECKPOINT_FILE, "checkpoint-2.json")
+"""The two slots; the first one is written first."""
+
+FILES = (RUN_FILE, *CHECKPOINT_FILES, SERIES_FILE)
 SUMMARY_FILE = "summary.json"
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
@@ -42,7 +45,7 @@ METER_FIELDS = tuple("shadow" if field == "fallback" else field for field in Met
 
 def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
     """run.json of a run."""
-    run = asdict(info)
+    run = info._asdict()
     run[ENDS_WITH_KEY] = run.pop("ends_with")
     if not info.user:  # so that release 0.2.0 reads the others
         del run["user"]
@@ -52,14 +55,14 @@ def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
 
 def _device(device: Device) -> dict[str, Any]:
     """A device's fields; what it contains only if it does, so that release 0.1.0 reads the others."""
-    fields = asdict(device)
+    fields = device._asdict()
     if not device.contains:
         del fields["contains"]
     return fields
 
 
 def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
-    """checkpoint.json of a run of a snapshot."""
+    """The checkpoint of a run of a snapshot, without what makes it a slot."""
     return document_text({**_of_node(snapshot, boot_id), **_of_run(run)})
 
 

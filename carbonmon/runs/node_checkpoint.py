@@ -18,6 +18,7 @@ from carbonmon.core.model import Device, Snapshot
 from carbonmon.core.typed import Entry
 from carbonmon.runs import folders, layout
 from carbonmon.runs.checked import RunFileError, document, entry_of
+from carbonmon.runs.checkpoint_slots import CheckpointSlots, newest
 from carbonmon.runs.lock import has_monitor
 from carbonmon.runs.reader import Checkpoint, checkpoint_of, devices_of
 
@@ -95,9 +96,8 @@ def _bring(folder: Path, newer: Entry) -> Checkpoint | None:
     """Give a run this checkpoint if its own is of the same monitor's boot, and older; else None."""
     if folders.why_not_ours(folder):
         return None
-    file = folder / layout.CHECKPOINT_FILE
     try:
-        own = document(file, layout.CHECKPOINT_SCHEMA)
+        own = newest(folder)
         if (
             own.text("boot_id") != newer.text("boot_id")
             or own.text("run") != newer.text("run")
@@ -111,7 +111,7 @@ def _bring(folder: Path, newer: Entry) -> Checkpoint | None:
         log.warning("%s; its run is left as it is", error)
         return None
     try:
-        replace_file(file, layout.document_text(newer.values).encode())
+        CheckpointSlots(folder).write(layout.document_text(newer.values))
     except OSError as error:
         log.warning("%s: the newest checkpoint cannot be written yet: %s", folder, error.strerror or error)
     return checkpoint

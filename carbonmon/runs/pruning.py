@@ -11,19 +11,18 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from carbonmon.core.documents import json_object
 from carbonmon.core.errors import ConfigError
-from carbonmon.runs.checked import RunFileError, read_bytes
+from carbonmon.core.records import NamedTuple
+from carbonmon.runs.checked import RunFileError
+from carbonmon.runs.checkpoint_slots import newest
 from carbonmon.runs.folders import why_not_ours
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.index import Entry
-from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, SERIES_FILE, SUMMARY_FILE
+from carbonmon.runs.layout import CHECKPOINT_FILES, RUN_FILE, SERIES_FILE, SUMMARY_FILE
 from carbonmon.runs.lock import has_monitor
-from carbonmon.runs.summaries import LONGEST_SUMMARY_BYTES
 
-_ORDER = (SERIES_FILE, CHECKPOINT_FILE, MONITOR_FILE, SUMMARY_FILE, RUN_FILE)
+_ORDER = (SERIES_FILE, *CHECKPOINT_FILES, MONITOR_FILE, SUMMARY_FILE, RUN_FILE)
 """Files of a run, in the order in which they go: what says that it is a run goes last."""
 
 
@@ -142,9 +141,8 @@ def end_of(entry: Entry) -> float:
     """
     if entry.ended_s is not None:
         return entry.ended_s
-    path = entry.folder / CHECKPOINT_FILE
-    with suppress(RunFileError, OSError, KeyError, TypeError, ValueError):
-        return float(json_object(read_bytes(path, LONGEST_SUMMARY_BYTES), path, RunFileError)["at_s"])
+    with suppress(RunFileError):
+        return newest(entry.folder).number("at_s")
     with suppress(OSError):
         return entry.folder.stat().st_mtime
     return 0.0

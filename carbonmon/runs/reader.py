@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.config import parse_run_id
@@ -35,12 +35,12 @@ from carbonmon.core.model import (
 )
 from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.pauses import Pauses
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.typed import LARGEST, Entry, short_text
 from carbonmon.core.work import Work
 from carbonmon.runs.checked import RunFileError, document
+from carbonmon.runs.checkpoint_slots import newest
 from carbonmon.runs.layout import (
-    CHECKPOINT_FILE,
-    CHECKPOINT_SCHEMA,
     DEVICE_FIELDS,
     ENDS_WITH_KEY,
     METER_FIELDS,
@@ -108,8 +108,8 @@ def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """run.json and checkpoint.json of a folder as one snapshot; raises `RunFileError`."""
-    return checkpoint_of(folder, document(folder / CHECKPOINT_FILE, CHECKPOINT_SCHEMA))
+    """run.json and the newest whole checkpoint of a folder as one snapshot; raises `RunFileError`."""
+    return checkpoint_of(folder, newest(folder))
 
 
 def checkpoint_of(folder: Path, kept: Entry) -> Checkpoint:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.index import read_entry
 from carbonmon.runs.layout import CHECKPOINT_FILE, SUMMARY_FILE
 from carbonmon.runs.pruning import end_of, remove, size_of, why_it_stays

@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import fields, replace
 from pathlib import Path
 
 from carbonmon.client import rendezvous
@@ -193,9 +192,7 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     except ConfigError as error:
         log.error("the new config is not taken, the old one stays in force: %s", error)
         return config
-    changed = [
-        field.name for field in fields(Config) if getattr(config, field.name) != getattr(new, field.name)
-    ]
+    changed = [name for name in Config._fields if getattr(config, name) != getattr(new, name)]
     waiting = [name for name in changed if name not in LIVE_FIELDS]
     if waiting:
         log.warning("a restart is needed for: %s", ", ".join(waiting))
@@ -204,7 +201,7 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     def take() -> None:
         monitor.sampler.rates.replace(provider, overheads, monitor.clock.wall_s()).close()
         monitor.sampler.runs.retain_s = new.retain_s
-        registry.config = replace(registry.config, **{name: getattr(new, name) for name in LIVE_FIELDS})
+        registry.config = registry.config._replace(**{name: getattr(new, name) for name in LIVE_FIELDS})
         log.warning("the config was read again: %s", taken)
 
     # A sample first: what was drawn until now is charged as it was.

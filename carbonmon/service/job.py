@@ -16,9 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.own_children import is_ours
 from carbonmon.service.helpers import Helpers
 from carbonmon.service.signal_witness import SignalWitness

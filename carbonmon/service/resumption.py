@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Roots
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.monitor.node import RunPlan
 from carbonmon.runs import folders, summaries
-from carbonmon.runs.checked import RunFileError, read_bytes
-from carbonmon.runs.layout import CHECKPOINT_FILE
+from carbonmon.runs.checked import RunFileError
+from carbonmon.runs.checkpoint_slots import has_checkpoint, newest_slot
 from carbonmon.runs.lock import has_monitor
 from carbonmon.runs.node_checkpoint import replay
 from carbonmon.runs.reader import Checkpoint, read_checkpoint
@@ -24,7 +22,6 @@ from carbonmon.service import run_folder
 
 log = logging.getLogger(__name__)
 
-LONGEST_CHECKPOINT_BYTES = 16 << 20
 FOREIGN_TOLD = 3
 """So many folders of others are named in the log; there may be thousands."""
 
@@ -53,9 +50,7 @@ def unfinished(output: Path, boot_id: str, workload: NodeWorkload, together: Pat
     for folder in sorted(_folders(output)) if boot_id else ():
         reason = folders.why_not_ours(folder)
         if reason:
-            foreign += (
-                [f"{folder.name!r:.80} ({reason})"] if os.path.lexists(folder / CHECKPOINT_FILE) else []
-            )
+            foreign += [f"{folder.name!r:.80} ({reason})"] if has_checkpoint(folder) else []
             continue
         if not _has_no_end(folder, brought.get(folder)):
             continue
@@ -116,10 +111,9 @@ def _has_no_end(folder: Path, before: Checkpoint | None) -> bool:
     if before is not None:
         return before.snapshot.runs[0].ended_at_s is None
     try:
-        text = read_bytes(folder / CHECKPOINT_FILE, LONGEST_CHECKPOINT_BYTES)
+        return b'"ended_at_s":null' in newest_slot(folder).data
     except RunFileError:
         return False
-    return b'"ended_at_s":null' in text
 
 
 def _plan(folder: Path, before: Checkpoint | None) -> RunPlan:
@@ -148,4 +142,4 @@ def _living(plan: RunPlan, boot_id: str, workload: NodeWorkload) -> RunPlan | No
         cgroup=groups[0] if groups else None,
         gpus=None if point.gpus is None else dict(point.gpus),
     )
-    return replace(plan, roots=roots)
+    return plan._replace(roots=roots)

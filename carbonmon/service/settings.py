@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import platform
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ _TOLD_OF_RUNS = ("gpus", "idle")
 def texts(config: Config) -> dict[str, str | None]:
     """Each option's value as a text that its flag would take, with absolute paths; None is "not chosen"."""
     found = {option.name: _text(option, config) for option in OPTIONS.values() if option.field is not None}
-    return found | {"host": config.host or platform.node()}
+    return found | {"host": config.host or os.uname().nodename}
 
 
 def told(config: Config) -> dict[str, str | None]:

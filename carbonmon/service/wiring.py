@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,7 +155,7 @@ def build(
 def _exporter(entry: str, settings: ExporterSettings) -> Callable[[], Exporter]:
     """What opens an exporter that the user named, `NAME` or `NAME:ARGUMENT`."""
     name, _, argument = entry.partition(":")
-    return partial(plugins.load("carbonmon.exporters", name), replace(settings, argument=argument))
+    return partial(plugins.load("carbonmon.exporters", name), settings._replace(argument=argument))
 
 
 def _files_first(entries: Sequence[str]) -> list[str]:

@@ -7,7 +7,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -322,7 +321,7 @@ def test_a_start_that_a_server_has_rounded_for_one_of_two_scrapers_is_the_same(
     """VictoriaMetrics stores the floats of each block as decimals: of a Unix time up to 2 µs may be lost."""
     lapse(store, Monitor(), (0, 600))
     rounded = Monitor()
-    rounded.info = replace(rounded.info, started_at_s=START_S + 2e-6)
+    rounded.info = rounded.info._replace(started_at_s=START_S + 2e-6)
     lapse(store, rounded, (7, 600), job="again")
     found = ask(server)
     assert found.total_j == pytest.approx(600 * WATTS, rel=0.01)
@@ -350,7 +349,7 @@ def test_two_nodes_of_one_start_without_gpus_are_told_apart_by_their_totals(stor
     for number, ahead_s in ((1, 0.0), (2, 100.0)):
         monitor = Monitor(start_s=START_S - ahead_s)
         monitor.devices = (package(0), package(1), dram())
-        monitor.info = replace(monitor.info, started_at_s=START_S)
+        monitor.info = monitor.info._replace(started_at_s=START_S)
         lapse(store, monitor, (0, 600), f"node-{number}:9877")
     assert ask(server).total_j == pytest.approx((600 + 700) * WATTS)
 
@@ -527,7 +526,7 @@ def test_where_the_server_finds_a_piece_too_large_it_is_asked_for_halves(store: 
 @pytest.mark.parametrize("text", [*HOSTILE_TEXTS, "a\\.b|c", "\x00\x1b[2J", "{{ template }}"])
 def test_hostile_labels_of_the_scrape_and_of_the_run_come_through(store: Tsdb, server: GridServer, text: str):
     monitor = Monitor()
-    monitor.info = replace(monitor.info, name=text, labels=(("note", text),))
+    monitor.info = monitor.info._replace(name=text, labels=(("note", text),))
     # `zone` and `name` are labels of ours as well: those come back as exported_zone and exported_name.
     lapse(store, monitor, (0, 300), rack=text, zone="eu-1b", name=text)
     found = ask(server)

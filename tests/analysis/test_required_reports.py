@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -331,7 +330,7 @@ def test_an_estimate_looks_like_one_in_every_language_and_unknown_is_no_figure(l
 @pytest.mark.parametrize("name", HOSTILE_TEXTS)
 def test_no_name_breaks_out_of_a_form(name: str):
     whole = node(1, 1, 0, run_info(name=name, labels=(("task_family", name), ("model", name))))
-    device = replace(gpu(), name=name)
+    device = gpu()._replace(name=name)
     shown = whole._replace(devices=(device_state(device, counter_j=9e5), *whole.devices[1:]))
     summary = summarize(shown, shown.runs[0], "final")
     assert len(list(csv.DictReader(io.StringIO(codecarbon_csv([summary]), newline=""), strict=True))) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from carbonmon.core.model import Component, Device, Method, Part
 from carbonmon.core.scope import contents_text, decide
 
@@ -112,10 +110,10 @@ def test_of_a_socket_s_power_and_the_counters_of_its_dies_the_counters_are_count
     socket = Device("package-0", "cpu", "socket", 0, ("power",), contains=(Part("cpu", 0),))
     for offered in ([socket, *dies], [*dies, socket], [dies[0], socket, dies[1]]):
         assert counted(*offered) == ["package-0-die-0", "package-0-die-1"]
-    worse = [replace(die, methods=("tdp",)) for die in dies]
+    worse = [die._replace(methods=("tdp",)) for die in dies]
     assert counted(socket, *worse) == ["package-0"], "what is measured comes before what is estimated"
-    by_power = [replace(die, methods=("power",)) for die in dies]
-    counter = replace(socket, methods=COUNTER)
+    by_power = [die._replace(methods=("power",)) for die in dies]
+    counter = socket._replace(methods=COUNTER)
     assert counted(counter, *by_power) == ["package-0"], "and the better method before the worse one"
 
 

@@ -19,7 +19,7 @@ from carbonmon.client.rendezvous import connect
 from tests.chaos.scraper import Scraper, steps_back
 from tests.simulator import Constant, Package, Simulator
 from tests.soak.watch import total
-from tests.support import command
+from tests.support import checkpoints, command
 from tests.support.daemon import Daemon, daemon
 from tests.support.servers import free_port
 
@@ -170,7 +170,7 @@ def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, nu
                 scraper = Scraper(first.address, 1, longest_pause_s=0.02)
                 first.process.send_signal(number)
                 first.process.wait(timeout=command.DEADLINE_S)
-                before = json.loads((first.output / "busy" / "checkpoint.json").read_text())
+                before = checkpoints.read(first.output / "busy")
             time.sleep(1.0)  # the outage
             with daemon(sim, tmp_path, *options) as second:
                 second.draw(100.0)
@@ -392,12 +392,12 @@ def test_ten_thousand_messages_a_second_neither_stop_nor_slow_the_sampler(tmp_pa
     with machine() as sim, daemon(sim, tmp_path, "--interval", "0.1") as node:
 
         def samples_in_two_seconds() -> int:
-            path = node.output / "mine" / "checkpoint.json"
-            before, begin_s = json.loads(path.read_text()), time.monotonic()
+            folder = node.output / "mine"
+            before, begin_s = checkpoints.read(folder), time.monotonic()
             command.wait_for(
-                lambda: json.loads(path.read_text())["clock_s"] >= before["clock_s"] + 2.0, "two seconds"
+                lambda: checkpoints.read(folder)["clock_s"] >= before["clock_s"] + 2.0, "two seconds"
             )
-            after = json.loads(path.read_text())
+            after = checkpoints.read(folder)
             assert time.monotonic() - begin_s < command.DEADLINE_S
             return round(
                 2.0 * (after["samples"] - before["samples"]) / (after["clock_s"] - before["clock_s"])

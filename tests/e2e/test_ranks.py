@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import command
+from carbonmon.runs.checkpoint_slots import has_checkpoint
+from tests.support import checkpoints, command
 from tests.support.ranks import NODE_W, go, gone, machine, monitors, settings, start, truth_j
 
 pytestmark = pytest.mark.e2e
@@ -177,9 +178,9 @@ def test_a_monitor_that_is_killed_harms_neither_the_training_nor_the_last_checkp
         process = start([sys.executable, "-c", TRAIN], tmp_path, env)
         assert process.stdout is not None
         run_id = process.stdout.readline().strip()
-        path = tmp_path / "carbonmon-runs" / run_id / "checkpoint.json"
+        folder = tmp_path / "carbonmon-runs" / run_id
         command.wait_for(
-            lambda: path.exists() and json.loads(path.read_text())["samples"] > 3, "a checkpoint"
+            lambda: has_checkpoint(folder) and checkpoints.read(folder)["samples"] > 3, "a checkpoint"
         )
         (monitor,) = monitors(tmp_path)
         monitor.kill()

@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -419,7 +418,7 @@ def test_no_label_of_a_user_can_pass_for_the_name_that_the_monitor_gives() -> No
 
 
 def test_a_run_of_the_monitors_own_user_has_that_number() -> None:
-    assert info_labels(replace(run_info(), uid=None), "DE")["uid"] == str(os.geteuid())
+    assert info_labels(run_info()._replace(uid=None), "DE")["uid"] == str(os.geteuid())
 
 
 def test_the_reserved_names_are_those_of_the_run_and_of_its_joules() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -75,7 +74,7 @@ def test_each_run_pays_for_the_gpus_that_it_holds(
     )
     sampler.tick(edge=True)
     for run_id in held:
-        sampler.begin(RunAccount(replace(INFO, id=run_id), [CARD]), Roots())
+        sampler.begin(RunAccount(INFO._replace(id=run_id), [CARD]), Roots())
     for _ in range(10):
         clock.time_s += 1.0
         sampler.tick()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,7 +74,7 @@ def test_a_user_s_labels_have_room_for_all_runs_that_are_shown_together():
 
     def info(number: int, uid: int) -> RunInfo:
         labels = (("note", "x" * 1000),)
-        return replace(run_info(f"run-{number}", labels=labels), uid=uid)
+        return run_info(f"run-{number}", labels=labels)._replace(uid=uid)
 
     most = MAX_USER_BYTES // 1004
     ended = [SimpleNamespace(info=info(number, 1000)) for number in range(most - 1)]

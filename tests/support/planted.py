@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from carbonmon.core.model import EndsWith, ResumePoint
 from carbonmon.runs import layout
 from tests.fuzz.folders import a_snapshot, write
+from tests.support import checkpoints
 
 
 def left(output: Path, run_id: str = "job-1", ends_with: EndsWith = "processes") -> Path:
@@ -20,7 +20,7 @@ def left(output: Path, run_id: str = "job-1", ends_with: EndsWith = "processes")
     snapshot = a_snapshot()
     (run,) = snapshot.runs
     point = ResumePoint(1.0, 2.0, 0.5, ((4242, 7, False),), (), None)
-    info = replace(run.info, id=run_id, ends_with=ends_with)
+    info = run.info._replace(id=run_id, ends_with=ends_with)
     run = run._replace(info=info, ended_at_s=None, resume_point=point)
     write(folder, snapshot._replace(runs=(run,)))
     return folder
@@ -71,9 +71,11 @@ def pipe_of(name: str) -> Callable[[Path, Path], None]:
 def named(run_id: str) -> Callable[[Path, Path], None]:
     def plant(folder: Path, target: Path) -> None:
         for name, key in ((layout.RUN_FILE, "id"), (layout.CHECKPOINT_FILE, "run")):
-            found = json.loads((folder / name).read_text())
-            (found["run"] if key == "id" else found)[key] = run_id
-            (folder / name).write_text(json.dumps(found))
+
+            def rename(found: dict[str, Any], key: str = key) -> None:
+                (found["run"] if key == "id" else found)[key] = run_id
+
+            checkpoints.edit(folder / name, rename)
 
     return plant
 

@@ -6,7 +6,6 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from operator import itemgetter
 from typing import Any, Literal
@@ -203,8 +202,8 @@ class Monitor:
         self.start_s = start_s
         self.now = now or intensity()
         self.is_continued = False
-        self.devices = (replace(gpu(), id=f"GPU-{number}"), package(), dram())
-        self.info = replace(run_info(labels=(("team", "vision"),)), started_at_s=start_s)
+        self.devices = (gpu()._replace(id=f"GPU-{number}"), package(), dram())
+        self.info = run_info(labels=(("team", "vision"),))._replace(started_at_s=start_s)
         self.phases = dict(phases)
         self.births = births
         self.clock_ahead_s = clock_ahead_s

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.advice.record import Advice
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.device_names import gpu_idle
 from carbonmon.hardware.peak_flops import peak_of
 from carbonmon.hardware.spec_sheets import gpu_spec

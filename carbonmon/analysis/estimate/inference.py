@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.estimate.part_values import number_at, scaled_at
 from carbonmon.core.model import JOULES_PER_KWH, Uncertainty
+from carbonmon.core.records import NamedTuple
 
 USUAL_BATCH = 64
 """Requests that are served at once where nobody says how many, as EcoLogits takes it."""

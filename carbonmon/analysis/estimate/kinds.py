@@ -7,9 +7,8 @@ P40 of 250 W; and of BLOOM-1b7 by the emissions files in the model's repository,
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from carbonmon.core.model import Uncertainty
+from carbonmon.core.records import NamedTuple
 
 
 class Kind(NamedTuple):

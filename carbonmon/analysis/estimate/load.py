@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from carbonmon.analysis.estimate.figures import number_text
 from carbonmon.core.model import Component, Spec, Uncertainty
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.summary.figures import energy_text
 
 AS_GIVEN = Uncertainty(0.0, 0.0, "a figure that the user gave, taken as exact")

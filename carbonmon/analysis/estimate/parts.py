@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.estimate.consistency import check_consistent
 from carbonmon.analysis.estimate.inference import Inference, inference_of
@@ -25,6 +25,7 @@ from carbonmon.analysis.estimate.training import Training, is_training, training
 from carbonmon.core.config import PUE_WORDS
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import MAIN_PHASE
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.device_counts import is_several, split_count, split_system
 
 OPTIONS = (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.estimate.part_values import key_text, ratio_at, scaled_at
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 
 MAX_FLOPS = 1e33
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8")

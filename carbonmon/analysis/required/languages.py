@@ -5,7 +5,7 @@ What stands in braces is filled in by `paragraph.py`; names of devices, places a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from carbonmon.core.records import NamedTuple
 
 
 class Language(NamedTuple):

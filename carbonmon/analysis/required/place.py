@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.compare_regions import place_name
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import CLOUD_REGIONS, INTENSITIES, rows, using
 from carbonmon.runs.report.impact import hardware
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.amdsmi.library import AmdsmiLibrary, CallError
 from carbonmon.hardware.drm_gpus import DrmGpu
 from carbonmon.hardware.pci_devices import AMD

@@ -7,7 +7,9 @@ become text with a unit. What is not certainly a quantity is None, never 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from carbonmon.core.records import NamedTuple
 
 _ABSENT = frozenset((0xFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
+from carbonmon.core.patterns import pattern
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import VARIABLES, allocate, check_present
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from carbonmon.hardware.drm_gpus import DrmGpu
     from carbonmon.hardware.gaudi_cards import GaudiCard
 
-_NVML_UUID = re.compile(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NVML_UUID = pattern(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_below(pid: int, tops: Collection[int]) -> bool:

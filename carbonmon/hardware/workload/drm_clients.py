@@ -10,7 +10,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+
+from carbonmon.core.records import NamedTuple
 
 IN_USE_BYTES = 16 << 20
 """A client with less memory and no engine time is one of a runtime that only opens every GPU of the machine,

@@ -8,9 +8,10 @@ ten years. A smartphone's 0.012 kWh a charge are those of an earlier edition; th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.model import JOULES_PER_KWH
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.summary.figures import figure
 
 CAR_G_PER_KM = 244.0

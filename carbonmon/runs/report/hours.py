@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.model import JOULES_PER_KWH, MEASURED_METHODS
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.report.csv_table import cell
 from carbonmon.runs.report.spreadsheet import rounded, rounded_ratio, time_cell

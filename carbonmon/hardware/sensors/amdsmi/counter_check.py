@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.amdsmi.quantities import Energy
 
 LOOKS_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.model import Device, Method, Part, Spec
 from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.uncertainty import (
     AMDSMI_UNCERTAINTY,
     MOMENTARY_UNCERTAINTY,
@@ -75,9 +75,9 @@ def open_cards(library: AmdsmiLibrary, settings: SensorSettings, gpus: list[DrmG
         second = second_dies.get(card.gpu_id)
         if card.gpu_id in second_dies.values() or chosen.keys().isdisjoint({card.gpu_id, second}):
             continue
-        device = replace(measured_device(settings.sysfs, card.found), **_share(chosen, card.gpu_id, second))
+        device = measured_device(settings.sysfs, card.found)._replace(**_share(chosen, card.gpu_id, second))
         if second is not None:
-            device = replace(device, contains=(Part("gpu", None, second),))
+            device = device._replace(contains=(Part("gpu", None, second),))
         found[card.gpu_id] = card, _with_limits(device, probes[card.gpu_id], settings)
     judged = check_counters(
         {gpu: partial(_look, library, found[gpu][0]) for gpu in found if probes[gpu].has_energy}
@@ -146,7 +146,7 @@ def _with_limits(device: Device, probe: _Probe, settings: SensorSettings) -> Dev
     elif probe.has_activity and limit_w is not None:
         spec = Spec(limit_w, TDP_UNCERTAINTY, "the power limit that AMD's library reports")
     most_w = None if limit_w is None else bound_w(device.component, limit_w, None)
-    return replace(device, max_power_w=most_w, spec=spec)
+    return device._replace(max_power_w=most_w, spec=spec)
 
 
 def _methods(device: Device, probe: _Probe, is_counter_right: bool) -> tuple[Method, ...]:
@@ -164,7 +164,7 @@ def _with_methods(device: Device, probe: _Probe, methods: tuple[Method, ...]) ->
     uncertainty = AMDSMI_UNCERTAINTY
     if "counter" not in methods and not (probe.power is not None and probe.power.is_average):
         uncertainty = combine(AMDSMI_UNCERTAINTY, MOMENTARY_UNCERTAINTY)
-    return replace(device, methods=methods, measured_uncertainty=uncertainty)
+    return device._replace(methods=methods, measured_uncertainty=uncertainty)
 
 
 def _text(

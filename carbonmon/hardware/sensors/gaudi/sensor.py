@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Method, Reading, SensorState
 from carbonmon.core.pacing import Backoff
 from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.uncertainty import GAUDI_UNCERTAINTY, MOMENTARY_UNCERTAINTY, combine
 from carbonmon.hardware.drm_gpus import list_drm_gpus
 from carbonmon.hardware.found_gpus import Chosen, FoundGpu

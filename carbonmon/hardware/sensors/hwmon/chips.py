@@ -6,15 +6,16 @@ meter as a device of iio below NVIDIA's driver ina3221x (Jetson Linux before 34)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.pci_devices import folders, is_there, text_of
 
-_FOLDER = re.compile(r"hwmon([0-9]{1,6})")
-_IIO_FOLDER = re.compile(r"iio(?::device([0-9]{1,6})|_device)")
+_FOLDER = pattern(r"hwmon([0-9]{1,6})")
+_IIO_FOLDER = pattern(r"iio(?::device([0-9]{1,6})|_device)")
+_IIO_DEVICE = pattern(r"[0-9]{1,3}-[0-9a-f]{4}")
 IIO_CHIP = "ina3221x"
 
 
@@ -51,7 +52,7 @@ def _iio_folders(sysfs: Path) -> list[tuple[int, Path]]:
     """The number and the folder of each meter of an older Jetson board; `iio_device` is a link to one."""
     found: dict[Path, int] = {}
     for device in folders(sysfs / "bus" / "i2c" / "drivers" / IIO_CHIP):
-        if not re.fullmatch(r"[0-9]{1,3}-[0-9a-f]{4}", device.name):
+        if not _IIO_DEVICE.fullmatch(device.name):
             continue
         for folder in folders(device):
             match = _IIO_FOLDER.fullmatch(folder.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from carbonmon.core.model import Device, Method, Part, Spec
@@ -58,13 +57,12 @@ class DeviceMaker:
         if device.max_power_w is None:
             limit_w = self._limit_w(channel)
             most_w = None if limit_w is None else bound_w(device.component, limit_w, None)
-            device = replace(device, max_power_w=most_w)
+            device = device._replace(max_power_w=most_w)
         info = self._cpu_info
         if not device.gpu_ids and info.container_note:
             note = f"{info.container_note}, the same share of the host's power, its true one is unknown"
-            device = replace(device, share_ratio=info.container_ratio, share_note=note)
-        return replace(
-            device,
+            device = device._replace(share_ratio=info.container_ratio, share_note=note)
+        return device._replace(
             methods=methods + (("tdp",) if device.spec is not None else ()),
             counter_range_uj=channel.row.range_uj if is_counter else None,
             measured_uncertainty=uncertainty,
@@ -101,7 +99,7 @@ class DeviceMaker:
             spec = Spec(self._settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
         elif self.busy_file(channel) and limit_w is not None:
             spec = Spec(limit_w, TDP_UNCERTAINTY, f"the power limit that {channel.chip.name} reports")
-        return replace(measured_device(self._settings.sysfs, found), spec=spec)
+        return measured_device(self._settings.sysfs, found)._replace(spec=spec)
 
     def _socket(self, channel: Channel) -> Device:
         number = channel.socket

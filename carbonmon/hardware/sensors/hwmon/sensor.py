@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from carbonmon.core.errors import SensorUnavailable
@@ -101,7 +100,7 @@ class HwmonSensor:
             return
         pick = next((self._chosen[gpu] for gpu in device.gpu_ids if gpu in self._chosen), None)
         if pick is not None and pick.share_note:
-            device = replace(device, share_ratio=pick.share_ratio, share_note=pick.share_note)
+            device = device._replace(share_ratio=pick.share_ratio, share_note=pick.share_note)
         # How busy an APU's graphics are says nothing of its package.
         busy_file = "" if device.component == "cpu" else maker.busy_file(group[0])
         self._meters.append(DeviceMeter(device, group, chips, busy_file))

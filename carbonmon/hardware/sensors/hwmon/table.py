@@ -7,7 +7,9 @@ that a machine has is read, and the others are left out: their energy is in it.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from carbonmon.core.records import NamedTuple
 
 Measures = Literal["gpu", "package", "grace", "superchip", "board"]
 """What a channel measures: a graphics card; a CPU package; a Grace CPU with its memory; a Grace CPU with its

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState
@@ -172,7 +171,7 @@ def _meter(library: Sysman, pick: Chosen, card: Card | None) -> tuple[CardMeter,
         max_power_w=_most_w(own, card.name or pick.gpu.name),
         measured_uncertainty=LEVEL_ZERO_UNCERTAINTY,
     )
-    device = replace(device, share_ratio=pick.share_ratio, share_note=pick.share_note)
+    device = device._replace(share_ratio=pick.share_ratio, share_note=pick.share_note)
     return CardMeter(device, card.address, own), what
 
 

@@ -22,9 +22,10 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.errors import SensorUnavailable
+from carbonmon.core.records import NamedTuple
 
 NAME = "libze_loader.so.1"
 

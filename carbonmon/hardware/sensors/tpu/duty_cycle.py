@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.errors import ConfigError, SensorUnavailable
+from carbonmon.core.records import NamedTuple
 
 METRIC = "tpu.runtime.tensorcore.dutycycle.percent"
 DEFAULT_PORT = 8431

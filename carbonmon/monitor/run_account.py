@@ -16,6 +16,7 @@ from carbonmon.core.model import (
     Component,
     Cost,
     Device,
+    Intensity,
     Interval,
     Method,
     Rank,
@@ -69,6 +70,8 @@ class RunAccount:
     """
 
     __slots__ = (
+        "_charged",
+        "_charged_with",
         "_charges",
         "_costs",
         "_counts_since_s",
@@ -133,6 +136,8 @@ class RunAccount:
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
         self._charges: dict[Charge, list[float]] = {}
+        self._charged_with: Intensity | None = None
+        self._charged = [0.0, 0.0]
         self._costs: dict[str, list[float]] = {}
         self._rows: dict[tuple[str, str, Method], _Amounts] = {}
         self._power_w: dict[str, float | None] = {}
@@ -222,14 +227,15 @@ class RunAccount:
 
     def add(self, device: Device, part: Interval, rates: Rates, moment: Moment, note: str = "") -> None:
         """Add the run's part of an interval that a sample settled; `note` says how the part was found."""
-        if device.id not in self._power_w:
+        device_id = device.id
+        if device_id not in self._power_w:
             self._touch(device)
-        counter_j, power_j, tdp_j = part.counter_j, part.power_j, part.tdp_j
-        start_s, unobserved_s = part.start_s, part.unobserved_s
-        seconds = part.end_s - start_s
+        _, start_s, end_s, counter_j, power_j, tdp_j, power_w, unobserved_s, _, _, curve, _, _ = part
+        seconds = end_s - start_s
         energy_j = counter_j + power_j + tdp_j
         self._pay(energy_j, rates)
-        phases = self.phases.split(start_s, part.end_s, part.curve)
+        is_whole = self.phases.is_in_newest(start_s)
+        phases = self.phases.now if is_whole else self.phases.split(start_s, end_s, curve)
         for phase, ratio in phases:
             if counter_j:
                 self._charge(phase, device, "counter", counter_j * ratio, rates, start_s)
@@ -241,19 +247,21 @@ class RunAccount:
             self._parts.append(
                 (moment, device, seconds - unobserved_s, counter_j, power_j, tdp_j, phases, rates)
             )
-        refresh_s = REFRESH_S[device.component] if counter_j else 0.0
-        for phase, ratio in self.phases.doubts(start_s, part.end_s, part.curve, refresh_s):
-            self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
+        if not is_whole:
+            refresh_s = REFRESH_S[device.component] if counter_j else 0.0
+            for phase, ratio in self.phases.doubts(start_s, end_s, curve, refresh_s):
+                self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + energy_j * ratio
         self.windows.add(device, part)
-        self.work.add(start_s, part.end_s, energy_j, part.curve)
-        self._power_w[device.id] = last_power_w(self._power_w[device.id], part)
-        self._settled_s[device.id] = part.end_s
-        self._peaks[device.id].add(part.power_w, seconds)
+        self.work.add(start_s, end_s, energy_j, curve)
+        self._power_w[device_id] = last_power_w(self._power_w[device_id], part)
+        self._settled_s[device_id] = end_s
+        self._peaks[device_id].add(power_w, seconds)
         if unobserved_s:
-            self.lose(device.id, unobserved_s)
-        known = self._shares.get(device.id)
-        if note and note != known:
-            self._shares[device.id] = joined_note(known, note)
+            self.lose(device_id, unobserved_s)
+        if note:
+            known = self._shares.get(device_id)
+            if note != known:
+                self._shares[device_id] = joined_note(known, note)
 
     def spent(self, now_s: float, rates: Rates) -> Spent:
         """What the run has drawn until now; what no counter has told yet by the devices' last power."""
@@ -300,10 +308,11 @@ class RunAccount:
     def _pay(self, energy_j: float, rates: Rates) -> None:
         """Note what energy was charged with, and what it cost beside carbon."""
         now = rates.intensity
-        key = Charge(now.source, now.zone, now.kind, now.basis, now.accounting, now.year)
-        charged = self._charges.get(key)
-        if charged is None:
-            charged = self._charges[key] = [0.0, 0.0]
+        if now is not self._charged_with:
+            key = Charge(now.source, now.zone, now.kind, now.basis, now.accounting, now.year)
+            self._charged = self._charges.setdefault(key, [0.0, 0.0])
+            self._charged_with = now
+        charged = self._charged
         charged[0] += energy_j
         charged[1] += energy_j * rates.grams
         self.facility_j += energy_j * rates.pue_ratio

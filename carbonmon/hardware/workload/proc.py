@@ -91,7 +91,7 @@ class Processes:
     def newcomers(self, before: bytes, now: bytes) -> Collection[int] | None:
         """The numbers of all processes and threads that began between two answers of `newest_pid`.
 
-        The kernel gives numbers out in turn (alloc_pid in kernel/pid.c). None where it began again from below.
+        The kernel gives them out in turn (alloc_pid in kernel/pid.c). None where it began again from below.
         """
         first, last = int(before) + 1, int(now)
         return range(first, last + 1) if first <= last else None

@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 MAX_PROCESSES = 20_000
 """Members of all runs together; further processes are left out."""
 
-FEW = 16
-"""So many new processes and threads are always looked at one by one: a listing costs as much as some twenty
-looks, and more with each process of the node."""
+FEW = 64
+"""So many new processes and threads are always looked at one by one: most have ended already, which costs
+little, while a listing costs the more the more processes the node has."""
 
 LISTING_PERIOD = 64
 """After so many searches all of /proc is listed again: a restored process may have got any number (clone(2),
@@ -107,7 +107,7 @@ class Tree:
         """
         self._searches += 1
         is_due = self._searches % LISTING_PERIOD == 0
-        if newcomers is None or is_due or len(newcomers) > max(FEW, len(self._known) // 8):
+        if newcomers is None or is_due or len(newcomers) > max(FEW, len(self._known) // 4):
             self.search()
             return False
         return self._look_at(newcomers)

@@ -45,7 +45,7 @@ class _Escaped(dict[str, str]):
 
 @lru_cache(maxsize=64)
 def chosen(accept: str | None) -> tuple[Callable[[Any], bytes], str]:
-    """The library's encoder and the content type for an Accept header, of which a scraper sends one always."""
+    """The library's encoder and the content type for an Accept header: a scraper sends one always."""
     return choose_encoder(accept)  # type: ignore[arg-type]  # it takes none as well
 
 

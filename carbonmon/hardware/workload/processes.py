@@ -77,8 +77,8 @@ class ProcessTable:
                 continue
             if now_s != member.own_s:
                 active.append((member, now_s))
-        # A process that forks or waits uses CPU time. While each process that begins on the node is seen, every
-        # child is known and its end is seen, so stat need not be read. It is read once, when it is idle.
+        # A process that forks or waits uses CPU time. While each process that begins on the node is seen,
+        # every child is known and its end is seen: stat need not be read. It is read once, when it is idle.
         to_read = set(unread) if has_missed else unread.difference([member for member, _ in active])
         unread.difference_update(to_read)
         stat_of = self._processes.stat

@@ -426,6 +426,30 @@ def test_a_restored_process_with_a_number_out_of_turn_is_found_with_the_next_lis
     assert restored in table.members("run")
 
 
+def test_processes_of_nobody_that_come_and_stay_are_not_remembered_for_ever(kernel: FakeKernel):
+    kernel.last_pid = 100_000
+    root = kernel.fork(INIT)
+    table = following(kernel, run=root)
+    for _ in range(tree.LISTING_PERIOD * 2):
+        born = [kernel.fork(INIT) for _ in range(tree.FEW // 2)]
+        table.scan()
+        for pid in born:
+            kernel.exit(pid)
+    remembered = table._tree._known.union(*table._tree._foreign)
+    assert len(remembered) < 3 * tree.FEW
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "numbers"),
+    [(b"7", b"9", [8, 9]), (b"9", b"7", None), (b"x", b"7", None), (b"7", b"", None), (b"7", b"-8", None)],
+)
+def test_numbers_given_out_are_those_in_between_and_unknown_where_that_is_not_told(
+    before: bytes, now: bytes, numbers: list[int] | None
+):
+    found = Processes(PROC).newcomers(before, now)
+    assert (None if found is None else list(found)) == numbers
+
+
 def test_a_thread_s_number_is_no_process_of_a_run():
     begun, over = threading.Event(), threading.Event()
     thread = threading.Thread(target=lambda: (begun.set(), over.wait(PATIENCE_S)))

@@ -93,6 +93,8 @@ class Processes:
 
         The kernel gives them out in turn (alloc_pid in kernel/pid.c). None where it began again from below.
         """
+        if not (before.isdigit() and now.isdigit()):
+            return None
         first, last = int(before) + 1, int(now)
         return range(first, last + 1) if first <= last else None
 

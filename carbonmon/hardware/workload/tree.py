@@ -24,8 +24,8 @@ FEW = 64
 little, while a listing costs the more the more processes the node has."""
 
 LISTING_PERIOD = 64
-"""After so many searches all of /proc is listed again: a restored process may have got any number (clone(2),
-`set_tid`), and a sandbox that emulates Linux may not count."""
+"""After so many searches all of /proc is listed again: a restored process may have any number (`set_tid` of
+clone3(2))."""
 
 FOREIGN_PARTS = 64
 """Of the processes that belong to no run, one part is read again in each search: a reused pid is found
@@ -125,8 +125,7 @@ class Tree:
                 gone.add(pid)
             elif not stat.is_thread:
                 fresh[pid] = stat
-        self._known.update(map(str, fresh))
-        self._assign(fresh, lambda ppid: ppid in gone)
+        self._assign(fresh, lambda ppid: ppid in gone)  # of no run: read once more with the next listing
         return not gone and not self._has_warned_of_limit
 
     def search(self) -> list[tuple[Member, Stat]]:
@@ -154,7 +153,12 @@ class Tree:
                     names.discard(name)
                 else:
                     fresh[pid] = stat
-        return self._assign(fresh, lambda ppid: str(ppid) not in names)
+        pids = list(fresh)
+        found = self._assign(fresh, lambda ppid: str(ppid) not in names)
+        for pid in pids:
+            if pid not in self.members:
+                self._foreign[pid % FOREIGN_PARTS].add(str(pid))
+        return found
 
     def _assign(self, fresh: dict[int, Stat], is_gone: Callable[[int], bool]) -> list[tuple[Member, Stat]]:
         """Assign new processes to runs, ancestors first, whatever their pids: those wrap around."""
@@ -165,9 +169,7 @@ class Tree:
                 chain.append((ppid, fresh.pop(ppid)))
             for pid, stat in reversed(chain):
                 member = self._classify(pid, stat, is_gone)
-                if member is None:
-                    self._foreign[pid % FOREIGN_PARTS].add(str(pid))
-                else:
+                if member is not None:
                     found.append((member, stat))
         return found
 

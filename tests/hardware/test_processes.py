@@ -172,6 +172,7 @@ def test_children_of_a_parent_that_ignores_their_end_are_credited_as_last_seen(s
     job = start(
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "sys.stdin.readline()\n"
         "pid = os.fork()\n"
         "if not pid:\n"
         "    while time.process_time() < 0.1: pass\n"
@@ -185,6 +186,7 @@ def test_children_of_a_parent_that_ignores_their_end_are_credited_as_last_seen(s
     )
     table = ProcessTable(PROC)
     table.add("run", [job.pid])
+    go_on(job)  # what it uses before it is followed is not its run's, however late that is
     assert line(job) == "used"
     credited_s = table.scan()["run"]
     assert credited_s > 0.1

@@ -13,7 +13,6 @@ from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
     MAIN_PHASE,
     Charge,
-    Component,
     Cost,
     Device,
     Intensity,
@@ -28,6 +27,7 @@ from carbonmon.core.pauses import PAUSED_PHASE, PauseClock
 from carbonmon.core.phases import Phases
 from carbonmon.core.windows import REFRESH_S, Key, Windows
 from carbonmon.core.work_meter import WorkMeter
+from carbonmon.monitor.amounts import Amounts
 from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.node_charge import NodeChargeAccount
@@ -38,26 +38,6 @@ from carbonmon.runs.series_rows import Moment, Parts
 MAX_UNSETTLED_S = 5.0
 """The last power of a device stands for so long at most: counters are read at least once a second, and one
 that says nothing for longer may have been lost."""
-
-
-class _Amounts:
-    """Joules and grams of one row of a run's totals; `is_new` until they were told, with a later start."""
-
-    __slots__ = (
-        "component",
-        "emissions_g",
-        "emissions_high_g",
-        "emissions_low_g",
-        "energy_j",
-        "is_new",
-        "start_s",
-    )
-
-    def __init__(self, component: Component, start_s: float | None) -> None:
-        self.component = component
-        self.start_s = start_s
-        self.is_new = True
-        self.energy_j = self.emissions_g = self.emissions_low_g = self.emissions_high_g = 0.0
 
 
 class RunAccount:
@@ -139,7 +119,7 @@ class RunAccount:
         self._charged_with: Intensity | None = None
         self._charged = [0.0, 0.0]
         self._costs: dict[str, list[float]] = {}
-        self._rows: dict[tuple[str, str, Method], _Amounts] = {}
+        self._rows: dict[tuple[str, str, Method], Amounts] = {}
         self._power_w: dict[str, float | None] = {}
         self._unobserved_s: dict[str, float] = {}
         self._settled_s: dict[str, float] = {}
@@ -188,9 +168,10 @@ class RunAccount:
         for charge in state.charges:
             key = charge._replace(energy_j=0.0, emissions_g=0.0)
             self._charges[key] = [charge.energy_j, charge.emissions_g]
+        self._charged_with = None
         self._costs = {cost.currency: [cost.amount, cost.priced_j] for cost in state.costs}
         for row in state.totals:
-            amounts = _Amounts(row.component, row.start_s if same_boot else None)
+            amounts = Amounts(row.component, row.start_s if same_boot else None)
             amounts.is_new = False
             self._rows[row.phase, row.device_id, row.method] = amounts
             amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
@@ -303,7 +284,7 @@ class RunAccount:
         self._unobserved_s.setdefault(device.id, 0.0)
         phase = self.phases.now[0][0]
         for method in device.methods[:1]:
-            self._rows.setdefault((phase, device.id, method), _Amounts(device.component, self._told_s))
+            self._rows.setdefault((phase, device.id, method), Amounts(device.component, self._told_s))
 
     def _pay(self, energy_j: float, rates: Rates) -> None:
         """Note what energy was charged with, and what it cost beside carbon."""
@@ -329,7 +310,7 @@ class RunAccount:
     ) -> None:
         amounts = self._rows.get((phase, device.id, method))
         if amounts is None:
-            amounts = self._rows[phase, device.id, method] = _Amounts(device.component, start_s)
+            amounts = self._rows[phase, device.id, method] = Amounts(device.component, start_s)
         amounts.energy_j += energy_j
         amounts.emissions_g += energy_j * rates.grams
         amounts.emissions_low_g += energy_j * rates.low_grams

@@ -76,7 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not can_build():
         parser.error("the simulated machine needs gcc")
     if options.beside is not None:
-        return _beside(options.beside, arguments, options.quick)
+        try:
+            other = beside.version(options.beside)
+        except (OSError, RuntimeError) as error:
+            parser.error(f"--beside: {error}")
+        return _beside(options.beside, other, arguments, options.quick)
     sys.stdout.write(f"{table.heading(arguments)}\n\n{table.HEAD}\n")
     for name, rows in PARTS.items():
         if name not in (options.only or PARTS.keys() - APART):
@@ -88,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _beside(interpreter: str, arguments: Sequence[str], quick: bool) -> int:
+def _beside(interpreter: str, other: str, arguments: Sequence[str], quick: bool) -> int:
     """Two builds in one table, with their ratio."""
-    head = beside.HEAD.format(other=beside.version(interpreter).replace("carbonmon, version ", "carbonmon "))
+    head = beside.HEAD.format(other=other)
     sys.stdout.write(f"{table.heading(arguments)}\n\n{head}\n")
     for figure in beside.figures(interpreter, quick):
         sys.stdout.write(beside.line(figure) + "\n")

@@ -52,7 +52,7 @@ def version(interpreter: str) -> str:
     )
     if done.returncode:
         raise RuntimeError(f"{interpreter} has no carbonmon: {done.stderr.strip()}")
-    return done.stdout.strip()
+    return done.stdout.strip().replace("carbonmon, version ", "carbonmon ")
 
 
 def figures(interpreter: str, quick: bool) -> Iterator[Figure]:

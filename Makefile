@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 # TRAIN: options of the example, for instance TRAIN="--seconds 5"
 TRAIN ?=
 GPU_CHECK ?=
+BENCH ?=
 RELEASE ?=
 # End-to-end tests mostly wait: three to a CPU. The others compute: one to a CPU.
 COMPUTING ?= $(shell nproc)
@@ -72,8 +73,9 @@ wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use 
 release: $(VENV)/.dev ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
 	$(BIN)/python -m tests.release $(RELEASE)
 
+# BENCH: options, for instance BENCH="--beside ~/carbonmon-0.2.0/bin/python" for another build beside this one
 bench: $(VENV)/.dev ## print the tables of docs/use/measurements.md for this machine
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH)
 
 # Some 60 MB of other projects' releases in build/data-check; needs npm.
 data-check: $(VENV)/.dev ## compare the tables with those of other projects, and write docs/develop/data-check.md (3 minutes)

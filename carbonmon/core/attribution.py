@@ -73,10 +73,13 @@ def advance(tally: Tally, usage: NodeUsage, at_s: float) -> Tally:
     elapsed_s = max(0.0, at_s - tally.at_s)
     held_s: dict[str, Mapping[str, float]] = {}
     notes = {}
+    others = usage.others
     for device_id in tally.held_s.keys() | claims.keys():
-        held = {run_id: s for run_id, s in tally.held_s.get(device_id, {}).items() if run_id in runs}
-        others = usage.others.get(device_id) if device_id in usage.others else 0.0
-        for run_id, share in split_gpu(claims.get(device_id, {}), others).items():
+        held_before = tally.held_s.get(device_id)
+        held = {run_id: s for run_id, s in held_before.items() if run_id in runs} if held_before else {}
+        others_sm = others.get(device_id, 0.0) if others else 0.0
+        claimed = claims.get(device_id)
+        for run_id, share in split_gpu(claimed, others_sm).items() if claimed else ():
             held[run_id] = held.get(run_id, 0.0) + share.ratio * elapsed_s
             notes[device_id, run_id] = share.note
         held_s[device_id] = held
@@ -155,6 +158,9 @@ def split_gpu(claims: Mapping[str, GpuClaim], others_sm: float | None) -> dict[s
 
     `others_sm` is the SM utilisation of processes of no run, 0 if there are none, None if it is unknown.
     """
+    if len(claims) == 1 and others_sm == 0.0:  # nearly every GPU
+        ((run_id, claim),) = claims.items()
+        return {run_id: Share(min(1.0, claim.fraction), claim.note)}
     parts = {run_id: claim for run_id, claim in claims.items() if claim.fraction < 1.0}
     whole = {run_id: claim for run_id, claim in claims.items() if claim.fraction >= 1.0}
     taken = sum(claim.fraction for claim in parts.values())

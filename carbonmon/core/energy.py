@@ -96,7 +96,11 @@ def advance(
     if energy_uj is not None and base_uj is not None:
         elapsed_s = at_s - meter.base_s
         range_uj, max_power_w = device.counter_range_uj, device.max_power_w
-        drawn_uj, anomaly = difference_uj(base_uj, energy_uj, elapsed_s, range_uj, max_power_w)
+        drawn_uj = energy_uj - base_uj
+        # Nearly every difference is plain, of a device of known power: no more than that gives in the time.
+        most_uj = 0.0 if max_power_w is None else max_power_w * elapsed_s * UJ_PER_J
+        if not 0 <= drawn_uj <= most_uj or (range_uj is not None and most_uj >= range_uj):
+            drawn_uj, anomaly = difference_uj(base_uj, energy_uj, elapsed_s, range_uj, max_power_w)
         odd = meter.odd
         if odd is not None and not anomaly and _is_on_new_line(meter, odd, energy_uj, drawn_uj, at_s):
             anomaly = "jump" if odd.is_jump else "reset"
@@ -296,15 +300,8 @@ def _credit_counter(
     if credited_j < 0.0:
         # A counter that stood still may have lost that time for good: then its next joules are new ones.
         credited_j, ahead_j = 0.0, 0.0 if meter.is_stuck else -credited_j
-    interval = Interval(
-        device.id,
-        meter.settled_s,
-        at_s,
-        credited_j,
-        0.0,
-        0.0,
-        drawn_j / elapsed_s if elapsed_s > 0.0 else None,
-    )
+    power_w = drawn_j / elapsed_s if elapsed_s > 0.0 else None
+    interval = Interval(device.id, meter.settled_s, at_s, credited_j, 0.0, 0.0, power_w)
     odd = meter.odd
     if odd is not None:  # it is back on its line: a glitch, which it covers
         interval = interval._replace(

@@ -75,6 +75,10 @@ class Phases:
             half = MAX_CHANGES // 2
             del self._changes_s[:half], self._weights[:half]
 
+    def is_in_newest(self, start_s: float) -> bool:
+        """Whether a stretch that begins then is in the newest phases as a whole, as nearly each one is."""
+        return start_s >= self._changes_s[-1]
+
     def split(self, start_s: float, end_s: float, curve: Curve | None = None) -> Weights:
         """The phases of a stretch of time, each with its part of it; the parts add up to 1.
 

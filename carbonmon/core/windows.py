@@ -92,10 +92,17 @@ class Windows:
 
     def add(self, device: Device, part: Interval) -> None:
         """Add the run's part of an interval to the windows that it is in."""
-        self._foreseen.pop(device.id, None)
-        known = self._last.get(device.id)
-        parts = [] if known is None else [each for each in known[1] if each.end_s > part.end_s - LATE_S]
-        self._last[device.id] = (device, [*parts, part])
+        device_id = device.id
+        if self._foreseen:
+            self._foreseen.pop(device_id, None)
+        known = self._last.get(device_id)
+        if known is None:
+            self._last[device_id] = (device, [part])
+        else:
+            parts, oldest_s = known[1], part.end_s - LATE_S
+            while parts and parts[0].end_s <= oldest_s:
+                del parts[0]
+            parts.append(part)
         if self._waiting:
             for key, window in list(self._waiting.items()):
                 window.add(device, part)

@@ -19,6 +19,7 @@ class DeviceAccount:
         "counter_j",
         "device",
         "emissions_g",
+        "gpu_ids",
         "idle",
         "implausible",
         "jumps",
@@ -36,6 +37,7 @@ class DeviceAccount:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.gpu_ids = device.gpu_ids
         self.counter_j = self.power_j = self.tdp_j = self.unattributed_j = 0.0
         self.observed_s = self.unobserved_s = 0.0
         self.power_w: float | None = None
@@ -62,22 +64,26 @@ class DeviceAccount:
 
     def add(self, interval: Interval, attributed_j: float, g_per_j: float = 0.0) -> None:
         """Add an interval of which `attributed_j` joules belong to runs."""
-        energy_j = interval.counter_j + interval.power_j + interval.tdp_j
-        self.counter_j += interval.counter_j
-        self.power_j += interval.power_j
-        self.tdp_j += interval.tdp_j
+        _, start_s, end_s, counter_j, power_j, tdp_j, power_w, unobserved_s, resets, jumps, _, back, stuck = (
+            interval
+        )
+        energy_j = counter_j + power_j + tdp_j
+        self.counter_j += counter_j
+        self.power_j += power_j
+        self.tdp_j += tdp_j
         if attributed_j < energy_j:  # else all of it is somebody's, but for rounding
             self.unattributed_j += energy_j - attributed_j
         self.emissions_g += energy_j * g_per_j
-        seconds = interval.end_s - interval.start_s
-        self.observed_s += seconds - interval.unobserved_s
-        self.unobserved_s += interval.unobserved_s
-        self.resets += interval.resets
-        self.jumps += interval.jumps
-        self.step_backs += interval.step_backs
-        self.stuck += interval.stuck
+        seconds = end_s - start_s
+        self.observed_s += seconds - unobserved_s
+        self.unobserved_s += unobserved_s
+        if resets or jumps or back or stuck:
+            self.resets += resets
+            self.jumps += jumps
+            self.step_backs += back
+            self.stuck += stuck
         self.power_w = energy.last_power_w(self.power_w, interval)
-        self._peak.add(interval.power_w, seconds)
+        self._peak.add(power_w, seconds)
 
     def see(self, utilization_ratio: float | None, elapsed_s: float) -> None:
         """Note the mean utilisation of the last `elapsed_s` seconds, None if nobody could tell."""

@@ -13,9 +13,9 @@ from carbonmon.core.idle_power import joined_note
 from carbonmon.core.model import (
     MAIN_PHASE,
     Charge,
-    Component,
     Cost,
     Device,
+    Intensity,
     Interval,
     Method,
     Rank,
@@ -27,6 +27,7 @@ from carbonmon.core.pauses import PAUSED_PHASE, PauseClock
 from carbonmon.core.phases import Phases
 from carbonmon.core.windows import REFRESH_S, Key, Windows
 from carbonmon.core.work_meter import WorkMeter
+from carbonmon.monitor.amounts import Amounts
 from carbonmon.monitor.idle_run import idle_note
 from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.node_charge import NodeChargeAccount
@@ -39,26 +40,6 @@ MAX_UNSETTLED_S = 5.0
 that says nothing for longer may have been lost."""
 
 
-class _Amounts:
-    """Joules and grams of one row of a run's totals; `is_new` until they were told, with a later start."""
-
-    __slots__ = (
-        "component",
-        "emissions_g",
-        "emissions_high_g",
-        "emissions_low_g",
-        "energy_j",
-        "is_new",
-        "start_s",
-    )
-
-    def __init__(self, component: Component, start_s: float | None) -> None:
-        self.component = component
-        self.start_s = start_s
-        self.is_new = True
-        self.energy_j = self.emissions_g = self.emissions_low_g = self.emissions_high_g = 0.0
-
-
 class RunAccount:
     """Totals of one run. The best method of each device of its own has a row at 0 from the start, so that its
     series are there when the first joules come; lower rungs get theirs if they are used.
@@ -69,6 +50,8 @@ class RunAccount:
     """
 
     __slots__ = (
+        "_charged",
+        "_charged_with",
         "_charges",
         "_costs",
         "_counts_since_s",
@@ -133,8 +116,10 @@ class RunAccount:
         self.water_l: float | None = None
         self.watered_j = self.facility_j = 0.0
         self._charges: dict[Charge, list[float]] = {}
+        self._charged_with: Intensity | None = None
+        self._charged = [0.0, 0.0]
         self._costs: dict[str, list[float]] = {}
-        self._rows: dict[tuple[str, str, Method], _Amounts] = {}
+        self._rows: dict[tuple[str, str, Method], Amounts] = {}
         self._power_w: dict[str, float | None] = {}
         self._unobserved_s: dict[str, float] = {}
         self._settled_s: dict[str, float] = {}
@@ -183,9 +168,10 @@ class RunAccount:
         for charge in state.charges:
             key = charge._replace(energy_j=0.0, emissions_g=0.0)
             self._charges[key] = [charge.energy_j, charge.emissions_g]
+        self._charged_with = None
         self._costs = {cost.currency: [cost.amount, cost.priced_j] for cost in state.costs}
         for row in state.totals:
-            amounts = _Amounts(row.component, row.start_s if same_boot else None)
+            amounts = Amounts(row.component, row.start_s if same_boot else None)
             amounts.is_new = False
             self._rows[row.phase, row.device_id, row.method] = amounts
             amounts.energy_j, amounts.emissions_g = row.energy_j, row.emissions_g
@@ -222,14 +208,15 @@ class RunAccount:
 
     def add(self, device: Device, part: Interval, rates: Rates, moment: Moment, note: str = "") -> None:
         """Add the run's part of an interval that a sample settled; `note` says how the part was found."""
-        if device.id not in self._power_w:
+        device_id = device.id
+        if device_id not in self._power_w:
             self._touch(device)
-        counter_j, power_j, tdp_j = part.counter_j, part.power_j, part.tdp_j
-        start_s, unobserved_s = part.start_s, part.unobserved_s
-        seconds = part.end_s - start_s
+        _, start_s, end_s, counter_j, power_j, tdp_j, power_w, unobserved_s, _, _, curve, _, _ = part
+        seconds = end_s - start_s
         energy_j = counter_j + power_j + tdp_j
         self._pay(energy_j, rates)
-        phases = self.phases.split(start_s, part.end_s, part.curve)
+        is_whole = self.phases.is_in_newest(start_s)
+        phases = self.phases.now if is_whole else self.phases.split(start_s, end_s, curve)
         for phase, ratio in phases:
             if counter_j:
                 self._charge(phase, device, "counter", counter_j * ratio, rates, start_s)
@@ -241,19 +228,21 @@ class RunAccount:
             self._parts.append(
                 (moment, device, seconds - unobserved_s, counter_j, power_j, tdp_j, phases, rates)
             )
-        refresh_s = REFRESH_S[device.component] if counter_j else 0.0
-        for phase, ratio in self.phases.doubts(start_s, part.end_s, part.curve, refresh_s):
-            self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + part.energy_j * ratio
+        if not is_whole:
+            refresh_s = REFRESH_S[device.component] if counter_j else 0.0
+            for phase, ratio in self.phases.doubts(start_s, end_s, curve, refresh_s):
+                self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + energy_j * ratio
         self.windows.add(device, part)
-        self.work.add(start_s, part.end_s, energy_j, part.curve)
-        self._power_w[device.id] = last_power_w(self._power_w[device.id], part)
-        self._settled_s[device.id] = part.end_s
-        self._peaks[device.id].add(part.power_w, seconds)
+        self.work.add(start_s, end_s, energy_j, curve)
+        self._power_w[device_id] = last_power_w(self._power_w[device_id], part)
+        self._settled_s[device_id] = end_s
+        self._peaks[device_id].add(power_w, seconds)
         if unobserved_s:
-            self.lose(device.id, unobserved_s)
-        known = self._shares.get(device.id)
-        if note and note != known:
-            self._shares[device.id] = joined_note(known, note)
+            self.lose(device_id, unobserved_s)
+        if note:
+            known = self._shares.get(device_id)
+            if note != known:
+                self._shares[device_id] = joined_note(known, note)
 
     def spent(self, now_s: float, rates: Rates) -> Spent:
         """What the run has drawn until now; what no counter has told yet by the devices' last power."""
@@ -295,15 +284,16 @@ class RunAccount:
         self._unobserved_s.setdefault(device.id, 0.0)
         phase = self.phases.now[0][0]
         for method in device.methods[:1]:
-            self._rows.setdefault((phase, device.id, method), _Amounts(device.component, self._told_s))
+            self._rows.setdefault((phase, device.id, method), Amounts(device.component, self._told_s))
 
     def _pay(self, energy_j: float, rates: Rates) -> None:
         """Note what energy was charged with, and what it cost beside carbon."""
         now = rates.intensity
-        key = Charge(now.source, now.zone, now.kind, now.basis, now.accounting, now.year)
-        charged = self._charges.get(key)
-        if charged is None:
-            charged = self._charges[key] = [0.0, 0.0]
+        if now is not self._charged_with:
+            key = Charge(now.source, now.zone, now.kind, now.basis, now.accounting, now.year)
+            self._charged = self._charges.setdefault(key, [0.0, 0.0])
+            self._charged_with = now
+        charged = self._charged
         charged[0] += energy_j
         charged[1] += energy_j * rates.grams
         self.facility_j += energy_j * rates.pue_ratio
@@ -320,7 +310,7 @@ class RunAccount:
     ) -> None:
         amounts = self._rows.get((phase, device.id, method))
         if amounts is None:
-            amounts = self._rows[phase, device.id, method] = _Amounts(device.component, start_s)
+            amounts = self._rows[phase, device.id, method] = Amounts(device.component, start_s)
         amounts.energy_j += energy_j
         amounts.emissions_g += energy_j * rates.grams
         amounts.emissions_low_g += energy_j * rates.low_grams

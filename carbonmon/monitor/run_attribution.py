@@ -12,7 +12,7 @@ from carbonmon.core import attribution
 from carbonmon.core.attribution import Share, Tally
 from carbonmon.core.footprint import Rates
 from carbonmon.core.idle_power import dynamic_part, is_idle, observe
-from carbonmon.core.model import Curve, Device, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
+from carbonmon.core.model import Curve, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.guard import GuardedWorkload
@@ -121,16 +121,17 @@ class RunAttribution:
         """
         device = account.device
         attributed_j = 0.0
-        self._observe_idle(account, interval)
+        is_gpu = device.component == "gpu"
+        if not is_gpu:
+            self._observe_idle(account, interval)
         observed_s = interval.end_s - interval.start_s - interval.unobserved_s
         found = self._shares(account, interval.energy_j / observed_s if observed_s > 0.0 else None)
-        is_gpu = device.component == "gpu"
         utilization_ratio = account.settle_utilization() if is_gpu else None
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             if share is None:
                 run.see(device.id, None)
-                if self._is_unknown(device):
+                if self._is_unknown(account):
                     run.lose(device.id, interval.end_s - interval.start_s)
                 continue
             part = attribution.scale_interval(interval, share.ratio)
@@ -160,7 +161,7 @@ class RunAttribution:
     def _observe_idle(self, account: DeviceAccount, interval: Interval) -> None:
         """Note what a package, or memory, draws while the node's CPUs are idle."""
         device, now = account.device, self._tally
-        if self._workload is None or device.component == "gpu":
+        if self._workload is None:
             return
         before = self._settled.get(device.id, now)
         busy_s, capacity_s = now.busy_s - before.busy_s, now.capacity_s - before.capacity_s
@@ -174,11 +175,11 @@ class RunAttribution:
         if self._workload is None:
             return {run_id: Share(device.share_ratio, device.share_note) for run_id in self.runs}
         before = self._settled.get(device.id, self._tally)
-        if self._is_unknown(device):
-            return {}
         if device.component == "gpu" and not device.contains:
             return attribution.gpu_shares(before, self._tally, device.id, self._policies)
-        gpu_ids = device.gpu_ids
+        if self._is_unknown(account):
+            return {}
+        gpu_ids = account.gpu_ids
         by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
         if device.component == "gpu":  # a card of several dies
             return attribution.module_shares(by_gpu, {})
@@ -209,8 +210,8 @@ class RunAttribution:
             }
         return found
 
-    def _is_unknown(self, device: Device) -> bool:
+    def _is_unknown(self, account: DeviceAccount) -> bool:
         """Whether nobody counted the CPU time since the energy of this device was settled last."""
-        if self._outage_began is None or self._workload is None or device.gpu_ids:
+        if self._outage_began is None or self._workload is None or account.gpu_ids:
             return False
-        return self._settled.get(device.id) is self._outage_began
+        return self._settled.get(account.device.id) is self._outage_began

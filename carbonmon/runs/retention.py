@@ -10,7 +10,7 @@ from pathlib import Path
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.records import NamedTuple
 from carbonmon.runs.index import read_entry
-from carbonmon.runs.layout import CHECKPOINT_FILE, SUMMARY_FILE
+from carbonmon.runs.layout import CHECKPOINT_FILES, SUMMARY_FILE
 from carbonmon.runs.pruning import end_of, remove, size_of, why_it_stays
 
 YOUNGEST_S = 7 * 86_400.0
@@ -67,7 +67,8 @@ def _may_go(folder: Path, now_s: float, shown: Collection[str]) -> bool:
 
 def _written_s(folder: Path) -> float:
     """When a run's last figures were written (Unix time); now and later for a folder that holds no run."""
-    for name in (SUMMARY_FILE, CHECKPOINT_FILE):
+    times_s: list[float] = []
+    for name in (SUMMARY_FILE, *CHECKPOINT_FILES):
         with suppress(OSError):
-            return (folder / name).lstat().st_mtime
-    return float("inf")
+            times_s.append((folder / name).lstat().st_mtime)
+    return max(times_s, default=float("inf"))

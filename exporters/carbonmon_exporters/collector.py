@@ -124,27 +124,30 @@ def _devices(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     energy, unattributed = as_counter(f.DEVICE_ENERGY), as_counter(f.DEVICE_UNATTRIBUTED)
     power, utilization = as_gauge(f.DEVICE_POWER), as_gauge(f.DEVICE_UTILIZATION)
     info, anomalies = as_info(f.DEVICE_INFO), as_counter(f.ANOMALIES)
-    counters = _Counters(snapshot, starts)
+    start_s = snapshot.start_s
     for state in snapshot.devices:
         device = state.device
-        own = (device.component, device.id)
+        device_id = encodable(device.id)
+        own = (device.component, device_id)
         joules_by_method = {"counter": state.counter_j, "power": state.power_j, "tdp": state.tdp_j}
         for method in METHODS:
             joules = joules_by_method[method]
             # A rung is shown from the start; one that the device has lost keeps what it once gave.
             if method in device.methods or joules:
-                counters.put(energy, joules, *own, method)
-        counters.put(unattributed, state.unattributed_j, *own)
-        _put(power, state.power_w, *own)
-        _put(utilization, state.utilization_ratio, *own)
+                starts.add(energy, (*own, method), joules, start_s)
+        starts.add(unattributed, own, state.unattributed_j, start_s)
+        if state.power_w is not None:
+            power.add_metric(own, state.power_w)
+        if state.utilization_ratio is not None:
+            utilization.add_metric(own, state.utilization_ratio)
         if "counter" in device.methods:
-            counters.put(anomalies, state.resets, device.id, "reset")
-            counters.put(anomalies, state.jumps, device.id, "jump")
+            starts.add(anomalies, (device_id, "reset"), state.resets, start_s)
+            starts.add(anomalies, (device_id, "jump"), state.jumps, start_s)
         # Rare kinds are shown when they happen, so that an idle node keeps its budget of series.
         rare = (("step_back", state.step_backs), ("stuck", state.stuck), ("implausible", state.implausible))
         for kind, count in rare:
             if count:
-                counters.put_late(anomalies, count, device.id, kind)
+                starts.add_late(anomalies, (device_id, kind), count, start_s)
         index = "" if device.index is None else str(device.index)
         values = (device.component, device.id, device.name, index)
         info.add_metric((), dict(zip(f.DEVICE_INFO.labels, map(encodable, values), strict=True)))

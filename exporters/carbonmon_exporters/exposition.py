@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -42,12 +43,17 @@ class _Escaped(dict[str, str]):
         return escaped
 
 
+@lru_cache(maxsize=64)
+def chosen(accept: str | None) -> tuple[Callable[[Any], bytes], str]:
+    """The library's encoder and the content type for an Accept header: a scraper sends one always."""
+    return choose_encoder(accept)  # type: ignore[arg-type]  # it takes none as well
+
+
 def metrics_app(registry: CollectorRegistry) -> WSGIApplication:
     """As `prometheus_client.make_wsgi_app`: the format that is asked for, `?name[]=`, and gzip."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        accept: Any = environ.get("HTTP_ACCEPT")
-        encoder, content_type = choose_encoder(accept)
+        encoder, content_type = chosen(environ.get("HTTP_ACCEPT"))
         query = parse_qs(environ.get("QUERY_STRING", ""))
         asked = registry.restricted_registry(query["name[]"]) if "name[]" in query else registry
         body = encoded(list(asked.collect()), content_type, encoder)

@@ -1,4 +1,7 @@
-"""`python -m tests.bench [--quick] [--only NAME]…`: one Markdown table on stdout, progress on stderr."""
+"""`python -m tests.bench [--quick] [--only NAME]… [--beside PYTHON]`: one Markdown table on stdout.
+
+Progress is on stderr.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from tests.bench import (
+    beside,
     boards,
     cpu,
     daemon,
@@ -63,9 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--quick", action="store_true", help="fewer rounds and shorter runs: about two minutes"
     )
     parser.add_argument("--only", action="append", choices=PARTS, metavar="NAME", help=", ".join(PARTS))
+    parser.add_argument(
+        "--beside",
+        metavar="PYTHON",
+        help="measure the carbonmon of this interpreter's environment beside this one, and nothing else",
+    )
     options = parser.parse_args(arguments)
     if not can_build():
         parser.error("the simulated machine needs gcc")
+    if options.beside is not None:
+        try:
+            other = beside.version(options.beside)
+        except (OSError, RuntimeError) as error:
+            parser.error(f"--beside: {error}")
+        return _beside(options.beside, other, arguments, options.quick)
     sys.stdout.write(f"{table.heading(arguments)}\n\n{table.HEAD}\n")
     for name, rows in PARTS.items():
         if name not in (options.only or PARTS.keys() - APART):
@@ -74,6 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in rows(options.quick):
             sys.stdout.write(table.line(row) + "\n")
             sys.stdout.flush()
+    return 0
+
+
+def _beside(interpreter: str, other: str, arguments: Sequence[str], quick: bool) -> int:
+    """Two builds in one table, with their ratio."""
+    head = beside.HEAD.format(other=other)
+    sys.stdout.write(f"{table.heading(arguments)}\n\n{head}\n")
+    for figure in beside.figures(interpreter, quick):
+        sys.stdout.write(beside.line(figure) + "\n")
+        sys.stdout.flush()
     return 0
 
 

@@ -58,15 +58,15 @@ def _rows(sim: Simulator, folder: Path, seconds: float) -> Iterator[Row]:
         code = JOB.format(processes=PROCESSES_A_RUN)
         for number in range(RUNS):
             jobs.append(subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True))
-            _ask(path, {"op": "register", "run_id": f"run-{number}", "pid": jobs[-1].pid})
+            ask(path, {"op": "register", "run_id": f"run-{number}", "pid": jobs[-1].pid})
         time.sleep(SETTLE_S)
-        before_s, begin_s = _cpu_s(daemon.pid), time.monotonic()
+        before_s, begin_s = cpu_s(daemon.pid), time.monotonic()
         time.sleep(seconds)
-        ratio = (_cpu_s(daemon.pid) - before_s) / (time.monotonic() - begin_s)
+        ratio = (cpu_s(daemon.pid) - before_s) / (time.monotonic() - begin_s)
         followed = _followed(url)
-        peak = _peak_bytes(daemon.pid)
+        peak = peak_bytes(daemon.pid)
         command.get(url)
-        scraped = _peak_bytes(daemon.pid)
+        scraped = peak_bytes(daemon.pid)
         what = (
             f"the daemon with {RUNS} runs and {followed} processes at a 1 s interval, 8 GPUs and 2 packages"
         )
@@ -91,7 +91,7 @@ def _rows(sim: Simulator, folder: Path, seconds: float) -> Iterator[Row]:
         daemon.communicate()
 
 
-def _ask(path: Path, message: dict[str, Any]) -> None:
+def ask(path: Path, message: dict[str, Any]) -> None:
     connection = MonitorConnection(path, connect(path, 5.0), {})
     try:
         connection.request(message, 30.0)
@@ -104,12 +104,12 @@ def _followed(url: str) -> int:
     return round(sum(float(line.split()[-1]) for line in lines))
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """CPU time of a process to the nanosecond; the clock's id is what clock_getcpuclockid(3) computes."""
     return time.clock_gettime((~pid << 3) | 2)
 
 
-def _peak_bytes(pid: int) -> int:
+def peak_bytes(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024

@@ -64,14 +64,19 @@ class Monitored:
         job: Sequence[str] = ("cat",),
         options: Sequence[str] = (),
         idle: str = "exclusive",
+        interpreter: str | None = None,
     ) -> None:
+        """`interpreter`: the Python whose carbonmon it is; None is this one."""
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="carbonmon-bench-")))
-        arguments = [command.CARBONMON, "run", "--sysfs", sysfs(sim), "--idle", idle, *options, "--", *job]
+        program = [command.CARBONMON] if interpreter is None else [interpreter, "-m", "carbonmon"]
+        runtime = self.folder / "runtime"  # its socket's: two monitors at once would else know each other
+        runtime.mkdir(mode=0o700)
+        arguments = [*program, "run", "--sysfs", sysfs(sim), "--idle", idle, *options, "--", *job]
         self.process = subprocess.Popen(
             inside(sim, arguments),
             cwd=self.folder,
-            env=environ(sim.environ),
+            env=environ({**sim.environ, "XDG_RUNTIME_DIR": str(runtime)}),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

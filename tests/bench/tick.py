@@ -131,7 +131,7 @@ def _own_time(control: Any, sysfs: Path) -> Callable[[], None]:
     zones = []
     for zone in control.zone[: control.zone_count]:
         zone.paused = 1
-        path = sysfs / zone.path.decode() / "energy_uj"
+        path = sysfs / zone.path.decode()
         path.chmod(0o600)
         zones.append((os.open(path, os.O_WRONLY), zone.range_uj + 1))
     control.powercap_tick_s = 1.0

@@ -20,7 +20,7 @@ from carbonmon.runs.holder import boot_id
 from carbonmon.runs.layout import CHECKPOINT_FILE
 from tests.chaos.table import Check, Row
 from tests.simulator import Constant, Package, Simulator
-from tests.support import command
+from tests.support import checkpoints, command
 from tests.support.daemon import Daemon, daemon
 from tests.support.limits import FIRST_UID
 from tests.support.planted import PLANTED, left
@@ -146,8 +146,7 @@ def _planted(count: int) -> Row:
 def _living(output: Path, run_id: str) -> Path:
     """A run of this boot that lives until somebody ends it."""
     folder = left(output, run_id, "request")
-    path = folder / CHECKPOINT_FILE
-    path.write_text(path.read_text().replace('"boot_id":"a boot"', f'"boot_id":"{boot_id(Path("/proc"))}"'))
+    checkpoints.edit(folder / CHECKPOINT_FILE, lambda found: found.update(boot_id=boot_id(Path("/proc"))))
     return folder
 
 

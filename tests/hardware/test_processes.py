@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from carbonmon.hardware.workload import tree
-from carbonmon.hardware.workload.proc import Processes, clock_of, parse_stat
+from carbonmon.hardware.workload.proc import Processes, Stat, clock_of, parse_stat
 from carbonmon.hardware.workload.processes import ProcessTable
 from tests.support.kernel import INIT, FakeKernel
 
@@ -171,6 +172,7 @@ def test_children_of_a_parent_that_ignores_their_end_are_credited_as_last_seen(s
     job = start(
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "sys.stdin.readline()\n"
         "pid = os.fork()\n"
         "if not pid:\n"
         "    while time.process_time() < 0.1: pass\n"
@@ -184,6 +186,7 @@ def test_children_of_a_parent_that_ignores_their_end_are_credited_as_last_seen(s
     )
     table = ProcessTable(PROC)
     table.add("run", [job.pid])
+    go_on(job)  # what it uses before it is followed is not its run's, however late that is
     assert line(job) == "used"
     credited_s = table.scan()["run"]
     assert credited_s > 0.1
@@ -353,6 +356,120 @@ def test_while_nothing_is_born_nothing_is_listed_and_no_stat_is_read(kernel: Fak
             kernel.work(pid, 1.0)
         assert table.scan()["run"] == pytest.approx(3.0)
     assert looks == []
+
+
+def test_what_is_born_is_looked_at_alone_and_found_without_a_listing(kernel: FakeKernel):
+    root = kernel.fork(INIT)
+    for _ in range(50):
+        kernel.fork(INIT)
+    table = following(kernel, run=root)
+    table.scan()
+    listed: list[str] = []
+    looked_at: list[int] = []
+    kernel.names = lambda: listed.append("names") or set()  # type: ignore[method-assign, func-returns-value]
+    stat = kernel.stat
+    kernel.stat = lambda pid: looked_at.append(pid) or stat(pid)  # type: ignore[method-assign, func-returns-value]
+    foreign, child = kernel.fork(INIT), kernel.fork(root)
+    grandchild = kernel.fork(child)
+    kernel.work(grandchild, 2.0)
+    assert table.scan()["run"] == pytest.approx(2.0)
+    assert table.members("run") == {root, child, grandchild}
+    assert (listed, sorted(looked_at)) == ([], [foreign, child, grandchild])
+
+
+def test_a_worker_that_lived_between_two_scans_is_counted_though_nothing_is_listed(kernel: FakeKernel):
+    root = kernel.fork(INIT)
+    table = following(kernel, run=root)
+    table.scan()
+    kernel.names = lambda: pytest.fail("listed")  # type: ignore[method-assign]
+    for _ in range(3):
+        worker = kernel.fork(root)
+        kernel.work(worker, 1.5)
+        kernel.exit(worker)
+        kernel.wait(root, worker)
+        kernel.fork(INIT)
+        assert table.scan()["run"] == pytest.approx(1.5)
+
+
+def test_a_child_whose_new_parent_ended_amid_the_scan_is_the_run_s_by_its_session(kernel: FakeKernel):
+    root = kernel.fork(INIT)
+    kernel.setsid(root)
+    table = following(kernel, run=root)
+    table.scan()
+    parent = kernel.fork(root)
+    child = kernel.fork(parent)
+    kernel.work(child, 1.0)
+    read: list[int] = []
+    stat = kernel.stat
+
+    def end_parent(pid: int) -> Stat | None:
+        found = stat(pid)
+        if pid == child and not read:  # it was read: now its parent goes
+            read.append(pid)
+            kernel.exit(parent)
+            kernel.wait(root, parent)
+        return None if pid == parent else found
+
+    kernel.stat = end_parent  # type: ignore[method-assign]
+    assert table.scan()["run"] + table.scan()["run"] == pytest.approx(1.0)
+    assert child in table.members("run")
+
+
+def test_a_restored_process_with_a_number_out_of_turn_is_found_with_the_next_listing(kernel: FakeKernel):
+    root = kernel.fork(INIT)
+    table = following(kernel, run=root)
+    newest, births = kernel.newest, kernel.births
+    kernel.newest = 700
+    restored = kernel.fork(root)
+    kernel.newest, kernel.births = newest, births
+    for _ in range(tree.LISTING_PERIOD):
+        kernel.fork(INIT)
+        table.scan()
+    assert restored in table.members("run")
+
+
+def test_processes_of_nobody_that_come_and_stay_are_not_remembered_for_ever(kernel: FakeKernel):
+    kernel.last_pid = 100_000
+    root = kernel.fork(INIT)
+    table = following(kernel, run=root)
+    for _ in range(tree.LISTING_PERIOD * 2):
+        born = [kernel.fork(INIT) for _ in range(tree.FEW // 2)]
+        table.scan()
+        for pid in born:
+            kernel.exit(pid)
+    remembered = table._tree._known.union(*table._tree._foreign)
+    assert len(remembered) < 3 * tree.FEW
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "numbers"),
+    [(b"7", b"9", [8, 9]), (b"9", b"7", None), (b"x", b"7", None), (b"7", b"", None), (b"7", b"-8", None)],
+)
+def test_numbers_given_out_are_those_in_between_and_unknown_where_that_is_not_told(
+    before: bytes, now: bytes, numbers: list[int] | None
+):
+    found = Processes(PROC).newcomers(before, now)
+    assert (None if found is None else list(found)) == numbers
+
+
+def test_a_thread_s_number_is_no_process_of_a_run():
+    begun, over = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: (begun.set(), over.wait(PATIENCE_S)))
+    table = ProcessTable(PROC)
+    table.add("run", [os.getpid()])
+    table.scan()
+    thread.start()
+    assert begun.wait(PATIENCE_S)
+    assert thread.native_id is not None
+    stat, own = table.stat(thread.native_id), table.stat(os.getpid())
+    assert stat is not None
+    assert own is not None
+    table.scan()
+    over.set()
+    thread.join()
+    assert (stat.is_thread, own.is_thread) == (True, False)
+    assert thread.native_id not in table.members("run")
+    assert os.getpid() in table.members("run")
 
 
 def test_more_processes_than_can_be_followed_are_left_out_with_one_warning(

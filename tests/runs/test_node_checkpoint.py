@@ -11,16 +11,18 @@ from unittest import mock
 
 import pytest
 
+from carbonmon.core import files
 from carbonmon.core.model import Snapshot
 from carbonmon.monitor.guard import Guard
 from carbonmon.monitor.recorder import Recorder
-from carbonmon.runs import writer
 from carbonmon.runs.checked import RunFileError
-from carbonmon.runs.layout import CHECKPOINT_FILE
+from carbonmon.runs.checkpoint_slots import CheckpointSlots
+from carbonmon.runs.layout import CHECKPOINT_FILES
 from carbonmon.runs.node_checkpoint import NodeCheckpoint, read_devices, replay
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.writer import RunFiles
 from tests.runs.test_recorder import of
+from tests.support import checkpoints
 from tests.support.harness import FakeClock
 
 RUNS = ("one", "two", "three", "four")
@@ -47,19 +49,26 @@ class Node:
         return self.latest
 
     def killed(self, snapshot: Snapshot, after: int, due: bool = True) -> None:
-        """Write a snapshot, and be killed when so many files were replaced."""
+        """Write a snapshot, and be killed when so many files were written."""
         left = after
-        replace = writer.replace_file
+        replace, write = files.replace_file, CheckpointSlots.write
 
-        def replaced(path: Path, data: bytes, *more: int) -> None:
+        def count() -> None:
             nonlocal left
             if left == 0:
                 raise KilledError
             left -= 1
-            replace(path, data, *more)
+
+        def replaced(path: Path, data: bytes, mode: int) -> files.FileId:
+            count()
+            return replace(path, data, mode)
+
+        def written(slots: CheckpointSlots, text: str) -> None:
+            count()
+            write(slots, text)
 
         with (
-            mock.patch("carbonmon.runs.writer.replace_file", replaced),
+            mock.patch.object(CheckpointSlots, "write", written),
             mock.patch("carbonmon.runs.node_checkpoint.replace_file", replaced),
             pytest.raises(KilledError),
         ):
@@ -121,7 +130,7 @@ def test_at_the_end_of_a_run_only_its_own_files_are_written_beside_the_state_of_
 def test_a_disk_that_takes_nothing_hides_no_newer_state(node: Node):
     node.killed(of(7, *RUNS), 1)
     full = OSError(28, "No space left on device")
-    with mock.patch("carbonmon.runs.node_checkpoint.replace_file", side_effect=full):
+    with mock.patch("carbonmon.runs.checkpoint_slots.replace_file", side_effect=full):
         brought = replay(node.path)
     assert set(node.saved().values()) == {2}
     assert {folder.name: each.snapshot.samples for folder, each in brought.items()} == dict.fromkeys(RUNS, 7)
@@ -157,7 +166,7 @@ def test_what_is_newer_or_has_ended_or_has_a_monitor_is_left_alone(node: Node):
     assert set(node.saved().values()) == {9}, "newer"
     old = {run_id: _document(folder) for run_id, folder in node.folders.items()}
     for folder in node.folders.values():
-        _change(folder / CHECKPOINT_FILE, clock_s=1.0)
+        _change(folder, clock_s=1.0)
     assert replay(node.path) == {}
     assert {run_id: _document(folder) for run_id, folder in node.folders.items()} == {
         run_id: {**document, "clock_s": 1.0} for run_id, document in old.items()
@@ -168,23 +177,24 @@ def test_what_is_newer_or_has_ended_or_has_a_monitor_is_left_alone(node: Node):
 
 
 def _document(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / CHECKPOINT_FILE).read_text())
-    return found
+    return {key: value for key, value in checkpoints.read(folder).items() if key != "crc32"}
 
 
-def _change(path: Path, **values: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+def _change(folder: Path, **values: object) -> None:
+    for name in CHECKPOINT_FILES:
+        if (folder / name).exists():
+            checkpoints.edit(folder / name, lambda found: found.update(values))
 
 
 def _of_another_boot(node: Node) -> None:
     for folder in node.folders.values():
-        _change(folder / CHECKPOINT_FILE, boot_id="another")
+        _change(folder, boot_id="another")
 
 
 def _of_another_run(node: Node) -> None:
     """The runs of a folder that was given away, and taken again."""
     for folder in node.folders.values():
-        _change(folder / CHECKPOINT_FILE, run="another")
+        _change(folder, run="another")
 
 
 def _linked(node: Node) -> None:
@@ -223,7 +233,7 @@ def _cut(node: Node) -> None:
 
 
 def _of_another_release(node: Node) -> None:
-    _change(node.path, schema="carbonmon.node-checkpoint/2")
+    checkpoints.edit(node.path, lambda found: found.update(schema="carbonmon.node-checkpoint/2"))
 
 
 @pytest.mark.parametrize("harm", [_of_another_boot, _of_another_run, _damaged])

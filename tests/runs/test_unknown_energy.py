@@ -173,7 +173,11 @@ def test_a_charge_by_the_whole_machine_is_unknown_where_the_run_s_devices_are():
     assert (charge["energy_j"], charge["emissions_g"], meter["energy_j"]) == (None, None, 1000.0)
     shown = snapshot((run,), (device_state(GPU),))
     families = node_meter_families(shown, Starts(shown, shown.start_s))
-    assert [sample.name for family in families for sample in family.samples] == []
+    names = {sample.name for family in families for sample in family.samples}
+    assert names == {
+        f"carbonmon_run_node_meter_{what}_total"
+        for what in ("energy_joules", "covered_energy_joules", "unobserved_seconds")
+    }, "the meter's own figures, and no charge"
 
 
 def test_a_terminal_s_title_and_carbonmon_top_know_no_energy_either():

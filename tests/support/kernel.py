@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from carbonmon.hardware.workload.proc import Processes, Stat, clock_of
@@ -37,6 +37,7 @@ class FakeKernel(Processes):
         self.last_pid = last_pid
         self.newest = INIT
         self.births = 0
+        self.born: dict[int, int] = {}
         self.table = {INIT: FakeProcess(INIT, 0, INIT, INIT, 0)}
 
     # ---- what happens ----
@@ -47,6 +48,7 @@ class FakeKernel(Processes):
             pid = pid + 1 if pid < self.last_pid else 2
         self.newest = pid
         self.births += 1
+        self.born[self.births] = pid
         old = self.table[parent]
         old.own_s += CALL_S
         self.table[pid] = FakeProcess(
@@ -100,6 +102,11 @@ class FakeKernel(Processes):
     def newest_pid(self) -> bytes | None:
         self.before_read()
         return b"%d" % self.births
+
+    def newcomers(self, before: bytes, now: bytes) -> Collection[int] | None:
+        """The pids of these births in turn; None where a test has only said that there were some."""
+        births = range(int(before) + 1, int(now) + 1)
+        return [self.born[birth] for birth in births] if all(birth in self.born for birth in births) else None
 
     def stat(self, pid: int) -> Stat | None:
         self.before_read()

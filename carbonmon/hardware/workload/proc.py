@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
@@ -20,7 +20,8 @@ MAX_DEPTH = 1000
 
 class Stat(NamedTuple):
     """Fields of /proc/PID/stat. `reaped_s` is the CPU time of all descendants that were waited for, in whole
-    clock ticks (10 ms), as `own_s` is; `start` are ticks since boot. `stopped`: by a signal."""
+    clock ticks (10 ms), as `own_s` is; `start` are ticks since boot. `stopped`: by a signal. `is_thread`: not
+    the first one of its process, whose stat /proc shows under the thread's number, without listing it."""
 
     ppid: int
     pgrp: int
@@ -30,6 +31,7 @@ class Stat(NamedTuple):
     start: int
     ended: bool
     stopped: bool = False
+    is_thread: bool = False
 
 
 def parse_stat(text: bytes) -> Stat:
@@ -48,6 +50,8 @@ def parse_stat(text: bytes) -> Stat:
         start=int(fields[19]),
         ended=fields[0] in (b"Z", b"X") and int(fields[17]) <= 1,
         stopped=fields[0] == b"T",
+        # exit_signal: the kernel gives every thread but the first -1 (copy_process in kernel/fork.c).
+        is_thread=len(fields) > 35 and fields[35] == b"-1",
     )
 
 
@@ -83,6 +87,16 @@ class Processes:
             return os.pread(self._loadavg, LOADAVG_BYTES, 0).split()[-1]
         except (OSError, IndexError):
             return None
+
+    def newcomers(self, before: bytes, now: bytes) -> Collection[int] | None:
+        """The numbers of all processes and threads that began between two answers of `newest_pid`.
+
+        The kernel gives them out in turn (alloc_pid in kernel/pid.c). None where it began again from below.
+        """
+        if not (before.isdigit() and now.isdigit()):
+            return None
+        first, last = int(before) + 1, int(now)
+        return range(first, last + 1) if first <= last else None
 
     def stat(self, pid: int) -> Stat | None:
         try:

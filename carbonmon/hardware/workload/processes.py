@@ -63,13 +63,9 @@ class ProcessTable:
 
     def scan(self) -> dict[str, float]:
         """CPU seconds of each run since the scan before."""
-        newest_pid = self._processes.newest_pid()
-        has_new = newest_pid is None or newest_pid != self._newest_pid
-        self._newest_pid = newest_pid
         tree, unread = self._tree, self._child_cpu.unread
         tree.begin_scan()
-        if has_new:
-            tree.search()
+        has_missed = self._find_new()
         active: list[tuple[Member, float]] = []
         vanished: list[Member] = []
         clock_s = self._processes.own_s
@@ -81,13 +77,13 @@ class ProcessTable:
                 continue
             if now_s != member.own_s:
                 active.append((member, now_s))
-        # A process that forks or waits uses CPU time. While no process begins on the node, every child is
-        # known and its end is seen, so stat need not be read. It is read once, when the process is idle.
-        to_read = set(unread) if has_new else unread.difference([member for member, _ in active])
+        # A process that forks or waits uses CPU time. While each process that begins on the node is seen,
+        # every child is known and its end is seen: stat need not be read. It is read once, when it is idle.
+        to_read = set(unread) if has_missed else unread.difference([member for member, _ in active])
         unread.difference_update(to_read)
         stat_of = self._processes.stat
         for member, now_s in active:
-            stat = stat_of(member.pid) if has_new else None
+            stat = stat_of(member.pid) if has_missed else None
             if now_s < member.own_s or (stat is not None and stat.start != member.start):
                 vanished.append(member)
                 self._newest_pid = None  # another process has its pid: search again
@@ -95,7 +91,7 @@ class ProcessTable:
             if not member.wrapper:
                 member.run.unreported_s += now_s - member.own_s
             member.own_s = now_s
-            if not has_new:
+            if not has_missed:
                 unread.add(member)
             elif stat is None or not self._child_cpu.is_unchanged(member, stat):
                 to_read.add(member)
@@ -110,6 +106,15 @@ class ProcessTable:
             used_s[run.id] = run.unreported_s
             run.unreported_s = 0.0
         return used_s
+
+    def _find_new(self) -> bool:
+        """Find the processes that began since the last scan; whether one of them may have ended unseen."""
+        before, now = self._newest_pid, self._processes.newest_pid()
+        self._newest_pid = now
+        if now is not None and now == before:
+            return False
+        newcomers = None if now is None or before is None else self._processes.newcomers(before, now)
+        return not self._tree.find_new(newcomers)
 
     def stat(self, pid: int) -> Stat | None:
         """/proc/PID/stat of any process; None if there is none."""

@@ -1,5 +1,7 @@
 """Assigns processes to runs: the process trees of all runs, found with one listing of /proc.
 
+Later processes are looked at one by one, by the numbers that were given out since.
+
 A member stays a member until it vanishes, also if it gets another parent. A new process belongs to its
 parent's run; an orphan belongs to the run of the leader of its process group or session, which a double fork
 keeps. So the nearest root above a process decides.
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from carbonmon.hardware.own_children import is_ours
 from carbonmon.hardware.workload.proc import Processes, Stat, clock_of
@@ -18,6 +20,14 @@ log = logging.getLogger(__name__)
 
 MAX_PROCESSES = 20_000
 """Members of all runs together; further processes are left out."""
+
+FEW = 64
+"""So many new processes and threads are always looked at one by one: most have ended already, which costs
+little, while a listing costs the more the more processes the node has."""
+
+LISTING_PERIOD = 64
+"""After so many searches all of /proc is listed again: a restored process may have any number (`set_tid` of
+clone3(2))."""
 
 FOREIGN_PARTS = 64
 """Of the processes that belong to no run, one part is read again in each search: a reused pid is found
@@ -86,11 +96,40 @@ class Tree:
         self._known: set[str] = set()
         self._foreign: list[set[str]] = [set() for _ in range(FOREIGN_PARTS)]
         self._part = 0
+        self._searches = 0
         self._has_warned_of_limit = self._has_warned_of_listing = False
 
     def begin_scan(self) -> None:
         """Keep those that vanished in the last scan, forget those before."""
         self._vanished_before, self.vanished = self.vanished, {}
+
+    def find_new(self, newcomers: Collection[int] | None) -> bool:
+        """Find the processes that began since the last call; whether each of them is still there.
+
+        `newcomers` are the numbers that were given out meanwhile, None if they are not known.
+        """
+        self._searches += 1
+        is_due = self._searches % LISTING_PERIOD == 0
+        if newcomers is None or is_due or len(newcomers) > max(FEW, len(self._known) // 4):
+            self.search()
+            return False
+        return self._look_at(newcomers)
+
+    def _look_at(self, newcomers: Collection[int]) -> bool:
+        """Assign these; whether each is there, as a thread or as a process that was not known before.
+
+        Never where some are left out: nobody sees when those end.
+        """
+        fresh: dict[int, Stat] = {}
+        gone: set[int] = set()
+        for pid in newcomers:
+            stat = None if pid in self.members else self._processes.stat(pid)
+            if stat is None:
+                gone.add(pid)
+            elif not stat.is_thread:
+                fresh[pid] = stat
+        self._assign(fresh, lambda ppid: ppid in gone)  # of no run: read once more with the next listing
+        return not gone and not self._has_warned_of_limit
 
     def search(self) -> list[tuple[Member, Stat]]:
         """Find the processes that are new in /proc; returns those that are members."""
@@ -117,16 +156,23 @@ class Tree:
                     names.discard(name)
                 else:
                     fresh[pid] = stat
+        pids = list(fresh)
+        found = self._assign(fresh, lambda ppid: str(ppid) not in names)
+        for pid in pids:
+            if pid not in self.members:
+                self._foreign[pid % FOREIGN_PARTS].add(str(pid))
+        return found
+
+    def _assign(self, fresh: dict[int, Stat], is_gone: Callable[[int], bool]) -> list[tuple[Member, Stat]]:
+        """Assign new processes to runs, ancestors first, whatever their pids: those wrap around."""
         found = []
-        while fresh:  # ancestors first, whatever their pids: those wrap around
+        while fresh:
             chain = [fresh.popitem()]
             while (ppid := chain[-1][1].ppid) in fresh:
                 chain.append((ppid, fresh.pop(ppid)))
             for pid, stat in reversed(chain):
-                member = self._classify(pid, stat, names)
-                if member is None:
-                    self._foreign[pid % FOREIGN_PARTS].add(str(pid))
-                else:
+                member = self._classify(pid, stat, is_gone)
+                if member is not None:
                     found.append((member, stat))
         return found
 
@@ -210,10 +256,10 @@ class Tree:
             if not siblings:
                 del self.children[member.ppid]
 
-    def _classify(self, pid: int, stat: Stat, names: set[str]) -> Member | None:
+    def _classify(self, pid: int, stat: Stat, is_gone: Callable[[int], bool]) -> Member | None:
         if pid in self._exclude or (stat.ppid == self._own_pid and is_ours(pid)):
             return None
-        if stat.ppid not in self.members and str(stat.ppid) not in names:
+        if stat.ppid not in self.members and is_gone(stat.ppid):
             again = self._processes.stat(pid)  # its parent ended meanwhile: read its new parent
             if again is None or again.start != stat.start:
                 return None

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
-
-from prometheus_client.exposition import choose_encoder
+from typing import TYPE_CHECKING
 
 from carbonmon_exporters.endpoint.request import GONE, MEMORY
+from carbonmon_exporters.exposition import chosen
 from carbonmon_exporters.starts import Scrape, Seen
 
 if TYPE_CHECKING:
@@ -88,5 +87,4 @@ def is_scrape(environ: WSGIEnvironment) -> bool:
 
 def is_text(environ: WSGIEnvironment) -> bool:
     """Whether the answer is in the text format and not in OpenMetrics."""
-    accept: Any = environ.get("HTTP_ACCEPT")
-    return not choose_encoder(accept)[1].startswith("application/openmetrics-text")
+    return not chosen(environ.get("HTTP_ACCEPT"))[1].startswith("application/openmetrics-text")

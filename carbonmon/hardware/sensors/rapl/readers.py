@@ -7,6 +7,7 @@ differently from the file, is read directly.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import warnings
@@ -42,19 +43,32 @@ class DirectReader(NumberFile):
 
 
 class PyRaplReader:
-    """One socket's package or dram counter through pyRAPL (in µJ, though its documentation says J)."""
+    """One socket's package or dram counter through pyRAPL (in µJ, though its documentation says J).
+
+    The first value is pyRAPL's own; those that follow are read from the file that it holds open, with one
+    system call in place of two and a text decoder.
+    """
 
     def __init__(self, api: Any, socket: int) -> None:
         self._api = api
         self._socket = socket
+        self._file = -1
 
     def read_uj(self) -> int:
+        if self._file >= 0:
+            text = os.pread(self._file, 64, 0).strip()
+            if not text.isdigit():
+                raise ValueError(f"pyRAPL's file of socket {self._socket}: {text!r} is not a number of µJ")
+            return int(text)
         energy_uj = self._api.energy()[self._socket]
         if not 0 <= energy_uj < float("inf"):
             raise ValueError(f"pyRAPL gives {energy_uj} µJ for socket {self._socket}")
+        if len(self._api._sys_files) == 1:
+            self._file = self._api._sys_files[0].fileno()
         return int(energy_uj)
 
     def close(self) -> None:
+        self._file = -1
         for file in self._api._sys_files:  # pyRAPL has no close of its own
             file.close()
 

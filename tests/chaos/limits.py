@@ -17,7 +17,7 @@ TOGETHER = 4
 """So many jobs are started at once."""
 
 DISKS = {"no inodes": "nr_inodes=1", "read-only": "ro", "full": "size=4k,nr_inodes=2"}
-MEBIBYTES = (24, 32, 40, 56, 72, 96, 128)
+MEBIBYTES = (40, 56, 72, 96, 128)
 
 
 class Place:
@@ -58,7 +58,7 @@ def rows(short: bool, kills: int, chance: random.Random) -> Iterator[Row]:
         )
         if os.access(PIDS_CGROUP, os.W_OK):
             yield _pids_max(place, (3, 6) if short else range(3, 10))
-        memory = [["prlimit", f"--as={most << 20}"] for most in (MEBIBYTES[2::4] if short else MEBIBYTES)]
+        memory = [["prlimit", f"--as={most << 20}"] for most in (MEBIBYTES[::4] if short else MEBIBYTES)]
         yield _row("little memory", f"RLIMIT_AS {MEBIBYTES[0]} to {MEBIBYTES[-1]} MiB", place.told(memory))
         if can_wrap():
             for what, options in DISKS.items():

@@ -2,7 +2,7 @@
 #   make run    sets up and monitors a real training job
 #   make test   sets up, checks and runs all tests
 .DEFAULT_GOAL := help
-.PHONY: dashboards docs help images run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench bench-peers gpu-check fuzz chaos soak format clean
+.PHONY: audit dashboards data-check docs help images lock run run-simulated release test test-units test-e2e test-frameworks test-launchers test-python system-deps tools check wheel-test bench bench-peers gpu-check fuzz chaos soak format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,6 +16,8 @@ RELEASE ?=
 COMPUTING ?= $(shell nproc)
 WAITING ?= $(shell expr 3 '*' $$(nproc))
 PYTEST = $(BIN)/python -m pytest --durations=15
+# Versions with the hashes of their files, for every Python that we support: `make lock` makes them anew.
+LOCKED := --require-hashes --requirement requirements
 SETUP := pyproject.toml carbonmon/version.py
 
 # Programs are started thousands of times: they must not compile themselves each time.
@@ -57,6 +59,8 @@ check: $(VENV)/.dev ## format, lint, types, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --quiet --no-progress .
+	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR --severity=warning .ci/run deploy/slurm/*log.sh
 
 # -E: all pages anew; a page from the cache would keep its warning to itself
 docs: $(VENV)/.dev ## build the documentation as a site in build/docs/html; a warning is an error
@@ -66,12 +70,16 @@ wheel-test: $(VENV)/.dev ## build the wheel, install it alone elsewhere and use 
 	$(BIN)/python tests/wheel_check.py
 
 # RELEASE: options, for instance RELEASE=--rehearse before the changelog is final
-release: $(VENV)/.dev $(VENV)/.release ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
+release: $(VENV)/.dev ## build sdist and wheel twice, compare and check them, run README's commands in clean environments
 	$(BIN)/python -m tests.release $(RELEASE)
 
 # BENCH: options, for instance BENCH="--beside ~/carbonmon-0.2.0/bin/python" for another build beside this one
 bench: $(VENV)/.dev ## print the tables of docs/use/measurements.md for this machine
 	$(BIN)/python -m tests.bench $(BENCH)
+
+# Some 60 MB of other projects' releases in build/data-check; needs npm.
+data-check: $(VENV)/.dev ## compare the tables with those of other projects, and write docs/develop/data-check.md (3 minutes)
+	$(BIN)/python -m tools.data_check
 
 # Some 1 GB of other programs in build/peers.
 bench-peers: $(VENV)/.dev ## measure other programs beside carbonmon, in turn on a simulated machine (12 minutes)
@@ -117,6 +125,19 @@ soak: $(VENV)/.dev ## a node whose runs come and go, for SOAK_MINUTES=20: what g
 fuzz: $(VENV)/.dev ## damage every file that is read, for FUZZ_MINUTES=5
 	$(BIN)/python -m tests.fuzz --minutes $(or $(FUZZ_MINUTES),5)
 
+# In an environment of their own: what looks at packages is none of them.
+build/supply-chain/.done: requirements/tools.txt
+	$(PYTHON) -m venv build/supply-chain
+	build/supply-chain/bin/python -m pip install --quiet $(LOCKED)/tools.txt
+	@touch $@
+
+# LOCK: options of uv, for instance LOCK=--upgrade
+lock: build/supply-chain/.done ## write requirements/*.txt from pyproject.toml: what is not needed anew stays as it is
+	build/supply-chain/bin/python -m tests.lock $(LOCK)
+
+audit: build/supply-chain/.done ## look up the locked versions among known vulnerabilities; 2: they could not be looked up
+	build/supply-chain/bin/python -m tests.audit
+
 format: $(VENV)/.dev ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -134,17 +155,15 @@ clean: ## remove what was built
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV) && $(PYTHON) -m pip install --quiet --target build/virtualenv virtualenv \
 	  && PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv --quiet $(VENV); }
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet $(LOCKED)/pip.txt
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.venv $(SETUP)
 	$(BIN)/python -m pip install --quiet --editable . --group demo
 	@touch $@
 
-$(VENV)/.release: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --group release
-	@touch $@
-
-$(VENV)/.dev: $(VENV)/.venv $(SETUP)
-	$(BIN)/python -m pip install --quiet --editable '.[live,auth,otlp]' --group demo --group dev
+$(VENV)/.dev: $(VENV)/.venv $(SETUP) requirements/dev.txt
+	$(BIN)/python -m pip install --quiet $(LOCKED)/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m tests.lock --check
 	@touch $@ $(VENV)/.demo

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.timeline import Timeline
 
 _SLACK_S = 1e-3

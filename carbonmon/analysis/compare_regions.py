@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.config import parse_list
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import JOULES_PER_KWH, Intensity
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import CLOUD_REGIONS, INTENSITIES, Row, rows, using
-from carbonmon.grid.regions import WORLD, Region, preferred_rows, resolve, table_intensity
+from carbonmon.grid.annual import WORLD, Region, preferred_rows, table_intensity
+from carbonmon.grid.regions import resolve
 from carbonmon.runs.report.earlier import as_now
 
 COUNTRIES = "countries"

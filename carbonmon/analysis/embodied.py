@@ -2,19 +2,21 @@
 
     grams = Σ devices × emissions of making one × hours / (lifetime × utilisation over the lifetime)
 
-Published figures for one GPU differ by a factor of up to 3.6, by their scope: the low end is the least figure
-for the card alone, the high end the largest one with the card's eighth of a GPU server. Hardware without a
-published figure is listed as unknown; it is never taken as 0.
+Published figures for one GPU differ by a factor of up to 1.7, by their scope: the low end is the least figure
+for the card alone, the high end the largest one with the card's eighth of a GPU server, which holds CPUs,
+memory and disks. Hardware without a published figure is listed as unknown; it is never taken as 0. The
+figures, with what they include, are in `data/embodied.csv`; nearly all of them end at the factory's gate.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.model import Component
-from carbonmon.data import GPUS, rows, using
+from carbonmon.core.records import NamedTuple
+from carbonmon.data import EMBODIED, GPUS, Row, rows, using
 from carbonmon.runs.summary.strings import counted
 
 LIFETIME_YEARS = (3.0, 6.0)
@@ -30,42 +32,15 @@ HOURS_PER_YEAR = 8766.0
 
 
 class Figures(NamedTuple):
-    """The least and the largest published figure of making one device, in kg CO2e, and their sources."""
+    """The least and the largest published figure of making one device, or a GB, in kg CO2e; their sources."""
 
     low_kg: float
     high_kg: float
     sources: tuple[str, ...]
 
 
-_PUBLISHED: tuple[tuple[re.Pattern[str], float, str], ...] = (
-    (re.compile(r"\bA100\b"), 127.6, "Falk et al. 2025 (arXiv:2509.00093): A100 SXM4 40GB, 127.6 kg"),
-    (re.compile(r"\bA100\b"), 150.0, "Luccioni et al. 2023 (arXiv:2211.02001): A100, at least 150 kg"),
-    (re.compile(r"\bA100\b"), 181.0, "Lees-Perasso et al. 2026 (ADEME): A100 PCIe 40GB, 181 kg"),
-    (
-        re.compile(r"\bH100\b(?!.*(?:PCIe|NVL|HBM2))", re.IGNORECASE),
-        164.0,
-        "NVIDIA 2025: HGX H100, 1312 kg for eight",
-    ),
-    (re.compile(r"\bB200\b"), 284.25, "NVIDIA 2025: HGX B200, 2274 kg for eight"),
-)
-"""Figures for the card alone, in kg CO2e from cradle to gate, by the GPU's name."""
-
-SERVER_KG_PER_GPU = 3000.0 / 8
-"""One of eight GPUs' part of a server without its GPUs, CPUs and memory within: 3000 kg for AWS p4de.24xlarge
-by Boavizta's model, as EcoLogits takes it; Luccioni et al. 2023 take 2500 kg."""
-_SERVER_SOURCE = "Boavizta (in EcoLogits): GPU server without GPUs, 3000 kg, in the high end"
-
-CPU_FIGURES = Figures(
-    11.0, 100.0, ("Boavizta: a CPU of 100 mm² of silicon, 11 kg", "Davy 2021 (Teads): a server CPU, 100 kg")
-)
-"""One CPU package, of any model: 9.14 kg + 0.0197 kg/mm² by Boavizta's model, to a flat 100 kg."""
-
-MEMORY_FIGURES = Figures(
-    0.4,
-    1.56,
-    ("Faiz et al. 2024 (LLMCarbon): memory, 0.4 kg/GB", "Boavizta: modules of 16 GB, 1.56 kg/GB"),
-)
-"""A GB of memory."""
+GPUS_PER_SERVER = 8
+"""What a GPU has of the server around it: one of eight, as in every server that has a published figure."""
 
 _MEMORY = re.compile(r"([0-9.]+) Gi?B of memory")
 
@@ -105,6 +80,7 @@ def embodied_range(
     unknown: dict[str, None] = {}
     sources: dict[str, None] = {}
     low = cards = 0.0  # kg × hours
+    server: Figures | None = None
     servers: dict[str, float] = {}
     others: dict[str, float] = {}
     for item in hardware:
@@ -117,8 +93,10 @@ def embodied_range(
         sources.update(dict.fromkeys(found.sources))
         if item.component in ("gpu", "module"):
             cards += amount * found.high_kg
-            servers[item.machine] = servers.get(item.machine, 0.0) + amount * SERVER_KG_PER_GPU
-            sources[_SERVER_SOURCE] = None
+            server = server or _figures_of("server")
+            part_kg = server.high_kg / GPUS_PER_SERVER
+            servers[item.machine] = servers.get(item.machine, 0.0) + amount * part_kg
+            sources[server.sources[-1]] = None
         else:
             others[item.machine] = others.get(item.machine, 0.0) + amount * found.high_kg
     if not sources:
@@ -177,27 +155,59 @@ def _run_ratio(device: Mapping[str, Any]) -> float:
 
 
 def _figures(item: Hardware) -> Figures | None:
-    if item.component == "cpu":
-        return CPU_FIGURES
     if item.component in ("gpu", "module"):  # a module has its GPU's name
-        return _gpu_figures(item.name)
+        return card_figures(item.name)
+    if item.component == "cpu":
+        return _figures_of("cpu")
     memory = _MEMORY.fullmatch(item.name)
     if memory is None:
         return None
-    gigabytes = float(memory[1])
-    return Figures(
-        MEMORY_FIGURES.low_kg * gigabytes, MEMORY_FIGURES.high_kg * gigabytes, MEMORY_FIGURES.sources
+    gigabytes, found = float(memory[1]), _figures_of("memory")
+    return Figures(found.low_kg * gigabytes, found.high_kg * gigabytes, found.sources)
+
+
+def card_figures(name: str) -> Figures | None:
+    """Of a GPU without a server around it; None where none is published. Raises ConfigError as above."""
+    with using(EMBODIED):
+        found = [(row, kg) for row, kg in _published("gpu") if re.search(row["name_regex"], name)]
+    texts = {kg: _text(row, kg) for row, kg in sorted(found, key=lambda pair: pair[1])}
+    for kg, source in _of_table(name):
+        texts.setdefault(kg, source)
+    return _range(texts)
+
+
+def _figures_of(component: str) -> Figures:
+    """The range of a component that the table always has. Raises ConfigError where it has not."""
+    with using(EMBODIED):
+        found = _range({kg: _text(row, kg) for row, kg in _published(component)})
+        if found is None:
+            raise ValueError(f"it has no figure of a {component}")
+    return found
+
+
+def _published(component: str) -> Iterator[tuple[Row, float]]:
+    for row in rows(EMBODIED, "component", (component,)):
+        yield row, float(row["kgco2eq"])
+
+
+def _text(row: Row, kg: float) -> str:
+    """Whose figure it is, of what, and whether it holds the end of life."""
+    unit = "kg/GB" if row["per"] == "GB" else "kg"
+    end = {"included": "with end of life", "excluded": "without end of life"}.get(
+        row["end_of_life"], "end of life not stated"
+    )
+    where = row["source_url"].partition("arxiv.org/abs/")[2]
+    return (
+        f"{row['source']}{f' (arXiv:{where})' if where else ''}: {row['name']}, {kg:g} {unit} "
+        f"({row['includes']}; {end})"
     )
 
 
-def _gpu_figures(name: str) -> Figures | None:
-    found = dict(sorted((kg, source) for pattern, kg, source in _PUBLISHED if pattern.search(name)))
-    for kg, source in _of_table(name):
-        found.setdefault(kg, source)
-    if not found:
+def _range(texts: Mapping[float, str]) -> Figures | None:
+    if not texts:
         return None
-    ends = dict.fromkeys((min(found), max(found)))
-    return Figures(min(found), max(found), tuple(found[kg] for kg in ends))
+    low_kg, high_kg = min(texts), max(texts)
+    return Figures(low_kg, high_kg, tuple(dict.fromkeys((texts[low_kg], texts[high_kg]))))
 
 
 def _of_table(name: str) -> Iterable[tuple[float, str]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import FetchError
 from carbonmon.core.ports import GridSource, Http
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.core.times import local_text
 from carbonmon.grid.cache import check_slot

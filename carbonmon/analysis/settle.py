@@ -6,10 +6,11 @@ The energy itself is not changed: it adds up to the run's summary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.stretches import ROUNDING_J, Key, Stretch
 from carbonmon.core.model import JOULES_PER_KWH
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.timeline import Slot, Timeline
 from carbonmon.runs.summary.figures import percent_text
 

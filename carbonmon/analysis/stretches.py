@@ -10,9 +10,10 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.model import JOULES_PER_KWH
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import known_time
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.series import read_lines

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from carbonmon.cli import from_text
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError
-from carbonmon.hardware import gpu_selection
 
 LONGEST_H = 24.0 * 366
 
@@ -59,13 +59,6 @@ def number(option: str, what: str, low: float, high: float = float("inf")) -> Ch
     return Checked("number", lambda text: config.parse_number(text, option, what, low, high))
 
 
-def gpu_list(text: str) -> tuple[str, ...]:
-    """Indices or UUIDs of GPUs."""
-    entries = config.parse_list(text, "--gpus")
-    gpu_selection.check_entries(entries)
-    return entries
-
-
 def name_list(option: str) -> Checked:
     """Names between commas."""
     return Checked("names", lambda text: config.parse_list(text, option))
@@ -73,4 +66,4 @@ def name_list(option: str) -> Checked:
 
 def watts(option: str) -> Checked:
     """A power of a device."""
-    return number(option, "a power in watts", 0.1, 100_000)
+    return Checked("number", lambda text: from_text.watts(text, option))

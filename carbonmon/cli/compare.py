@@ -14,6 +14,7 @@ import click
 from carbonmon.analysis.comparison import Difference, compare, forms
 from carbonmon.cli import options, printing, terminal
 from carbonmon.cli.checked import Checked
+from carbonmon.cli.log import set_up_log
 from carbonmon.core import config
 from carbonmon.core.errors import ConfigError
 from carbonmon.runs.report.details import Section
@@ -66,7 +67,7 @@ def command(
     With --rounds two commands run in turn, each under `carbonmon run`, whose options they take from the
     environment and the TOML file. Medians are compared, with the chance that the difference is none.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     try:
         if rounds is None:
             sections, documents, energies = _of_runs(words, output)

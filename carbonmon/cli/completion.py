@@ -34,8 +34,8 @@ def attach(command: click.Command) -> None:
 
 def _regions(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     """Codes of places and of cloud regions."""
+    from carbonmon.grid.annual import preferred_rows
     from carbonmon.grid.cloud_regions import cloud_code, cloud_rows
-    from carbonmon.grid.regions import preferred_rows
 
     places = ((row["zone"], row["name"]) for row in preferred_rows())
     clouds = ((cloud_code(row), row["location"]) for row in cloud_rows())

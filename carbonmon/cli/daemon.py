@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from carbonmon.cli import given, options
+from carbonmon.cli.log import set_up_log
 from carbonmon.core.config import RUN_RETAIN_S, Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.monitor.node import Monitor
@@ -41,13 +41,13 @@ def command(ctx: click.Context, /, once: bool, detach: bool, status: bool, stop:
         _refuse_what_is_for_a_start(ctx)
         from carbonmon.cli import daemon_state
 
-        options.set_up_log(values["log_level"], values["log_format"])
+        set_up_log(values["log_level"], values["log_format"])
         (daemon_state.show_status if status else daemon_state.stop)(values["socket"])
     from carbonmon.service import daemon
 
     config = options.to_config(values)
     if once and ctx.get_parameter_source("retain") is ParameterSource.DEFAULT:
-        config = replace(config, retain_s=RUN_RETAIN_S)
+        config = config._replace(retain_s=RUN_RETAIN_S)
     arguments = list(ctx.obj or sys.argv[1:])
 
     def reload() -> Config:
@@ -59,7 +59,7 @@ def command(ctx: click.Context, /, once: bool, detach: bool, status: bool, stop:
 
     def ready(monitor: Monitor, socket: Path) -> None:
         if not config.quiet:
-            from carbonmon.cli.run import say, sources_text, with_page
+            from carbonmon.cli.run_alone import say, sources_text, with_page
 
             places = [*with_page(monitor.places), f"runs at {socket}", sources_text(monitor.sampler.latest)]
             if detach:

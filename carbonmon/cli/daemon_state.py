@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from carbonmon.cli import printing, terminal
-from carbonmon.cli.run import with_page
+from carbonmon.cli.run_alone import with_page
 from carbonmon.client.rendezvous import daemon_sockets
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.plain_text import plain

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -101,7 +104,7 @@ def check(folder: Path | None) -> None:
     required=True,
     metavar="FILE_OR_FOLDER",
     type=click.Path(path_type=Path),
-    help="Tables of ours, or Our World in Data's carbon-intensity-electricity, as CSV.",
+    help="Tables of ours or Our World in Data's carbon-intensity-electricity as CSV, a wheel of CodeCarbon.",
 )
 @click.option(
     "--into",
@@ -109,19 +112,29 @@ def check(folder: Path | None) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the tables are; default: your own, which take precedence over the package's.",
 )
-def update(source: Path, into: Path | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would change, and write no table.")
+@click.option(
+    "--diff",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write every cell that changes to a CSV file: table, row, column, old, new.",
+)
+def update(source: Path, into: Path | None, dry_run: bool, diff: Path | None) -> None:
     """Take a newer edition of the sources, all of it or nothing, and say what changed.
 
-    Our own tables take the place of those before them; Our World in Data's newest year of each country is
-    put into the intensity table. Then the corrections of the package are applied, and everything is checked.
-    Nothing is fetched from the network: give a file that you have.
+    Our own tables take the place of those before them; Our World in Data's newest year of each country is put
+    into the intensity table, and so are CodeCarbon's US states, provinces of China and Nordic zones. Then the
+    corrections of the package are applied, and everything is checked. Nothing is fetched from the network:
+    give files that you have.
     """
     folder = into or data.user_folder()
     try:
         if folder is None:
             raise ConfigError("data update: there is no home for your own tables: give --into DIR")
         with progress.working("reading and checking the tables"):
-            made = editions.update(source, folder, only_news=into is None)
+            made = editions.update(source, folder, only_news=into is None, dry_run=dry_run)
+        if diff is not None:
+            _write_diff(diff, made.changes)
     except TableError as error:
         printing.echo(f"refused, nothing is replaced:\n{error}", err=True)
         raise click.exceptions.Exit(1) from None
@@ -133,12 +146,26 @@ def update(source: Path, into: Path | None) -> None:
     for note in made.notes:
         printing.echo(f"note: {note}")
     printing.echo(f"{made.corrected} corrections applied")
+    if dry_run:
+        printing.echo("a dry run: no table is written")
+        return
     names = ", ".join(path.name for path in made.written)
     printing.echo(
         f"written to {folder}: {names}" if names else f"nothing to write: {folder} is as it should be"
     )
     if into is None and any(data.data_file(path.name) != path for path in made.written):
         printing.echo(f"note: {data.VARIABLE} is set, so that look-ups do not use them")
+
+
+def _write_diff(path: Path, changes: Sequence[editions.Change]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("table", "row", "column", "old", "new"))
+    writer.writerows((change.name, *cell) for change in changes for cell in change.cells)
+    try:
+        path.write_text(text.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--diff {path}: {error.strerror or error}") from None
 
 
 def _change_lines(change: editions.Change) -> list[str]:
@@ -151,6 +178,14 @@ def _change_lines(change: editions.Change) -> list[str]:
         lines += [f"  {sign} {key}" for key in keys[:_MOST]]
         if len(keys) > _MOST:
             lines.append(f"  {sign} and {len(keys) - _MOST} more")
+    moves = sorted(now / before - 1 for _, before, now in change.figures if before)
+    if len(moves) > _MOST:
+        from statistics import quantiles  # decimal and fractions come with it
+
+        low, middle, high = quantiles(moves, n=4)
+        lines.append(
+            f"  {len(moves)} figures move: half of them by {low:+.0%} to {high:+.0%}, middle {middle:+.0%}"
+        )
     largest = sorted(change.figures, key=lambda figure: -abs(figure[2] - figure[1]) / max(figure[1], 1e-9))
     for key, before, now in largest[:_MOST]:
         ratio = f" ({now / before - 1:+.0%})" if before else ""

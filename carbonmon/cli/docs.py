@@ -25,13 +25,16 @@ look for completion below `/usr/share` and `/usr/local/share` only; for an envir
 these lines goes into the shell's start file:
 
 ```sh
-eval "$(_CARBONMON_COMPLETE=bash_source carbonmon)"    # ~/.bashrc
-eval "$(_CARBONMON_COMPLETE=zsh_source carbonmon)"     # ~/.zshrc, after compinit
-_CARBONMON_COMPLETE=fish_source carbonmon | source     # ~/.config/fish/config.fish
+# ~/.bashrc
+. "$(dirname "$(realpath "$(command -v carbonmon)")")/../share/bash-completion/completions/carbonmon"
+# ~/.zshrc, after compinit
+eval "$(_CARBONMON_COMPLETE=zsh_source carbonmon)"
+# ~/.config/fish/config.fish
+_CARBONMON_COMPLETE=fish_source carbonmon | source
 ```
 
 It completes commands, options, regions, GPU models, runs (`last` and the folders of the output), programs
-and files. bash divides words at a colon: there `aws:us-east-1` is typed in full.
+and files.
 """
 
 WAYS_HEAD = """## Options by way

@@ -12,13 +12,14 @@ import click
 
 from carbonmon import __version__
 from carbonmon.cli import options, printing, terminal
+from carbonmon.cli.log import set_up_log
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import JOULES_PER_KWH, MAIN_PHASE
 
 if TYPE_CHECKING:
     from carbonmon.analysis.estimate.fit import Fit
-    from carbonmon.analysis.estimate.loads import Load
+    from carbonmon.analysis.estimate.load import Load
     from carbonmon.analysis.estimate.parts import Part
     from carbonmon.analysis.estimate.records import Place
 
@@ -39,6 +40,7 @@ _CHOICES = ("region", "pue", "wue", "currency")
 )
 @click.option("--cpu-utilization", metavar="RATIO", help="Of the CPUs, 0 to 1; 1 is assumed without it.")
 @click.option("--cpu-tdp", metavar="W", help="TDP of one CPU package, in place of the table's.")
+@click.option("--cpu-cores", metavar="N", help="Cores of the CPU that the job has, where it has not all.")
 @click.option("--memory-gb", metavar="GB", help="Installed memory.")
 @click.option("--hours", metavar="HOURS", help="For how long all of it works.")
 @click.option("--energy", metavar="ENERGY", help="The energy of all devices where it is known: 433MWh.")
@@ -51,9 +53,29 @@ _CHOICES = ("region", "pue", "wue", "currency")
 @click.option(
     "--flops", metavar="N", help="The training's FLOPs, in place of parameters and tokens: 3.14e23."
 )
+@click.option("--batch", metavar="N", help="Sequences a step (training), or queries at once (inference).")
+@click.option("--steps", metavar="N", help="With --batch and --sequence in place of the tokens: 500k.")
+@click.option("--sequence", metavar="N", help="Tokens a sequence.")
+@click.option("--layers", metavar="N", help="With --width and --sequence: FLOPs of attention too.")
+@click.option("--width", metavar="N", help="The width of the model (d_model).")
 @click.option("--mfu", metavar="RATIO", help="Model FLOPs utilisation, 0 to 1; 0.4 is assumed without it.")
 @click.option("--precision", metavar="NAME", help="fp32, tf32, bf16, fp16 or fp8; default: bf16, else fp16.")
 @click.option("--flops-peak", metavar="N", help="FLOP/s of one GPU, in place of the table's: 312T.")
+@click.option("--queries", metavar="N", help="How many queries it serves: energy a query.")
+@click.option(
+    "--tokens-out", metavar="N", help="Tokens that come out of a query; with --parameters their energy."
+)
+@click.option(
+    "--kind",
+    metavar="KIND",
+    help="Of job, where its utilisation is unknown: pretraining, small-training, fine-tuning, evaluation.",
+)
+@click.option(
+    "--market-intensity",
+    metavar="G_PER_KWH",
+    help="Of the electricity bought: market-based emissions beside.",
+)
+@click.option("--water-intensity", metavar="L_PER_KWH", help="Water of generating a kWh: water off site.")
 @click.option("--fit", metavar="RUN", help="The mean powers of an earlier run in place of TDP × utilisation.")
 @click.option("--embodied", is_flag=True, help="The job's part of making the hardware, as a range.")
 @printing.format_option("text", "json")
@@ -65,7 +87,7 @@ def command(parts: Path | None, fit: str | None, embodied: bool, form: str, **va
     Needs no hardware and reads none. Several parts, say training and inference, are [[part]] tables of a
     TOML file with these options as keys; a part may have its own region, intensity and pue.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     values = options.without_weaker(values)
     try:
         text = _estimate(parts, fit, embodied, form, values)
@@ -88,15 +110,23 @@ def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, val
     name = "" if path is None else path.stem
     snapshot = snapshot_of(loads, home.intensity, home.overheads, __version__, name, places)
     summary = summary_of(snapshot, loads)
+    where = {part.name: places.get(part.name, home) for part in parts}
+    uses = {part.name: part.use_in_all for part in parts if part.use_in_all is not None}
+    has_beside = any(place.has_beside for place in where.values()) or bool(uses)
+    if has_beside:
+        from carbonmon.analysis.estimate.beside import add_beside
+
+        add_beside(summary, loads, where, uses)
     if embodied:
         summary["embodied"] = _embodied(loads)
     if form == "text":
-        return _text(summary, loads)
+        return _text(summary, loads, has_beside)
     return printing.json_text(summary)
 
 
 def _place(values: dict[str, Any]) -> Place:
     """The intensity, the PUE and the rest of the options of a place."""
+    from carbonmon.analysis.estimate.part_values import intensity_at, water_intensity_at
     from carbonmon.analysis.estimate.records import Place
     from carbonmon.service.open_grid import open_overheads, open_provider
 
@@ -108,13 +138,23 @@ def _place(values: dict[str, Any]) -> Place:
     overheads = open_overheads(config)
     provider = open_provider(config)
     try:
-        return Place(provider.intensity_at(time.time()), overheads)
+        return Place(
+            provider.intensity_at(time.time()),
+            overheads,
+            intensity_at(_hyphened(values), "", "market-intensity"),
+            water_intensity_at(_hyphened(values), ""),
+        )
     finally:
         provider.close()
 
 
 def _has_place(part: Part) -> bool:
-    return any(value is not None for value in (part.region, part.intensity, part.pue))
+    own = part.region, part.intensity, part.pue, part.market_intensity, part.water_intensity
+    return any(value is not None for value in own)
+
+
+def _hyphened(values: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "-"): value for name, value in values.items()}
 
 
 def _own(values: dict[str, Any], part: Part) -> dict[str, Any]:
@@ -124,6 +164,10 @@ def _own(values: dict[str, Any], part: Part) -> dict[str, Any]:
         own.update(region=part.region, intensity=part.intensity)
     if part.pue is not None:
         own.update(pue=part.pue)
+    if part.market_intensity is not None:
+        own.update(market_intensity=part.market_intensity)
+    if part.water_intensity is not None:
+        own.update(water_intensity=part.water_intensity)
     return own
 
 
@@ -139,12 +183,12 @@ def _fit(run: str, output: Path) -> Fit:
 
 def _parts(path: Path | None, values: dict[str, Any]) -> Sequence[Part]:
     """The parts of the file, or the one of the command line."""
-    from carbonmon.analysis.estimate.parts import OPTIONS, part_of
+    from carbonmon.analysis.estimate.parts import OPTIONS, split_parts
 
     given = {name: values[name.replace("-", "_")] for name in OPTIONS}
     given.update(gpu=values["gpu"] or None, cpu=values["cpu"] or None)
     if path is None:
-        return (part_of(given),)
+        return split_parts(given)
     from carbonmon.analysis.estimate.part_tables import read_parts
 
     stray = next((key for key, value in given.items() if value is not None), None)
@@ -156,17 +200,28 @@ def _parts(path: Path | None, values: dict[str, Any]) -> Sequence[Part]:
 def _embodied(loads: Sequence[Load]) -> dict[str, Any]:
     from carbonmon.analysis.embodied import Hardware, document, embodied_range
 
-    hardware = [Hardware(load.component, load.name, load.number, load.hours, load.part) for load in loads]
+    hardware = [
+        Hardware(
+            *(load.component, load.name, load.number),
+            None if load.hours is None else load.hours * load.share_ratio,
+            load.part,
+        )
+        for load in loads
+    ]
     return document(embodied_range(hardware))
 
 
-def _text(summary: dict[str, Any], loads: Sequence[Load]) -> str:
+def _text(summary: dict[str, Any], loads: Sequence[Load], has_beside: bool) -> str:
     from carbonmon.core.text_layout import labelled
     from carbonmon.runs.report.details import details_text
     from carbonmon.runs.summary.text import table_text
 
     width = terminal.width()
     texts: list[tuple[str, str]] = []
+    if has_beside:
+        from carbonmon.analysis.estimate.beside import beside_texts
+
+        texts = beside_texts(summary)
     for part, group in groupby(loads, key=lambda load: load.part):
         texts += _part_texts(part, list(group))
     carbon = summary["carbon"]

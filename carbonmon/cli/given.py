@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -29,21 +29,10 @@ def check_needs(ctx: click.Context, values: Mapping[str, Any]) -> None:
             raise click.UsageError(f"{option} does nothing alone: give {example} as well, or leave it out")
 
 
-def behind_the_job(ctx: click.Context, job: Sequence[str]) -> str:
-    """A line on an option of ours that stands behind the job's command, which gets it; "" where none does.
-
-    Only of options that trainings hardly have, and that we were not given.
-    """
-    for name in ("region", "intensity", "intensity-file", "pue", "budget"):
-        option = f"--{name}"
-        source = ctx.get_parameter_source(name.replace("-", "_"))
-        if source is click.core.ParameterSource.DEFAULT and any(
-            word.partition("=")[0] == option for word in job[1:]
-        ):
-            return (
-                f"{option} stands behind the command, so that the job gets it; for carbonmon it stands before"
-            )
-    return ""
+def given(ctx: click.Context) -> set[str]:
+    """The options that somebody gave, here, in a variable or in a file, by their names with hyphens."""
+    default = click.core.ParameterSource.DEFAULT
+    return {name.replace("_", "-") for name in ctx.params if ctx.get_parameter_source(name) is not default}
 
 
 def with_source(choices: Iterable[Choice], error: str) -> str:

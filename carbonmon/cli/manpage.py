@@ -47,7 +47,7 @@ The file of options, as \\-\\-config.
 Options as keys; the first one that is there counts.
 .TP
 .I ./carbonmon\\-runs/RUN_ID/
-What is kept of a run: run.json, checkpoint.json, series.jsonl, summary.json.
+What is kept of a run: run.json, checkpoint.json, checkpoint\\-2.json, series.jsonl, summary.json.
 .TP
 .I /run/carbonmon/daemon.sock
 Where the daemon of root listens for runs.

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from carbonmon.cli import printing, terminal
-from carbonmon.cli.checked import Checked, FilledPath, gpu_list, name_list, number, variable_of, watts
-from carbonmon.client.variables import (
-    CONFIG_NAME,
-    CONFIG_VARIABLE,
-    are_seen,
-    config_file,
-    distrusted,
-    misspelt,
-)
+from carbonmon.cli import from_text
+from carbonmon.cli.checked import Checked, FilledPath, name_list, number, variable_of, watts
+from carbonmon.cli.log import set_up_log
+from carbonmon.client.variables import CONFIG_NAME, CONFIG_VARIABLE, config_file
 from carbonmon.core import budgets, config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
-from carbonmon.core.plain_text import plain, plain_lines
 from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, shown
-
-log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,8 +25,8 @@ _CONFIG_PATH = f"{__name__}.config"
 """Where click's context has the path of the file of options."""
 
 
-INTERVAL = number("--interval", "an interval in seconds", config.MIN_INTERVAL_S, config.MAX_INTERVAL_S)
-CHECKPOINT = number("--checkpoint", "a time in seconds", config.MIN_CHECKPOINT_S, config.MAX_CHECKPOINT_S)
+INTERVAL = Checked("number", from_text.interval)
+CHECKPOINT = Checked("number", from_text.checkpoint)
 INTENSITY = Checked("intensity", config.parse_intensity)
 PAUSE_ABOVE = Checked("intensity", lambda text: config.parse_intensity(text, "--pause-above"))
 PUE = Checked("pue", config.parse_pue)
@@ -49,11 +38,12 @@ LISTEN = Checked("address", config.parse_listen)
 RUN_ID = Checked("id", config.parse_run_id)
 RUN_WORD = Checked("run", config.parse_run_word)
 LABEL = Checked("label", config.parse_label)
-GPUS = Checked("gpus", gpu_list)
+GPUS = Checked("gpus", from_text.gpu_list)
 PATH = FilledPath(path_type=Path)
 BUDGET = Checked("budget", budgets.parse_budget, ",")
 IDLE = click.Choice(IDLE_POLICIES)
 QUERY_TIMEOUT = number("--timeout", "a time in seconds", 0.1, 3600.0)
+KEEP_RUNS = Checked("size", config.parse_keep_runs)
 RETAIN = number("--retain", "a time in seconds", 0.0, config.MAX_RETAIN_S)
 LOG_LEVEL = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
 LOG_FORMAT = click.Choice(["text", "json"])
@@ -175,6 +165,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     ),
     "retain": _option("How long a run that has ended stays in /metrics.", "SECONDS", RETAIN, "900"),
     "socket": _option("Where the monitor listens for runs and training code.", "PATH", PATH),
+    "keep-runs": _option(
+        "How much disk space the folders of runs may take; the oldest ended ones are removed first.",
+        f"SIZE|{config.UNLIMITED}", KEEP_RUNS, config.DEFAULT_KEEP_RUNS,
+    ),
     "no-dram-estimate": _option("Do not estimate memory power when it is not measured.", is_flag=True),
     "sysfs": _option("Where the host's /sys is mounted.", "PATH", PATH, Path("/sys")),
     "procfs": _option("Where the host's /proc is mounted.", "PATH", PATH, Path("/proc")),
@@ -204,7 +198,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 NAMES = _OPTIONS.keys()
 """All options that commands share."""
 
-RUN_OPTIONS = tuple(name for name in _OPTIONS if name != "socket")
+RUN_OPTIONS = tuple(name for name in _OPTIONS if OPTIONS[name].belongs_to != "place")
 RUN_RETAIN = _option(
     "How long at most the end of the run stays in /metrics for those who scraped it.", "SECONDS", RETAIN,
     f"{config.RUN_RETAIN_S:g}",
@@ -363,35 +357,6 @@ def as_arguments(ctx: click.Context, names: tuple[str, ...]) -> list[str]:
         else:
             words.append(f"--{name}={','.join(value) if isinstance(value, tuple) else value}")
     return words
-
-
-class _PlainFormatter(logging.Formatter):
-    """A message is one line, whatever stands in it, as wide as the terminal; a traceback keeps its lines."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the name is logging's)
-        return plain(super().formatMessage(record))
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printing.fitted(plain_lines(super().format(record)), terminal.width(err=True))
-
-
-def set_up_log(level: str, form: str) -> None:
-    """Send carbonmon's own log to stderr; other libraries' loggers are left as they are."""
-    handler = logging.StreamHandler(sys.stderr)
-    if form == "json":
-        from carbonmon.cli.jsonlog import JsonFormatter
-
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(_PlainFormatter("carbonmon: %(message)s"))
-    for name in ("carbonmon", "carbonmon_exporters"):
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [handler]
-        logger.setLevel(level.upper())
-        logger.propagate = False
-    if not are_seen(os.environ):
-        for line in (*misspelt(os.environ), *distrusted(os.environ)):
-            log.warning("%s", line)
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:

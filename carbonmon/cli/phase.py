@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from carbonmon.cli import options, printing, talk
+from carbonmon.cli.log import set_up_log
 from carbonmon.client.protocol import BOOT_CLOCK, RUN_VARIABLE, SOCKET_VARIABLE
 from carbonmon.client.switch import is_off
 
@@ -37,7 +38,7 @@ def command(name: str | None, log_level: str, log_format: str) -> None:
     For shell scripts under `carbonmon run`. Without a monitor it prints a line and exits with 0, so that
     no script fails. A phase set by the training code takes precedence.
     """
-    options.set_up_log(log_level, log_format)
+    set_up_log(log_level, log_format)
     path = os.environ.get(SOCKET_VARIABLE)
     if not path:
         printing.echo("carbonmon: no run is metered here: put carbonmon run -- before the script", err=True)

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from carbonmon.cli import options
+from carbonmon.cli.log import set_up_log
 from carbonmon.client.rendezvous import daemon_sockets
 from carbonmon.core.errors import ConfigError
 from carbonmon.service.kubernetes.api import ACCOUNT
@@ -54,7 +55,7 @@ def command(
     from carbonmon.service.kubernetes.api import ApiServer, server_of
     from carbonmon.service.kubernetes.follow import Follower
 
-    options.set_up_log(log_level, log_format)
+    set_up_log(log_level, log_format)
     url = api_url or server_of(os.environ)
     if url is None:
         raise click.UsageError(
@@ -70,7 +71,7 @@ def command(
         raise click.UsageError(str(error)) from None
     signal.signal(signal.SIGTERM, _stop)  # the first process of a container has no default of its own
     if not quiet:
-        from carbonmon.cli.run import say
+        from carbonmon.cli.run_alone import say
 
         say(f"pods of node {node}, as {url} lists them")
     Follower(api, daemon_sockets() if socket is None else [socket], sysfs).run()

@@ -12,8 +12,6 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
-import click
-
 from carbonmon.cli import terminal
 from carbonmon.core.plain_text import plain_json, plain_lines
 from carbonmon.core.text_layout import columns_of, table, wrapped
@@ -28,6 +26,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def format_option(*forms: str) -> Callable[[Command], Command]:
     """A decorator that adds `--format` with these words, the first of which is the default."""
+    import click
+
     is_long = len("|".join(forms)) > _LONGEST_CHOICE
     return click.option(
         "--format",
@@ -47,7 +47,7 @@ def json_text(document: Any) -> str:
 
 def show_document(text: str) -> None:
     """Print what is for programs or a file, with its line ends: in any terminal it is the same."""
-    click.echo(plain_lines(text), nl=False)
+    _write(plain_lines(text))
 
 
 def show_form(form: str, text: str) -> None:
@@ -68,7 +68,19 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
         from carbonmon.cli.colours import coloured  # for a person only
 
         shown = "\n".join(map(coloured, shown.split("\n")))
-    click.echo(shown, err=err, nl=nl, color=has_colours)
+    _write(f"{shown}\n" if nl else shown, err=err, color=has_colours)
+
+
+def _write(text: str, *, err: bool = False, color: bool | None = None) -> None:
+    """Write and flush: to stderr at once, else by click, which also knows what to do with other encodings."""
+    stream = sys.stderr
+    if err and stream is not None and (stream.encoding or "").lower() in ("utf-8", "utf8"):
+        stream.write(text)
+        stream.flush()
+        return
+    import click
+
+    click.echo(text, err=err, nl=False, color=color)
 
 
 def fitted(text: str, width: int | None) -> str:

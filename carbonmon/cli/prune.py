@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from carbonmon.cli import options, printing, progress, talk
+from carbonmon.cli.log import set_up_log
 from carbonmon.core import spans
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.times import local_text
@@ -42,7 +43,7 @@ def command(
     A run stays while it is running, and for a day if its monitor was lost. So do folders that are no runs,
     are another user's, are links, or hold a file that is not carbonmon's.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     is_named = _is_named(ctx)
     if is_named and (daemon or (ctx.parent is not None and ctx.parent.params.get("daemon"))):
         raise click.UsageError("--daemon and --output exclude one another: give one folder to remove from")

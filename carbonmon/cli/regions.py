@@ -5,24 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from carbonmon.cli import printing, terminal
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.text_layout import columns_of, cut, fitting_columns
 from carbonmon.data import Row
+from carbonmon.grid.annual import FULL_COVERAGE_PERCENT, OLD_YEAR, Region, zone_rows
 from carbonmon.grid.cloud_regions import cloud_code, cloud_rows
 from carbonmon.grid.nearest_places import LONGEST, fold_case
-from carbonmon.grid.regions import (
-    FULL_COVERAGE_PERCENT,
-    OLD_YEAR,
-    Region,
-    resolve,
-    zone_rows,
-)
+from carbonmon.grid.regions import resolve
 
 MOST_ROWS = 40
 """Of a list for people; JSON has all."""

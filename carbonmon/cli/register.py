@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from carbonmon.cli import options, printing, talk
+from carbonmon.cli.log import set_up_log
 from carbonmon.client import choices
 from carbonmon.client.connection import MonitorConnection
 from carbonmon.client.launcher import job_run_id, read_launch
@@ -55,7 +56,7 @@ def command(
     cgroup, or by `carbonmon unregister`. With --join, as in a task's prolog, one more process becomes part of
     such a run, or begins it.
     """
-    options.set_up_log(log_level, log_format)
+    set_up_log(log_level, log_format)
     launch = read_launch(os.environ)
     owner = os.environ.get("SLURM_JOB_UID", "")
     if uid is None and os.geteuid() == 0 and owner.isdigit():

@@ -5,23 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
-from carbonmon.cli import options, printing, progress, terminal
+from carbonmon.cli import options, printing, progress
+from carbonmon.cli.checked import Checked
+from carbonmon.cli.log import set_up_log
+from carbonmon.cli.report_forms import (
+    FORMATS,
+    LANGUAGES,
+    PER,
+    REQUIRED,
+    WITHOUT_NOTES,
+    Asked,
+    Run,
+    Summary,
+    report_text,
+)
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.runs.reader import read_run
 from carbonmon.runs.summaries import Part, find, find_parts, node_folders
-from carbonmon.runs.summary.text import table_text
 
-Summary = dict[str, Any]
-Sections = Sequence[Any]
-"""Of `carbonmon.runs.report.details.Section`, which is imported only where it is used."""
 
-FORMATS = ("text", "json", "markdown", "html", "csv", "model-card")
-_WITHOUT_NOTES = ("csv", "details", "model-card")
-"""Formats that have no place for how well a run was scraped."""
+def _units(text: str) -> float:
+    from carbonmon.analysis.estimate.quantities import number_of
+
+    return number_of(text, "--units", "a number of units", 1e-9, 1e24, "12000 or 366G")
+
+
+UNITS = Checked("number", _units)
 _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "token_file", "tenant", "timeout")
 
 
@@ -53,6 +66,10 @@ _OF_PROMETHEUS = ("run_id", "since", "until", "username", "password_file", "toke
     help="What if the run had been there: its emissions beside its own, which stay.",
 )
 @click.option("--plot", is_flag=True, help="With --format text: power over time, in all and by device.")
+@click.option("--advice", is_flag=True, help="What the run's own data says could be saved, and how much.")
+@click.option("--per", type=click.Choice(PER), help="The functional unit of an SCI score.")
+@click.option("--units", type=UNITS, metavar="N", help="How many of it there were, if the run did not tell.")
+@click.option("--language", type=click.Choice(LANGUAGES), help="With --format paragraph. Default: en.")
 @click.option("--embodied", is_flag=True, help="The run's part of making the hardware, as a range.")
 @click.option(
     "--prometheus",
@@ -95,6 +112,10 @@ def command(
     elsewhere: str | None,
     what_if: str | None,
     plot: bool,
+    advice: bool,
+    per: str | None,
+    units: float | None,
+    language: str | None,
     embodied: bool,
     output: Path,
     **values: Any,
@@ -111,7 +132,7 @@ def command(
     also be in CARBONMON_PROMETHEUS_USERNAME and _PASSWORD or _PASSWORD_FILE, or _TOKEN or _TOKEN_FILE, the
     tenant in CARBONMON_PROMETHEUS_TENANT.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     remote = {key: values[key] for key in ("server", *_OF_PROMETHEUS)}
     try:
         named, place = _told_apart(runs, elsewhere, output, remote["server"])
@@ -119,13 +140,14 @@ def command(
         _check_plot(plot, form, remote["server"])
         if series:
             _check_series(embodied, details, what_if, elsewhere, remote["server"])
-        asked = _Asked("details" if details else form, place, what_if, plot)
+        asked = Asked("details" if details else form, place, what_if, plot, advice, per, units, language)
+        _check_asked(asked, embodied)
         if series:
             if form != "csv":
                 raise ConfigError(f"--series is for --format csv of runs' folders, not for --format {form}")
             text = _series(named, output, merge)
         elif remote["server"] is None:
-            text = _text(_runs(named, output, merge, embodied), asked)
+            text = report_text(_runs(named, output, merge, embodied), asked)
         else:
             text = _scraped(asked, embodied, **remote)
     except ConfigError as error:
@@ -133,22 +155,6 @@ def command(
     except FetchError as error:  # not the user's mistake: worth another try
         raise click.ClickException(f"--prometheus: {error}") from None
     printing.show_form(form, text)
-
-
-class _Asked(NamedTuple):
-    """What is to be printed: the form, of which other places beside the run's own, and a plot below it."""
-
-    form: str
-    elsewhere: str | None = None
-    what_if: str | None = None
-    plot: bool = False
-
-
-class _Run(NamedTuple):
-    """What is reported as one: a summary, and the nodes that it adds up."""
-
-    summary: Summary
-    parts: Sequence[Part]
 
 
 def _told_apart(
@@ -209,15 +215,37 @@ def _check_plot(plot: bool, form: str, server: str | None) -> None:
         raise ConfigError("--plot is for runs' folders, which have the series, not for --prometheus")
 
 
-def _runs(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -> list[_Run]:
+def _check_asked(asked: Asked, embodied: bool) -> None:
+    """What one form needs, or has no place for."""
+    given = {
+        "--region": asked.what_if is not None,
+        "--elsewhere": asked.elsewhere is not None,
+        "--embodied": embodied and asked.form not in ("annex-xi", "sci"),
+    }
+    odd = next((name for name, is_given in given.items() if is_given), None)
+    if asked.form in REQUIRED and odd is not None:
+        raise ConfigError(f"{odd} is not for --format {asked.form}, which has no place for it")
+    if asked.form == "sci" and asked.per is None:
+        raise ConfigError(f"--format sci needs the functional unit: --per {'|'.join(PER)}")
+    if asked.per is not None and asked.form not in ("sci", "json"):
+        raise ConfigError(f"--per is for --format sci and json, not for {asked.form}")
+    if asked.units is not None and asked.per is None:
+        raise ConfigError(f"--units {asked.units:g} needs the functional unit: --per {'|'.join(PER)}")
+    if asked.language is not None and asked.form != "paragraph":
+        raise ConfigError(f"--language is for --format paragraph, not for {asked.form}")
+    if asked.advice and asked.form not in ("text", "json", "markdown", "html"):
+        raise ConfigError(f"--advice is for --format text, json, markdown and html, not for {asked.form}")
+
+
+def _runs(runs: Sequence[str], output: Path, merge: bool, embodied: bool) -> list[Run]:
     parts = [part for run in runs for part in (find_parts(run, output) if merge else [find(run, output)])]
     if embodied:
         parts = [part._replace(summary=_with_embodied(part.summary)) for part in parts]
     if not merge:
-        return [_Run(part.summary, [part]) for part in parts]
+        return [Run(part.summary, [part]) for part in parts]
     from carbonmon.runs.report.merging import merged
 
-    return [_Run(merged([part.summary for part in parts]), parts)]
+    return [Run(merged([part.summary for part in parts]), parts)]
 
 
 def _series(runs: Sequence[str], output: Path, merge: bool) -> str:
@@ -238,7 +266,7 @@ def _series(runs: Sequence[str], output: Path, merge: bool) -> str:
 
 
 def _scraped(
-    asked: _Asked,
+    asked: Asked,
     embodied: bool,
     server: str,
     run_id: str,
@@ -265,104 +293,13 @@ def _scraped(
     summary = merged([_with_embodied(part) for part in parts] if embodied else parts)
     summary["monitor"]["sources"] = [found.source()]
     summary["prometheus"] = found.document()
-    if asked.form in _WITHOUT_NOTES:
+    if asked.form in WITHOUT_NOTES:
         for note in found.notes():
             printing.echo(f"carbonmon: {note}", err=True)
-    return _text([_Run(summary, [Part(part, None) for part in parts])], asked, [found.section()])
+    return report_text([Run(summary, [Part(part, None) for part in parts])], asked, [found.section()])
 
 
 def _with_embodied(summary: Summary) -> Summary:
     from carbonmon.analysis.embodied import document, of_summary
 
     return {**summary, "embodied": document(of_summary(summary))}
-
-
-def _with_places(summary: Summary, asked: _Asked) -> Summary:
-    """The summary with what is asked of other places; no figure of the run itself changes."""
-    if asked.elsewhere is not None or asked.what_if is not None:
-        from carbonmon.analysis.compare_regions import with_elsewhere, with_what_if
-
-        if asked.what_if is not None:
-            summary = with_what_if(summary, asked.what_if)
-        if asked.elsewhere is not None:
-            summary = with_elsewhere(summary, asked.elsewhere)
-    return summary
-
-
-def _text(runs: Sequence[_Run], asked: _Asked, more: Sections = ()) -> str:
-    """What to print; each form imports only what it needs."""
-    summaries, form = [_with_places(run.summary, asked) for run in runs], asked.form
-    if form == "json":
-        return printing.json_text(summaries[0] if len(summaries) == 1 else summaries)
-    from carbonmon.runs.report.earlier import as_now
-
-    summaries = [as_now(summary) for summary in summaries]
-    if form in ("csv", "details"):
-        return _csv(summaries, asked)
-    if form == "model-card":
-        if len(summaries) > 1:
-            raise ConfigError("a model card is of one run: name one, or add up its nodes with --merge")
-        from carbonmon.analysis.compare_regions import place_name
-        from carbonmon.runs.report.modelcard import model_card_text
-
-        return model_card_text(summaries[0], place_name(summaries[0]))
-    from carbonmon.runs.report.other_places import sections
-
-    if form == "html":
-        if len(runs) > 1:
-            raise ConfigError(
-                "--format html is a file of one run: name one, or add up its nodes with --merge"
-            )
-        return _html(summaries[0], runs[0].parts, [*more, *sections(summaries[0])])
-    if form == "markdown":
-        from carbonmon.runs.report.markdown import markdown_text
-
-        return "\n".join(markdown_text(summary, [*more, *sections(summary)]) for summary in summaries)
-    tables = [_table(summary, [*more, *sections(summary)]) for summary in summaries]
-    plots = map(_plot, runs) if asked.plot else [""] * len(runs)
-    return "".join(table + plot for table, plot in zip(tables, plots, strict=True))
-
-
-def _html(summary: Summary, parts: Sequence[Part], sections: Sections) -> str:
-    from carbonmon.runs.report.html.document import html_text
-    from carbonmon.runs.report.over_time import over_time
-
-    return html_text(summary, [part.summary for part in parts], over_time(parts), sections)
-
-
-def _plot(run: _Run) -> str:
-    from carbonmon.runs.report.over_time import over_time
-    from carbonmon.runs.report.terminal_plot import ASCII, BLOCKS, plot_text
-
-    signs = BLOCKS if printing.takes(BLOCKS.everything) else ASCII
-    return plot_text(over_time(run.parts), run.summary["energy"]["devices"], terminal.width(), signs)
-
-
-def _csv(summaries: Sequence[Summary], asked: _Asked) -> str:
-    from carbonmon.runs.report.merging import check_no_duplicates
-
-    check_no_duplicates(summaries)
-    if asked.form == "details":
-        from carbonmon.runs.report.csv_table import csv_text
-
-        return csv_text(summaries)
-    if asked.elsewhere is not None:
-        if asked.what_if is not None:
-            raise ConfigError("--format csv has one table: put the place of --region into --elsewhere")
-        from carbonmon.runs.report.other_places import places_csv
-
-        return places_csv(summaries)
-    from carbonmon.runs.report.spreadsheet import spreadsheet_text
-
-    return spreadsheet_text(summaries)
-
-
-def _table(summary: Summary, sections: Sections) -> str:
-    from carbonmon.runs.report.condensing import condensed
-    from carbonmon.runs.report.details import details_text, section_text
-    from carbonmon.runs.report.other_places import what_if_text
-
-    width = terminal.width()
-    below = "".join(section_text(section, width) for section in sections)
-    details = details_text(summary, width, what_if=what_if_text(summary))
-    return table_text(condensed(summary), width) + details + below

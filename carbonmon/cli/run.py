@@ -5,34 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import PurePath
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlsplit
 
 import click
 
-from carbonmon import __version__
-from carbonmon.cli import given, options, printing, terminal
+from carbonmon.cli import given, options, terminal
 from carbonmon.cli.checked import hours
+from carbonmon.cli.run_alone import echo, run_alone, say, say_what_goes_on, say_what_is_misplaced, with_page
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
 from carbonmon.client.surrounding_run import monitor_sockets
 from carbonmon.client.switch import is_off
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import Snapshot
-from carbonmon.service import single_run
-from carbonmon.service.job import Attached, Command, can_start, left_behind, start_error_code
-from carbonmon.service.unseen import unseen_note
+from carbonmon.service.job import Command, can_start, start_error_code
 
 if TYPE_CHECKING:
     from carbonmon.service.joined_job import Part
-
-MAX_NAMED = 4
-"""So many processes that go on are named."""
 
 
 class _Switched(click.Command):
@@ -90,9 +80,7 @@ def command(
     """
     config = options.to_config(values)
     _check_job(job, config)
-    if not config.quiet:
-        _say_what_is_unseen(job, config)
-        _say(given.behind_the_job(ctx, job))
+    say_what_is_misplaced(job, config, given.given(ctx))
     is_asked = ctx.get_parameter_source("pause_above") is click.core.ParameterSource.COMMANDLINE
     if is_asked:
         _check_pauses(config)
@@ -108,23 +96,11 @@ def command(
     if not is_asked:
         config = _without_pauses(config)
 
-    def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
-        if config.quiet:
-            return
-        say(f"run {run_id}: {' · '.join([*with_page(places), sources_text(snapshot)])}")
-        if snapshot.intensity.note:
-            say(f"{snapshot.intensity.g_per_kwh:.4g} gCO2e/kWh: {snapshot.intensity.note}")
-        if config.pause_above_g_per_kwh is not None and read_launch(os.environ).scheduler:
-            say("the time limit of the scheduler's job runs on while the job is paused")
-
     try:
-        workload = Attached(config.attach) if config.attach is not None else Command(job, dict(os.environ))
-        result = single_run.run(config, workload, announce)
+        code = run_alone(config, job)
     except ConfigError as error:
         raise click.UsageError(given.with_source(options.choices(ctx, config), str(error))) from None
-    if result.final is not None and not config.quiet:
-        _show_end(result.final)
-    sys.exit(result.exit_code)
+    sys.exit(code)
 
 
 def _check_job(job: Sequence[str], config: Config) -> None:
@@ -177,7 +153,7 @@ def _without_pauses(config: Config) -> Config:
         _check_pauses(config)
     except click.UsageError as error:
         say(f"not followed: {error.message}")
-        return replace(config, pause_above_g_per_kwh=None)
+        return config._replace(pause_above_g_per_kwh=None)
     return config
 
 
@@ -219,7 +195,7 @@ def _accompany(part: Part, config: Config, job: Sequence[str]) -> int:
             from carbonmon.runs.summary.text import table_text
 
             echo(table_text(summary, terminal.width(err=True)))
-            _say_what_goes_on(going_on)
+            say_what_goes_on(going_on)
 
     return joined_job.run(part, Command(job, dict(os.environ)), config.output, show, config.status_line)
 
@@ -233,74 +209,3 @@ def _become(job: Sequence[str]) -> NoReturn:
     except OSError as error:
         echo(f"{job[0]}: {error.strerror}\n")
         sys.exit(start_error_code(error))
-
-
-def _say_what_is_unseen(job: Sequence[str], config: Config) -> None:
-    """Where carbonmon belongs if this command's work is not below it. A daemon may be told of it by hooks."""
-    told = os.environ.get(SOCKET_VARIABLE)
-    if told and not PurePath(told).name.startswith("run-"):
-        return
-    _say(unseen_note(job, os.environ, owns_node=config.idle == "exclusive"))
-
-
-def _say(note: str | None) -> None:
-    """Say a note where there is one."""
-    if note:
-        say(note)
-
-
-def _show_end(final: Snapshot) -> None:
-    """Print what the run came to; nothing that fails here takes the job's exit code."""
-    try:
-        from carbonmon.runs.summary.text import describe
-
-        echo(describe(final, terminal.width(err=True)))
-        _say_what_goes_on(left_behind())
-    # Our own files may have been replaced while the job ran, as by an update: whatever comes of that.
-    except Exception as error:  # noqa: BLE001
-        say(f"the end of the run cannot be shown ({type(error).__name__}: {error}); carbonmon report last")
-
-
-def _say_what_goes_on(processes: Sequence[str]) -> None:
-    if processes:
-        count = "1 process goes on" if len(processes) == 1 else f"{len(processes)} processes go on"
-        more = ", …" if len(processes) > MAX_NAMED else ""
-        named = ", ".join(processes[:MAX_NAMED])
-        say(f"{count} ({named}{more}): energy from now on is not counted")
-
-
-def with_page(places: Iterable[str]) -> list[str]:
-    """The places of the results, with the address of the page behind that of the metrics."""
-    shown = []
-    for place in places:
-        shown.append(place)
-        address = urlsplit(place.partition(" ")[0])
-        if address.netloc and address.path == "/metrics":
-            shown.append(f"page {address.scheme}://{address.netloc}/")
-    return shown
-
-
-def sources_text(snapshot: Snapshot) -> str:
-    """How many devices of each kind are known by which method, for the first line."""
-    counts: dict[tuple[str, str], int] = {}
-    for state in snapshot.devices:
-        method = state.device.methods[0] if state.device.methods else "nothing"
-        key = (state.device.component, method)
-        counts[key] = counts.get(key, 0) + 1
-    if not counts:
-        return "no source of power: see carbonmon doctor"
-    words = {"counter": "counter", "power": "power sensor", "tdp": "tdp, estimated"}
-    return ", ".join(
-        f"{count} {component} by {words.get(method, method)}" for (component, method), count in counts.items()
-    )
-
-
-def say(text: str) -> None:
-    """A line of our own on stderr."""
-    echo(f"carbonmon {__version__}: {text}\n")
-
-
-def echo(text: str) -> None:
-    """Write to stderr; one that is closed or broken is no reason to fail the job."""
-    with suppress(OSError, ValueError):
-        printing.echo(text, err=True, nl=False)

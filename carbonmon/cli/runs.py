@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from carbonmon.analysis.months import by_month
 from carbonmon.cli import options, printing, progress, prune, talk, terminal
+from carbonmon.cli.log import set_up_log
 from carbonmon.core import config, spans
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
@@ -63,7 +64,7 @@ def command(ctx: click.Context, /, form: str, output: Path, daemon: bool, **valu
     Times without a zone, days and months are those of this machine's zone. With --month and --by month a run
     is divided by the rows of its series.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     ctx.obj = talk.daemon_output() if daemon else output
     if ctx.invoked_subcommand is not None:
         _refuse_what_is_for_the_list(ctx)

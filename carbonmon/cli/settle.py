@@ -16,6 +16,7 @@ from carbonmon.analysis.settle import Origin, Settlement
 from carbonmon.analysis.stretches import read_stretches
 from carbonmon.analysis.wrong_region import FromRegion, with_history
 from carbonmon.cli import options, printing, progress, terminal
+from carbonmon.cli.log import set_up_log
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Http
 from carbonmon.core.text_layout import labelled, table, wrapped
@@ -116,7 +117,7 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], form: str, fill: bool,
     --region alone is for a run whose region was wrong: all of its energy is charged with the annual mean of
     that region, and the summary says so.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     try:
         figures = _figures(ctx, values["intensity_file"], values["grid"], values["region"])
         places = [lookup.named(run, values["output"], "settle") for run in runs]

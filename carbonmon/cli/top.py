@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from carbonmon.cli import options, printing, progress
+from carbonmon.cli.log import set_up_log
 from carbonmon.core.errors import ConfigError, FetchError
 
 
@@ -39,7 +40,7 @@ def command(run: str | None, url: str | None, **values: Any) -> None:
     Where stdout is no terminal, or one that cannot be redrawn (TERM=dumb), one frame is printed. The login
     may also be in CARBONMON_TOP_USERNAME and _PASSWORD or _PASSWORD_FILE.
     """
-    options.set_up_log(values.pop("log_level"), values.pop("log_format"))
+    set_up_log(values.pop("log_level"), values.pop("log_format"))
     from carbonmon.top import places
     from carbonmon.top.api import Identity, MonitorApi
     from carbonmon.top.screen import can_redraw, signs_for

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from carbonmon.cli import options, printing, talk
+from carbonmon.cli.log import set_up_log
 from carbonmon.client.launcher import job_run_id
 from carbonmon.core.files import replace_file
 
@@ -34,7 +35,7 @@ def command(
 
     Without RUN_ID it is the one of the scheduler's job that this is called in.
     """
-    options.set_up_log(log_level, log_format)
+    set_up_log(log_level, log_format)
     run_id = run_id or job_run_id(os.environ)
     if run_id is None:
         raise click.UsageError("give the id of the run: carbonmon unregister RUN_ID")

@@ -17,6 +17,7 @@ from carbonmon.analysis.best_time import BestTime, Start, find_best_time
 from carbonmon.analysis.next_hours import Figures, NoForecast
 from carbonmon.cli import options, printing, progress, terminal
 from carbonmon.cli.checked import hours
+from carbonmon.cli.log import set_up_log
 from carbonmon.core import times
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.text_layout import table, wrapped
@@ -57,7 +58,7 @@ def command(ctx: click.Context, /, run_h: float, within_h: float, form: str, **v
     first live source that answers, or from a file. WattTime may be asked as well, for advice: `--grid
     watttime:CAISO_NORTH`.
     """
-    options.set_up_log(values["log_level"], values["log_format"])
+    set_up_log(values["log_level"], values["log_format"])
     run_s, within_s = 3600 * run_h, 3600 * within_h
     now_s = time()
     try:

@@ -24,10 +24,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from carbonmon.client.ranks import (
-    LOOPBACK,
     NO_STEP,
     Ranks,
     ddp_ranks,
+    is_loopback,
     number,
     open_mpi_ranks,
     pmi_ranks,
@@ -194,7 +194,7 @@ def _torch_ids(environ: Mapping[str, str], ranks: Ranks) -> tuple[str | None, st
         return None, None
     kind = "torchrun" if torchrun_ranks(environ).rank is not None else "ddp"
     key = safe_id(f"{kind}-{address}-{port}")
-    is_alone = ranks.nodes == 1 or LOOPBACK.fullmatch(address) is not None
+    is_alone = ranks.nodes == 1 or is_loopback(address)
     return key, None if is_alone else key
 
 

@@ -75,11 +75,12 @@ GPU_VARIABLES = (
     *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES"),
     *("SLURM_STEP_GPUS", "SLURM_JOB_GPUS"),
     *("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
+    *("HABANA_VISIBLE_DEVICES", "HABANA_VISIBLE_MODULES"),
 )
 """Variables that say which GPUs are allocated to a process, and how they are numbered."""
 
 
-_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPED_SURROGATE = rb"\\u[dD][89a-fA-F]"
 
 
 class ProtocolError(Exception):
@@ -108,7 +109,7 @@ def decode(line: bytes) -> dict[str, Any]:
     """The message of a line, whose texts can all be written as UTF-8; raises `ProtocolError`."""
     try:
         message = json.loads(line)
-        if _ESCAPED_SURROGATE.search(line):  # JSON can hold half a character, which UTF-8 cannot encode
+        if re.search(_ESCAPED_SURROGATE, line):  # JSON can hold half a character, which UTF-8 cannot encode
             message = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         raise ProtocolError(f"not JSON: {line[:60]!r}") from None

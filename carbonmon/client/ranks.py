@@ -13,8 +13,6 @@ NO_STEP = 0xFFFFFFF0
 """From here on a Slurm step is no srun's: 0xfffffffa is an interactive shell's, …b the batch script's, …c the
 external one, …d a pending one (SLURM_INTERACTIVE_STEP, … in slurm.h of Slurm 22.05)."""
 
-LOOPBACK = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0")
-
 
 class Ranks(NamedTuple):
     rank: int | None = None
@@ -22,6 +20,11 @@ class Ranks(NamedTuple):
     world_size: int | None = None
     local_size: int | None = None
     nodes: int | None = None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is only of this machine."""
+    return re.fullmatch(r"localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0", address) is not None
 
 
 def read_ranks(environ: Mapping[str, str]) -> Ranks:
@@ -56,7 +59,7 @@ def ddp_ranks(environ: Mapping[str, str]) -> Ranks | None:
     local_rank, world_size = number(environ, "LOCAL_RANK"), number(environ, "WORLD_SIZE")
     if local_rank is None and world_size is None:
         return None
-    is_alone = LOOPBACK.fullmatch(environ["MASTER_ADDR"]) is not None
+    is_alone = is_loopback(environ["MASTER_ADDR"])
     is_first_node = is_alone or number(environ, "NODE_RANK") == 0
     return Ranks(
         local_rank if is_first_node else None,

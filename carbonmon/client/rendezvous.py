@@ -34,7 +34,7 @@ POLL_S, QUEUE_S = 0.02, 0.005
 
 _DAEMON_NAME = "daemon.sock"
 
-_JOB_SOCKET = re.compile(r"run-job-([0-9]{1,9})(?:-[0-9a-f]{2})?\.sock")
+_JOB_SOCKET = r"run-job-([0-9]{1,9})(?:-[0-9a-f]{2})?\.sock"
 
 
 def credentials(connection: socket.socket) -> tuple[int, int, int]:
@@ -227,7 +227,7 @@ def _monitor_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _remove_if_stale(path: Path) -> None:
     """Remove the socket of a job's monitor that has ended: one of ours without its process and listener."""
-    match = _JOB_SOCKET.fullmatch(path.name)
+    match = re.fullmatch(_JOB_SOCKET, path.name)
     if match is None:
         return
     with suppress(OSError):  # also: another process is about to listen there, or has removed it

@@ -88,10 +88,14 @@ def track(
     Inside a run that is already active (nested, in another thread, in a child process, in `carbonmon run`)
     that run is joined, and one warning names the arguments that have no effect. `region` is where the
     electricity comes from, for a run that starts its own monitor. Raises `TypeError` where it decorates what
-    it cannot measure.
+    it cannot measure, and for labels that are no mapping.
     """
     if callable(name) or hasattr(type(name), "__get__"):  # a function, or what a decorator has made of one
         return Tracking(RunOptions())(name)  # type: ignore[type-var]
+    if labels is not None and not isinstance(labels, Mapping):
+        raise TypeError(
+            f'track(labels={short_text(labels)}): labels are a mapping, for instance {{"team": "vision"}}'
+        )
     given = {short_text(key): short_text(value) for key, value in (labels or {}).items()}
     texts = [None if value is None else short_text(value) for value in (name, region, run_id)]
     return Tracking(RunOptions(texts[0], texts[1], texts[2], given or None))

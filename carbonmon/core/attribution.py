@@ -18,10 +18,10 @@ docs/use/attribution.md has a worked example.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from carbonmon.core.idle_power import ALL, DynamicPart
 from carbonmon.core.model import GpuClaim, IdlePolicy, Interval, NodeUsage
+from carbonmon.core.records import NamedTuple
 
 EQUAL_NOTE = "shared: split equally, SM utilisation is unknown or 0"
 SM_NOTE = "shared: by SM utilisation"

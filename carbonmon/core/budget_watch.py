@@ -7,10 +7,10 @@ the others, which somebody else counts and tells now and then (`others`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from carbonmon.core.budgets import KINDS, Action, Budget, BudgetState, By, distinct, is_same
 from carbonmon.core.forecast import Forecast
+from carbonmon.core.records import NamedTuple
 
 DAY_S = 86400.0
 """Unix time has no leap seconds, so that every day of UTC has so many (POSIX.1-2017, 4.16)."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 import signal
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import meant
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 
 Kind = Literal["energy", "emissions", "cost", "time"]
 KINDS: tuple[Kind, ...] = ("energy", "emissions", "cost", "time")
@@ -44,10 +45,10 @@ BASE_UNITS: dict[Kind, str] = {"energy": "joules", "emissions": "grams", "time":
 
 _BY_LOWER = {unit.lower(): unit for unit in _UNITS}
 
-_BUDGET = re.compile(
+_BUDGET = pattern(
     r"\s*([^\s/a-z]*(?:e[+-]?\d+)?|[+-]?(?:nan|inf|infinity))\s*([^\W\d_]*)\s*(?:/\s*(.*?))?\s*", re.I
 )
-_CURRENCY = re.compile(r"[A-Z]{3}")
+_CURRENCY = pattern(r"[A-Z]{3}")
 _EXAMPLES = "give for example 2kWh, 1kg, 5EUR or 3h, or a limit a day: 2kWh/day"
 
 SIGNALS = {
@@ -178,6 +179,8 @@ def parse_action(text: str) -> Action:
         return Action(kind, kind)  # type: ignore[arg-type]
     if kind == "notify" and colon:
         try:
+            import shlex
+
             words = tuple(shlex.split(rest))
         except ValueError as error:
             raise ConfigError(f"--on-budget: {text!r:.60}: {error}: close the quotation") from None

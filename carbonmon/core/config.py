@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +11,11 @@ from carbonmon.core import labels as run_labels
 from carbonmon.core.budgets import WARN, Action, Budget, By
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IdlePolicy
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
+from carbonmon.core.spans import parse_bytes
 
-DEFAULT_SENSORS = ("nvml", "rapl", "hwmon", "tdp", "dram")
+DEFAULT_SENSORS = ("nvml", "rapl", "amdsmi", "gaudi", "hwmon", "levelzero", "tpu", "neuron", "tdp", "dram")
 DEFAULT_NODE_METERS = ("acpi", "cray")
 """Local files, which cost nothing. What opens a connection or asks another processor is asked for by name."""
 
@@ -27,20 +29,21 @@ DEFAULT_OUTPUT = Path("carbonmon-runs")
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.05, 3600.0
 MIN_CHECKPOINT_S, MAX_CHECKPOINT_S = 0.1, 3600.0
 MAX_RETAIN_S = 7 * 86400.0
+DEFAULT_KEEP_RUNS = "4GiB"
+UNLIMITED = "unlimited"
 RUN_RETAIN_S = 60.0
 """How long at most a monitor of one run has its end served, where nobody says otherwise."""
 
 PUE_WORDS = ("region", "provider", "world")
 WUE_WORDS = ("provider", "world")
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LABEL_KEY = re.compile(r"[^=\s]+")
+_CURRENCY = pattern(r"[A-Z]{3}")
+_HOST = pattern(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_RUN_ID = pattern(r"[A-Za-z0-9._-]{1,64}")
+_LABEL_KEY = pattern(r"[^=\s]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """The user's choices, checked. Units are in the names; None is "not chosen".
 
     `pue` (a ratio) and `wue` (litres per kWh) may be keywords for figures of the tables, `PUE_WORDS` and
@@ -94,6 +97,7 @@ class Config:
     redfish_password_file: Path | None = None
     redfish_ca_file: Path | None = None
     charge: Charge = "devices"
+    keep_runs_bytes: float = math.inf
 
 
 def parse_number(text: str, option: str, what: str, low: float, high: float = math.inf) -> float:
@@ -226,6 +230,11 @@ def check_labels(labels: tuple[tuple[str, str], ...]) -> None:
             f"--label: the labels have {size} bytes together, and a run has room for {run_labels.MAX_BYTES}: "
             "shorten them"
         )
+
+
+def parse_keep_runs(text: str) -> float:
+    """Bytes that the folders of runs may take; infinite for the word."""
+    return math.inf if text.strip() == UNLIMITED else parse_bytes(text, "--keep-runs", f", or {UNLIMITED}")
 
 
 def parse_list(text: str, option: str) -> tuple[str, ...]:

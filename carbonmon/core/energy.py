@@ -25,10 +25,9 @@ the interval of energy that the new reading settles. The rules:
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from carbonmon.core.model import Curve, Device, Failure, FallbackMeter, Interval, Meter, OddValue, Reading
 from carbonmon.core.plausibility import is_working
+from carbonmon.core.records import NamedTuple
 
 UJ_PER_J = 1_000_000
 
@@ -214,14 +213,20 @@ def curve(
 
 
 def estimated_power_w(device: Device, reading: Reading) -> float | None:
-    """TDP × utilisation in W, the product that the field's calculators use; None if unknown."""
+    """TDP × utilisation in W, the product that the field's calculators use; None if unknown.
+
+    Where the specification states the power at no load, utilisation is of what is above that.
+    """
     spec = device.spec
     if spec is None:
         return None
     ratio = reading.utilization_ratio
     if ratio is None:
         ratio = spec.assumed_utilization_ratio
-    return None if ratio is None else spec.tdp_w * ratio
+    if ratio is None:
+        return None
+    idle_w = spec.idle_w or 0.0
+    return idle_w + (spec.tdp_w - idle_w) * ratio
 
 
 def _fallback_baseline(device: Device, reading: Reading, at_s: float) -> FallbackMeter:

@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 
 MODE = 0o640
 
@@ -72,15 +73,23 @@ def secret_text(path: Path, what: str) -> str:
     return data.decode("utf-8-sig")
 
 
+class FileId(NamedTuple):
+    """Which file it is, and how long: who made a file knows it again, whatever was put at its path since."""
+
+    device: int
+    inode: int
+    size: int
+
+
 def replace_file(
     path: Path, data: bytes, mode: int = MODE, *, for_others: bool = False, uid: int | None = None
-) -> None:
+) -> FileId:
     """Replace a file atomically and durably: a temporary file beside it, fsync, rename, fsync of the folder.
 
     A stricter umask is respected, but not with `for_others`. Many users may write into the folder: a file or
     link of another user at the temporary file's path is not written into. What root writes is of the user
     whose the folder is, else of user `uid`, but not with `for_others`. Raises OSError and leaves the old file
-    if it cannot.
+    if it cannot. Returns which file it is now, for `overwrite_file`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(FileNotFoundError):
@@ -95,6 +104,7 @@ def replace_file(
                 _give(descriptor, path.parent, uid)
             _write_all(descriptor, data)
             os.fsync(descriptor)
+            own = _id_of(descriptor)
         finally:
             os.close(descriptor)
         temporary.replace(path)
@@ -103,6 +113,30 @@ def replace_file(
             temporary.unlink()
         raise
     sync_folder(path.parent)
+    return own
+
+
+def overwrite_file(path: Path, data: bytes, own: FileId) -> bool:
+    """Write over a file that `replace_file` made, durably, and leave what is longer behind it.
+
+    False where another file is at the path, or none: nothing was written. Whoever reads meanwhile or after a
+    crash may find a part of it: the content must tell. Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link, a pipe, a folder
+            return False
+        raise
+    try:
+        if _id_of(descriptor)[:2] != own[:2]:
+            return False
+        _write_all(descriptor, data)
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
@@ -110,10 +144,12 @@ def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
 
     Only those of files with these names: what else lies in the folder is the user's.
     """
-    for name in names:
-        for path in folder.glob(f".{name}.*.tmp"):
-            with contextlib.suppress(OSError):
-                path.unlink()
+    begins = tuple(f".{name}." for name in names)
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        for file in found:
+            if file.name.startswith(begins) and file.name.endswith(".tmp"):
+                with contextlib.suppress(OSError):
+                    Path(file).unlink()
 
 
 def append_whole(descriptor: int, data: bytes, *, syncs: bool = True) -> None:
@@ -150,6 +186,11 @@ def _give(descriptor: int, folder: Path, uid: int | None) -> None:
     if owner:
         with contextlib.suppress(PermissionError):  # NFS does not let root do that
             os.fchown(descriptor, owner, -1)
+
+
+def _id_of(descriptor: int) -> FileId:
+    found = os.fstat(descriptor)
+    return FileId(found.st_dev, found.st_ino, found.st_size)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from carbonmon.core.model import JOULES_PER_KWH, Intensity
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.timeline import Timeline
 
 
-@dataclass(frozen=True, slots=True)
-class Tariff:
+class Tariff(NamedTuple):
     """The price of a kWh from the grid: one figure, or a timeline of them; in its gaps it is unknown.
 
     `currency` is the ISO 4217 code. A price may be negative, as wholesale prices are at times.
@@ -37,8 +35,7 @@ class Tariff:
         return None if math.isnan(mean) else mean
 
 
-@dataclass(frozen=True, slots=True)
-class Overheads:
+class Overheads(NamedTuple):
     """PUE, WUE and price as the user chose them; each with its source.
 
     `pue_ratio` is facility energy over device energy, 1 unless the user gave another. `wue_l_per_kwh` is

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from carbonmon.core.pace import Pace, Range
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.work import known_total
 
 KEPT_RATIOS = (0.10, 0.25, 0.50)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from carbonmon.core.records import NamedTuple
 
 IDLE_BELOW_RATIO = 0.01
 """A GPU is idle over an interval in which its mean utilisation is below this. NVML's utilisation is the per

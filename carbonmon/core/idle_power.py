@@ -13,9 +13,8 @@ Warehouse-sized Computer", 2007); P is measured here, so that U is not needed.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from carbonmon.core.model import Device, Interval
+from carbonmon.core.records import NamedTuple
 
 IDLE_WINDOW_S = 10.0
 IDLE_BUSY_RATIO = 0.02

@@ -5,8 +5,9 @@ Standard library only.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
+
+from carbonmon.core.patterns import pattern
 
 MAX_BYTES = 1024
 """Names and values of all labels of a run, in UTF-8."""
@@ -26,7 +27,7 @@ RESERVED = frozenset(
 A label is joined to a run's joules by `group_left`: one of these names would overwrite theirs.
 """
 
-_BAD_CHARACTER = re.compile(r"[^a-zA-Z0-9_]")
+_BAD_CHARACTER = pattern(r"[^a-zA-Z0-9_]")
 
 
 def metric_name(key: str) -> str:

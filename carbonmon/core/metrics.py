@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from carbonmon.core.records import NamedTuple
 
 
 class Family(NamedTuple):
@@ -245,6 +247,24 @@ RUN_CHARGED_EMISSIONS = Family(
     "CO2 equivalent of the run's part of the whole machine's energy (--charge node), with PUE.",
     ("run_id", "meter"),
 )
+RUN_METER_ENERGY = Family(
+    "counter",
+    "carbonmon_run_node_meter_energy_joules_total",
+    "What a node meter measured of the whole machine while the run lasted, whoever caused it.",
+    ("run_id", "meter", "method"),
+)
+RUN_METER_COVERED = Family(
+    "counter",
+    "carbonmon_run_node_meter_covered_energy_joules_total",
+    "What the metered devices drew while the run lasted and the node meter observed, whoever caused it.",
+    ("run_id", "meter"),
+)
+RUN_METER_UNOBSERVED = Family(
+    "counter",
+    "carbonmon_run_node_meter_unobserved_seconds_total",
+    "Seconds of the run for which a node meter's energy could not be known; none was invented for them.",
+    ("run_id", "meter"),
+)
 NODE_UNOBSERVED = Family(
     "counter",
     "carbonmon_node_unobserved_seconds_total",
@@ -353,6 +373,7 @@ FAMILIES: tuple[Family, ...] = (
     DEVICE_INFO,
     *(NODE_POWER, NODE_ENERGY, NODE_COVERED, NODE_COVERAGE, NODE_UNOBSERVED, NODE_UNATTRIBUTED),
     *(RUN_CHARGED_ENERGY, RUN_CHARGED_EMISSIONS),
+    *(RUN_METER_ENERGY, RUN_METER_COVERED, RUN_METER_UNOBSERVED),
     UNCERTAINTY,
     ANOMALIES,
     GRID_INTENSITY,

@@ -1,22 +1,20 @@
 """The records that pass from the sensor to the scrape; every one is immutable.
 
-Records that are made at every tick are named tuples, because they are built many times a second;
-those that are made once are frozen dataclasses. Units live in the names: `_j` joules, `_uj`
-microjoules, `_w` watts, `_s` seconds, `_g` grams of CO2 equivalent, `_ratio` a number from 0 to 1.
-`None` means unknown; it is never 0.
+Units live in the names: `_j` joules, `_uj` microjoules, `_w` watts, `_s` seconds, `_g` grams of CO2
+equivalent, `_ratio` a number from 0 to 1. `None` means unknown; it is never 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.forecast import Forecast
 from carbonmon.core.gpu_time import GpuTime
 from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.pauses import Pauses
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.work import Work
 
 Component = Literal["gpu", "cpu", "dram", "module"]
@@ -57,13 +55,15 @@ class Uncertainty(NamedTuple):
 class Spec(NamedTuple):
     """The power of one device at full load as a specification states it: the base of method `tdp`.
 
-    `assumed_utilization_ratio` is set where the utilisation cannot be measured on the machine.
+    `assumed_utilization_ratio` is set where the utilisation cannot be measured on the machine. `idle_w` is
+    the power at no load where the specification states that too: the estimate then lies between the two.
     """
 
     tdp_w: float
     uncertainty: Uncertainty
     source: str
     assumed_utilization_ratio: float | None = None
+    idle_w: float | None = None
 
 
 class Part(NamedTuple):
@@ -78,8 +78,7 @@ class Part(NamedTuple):
     device_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(NamedTuple):
     """One part of the machine that draws power, or a module of several: what one meter measures.
 
     `id` is the GPU's NVML UUID, `package-0` (`package-0-die-1` where dies are separate), `dram-0`,
@@ -95,7 +94,7 @@ class Device:
     id: str
     component: Component
     name: str
-    index: int | None = None
+    index: int | None = None  # type: ignore[assignment]  # a tuple's method of this name is of no use here
     methods: tuple[Method, ...] = ()
     counter_range_uj: int | None = None
     max_power_w: float | None = None
@@ -113,9 +112,11 @@ class Device:
     @property
     def gpu_ids(self) -> tuple[str, ...]:
         """The GPUs in it, by id: its energy is charged to those who hold them."""
-        if self.component == "gpu":
-            return (self.id,)
-        return tuple([part.device_id for part in self.contains if part.component == "gpu" and part.device_id])
+        own = (self.id,) if self.component == "gpu" else ()
+        if not self.contains:
+            return own
+        inside = [part.device_id for part in self.contains if part.component == "gpu" and part.device_id]
+        return (*own, *inside)
 
 
 class Reading(NamedTuple):
@@ -452,8 +453,7 @@ class Rank(NamedTuple):
     world_size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunInfo:
+class RunInfo(NamedTuple):
     """What a run is; times are Unix times in seconds.
 
     `id` is the same on all nodes of a job, `key` is the id that its processes on this node ask for.

@@ -9,12 +9,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from carbonmon.core import energy
 from carbonmon.core.energy import UJ_PER_J, Limits
 from carbonmon.core.model import Device, Failure, Interval, Meter, Reading
 from carbonmon.core.node_meter import MOST_NODE_W, NodeReading
+from carbonmon.core.records import NamedTuple
 
 LEAST_LASTS_S = 5.0
 

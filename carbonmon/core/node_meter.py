@@ -6,7 +6,7 @@ energy is never added to theirs.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from carbonmon.core.records import NamedTuple
 
 MOST_NODE_W = 50_000.0
 """Above what one machine draws: eight accelerators of 1.4 kW make some 15 kW. 0xFFFF W, which a management

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from carbonmon.core.evaluations import Evaluations
+from carbonmon.core.records import NamedTuple
 
 MAX_BLOCKS = 64
 """So many blocks of steps at most: enough to see the end of a warm-up, of a tenth of a run, in that tenth."""

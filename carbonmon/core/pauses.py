@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+
+from carbonmon.core.records import NamedTuple
 
 LEAST_RUN_S = 300.0
 """After a pause the job runs for so long at least, whatever the grid does. A choice: the shortest slot of the

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 
-_UNUSUAL = re.compile(r"[^ -~]")
-_UNUSUAL_IN_LINES = re.compile(r"[^\n -~]")
+from carbonmon.core.patterns import pattern
+
+_UNUSUAL = pattern(r"[^ -~]")
+_UNUSUAL_IN_LINES = pattern(r"[^\n -~]")
 
 _SPACES = frozenset(
     "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"

@@ -6,9 +6,9 @@ Each rejected quantity becomes unknown, so that the next method stands in. The b
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from carbonmon.core.model import Component, Device, Reading
+from carbonmon.core.records import NamedTuple
 
 GPU_LIMIT_FACTOR = 2.0
 """A GPU's power may reach twice its board's maximum limit: firmware lets short peaks pass, and a GH200's

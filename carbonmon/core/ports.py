@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from carbonmon.core.model import (
     Snapshot,
 )
 from carbonmon.core.node_meter import NodeReading
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.timeline import Slot
 
 
@@ -33,8 +33,7 @@ class Clock(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SensorSettings:
+class SensorSettings(NamedTuple):
     """What a sensor may know when it opens.
 
     `sysfs` and `procfs` are the roots of those file systems, other paths in containers and tests.
@@ -45,7 +44,7 @@ class SensorSettings:
 
     sysfs: Path = Path("/sys")
     procfs: Path = Path("/proc")
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = {}
     gpus: tuple[str, ...] | None = None
     gpu_model: str | None = None
     gpu_tdp_w: float | None = None
@@ -53,7 +52,7 @@ class SensorSettings:
     cpu_tdp_w: float | None = None
     dram_estimate: bool = True
     argument: str = ""
-    known: Mapping[str, Device] = field(default_factory=dict)
+    known: Mapping[str, Device] = {}
 
 
 class Sensor(Protocol):
@@ -62,7 +61,8 @@ class Sensor(Protocol):
     One whose reads may hang or are slow (a driver's library, a meter on the network) has the attribute
     `may_hang = True`: it is read in a thread of its own, and costs no other sensor anything. One with the
     attribute `shape_wanted` is told by it, before a read, that the shape of the last second is wanted also
-    where its counter is not read.
+    where its counter is not read. One that chose GPUs by what the job was given has `gpus_are_given = True`,
+    and `gpus_seen`, the ids of those that are here and not the job's.
     """
 
     name: str
@@ -87,8 +87,7 @@ class Sensor(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class NodeMeterSettings:
+class NodeMeterSettings(NamedTuple):
     """What a node meter may know when it opens.
 
     `argument` is what the user wrote after its name (`redfish:https://bmc`), "" without it. `password_file`
@@ -125,8 +124,7 @@ class NodeMeter(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Roots:
+class Roots(NamedTuple):
     """Which processes, cgroup and GPUs belong to a run.
 
     `pids` are processes that belong to the run with all their descendants. `wrappers` are the same, but
@@ -189,8 +187,7 @@ class IntensityProvider(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class IntensitySettings:
+class IntensitySettings(NamedTuple):
     """The user's choice of intensity: a place, a figure in gCO2e/kWh, a file of them over time, live sources.
 
     None of these means the world average. `region` is also used where the file or the live sources have
@@ -202,7 +199,7 @@ class IntensitySettings:
     g_per_kwh: float | None = None
     file: Path | None = None
     grid: tuple[str, ...] = ()
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = {}
     load_source: Callable[[str], Callable[[GridSettings], GridSource]] | None = None
 
 
@@ -254,8 +251,7 @@ class GridSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class GridSettings:
+class GridSettings(NamedTuple):
     """What a live source may know when it opens: the place that the user named, as its own zone or as ours.
 
     `zone` is what the user wrote behind the source's name (`electricitymaps:US-CAL-CISO`), "" without it;
@@ -267,7 +263,7 @@ class GridSettings:
     zone: str = ""
     region: str | None = None
     em_zone: str = ""
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = {}
 
 
 class Exporter(Protocol):
@@ -293,8 +289,7 @@ class Exporter(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ExporterSettings:
+class ExporterSettings(NamedTuple):
     """What an exporter may know when it opens.
 
     `listen` is (host, port), port 0 for any free one. `run_folders` holds the folder of each run that the
@@ -307,7 +302,7 @@ class ExporterSettings:
     """
 
     listen: tuple[str, int] = ("127.0.0.1", 9877)
-    run_folders: Mapping[str, Path] = field(default_factory=dict)
+    run_folders: Mapping[str, Path] = {}
     procfs: Path = Path("/proc")
     web_config: Path | None = None
     argument: str = ""

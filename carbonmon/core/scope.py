@@ -18,10 +18,9 @@ A device without any method covers nothing and takes no other's place. It stays,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import NamedTuple
 
 from carbonmon.core.model import METHODS, Device, Part
+from carbonmon.core.records import NamedTuple
 
 
 class LeftOut(NamedTuple):
@@ -142,11 +141,14 @@ def _scopes(devices: Mapping[str, Device]) -> dict[str, _Scope]:
 
 
 def _with_dies(device: Device, devices: Mapping[str, Device]) -> Device:
-    """A package that is offered beside its dies holds them, also where it was offered before them."""
-    if device.contains or device.component != "cpu":
+    """A package that is offered beside its dies holds them, also where it was offered before them.
+
+    One that says that it holds all of its dies is these, and nothing else of its own.
+    """
+    if device.component != "cpu" or device.contains not in ((), (Part("cpu", device.index),)):
         return device
     dies = [Part("cpu", None, name) for name in devices if name.startswith(f"{device.id}-die-")]
-    return replace(device, contains=tuple(dies)) if dies else device
+    return device._replace(contains=tuple(dies)) if dies else device
 
 
 def _own_part(device: Device) -> Part:
@@ -154,8 +156,14 @@ def _own_part(device: Device) -> Part:
 
 
 def _parts(device: Device, devices: Mapping[str, Device]) -> list[Part]:
-    """A module's parts are what it contains; any other device is a part itself. Ids get their numbers."""
-    found = [] if device.component == "module" and device.contains else [_own_part(device)]
+    """A module's parts are what it contains, those of a package its dies where these are offered; any other
+    device is a part itself. Ids get their numbers."""
+    die = f"{device.id}-die-"
+    has_dies = bool(device.contains) and all(
+        (part.device_id or "").startswith(die) for part in device.contains
+    )
+    is_its_parts = (device.component == "module" and device.contains) or has_dies
+    found = [] if is_its_parts else [_own_part(device)]
     for part in device.contains:
         named = devices.get(part.device_id or "")
         is_named = named is not None and named.component == part.component

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import EARLIEST_S, NoTimeError, NoZoneError, parse_time
 
 _SPAN = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhdw])")
@@ -81,11 +81,11 @@ def parse_local_moment(text: str, option: str, now_s: float) -> float:
     return unix_s
 
 
-def parse_bytes(text: str, option: str) -> float:
-    """Bytes of `500MB`, `1.5 GiB`. Raises `ConfigError`."""
+def parse_bytes(text: str, option: str, other: str = "") -> float:
+    """Bytes of `500MB`, `1.5 GiB`. Raises `ConfigError`, which names what `other` may be given."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ConfigError(f"{option}: {text!r:.40} is no size; give for example 500MB or 2GiB")
+        raise ConfigError(f"{option}: {text!r:.40} is no size; give for example 500MB or 2GiB{other}")
     prefix = (match[2] or "").upper()
     base = 1024 if prefix.endswith("I") else 1000
     return float(match[1]) * float(base ** _PREFIXES[prefix.removesuffix("I")])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
-from typing import NamedTuple
+
+from carbonmon.core.records import NamedTuple
 
 HIGHEST_G_PER_KWH = 5000.0
 """No grid comes near in gCO2e/kWh: a larger figure is a mistake."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
+from carbonmon.core.patterns import pattern
+
 SECONDS = "%Y-%m-%dT%H:%M:%SZ"
 MINUTES = "%Y-%m-%dT%H:%MZ"
 
 EARLIEST_S, LATEST_S = 1e8, 1e11
 """Unix seconds from 1973 to the year 5138: below are years and days, above are milliseconds."""
 
-_TIME = re.compile(
+_TIME = pattern(
     r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?"
     r" ?(Z|UTC|GMT|([+-])([01]\d|2[0-3]):?([0-5]\d)?)?",
     re.IGNORECASE | re.ASCII,

@@ -10,9 +10,10 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 
 Record = TypeVar("Record")
 
@@ -51,11 +52,11 @@ class Source(NamedTuple):
         if hint is float or hint is int:
             return self._number(field, found, hint, highest)
         if type(hint) is type:
+            if isinstance(found, hint):
+                return found
             if hasattr(hint, "_fields"):
                 return self.record(field, found, hint)
-            if not isinstance(found, hint):
-                raise self.unlike(field, _WORDS.get(hint, hint.__name__), found)
-            return found
+            raise self.unlike(field, _WORDS.get(hint, hint.__name__), found)
         origin = get_origin(hint)
         if origin in (Union, types.UnionType):
             if found is None:

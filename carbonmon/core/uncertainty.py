@@ -49,6 +49,29 @@ HWMON_UNCERTAINTY = Uncertainty(
 )
 """An energy counter or an average power that a driver of the kernel tells through hwmon."""
 
+GAUDI_UNCERTAINTY = Uncertainty(
+    0.10,
+    0.10,
+    "±10 %: our judgement of the sensors on Intel Gaudi cards that HLML tells; no comparison with an "
+    "external meter is known to us",
+)
+"""An energy counter of a Gaudi accelerator."""
+
+LEVEL_ZERO_UNCERTAINTY = Uncertainty(
+    0.10,
+    0.10,
+    "±10 %: our judgement of the sensors on Intel's graphics cards that Level Zero tells; no comparison with "
+    "an external meter is known to us",
+)
+"""An energy counter of an Intel GPU's card."""
+
+AMDSMI_UNCERTAINTY = Uncertainty(
+    0.10,
+    0.10,
+    "±10 %: our judgement of the sensors on AMD's cards; no comparison with an external meter is known to us",
+)
+"""An energy counter or a power that AMD's library tells."""
+
 MOMENTARY_UNCERTAINTY = Uncertainty(
     0.25,
     0.40,
@@ -76,6 +99,24 @@ Upwards: a CPU at 20 % load draws 2.1 times what TDP × utilisation says, at 50 
 Downwards: a GPU counts as fully utilised while any kernel runs, so a load that waits for memory or
 the network draws about half of its TDP at a utilisation of 100 %.
 """
+
+TPU_UNCERTAINTY = Uncertainty(
+    0.55,
+    1.20,
+    "−55 %/+120 %: TPUs draw less than their maximum in training: v2 74–79 % of it, v3 49–69 % (Patterson "
+    "et al. 2021, arXiv:2104.10350), v4 89 % in the mean (cloud.google.com/tpu/docs); upwards by the power "
+    "at no load, 47 % of the maximum of a v4, from a duty cycle of 28 % on",
+)
+"""A TPU's maximum power × its duty cycle. Where the power at no load is published it is in the estimate."""
+
+NEURON_UNCERTAINTY = Uncertainty(
+    0.55,
+    1.20,
+    "−55 %/+120 %: our judgement, no comparison with a meter is known to us: the driver tells a percentage "
+    "of a maximum that AWS does not publish, without the power at no load, of two dies that of the larger "
+    "(aws-neuronx-dkms 2.27.4, neuron_power.c)",
+)
+"""A Trainium's or Inferentia's maximum power, as the user states it, × its driver's percentage of it."""
 
 ASSUMED_UTILIZATION_UNCERTAINTY = Uncertainty(
     0.75,

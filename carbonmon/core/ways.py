@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from carbonmon.core.records import NamedTuple
 
 WAYS = {
     "alone": "`carbonmon run`, own monitor",
@@ -118,6 +119,7 @@ OPTIONS = {
         Option("own-monitor", "own_monitor", "own", "flag"),
         Option("retain", "retain_s", "monitor", "number"),
         Option("socket", "socket", "place", "path"),
+        Option("keep-runs", "keep_runs_bytes", "place", "size"),
         Option("no-dram-estimate", "dram_estimate", "monitor", "flag"),
         Option("sysfs", "sysfs", "monitor", "path"),
         Option("procfs", "procfs", "monitor", "path"),
@@ -132,7 +134,8 @@ OPTIONS = {
         Option("log-format", None, "messages"),
     )
 }
-"""All options that commands share, by name; `socket` is itself a way into a run and has no outcome."""
+"""All options that commands share, by name; `socket` is itself a way into a run and has no outcome, and
+`keep-runs` is for ended runs."""
 
 _INSTEAD = ("region", "intensity", "intensity-file", "grid"), ("price", "price-file")
 """Options of which one takes the place of another."""

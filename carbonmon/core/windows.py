@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 from carbonmon.core.curves import between, edge_s, part_between
 from carbonmon.core.model import Component, Curve, Device, Interval
+from carbonmon.core.records import NamedTuple
 
 REFRESH_S: Mapping[Component, float] = {"gpu": 0.1, "module": 0.1, "cpu": 0.001, "dram": 0.001}
 """How old a counter's value may be, in seconds. NVML does not tell; 20 to 100 ms were found (Yang et al.,

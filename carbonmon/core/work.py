@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from carbonmon.core.records import NamedTuple
 
 Count = Literal["steps", "epochs", "samples", "tokens", "flops"]
 COUNTS: tuple[Count, ...] = ("steps", "epochs", "samples", "tokens", "flops")

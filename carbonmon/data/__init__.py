@@ -12,9 +12,9 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 
 PACKAGE = Path(__file__).parent
 EDITION = "2026-11"
@@ -23,7 +23,7 @@ VARIABLE = "CARBONMON_DATA"
 
 INTENSITIES, CLOUD_REGIONS, OVERHEADS = "carbon_intensity.csv", "cloud_regions.csv", "pue_water.csv"
 GPUS, CPUS, NVML_NAMES, CORRECTIONS = "gpus.csv", "cpus.csv", "nvml_names.csv", "corrections.csv"
-GPU_PEAKS = "gpu_peaks.csv"
+GPU_PEAKS, ACCELERATORS, EMBODIED = "gpu_peaks.csv", "accelerator_power.csv", "embodied.csv"
 PLACES = "places.csv"
 
 Row = dict[str, str]
@@ -96,6 +96,21 @@ FORMATS = {
         ("model", "precision"),
         "vendors' data sheets; per row",
         "vendors' figures",
+    ),
+    ACCELERATORS: Format(
+        ("model", "includes", "min_w", "mean_w", "max_w", "data_year", "source", "source_url"),
+        ("model", "includes"),
+        "vendors' measurements; per row",
+        "single published figures",
+    ),
+    EMBODIED: Format(
+        (
+            *("component", "name", "name_regex", "kgco2eq", "per", "includes", "end_of_life", "data_year"),
+            *("source", "source_url"),
+        ),
+        ("component", "name", "source"),
+        "vendors and papers; per row",
+        "single published figures",
     ),
     PLACES: Format(
         ("kind", "zone", "names"),

@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from carbonmon.data import (
+    ACCELERATORS,
     CLOUD_REGIONS,
     CORRECTIONS,
     CPUS,
+    EMBODIED,
     FORMATS,
     GPU_PEAKS,
     GPUS,
@@ -34,6 +36,8 @@ ZONE_TYPES = (
     *("bidding_zone", "ca_province", "au_state"),
 )
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8")
+EMBODIED_COMPONENTS = ("gpu", "cpu", "memory", "server")
+END_OF_LIFE = ("included", "excluded", "not stated")
 _BARE_FAMILIES = frozenset(("", "xeon", "epyc", "ryzen", "opteron", "core", "processor"))
 
 Tables = Mapping[str, Table]
@@ -140,6 +144,31 @@ def _peak(row: Row) -> Iterator[str]:
     yield from _number(row, "peak_tflops", 0.1, 100_000.0)
 
 
+def _accelerator(row: Row) -> Iterator[str]:
+    yield from _stated(row, "includes", "source", "source_url")
+    yield from _year(row, "data_year")
+    wrong = [*_number(row, "mean_w", 1.0, 2000.0)]
+    yield from wrong
+    if not wrong:
+        yield from _number(row, "min_w", 1.0, float(row["mean_w"]), may_lack=True)
+        yield from _number(row, "max_w", float(row["mean_w"]), 2000.0, may_lack=True)
+
+
+def _embodied(row: Row) -> Iterator[str]:
+    yield from _stated(row, "name", "includes", "source", "source_url")
+    yield from _one_of(row, "component", EMBODIED_COMPONENTS)
+    yield from _one_of(row, "per", ("device", "GB"))
+    yield from _one_of(row, "end_of_life", END_OF_LIFE)
+    yield from _year(row, "data_year")
+    yield from _number(row, "kgco2eq", 0.001, 10_000.0)
+    try:
+        re.compile(row["name_regex"])
+    except re.error as error:
+        yield f"name_regex {row['name_regex']!r:.60} is no regular expression: {error}"
+    if (row["component"] == "gpu") != bool(row["name_regex"]):
+        yield "name_regex is there for GPUs, and for nothing else"
+
+
 def _cpu(row: Row) -> Iterator[str]:
     yield from _stated(row, "name", "source")
     yield from _number(row, "tdp_w", 0.01, 1000.0, may_lack=True)
@@ -188,6 +217,8 @@ _ROWS: dict[str, Callable[[Row], Iterator[str]]] = {
     CLOUD_REGIONS: _cloud,
     GPUS: _gpu,
     GPU_PEAKS: _peak,
+    ACCELERATORS: _accelerator,
+    EMBODIED: _embodied,
     CPUS: _cpu,
     OVERHEADS: _overhead,
     PLACES: _place,
@@ -266,9 +297,9 @@ def _names_fit_one_model(tables: Tables) -> Iterator[Fault]:
             yield Fault(record.place, f"{model}: name_regex does not fit {name!r}, as NVML names it")
 
 
-def _peaks_are_of_known_models(tables: Tables) -> Iterator[Fault]:
+def _models_are_known(tables: Tables) -> Iterator[Fault]:
     models = {record.row["model"] for record in _records(tables, GPUS)}
-    for record in _records(tables, GPU_PEAKS) if models else ():
+    for record in (*_records(tables, GPU_PEAKS), *_records(tables, ACCELERATORS)) if models else ():
         if record.row["model"] not in models:
             yield Fault(record.place, f"{record.row['model']!r:.60} is no model of gpus.csv")
 
@@ -283,5 +314,5 @@ _ACROSS: tuple[Callable[[Tables], Iterator[Fault]], ...] = (
     _clouds_resolve,
     _places_resolve,
     _names_fit_one_model,
-    _peaks_are_of_known_models,
+    _models_are_known,
 )

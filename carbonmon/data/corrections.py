@@ -11,8 +11,9 @@ import bisect
 import csv
 import io
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.data.table import Record, Table
 
 WHOLE_ROW = "*"
@@ -81,10 +82,10 @@ def _add(correction: Record, table: Table, found: list[Record], where: str) -> O
 
 
 def _place_of(added: Record, table: Table) -> int:
-    """Where a new row goes: by its key, or behind the rows that have its first part (a zone, a provider)."""
-    if len(table.format.key) == 1:
+    """Where a new row goes: by its key, or behind the rows of the same zone, provider or vendor."""
+    first = table.format.columns[0]
+    if table.format.key == (first,):
         return bisect.bisect(table.records, table.key(added), key=table.key)
-    first = table.format.key[0]
     same = (i for i, record in enumerate(table.records) if record.row[first] == added.row[first])
     return max(same, default=len(table.records) - 1) + 1
 

@@ -1,22 +1,27 @@
 """Makes the tables from their sources, and checks them: nothing is replaced unless everything is in order.
 
 A source is one of our own tables (it takes the place of the one before, and the corrections are applied),
-or another format that is merged into one: `carbonmon.data.owid`. Formats are known by their headers.
+or another format that is merged into one: `carbonmon.data.owid`, `carbonmon.data.codecarbon`. Formats are
+known by their headers, a wheel by its name.
 """
 
 from __future__ import annotations
 
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import replace_file
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import (
+    ACCELERATORS,
     CLOUD_REGIONS,
     CORRECTIONS,
     CPUS,
+    EMBODIED,
     FORMATS,
     GPU_PEAKS,
     GPUS,
@@ -25,14 +30,17 @@ from carbonmon.data import (
     OVERHEADS,
     PACKAGE,
     PLACES,
+    Row,
+    codecarbon,
     corrections,
     data_file,
     owid,
 )
 from carbonmon.data.checks import faults
-from carbonmon.data.table import Fault, Record, Table, TableError, check_columns, read_cells, read_table
+from carbonmon.data.table import Fault, Table, TableError, check_columns, read_cells, read_table
 
-SOURCES = tuple(name for name in FORMATS if name not in (GPU_PEAKS, NVML_NAMES, PLACES, CORRECTIONS))
+_OWN = (GPU_PEAKS, ACCELERATORS, EMBODIED, NVML_NAMES, PLACES, CORRECTIONS)
+SOURCES = tuple(name for name in FORMATS if name not in _OWN)
 """The tables that an update may bring."""
 _MAIN_COLUMNS = {
     INTENSITIES: "intensity_gco2eq_per_kwh",
@@ -41,12 +49,17 @@ _MAIN_COLUMNS = {
     CPUS: "tdp_w",
     OVERHEADS: "pue_ratio",
 }
+_EDITION = re.compile(r"[0-9][0-9.]*(?: rev[0-9]+)?")
 _MODE = 0o644
 """Tables are public, and a folder of them may serve all users of a machine."""
 
 
 class Change(NamedTuple):
-    """How a table differs from the one before it; `figures` are (key, old, new) of its main column."""
+    """How a table differs from the one before it.
+
+    `figures` are (key, old, new) of its main column, `cells` (key, column, old, new) of all columns; a row
+    that came or went has the column `*`.
+    """
 
     name: str
     rows_before: int
@@ -55,6 +68,7 @@ class Change(NamedTuple):
     removed: tuple[str, ...]
     changed: tuple[str, ...]
     figures: tuple[tuple[str, float, float], ...]
+    cells: tuple[tuple[str, str, str, str], ...]
 
 
 class Update(NamedTuple):
@@ -66,20 +80,20 @@ class Update(NamedTuple):
     written: tuple[Path, ...]
 
 
-def update(source: Path, into: Path, only_news: bool = False) -> Update:
+def update(source: Path, into: Path, only_news: bool = False, dry_run: bool = False) -> Update:
     """Take a file or a folder of sources into the tables of a folder, all of it or nothing.
 
-    `only_news` leaves out what the package has already. Raises TableError with files, lines and reasons,
-    or ConfigError for a source that cannot be read; then nothing is replaced.
+    `only_news` leaves out what the package has already; with `dry_run` nothing is written. Raises TableError
+    with files, lines and reasons, or ConfigError for a source that cannot be read; then nothing is replaced.
     """
     taken, merged, notes = _sources(source)
     before = {name: _before(into, name, name in taken) for name in FORMATS}
     after = {**before, **{name: table.copy() for name, table in taken.items()}}
     news = set(taken)
-    for path, header, records in merged:
+    for path, merge in merged:
         intensities = after[INTENSITIES] = after[INTENSITIES].copy()
         _refuse(faults({intensities.name: intensities}))
-        notes += (f"{path.name}: {note}" for note in owid.merge(header, records, intensities))
+        notes += (f"{path.name}: {note}" for note in merge(intensities))
         news.add(INTENSITIES)
     outcomes = corrections.apply(after[CORRECTIONS], {name: after[name] for name in news})
     notes += (outcome.note for outcome in outcomes if outcome.note)
@@ -94,7 +108,7 @@ def update(source: Path, into: Path, only_news: bool = False) -> Update:
             continue
         changes.append(_change(before[name], after[name]))
         is_known = _has(target, data) or (only_news and not target.exists() and _has(PACKAGE / name, data))
-        if not is_known:
+        if not is_known and not dry_run:
             _write(target, data)
             written.append(target)
     applied = sum(outcome.state == "applied" for outcome in outcomes)
@@ -121,16 +135,19 @@ def _before(into: Path, name: str, is_replaced: bool) -> Table:
         return read_table(PACKAGE / name, name)
 
 
-Other = tuple[Path, tuple[str, ...], list[Record]]
+Merge = Callable[[Table], list[str]]
 
 
-def _sources(source: Path) -> tuple[dict[str, Table], list[Other], list[str]]:
-    """What a file or a folder's CSV files are: our tables, others to be merged, notes on the rest."""
-    paths = sorted(source.glob("*.csv")) if source.is_dir() else [source]
+def _sources(source: Path) -> tuple[dict[str, Table], list[tuple[Path, Merge]], list[str]]:
+    """What a file, or a folder's CSV files and wheels are: our tables, others to be merged, notes."""
+    paths = sorted((*source.glob("*.csv"), *source.glob("*.whl"))) if source.is_dir() else [source]
     taken: dict[str, Table] = {}
-    merged: list[Other] = []
+    merged: list[tuple[Path, Merge]] = []
     notes: list[str] = []
     for path in paths:
+        if codecarbon.is_release(path):
+            merged.append((path, partial(codecarbon.merge, path)))
+            continue
         header, records = read_cells(path)
         name = _recognized(path, header)
         if name in taken:
@@ -138,14 +155,14 @@ def _sources(source: Path) -> tuple[dict[str, Table], list[Other], list[str]]:
         if name:
             taken[name] = Table(name, records, path)
         elif owid.is_header(header):
-            merged.append((path, header, records))
+            merged.append((path, partial(owid.merge, header, records)))
         elif path.name not in FORMATS:
             notes.append(f"{path.name} is of no format that is known here: left out")
     if not taken and not merged:
         reasons = "; ".join(notes) or "there are no tables in it"
         raise ConfigError(
-            f"--from {source}: {reasons}; what can be taken are {', '.join(SOURCES)} and "
-            "Our World in Data's carbon-intensity-electricity"
+            f"--from {source}: {reasons}; what can be taken are {', '.join(SOURCES)}, "
+            "Our World in Data's carbon-intensity-electricity, and a wheel of CodeCarbon"
         )
     return taken, merged, notes
 
@@ -193,6 +210,8 @@ def fill_defaults(clouds: Table, intensities: Table) -> None:
 def _change(before: Table, after: Table) -> Change:
     old = {before.key(record): record.row for record in before.records}
     new = {after.key(record): record.row for record in after.records}
+    for key, former in _newer_editions(old, new) if after.name == INTENSITIES else ():
+        old[key] = old.pop(former)
     changed = tuple(key for key, row in new.items() if key in old and row != old[key])
     column = _MAIN_COLUMNS[after.name]
     figures = ((key, _figure(old[key][column]), _figure(new[key][column])) for key in changed)
@@ -204,7 +223,29 @@ def _change(before: Table, after: Table) -> Change:
         tuple(key for key in old if key not in new),
         changed,
         tuple((key, a, b) for key, a, b in figures if a is not None and b is not None and a != b),
+        tuple(_cells(old, new)),
     )
+
+
+def _newer_editions(old: Mapping[str, Row], new: Mapping[str, Row]) -> list[tuple[str, str]]:
+    """(key, former key) of rows whose source is the same but for its number: eGRID2023 and eGRID2024."""
+    gone = {
+        (row["zone"], _EDITION.sub("#", row["source"])): key for key, row in old.items() if key not in new
+    }
+    come = {
+        (row["zone"], _EDITION.sub("#", row["source"])): key for key, row in new.items() if key not in old
+    }
+    return [(key, gone[stem]) for stem, key in come.items() if stem in gone]
+
+
+def _cells(old: Mapping[str, Row], new: Mapping[str, Row]) -> Iterator[tuple[str, str, str, str]]:
+    yield from ((key, "*", row["source"], "") for key, row in old.items() if key not in new)
+    for key, row in new.items():
+        before = old.get(key)
+        if before is None:
+            yield key, "*", "", row["source"]
+        else:
+            yield from ((key, name, before[name], text) for name, text in row.items() if before[name] != text)
 
 
 def _figure(text: str) -> float | None:

@@ -7,8 +7,8 @@ Rows from other sources stay as they are, and so do places that the file has wit
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.data.table import Fault, Record, Table, TableError
 
 SOURCE = "Ember Yearly Electricity Data via Our World in Data"

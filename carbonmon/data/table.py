@@ -6,10 +6,10 @@ import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.documents import read_bytes
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import FORMATS, Format
 
 LONGEST_BYTES = 64 << 20

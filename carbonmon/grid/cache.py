@@ -14,11 +14,12 @@ import zlib
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.documents import json_value
 from carbonmon.core.files import read_file, replace_file
 from carbonmon.core.ports import GridSource
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.timeline import HIGHEST_G_PER_KWH, Slot, Timeline
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import NamedTuple
 
 from carbonmon.core.model import Intensity, IntensityKind
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.timeline import Slot, Timeline
 
 STALE_S = 7200.0

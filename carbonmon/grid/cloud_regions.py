@@ -5,27 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from carbonmon.core.patterns import pattern
 from carbonmon.data import CLOUD_REGIONS, Row, rows
 
 _OTHER_PROVIDERS = {
     **{"amazon": "aws", "google": "gcp", "microsoft": "azure", "oci": "oracle", "ovhcloud": "ovh"},
     **{"aliyun": "alibaba", "alicloud": "alibaba", "huaweicloud": "huawei", "lambdalabs": "lambda"},
 }
-_CODE = re.compile(r"([A-Za-z]+)(?:\s*:\s*|\s*/\s*|[\s_-]+)(\S.*)")
+_CODE = pattern(r"([A-Za-z]+)(?:\s*:\s*|\s*/\s*|[\s_-]+)(\S.*)")
 """A provider and a region as people write them: `aws:us-east-1`, `aws/us-east-1`, `AWS us-east-1`."""
 _ZONE = {
-    **{"aws": re.compile(r"(?<=\d)[a-f]$"), "gcp": re.compile(r"-[a-f]$"), "ovh": re.compile(r"-?\d{1,2}$")},
+    **{"aws": pattern(r"(?<=\d)[a-f]$"), "gcp": pattern(r"-[a-f]$"), "ovh": pattern(r"-?\d{1,2}$")},
     **{
-        "scaleway": re.compile(r"-\d$"),
-        "tencent": re.compile(r"-\d{1,2}$"),
-        "hetzner": re.compile(r"-dc\d+$"),
+        "scaleway": pattern(r"-\d$"),
+        "tencent": pattern(r"-\d{1,2}$"),
+        "hetzner": pattern(r"-dc\d+$"),
     },
     **{
-        "alibaba": re.compile(r"-[a-n]$"),
-        "huawei": re.compile(r"[a-h]$"),
-        "coreweave": re.compile(r"[a-c]$"),
+        "alibaba": pattern(r"-[a-n]$"),
+        "huawei": pattern(r"[a-h]$"),
+        "coreweave": pattern(r"[a-c]$"),
     },
-    "ibm": re.compile(r"-\d$"),
+    "ibm": pattern(r"-\d$"),
 }
 """The suffix of an availability zone of a region: `us-east-1a`, `us-central1-a`."""
 

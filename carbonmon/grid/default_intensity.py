@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from carbonmon.core.model import Intensity
-from carbonmon.grid.regions import WORLD, Region, preferred_rows, resolve, table_intensity
+from carbonmon.grid.annual import WORLD, Region, preferred_rows, table_intensity
 
 _LOW_QUANTILE = 0.05
 _HIGH_QUANTILE = 0.95
@@ -12,6 +12,8 @@ _HIGH_QUANTILE = 0.95
 def region_or_world(region: str | None) -> Region:
     """The region that a user named, the world without one; raises ConfigError if there is no such place."""
     if region is not None:
+        from carbonmon.grid.regions import resolve
+
         return resolve(region)
     intensity = world_default()
     return Region(WORLD, "World", intensity, note=intensity.note)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from carbonmon.core.config import PUE_WORDS, WUE_WORDS
 from carbonmon.core.errors import ConfigError
 from carbonmon.data import CLOUD_REGIONS, OVERHEADS, Row, rows, using
-from carbonmon.grid.regions import Region
+from carbonmon.grid.annual import Region
 
 _PUE, _WUE = "pue_ratio", "wue_l_per_kwh"
 

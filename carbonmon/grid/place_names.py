@@ -6,10 +6,10 @@ table that cannot be used.
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from typing import NamedTuple
 
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import PLACES, rows, using
 
 _LETTERS = str.maketrans(
@@ -27,10 +27,10 @@ _LETTERS = str.maketrans(
     }
 )
 """Letters that Unicode does not decompose, as they are written without them."""
-_UNWRITTEN = re.compile(r"['’ʻ`´.]")
-_WORD_BREAK = re.compile(r"[\W_]+")
-_ARTICLE = re.compile(r"^the (?=.)")
-_SAINT = re.compile(r"\bst\b")
+_UNWRITTEN = pattern(r"['’ʻ`´.]")
+_WORD_BREAK = pattern(r"[\W_]+")
+_ARTICLE = pattern(r"^the (?=.)")
+_SAINT = pattern(r"\bst\b")
 
 
 NAME, PART, GRID, SUBREGION = "name", "part", "grid", "subregion"

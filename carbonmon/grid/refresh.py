@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import re
 import threading
 import zlib
@@ -237,7 +236,7 @@ def _due_s(state: _SourceState, known: Timeline, now_s: float) -> float:
 
 def own_spread_ratio() -> float:
     """A number from 0 to 1 of this process: the same while it runs, another one on another node."""
-    return zlib.crc32(f"{platform.node()}:{os.getpid()}".encode("utf-8", "replace")) / 0xFFFFFFFF
+    return zlib.crc32(f"{os.uname().nodename}:{os.getpid()}".encode("utf-8", "replace")) / 0xFFFFFFFF
 
 
 def _checked(found: Iterable[Slot], now_s: float) -> list[Slot]:

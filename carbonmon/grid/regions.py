@@ -7,17 +7,16 @@ for a table that cannot be used. Sources: `data/SOURCES.md`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Intensity
-from carbonmon.data import CLOUD_REGIONS, EDITION, INTENSITIES, PLACES, Row, rows, using
+from carbonmon.data import CLOUD_REGIONS, INTENSITIES, PLACES, Row, rows, using
+from carbonmon.grid.annual import WORLD, Region, table_intensity
 from carbonmon.grid.cloud_regions import cloud_code, cloud_row, provider_g_per_kwh, pues
 from carbonmon.grid.nearest_places import LONGEST, fold_case, nearest
 from carbonmon.grid.place_names import GRID, PART, SUBREGION, OtherName, meanings, plain
 
-WORLD = "WORLD"
 _OTHER_CODES = {
     **{"UK": "GB", "EL": "GR"},
     **{"IN-CG": "IN-CT", "IN-OD": "IN-OR", "IN-TS": "IN-TG", "IN-UK": "IN-UT"},
@@ -30,37 +29,11 @@ _NOT_IN_TABLE = {
     "DK-DK2": ("Denmark Bidding Zone 2 (eastern Denmark)", "DK"),
 }
 """Zones of live sources that are not in the table: their names, and the zone whose figure is used."""
-OLD_YEAR = int(EDITION[:4]) - 4
-"""Data of this year or before are over three years old in the tables' edition: that is said."""
 BASES = ("lifecycle", "direct", "provider")
 """What may stand behind a place and "@": the basis of its figure, or the cloud provider's own figure."""
 _PROVIDERS_SOURCE = {
     "gcp": "Google Cloud 2024, hourly, load-weighted (GoogleCloudPlatform/region-carbon-info)"
 }
-FULL_COVERAGE_PERCENT = 90.0
-"""Below, a bidding zone's figure is a lower bound: part of the generation is not covered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A place and the annual carbon intensity of its electricity.
-
-    `cloud` is (provider, region) if the place was given as a cloud region; then `em_zone` is Electricity
-    Maps' name of its grid, "" otherwise. The PUEs are those that the provider states for the region and
-    for its whole fleet; they are only shown, not applied. `note` holds remarks on the figure, among them
-    every replacement by another zone. `chosen_basis` is what the text said behind "@".
-    """
-
-    zone: str
-    name: str
-    intensity: Intensity
-    cloud: tuple[str, str] | None = None
-    region_pue: float | None = None
-    provider_pue: float | None = None
-    pue_note: str = ""
-    note: str = ""
-    em_zone: str = ""
-    chosen_basis: str = ""
 
 
 def resolve(text: str) -> Region:
@@ -105,13 +78,13 @@ def _other_region(wanted: str, meant: OtherName) -> Region:
     if meant.kind == GRID:
         code = plain(wanted).upper().replace(" ", "-")
         grid = _with_figure_of(code, code, meant.zone, f"the table has no figure for the grid {code}")
-        return replace(grid, em_zone=code)
+        return grid._replace(em_zone=code)
     whole = _region(meant.zone)
     if meant.kind != PART:
         return whole
     note = f"{wanted} is a part of {whole.name} ({whole.zone}), whose figure is used"
     note = "; ".join(filter(None, (note, whole.note)))
-    return replace(whole, note=note, intensity=whole.intensity._replace(note=note))
+    return whole._replace(note=note, intensity=whole.intensity._replace(note=note))
 
 
 def _on_basis(region: Region, basis: str) -> Region:
@@ -122,7 +95,7 @@ def _on_basis(region: Region, basis: str) -> Region:
     if basis == "provider":
         found = _provider_intensity(region)
     elif region.intensity.basis == basis:
-        return replace(region, chosen_basis=basis)
+        return region._replace(chosen_basis=basis)
     else:
         zone = region.intensity.zone
         if basis == "direct" and region.cloud is not None:
@@ -134,7 +107,7 @@ def _on_basis(region: Region, basis: str) -> Region:
         known = f"{region.intensity.g_per_kwh:g} gCO2e/kWh, {region.intensity.basis}"
         raise ConfigError(f"region {code}@{basis}: there is no such figure; without @{basis} it is {known}")
     note = "; ".join(filter(None, (found.note, *([f"{code} lies in {region.zone}"] if region.cloud else []))))
-    return replace(region, intensity=found._replace(note=note), note=note, chosen_basis=basis)
+    return region._replace(intensity=found._replace(note=note), note=note, chosen_basis=basis)
 
 
 def _provider_intensity(region: Region) -> Intensity | None:
@@ -163,33 +136,6 @@ def _subregion(code: str) -> str:
 
 def _lists(row: Row, code: str) -> bool:
     return code in row["names"].split("|")
-
-
-def preferred_rows() -> Iterator[Row]:
-    """The rows of the intensity table that may be used: at most one a zone."""
-    return rows(INTENSITIES, "preferred", ("1",))
-
-
-def zone_rows() -> Iterator[Row]:
-    """All rows of the intensity table, including those of another basis or without a usable figure."""
-    return rows(INTENSITIES)
-
-
-def table_intensity(row: Row) -> Intensity:
-    """A row of the table as an intensity in gCO2e/kWh without a range: the user chose the place."""
-    g_per_kwh = float(row["intensity_gco2eq_per_kwh"])
-    return Intensity(
-        g_per_kwh,
-        g_per_kwh,
-        g_per_kwh,
-        zone=row["zone"],
-        source=row["source"],
-        kind="table",
-        basis=row["basis"],
-        accounting=row["accounting"],
-        year=int(row["data_year"]),
-        note=_note(row),
-    )
 
 
 def _zones(wanted: str) -> dict[str, str]:
@@ -250,21 +196,7 @@ def _with_figure_of(zone: str, name: str, replacement: str, why: str) -> Region:
     note = f"{why}: that of {wider.name} ({wider.zone}) is used instead"
     if wider.note:
         note += f"; {wider.note}"
-    return replace(wider, zone=zone, name=name, intensity=wider.intensity._replace(note=note), note=note)
-
-
-def _note(row: Row) -> str:
-    """Remarks on a row: old data, generation that it leaves out, and what its source says of a province."""
-    notes: list[str] = []
-    if row["zone_type"] in ("ca_province", "au_state") and row["note"] and row["preferred"] == "1":
-        notes.append(row["note"])
-    if int(row["data_year"]) <= OLD_YEAR:
-        notes.append(f"data of {row['data_year']}: the grid may have changed since")
-    if row["zone_type"] == "bidding_zone":
-        covered = float(row["note"].partition("%")[0])
-        bound = "a lower bound: " if covered < FULL_COVERAGE_PERCENT else ""
-        notes.append(f"{bound}covers {row['note'].replace('% (', ' % of generation (')}")
-    return "; ".join(notes)
+    return wider._replace(zone=zone, name=name, intensity=wider.intensity._replace(note=note), note=note)
 
 
 def _cloud_region(row: Row) -> Region:
@@ -282,8 +214,7 @@ def _cloud_region(row: Row) -> Region:
         notes.append(f"its grid subregion {subregion} has {what} (@direct)")
     note = "; ".join(filter(None, notes))
     region_pue, provider_pue, pue_note = pues(row)
-    return replace(
-        region,
+    return region._replace(
         name=row["location"],
         cloud=(row["provider"], row["region"]),
         region_pue=region_pue,

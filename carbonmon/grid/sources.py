@@ -7,7 +7,8 @@ from math import inf
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import GridSettings, GridSource
-from carbonmon.grid.regions import Region, resolve
+from carbonmon.grid.annual import Region
+from carbonmon.grid.regions import resolve
 
 TABLE = "table"
 """The name of the annual figure, which is the last source of every chain, named or not."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from carbonmon.core.model import Intensity
 from carbonmon.core.ports import IntensityProvider, IntensitySettings
+from carbonmon.grid.annual import Region
 from carbonmon.grid.default_intensity import region_or_world
-from carbonmon.grid.regions import Region
 
 
 class TableProvider:

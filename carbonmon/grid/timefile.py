@@ -18,10 +18,11 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.documents import json_value, read_bytes
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.timeline import HIGHEST_G_PER_KWH, Slot, Timeline
 from carbonmon.core.times import EARLIEST_S, LATEST_S, NoTimeError, NoZoneError, parse_time
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from carbonmon.core.patterns import pattern
+
 _ARM, _BROADCOM, _CAVIUM, _FUJITSU, _HISILICON = 0x41, 0x42, 0x43, 0x46, 0x48
 _NVIDIA, _APM, _QUALCOMM, _APPLE, _MICROSOFT, _PHYTIUM, _AMPERE = 0x4E, 0x50, 0x51, 0x61, 0x6D, 0x70, 0xC0
 
@@ -80,7 +82,7 @@ _APPLE_CHIPS = {
     **dict.fromkeys((0x038, 0x039), "Apple M2 Max"),
 }
 
-_MODELS = re.compile(r"\baltra\b.*\b[QM]\d+-\d+\b|\bkunpeng 920.(?:7260|6426|5250|4826)\b", re.IGNORECASE)
+_MODELS = pattern(r"\baltra\b.*\b[QM]\d+-\d+\b|\bkunpeng 920.(?:7260|6426|5250|4826)\b", re.IGNORECASE)
 """What the firmware calls chips of which there are several models: more than the numbers of the core tell."""
 
 _ALTRA_CORES = 80
@@ -101,8 +103,8 @@ def arm_cpu(implementer: int, part: int, vendor: str, firmware: str, threads: in
         return _APPLE_CHIPS.get(part, "Apple silicon"), numbers
     if implementer == _MICROSOFT and core:
         vendor = "Microsoft"
-    for pattern, chip in _CHIPS.get(core, ()):
-        if re.search(pattern, vendor, re.IGNORECASE):
+    for maker, chip in _CHIPS.get(core, ()):
+        if re.search(maker, vendor, re.IGNORECASE):
             how = f"{core} ({numbers}), {f'machine of {vendor}' if vendor else 'machine of unknown vendor'}"
             if chip.startswith("Ampere Altra"):
                 chip = "Ampere Altra Max M128-30" if threads > _ALTRA_CORES else chip

@@ -10,11 +10,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-import psutil
-
-from carbonmon.hardware.arm_cpus import arm_cpu
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.cpu_quota import quota_cpus
 from carbonmon.hardware.smbios import processor_version
 
@@ -23,7 +21,7 @@ CPUINFO_BYTES = 16 << 10
 
 _OWN = (Path("/sys"), Path("/proc"))
 
-_GUEST = re.compile(
+_GUEST = pattern(
     r"amazon ec2(?!.*metal)|google compute|qemu|\bkvm\b|vmware|virtual|\bxen\b|bochs|parallels|bhyve"
     r"|openstack|kubevirt|alibaba cloud|tencent cloud|cloud hypervisor|digitalocean|hetzner vserver",
     re.IGNORECASE,
@@ -31,7 +29,7 @@ _GUEST = re.compile(
 """Vendor and product in the DMI tables of virtual machines, as in systemd's detect-virt; "Virtual Machine" is
 Hyper-V's and Azure's product."""
 
-_TRUE_TOPOLOGY = re.compile(r"^(?:amazon ec2|google|microsoft corporation)\b", re.IGNORECASE)
+_TRUE_TOPOLOGY = pattern(r"^(?:amazon ec2|google|microsoft corporation)\b", re.IGNORECASE)
 """Clouds whose guests see which CPUs are threads of one core (documentation of EC2's CPU options, of Compute
 Engine's threads per core, of Azure's sizes). Elsewhere each thread may look like a core of its own."""
 
@@ -94,13 +92,15 @@ def read_cpu_info(sysfs: Path, procfs: Path) -> CpuInfo:
         implementer, part = (_number(_field(info, f"CPU {name}")) for name in ("implementer", "part"))
         if implementer:
             firmware = processor_version(sysfs)
+            from carbonmon.hardware.arm_cpus import arm_cpu
+
             model, named_by = arm_cpu(implementer, part, vendor, firmware, max(packages.values(), default=0))
     if visible and present > visible:
         packages = {number: round(threads * present / visible) for number, threads in packages.items()}
     return CpuInfo(
         model=model,
         named_by=named_by,
-        threads=packages or {0: counted or psutil.cpu_count() or 1},
+        threads=packages or {0: counted or os.cpu_count() or 1},
         threads_per_core=per_core if is_believed else 0,
         cores_per_package=cores,
         visible=visible,
@@ -159,13 +159,17 @@ def _count(cpu_list: str) -> int:
 
 
 def _field(cpuinfo: str, name: str) -> str:
-    found = re.search(rf"^{name}[ \t]*:[ \t]*(.*)$", cpuinfo, re.MULTILINE)
-    return found[1].strip() if found else ""
+    for line in cpuinfo.split("\n"):
+        if line.startswith(name):
+            field, colon, value = line.partition(":")
+            if colon and field.rstrip(" \t") == name:
+                return value.strip()
+    return ""
 
 
 def _number(text: str) -> int:
     """A decimal or hexadecimal number, 0 for what is none."""
-    if re.fullmatch(r"[0-9]{1,6}", text):
+    if text.isascii() and text.isdigit() and len(text) <= 6:
         return int(text)
     return int(text, 16) if re.fullmatch(r"0x[0-9a-fA-F]{1,8}", text) else 0
 

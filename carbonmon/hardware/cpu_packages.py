@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Device, Spec
 from carbonmon.core.plausibility import bound_w
@@ -44,7 +42,7 @@ def estimated_packages(settings: SensorSettings) -> tuple[list[Device], list[str
         )
         count = max(1, len(dies))
         part = spec._replace(tdp_w=spec.tdp_w / count, source=f"{spec.source}, 1/{count} of it")
-        devices.extend(replace(device, id=die, spec=part) for die in dies)
+        devices.extend(device._replace(id=die, spec=part) for die in dies)
         if not dies:
             devices.append(device)
     notes = []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-_MEMBERSHIP = re.compile(r"^[0-9]+:(?:|(?:[\w=,-]+,)?cpu(?:,[\w=,-]+)?):(/.*)$", re.MULTILINE)
+from carbonmon.core.patterns import pattern
+
+_MEMBERSHIP = pattern(r"^[0-9]+:(?:|(?:[\w=,-]+,)?cpu(?:,[\w=,-]+)?):(/.*)$", re.MULTILINE)
 """A line of /proc/PID/cgroup of version 2 (no controller) or of version 1's controller `cpu`."""
 
 

@@ -7,10 +7,10 @@ that cannot be used. Sources: `data/SOURCES.md`.
 from __future__ import annotations
 
 import csv
-import re
-from typing import NamedTuple
 
 from carbonmon.core.model import Spec, Uncertainty
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY, combine
 from carbonmon.data import CPUS, data_file, rows, using
 
@@ -35,7 +35,7 @@ SIBLING_UNCERTAINTY = Uncertainty(
 """Beside a TDP that the table takes from another part (`_SIBLING`): EPYC 9654 may be set to 320 to 400 W,
 Xeons of 48 cores and one generation have 300 to 350 W."""
 
-_CPU_NOISE = re.compile(
+_CPU_NOISE = pattern(
     r"\((?:r|tm)\)"
     r"|[®™\u200b]"
     r"|@.*"  # Intel's "@ 3.00GHz"
@@ -44,17 +44,17 @@ _CPU_NOISE = re.compile(
     r"|\b(?:cpu|processor|apu|soc)\b"
     r"|^\d+(?:st|nd|rd|th) gen\b"
 )
-_CPU_VENDOR = re.compile(r"^(?:genuine )?(?:intel|amd) ")
+_CPU_VENDOR = pattern(r"^(?:genuine )?(?:intel|amd) ")
 _CPU_RESPELLINGS = (
-    (re.compile(r"^(?:core )?(i[3579])[ -](?=\d)"), r"core \1-"),  # "Core(TM) i7 CPU 920", "i9-13900K"
-    (re.compile(r"^(?=e[357]-\d|platinum |gold |silver |bronze )"), "xeon "),
-    (re.compile(r"(?<=\d)v(\d)$"), r" v\1"),  # "E5-2690v4"
-    (re.compile(r"^(?:hisilicon )?(?:huawei )?kunpeng 920[ -]"), "huawei kunpeng 920-"),
+    (pattern(r"^(?:core )?(i[3579])[ -](?=\d)"), r"core \1-"),  # "Core(TM) i7 CPU 920", "i9-13900K"
+    (pattern(r"^(?=e[357]-\d|platinum |gold |silver |bronze )"), "xeon "),
+    (pattern(r"(?<=\d)v(\d)$"), r" v\1"),  # "E5-2690v4"
+    (pattern(r"^(?:hisilicon )?(?:huawei )?kunpeng 920[ -]"), "huawei kunpeng 920-"),
 )
 _GENERIC_CPUS = frozenset(("armv8 rev 0 (v8l)",))
 """Keys of the table that name an architecture, reported by many different chips."""
-_ARM = re.compile(r"^(?:alibaba|ampere|apple|arm|aws|fujitsu|google|huawei|microsoft|nvidia) ")
-_ONE_THREAD_PER_CORE = re.compile(r"^xeon 6\d\d\de$|^epyc (?:9754s|9r14|9r45)$")
+_ARM = pattern(r"^(?:alibaba|ampere|apple|arm|aws|fujitsu|google|huawei|microsoft|nvidia) ")
+_ONE_THREAD_PER_CORE = pattern(r"^xeon 6\d\d\de$|^epyc (?:9754s|9r14|9r45)$")
 """Beside ARM's, cores without hardware threads: Intel's Sierra Forest, and EPYCs that are sold without."""
 _SIBLING = "no vendor figure"
 """How the source of a row begins whose TDP is that of another part, or an estimate."""
@@ -69,8 +69,8 @@ def cpu_keys(model_name: str) -> tuple[str, ...]:
     if not key or key in _GENERIC_CPUS:
         return ()
     respelled = key
-    for pattern, replacement in _CPU_RESPELLINGS:
-        respelled = pattern.sub(replacement, respelled)
+    for spelling, replacement in _CPU_RESPELLINGS:
+        respelled = spelling.sub(replacement, respelled)
     spellings = (key, respelled, f"{key} (oem only)", f"{key}\u200b")
     return tuple(dict.fromkeys(spellings))
 
@@ -80,6 +80,12 @@ def is_known_cpu(model_name: str) -> bool:
     rows = _cpu_rows(cpu_keys(model_name))
     with using(CPUS):
         return any(row[2] or row[3] for row in rows)
+
+
+def cpu_cores(model_name: str) -> int | None:
+    """How many cores a package of the model has; None where the table does not say."""
+    found = next((row[3] for row in _cpu_rows(cpu_keys(model_name)) if row[3]), "")
+    return int(found) if found else None
 
 
 class PackageSpec(NamedTuple):

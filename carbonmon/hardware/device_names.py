@@ -9,18 +9,18 @@ cannot be used.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec
 from carbonmon.core.ports import SensorSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.data import CPUS, GPUS, Row, rows, using
 from carbonmon.hardware.cpu_specs import cpu_keys, cpu_spec, is_known_cpu, similar_cpus
 from carbonmon.hardware.device_counts import parse_gpu_model, split_count
 from carbonmon.hardware.device_spellings import respelled, whole_xeons
 from carbonmon.hardware.spec_sheets import gpu_spec, nvml_model, only_memory, similar_gpus
 
-_VENDORS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE"))
+_VENDORS = frozenset(("NVIDIA", "AMD", "INTEL", "GOOGLE", "AWS", "HUAWEI", "META", "MICROSOFT"))
 _BRANDS = _VENDORS | frozenset(("TESLA", "GEFORCE", "RADEON", "INSTINCT"))
 _FORM_OR_SIZE = re.compile(r"SXM\d?|PCIE|\d+GB")
 """Words that many models share, so that they identify none by themselves."""
@@ -78,27 +78,28 @@ def gpu_model(name: str, place: str) -> Model:
             f"{place}: {name!r:.80} is a slice of a GPU: give the GPU, with the utilisation of all of it"
         )
     found = gpu_rows(name)
-    known = [row for row in found if row["tdp_w"]]
-    if found and not known:
+    specs = [(row, spec) for row in found if (spec := gpu_spec(row["model"])) is not None]
+    if found and not specs:
+        why = f" ({found[0]['note']})" if found[0]["note"] else ""
         raise ConfigError(
-            f"{place}: the TDP of {found[0]['model']} was never published: {_give('gpu', place)}"
+            f"{place}: the TDP of {found[0]['model']} was never published{why}: {_give('gpu', place)}"
         )
-    if len({float(row["tdp_w"]) for row in known}) > 1:
-        choices = [f"{row['model']} ({float(row['tdp_w']):g} W)" for row in known]
+    watts = sorted({spec.tdp_w for _, spec in specs})
+    if len(watts) > 1:
+        choices = [f"{row['model']} ({spec.tdp_w:g} W)" for row, spec in specs]
         more = len(choices) - _MAX_CHOICES
         listed = ", ".join(choices[:_MAX_CHOICES]) + (f" and {more} more" if more > 0 else "")
-        watts = [float(row["tdp_w"]) for row in known]
         raise ConfigError(
-            f"{place}: {name!r:.80} may mean {listed}, {min(watts):g} to {max(watts):g} W: "
+            f"{place}: {name!r:.80} may mean {listed}, {watts[0]:g} to {watts[-1]:g} W: "
             f"name one, or {_give('gpu', place)}"
         )
-    spec = gpu_spec(known[0]["model"]) if known else None
-    if spec is None:
+    if not specs:
         raise _unknown(place, name, "gpu", _alike_gpus(name) or similar_gpus(name, _MAX_CHOICES))
-    if len(known) == 1:
-        return Model(known[0]["model"], spec)
-    models = " or ".join(row["model"] for row in known[:_MAX_CHOICES])
-    return Model(name, spec._replace(source=f"{models}: TDP {spec.tdp_w:g} W ({known[0]['source']})"))
+    (row, spec), *others = specs
+    if not others:
+        return Model(row["model"], spec)
+    models = " or ".join(row["model"] for row, _ in specs[:_MAX_CHOICES])
+    return Model(name, spec._replace(source=f"{models}: TDP {spec.tdp_w:g} W ({row['source']})"))
 
 
 def gpu_idle(name: str) -> tuple[float, str] | None:

@@ -12,6 +12,7 @@ _RESPELLINGS = (
     (re.compile(r"\b(\d+) ?G(?:iB)?\b", re.IGNORECASE), r"\1GB"),  # 80G, 80 GiB
     (re.compile(r"\bMI (?=\d)", re.IGNORECASE), "MI"),  # MI 300X
     (re.compile(r"\bTPU-?v(?=\d)", re.IGNORECASE), "TPU v"),  # TPUv3
+    (re.compile(r"\bTPU[ -]?7x\b", re.IGNORECASE), "TPU v7"),
     (re.compile(r"\b(TPU v5) ?lite\b", re.IGNORECASE), r"\1e"),
 )
 """Spellings in which people write a name's words together, or apart."""

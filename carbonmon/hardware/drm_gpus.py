@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from carbonmon.hardware.found_gpus import FoundGpu
+from carbonmon.core.model import Device
+from carbonmon.core.model import Part as DevicePart
+from carbonmon.core.records import NamedTuple
+from carbonmon.hardware.found_gpus import Chosen, FoundGpu, Part, whole
 from carbonmon.hardware.pci_devices import (
     AMD,
     INTEL,
@@ -15,6 +17,7 @@ from carbonmon.hardware.pci_devices import (
     drm_cards,
     folders,
     is_in_package,
+    package_near,
     text_of,
 )
 
@@ -22,6 +25,7 @@ _NAMES = {AMD: "AMD GPU", INTEL: "Intel GPU"}
 
 _MODELS = {
     (AMD, "0x738c"): "AMD Instinct MI100",
+    (AMD, "0x7408"): "AMD Instinct MI250X",
     (AMD, "0x740f"): "AMD Instinct MI210",
     (AMD, "0x74a0"): "AMD Instinct MI300A",
     (AMD, "0x74a1"): "AMD Instinct MI300X",
@@ -31,6 +35,10 @@ _MODELS = {
     (INTEL, "0xe20b"): "Intel Arc B580",
 }
 """Names by the PCI ID repository, of models whose number is theirs alone and that the table of GPUs has."""
+
+
+_MI300A = "0x74a0"
+"""GPU, CPU cores and memory in one package (PCI ID repository)."""
 
 
 class DrmGpu(NamedTuple):
@@ -45,10 +53,14 @@ class DrmGpu(NamedTuple):
 
 
 class KfdNode(NamedTuple):
-    """A GPU in the list of AMD's compute driver, whose order is that of ROCm and HIP."""
+    """A GPU in the list of AMD's compute driver, or a partition of one; its order is that of ROCm and HIP."""
 
     address: str
     has_cpu_cores: bool
+
+    def is_of(self, device: PciDevice) -> bool:
+        """Whether it is this GPU, or a partition of it: some kernels have the partition as PCI function."""
+        return device.address in (self.address, f"{self.address[:-1]}0")
 
 
 def list_drm_gpus(sysfs: Path) -> list[DrmGpu]:
@@ -69,19 +81,46 @@ def list_drm_gpus(sysfs: Path) -> list[DrmGpu]:
     return found
 
 
-def in_hip_order(sysfs: Path, gpus: list[DrmGpu]) -> list[FoundGpu]:
-    """AMD's GPUs in the order in which ROCm and HIP number them: that of the compute driver's nodes."""
-    places = {node.address: place for place, node in enumerate(kfd_nodes(sysfs))}
-    own = [each for each in gpus if each.device.vendor == AMD]
-    own.sort(key=lambda each: (places.get(each.device.address, len(places)), each.device.address))
-    return [each.gpu for each in own]
+def measured_device(sysfs: Path, found: DrmGpu) -> Device:
+    """What the power and energy of a GPU are of: itself, or of MI300A the module with CPU and memory."""
+    gpu = found.gpu
+    if found.device.vendor != AMD or found.device.model != _MI300A:
+        return Device(gpu.uuid, "gpu", gpu.name, gpu.number)
+    cpu = package_near(sysfs, found.device.address)
+    inside = DevicePart("gpu", None, gpu.uuid), DevicePart("cpu", cpu), DevicePart("dram", cpu)
+    return Device(f"module-{gpu.number}", "module", gpu.name, gpu.number, contains=inside)
+
+
+def in_hip_order(sysfs: Path, gpus: list[DrmGpu]) -> list[Part]:
+    """AMD's GPUs in the order in which ROCm and HIP number them: that of the compute driver's nodes.
+
+    Each partition of a GPU is a node of its own, and has its share of the GPU.
+    """
+    own = sorted((each for each in gpus if each.device.vendor == AMD), key=lambda each: each.device.address)
+    nodes = list(kfd_nodes(sysfs))
+    slots: list[Part] = []
+    counts = {each.gpu.uuid: sum(node.is_of(each.device) for node in nodes) for each in own}
+    for node in nodes:
+        gpu = next((each.gpu for each in own if node.is_of(each.device)), None)
+        if gpu is not None:
+            place = sum(slot.gpu == gpu for slot in slots)
+            slots.append(_partition(gpu, place, counts[gpu.uuid]))
+    return slots + [whole(each.gpu) for each in own if not counts[each.gpu.uuid]]
+
+
+def _partition(gpu: FoundGpu, place: int, count: int) -> Part:
+    if count == 1:
+        return whole(gpu)
+    note = f"partition {place} of {count}: 1/{count} of the GPU's energy"
+    return Part(f"{gpu.uuid}/{place}", Chosen(gpu, 1.0 / count, note))
 
 
 def kfd_nodes(sysfs: Path) -> Iterator[KfdNode]:
     """The GPUs among the nodes of AMD's compute driver, by number.
 
     Linux, drivers/gpu/drm/amd/amdkfd/kfd_topology.c: a node with SIMDs is a GPU; an APU has CPU cores too;
-    `location_id` is the bus in 8 bits, then device and function as PCI has them.
+    `location_id` is the bus in 8 bits, then device and function as PCI has them; the number of a partition is
+    in its highest four bits, or as the function.
     """
     nodes = [folder for folder in folders(sysfs / "class/kfd/kfd/topology/nodes") if folder.name.isdecimal()]
     for folder in sorted(nodes, key=lambda folder: int(folder.name)):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.found_gpus import FoundGpu, MigInstance
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.found_gpus import (
     FoundGpu,
     Part,
@@ -20,7 +21,7 @@ from carbonmon.hardware.found_gpus import (
     whole,
 )
 
-CDI_NAME = re.compile(r"[A-Za-z0-9._-]+/gpu=")
+CDI_NAME = pattern(r"[A-Za-z0-9._-]+/gpu=")
 """What precedes a device in the Container Device Interface's names: nvidia.com/gpu=0."""
 
 Parts = dict[str, Part]

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple
 
 from carbonmon.core.model import Device, Part, Spec, Uncertainty
+from carbonmon.core.patterns import pattern
 from carbonmon.core.ports import SensorSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.pci_devices import text_of
 from carbonmon.hardware.spec_sheets import gpu_spec
 
-_WHOLE_MODULE = re.compile(r"\bGH200\b|\bMI300A\b")
+_WHOLE_MODULE = pattern(r"\bGH200\b|\bMI300A\b")
 """GPUs whose TDP in the table is the module's, CPU and memory included, as the table's notes say."""
 
-_SUPERCHIP = re.compile(r"\b(?:G[HB]|VR)[0-9]00\b")
-_TWO_PACKAGES_AND_MEMORY = re.compile(r"\bGrace\b.*\bSuperchip\b", re.IGNORECASE)
-_EMBEDDED = re.compile(r"\b(?:Jetson|Orin|Xavier|Thor|Tegra)\b", re.IGNORECASE)
+_SUPERCHIP = pattern(r"\b(?:G[HB]|VR)[0-9]00\b")
+_TWO_PACKAGES_AND_MEMORY = pattern(r"\bGrace\b.*\bSuperchip\b", re.IGNORECASE)
+_EMBEDDED = pattern(r"\b(?:Jetson|Orin|Xavier|Thor|Tegra)\b", re.IGNORECASE)
 
 
 class _Embedded(NamedTuple):
@@ -33,8 +33,8 @@ class _Embedded(NamedTuple):
     high_w: float
 
 
-def _embedded(name: str, pattern: str, low_w: float, high_w: float) -> _Embedded:
-    return _Embedded(name, re.compile(pattern, re.IGNORECASE), low_w, high_w)
+def _embedded(name: str, text: str, low_w: float, high_w: float) -> _Embedded:
+    return _Embedded(name, pattern(text, re.IGNORECASE), low_w, high_w)
 
 
 EMBEDDED = (
@@ -97,7 +97,7 @@ def with_gpu_contents(device: Device) -> Device:
         rest = Part("cpu", device.index), Part("dram", device.index)
     else:
         return device
-    return replace(device, component="module", contains=(Part("gpu", None, device.id), *rest))
+    return device._replace(component="module", contains=(Part("gpu", None, device.id), *rest))
 
 
 def with_cpu_contents(devices: Sequence[Device]) -> list[Device]:
@@ -113,7 +113,7 @@ def with_cpu_contents(devices: Sequence[Device]) -> list[Device]:
             if "hardware threads" not in spec.source:
                 text = f"{spec.source}: of two packages and their memory, half of it"
                 spec = spec._replace(tdp_w=spec.tdp_w / 2, source=text)
-            device = replace(device, spec=spec, contains=(Part("dram", device.index),))
+            device = device._replace(spec=spec, contains=(Part("dram", device.index),))
         found.append(device)
     return found
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
-_UNSIGNED = re.compile(rb"\s*[0-9]{1,20}\s*")
-_SIGNED = re.compile(rb"\s*-?[0-9]{1,20}\s*")
+from carbonmon.core.patterns import pattern
+
+_UNSIGNED = pattern(rb"\s*[0-9]{1,20}\s*")
+_SIGNED = pattern(rb"\s*-?[0-9]{1,20}\s*")
 """A u64 or an s64 as the kernel prints it; `int()` alone would take a plus and underscores as well."""
 
 

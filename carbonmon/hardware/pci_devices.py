@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
-NVIDIA, AMD, INTEL = "0x10de", "0x1002", "0x8086"
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
+
+NVIDIA, AMD, INTEL, HABANA = "0x10de", "0x1002", "0x8086", "0x1da3"
 """Vendors' numbers (PCI ID repository)."""
 
-_CARD = re.compile(r"card[0-9]{1,4}")
+_CARD = pattern(r"card[0-9]{1,4}")
 _INTEGRATED_SLOT = "0000:00:02."
 """Intel's integrated graphics is always device 2 of bus 0."""
-_INTEL_DISCRETE = re.compile(r"0x(?:4905|4906|4907|4908|4f8|56|0bd|0b6|e2[0-9a-f]{2}$)")
+_INTEL_DISCRETE = pattern(r"0x(?:4905|4906|4907|4908|4f8|56|0bd|0b6|e2[0-9a-f]{2}$)")
 """Device ids of DG1, Arc A, Flex, Max and Arc B (Linux, include/drm/intel/pciids.h)."""
-_VEGA10 = re.compile(r"0x68[67][0-9a-f]")
+_VEGA10 = pattern(r"0x68[67][0-9a-f]")
 
 
 class PciDevice(NamedTuple):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Device
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.work import GpuPeak, Peaks
 from carbonmon.data import GPU_PEAKS, rows, using
 from carbonmon.hardware.device_names import gpu_rows

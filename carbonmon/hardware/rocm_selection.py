@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from carbonmon.hardware.found_gpus import FoundGpu, each_gpu_once, whole
+from carbonmon.hardware.found_gpus import Chosen, FoundGpu, Part, each_gpu_once, whole
 from carbonmon.hardware.gpu_lists import user_list
 from carbonmon.hardware.gpu_selection import CUDA, VARIABLES, Selection
 
@@ -19,13 +19,13 @@ ROCM_VARIABLES = frozenset((ROCR, HIP))
 
 def select(
     found: Sequence[FoundGpu],
-    hip_order: Sequence[FoundGpu],
+    hip_order: Sequence[Part],
     gpus: tuple[str, ...] | None,
     environ: Mapping[str, str],
     *,
     has_nvidia: bool,
 ) -> Selection:
-    """The GPUs of `found` that a job was given; `hip_order` are AMD's as HIP numbers them.
+    """The GPUs of `found` that a job was given; `hip_order` are AMD's, or partitions, as HIP numbers them.
 
     `has_nvidia`: NVML's GPUs are here too. Then `--gpus` has NVML's indices, and CUDA's list is about those
     GPUs. Indices of a Slurm job may count in the job's own GPUs, of which sysfs tells nothing: they decide
@@ -53,22 +53,29 @@ def select(
         by = variable
     if not by:
         return everything
-    return Selection(each_gpu_once({gpu.uuid: whole(gpu) for gpu in slots}), by, notes)
+    return Selection(_chosen(slots, hip_order), by, notes)
 
 
-def _visible(variable: str, text: str, slots: list[FoundGpu]) -> tuple[list[FoundGpu], list[str]]:
+def _chosen(slots: Sequence[Part], hip_order: Sequence[Part]) -> list[Chosen]:
+    """Each GPU once; one of which the job has all partitions is a whole one."""
+    keys = {slot.key for slot in slots}
+    missing = {slot.gpu.uuid for slot in hip_order if slot.key not in keys}
+    parts = {slot.key: slot if slot.gpu.uuid in missing else whole(slot.gpu) for slot in slots}
+    return each_gpu_once(parts)
+
+
+def _visible(variable: str, text: str, slots: list[Part]) -> tuple[list[Part], list[str]]:
     """What a list leaves of `slots`, in its order; it ends at the first entry that is not there."""
-    left: list[FoundGpu] = []
+    left: list[Part] = []
     for entry in map(str.strip, text.split(",")):
         if re.fullmatch(r"[0-9]{1,9}", entry):
-            found = slots[int(entry)] if int(entry) < len(slots) else None
-        else:
-            found = next((gpu for gpu in slots if gpu.uuid.lower() == entry.lower()), None)
-        if found is None:
+            found = slots[int(entry) : int(entry) + 1]
+        else:  # the id of a GPU in partitions is that of all of them
+            found = [slot for slot in slots if slot.gpu.uuid.lower() == entry.lower()]
+        if not found:
             note = f"{variable}={text}: no GPU {entry!r} here; what follows is ignored"
             return left, [] if entry in ("", "-1") else [note]
-        if found not in left:
-            left.append(found)
+        left += [slot for slot in found if slot not in left]
     return left, []
 
 

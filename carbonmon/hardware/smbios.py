@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+from carbonmon.core.records import NamedTuple
 
 _MOST_BYTES = 1 << 18
 _PROCESSOR, _MEMORY, _END = 4, 17, 127

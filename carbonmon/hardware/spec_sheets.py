@@ -1,4 +1,4 @@
-"""Powers from spec sheets: the table of GPU models.
+"""Powers from spec sheets: the table of GPU models, and published means of chips that only clouds have.
 
 The tables are scanned, not loaded, and only the matching row is parsed, so that a look-up keeps nothing
 in the monitor's memory. Each look-up raises `ConfigError` for a table that cannot be used.
@@ -10,28 +10,39 @@ from __future__ import annotations
 import re
 
 from carbonmon.core.model import Spec
+from carbonmon.core.patterns import pattern
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.data import GPUS, NVML_NAMES, Row, rows, using
 
-_GPU_VENDOR = re.compile(r"^(?:nvidia|amd|intel|google) ")
-_GPU_BRAND = re.compile(r"\b(?:nvidia|amd|intel|google|tesla|geforce|quadro|radeon|instinct)\b")
-_MIG_PROFILE = re.compile(r" MIG [1-9][cg]\.\S+$")
+_GPU_VENDOR = pattern(r"^(?:nvidia|amd|intel|google|aws|huawei|meta|microsoft) ")
+_GPU_BRAND = pattern(
+    r"\b(?:nvidia|amd|intel|google|aws|huawei|meta|microsoft|tesla|geforce|quadro|radeon|instinct)\b"
+)
+_CHIP = "chip"
+"""The form factor of accelerators that nobody can buy: their power is known as a published mean, or not."""
+_MIG_PROFILE = pattern(r" MIG [1-9][cg]\.\S+$")
 """NVML adds it to the name of an instance: the TDP is that of the whole GPU."""
-_VGPU = re.compile(r"-\d+(?:[ABCQ]|CME)$|-\d{1,2}$")
+_VGPU = pattern(r"-\d+(?:[ABCQ]|CME)$|-\d{1,2}$")
 """NVIDIA's virtual GPUs, "NVIDIA A40-12Q", "NVIDIA L40-48": a share of a board, unknown to the guest."""
-_LAPTOP_SUPER = re.compile(r"\bSuper\b")
+_LAPTOP_SUPER = pattern(r"\bSuper\b")
 """The drivers spell laptop parts "RTX 2080 Super" and desktop boards "RTX 2080 SUPER"."""
 
 
 def gpu_spec(name: str) -> Spec | None:
     """TDP of one device in W, from the name that NVML reports or the table's own name of the model.
 
-    None for a model that is not in the table, for one whose TDP was never published or is set by a
-    laptop's maker, and for a virtual GPU.
+    Of chips that only clouds have, the mean power if that was published. None for a model that is not in the
+    table, for one whose power was never published or is set by a laptop's maker, and for a virtual GPU.
     """
     with using(GPUS):
         is_other = _VGPU.search(name.strip()) or _LAPTOP_SUPER.search(name)
         row = None if is_other else _gpu_row(name)
+        if row is not None and row["form_factor"] == _CHIP:
+            from carbonmon.hardware.accelerator_power import published_mean  # NVML never reports one
+
+            mean = published_mean(row["model"])
+            if mean is not None:
+                return mean
         if row is None or not row["tdp_w"]:
             return None
         tdp_w = float(row["tdp_w"])

@@ -8,12 +8,13 @@ the PCI ID repository.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from carbonmon.core.model import Device, SensorState
 from carbonmon.hardware.pci_devices import (
     AMD,
+    HABANA,
     INTEL,
     NVIDIA,
     PciDevice,
@@ -24,14 +25,14 @@ from carbonmon.hardware.pci_devices import (
     is_there,
 )
 
-HABANA, GOOGLE, AWS = "0x1da3", "0x1ae0", "0x1d0f"
+GOOGLE, AWS = "0x1ae0", "0x1d0f"
 
 _KINDS = {
     NVIDIA: ("NVIDIA GPU", "H100 80GB HBM3"),
     AMD: ("AMD GPU", "Instinct MI300X"),
     INTEL: ("Intel GPU", "Data Center GPU Max 1550"),
     HABANA: ("Gaudi accelerator", "Gaudi 3"),
-    GOOGLE: ("Google TPU", "TPU v4"),
+    GOOGLE: ("Google TPU", ""),
     AWS: ("AWS Neuron device", ""),
 }
 """What a vendor's accelerators are called, and a model of the table as an example for --gpu-model."""
@@ -46,20 +47,27 @@ _GOOGLE_NETWORK = "0x0042"
 """Google's virtual network card has the vendor's number too."""
 
 
-def sources(sysfs: Path, devices: Iterable[Device], is_stated: bool = True) -> list[SensorState]:
+def sources(
+    sysfs: Path, devices: Iterable[Device], is_stated: bool = True, seen: Collection[str] = ()
+) -> list[SensorState]:
     """A line for each vendor whose accelerators nobody counts.
 
     `devices` are counted: what they measure is taken off, and where the user states GPUs by --gpu-model
-    (`is_stated`) those estimates too.
+    (`is_stated`) those estimates too. `seen` are ids of others that a sensor knows: they are not the job's.
     """
     counted = list(devices)
-    found = find(sysfs)
+    places = {*seen, *(gpu for device in counted for gpu in device.gpu_ids)}
+    found = [each for each in find(sysfs) if f"GPU-{each.address}" not in places]
     if any(accelerator.vendor in (AMD, INTEL) for accelerator in found):
         from carbonmon.hardware.drm_gpus import list_drm_gpus  # most machines have none of them
 
         metered = {gpu for device in counted for gpu in device.gpu_ids}
         held = {each.device.address for each in list_drm_gpus(sysfs) if each.gpu.uuid in metered}
         found = [accelerator for accelerator in found if accelerator.address not in held]
+    ids = {device.id for device in counted}
+    found = [
+        each for each in found if ids.isdisjoint((f"TPU-{each.address.rpartition('.')[0]}", each.address))
+    ]
     counts: dict[str, int] = {}
     for accelerator in found:
         counts[accelerator.vendor] = counts.get(accelerator.vendor, 0) + 1
@@ -89,6 +97,8 @@ def _line(vendor: str, number: int) -> SensorState:
         text = text.replace("reads them", "reads it")
     if vendor == NVIDIA:
         remedy = "install NVIDIA's driver"
+    elif vendor in (GOOGLE, AWS):
+        remedy = "carbonmon doctor   # the line of the sensor tpu or neuron says what is missing"
     elif example:
         remedy = f"carbonmon run --gpu-model {example!r}:{number} -- …   # its own model: an estimate by TDP"
     else:

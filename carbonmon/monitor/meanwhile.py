@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from carbonmon.core.model import NodeTotal
 from carbonmon.core.node_meter import NodeEnergy
+from carbonmon.core.records import NamedTuple
 
 
 class NodeTotals(NamedTuple):

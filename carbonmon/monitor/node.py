@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,10 @@ from carbonmon.core.budgets import BudgetState
 from carbonmon.core.model import Device, IdlePolicy, Rank, RunInfo, RunState, Snapshot
 from carbonmon.core.phases import MAX_PHASES
 from carbonmon.core.ports import Clock, Roots
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.windows import Key, Marks
 from carbonmon.core.work import PRECISIONS, Peaks, Told
 from carbonmon.hardware.workload import NodeWorkload, is_below
-from carbonmon.monitor import resume
 from carbonmon.monitor.guard import GuardedExporter
 from carbonmon.monitor.loop import SamplingLoop
 from carbonmon.monitor.recorder import Recorder
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class RunPlan:
+class RunPlan(NamedTuple):
     """A run as a monitor is to keep it: what it is, its folder, where its processes are.
 
     `before` is the checkpoint that a resumed run goes on from.
@@ -44,7 +42,7 @@ class RunPlan:
 
     info: RunInfo
     folder: Path
-    roots: Roots = field(default_factory=Roots)
+    roots: Roots = Roots()
     before: Checkpoint | None = None
 
 
@@ -134,9 +132,11 @@ class Monitor:
         if plan.info.id in self.runs:  # a driver hung for long, and the job did not wait for it
             return
         if plan.before is None:
-            info = replace(plan.info, started_at_s=self.clock.wall_s())
+            info = plan.info._replace(started_at_s=self.clock.wall_s())
             self.sampler.begin(self._account(plan, info), plan.roots)
         else:
+            from carbonmon.monitor import resume  # most runs are new
+
             outage = resume.outage_of(plan.before, self.boot_id, self.clock)
             run = self._account(plan, plan.info)
             resume.resume_run(self.sampler, run, plan.before.snapshot, outage, plan.roots)
@@ -153,6 +153,8 @@ class Monitor:
             self.requests.post(partial(self._resume, plans), "after")
 
     def _resume(self, plans: Sequence[RunPlan]) -> None:
+        from carbonmon.monitor import resume
+
         runs = [(plan, plan.before) for plan in plans if plan.before is not None]
         newest = max((before for _, before in runs), key=lambda before: before.snapshot.clock_s)
         outage = resume.outage_of(newest, self.boot_id, self.clock)
@@ -161,6 +163,18 @@ class Monitor:
             outage = resume.outage_of(before, self.boot_id, self.clock)
             run = self._account(plan, plan.info)
             resume.restore_run(self.sampler, run, before.snapshot.runs[0], outage, lost, plan.roots)
+
+    def resume_devices(self, before: Checkpoint) -> None:
+        """Go on with the devices of an earlier monitor of this boot that left no run, before any sample."""
+        if before.boot_id and before.boot_id == self.boot_id:
+            self.requests.post(partial(self._resume_devices, before.snapshot), "after")
+
+    def _resume_devices(self, before: Snapshot) -> None:
+        from carbonmon.monitor import resume
+
+        outage = resume.Outage(max(0.0, self.clock.now_s() - before.clock_s), True)
+        resume.restore_devices(self.sampler, before, outage)
+        self.sampler.show()
 
     def end(
         self,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from carbonmon.core.budget_watch import Amounts, BudgetWatch
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.forecast import Forecast, Forecaster, Spent, is_due
+from carbonmon.core.records import NamedTuple
 
 log = logging.getLogger(__name__)
 

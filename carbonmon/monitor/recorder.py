@@ -1,6 +1,6 @@
 """Writes the runs' folders beside the sampling, in a thread of its own: a slow or full disk delays nothing.
 
-Every few seconds the newest snapshot becomes each run's `checkpoint.json`, what was drawn meanwhile becomes
+Every few seconds the newest snapshot becomes each run's checkpoint, what was drawn meanwhile becomes
 rows of its `series.jsonl`, and each exporter may show a running result. What fails is counted, logged once
 per change of state, and written with the next checkpoint that succeeds, which holds everything.
 """
@@ -11,15 +11,19 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Clock
+from carbonmon.core.records import NamedTuple
 from carbonmon.monitor.clock import Alarm
 from carbonmon.monitor.guard import Guard, GuardedExporter
 from carbonmon.monitor.snapshots import Snapshots
 from carbonmon.runs.series_rows import Parts
 from carbonmon.runs.writer import RunFiles
+
+if TYPE_CHECKING:
+    from carbonmon.runs.node_checkpoint import NodeCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +35,6 @@ CLOSE_TIMEOUT_S = 1.0
 
 FIRST_TIMEOUT_S = 2.0
 """How long the job's start waits for the first checkpoint."""
-
-MOST_TOGETHER = 32
-"""Where a run begins or ends the checkpoints of all are written, of one sample: a monitor that is killed then
-leaves no joule in two runs, and none in no run. On a node with more runs at once only that of the one is."""
 
 STALE_PERIODS, STALE_S = 3, 15.0
 """After so many checkpoint periods, and at least so many seconds, without a success the newest snapshot is
@@ -63,14 +63,17 @@ class Recorder:
         guard: Guard,
         period_s: float = 5.0,
         before: Snapshot | None = None,
+        together: NodeCheckpoint | None = None,
     ) -> None:
         """`guard` counts the failures to write. `before` is the checkpoint that a resumed run goes on from,
-        shown until the next one is safe."""
+        shown until the next one is safe. `together` is where the state of all runs at one moment is kept;
+        without it all are written where one begins or ends."""
         self._clock = clock
         self._exporters = exporters
         self._snapshots = snapshots
         self.guard = guard
         self.period_s = period_s
+        self._together = together
         self._files: dict[str, RunFiles] = {}
         self._ending: dict[str, _Ending] = {}
         self._written: set[str] = set()
@@ -193,7 +196,7 @@ class Recorder:
                 due = self._clock.now_s() >= due_s
                 # A run that begins or ends is in the newest snapshot: it was made for it.
                 snapshot = self._snapshots.fresh(FRESH_TIMEOUT_S) if due else self._snapshots.latest
-            due = due or self._final is not None or len(self._files) <= MOST_TOGETHER
+            due = due or self._final is not None
             snapshot = self._final or snapshot
 
     def _pause_s(self, snapshot: Snapshot) -> float:
@@ -205,16 +208,26 @@ class Recorder:
     def write(self, snapshot: Snapshot, due: bool = True) -> None:
         """Write a checkpoint of every run. Raises the first OSError, after all were tried.
 
-        When it is not `due`, only runs that begin or end are written.
+        When it is not `due`, only runs that begin or end are written, once all are safe together: a monitor
+        that is killed then leaves no joule in two runs, and none in no run.
         """
         now_s = self._clock.now_s()
         with self._lock:
+            files = dict(self._files)
+            ending = frozenset(self._ending)
+        trouble: OSError | None = None
+        safe: frozenset[str] = frozenset()
+        if self._together is not None:
+            try:
+                safe = self._together.write(snapshot, {run_id: own.folder for run_id, own in files.items()})
+            except OSError as error:
+                trouble = error
+        if not due:
             files = {
                 run_id: own
-                for run_id, own in self._files.items()
-                if due or own.is_new or run_id in self._ending
+                for run_id, own in files.items()
+                if own.is_new or run_id in ending or run_id not in safe
             }
-        trouble: OSError | None = None
         for run in snapshot.runs:
             own = files.get(run.info.id)
             if own is not None:
@@ -228,8 +241,7 @@ class Recorder:
                         self._refused.add(run.info.id)
         if trouble is not None:
             raise trouble
-        if due:
-            self._safe, self._safe_s = snapshot, now_s
+        self._safe, self._safe_s = snapshot, now_s
 
     def _release(self) -> None:
         """Let go of runs that were written for the last time, or that no disk will take."""

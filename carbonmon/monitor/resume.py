@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.core.ports import Clock, Roots
+from carbonmon.core.records import NamedTuple
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler

@@ -175,15 +175,17 @@ class RunAttribution:
         if self._workload is None:
             return {run_id: Share(device.share_ratio, device.share_note) for run_id in self.runs}
         before = self._settled.get(device.id, self._tally)
-        if device.component == "gpu":
+        if device.component == "gpu" and not device.contains:
             return attribution.gpu_shares(before, self._tally, device.id, self._policies)
         if self._is_unknown(account):
             return {}
-        by_cpu = self._by_cpu_time(account, before, power_w)
         gpu_ids = account.gpu_ids
+        by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
+        if device.component == "gpu":  # a card of several dies
+            return attribution.module_shares(by_gpu, {})
+        by_cpu = self._by_cpu_time(account, before, power_w)
         if not gpu_ids:
             return by_cpu
-        by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
         is_foreign = not self._usage.others.keys().isdisjoint(gpu_ids)
         return attribution.module_shares(by_gpu, {} if is_foreign else by_cpu)
 

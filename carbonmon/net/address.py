@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 _PORTS = {"http": 80, "https": 443}
-_PLAIN_URL = re.compile(r"[!-~]+")
-_PLAIN_HEADER = re.compile(r"[\t\x20-\x7e]*")
+_PLAIN_URL = pattern(r"[!-~]+")
+_PLAIN_HEADER = pattern(r"[\t\x20-\x7e]*")
 
 
 class Address(NamedTuple):

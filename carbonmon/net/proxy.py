@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.net.address import Address, address_of, basic_login, ip_of, is_loopback
 
 

@@ -39,7 +39,12 @@ def check_schema(path: Path | str, values: Mapping[str, Any], schema: str) -> No
     """Raise `RunFileError` for a file that another version wrote."""
     found = values.get("schema")
     if found != schema:
-        raise RunFileError(
-            f"{path}: schema {short_text(found)} is not {schema!r}: written by another version of carbonmon; "
-            "read it with that version"
-        )
+        raise RunFileError(other_schema(path, found, schema))
+
+
+def other_schema(path: Path | str, found: object, schema: str) -> str:
+    """What there is to say of a file with another schema than this one."""
+    return (
+        f"{path}: schema {short_text(found)} is not {schema!r}: written by another version of carbonmon; "
+        "read it with that version"
+    )

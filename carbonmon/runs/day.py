@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.budget_watch import Amounts
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import known_time
 from carbonmon.runs.folders import why_not_ours
-from carbonmon.runs.layout import CHECKPOINT_FILE, SUMMARY_FILE
+from carbonmon.runs.layout import CHECKPOINT_FILES, SUMMARY_FILE
 from carbonmon.runs.series import read_lines
 from carbonmon.runs.summaries import summary_of
 
@@ -83,7 +84,7 @@ class DayCount:
 def _written(folder: Path) -> tuple[int, ...]:
     """When the files with a run's totals were written (ns since 1970); empty for a folder that has none."""
     found = []
-    for name in (CHECKPOINT_FILE, SUMMARY_FILE):
+    for name in (*CHECKPOINT_FILES, SUMMARY_FILE):
         with suppress(OSError):
             found.append((folder / name).stat().st_mtime_ns)
     return tuple(found)

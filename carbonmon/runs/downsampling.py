@@ -7,9 +7,10 @@ one. Energy and time are added up, the lowest and the highest power are kept.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from carbonmon.core.model import MEASURED_METHODS, Component, IntensityKind
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.series_rows import SeriesRow
 
 MAX_STEPS = 360

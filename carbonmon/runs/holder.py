@@ -9,8 +9,8 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.checked import RunFileError, document
 
 MONITOR_FILE = "monitor.json"

@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.documents import json_object
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import known_time
 from carbonmon.core.typed import LARGEST
 from carbonmon.runs.checked import RunFileError, read_bytes
-from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, SUMMARY_FILE
+from carbonmon.runs.checkpoint_slots import has_checkpoint
+from carbonmon.runs.layout import RUN_FILE, SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.summaries import LONGEST_SUMMARY_BYTES, summary_of
 from carbonmon.runs.summary.document import SCHEMA
@@ -108,7 +110,7 @@ def read_entry(folder: Path) -> Entry | None:
         summary = json_object(read_bytes(path, LONGEST_SUMMARY_BYTES), path, RunFileError)
         if summary.get("schema") == SCHEMA and summary.get("state") in ENDED:
             return _entry(folder, path, summary, owner)
-    elif not (folder / CHECKPOINT_FILE).is_file():
+    elif not has_checkpoint(folder):
         return None
     if owner is None:
         with suppress(OSError):

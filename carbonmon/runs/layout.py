@@ -1,7 +1,7 @@
 """What is written of a run, in plain files of its folder; `reader.py` reads them again.
 
     run.json         what the run is, and its devices
-    checkpoint.json  totals and raw counters at one moment, replaced as a whole
+    checkpoint.json  totals and counters at one moment, in turn with checkpoint-2.json (`checkpoint_slots.py`)
     summary.json     the result for people and programs (`summary/document.py`)
     series.jsonl     energy, power and emissions over time: a row for each device and phase; append-only
 
@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -26,9 +25,14 @@ from carbonmon.core.work import Work
 from carbonmon.runs.series_rows import SeriesRow
 
 RUN_SCHEMA = "carbonmon.run/1"
-CHECKPOINT_SCHEMA = "carbonmon.checkpoint/1"
+CHECKPOINT_SCHEMA = "carbonmon.checkpoint/2"
+NODE_CHECKPOINT_SCHEMA = "carbonmon.node-checkpoint/1"
 SERIES_VERSION_KEY, SERIES_VERSION = "series", 2
-FILES = RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
+RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
+CHECKPOINT_FILES = (CHECKPOINT_FILE, "checkpoint-2.json")
+"""The two slots; the first one is written first."""
+
+FILES = (RUN_FILE, *CHECKPOINT_FILES, SERIES_FILE)
 SUMMARY_FILE = "summary.json"
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
@@ -41,7 +45,7 @@ METER_FIELDS = tuple("shadow" if field == "fallback" else field for field in Met
 
 def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
     """run.json of a run."""
-    run = asdict(info)
+    run = info._asdict()
     run[ENDS_WITH_KEY] = run.pop("ends_with")
     if not info.user:  # so that release 0.2.0 reads the others
         del run["user"]
@@ -51,17 +55,36 @@ def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
 
 def _device(device: Device) -> dict[str, Any]:
     """A device's fields; what it contains only if it does, so that release 0.1.0 reads the others."""
-    fields = asdict(device)
+    fields = device._asdict()
     if not device.contains:
         del fields["contains"]
     return fields
 
 
 def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
-    """checkpoint.json of a run of a snapshot."""
+    """The checkpoint of a run of a snapshot, without what makes it a slot."""
+    return document_text({**_of_node(snapshot, boot_id), **_of_run(run)})
+
+
+def node_checkpoint_text(snapshot: Snapshot, runs: Sequence[tuple[str, RunState]], boot_id: str) -> str:
+    """The checkpoints of several runs, each with the name of its folder, as of one moment."""
     document = {
+        "schema": NODE_CHECKPOINT_SCHEMA,
+        "node": _of_node(snapshot, boot_id),
+        "runs": [{"folder": folder, **_of_run(run)} for folder, run in runs],
+    }
+    return document_text(document)
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """A checkpoint in one line."""
+    return _line(document, separators=(",", ":"))
+
+
+def _of_node(snapshot: Snapshot, boot_id: str) -> dict[str, Any]:
+    """What the checkpoints of all runs of a snapshot share."""
+    return {
         "schema": CHECKPOINT_SCHEMA,
-        "run": run.info.id,
         "boot_id": boot_id,
         "at_s": snapshot.at_s,
         "clock_s": snapshot.clock_s,
@@ -71,6 +94,24 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "pue_ratio": snapshot.pue_ratio,
         "intensity": snapshot.intensity,
         "start_s": snapshot.start_s,
+        "pue_source": snapshot.pue_source,
+        "wue_l_per_kwh": snapshot.wue_l_per_kwh,
+        "wue_source": snapshot.wue_source,
+        "price_source": snapshot.price_source,
+        "currency": snapshot.currency,
+        "device_fields": DEVICE_FIELDS,
+        "devices": [(state.device.id, state[1:]) for state in snapshot.devices],
+        "node_energy_fields": NodeEnergy._fields,
+        "node_meters": [state.total for state in snapshot.node_meters],
+        "meter_fields": METER_FIELDS,
+        "meters": snapshot.meters,
+    }
+
+
+def _of_run(run: RunState) -> dict[str, Any]:
+    """What a checkpoint says of its run."""
+    return {
+        "run": run.info.id,
         "run_start_s": run.start_s,
         "duration_s": run.duration_s,
         "ended_at_s": run.ended_at_s,
@@ -96,11 +137,6 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "peaks_w": run.peaks_w,
         "run_samples": run.samples,
         "monitor_cpu_s": run.monitor_cpu_s,
-        "pue_source": snapshot.pue_source,
-        "wue_l_per_kwh": snapshot.wue_l_per_kwh,
-        "wue_source": snapshot.wue_source,
-        "price_source": snapshot.price_source,
-        "currency": snapshot.currency,
         "phases_s": run.phases_s,
         "doubts_j": run.doubts_j,
         "unobserved_s": run.unobserved_s,
@@ -108,16 +144,9 @@ def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
         "totals": run.totals,
         "node_fields": NodeTotal._fields,
         "node": run.node,
-        "device_fields": DEVICE_FIELDS,
-        "devices": [(state.device.id, state[1:]) for state in snapshot.devices],
-        "node_energy_fields": NodeEnergy._fields,
-        "node_meters": [state.total for state in snapshot.node_meters],
         "run_node_meters": run.node_meters,
         "node_charges": run.node_charges,
-        "meter_fields": METER_FIELDS,
-        "meters": snapshot.meters,
     }
-    return _line(document, separators=(",", ":"))
 
 
 def _progress(work: Work | None) -> tuple[float, float | None] | None:

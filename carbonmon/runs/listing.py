@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.index import ENDED, Entry
 
 SORTS: Mapping[str, Callable[[Entry], Any]] = {

@@ -20,8 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import open_file
 from carbonmon.runs.holder import MONITOR_FILE, STALE_S, Holder, holder_text, read_holder, this_process
-from carbonmon.runs.layout import CHECKPOINT_FILE, SERIES_FILE
+from carbonmon.runs.layout import CHECKPOINT_FILES, SERIES_FILE
 
 log = logging.getLogger(__name__)
 
@@ -174,11 +175,17 @@ def _write_new(path: Path, holder: Holder) -> None:
 
 
 def _written_s(folder: Path) -> float:
-    """When a monitor wrote into the folder last, by the clock of the file system (Unix time)."""
+    """When a monitor wrote into the folder last, by the clock of the file system (Unix time).
+
+    The checkpoints are overwritten: a client of NFS may keep their times for up to 60 s (nfs(5), acregmax),
+    but asks for them when a file is opened (close-to-open consistency).
+    """
     newest_s = 0.0
-    for name in (MONITOR_FILE, CHECKPOINT_FILE):
+    for name in (MONITOR_FILE, *CHECKPOINT_FILES):
         with suppress(OSError):
             newest_s = max(newest_s, (folder / name).stat().st_mtime)
+        with suppress(OSError), open_file(folder / name, follows=False) as file:
+            newest_s = max(newest_s, os.fstat(file.fileno()).st_mtime)
     return newest_s
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.config import DEFAULT_OUTPUT
 from carbonmon.core.documents import json_object
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.hints import nearest_runs
 from carbonmon.core.plain_text import plain
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import known_time, local_text
 from carbonmon.runs.checked import RunFileError, read_bytes
-from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, SUMMARY_FILE
+from carbonmon.runs.layout import CHECKPOINT_FILES, RUN_FILE, SUMMARY_FILE
 
 LAST = "last"
 """The word for the run that began last."""
@@ -60,7 +61,7 @@ def _check_kind(path: Path, word: str, command: str) -> None:
                 f"{command}: {word!r:.60} is no summary; give a run's folder, or its summary.json"
             )
         return
-    if any((path / name).exists() for name in (RUN_FILE, SUMMARY_FILE, CHECKPOINT_FILE)):
+    if any((path / name).exists() for name in (RUN_FILE, SUMMARY_FILE, *CHECKPOINT_FILES)):
         return
     runs = [folder.name for folder in _folders(path) if _look(folder) is not None]
     if runs:

@@ -11,19 +11,18 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from carbonmon.core.documents import json_object
 from carbonmon.core.errors import ConfigError
-from carbonmon.runs.checked import RunFileError, read_bytes
+from carbonmon.core.records import NamedTuple
+from carbonmon.runs.checked import RunFileError
+from carbonmon.runs.checkpoint_slots import newest
 from carbonmon.runs.folders import why_not_ours
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.index import Entry
-from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, SERIES_FILE, SUMMARY_FILE
+from carbonmon.runs.layout import CHECKPOINT_FILES, RUN_FILE, SERIES_FILE, SUMMARY_FILE
 from carbonmon.runs.lock import has_monitor
-from carbonmon.runs.summaries import LONGEST_SUMMARY_BYTES
 
-_ORDER = (SERIES_FILE, CHECKPOINT_FILE, MONITOR_FILE, SUMMARY_FILE, RUN_FILE)
+_ORDER = (SERIES_FILE, *CHECKPOINT_FILES, MONITOR_FILE, SUMMARY_FILE, RUN_FILE)
 """Files of a run, in the order in which they go: what says that it is a run goes last."""
 
 
@@ -54,13 +53,13 @@ def plan(entries: Iterable[Entry], now_s: float, oldest_s: float | None, keep_by
     notes: list[str] = []
     kept_bytes = 0
     for entry in entries:
-        size_bytes = _size_bytes(entry.folder)
+        size_bytes = size_of(entry.folder)
         reason = why_it_stays(entry, now_s)
         if reason:
             notes.append(f"{entry.folder.name!r:.80} stays: {reason}")
             kept_bytes += size_bytes
         else:
-            runs.append(Old(entry, size_bytes, _ended_s(entry), ""))
+            runs.append(Old(entry, size_bytes, end_of(entry), ""))
     runs.sort(key=lambda run: run.ended_s)
     left_bytes = kept_bytes + sum(run.size_bytes for run in runs)
     old = []
@@ -80,7 +79,7 @@ def why_it_stays(entry: Entry, now_s: float) -> str:
         return reason
     if entry.state == "running" or has_monitor(folder):
         return "it is running"
-    if entry.state == "recovered" and now_s - _ended_s(entry) < RESUMABLE_S:
+    if entry.state == "recovered" and now_s - end_of(entry) < RESUMABLE_S:
         return "its monitor was lost within a day, and may go on with it"
     try:
         others = sorted(found.name for found in os.scandir(folder) if not _is_ours(found))
@@ -135,22 +134,21 @@ def _is_leftover(name: str) -> bool:
     return any(name.startswith(f".{own}.") for own in _ORDER) and name.endswith((".tmp", ".taking"))
 
 
-def _ended_s(entry: Entry) -> float:
+def end_of(entry: Entry) -> float:
     """When a run ended; where nobody knows, when its folder changed last.
 
     The duration leaves out the time between a loss and a resume.
     """
     if entry.ended_s is not None:
         return entry.ended_s
-    path = entry.folder / CHECKPOINT_FILE
-    with suppress(RunFileError, OSError, KeyError, TypeError, ValueError):
-        return float(json_object(read_bytes(path, LONGEST_SUMMARY_BYTES), path, RunFileError)["at_s"])
+    with suppress(RunFileError):
+        return newest(entry.folder).number("at_s")
     with suppress(OSError):
         return entry.folder.stat().st_mtime
     return 0.0
 
 
-def _size_bytes(folder: Path) -> int:
+def size_of(folder: Path) -> int:
     """What the files take of the disk's space: blocks of 512 bytes, stat(2)."""
     with suppress(OSError):
         return sum(512 * found.stat(follow_symlinks=False).st_blocks for found in os.scandir(folder))

@@ -6,9 +6,9 @@ guess and never a wrong number. A field that an older version's files lack takes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.config import parse_run_id
@@ -35,12 +35,12 @@ from carbonmon.core.model import (
 )
 from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.pauses import Pauses
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.typed import LARGEST, Entry, short_text
 from carbonmon.core.work import Work
 from carbonmon.runs.checked import RunFileError, document
+from carbonmon.runs.checkpoint_slots import newest
 from carbonmon.runs.layout import (
-    CHECKPOINT_FILE,
-    CHECKPOINT_SCHEMA,
     DEVICE_FIELDS,
     ENDS_WITH_KEY,
     METER_FIELDS,
@@ -108,9 +108,13 @@ def read_run(folder: Path) -> tuple[RunInfo, list[Device]]:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """run.json and checkpoint.json of a folder as one snapshot; raises `RunFileError`."""
+    """run.json and the newest whole checkpoint of a folder as one snapshot; raises `RunFileError`."""
+    return checkpoint_of(folder, newest(folder))
+
+
+def checkpoint_of(folder: Path, kept: Entry) -> Checkpoint:
+    """run.json of a folder and what a checkpoint holds, as one snapshot; raises `RunFileError`."""
     info, devices = read_run(folder)
-    kept = document(folder / CHECKPOINT_FILE, CHECKPOINT_SCHEMA)
     kept = kept._replace(values={**_LATER, **kept.values})
     run_id = kept.text("run")
     if run_id != info.id:
@@ -118,12 +122,25 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"belongs to run {short_text(run_id)}, and {RUN_FILE} to {short_text(info.id)}"
         )
     states = _states(kept, devices)
-    snapshot = Snapshot(
+    return Checkpoint(_snapshot(kept, (_run(kept, info, states),), states), kept.text("boot_id"))
+
+
+def devices_of(kept: Entry, devices: Iterable[Device]) -> Checkpoint:
+    """Those of these devices that a checkpoint holds, as a snapshot without runs; raises `RunFileError`."""
+    kept = kept._replace(values={**_LATER, **kept.values})
+    known = {device.id: device for device in devices}
+    found = [[device_id, values] for device_id, values in kept.pairs("devices") if device_id in known]
+    here = kept._replace(values={**kept.values, "devices": found})
+    return Checkpoint(_snapshot(kept, (), _states(here, list(known.values()))), kept.text("boot_id"))
+
+
+def _snapshot(kept: Entry, runs: tuple[RunState, ...], states: tuple[DeviceState, ...]) -> Snapshot:
+    return Snapshot(
         at_s=kept.number("at_s"),
         version=kept.text("version"),
         interval_s=kept.number("interval_s"),
         samples=kept.value("samples", int),
-        runs=(_run(kept, info, states),),
+        runs=runs,
         devices=states,
         sensors=(),
         intensity=kept.value("intensity", Intensity),
@@ -140,7 +157,6 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         start_s=kept.value("start_s", float | None),
         node_meters=tuple(NodeMeterState(total) for total in _node_meters(kept, "node_meters")),
     )
-    return Checkpoint(snapshot, kept.text("boot_id"))
 
 
 def _run(kept: Entry, info: RunInfo, states: tuple[DeviceState, ...]) -> RunState:

@@ -17,7 +17,6 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import MODE, append_whole
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.runs import layout
-from carbonmon.runs.series import check_version, rows_in
 from carbonmon.runs.series_rows import PARTS_KEPT, Key, OpenRow, Parts, SeriesFold, SeriesRow, time_shares
 
 PERIODS = ((2_500_000, 1.0), (5_000_000, 10.0), (12_000_000, 60.0), (40_000_000, 300.0), (50_000_000, 900.0))
@@ -121,19 +120,24 @@ class SeriesFile:
         """Raise `ConfigError` if a newer version has written the file: its rows could not be summed up."""
         self._size = os.fstat(self._descriptor).st_size
         begin = max(0, self._size - TAIL_BYTES)
-        for line in os.pread(self._descriptor, TAIL_BYTES, begin).splitlines()[-2:]:
-            check_version(line, self._path)
+        if self._size:  # only a resumed run has lines
+            from carbonmon.runs.series import check_version
+
+            for line in os.pread(self._descriptor, TAIL_BYTES, begin).splitlines()[-2:]:
+                check_version(line, self._path)
 
     def _sum_up(self) -> None:
         """What the file holds, by row; only a resumed run has any."""
         self._size = os.fstat(self._descriptor).st_size
         self._at_s, self._line_end = 0.0, b""
         sums: dict[Key, list[float]] = {}
-        for _, rows in rows_in(_lines(self._descriptor), self._path, strict=False):
-            for row in rows or ():
-                _add(sums, row)
-                self._at_s = max(self._at_s, row.at_s)
         if self._size:
+            from carbonmon.runs.series import rows_in
+
+            for _, rows in rows_in(_lines(self._descriptor), self._path, strict=False):
+                for row in rows or ():
+                    _add(sums, row)
+                    self._at_s = max(self._at_s, row.at_s)
             # An incomplete line that a crash left is ended, so that the next one stands by itself.
             self._line_end = b"" if os.pread(self._descriptor, 1, self._size - 1) == b"\n" else b"\n"
         for row in self._pending:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from carbonmon.core.footprint import Rates
 from carbonmon.core.model import (
@@ -22,6 +21,7 @@ from carbonmon.core.model import (
     Method,
 )
 from carbonmon.core.phases import Weights
+from carbonmon.core.records import NamedTuple
 
 Key = tuple[str, str, Method]
 """A phase, a device's id, a method."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.documents import json_object
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs import lookup
 from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.layout import SUMMARY_FILE

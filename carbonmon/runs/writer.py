@@ -1,6 +1,6 @@
 """Writes one run's folder: checkpoints, and the time series.
 
-What each file holds: `layout.py`. A method that raises OSError has left the older state in place.
+What each file holds: `layout.py`. A method that raises OSError has left an older state that is whole.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import DISK_FAULTS, remove_leftovers, replace_file
 from carbonmon.core.model import Device, RunState, Snapshot
 from carbonmon.runs import layout
+from carbonmon.runs.checkpoint_slots import CheckpointSlots
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.lock import RunLock
 from carbonmon.runs.series_file import SeriesFile
@@ -40,6 +41,7 @@ class RunFiles:
         self._boot_id = boot
         self._former = former
         self._lock = RunLock(folder, period_s)
+        self._checkpoint = CheckpointSlots(folder)
         self._series = SeriesFile(folder, self._lock.take)
         self._has_run_file = False
         try:
@@ -73,10 +75,7 @@ class RunFiles:
             self._has_run_file = False
             self._write_run_file(snapshot, run)
             self._has_run_file = True
-        replace_file(
-            self.folder / layout.CHECKPOINT_FILE,
-            layout.checkpoint_text(snapshot, run, self._boot_id).encode(),
-        )
+        self._checkpoint.write(layout.checkpoint_text(snapshot, run, self._boot_id))
         self._series.write(snapshot, run, now_s, is_last or run.ended_at_s is not None)
 
     def _write_run_file(self, snapshot: Snapshot, run: RunState) -> None:
@@ -85,6 +84,7 @@ class RunFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._series.is_in_place():
             self._series.open()
+        self._checkpoint = CheckpointSlots(self.folder)
         remove_leftovers(self.folder, (*layout.FILES, layout.SUMMARY_FILE, MONITOR_FILE))
         former = [device for device in self._former if device not in devices]
         text = layout.run_text(run.info, [*devices, *former])

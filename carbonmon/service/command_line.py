@@ -6,11 +6,11 @@ value in the next word, and what stands before the command.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from typing import NamedTuple
 
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.service.wrappers import SHELL, WRAPPERS, Wrapper
 
 MAX_WRAPPERS = 12
@@ -30,8 +30,8 @@ class Target(NamedTuple):
     behind: tuple[tuple[str, ...], ...]
 
 
-_VERSIONED = re.compile(r"(python|pypy|ipython)[\d.]+t?|(mpirun|mpiexec)[-.]\w+")
-_SETTING = re.compile(r"[A-Za-z_]\w*\+?=")
+_VERSIONED = pattern(r"(python|pypy|ipython)[\d.]+t?|(mpirun|mpiexec)[-.]\w+")
+_SETTING = pattern(r"[A-Za-z_]\w*\+?=")
 _BREAKS = frozenset(("&&", "||", ";", "|", "&", "|&", ";;", "\n"))
 _LEADS = frozenset(("do", "then", "else", "{", "(", "!", "eval", "if", "while", "until", "elif"))
 """Words of a shell before a command of the same line."""

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import fields, replace
 from pathlib import Path
 
 from carbonmon.client import rendezvous
+from carbonmon.client.launcher import safe_id
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Clock
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
+from carbonmon.runs.holder import boot_id
+from carbonmon.runs.node_checkpoint import NodeCheckpoint, read_devices
 from carbonmon.service import wiring
 from carbonmon.service.open_grid import open_overheads, open_provider
 from carbonmon.service.registry import Registry
 from carbonmon.service.resumption import recover, unfinished
+from carbonmon.service.run_retention import RunRetention
 from carbonmon.service.socket import listener
 from carbonmon.service.socket.about import is_service
 from carbonmon.service.socket.operations import Operations
@@ -38,7 +42,7 @@ AGAIN_S = 5.0
 LIVE_FIELDS = frozenset(
     (
         *("region", "intensity_g_per_kwh", "intensity_file", "grid", "pue", "wue", "price_per_kwh"),
-        *("price_file", "currency", "idle", "retain_s", "quiet", "user_names"),
+        *("price_file", "currency", "idle", "retain_s", "quiet", "user_names", "keep_runs_bytes"),
     )
 )
 """Choices that a new config changes while the daemon runs; the others need a restart."""
@@ -65,8 +69,16 @@ def serve(
         path = config.socket or default_socket()
         listener.check(path)
         served_s = config.retain_s if once else 0.0
+        together = None if once else NodeCheckpoint(_together_path(config), boot_id(config.procfs))
         monitor = wiring.build(
-            config, {}, clock, closing, watching=True, served_s=served_s, keeps_address=not once
+            config,
+            {},
+            clock,
+            closing,
+            watching=True,
+            served_s=served_s,
+            keeps_address=not once,
+            together=together,
         )
         registry = Registry(monitor, config, os.geteuid(), creates=True, once=once)
         # Root's daemon is for everybody on the node: who may do what is decided for each run by its owner.
@@ -74,6 +86,8 @@ def serve(
         server = ControlServer(path, Operations(registry), 0o666 if for_all else 0o600, everyone=for_all)
         left = [] if once or monitor.workload is None else _left_runs(config, monitor, registry)
         monitor.resume(left)
+        if not left and not once:
+            _go_on_with_devices(monitor, _together_path(config))
         if not monitor.sampling.start():
             log.warning("the sensors do not answer; runs are taken all the same")
         monitor.show(closing.callback)  # now the totals are those of before: 0 in between would be a reset
@@ -88,6 +102,7 @@ def serve(
         if left:
             log.warning("resumed: %s", ", ".join(plan.info.id for plan in left))
         again_s = clock.now_s() + AGAIN_S
+        retention = RunRetention(config.output, clock, lambda: tuple(monitor.sampler.runs.folders))
         while True:
             received = signal.sigtimedwait({*ENDS, signal.SIGHUP}, TIDY_S)
             if received is not None and received.si_signo == signal.SIGHUP:
@@ -98,6 +113,8 @@ def serve(
                 break
             # What a wait gives that was stopped and continued (SIGSTOP, a debugger) may be no signal at all.
             registry.tidy()
+            if not once:
+                retention.look(config.keep_runs_bytes)
             if not serves and clock.now_s() >= again_s:
                 monitor.show_again()
                 serves, again_s = _serves(monitor), clock.now_s() + AGAIN_S
@@ -129,7 +146,7 @@ def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Run
     """The runs that a daemon before this one left, with their folders taken."""
     assert monitor.workload is not None
     taken = []
-    left = unfinished(config.output, monitor.boot_id, monitor.workload)
+    left = unfinished(config.output, monitor.boot_id, monitor.workload, _together_path(config))
     recover(left.over)
     for plan in left.living:
         try:
@@ -140,6 +157,22 @@ def _left_runs(config: Config, monitor: Monitor, registry: Registry) -> list[Run
         registry.adopt(plan)
         taken.append(plan)
     return taken
+
+
+def _go_on_with_devices(monitor: Monitor, path: Path) -> None:
+    """No run lives, but the totals of the devices go on: else they would step back where somebody scrapes."""
+    try:
+        before = read_devices(path, monitor.devices.values())
+    except ConfigError as error:
+        log.warning("the devices' totals begin anew: %s", error)
+        return
+    if before is not None:
+        monitor.resume_devices(before)
+
+
+def _together_path(config: Config) -> Path:
+    """Where this host keeps the checkpoints of all runs; other hosts may have the same output."""
+    return config.output / f".checkpoints.{safe_id(config.host or platform.node())}.json"
 
 
 def default_socket() -> Path:
@@ -159,9 +192,7 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     except ConfigError as error:
         log.error("the new config is not taken, the old one stays in force: %s", error)
         return config
-    changed = [
-        field.name for field in fields(Config) if getattr(config, field.name) != getattr(new, field.name)
-    ]
+    changed = [name for name in Config._fields if getattr(config, name) != getattr(new, name)]
     waiting = [name for name in changed if name not in LIVE_FIELDS]
     if waiting:
         log.warning("a restart is needed for: %s", ", ".join(waiting))
@@ -170,7 +201,7 @@ def _reloaded(config: Config, reload: Callable[[], Config], monitor: Monitor, re
     def take() -> None:
         monitor.sampler.rates.replace(provider, overheads, monitor.clock.wall_s()).close()
         monitor.sampler.runs.retain_s = new.retain_s
-        registry.config = replace(registry.config, **{name: getattr(new, name) for name in LIVE_FIELDS})
+        registry.config = registry.config._replace(**{name: getattr(new, name) for name in LIVE_FIELDS})
         log.warning("the config was read again: %s", taken)
 
     # A sample first: what was drawn until now is charged as it was.

@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.client.connection import ANSWER_S, MonitorConnection, Refused
 from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.rendezvous import connect, credentials
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 
 CONNECT_S = 2.0
 STOP_S = 30.0

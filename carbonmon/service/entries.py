@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.model import EndsWith, IdlePolicy, Rank
 from carbonmon.core.ports import Roots
+from carbonmon.core.records import NamedTuple
 from carbonmon.monitor.node import RunPlan
 
 _SERIALS = itertools.count(1)
 
 
-@dataclass(eq=False)
 class Participant:
     """A connection that takes part in a run; `phase` is the innermost that it is in.
 
@@ -22,16 +21,23 @@ class Participant:
     its launch. A helper, such as a worker that loads data, holds no run open.
     """
 
-    run_id: str
-    is_rank: bool = False
-    is_helper: bool = False
-    phase: str | None = None
-    key: str | None = None
-    rank: Rank | None = None
-    serial: int = field(default_factory=lambda: next(_SERIALS))
+    def __init__(
+        self,
+        run_id: str,
+        is_rank: bool = False,
+        is_helper: bool = False,
+        key: str | None = None,
+        rank: Rank | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.is_rank = is_rank
+        self.is_helper = is_helper
+        self.phase: str | None = None
+        self.key = key
+        self.rank = rank
+        self.serial = next(_SERIALS)
 
 
-@dataclass(eq=False)
 class Entry:
     """A run as the registry knows it.
 
@@ -41,20 +47,21 @@ class Entry:
     the exit code or signal of the first rank that failed: its launcher ends the others.
     """
 
-    plan: RunPlan
-    uid: int
-    phase: str | None = None
-    participants: list[Participant] = field(default_factory=list)
-    expected: int = 1
-    joined: int = 0
-    ranks: set[int] = field(default_factory=set)
-    linger_until_s: float | None = None
-    alone_since_s: float = 0.0
-    seen: bool = False
-    ending: bool = False
-    ended_s: float = 0.0
-    tell: Callable[[dict[str, Any] | None], object] | None = None
-    failure: tuple[int | None, int | None] | None = None
+    def __init__(self, plan: RunPlan, uid: int) -> None:
+        self.plan = plan
+        self.uid = uid
+        self.phase: str | None = None
+        self.participants: list[Participant] = []
+        self.expected = 1
+        self.joined = 0
+        self.ranks: set[int] = set()
+        self.linger_until_s: float | None = None
+        self.alone_since_s = 0.0
+        self.seen = False
+        self.ending = False
+        self.ended_s = 0.0
+        self.tell: Callable[[dict[str, Any] | None], object] | None = None
+        self.failure: tuple[int | None, int | None] | None = None
 
     @property
     def run_id(self) -> str:

@@ -16,9 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
+from carbonmon.hardware.own_children import is_ours
 from carbonmon.service.helpers import Helpers
 from carbonmon.service.signal_witness import SignalWitness
 
@@ -263,7 +265,9 @@ def left_behind(grace_s: float = 0.3) -> list[str]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):  # ended meanwhile
-            is_helper = any(name in word for word in process.cmdline() for name in HELPERS)
+            is_helper = any(name in word for word in process.cmdline() for name in HELPERS) or is_ours(
+                process.pid
+            )
             if process.status() != psutil.STATUS_ZOMBIE and not is_helper:
                 found.append(f"{process.name()} {process.pid}")
     return found

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.client.choices import other_settings, settings_of, unfollowed
 from carbonmon.client.connection import MonitorConnection, Refused
@@ -37,6 +37,7 @@ from carbonmon.client.surrounding_run import find_surrounding_run
 from carbonmon.client.variables import mark
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.ways import Choice
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.summary.file import write_summary

@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
 
 from carbonmon.core.config import DEFAULT_NODE_METERS, Config
 from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import SensorState
 from carbonmon.core.ports import Clock, NodeMeterSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.monitor.node_meter_reader import LATE_S, NodeMeterReader
 from carbonmon.service import plugins
 

@@ -8,12 +8,9 @@ the gap. A driver that hangs is waited for only a little.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 from carbonmon.core import scope
 from carbonmon.core.config import Config
@@ -21,7 +18,9 @@ from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import METHODS, Device, SensorState
 from carbonmon.core.plausibility import believed_range_uj, bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware import unmetered
+from carbonmon.hardware.own_thread import OwnThread
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import ANSWER_TIMEOUT_S
 from carbonmon.monitor.threaded_sensor import ThreadedSensor
@@ -76,6 +75,9 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
 
         check_models(settings)
     gpus_are_given = False
+    opener = _Opener()
+    closing.callback(opener.close)
+    seen: set[str] = set()
     found: list[_Opened | SensorState] = []
     unavailable: list[str] = []
     devices: dict[str, Device] = {}
@@ -83,9 +85,10 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         name, _, argument = entry.partition(":")
         open_sensor: Callable[[SensorSettings], Sensor] = plugins.load("carbonmon.sensors", name)
         try:
-            own_settings = replace(settings, argument=argument, known=dict(devices))
-            sensor = _answer(partial(open_sensor, own_settings))
+            own_settings = settings._replace(argument=argument, known=dict(devices))
+            sensor = opener.open(partial(open_sensor, own_settings))
             gpus_are_given |= bool(getattr(sensor, "gpus_are_given", False))  # a plug-in may not say
+            seen |= set(getattr(sensor, "gpus_seen", ()))
             guarded = (ThreadedSensor if getattr(sensor, "may_hang", False) else GuardedSensor)(sensor)
             closing.callback(guarded.close)
             offered = tuple(sensor.devices())
@@ -104,6 +107,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
             unavailable.append(name)
         else:
             found.append(_Opened(guarded, tuple(device.id for device in offered)))
+    opener.close()
     decision = scope.decide(devices)
     reasons = {each.device.id: each.reason for each in decision.left_out}
     used: list[GuardedSensor] = []
@@ -116,7 +120,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         if not each.device_ids or not reasons.keys() >= set(each.device_ids):
             used.append(each.sensor)
     is_stated = config.gpu_model is not None
-    sources += unmetered.sources(config.sysfs, decision.counted.values(), is_stated)
+    sources += unmetered.sources(config.sysfs, decision.counted.values(), is_stated, seen)
     bounded = {device.id: _bounded(device) for device in decision.counted.values()}
     return Sensors(tuple(used), bounded, tuple(sources), gpus_are_given, tuple(unavailable))
 
@@ -152,7 +156,7 @@ def _bounded(device: Device) -> Device:
     range_uj = believed_range_uj(device.counter_range_uj)
     if most_w == device.max_power_w and range_uj == device.counter_range_uj:
         return device
-    return replace(device, max_power_w=most_w, counter_range_uj=range_uj)
+    return device._replace(max_power_w=most_w, counter_range_uj=range_uj)
 
 
 def merge_devices(first: Device | None, second: Device) -> Device:
@@ -161,8 +165,7 @@ def merge_devices(first: Device | None, second: Device) -> Device:
         return second
     bounds_w = [each.max_power_w for each in (first, second) if each.max_power_w is not None]
     measured = first if first.is_measured or not second.is_measured else second
-    return replace(
-        first,
+    return first._replace(
         component=measured.component,
         name=second.name if first.name == first.id else first.name,
         methods=tuple(method for method in METHODS if method in first.methods + second.methods),
@@ -172,28 +175,33 @@ def merge_devices(first: Device | None, second: Device) -> Device:
     )
 
 
-def _answer(call: Callable[[], Sensor]) -> Sensor:
-    """What `call` returns or raises; `SensorUnavailable` if it takes too long, as a broken driver may."""
-    returned: list[Sensor] = []
-    raised: list[Exception] = []
+class _Opener:
+    """Opens one sensor after the other in a thread beside this one: a broken driver may never answer."""
 
-    def answer() -> None:
-        try:
-            returned.append(call())
-        except Exception as error:  # noqa: BLE001 (raised again below, in the caller's thread)
-            raised.append(error)
+    def __init__(self) -> None:
+        self._own = OwnThread("open", ANSWER_TIMEOUT_S)
 
-    thread = threading.Thread(target=answer, name="carbonmon-open", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads for this user: then a driver that hangs holds us up
-        answer()
-    else:
-        thread.join(ANSWER_TIMEOUT_S)
-    if raised:
-        raise raised[0]
-    if not returned:
-        raise SensorUnavailable(
-            f"it did not answer within {ANSWER_TIMEOUT_S:.0f} s: a driver hangs", "sudo dmesg | tail"
-        )
-    return returned[0]
+    def open(self, call: Callable[[], Sensor]) -> Sensor:
+        """What `call` returns or raises; `SensorUnavailable` if it takes too long."""
+        returned: list[Sensor] = []
+        raised: list[Exception] = []
+
+        def answer() -> None:
+            try:
+                returned.append(call())
+            except Exception as error:  # noqa: BLE001 (raised again below, in the caller's thread)
+                raised.append(error)
+
+        if not self._own.run(answer):
+            self._own = OwnThread("open", ANSWER_TIMEOUT_S)  # the one that hangs is left behind
+        if raised:
+            raise raised[0]
+        if not returned:
+            raise SensorUnavailable(
+                f"it did not answer within {ANSWER_TIMEOUT_S:.0f} s: a driver hangs", "sudo dmesg | tail"
+            )
+        return returned[0]
+
+    def close(self) -> None:
+        """End the thread."""
+        self._own.close()

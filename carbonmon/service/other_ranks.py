@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.client.launcher import mpi_key, read_launch
 from carbonmon.core.model import Rank
+from carbonmon.core.records import NamedTuple
 
 PROC = Path("/proc")
 MAX_GENERATIONS = 8

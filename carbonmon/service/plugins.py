@@ -19,7 +19,12 @@ OWN: dict[Group, dict[str, str]] = {
     "carbonmon.sensors": {
         "nvml": "carbonmon.hardware.sensors.nvml:open_sensor",
         "rapl": "carbonmon.hardware.sensors.rapl:open_sensor",
+        "amdsmi": "carbonmon.hardware.sensors.amdsmi:open_sensor",
         "hwmon": "carbonmon.hardware.sensors.hwmon:open_sensor",
+        "gaudi": "carbonmon.hardware.sensors.gaudi:open_sensor",
+        "levelzero": "carbonmon.hardware.sensors.levelzero:open_sensor",
+        "tpu": "carbonmon.hardware.sensors.tpu:open_sensor",
+        "neuron": "carbonmon.hardware.sensors.neuron:open_sensor",
         "tdp": "carbonmon.hardware.sensors.tdp:open_sensor",
         "dram": "carbonmon.hardware.sensors.dram:open_sensor",
         "replay": "carbonmon.hardware.sensors.replay:open_sensor",

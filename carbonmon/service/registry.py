@@ -8,7 +8,7 @@ cgroup are gone; the one run of `carbonmon run` ends with its job.
 from __future__ import annotations
 
 import json
-import platform
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -165,7 +165,7 @@ class Registry:
 
     def create(self, new: NewRun, uid: int, ends_with: EndsWith) -> Entry:
         """Plan a run and take its folder; the monitor is to begin it. Raises `ConfigError`."""
-        host = self.config.host or platform.node()
+        host = self.config.host or os.uname().nodename
         name = new.name or naming.command_name(new.command)
         suffix = f".{safe_id(host)}" if new.nodes > 1 else ""
         wall_s = self.monitor.clock.wall_s()

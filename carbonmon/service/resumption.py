@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import Roots
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.monitor.node import RunPlan
 from carbonmon.runs import folders, summaries
-from carbonmon.runs.checked import RunFileError, read_bytes
-from carbonmon.runs.layout import CHECKPOINT_FILE
+from carbonmon.runs.checked import RunFileError
+from carbonmon.runs.checkpoint_slots import has_checkpoint, newest_slot
 from carbonmon.runs.lock import has_monitor
-from carbonmon.runs.reader import read_checkpoint
+from carbonmon.runs.node_checkpoint import replay
+from carbonmon.runs.reader import Checkpoint, read_checkpoint
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import run_folder
 
 log = logging.getLogger(__name__)
 
-LONGEST_CHECKPOINT_BYTES = 16 << 20
 FOREIGN_TOLD = 3
 """So many folders of others are named in the log; there may be thousands."""
 
@@ -35,24 +33,29 @@ class Left(NamedTuple):
     over: list[RunPlan]
 
 
-def unfinished(output: Path, boot_id: str, workload: NodeWorkload) -> Left:
+def unfinished(output: Path, boot_id: str, workload: NodeWorkload, together: Path | None = None) -> Left:
     """What was left in a folder of runs. After another boot nothing of a run lives.
 
-    A damaged one, and one that others have made, is said and left alone.
+    A damaged one, and one that others have made, is said and left alone. `together` is the file in which an
+    earlier daemon kept the checkpoints of all runs: all are brought to its moment first.
     """
     found = Left([], [])
+    brought = _brought(together) if together is not None and boot_id else {}
+    for folder, before in brought.items():
+        (run,) = before.snapshot.runs
+        if run.ended_at_s is not None:
+            log.warning("run %s ended just before the previous daemon did", run.info.id)
+            found.over.append(RunPlan(run.info, folder, before=before))
     foreign: list[str] = []
     for folder in sorted(_folders(output)) if boot_id else ():
         reason = folders.why_not_ours(folder)
         if reason:
-            foreign += (
-                [f"{folder.name!r:.80} ({reason})"] if os.path.lexists(folder / CHECKPOINT_FILE) else []
-            )
+            foreign += [f"{folder.name!r:.80} ({reason})"] if has_checkpoint(folder) else []
             continue
-        if not _has_no_end(folder):
+        if not _has_no_end(folder, brought.get(folder)):
             continue
         try:
-            plan = _plan(folder)
+            plan = _plan(folder, brought.get(folder))
         except ConfigError as error:
             log.warning("a run of the previous daemon cannot be resumed: %s", error)
             continue
@@ -79,11 +82,21 @@ def recover(over: Sequence[RunPlan]) -> None:
             write_summary(plan.folder, summaries.summary_of(plan.folder), plan.info.uid)
         except (ConfigError, OSError) as error:
             log.warning("what is known of run %s cannot be written: %s", plan.info.id, error)
-        else:
+            continue
+        if plan.before is None or plan.before.snapshot.runs[0].ended_at_s is None:
             log.warning(
                 "run %s ended while no daemon ran: what it drew since its last checkpoint is not known",
                 plan.info.id,
             )
+
+
+def _brought(together: Path) -> dict[Path, Checkpoint]:
+    """The runs that are brought to the moment of the daemon's file, with their checkpoints by folder."""
+    try:
+        return replay(together)
+    except ConfigError as error:
+        log.warning("what the previous daemon knew of all runs is not used: %s", error)
+        return {}
 
 
 def _folders(output: Path) -> list[Path]:
@@ -93,18 +106,19 @@ def _folders(output: Path) -> list[Path]:
         return []
 
 
-def _has_no_end(folder: Path) -> bool:
+def _has_no_end(folder: Path, before: Checkpoint | None) -> bool:
     """A quick look before the whole checkpoint is read: there may be thousands of runs that have ended."""
+    if before is not None:
+        return before.snapshot.runs[0].ended_at_s is None
     try:
-        text = read_bytes(folder / CHECKPOINT_FILE, LONGEST_CHECKPOINT_BYTES)
+        return b'"ended_at_s":null' in newest_slot(folder).data
     except RunFileError:
         return False
-    return b'"ended_at_s":null' in text
 
 
-def _plan(folder: Path) -> RunPlan:
+def _plan(folder: Path, before: Checkpoint | None) -> RunPlan:
     """A run as it was left; raises `ConfigError` for a damaged one, and for a copy."""
-    before = read_checkpoint(folder)
+    before = before or read_checkpoint(folder)
     (run,) = before.snapshot.runs
     run_folder.check_name(folder, run.info)
     return RunPlan(run.info, folder, before=before)
@@ -128,4 +142,4 @@ def _living(plan: RunPlan, boot_id: str, workload: NodeWorkload) -> RunPlan | No
         cgroup=groups[0] if groups else None,
         gpus=None if point.gpus is None else dict(point.gpus),
     )
-    return replace(plan, roots=roots)
+    return plan._replace(roots=roots)

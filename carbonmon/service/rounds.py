@@ -6,9 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import CarbonmonError
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import utc_text
 
 SIDES = "a", "b"

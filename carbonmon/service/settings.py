@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import platform
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from carbonmon.core.config import Config
+from carbonmon.core.config import UNLIMITED, Config
 from carbonmon.core.ways import OPTIONS, Option
 
 _TOLD = ("monitor", "output")
@@ -18,7 +19,7 @@ _TOLD_OF_RUNS = ("gpus", "idle")
 def texts(config: Config) -> dict[str, str | None]:
     """Each option's value as a text that its flag would take, with absolute paths; None is "not chosen"."""
     found = {option.name: _text(option, config) for option in OPTIONS.values() if option.field is not None}
-    return found | {"host": config.host or platform.node()}
+    return found | {"host": config.host or os.uname().nodename}
 
 
 def told(config: Config) -> dict[str, str | None]:
@@ -64,6 +65,7 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {
     "path": _path,
     "address": _address,
     "flag": lambda value: str(value).lower(),
+    "size": lambda value: UNLIMITED if value == math.inf else f"{value:.0f}B",
     "budgets": lambda budgets: ",".join(budget.text for budget in budgets),
     "action": lambda action: action.text,
     "labels": lambda labels: "\n".join(f"{key}={text}" for key, text in labels),

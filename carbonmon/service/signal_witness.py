@@ -14,7 +14,8 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import NamedTuple
+
+from carbonmon.core.records import NamedTuple
 
 log = logging.getLogger(__name__)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
-import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from carbonmon.client import rendezvous
@@ -18,15 +17,15 @@ from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import RunInfo, Snapshot
 from carbonmon.core.ports import Clock, Roots
+from carbonmon.core.records import NamedTuple
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
-from carbonmon.runs import folders, lookup
+from carbonmon.runs import folders
 from carbonmon.runs.holder import MONITOR_FILE
 from carbonmon.runs.layout import FILES, SUMMARY_FILE
 from carbonmon.runs.users import known_name
 from carbonmon.service import job, naming, process_slots, run_folder
-from carbonmon.service.registry import Registry
-from carbonmon.service.socket.operations import Operations
+from carbonmon.service.socket.request import Handler, LateHandler
 from carbonmon.service.socket.server import ControlServer
 from carbonmon.service.wiring import build
 
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """A run that has ended: how the job ended, and the last snapshot (None if the job never started)."""
 
     exit_code: int
@@ -97,13 +95,14 @@ def _run(
                 "budgets and pauses; one sample at the start, one at the end)"
             )
             kept = tuple(each for each in config.exporters if each.partition(":")[0] != "prometheus")
-            config = replace(config, exporters=kept, node_meters=())
+            config = config._replace(exporters=kept, node_meters=())
         before = None
         if config.resume is not None:
+            from carbonmon.runs import lookup
             from carbonmon.runs.reader import read_checkpoint
 
             before = read_checkpoint(lookup.find(config.output, config.resume))
-            config = replace(config, idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
+            config = config._replace(idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
         watching = config.idle != "exclusive"
         monitor = build(
             config,
@@ -174,6 +173,7 @@ def _run(
             give(Result(job.start_error_code(error), None))
             return
 
+        _collect_garbage()
         if pauses is not None:
             pauses.start()
 
@@ -191,6 +191,13 @@ def _run(
         give(Result(outcome.shell_code, monitor.finish(outcome.exit_code, outcome.signal)))
         if budgets is not None:
             budgets.close()
+
+
+def _collect_garbage() -> None:
+    """Let the collector work from now on, on what is made from now on: all before belongs to the monitor."""
+    if not gc.isenabled():  # `carbonmon.__main__` has stopped it
+        gc.freeze()
+        gc.enable()
 
 
 def _start(
@@ -220,15 +227,17 @@ def _plan(
     """The run of a job of our own: its folder, and where its processes are."""
     roots = _roots(config, workload, monitor)
     if config.resume is not None and before is not None:
+        from carbonmon.runs import lookup
+
         folder = lookup.find(config.output, config.resume)
         run_folder.check_name(folder, before.snapshot.runs[0].info)
         # Whatever it lived by before, it ends with this job.
-        return RunPlan(replace(before.snapshot.runs[0].info, ends_with="job"), folder, roots, before)
+        return RunPlan(before.snapshot.runs[0].info._replace(ends_with="job"), folder, roots, before)
     launch = read_launch(workload.environ)
     name = config.name or naming.command_name(workload.command)
     wall_s = monitor.clock.wall_s()
     default_id = launch.run_id or naming.default_run_id(workload.environ, name, wall_s)
-    host = config.host or platform.node()
+    host = config.host or os.uname().nodename
     suffix = f".{safe_id(host)}" if (launch.nodes or 1) > 1 else ""
     folder = run_folder.create(config.output, config.run_id, default_id, suffix, workload.environ)
     info = RunInfo(
@@ -262,11 +271,18 @@ def _roots(config: Config, workload: job.Command | job.Attached, monitor: Monito
 
 def _open_control(config: Config, monitor: Monitor, plan: RunPlan, closing: ExitStack) -> dict[str, str]:
     """Listen for the job's training code; returns what tells it where. Without a socket the job goes on."""
-    registry = Registry(monitor, config, os.geteuid(), creates=False)
-    registry.adopt(plan)
+
+    def handler() -> Handler:
+        from carbonmon.service.registry import Registry
+        from carbonmon.service.socket.operations import Operations
+
+        registry = Registry(monitor, config, os.geteuid(), creates=False)
+        registry.adopt(plan)
+        return Operations(registry)
+
     try:
         path = config.socket or rendezvous.job_socket()
-        server = ControlServer(path, Operations(registry))
+        server = ControlServer(path, LateHandler(handler))
         server.start()
     except (ConfigError, OSError, RuntimeError) as error:  # RuntimeError: no more threads for this user
         log.warning("control socket unavailable (%s): phases are not recorded", error)

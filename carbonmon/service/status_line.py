@@ -17,10 +17,10 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 from carbonmon.core.model import MEASURED_METHODS, Snapshot
 from carbonmon.core.plain_text import plain
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.summary.figures import (
     UNKNOWN,
     clock_text,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ from carbonmon.service.open_node_meters import open_node_meters
 from carbonmon.service.open_sensors import Sensors, open_sensors
 
 if TYPE_CHECKING:
+    from carbonmon.runs.node_checkpoint import NodeCheckpoint
     from carbonmon.runs.reader import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -76,13 +76,14 @@ def build(
     before: Checkpoint | None = None,
     served_s: float = 0.0,
     keeps_address: bool = False,
+    together: NodeCheckpoint | None = None,
 ) -> Monitor:
     """A monitor, wired and not started; what it holds open is closed by `closing`, in reverse.
 
     `environ` is that of the job whose GPUs are metered. `watching`: it looks whose processes use the node;
     else there is one run, which owns the node. `served_s`: how long at most the monitor's end may be served
-    after it. `keeps_address`: /metrics is served where it was asked for, or not at all. Raises `ConfigError`
-    for mistakes in the options.
+    after it. `keeps_address`: /metrics is served where it was asked for, or not at all. `together`: where
+    the checkpoints of all runs are kept as of one moment. Raises `ConfigError` for mistakes in the options.
     """
     overheads = open_overheads(config)
     rates = GridRates(open_provider(config), overheads, clock.wall_s())
@@ -131,6 +132,7 @@ def build(
         journal,
         period_s=config.checkpoint_s,
         before=None if before is None else before.snapshot,
+        together=together,
     )
     closing.callback(recorder.close)
     missed = [f"{state.name} is not used: {state.reason}" for state in node_meters.missed]
@@ -153,7 +155,7 @@ def build(
 def _exporter(entry: str, settings: ExporterSettings) -> Callable[[], Exporter]:
     """What opens an exporter that the user named, `NAME` or `NAME:ARGUMENT`."""
     name, _, argument = entry.partition(":")
-    return partial(plugins.load("carbonmon.exporters", name), replace(settings, argument=argument))
+    return partial(plugins.load("carbonmon.exporters", name), settings._replace(argument=argument))
 
 
 def _files_first(entries: Sequence[str]) -> list[str]:

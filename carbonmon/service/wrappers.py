@@ -7,7 +7,7 @@ MPICH 4.0, Slurm 22.05), PyTorch 2.14, accelerate 1.15, uv 0.9, conda 25, Docker
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from carbonmon.core.records import NamedTuple
 
 
 class Wrapper(NamedTuple):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 from carbonmon_exporters.page import API
 
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.plain_text import plain
+from carbonmon.core.records import NamedTuple
 from carbonmon.net.exchange import HttpError
 from carbonmon.net.http import Answer, HttpClient
 from carbonmon.net.login import LoginVariables, authorization, name_and_password, server_address

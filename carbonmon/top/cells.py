@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.text_layout import columns_of, cut, padded
 
 

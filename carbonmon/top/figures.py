@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from carbonmon.core.plain_text import plain
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.text_layout import columns_of
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,

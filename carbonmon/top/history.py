@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.top.document import Document
 
 MOST_SEEN = 600

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.config import DEFAULT_LISTEN
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.hints import nearest_runs
+from carbonmon.core.records import NamedTuple
 from carbonmon.top.api import MonitorApi, checked_url
 from carbonmon.top.document import Document
 

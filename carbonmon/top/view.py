@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.summary.strings import phase_text
 from carbonmon.top.document import Document
 from carbonmon.top.history import History, Power

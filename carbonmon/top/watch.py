@@ -6,9 +6,9 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
 
 from carbonmon.core.errors import FetchError
+from carbonmon.core.records import NamedTuple
 from carbonmon.top.api import MonitorApi, NoRun
 from carbonmon.top.document import Document
 from carbonmon.top.frame import frame, rows_to_mark

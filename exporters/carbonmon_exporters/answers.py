@@ -5,7 +5,7 @@ It is loaded when somebody asks for the first time, with prometheus_client and t
 
 from __future__ import annotations
 
-import platform
+import os
 import time
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -68,6 +68,6 @@ class Answers:
         def page() -> Page:
             from carbonmon_exporters.page.answers import Page
 
-            return Page(latest, self._settings.run_folders, self._settings.host or platform.node())
+            return Page(latest, self._settings.run_folders, self._settings.host or os.uname().nodename)
 
         return lambda path, query: page().answer(path, query)

@@ -34,7 +34,8 @@ requests of two servers on one connection. [Scraping](scraping.md) has the limit
 
 `method` says how a joule was known: `counter` (a hardware energy counter) and `power` (an integrated power
 sensor) are measured, `tdp` (the specification's power times the utilisation) is estimated. Energy is what
-the devices drew, without PUE; emissions include the PUE. Components (`gpu`, `cpu`, `dram`) are disjoint.
+the devices drew, without PUE; emissions include the PUE. Components (`gpu`, `cpu`, `dram`, `module`) are
+disjoint.
 What a [node meter](sensors/node.md) says is of the whole machine: never add `carbonmon_node_…` to devices.
 
 """

@@ -8,6 +8,7 @@ from prometheus_client.core import Metric
 
 from carbonmon.core import metrics as f
 from carbonmon.core.model import Snapshot
+from carbonmon.runs.summary.node_meters import lost_s
 from carbonmon.runs.summary.ranges import is_seen
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.families import as_counter, as_gauge
@@ -34,11 +35,23 @@ def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
         for gauge, now in ((power, state.power_w), (coverage, state.coverage_ratio)):
             if now is not None:
                 gauge.add_metric(label, now)
+    measured, own_covered = as_counter(f.RUN_METER_ENERGY), as_counter(f.RUN_METER_COVERED)
+    lost = as_counter(f.RUN_METER_UNOBSERVED)
     for run in snapshot.runs:
+        for total in run.node_meters:
+            labels = encodable(run.info.id), encodable(total.meter)
+            starts.add(lost, labels, lost_s(run, total), run.start_s)
+            if not total.observed_s:
+                continue
+            starts.add_late(own_covered, labels, total.covered_j, run.start_s)
+            for method, energy_j in (("counter", total.counter_j), ("power", total.power_j)):
+                if energy_j:
+                    starts.add_late(measured, (*labels, method), energy_j, run.start_s)
         for charge in run.node_charges:
             if not charge.energy_j and not is_seen(run):
                 continue
-            labels = (encodable(run.info.id), encodable(charge.meter))
+            labels = encodable(run.info.id), encodable(charge.meter)
             starts.add_late(charged, labels, charge.energy_j, run.start_s)
             starts.add_late(grams, labels, charge.emissions_g, run.start_s)
     yield from (energy, covered, unobserved, unattributed, power, coverage, charged, grams)
+    yield from (measured, own_covered, lost)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily
 
 from carbonmon.core.model import Snapshot
+from carbonmon.core.records import NamedTuple
 
 LEAST_GAP_S = 0.002
 """Between the two samples: servers store whole milliseconds."""

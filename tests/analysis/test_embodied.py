@@ -10,7 +10,6 @@ import pytest
 from carbonmon.analysis.embodied import (
     HOURS_PER_YEAR,
     LIFETIME_UTILIZATION,
-    SERVER_KG_PER_GPU,
     Embodied,
     Hardware,
     document,
@@ -25,6 +24,7 @@ from carbonmon.runs.summary.document import summarize
 from tests.support import records
 
 A100 = "NVIDIA A100-SXM4-80GB"
+SERVER_KG_PER_GPU = 5700 / 8
 
 
 def grams(kg: float, hours: float, years: float) -> float:

@@ -244,8 +244,10 @@ def test_an_unknown_gpu_comes_with_the_nearest() -> None:
 
 
 def test_a_gpu_without_a_published_power_and_a_slice_are_refused_with_what_helps() -> None:
-    with pytest.raises(ConfigError, match=r"never published: give its power: --gpu-tdp W"):
-        gpu_model("TPU v5e", "--gpu")
+    with pytest.raises(
+        ConfigError, match=r"never published \(AWS states none\): give its power: --gpu-tdp W"
+    ):
+        gpu_model("Trainium2", "--gpu")
     with pytest.raises(ConfigError, match="is a slice of a GPU"):
         gpu_model("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "--gpu")
 
@@ -523,7 +525,7 @@ def test_embodied_emissions_come_only_when_asked_for_and_beside_the_others() -> 
     arguments = ("--gpu", "A100-SXM4-80GB:8", "--hours", "10")
     assert "embodied" not in invoke(*arguments).output
     assert (
-        "embodied   228 g to 1.99 kg CO2e of making the hardware" in invoke(*arguments, "--embodied").output
+        "embodied   228 g to 3.20 kg CO2e of making the hardware" in invoke(*arguments, "--embodied").output
     )
     bare, full = (
         json.loads(invoke(*arguments, "--format", "json", *more).output) for more in ((), ("--embodied",))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def on(
 ) -> Summary:
     """What a node with one package says of its part of a run; its emissions follow from its intensity."""
     now = now or intensity()
-    info = replace(run_info(run_id, name=name), host=host, started_at_s=start_s)
+    info = run_info(run_id, name=name)._replace(host=host, started_at_s=start_s)
     grams = joules / 3.6e6 * pue_ratio * now.g_per_kwh
     ended = {"ended_at_s": start_s + duration_s, "exit_code": 0} if state == "final" else {}
     totals = (run_total("package-0", "cpu", "counter", joules, emissions_g=grams),)
@@ -137,7 +136,7 @@ def test_the_measured_share_is_that_of_all_energy() -> None:
 
 
 def tdp_node(host: str, joules: float) -> Summary:
-    info = replace(run_info(), host=host)
+    info = run_info()._replace(host=host)
     made = run_state(info, (run_total("package-0", "cpu", "tdp", joules),))
     shown = snapshot((made,), (device_state(package()),))
     summary: Summary = summarize(shown, made, "final")
@@ -358,7 +357,7 @@ def test_a_device_that_two_hosts_have_gets_its_hosts_name() -> None:
 
 def test_a_device_that_is_unique_keeps_its_id() -> None:
     shown = snapshot(
-        (run_state(replace(run_info(), host="b"), (run_total(gpu().id, "gpu", "counter", 1.0),)),),
+        (run_state(run_info()._replace(host="b"), (run_total(gpu().id, "gpu", "counter", 1.0),)),),
         (device_state(gpu()),),
     )
     devices = whole(on("a"), summarize(shown, shown.runs[0], "final"))["energy"]["devices"]

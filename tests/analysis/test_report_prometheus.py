@@ -7,7 +7,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +27,7 @@ from carbonmon.cli import report
 from carbonmon.core.errors import ConfigError, FetchError
 from carbonmon.core.model import Cost, Intensity, Snapshot
 from carbonmon.runs.report.merging import merged
+from carbonmon.runs.summary.document import summarize
 from tests.support import gridserver
 from tests.support.gridserver import FAULTS, SECRET, GridServer, Reply, Request
 from tests.support.records import (
@@ -131,6 +131,54 @@ def test_all_that_the_metrics_tell_is_in_the_summary(store: Tsdb, server: GridSe
     assert carbon["sources"][0]["energy_j"] == energy["total_j"]
     assert (summary["monitor"]["version"], summary["monitor"]["interval_s"]) == ("0.1.0", 1.0)
     assert found.notes() == []
+
+
+def test_the_machine_s_meters_and_the_charge_by_the_node_are_those_of_the_run_s_own_summary(
+    store: Tsdb, server: GridServer
+):
+    monitor = Monitor(machine_w=500.0)
+    lapse(store, monitor, (0, 600), ended_at_s=START_S + 590)
+    summary, found = ask(server)
+    (run,) = monitor.snapshot.runs
+    own = summarize(monitor.snapshot, run, "final")
+    (meter,), (expected,) = summary["node_meters"], own["node_meters"]
+    assert meter["rejected"] is None, "that is of the monitor, not of the run"
+    assert meter.pop("methods") == pytest.approx(expected.pop("methods"))
+    assert {**meter, "rejected": 0} == pytest.approx(expected)
+    assert (meter["energy_j"], meter["unobserved_s"]) == pytest.approx((290_000.0, 10.0))
+    for bound in ("low_g", "high_g"):  # the metrics hold no range of the intensity
+        own["charge"].pop(bound)
+        assert summary["charge"].pop(bound) == summary["charge"]["emissions_g"]
+    assert summary["charge"] == pytest.approx(own["charge"])
+    assert (summary["charge"]["by"], summary["charge"]["energy_j"]) == ("node", pytest.approx(116_000.0))
+    assert found.notes() == []
+
+
+def test_charges_by_the_node_are_added_over_the_nodes(store: Tsdb, server: GridServer):
+    for number, machine_w in enumerate((500.0, 700.0)):
+        lapse(store, Monitor(number, machine_w=machine_w), (0, 600), f"node-{number}:9877")
+    summary, _ = ask(server)
+    (meter,) = summary["node_meters"]
+    assert meter["energy_j"] == pytest.approx(590 * 1200.0)
+    assert meter["coverage_ratio"] == pytest.approx(320 / 1200)
+    assert summary["charge"]["energy_j"] == pytest.approx(0.4 * 590 * 1200.0)
+    assert summary["charge"]["by"] == "node"
+
+
+def test_a_node_without_a_meter_leaves_no_sum_of_fewer_nodes(store: Tsdb, server: GridServer):
+    lapse(store, Monitor(0, machine_w=500.0), (0, 600), "node-0:9877")
+    lapse(store, Monitor(1), (0, 600), "node-1:9877")
+    summary, _ = ask(server)
+    assert summary["node_meters"] == []
+    assert "charge" not in summary, "the other node does not say what it was charged with"
+
+
+def test_a_meter_that_has_not_answered_yet_is_unknown_and_not_0(store: Tsdb, server: GridServer):
+    lapse(store, Monitor(machine_w=500.0), (0, 10), step_s=5.0)
+    summary, _ = ask(server)
+    (meter,) = summary["node_meters"]
+    assert (meter["energy_j"], meter["coverage_ratio"], meter["observed_s"]) == (None, None, 0.0)
+    assert meter["unobserved_s"] == pytest.approx(10.0)
 
 
 def test_what_the_metrics_do_not_tell_is_null_and_never_0(store: Tsdb, server: GridServer):
@@ -273,7 +321,7 @@ def test_a_start_that_a_server_has_rounded_for_one_of_two_scrapers_is_the_same(
     """VictoriaMetrics stores the floats of each block as decimals: of a Unix time up to 2 µs may be lost."""
     lapse(store, Monitor(), (0, 600))
     rounded = Monitor()
-    rounded.info = replace(rounded.info, started_at_s=START_S + 2e-6)
+    rounded.info = rounded.info._replace(started_at_s=START_S + 2e-6)
     lapse(store, rounded, (7, 600), job="again")
     found = ask(server)
     assert found.total_j == pytest.approx(600 * WATTS, rel=0.01)
@@ -301,7 +349,7 @@ def test_two_nodes_of_one_start_without_gpus_are_told_apart_by_their_totals(stor
     for number, ahead_s in ((1, 0.0), (2, 100.0)):
         monitor = Monitor(start_s=START_S - ahead_s)
         monitor.devices = (package(0), package(1), dram())
-        monitor.info = replace(monitor.info, started_at_s=START_S)
+        monitor.info = monitor.info._replace(started_at_s=START_S)
         lapse(store, monitor, (0, 600), f"node-{number}:9877")
     assert ask(server).total_j == pytest.approx((600 + 700) * WATTS)
 
@@ -478,7 +526,7 @@ def test_where_the_server_finds_a_piece_too_large_it_is_asked_for_halves(store: 
 @pytest.mark.parametrize("text", [*HOSTILE_TEXTS, "a\\.b|c", "\x00\x1b[2J", "{{ template }}"])
 def test_hostile_labels_of_the_scrape_and_of_the_run_come_through(store: Tsdb, server: GridServer, text: str):
     monitor = Monitor()
-    monitor.info = replace(monitor.info, name=text, labels=(("note", text),))
+    monitor.info = monitor.info._replace(name=text, labels=(("note", text),))
     # `zone` and `name` are labels of ours as well: those come back as exported_zone and exported_name.
     lapse(store, monitor, (0, 300), rack=text, zone="eu-1b", name=text)
     found = ask(server)

@@ -39,7 +39,7 @@ from carbonmon.runs.summary.figures import mass_text
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.summary.validation import fault_of
 from carbonmon.service import plugins
-from tests.support import gridsources, records
+from tests.support import checkpoints, gridsources, records
 from tests.support.gridsources import HOUR_S, NOON_S, NoHttp, ScriptedSource, loader
 from tests.support.series import write_series, write_series_1
 from tests.support.strictness import strict_schema
@@ -126,9 +126,7 @@ def a_snapshot(seconds: float, live: Live = (360.0, 0.0, 360.0), *, ended: bool 
 
 
 def _at_start(info: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(info, started_at_s=START_S)
+    return info._replace(started_at_s=START_S)
 
 
 def write_run(
@@ -154,7 +152,7 @@ def write_run(
         moments.append(final)
         write_summary(folder, summarize(final, final.runs[0], "final"))
     (folder / layout.RUN_FILE).write_text(layout.run_text(final.runs[0].info, devices))
-    (folder / layout.CHECKPOINT_FILE).write_text(layout.checkpoint_text(final, final.runs[0], "a boot"))
+    checkpoints.write(folder, layout.checkpoint_text(final, final.runs[0], "a boot"))
     if version == 1:
         write_series_1(folder, moments, devices)
     else:

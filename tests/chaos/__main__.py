@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.chaos import clocks, disks, hardware, kills, longrun, table
+from tests.chaos import clocks, disks, hardware, kills, limits, longrun, storm, table, users
 from tests.chaos.table import Row
 from tests.simulator import can_build
 
@@ -17,6 +17,9 @@ PARTS: dict[str, Callable[[bool, int, random.Random], Iterator[Row]]] = {
     "disks": disks.rows,
     "clocks": clocks.rows,
     "longrun": longrun.rows,
+    "limits": limits.rows,
+    "users": users.rows,
+    "storm": storm.rows,
 }
 
 

@@ -18,11 +18,11 @@ from io import RawIOBase
 from pathlib import Path
 from unittest import mock
 
-from carbonmon.core.files import replace_file
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.loop import SamplingLoop
 from carbonmon.monitor.requests import RequestQueue
 from carbonmon.monitor.run_account import RunAccount
+from carbonmon.runs.checkpoint_slots import CheckpointSlots
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import read_series
 from tests.chaos.inprocess import (
@@ -145,13 +145,14 @@ def _hangs(trouble_s: float) -> Row:
     """The write of a checkpoint does not return; the sampler must not notice."""
     released = threading.Event()
 
-    def hanging(path: Path, data: bytes) -> None:
+    def hanging(slots: CheckpointSlots, text: str) -> None:
         if not released.wait(command.DEADLINE_S):
             raise OSError(errno.EIO, "it hung too long")
-        replace_file(path, data)
+        write(slots, text)
 
+    write = CheckpointSlots.write
     with Running() as run:
-        with mock.patch("carbonmon.runs.writer.replace_file", hanging):
+        with mock.patch.object(CheckpointSlots, "write", hanging):
             begin_at_s, begin_s = run.sampler.snapshots.fresh(command.DEADLINE_S).at_s, time.monotonic()
             first = len(run.source.asked_s)
             time.sleep(trouble_s)
@@ -171,14 +172,14 @@ def _hangs(trouble_s: float) -> Row:
 
 def _fails(trouble_s: float) -> Row:
     """Every write fails: each failing checkpoint is counted once, each change of state logged once."""
-    failed: list[Path] = []
+    failed: list[str] = []
 
-    def failing(path: Path, data: bytes) -> None:
-        failed.append(path)
+    def failing(slots: CheckpointSlots, text: str) -> None:
+        failed.append(text)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with Running() as run:
-        with mock.patch("carbonmon.runs.writer.replace_file", failing):
+        with mock.patch.object(CheckpointSlots, "write", failing):
             time.sleep(trouble_s)
             command.wait_for(lambda: failed, "a failing checkpoint")
         command.wait_for(lambda: run.log.count(lambda line: "works again" in line), "the end of the trouble")

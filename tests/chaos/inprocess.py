@@ -14,8 +14,8 @@ from carbonmon.monitor.recorder import Recorder
 from carbonmon.monitor.resume import Outage, resume_run
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
+from carbonmon.runs.checkpoint_slots import has_checkpoint
 from carbonmon.runs.holder import boot_id
-from carbonmon.runs.layout import CHECKPOINT_FILE
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.series import read_series
 from carbonmon.runs.series_rows import SeriesRow
@@ -159,7 +159,7 @@ def lost_s(snapshot: Snapshot, device: Device) -> float:
 
 
 def checkpointed_samples(folder: Path) -> int:
-    return read_checkpoint(folder).snapshot.samples if (folder / CHECKPOINT_FILE).exists() else 0
+    return read_checkpoint(folder).snapshot.samples if has_checkpoint(folder) else 0
 
 
 class Lines(logging.Handler):

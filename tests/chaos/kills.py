@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import tempfile
 import time
@@ -16,6 +15,7 @@ from tests.chaos.scraper import Scraper, steps_back, total_increase
 from tests.chaos.table import Check, Row, energy_check
 from tests.simulator import Constant, Gpu, Package, Simulator, Sine, Square
 from tests.simulator.powercap import PACKAGE_RANGE_UJ
+from tests.support import checkpoints
 
 OPTIONS = ("--sensor", "nvml,rapl", "--interval", "0.05", "--checkpoint", "0.2")
 LONGEST_LIFE_S, LONGEST_DEATH_S = 2.0, 0.4
@@ -143,7 +143,7 @@ def _without_counters(
         last = run.checkpoint()
         time.sleep(outage_s)
         if other_boot:
-            (run.folder / "checkpoint.json").write_text(json.dumps({**last, "boot_id": "another"}))
+            checkpoints.replace(run.folder, boot_id="another")
         run.start()
         run.wait_for_checkpoint(last["samples"])
         resumed_s = machine.wall_s()

@@ -19,6 +19,7 @@ from carbonmon.runs import layout
 from carbonmon.runs.series_file import SeriesFile
 from carbonmon.runs.series_rows import Moment
 from tests.chaos.table import Check, Row
+from tests.support import checkpoints
 from tests.support.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 GPUS, PACKAGES = 8, 2
@@ -136,7 +137,7 @@ def write_days(folder: Path, days: int) -> Snapshot:
     state = state._replace(charges=charges, facility_j=drawn_j)
     snapshot = snapshot._replace(runs=(state,))
     (folder / layout.RUN_FILE).write_text(layout.run_text(state.info, devices))
-    (folder / layout.CHECKPOINT_FILE).write_text(layout.checkpoint_text(snapshot, state, "boot"))
+    checkpoints.write(folder, layout.checkpoint_text(snapshot, state, "boot"))
     return snapshot
 
 

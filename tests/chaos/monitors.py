@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from carbonmon.runs.checkpoint_slots import has_checkpoint
 from tests.simulator import Simulator
-from tests.support import command
+from tests.support import checkpoints, command
 
 RUN_ID = "chaos"
 LONGEST_S = 900
@@ -84,15 +85,14 @@ class Watched:
         return (self._base / "stderr.log").read_text()
 
     def checkpoint(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads((self.folder / "checkpoint.json").read_text())
-        return document
+        return checkpoints.read(self.folder)
 
     def wait_for_checkpoint(self, samples: int) -> dict[str, Any]:
         """The first checkpoint with more than so many samples."""
 
         def newer() -> dict[str, Any] | None:
             assert self._monitor is None or self._monitor.poll() is None, self.said()[-2000:]
-            if not (self.folder / "checkpoint.json").exists():
+            if not has_checkpoint(self.folder):
                 return None
             document = self.checkpoint()
             return document if document["samples"] > samples else None

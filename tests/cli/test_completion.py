@@ -67,11 +67,28 @@ def test_a_completion_does_nothing_else(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["carbonmon.toml"]
 
 
-def test_the_script_for_bash_registers_the_command():
+@for_each_row(
+    ("words", "current", "offer"),
+    [
+        ("run --regi", 2, "--region"),
+        ("regions aws : us-east-1", 4, "us-east-1"),  # as bash divides them
+        ("run --region aws : us-east-1 -- true", 5, "us-east-1"),
+        ("run --region = aws : us-east-1", 6, "us-east-1"),
+        ("run --region dk : dk1", 5, ""),
+    ],
+)
+def test_the_script_for_bash_completes(words: str, current: int, offer: str):
     script = SHARE / "bash-completion" / "completions" / "carbonmon"
-    asks = "COMP_WORDS=(carbonmon run --regi); COMP_CWORD=2; _carbonmon_completion carbonmon"
+    asks = f"COMP_WORDS=(carbonmon {words}); COMP_CWORD={current}; _carbonmon_whole_words carbonmon"
     done = in_shell("bash", "--norc", "-c", f'. {script}; complete -p carbonmon; {asks}; echo "$COMPREPLY"')
-    assert re.search(r"complete .*-F _carbonmon_completion carbonmon\n--region\n", done)
+    assert re.fullmatch(rf"complete .*-F _carbonmon_whole_words carbonmon\n{offer}\n", done)
+
+
+def test_bash_completes_a_word_with_a_colon_where_it_does_not_divide_there():
+    script = SHARE / "bash-completion" / "completions" / "carbonmon"
+    asks = "COMP_WORDS=(carbonmon regions aws:us-east-1); COMP_CWORD=2; _carbonmon_whole_words carbonmon"
+    done = in_shell("bash", "--norc", "-c", f'COMP_WORDBREAKS=" "; . {script}; {asks}; echo "$COMPREPLY"')
+    assert done == "aws:us-east-1\n"
 
 
 def test_the_script_for_fish_completes():

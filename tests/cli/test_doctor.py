@@ -80,7 +80,12 @@ def test_json_names_every_source_and_device_and_the_intensity(doctor: Doctor, ma
         "nvml": "used",
         "rapl": "used",
         "rapl psys": "not used",
+        "amdsmi": "not used",
         "hwmon": "not used",
+        "gaudi": "not used",
+        "levelzero": "not used",
+        "tpu": "not used",
+        "neuron": "not used",
         "tdp": "used",
         "dram": "not used",
         "node meter acpi": "not used",
@@ -108,7 +113,16 @@ def test_a_bare_machine_is_estimated_and_each_absent_source_has_its_remedy(docto
         machine.fault(init_error=9)
         said = document(doctor(machine, "--json", "--no-dram-estimate"))
     absent = {source["source"]: source for source in said["sources"] if source["state"] == "not used"}
-    assert absent.keys() == {"nvml", "rapl", "hwmon", "dram", "node meter acpi", "node meter cray"}
+    libraries = {"amdsmi", "gaudi", "levelzero", "tpu", "neuron"}
+    assert absent.keys() == {
+        "nvml",
+        "rapl",
+        "hwmon",
+        "dram",
+        *libraries,
+        "node meter acpi",
+        "node meter cray",
+    }
     assert "modprobe nvidia" in absent["nvml"]["remedy"]
     assert "modprobe intel_rapl_msr" in absent["rapl"]["remedy"]
     assert absent["dram"] == {

@@ -15,7 +15,7 @@ import carbonmon_exporters
 import pytest
 
 import carbonmon as package
-from carbonmon.cli import options
+from carbonmon.cli import log
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.summary.strings import encodable
 from tests.support.rows import for_each_row
@@ -116,7 +116,7 @@ def test_json_keeps_every_name_as_it_was(tmp_path: Path):
 
 @for_each_row("form", ["text", "json"])
 def test_a_message_of_the_log_is_one_printable_line(form: str, capsys: pytest.CaptureFixture[str]):
-    options.set_up_log("warning", form)
+    log.set_up_log("warning", form)
     for text in HOSTILE:
         logging.getLogger("carbonmon.test").warning("run %s", text)
     lines = capsys.readouterr().err.splitlines()

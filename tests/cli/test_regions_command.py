@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carbonmon.cli.regions import MOST_ROWS, command
+from carbonmon.grid.annual import zone_rows
 from carbonmon.grid.cloud_regions import cloud_rows
-from carbonmon.grid.regions import resolve, zone_rows
+from carbonmon.grid.regions import resolve
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.spans import Month, month_of, parse_bytes, parse_local_moment, parse_month, parse_span
 from carbonmon.runs import layout, pruning
 from carbonmon.runs.index import read_index
+from tests.support import checkpoints
 from tests.support.rows import for_each_row
 from tests.support.run_folders import KWH_J, a_run, carbonmon
 
@@ -263,8 +264,7 @@ def test_a_run_that_paused_over_the_end_of_a_month_and_has_not_ended_is_divided_
     folder = a_run(
         tmp_path, "cut", start_s=start_s, duration_s=3660.0, kwh=3.0, drawn=drawn, state=None, uid=4001
     )
-    path = folder / layout.CHECKPOINT_FILE
-    path.write_text(json.dumps({**json.loads(path.read_text()), "at_s": resumed_s + 60.0}))
+    checkpoints.replace(folder, at_s=resumed_s + 60.0)
     groups = as_json(tmp_path, "--by", "user,month")["groups"]
     assert [(group["keys"]["month"], group["energy_kwh"]) for group in groups] == [
         ("2026-10", pytest.approx(1.0)),

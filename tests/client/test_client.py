@@ -516,7 +516,7 @@ def test_the_client_imports_none_of_the_monitor_s_machinery():
     loaded = set(child.stdout.split()).difference(known)
     assert not heavy & loaded
     ours = {name for name in loaded if name.startswith("carbonmon")}
-    core = ("errors", "files", "labels", "plain_text", "ways")
+    core = ("errors", "files", "labels", "patterns", "plain_text", "records", "ways")
     allowed = ("carbonmon.client", *(f"carbonmon.core.{name}" for name in core))
     assert {name for name in ours if not name.startswith(allowed)} == {
         "carbonmon",

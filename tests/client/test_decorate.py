@@ -203,3 +203,9 @@ def test_what_cannot_be_measured_is_refused_with_what_to_do(decorated: Any, what
     for decorate in (carbonmon.track, carbonmon.track(name="cifar")):
         with pytest.raises(TypeError, match=what):
             decorate(decorated)
+
+
+@for_each_row(("labels", "shown"), [(["team=vision"], "team=vision"), ("team=vision", "team=vision")])
+def test_labels_that_are_no_mapping_are_refused_with_an_example(labels: Any, shown: str):
+    with pytest.raises(TypeError, match=rf'{shown}.*labels are a mapping, for instance {{"team": "vision"}}'):
+        carbonmon.track("cifar", labels=labels)

@@ -6,6 +6,7 @@ the simulated tree is /sys: this very file, with `PYRAPL_VARIABLE` set.
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import logging
@@ -25,9 +26,26 @@ from carbonmon.core import energy
 from carbonmon.core.errors import SensorGone, SensorUnavailable
 from carbonmon.core.model import METHODS, Component, Device, Reading
 from carbonmon.core.ports import Sensor, SensorSettings
-from carbonmon.hardware.sensors import dram, hwmon, nvml, rapl, replay, tdp
+from carbonmon.hardware.sensors import (
+    amdsmi,
+    dram,
+    gaudi,
+    hwmon,
+    levelzero,
+    neuron,
+    nvml,
+    rapl,
+    replay,
+    tdp,
+    tpu,
+)
 from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Square, can_build, can_wrap
 from tests.simulator.boards import amd_gpu, grace, intel_gpu
+from tests.simulator.cards import gaudi as gaudi_card
+from tests.simulator.cards import max_1550
+from tests.simulator.neuron import NeuronTree
+from tests.simulator.rocm import Rocm
+from tests.simulator.tpu import V5E, MetricsService, TpuTree
 
 PYRAPL_VARIABLE = "CARBONMON_TEST_PYRAPL"
 IN_NAMESPACE = PYRAPL_VARIABLE in os.environ
@@ -70,6 +88,24 @@ def of_a_recording(machine: Simulator, folder: Path) -> SensorSettings:
     return SensorSettings(argument=str(path))
 
 
+def of_tpus(machine: Simulator, folder: Path) -> SensorSettings:
+    sysfs = folder / "tpu-sys"
+    if not sysfs.exists():
+        TpuTree(sysfs, V5E, 8)
+    return SensorSettings(sysfs=sysfs, gpu_tdp_w=200.0, argument=f"localhost:{tpu_service().port}")
+
+
+@functools.cache
+def tpu_service() -> MetricsService:
+    """The service of a program that runs as long as these tests."""
+    return MetricsService(lambda: [75.0] * 8)
+
+
+def of_neuron_devices(machine: Simulator, folder: Path) -> SensorSettings:
+    NeuronTree(folder / "neuron-sys", 16)
+    return SensorSettings(sysfs=folder / "neuron-sys", gpu_tdp_w=400.0, environ={"PATH": "/nonexistent"})
+
+
 def nowhere(folder: Path) -> SensorSettings:
     return SensorSettings(sysfs=folder / "no-sys", procfs=folder / "no-proc")
 
@@ -77,7 +113,14 @@ def nowhere(folder: Path) -> SensorSettings:
 CASES = (
     Case("nvml", nvml.open_sensor, of_machine, None),  # its absence: tests/hardware/test_nvml.py
     Case("rapl", rapl.open_sensor, of_machine, nowhere),
+    Case("amdsmi", amdsmi.open_sensor, of_machine, None),  # its absence: tests/hardware/test_amdsmi_faults.py
     Case("hwmon", hwmon.open_sensor, of_machine, None),  # its absence: tests/hardware/test_hwmon.py
+    Case("gaudi", gaudi.open_sensor, of_machine, None),  # its absence: tests/hardware/test_gaudi.py
+    Case(
+        "levelzero", levelzero.open_sensor, of_machine, None
+    ),  # its absence: tests/hardware/test_levelzero.py
+    Case("tpu", tpu.open_sensor, of_tpus, None),  # its absence: tests/hardware/test_tpu.py
+    Case("neuron", neuron.open_sensor, of_neuron_devices, None),  # its absence: tests/hardware/test_neuron.py
     Case("tdp", tdp.open_sensor, with_two_gpus_stated, nowhere),
     Case("dram", dram.open_sensor, of_machine, nowhere),
     Case("replay", replay.open_sensor, of_a_recording, None),  # a missing file is the user's mistake
@@ -98,10 +141,17 @@ def machine() -> Iterator[Simulator]:
         intel_gpu(1, Constant(120), Constant(100), start_uj=10**9),
         *grace(0, grace=Square(90, 250, 0.7)),
     ]
-    with Simulator(gpus=gpus, packages=packages, chips=chips) as simulated:
+    cards = [gaudi_card(0, Square(150, 900, 0.7)), gaudi_card(1, Constant(500)), max_1550(0, Constant(400))]
+    with (
+        Simulator(gpus=gpus, packages=packages, chips=chips, cards=cards) as simulated,
+        Rocm(simulated) as rocm,
+    ):
         simulated.gpus[1].fault(no_counter=True)
         simulated.freeze()
-        yield simulated
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in rocm.environ.items():
+                patch.setenv(name, value)
+            yield simulated
 
 
 @pytest.fixture(params=PYRAPL_CASES if IN_NAMESPACE else CASES, ids=lambda case: case.name)

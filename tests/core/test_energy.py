@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from carbonmon.core import energy
@@ -185,7 +183,7 @@ def test_at_the_end_a_decrease_that_is_not_understood_yet_is_counted_and_not_cre
 
 def test_a_package_s_counter_that_stands_at_0_is_estimated():
     """VirtualBox and some KVM guests show powercap whose energy_uj is 0 for ever."""
-    package = dataclasses.replace(PACKAGE, methods=("counter", "tdp"), spec=SPEC)
+    package = PACKAGE._replace(methods=("counter", "tdp"), spec=SPEC)
     metered = Metered(package)
     for second in range(13):
         metered.at(float(second), energy_uj=0, utilization_ratio=0.5)
@@ -215,7 +213,7 @@ def test_a_gpu_that_is_switched_off_draws_0_and_its_counter_is_believed():
 def test_a_busy_gpu_s_counter_that_stands_still_and_that_nothing_replaces_is_unknown_and_not_0(
     seconds: int, unobserved_s: float, stuck: int
 ):
-    metered = Metered(dataclasses.replace(GPU, methods=("counter",), spec=None))
+    metered = Metered(GPU._replace(methods=("counter",), spec=None))
     for second in range(seconds + 1):
         metered.at(float(second), energy_uj=joules(100), utilization_ratio=1.0)
     metered.finish()

@@ -105,6 +105,18 @@ def test_the_estimate_of_a_package_and_the_counters_of_its_dies_are_counted_once
     assert counted(CPU, OTHER_CPU, other) == ["package-0", "package-1", "package-10-die-0"]
 
 
+def test_of_a_socket_s_power_and_the_counters_of_its_dies_the_counters_are_counted_in_any_order():
+    dies = [Device(f"package-0-die-{die}", "cpu", "die", 0, COUNTER) for die in (0, 1)]
+    socket = Device("package-0", "cpu", "socket", 0, ("power",), contains=(Part("cpu", 0),))
+    for offered in ([socket, *dies], [*dies, socket], [dies[0], socket, dies[1]]):
+        assert counted(*offered) == ["package-0-die-0", "package-0-die-1"]
+    worse = [die._replace(methods=("tdp",)) for die in dies]
+    assert counted(socket, *worse) == ["package-0"], "what is measured comes before what is estimated"
+    by_power = [die._replace(methods=("power",)) for die in dies]
+    counter = socket._replace(methods=COUNTER)
+    assert counted(counter, *by_power) == ["package-0"], "and the better method before the worse one"
+
+
 def test_a_whole_node_is_left_out_where_everything_in_it_is_measured():
     node = module(9, Part("gpu"), Part("cpu"), Part("dram"))
     measured = [device("GPU-0", "gpu", COUNTER), device("package-0", "cpu", COUNTER)]

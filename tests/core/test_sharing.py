@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from carbonmon.core import attribution
@@ -204,7 +202,7 @@ class BusyWorkload:
 
 def test_of_a_host_s_counter_a_container_s_run_gets_its_container_s_share_and_it_is_said():
     whole = Device("package-0", "cpu", "package-0", 0, ("counter",))
-    part = replace(whole, id="package-1", share_ratio=0.25, share_note="container: 4 of the host's 16 CPUs")
+    part = whole._replace(id="package-1", share_ratio=0.25, share_note="container: 4 of the host's 16 CPUs")
     runs = RunAttribution(BusyWorkload(), 0.0)
     run = RunAccount(INFO, (whole, part))
     runs.add(run, None)

@@ -67,7 +67,6 @@ def test_what_is_copied_reaches_the_builder_and_nothing_else():
 def test_the_image_is_pinned_to_a_minor_version_that_we_support():
     values = dict(words.split("=", 1) for name, words in instructions() if name == "ARG")
     assert re.fullmatch(r"3\.1[0-3]-slim-[a-z]+", values["PYTHON"])
-    assert set(values["EXTRAS"].split(",")) == {"live", "auth"}
 
 
 def test_the_image_runs_as_a_user_without_rights_and_knows_whether_it_is_well():

@@ -18,7 +18,8 @@ import pytest
 from carbonmon.client.rendezvous import connect
 from tests.chaos.scraper import Scraper, steps_back
 from tests.simulator import Constant, Package, Simulator
-from tests.support import command
+from tests.soak.watch import total
+from tests.support import checkpoints, command
 from tests.support.daemon import Daemon, daemon
 from tests.support.servers import free_port
 
@@ -95,7 +96,7 @@ def test_a_command_that_cannot_start_leaves_no_run_with_the_daemon(tmp_path: Pat
         done = command.run(["run", "--", "no-such-command"], tmp_path, env=env)
         assert done.returncode == 127
         assert "no-such-command: No such file or directory" in done.stderr
-        assert not node.output.exists() or list(node.output.iterdir()) == []
+        assert list(node.output.glob("[!.]*")) == []
     assert list((tmp_path / "carbonmon-runs").iterdir()) == []
 
 
@@ -106,6 +107,23 @@ def test_a_run_that_was_registered_ends_with_its_process(tmp_path: Path):
             wait_for_end(node, "mine")
         assert node.summary("mine")["run"]["labels"] == {"a": "b"}
         node.stop()
+
+
+def test_a_job_that_has_ended_before_it_is_looked_at_is_no_mistake(tmp_path: Path):
+    options = in_runtime_folder(tmp_path)
+    with machine() as sim, daemon(sim, tmp_path, *options) as node:
+        with connect(node.socket, command.DEADLINE_S) as connection, connection.makefile("rb") as lines:
+            ended = subprocess.Popen(["true"])
+            ended.wait()
+            for number, message in enumerate(
+                ({"op": "join", "name": "short"}, {"op": "job", "pid": ended.pid})
+            ):
+                connection.sendall(json.dumps({"v": 1, "id": number, **message}).encode() + b"\n")
+                answer = json.loads(lines.readline())
+                assert answer["ok"] is True, answer
+        done = command.run(["run", "--", "true"], tmp_path, env=environ_of(node))
+        assert "part of run" in done.stderr
+        assert "no process" not in done.stderr + node.stop()
 
 
 def test_a_process_that_joins_a_run_follows_it_or_begins_it(tmp_path: Path):
@@ -152,7 +170,7 @@ def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, nu
                 scraper = Scraper(first.address, 1, longest_pause_s=0.02)
                 first.process.send_signal(number)
                 first.process.wait(timeout=command.DEADLINE_S)
-                before = json.loads((first.output / "busy" / "checkpoint.json").read_text())
+                before = checkpoints.read(first.output / "busy")
             time.sleep(1.0)  # the outage
             with daemon(sim, tmp_path, *options) as second:
                 second.draw(100.0)
@@ -195,6 +213,29 @@ def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, nu
     assert all(device["unobserved_s"] == 0.0 for device in energy["devices"])
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_daemon_that_is_started_again_goes_on_with_the_totals_of_its_devices(
+    tmp_path: Path, number: signal.Signals
+):
+    """Also where no run lives: what was drawn meanwhile is nobody's, and Prometheus sees no reset."""
+    options = ["--listen", f"127.0.0.1:{free_port()}"]
+    with machine() as sim:
+        with daemon(sim, tmp_path, *options) as first:
+            first.draw(300.0)
+            scraper = Scraper(first.address, 1, longest_pause_s=0.02)
+            first.process.send_signal(number)
+            first.process.wait(timeout=command.DEADLINE_S)
+        with daemon(sim, tmp_path, *options) as second:
+            second.draw(100.0)
+            scraper.stop()
+            text = second.metrics()
+            second.stop()
+    assert steps_back(scraper.scrapes) == []
+    drawn_j = total(text, "carbonmon_device_energy_joules_total")
+    assert drawn_j > 400.0
+    assert total(text, "carbonmon_device_unattributed_energy_joules_total") == pytest.approx(drawn_j)
+
+
 def test_runs_that_have_ended_are_shown_for_a_while_and_their_folders_stay(tmp_path: Path):
     with machine() as sim, daemon(sim, tmp_path, "--retain", "6") as node:
         node.register("short")
@@ -213,7 +254,7 @@ def test_runs_without_an_id_are_runs_of_their_own(tmp_path: Path):
         second = command.run(["run", "--", "true"], tmp_path, env=environ_of(node))
         assert "part of run" in second.stderr
         first.communicate("", timeout=command.DEADLINE_S)
-        assert len(list(node.output.iterdir())) == 2
+        assert len(list(node.output.glob("[!.]*"))) == 2
         assert len(list((tmp_path / "carbonmon-runs").iterdir())) == 2
 
 
@@ -257,16 +298,18 @@ def test_a_new_config_is_taken_at_sighup_and_a_bad_one_changes_nothing(tmp_path:
         assert intensity() == "100.0"
         node.register("mine")
         node.draw(100.0)
-        for text, expected in (("intensity = 250\n", "250.0"), ("intensity = -1\n", "250.0")):
-            config.write_text(text)
-            node.process.send_signal(signal.SIGHUP)
-            command.wait_for(lambda: intensity() == expected, expected)  # noqa: B023 (called in this round)
+        config.write_text("intensity = 250\n")
+        node.process.send_signal(signal.SIGHUP)
+        command.wait_for(lambda: intensity() == "250.0", "another config")
+        config.write_text("intensity = -1\n")
+        node.process.send_signal(signal.SIGHUP)
+        command.wait_for(lambda: "the old one stays in force" in node.said(), "a bad config")
+        assert intensity() == "250.0"
         config.write_text("intensity = 300\ncpu-tdp = 90\n")
         node.process.send_signal(signal.SIGHUP)
         command.wait_for(lambda: intensity() == "300.0", "a third config")
         summary = node.unregister("mine")
         said = node.stop()
-    assert "the old one stays in force" in said
     assert "--intensity: '-1'" in said
     assert "a restart is needed for: cpu_tdp_w" in said
     assert 100.0 < summary["carbon"]["intensity"]["mean_g_per_kwh"] < 300.0, "each joule at its own time's"
@@ -349,12 +392,12 @@ def test_ten_thousand_messages_a_second_neither_stop_nor_slow_the_sampler(tmp_pa
     with machine() as sim, daemon(sim, tmp_path, "--interval", "0.1") as node:
 
         def samples_in_two_seconds() -> int:
-            path = node.output / "mine" / "checkpoint.json"
-            before, begin_s = json.loads(path.read_text()), time.monotonic()
+            folder = node.output / "mine"
+            before, begin_s = checkpoints.read(folder), time.monotonic()
             command.wait_for(
-                lambda: json.loads(path.read_text())["clock_s"] >= before["clock_s"] + 2.0, "two seconds"
+                lambda: checkpoints.read(folder)["clock_s"] >= before["clock_s"] + 2.0, "two seconds"
             )
-            after = json.loads(path.read_text())
+            after = checkpoints.read(folder)
             assert time.monotonic() - begin_s < command.DEADLINE_S
             return round(
                 2.0 * (after["samples"] - before["samples"]) / (after["clock_s"] - before["clock_s"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,8 +68,16 @@ def unit(folder: Path, *drop_ins: str) -> Path:
 
 # ---- systemd ----
 
+ALL_DROP_INS = [
+    (),
+    ("network.conf",),
+    ("unprivileged.conf",),
+    ("gpu-processes.conf",),
+    ("unprivileged.conf", "gpu-processes.conf"),
+]
 
-@pytest.mark.parametrize("drop_ins", [(), ("network.conf",), ("unprivileged.conf",)])
+
+@pytest.mark.parametrize("drop_ins", ALL_DROP_INS)
 def test_systemd_takes_the_unit_with_each_drop_in(tmp_path: Path, drop_ins: tuple[str, ...]):
     done = systemd("systemd-analyze", "verify", "--recursive-errors=no", unit(tmp_path, *drop_ins))
     assert done.returncode == 0, done.stderr
@@ -123,6 +133,55 @@ def test_the_rule_for_late_drivers_gives_the_same_rights():
     assert 'RUN+="/bin/chmod 0440 /sys%p/energy_uj"' in rule
 
 
+NEEDED = ("sys_ptrace", "dac_read_search")
+
+
+def capabilities_of_the_drop_in() -> list[str]:
+    text = (SYSTEMD / "gpu-processes.conf").read_text()
+    (line,) = re.findall(r"^CapabilityBoundingSet=(.*)$", text, re.MULTILINE)
+    assert f"\nAmbientCapabilities={line}\n" in text, "the user carbonmon has them too"
+    return [name.removeprefix("CAP_").lower() for name in line.split()]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root and setpriv (util-linux)"
+)
+@pytest.mark.parametrize(
+    "held", [NEEDED, NEEDED[:1], NEEDED[1:], ()], ids=lambda held: "+".join(held) or "none"
+)
+def test_the_capabilities_of_the_drop_in_show_another_user_s_device_and_neither_alone_does(
+    tmp_path: Path, held: tuple[str, ...]
+):
+    """The other user holds a file of the test's own: which file it is makes no difference to the kernel."""
+    assert capabilities_of_the_drop_in() == list(NEEDED)
+    device = tmp_path / "accel0"
+    device.touch()
+    with device.open() as opened:
+        job = subprocess.Popen(["sleep", "60"], stdin=opened, user=65534, group=65534, extra_groups=[])
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from carbonmon.hardware.workload.device_files import DeviceFileProcesses\n"
+        "lister = DeviceFileProcesses(Path('/proc'), {sys.argv[1]: 'TPU-0'})\n"
+        "pids = lister.processes(0.0)['TPU-0']\n"
+        "print(int(sys.argv[2]) in pids, int(sys.argv[2]) in lister.hidden)\n"
+    )
+    bounding = ",".join(["-all", *(f"+{name}" for name in held)])
+    try:
+        words = [f"--bounding-set={bounding}", "--no-new-privs", sys.executable, "-c", script, str(device)]
+        done = subprocess.run(
+            ["setpriv", *words, f"{job.pid}"],
+            capture_output=True,
+            text=True,
+            timeout=command.DEADLINE_S,
+            check=True,
+        )
+    finally:
+        job.kill()
+        job.wait()
+    sees = held == NEEDED
+    assert done.stdout.split() == [str(sees), str(not sees)], done.stderr
+
+
 # ---- Kubernetes ----
 
 
@@ -153,7 +212,8 @@ def test_the_sidecar_of_the_example_meters_the_job_beside_it_and_ends_with_it(tm
     train, sidecar = job["spec"]["template"]["spec"]["containers"]
     here = str(tmp_path)
     words = [word.replace("/run/carbonmon", here) for word in train["command"]]
-    words[-1] = words[-1].replace("python train.py", "sleep 2")
+    seen = f"sh -c 'until ls {here}/train-sidecar-x7k2p/checkpoint*; do sleep 0.1; done; sleep 1'"
+    words[-1] = words[-1].replace("python train.py", seen)
     values = {each["name"]: each.get("value", "train-sidecar-x7k2p") for each in sidecar["env"]}
     values |= {"CARBONMON_OUTPUT": here, "CARBONMON_LISTEN": "127.0.0.1:0", "TMPDIR": here}
     path = f"{Path(command.CARBONMON).parent}:{os.environ['PATH']}"

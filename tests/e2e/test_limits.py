@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.simulator import can_wrap
 from tests.support import command
+from tests.support.limits import FIRST_UID, PIDS_CGROUP, as_user, ended, mounted, start
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user and to mount"),
 ]
-
-JOB = ["sh", "-c", "/bin/true; exit 7"]
-"""It needs a process of its own, and one more for a moment."""
-
-FIRST_UID = 54_320
-PIDS_CGROUP = Path("/sys/fs/cgroup/pids")
 
 
 @pytest.fixture
@@ -32,28 +25,6 @@ def place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="cm-limits-") as name:
         Path(name).chmod(0o777)
         yield Path(name)
-
-
-def start(folder: Path, prefix: Sequence[str], *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*prefix, command.CARBONMON, "run", "--own-monitor", "--quiet", *options, "--", *JOB],
-        cwd=folder,
-        env=command.environ(CARBONMON_LISTEN="127.0.0.1:0", TMPDIR=os.fspath(folder), XDG_RUNTIME_DIR=""),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    text, _ = process.communicate(timeout=command.DEADLINE_S)
-    return process.returncode, text
-
-
-def as_user(uid: int, *more: str) -> list[str]:
-    """Another user, who may read what we read: the tested Python may be in root's home."""
-    rights = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *rights, *more]
 
 
 def test_near_the_limit_of_a_user_s_processes_the_job_starts(place: Path):
@@ -98,13 +69,6 @@ def test_with_little_memory_the_job_starts_and_keeps_its_exit_code(place: Path):
         if mebibytes >= 128:
             assert text == "", "the floor of a node without GPUs"
             assert command.summary(place / str(mebibytes))["run"]["exit_code"] == 7
-
-
-@contextmanager
-def mounted(options: str) -> Iterator[list[str]]:
-    """What runs a command in a mount namespace where /mnt is a file system with these options."""
-    script = f'mount -t tmpfs -o {options} none /mnt && cd /mnt && exec "$@"'
-    yield ["unshare", "--mount", "sh", "-c", script, "sh"]
 
 
 @pytest.mark.skipif(not can_wrap(), reason="no mount namespaces here")

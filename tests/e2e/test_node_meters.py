@@ -12,10 +12,11 @@ from types import TracebackType
 
 import pytest
 
+from carbonmon.runs.checkpoint_slots import has_checkpoint
 from tests.e2e.test_recovery import kill_after_a_checkpoint
 from tests.simulator import Constant, Gpu, Package, Simulator, can_build
 from tests.simulator.node import AcpiTree, CrayTree
-from tests.support import command
+from tests.support import checkpoints, command
 from tests.support.gridserver import Handler
 from tests.support.redfish import PASSWORD, Bmc
 
@@ -92,7 +93,10 @@ def test_a_monitor_that_is_killed_goes_on_with_the_node_s_totals(tmp_path: Path)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = command.start([*options, "--run-id", "mine", "--", "sleep", "60"], tmp_path, **quiet)
         folder = tmp_path / "carbonmon-runs" / "mine"
-        command.wait_for(lambda: b'"node_meters":[["cray",' in _read(folder), "the meter's first total")
+        command.wait_for(
+            lambda: has_checkpoint(folder) and checkpoints.read(folder)["node_meters"],
+            "the meter's first total",
+        )
         time.sleep(2.0)
         job = kill_after_a_checkpoint(process, folder)
         job.kill()
@@ -109,8 +113,3 @@ def test_a_monitor_that_is_killed_goes_on_with_the_node_s_totals(tmp_path: Path)
 
 def _hang(handler: Handler) -> None:
     handler.wait()
-
-
-def _read(folder: Path) -> bytes:
-    path = folder / "checkpoint.json"
-    return path.read_bytes() if path.exists() else b""

@@ -27,7 +27,10 @@ JOB = ("sh", "-c", "sleep 1; exit 3")
 
 def on_host(host: str, arguments: list[str], folder: Path, machine: Simulator) -> subprocess.Popen[str]:
     """`carbonmon` as on a machine of this name."""
-    program = f"import platform; platform.node = lambda: {host!r}; from carbonmon.cli import main; main()"
+    program = (
+        f"import os, types; os.uname = lambda: types.SimpleNamespace(nodename={host!r}); "
+        "from carbonmon.cli import main; main()"
+    )
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import command
+from carbonmon.runs.checkpoint_slots import has_checkpoint
+from tests.support import checkpoints, command
 from tests.support.ranks import NODE_W, go, gone, machine, monitors, settings, start, truth_j
 
 pytestmark = pytest.mark.e2e
@@ -178,9 +178,9 @@ def test_a_monitor_that_is_killed_harms_neither_the_training_nor_the_last_checkp
         process = start([sys.executable, "-c", TRAIN], tmp_path, env)
         assert process.stdout is not None
         run_id = process.stdout.readline().strip()
-        path = tmp_path / "carbonmon-runs" / run_id / "checkpoint.json"
+        folder = tmp_path / "carbonmon-runs" / run_id
         command.wait_for(
-            lambda: path.exists() and json.loads(path.read_text())["samples"] > 3, "a checkpoint"
+            lambda: has_checkpoint(folder) and checkpoints.read(folder)["samples"] > 3, "a checkpoint"
         )
         (monitor,) = monitors(tmp_path)
         monitor.kill()
@@ -248,4 +248,5 @@ def test_the_monitor_is_no_child_of_the_training_process(tmp_path: Path):
         process.communicate("go\n", timeout=command.DEADLINE_S)
         assert process.returncode == 0
         gone(tmp_path)
-    assert os.listdir(tmp_path / "runtime" / "carbonmon") == []  # noqa: PTH208 (names are enough)
+    runtime = tmp_path / "runtime" / "carbonmon"
+    command.wait_for(lambda: not list(runtime.iterdir()), "an empty runtime folder")

@@ -17,10 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
+from carbonmon.runs.checkpoint_slots import has_checkpoint
 from carbonmon.runs.series import read_series
 from carbonmon.service.registry import DISK_S
 from tests.simulator import Constant, Gpu, Package, Simulator
-from tests.support import command
+from tests.support import checkpoints, command
 from tests.support.daemon import daemon
 
 pytestmark = pytest.mark.e2e
@@ -35,8 +36,7 @@ def machine_options(machine: Simulator) -> list[str]:
 
 def checkpoint_of(folder: Path) -> Callable[[], dict[str, Any] | None]:
     def read() -> dict[str, Any] | None:
-        path = folder / "checkpoint.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return checkpoints.read(folder) if has_checkpoint(folder) else None
 
     return read
 
@@ -130,7 +130,7 @@ def test_a_resumed_run_credits_what_the_counters_drew_meanwhile_and_calls_it_rec
         job = kill_after_a_checkpoint(process, folder)
         job.kill()
         process.communicate()
-        before = json.loads((folder / "checkpoint.json").read_text())
+        before = checkpoints.read(folder)
         done = command.run(
             [*options, "--resume", "mine", "--", "sleep", "0.5"], tmp_path, env=machine.environ
         )
@@ -186,11 +186,8 @@ def test_after_another_boot_the_outage_is_a_gap(tmp_path: Path):
         job = kill_after_a_checkpoint(process, folder)
         job.kill()
         process.communicate()
-        path = folder / "checkpoint.json"
-        checkpoint = json.loads(path.read_text())
-        checkpoint["boot_id"] = "another"
-        checkpoint["at_s"] -= 500.0
-        path.write_text(json.dumps(checkpoint))
+        at_s = checkpoints.read(folder)["at_s"]
+        checkpoints.replace(folder, boot_id="another", at_s=at_s - 500.0)
         done = command.run([*options, "--resume", "mine", "--", "true"], tmp_path)
         assert done.returncode == 0, done.stderr
         summary = command.summary(tmp_path)

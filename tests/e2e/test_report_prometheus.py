@@ -14,7 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.e2e.test_node_meters import ACPI_W, Firmware
 from tests.simulator import Constant, Gpu, Package, Simulator
+from tests.simulator.node import AcpiTree
 from tests.support import command, prometheus
 from tests.support.daemon import daemon
 
@@ -130,6 +132,30 @@ def a_node(folder: Path, uuid: str, watts: float) -> Iterator[Node]:
 def end(monitor: subprocess.Popen[str]) -> None:
     monitor.terminate()
     monitor.communicate(timeout=command.DEADLINE_S)
+
+
+def test_the_machine_s_meter_and_the_charge_by_the_node_are_those_of_the_run_s_own_summary(tmp_path: Path):
+    address = f"127.0.0.1:{prometheus.free_port()}"
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(tmp_path, [address], 0.4))
+        node = stack.enter_context(a_node(tmp_path / "one", "GPU-one", 400.0))
+        stack.enter_context(Firmware([AcpiTree(node.machine.sysfs, Constant(ACPI_W))]))
+        monitor = node.monitor(address, "--run-id", RUN_ID, "--charge", "node")
+        server.wait_for(address, 1500.0)
+        end(monitor)
+        scraped = json.loads(server.report(tmp_path, "--format", "json"))
+        text = server.report(tmp_path)
+        own = command.summary(node.folder)
+    (seen,), (meter,) = scraped["node_meters"], own["node_meters"]
+    unseen_j = ACPI_W * (own["run"]["duration_s"] - scraped["run"]["duration_s"])
+    assert meter["meter"] == seen["meter"] == "acpi"
+    assert seen["energy_j"] == pytest.approx(meter["energy_j"] - unseen_j, rel=0.02, abs=0.3 * ACPI_W)
+    assert seen["coverage_ratio"] == pytest.approx(meter["coverage_ratio"], abs=0.05)
+    assert seen["methods"] == {"counter": 0.0, "power": pytest.approx(seen["energy_j"])}
+    assert scraped["charge"]["by"] == own["charge"]["by"] == "node"
+    charged_j = own["charge"]["energy_j"] - unseen_j  # nobody else draws anything: all of it is the run's
+    assert scraped["charge"]["energy_j"] == pytest.approx(charged_j, rel=0.02, abs=0.3 * ACPI_W)
+    assert "(meter acpi)" in text or "charged" in text
 
 
 def test_the_sum_over_nodes_restarts_and_ports_is_that_of_the_summaries_and_of_the_truth(tmp_path: Path):

@@ -1,6 +1,6 @@
 """A signal reaches the job once, however it is sent: to the monitor alone, to its group, or to each process.
 
-The job's exit code is how often its handlers ran within a second of the first.
+The job's exit code is how often its handlers ran until a second after the first, or the last one awaited.
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ def hit(number, frame):
 signal.signal(signal.SIGUSR1, hit)
 signal.signal(signal.SIGTERM, hit)
 print("ready", os.getpid(), flush=True)
-until = None
+awaited, until = int(sys.argv[1]) if sys.argv[1:] else 1, None
 while until is None or time.monotonic() < until:
     time.sleep(0.01)
-    if hits and until is None:
+    if len(hits) >= awaited and until is None:
         until = time.monotonic() + 1.0
 os._exit(len(hits))
 """
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A monitored job that is ready, in a group of its own."""
+def job(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A monitored job that is ready, in a group of its own. A parameter: how many signals it waits for."""
+    awaited = str(getattr(request, "param", 1))
     process = command.start(
-        ["run", "--own-monitor", "--", sys.executable, "-c", COUNTS], tmp_path, start_new_session=True
+        ["run", "--own-monitor", "--", sys.executable, "-c", COUNTS, awaited],
+        tmp_path,
+        start_new_session=True,
     )
     try:
         assert process.stdout is not None
@@ -91,6 +94,7 @@ def test_a_signal_reaches_the_job_once(
     assert job.wait(command.DEADLINE_S) == 1
 
 
+@pytest.mark.parametrize("job", [4], indirect=True)
 def test_the_next_signal_reaches_the_job_once_as_well(job: subprocess.Popen[str]):
     """Each witness dies of what it sees, and another one takes its place."""
     assert job.stdout is not None

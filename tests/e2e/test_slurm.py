@@ -29,8 +29,9 @@ pytestmark = [
     pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing()),
 ]
 
-BURN = "sh -c '(ulimit -t 1; while :; do :; done) 2>/dev/null; times >>times; sleep 3'"
-"""About a second of CPU time, told by the kernel; the task lives on, so that a sample follows it."""
+BURN = "sh -c 'times >>before; (ulimit -t 1; while :; do :; done) 2>/dev/null; times >>times; sleep 3'"
+"""About a second of CPU time, told by the kernel; the task lives on, so that a sample follows it. Slurm's
+task prolog was a child of the same process: its time is there before."""
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,12 @@ def energy_j(node: Daemon, run_id: str) -> float:
         if line.startswith("carbonmon_run_energy_joules_total{") and f'run_id="{run_id}"' in line
     ]
     return sum(float(line.split()[-1]) for line in lines)
+
+
+def sum_of_times_s(path: Path) -> float:
+    """What the shell's `times` appended to a file, in all."""
+    times = re.findall(r"(\d+)m([\d.]+)s", path.read_text())
+    return sum(60.0 * int(minutes) + float(seconds) for minutes, seconds in times)
 
 
 def unix_s(text: str) -> float:
@@ -107,13 +114,12 @@ def test_a_job_is_metered_from_prolog_to_epilog_and_joins_sacct_by_its_id(cluste
     assert run["labels"]["partition"] == "all"
     assert run["labels"]["cluster"] == "e2e"
     assert run["exit_code"] is None, "Slurm's epilog does not know a success from a cancelled job"
-    times = re.findall(r"(\d+)m([\d.]+)s", (cluster.work / "times").read_text())
-    told_s = sum(60.0 * int(minutes) + float(seconds) for minutes, seconds in times)
+    told_s = sum_of_times_s(cluster.work / "times") - sum_of_times_s(cluster.work / "before")
     assert told_s > 2.0, "both steps, three tasks of a second each"
-    assert told_s - 0.5 <= run["cpu_s"] <= told_s + 1.0, "their own prologs are not in it, srun is"
+    assert told_s - 0.3 <= run["cpu_s"] <= told_s + 1.5, "srun and what runs a step are in it"
     assert 0.0 < summary["energy"]["total_j"] < summary["energy"]["node"]["total_j"]
-    assert unix_s(run["started_at"]) == pytest.approx(accounted.began_s, abs=3.0)
-    assert unix_s(run["ended_at"]) == pytest.approx(accounted.ended_s, abs=3.0)
+    assert unix_s(run["started_at"]) == pytest.approx(accounted.began_s, abs=10.0)
+    assert unix_s(run["ended_at"]) == pytest.approx(accounted.ended_s, abs=10.0)
     assert (cluster.work / "told").read_text() == f"{run_id}\n"
     if cluster.uid:
         copy = cluster.work / "carbonmon-runs" / run_id / "summary.json"

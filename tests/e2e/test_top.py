@@ -6,7 +6,6 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -183,7 +182,7 @@ def test_a_monitor_that_goes_and_comes_back_is_said(tmp_path: Path) -> None:
 def test_names_of_others_reach_no_terminal_as_commands(tmp_path: Path) -> None:
     shown = crowd(3)
     hostile = "\x1b]2;owned\x07\x1b[2J\u202eevil 東京"
-    info = replace(shown.runs[0].info, name=hostile)
+    info = shown.runs[0].info._replace(name=hostile)
     with served(shown._replace(runs=(shown.runs[0]._replace(info=info), *shown.runs[1:]))) as running:
         with Terminal(tmp_path, columns=120) as terminal:
             terminal.enter(f"carbonmon top --url {running.url}")

@@ -104,6 +104,7 @@ def test_everything_that_a_scrape_shows_arrives(collector: Receiver):
         *(f"carbonmon.run.forecast_{what}" for what in ("energy", "emissions", "cost", "end_time")),
         *(f"carbonmon.node.{what}" for what in NODE_METERS),
         *("carbonmon.run.charged_energy", "carbonmon.run.charged_emissions"),
+        *(f"carbonmon.run.node_meter_{what}" for what in ("energy", "covered_energy", "unobserved")),
         *("carbonmon.run.budget_limit", "carbonmon.run.budget_spent"),
         *("carbonmon.run.paused", "carbonmon.run.pause"),
     }

@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,8 +210,8 @@ def test_the_newest_run_that_goes_on_is_shown_unless_another_is_asked_for() -> N
     shown = crowd(3)
     first, second, third = shown.runs
     begin_s = first.info.started_at_s
-    newer = second._replace(info=replace(run_info("newer"), started_at_s=begin_s + 10.0))
-    info = replace(run_info("ended"), started_at_s=begin_s + 20.0)
+    newer = second._replace(info=run_info("newer")._replace(started_at_s=begin_s + 10.0))
+    info = run_info("ended")._replace(started_at_s=begin_s + 20.0)
     ended = third._replace(info=info, ended_at_s=shown.at_s, exit_code=3)
     with served(shown._replace(runs=(first, newer, ended))) as monitor:
         assert document(monitor)["run"]["id"] == "newer"

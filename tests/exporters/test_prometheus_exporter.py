@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -419,7 +418,7 @@ def test_no_label_of_a_user_can_pass_for_the_name_that_the_monitor_gives() -> No
 
 
 def test_a_run_of_the_monitors_own_user_has_that_number() -> None:
-    assert info_labels(replace(run_info(), uid=None), "DE")["uid"] == str(os.geteuid())
+    assert info_labels(run_info()._replace(uid=None), "DE")["uid"] == str(os.geteuid())
 
 
 def test_the_reserved_names_are_those_of_the_run_and_of_its_joules() -> None:
@@ -489,6 +488,7 @@ def test_every_family_that_is_described_is_shown_and_the_other_way_round() -> No
         budgets=(budget_state(),),
         pauses=Pauses(300.0),
         node_charges=(NodeCharge("acpi", 5e6, 500.0, 400.0, 600.0),),
+        node_meters=(NodeEnergy("acpi", 0.0, 9e6, 8e6, 3600.0),),
     )
     full = shown._replace(
         runs=(run, going_on),

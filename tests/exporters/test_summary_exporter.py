@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +91,11 @@ def test_the_schema_is_itself_valid() -> None:
 
 LATER = {
     "": [
-        *("budgets", "charge", "costs", "elsewhere", "embodied", "forecasts", "gpu_time", "node_meters"),
-        *("prometheus", "settled", "water", "what_if", "work"),
+        *("advice", "budgets", "charge", "costs", "elsewhere", "embodied", "forecasts", "gpu_time"),
+        *("inference", "node_meters", "prometheus", "sci", "settled", "water", "water_off_site"),
+        *("what_if", "work"),
     ],
-    "carbon": ["pue_source", "sources"],
+    "carbon": ["market_based", "pue_source", "sources"],
     "run": ["cpu_s", "idle_policy", "notes", "pauses", "progress", "ranks", "uid", "user"],
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],
     "device": ["node_energy_j"],
@@ -402,7 +402,7 @@ def test_the_part_is_unknown_where_the_node_lacks_a_device_of_the_run(node_j: fl
 
 
 def test_a_device_says_how_the_runs_part_was_found() -> None:
-    sliced = replace(gpu(1), share_ratio=0.5, share_note="MIG instance: 3 of 7 slices")
+    sliced = gpu(1)._replace(share_ratio=0.5, share_note="MIG instance: 3 of 7 slices")
     run = run_state(
         totals=tuple(run_total(gpu(index).id, "gpu", "counter", 1.0) for index in range(2)),
         shares=((gpu(0).id, "shared: by SM utilisation"), ("GPU-other", "x")),

@@ -8,6 +8,7 @@ import os
 import platform
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from carbonmon_exporters.endpoint import file_sd
@@ -72,7 +73,7 @@ def test_the_next_monitor_at_an_address_replaces_what_a_killed_one_left(tmp_path
 def test_addresses_are_those_that_prometheus_can_reach(
     tmp_path: Path, address: str, target: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("platform.node", lambda: "node7")
+    monkeypatch.setattr("os.uname", lambda: SimpleNamespace(nodename="node7"))
     file_sd.announce(tmp_path, "http", address, 9877)
     assert entries(tmp_path)[0]["targets"] == [target or "node7:9877"]
 

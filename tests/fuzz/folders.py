@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from carbonmon.core.model import FallbackMeter, Meter, Rank, Snapshot
 from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.runs import layout
-from tests.support import records
+from tests.support import checkpoints, records
 from tests.support.series import header_1, line_1, rows_of
 
 
@@ -68,7 +68,7 @@ def write(folder: Path, snapshot: Snapshot) -> None:
     (run,) = snapshot.runs
     devices = [state.device for state in snapshot.devices]
     (folder / layout.RUN_FILE).write_bytes(layout.run_text(run.info, devices).encode())
-    (folder / layout.CHECKPOINT_FILE).write_bytes(layout.checkpoint_text(snapshot, run, "a boot").encode())
+    checkpoints.write(folder, layout.checkpoint_text(snapshot, run, "a boot"))
     (folder / layout.SERIES_FILE).write_bytes(series_bytes(snapshot))
 
 

@@ -205,7 +205,7 @@ HOSTILE_FILES: dict[str, Callable[[str], bytes]] = {
     "a long number in place": lambda schema: f'{{"schema": "{schema}", "at_s": {"9" * 100_000}}}'.encode(),
     "no number": lambda schema: f'{{"schema": "{schema}", "at_s": NaN}}'.encode(),
     "infinity": lambda schema: f'{{"schema": "{schema}", "at_s": 1e999}}'.encode(),
-    "a newer schema": lambda schema: f'{{"schema": "{schema[:-1]}2"}}'.encode(),
+    "a newer schema": lambda schema: f'{{"schema": "{schema[:-1]}9"}}'.encode(),
     "a schema that is none": lambda schema: b'{"schema": {"schema": []}}',
     "a list": lambda schema: b"[]",
     **{

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.cli import report, runs
-from carbonmon.runs import layout
 from carbonmon.runs.index import read_index
 from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.file import write_summary
@@ -27,7 +26,7 @@ FINAL = summarize(SNAPSHOT, SNAPSHOT.runs[0], "final")
 with scratch() as _folder:
     write(_folder, SNAPSHOT)
     write_summary(_folder, FINAL)
-    FILES = {name: (_folder / name).read_bytes() for name in (*layout.FILES, SUMMARY)}
+    FILES = {path.name: path.read_bytes() for path in _folder.iterdir()}
 
 
 def reported(folder: Path, *named: str) -> None:

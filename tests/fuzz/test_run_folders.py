@@ -32,6 +32,7 @@ from tests.fuzz.folders import (
     write,
 )
 from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples, snapshots
+from tests.support import checkpoints
 from tests.support.harness import INFO, FakeClock, FixedIntensity, make_sampler
 from tests.support.series import rows_of, sums
 
@@ -42,7 +43,7 @@ SCHEMAS = {layout.RUN_FILE: layout.RUN_SCHEMA, layout.CHECKPOINT_FILE: layout.CH
 SNAPSHOT = a_snapshot()
 with scratch() as _folder:
     write(_folder, SNAPSHOT)
-    FILES = {name: (_folder / name).read_bytes() for name in layout.FILES}
+    FILES = {name: (_folder / name).read_bytes() for name in (*NAMES, layout.SERIES_FILE)}
     DOCUMENTS = {name: document(_folder, name) for name in NAMES}
 
 
@@ -177,7 +178,7 @@ def test_a_file_with_other_values_is_read_or_named(change: tuple[str, bytes]):
     name, data = change
     with scratch() as folder:
         write(folder, SNAPSHOT)
-        (folder / name).write_bytes(data)
+        (folder / name).write_bytes(checkpoints.as_written(json.loads(data)))
         read_or_refuse(folder, *NAMES)
 
 
@@ -193,7 +194,7 @@ def test_a_hostile_file_is_named(name: str, content: str):
         assert len(str(refused.value)) < 600
 
 
-@pytest.mark.parametrize("name", layout.FILES)
+@pytest.mark.parametrize("name", [*NAMES, layout.SERIES_FILE])
 @pytest.mark.parametrize("instead", ["nothing", "folder", "pipe", "endless", "loop", "unreadable"])
 def test_what_is_no_file_is_named_and_nobody_waits_for_it(name: str, instead: str):
     with scratch() as folder:

@@ -12,7 +12,7 @@ from typing import Any
 from carbonmon.core import energy
 from carbonmon.core.model import Failure, Meter, Reading
 from carbonmon.core.ports import SensorSettings
-from carbonmon.hardware.sensors.nvml import NvmlSensor
+from carbonmon.hardware.sensors.nvml.sensor import NvmlSensor
 from tests.gpucheck import series
 from tests.gpucheck.figures import Book, percent_off
 from tests.gpucheck.plan import Plan

@@ -18,6 +18,7 @@ from tests.gpucheck.figures import Book, percent_off
 from tests.gpucheck.plan import Plan
 from tests.gpucheck.run import unix_s
 from tests.gpucheck.subject import Subject, carbonmon, python_environ
+from tests.support import checkpoints
 
 PATIENCE_S = 30.0
 RUN_ID = "gpu-check"
@@ -78,7 +79,7 @@ class Monitored:
 
     def kill(self) -> None:
         """SIGKILL for the monitor alone, once there is a checkpoint."""
-        _wait(lambda: (self.run_folder / "checkpoint.json").exists() or self.process.poll() is not None)
+        _wait(lambda: checkpoints.written_ns(self.run_folder) > 0 or self.process.poll() is not None)
         self.process.kill()
         self.process.wait()
 
@@ -90,10 +91,7 @@ class Monitored:
         return second
 
     def _checkpoint_ns(self) -> int:
-        try:
-            return (self.run_folder / "checkpoint.json").stat().st_mtime_ns
-        except OSError:
-            return 0
+        return checkpoints.written_ns(self.run_folder)
 
     def end_job(self) -> None:
         assert self.process.stdin is not None

@@ -8,10 +8,11 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.ports import IntensitySettings
 from carbonmon.data import EDITION, rows
 from carbonmon.grid import fixed, table
+from carbonmon.grid.annual import preferred_rows
 from carbonmon.grid.default_intensity import world_default
 from carbonmon.grid.nearest_places import nearest
 from carbonmon.grid.overheads import pue_for, wue_for
-from carbonmon.grid.regions import preferred_rows, resolve
+from carbonmon.grid.regions import resolve
 from tests.support.rows import for_each_row
 
 

@@ -44,7 +44,6 @@ def test_a_count_beside_the_name_of_a_gpu_is_understood(text: str, model: str, c
     [
         "H100 PCIe 8",
         "H100 80GB HBM3 of mine",
-        "H100 80GB HBM3 x8 x2",
         "H100 80GB HBM3 x8 SXM",
         "NVIDIA H100 80GB HBM3, H100 PCIe",
         "H100 PCIe (of mine)",

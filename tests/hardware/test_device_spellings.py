@@ -11,13 +11,15 @@ import pytest
 from carbonmon import data
 from carbonmon.analysis.estimate.parts import part_of
 from carbonmon.core.errors import ConfigError
-from carbonmon.data import GPUS, NVML_NAMES
+from carbonmon.data import ACCELERATORS, GPUS, NVML_NAMES
 from carbonmon.hardware import device_names, spec_sheets
-from carbonmon.hardware.device_counts import parse_gpu_model, split_system
+from carbonmon.hardware.device_counts import is_several, parse_gpu_model, split_system
 from carbonmon.hardware.device_names import cpu_model, gpu_model
 from tests.support.rows import for_each_row
 
 TABLE = list(data.rows(GPUS))
+MEANS = {row["model"]: row["mean_w"] for row in reversed(list(data.rows(ACCELERATORS)))}
+"""The first row of each accelerator is that of the chip alone, if there is one."""
 COUNTS = {
     "{}": 1,
     "8 x {}": 8,
@@ -61,7 +63,7 @@ BRANDS = {"nvidia", "amd", "intel", "google", "tesla", "geforce", "radeon", "ins
 
 def tokens(text: str) -> frozenset[str]:
     """Words and numbers of a name, however they are joined; a bare G after a number is a GB."""
-    words = re.findall(r"\d+|rtx|gtx|arc|tpu|ti|[a-z]+", text.lower())
+    words = re.findall(r"\d+|rtx|gtx|arc|tpu|mtia|ti|[a-z]+", text.lower())
     return frozenset(
         "gb" if word == "g" and before.isdigit() else word
         for before, word in zip(["", *words], words, strict=False)
@@ -73,6 +75,11 @@ def known_tokens(row: data.Row) -> frozenset[str]:
     names = " ".join(known["name"] for known in data.rows(NVML_NAMES) if known["model"] == row["model"])
     memory = f"{row['memory_gb']}GB HBM2e HBM3e HBM GDDR"
     return tokens(f"{row['vendor']} {row['model']} {row['form_factor']} {names} {memory}") | BRANDS
+
+
+def power_w(row: data.Row) -> str:
+    """A published mean goes before the TDP; "" for neither."""
+    return MEANS.get(row["model"]) or row["tdp_w"]
 
 
 @pytest.fixture
@@ -102,11 +109,11 @@ def test_no_generated_spelling_is_taken_for_another_device_or_count(_tables_in_m
         except ConfigError:
             model = None
         else:
-            fitting = [row for may, _, row in known.values() if said <= may and row["tdp_w"]]
+            fitting = [row for may, _, row in known.values() if said <= may and power_w(row)]
             exact = [
-                row for may, must, row in known.values() if said <= may and must <= said and row["tdp_w"]
+                row for may, must, row in known.values() if said <= may and must <= said and power_w(row)
             ]
-            watts = {float(row["tdp_w"]) for row in exact or fitting}
+            watts = {float(power_w(row)) for row in exact or fitting}
             assert model.spec.tdp_w in watts if exact else watts == {model.spec.tdp_w}, (
                 name,
                 model.name,
@@ -116,7 +123,7 @@ def test_no_generated_spelling_is_taken_for_another_device_or_count(_tables_in_m
                 assert said <= known[model.name][0], (name, model.name)
         for form, count in COUNTS.items():
             seen += 1
-            (counted,) = part_of({"gpu": form.format(name), "hours": 1}).gpus
+            (counted,) = part_of({"gpu": form.format(name), "gpu-tdp": 1, "hours": 1}).gpus
             if model is not None:
                 understood += 1
                 assert counted.number == count * each, form.format(name)
@@ -202,3 +209,38 @@ def test_a_xeon_without_its_tier_is_the_only_one_of_its_number(name: str, watts:
 def test_no_cpu_is_taken_for_one_that_resembles_it(name: str):
     with pytest.raises(ConfigError, match="the table has no CPU"):
         cpu_model(name, "--cpu")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("8 H100", "H100 (8)", "T4 (4)", "2x 8 x H100", "H100 x8 x2", "H100 * 8 * 2", "HGX H100", "DGX X9"),
+        *("DGX H100 pod", "8 A100 80GB", "H100 8x 2x", "NVIDIA HGX A100 8-GPU"),
+    ],
+)
+def test_several_devices_are_never_taken_for_one_where_the_power_is_given(name: str):
+    for form in (name, f"{name}:2"):
+        with pytest.raises(ConfigError, match=r"more than one GPU, and how many is not clear"):
+            part_of({"gpu": form, "gpu-tdp": 700, "hours": 1})
+    with pytest.raises(ConfigError, match=r"more than one GPU"):
+        parse_gpu_model(name)
+
+
+@for_each_row(
+    ("text", "name", "count"),
+    [
+        ("L40S*4", "L40S", 4),
+        ("H100 PCIe 8x", "H100 PCIe", 8),
+        ("DGX H100", "H100 SXM5 80GB", 8),
+        ("NVIDIA DGX-A100:4", "A100 SXM4", 32),
+        ("2 x DGX B200", "B200", 16),
+    ],
+)
+def test_a_count_is_read_wherever_it_is_clear_and_a_dgx_has_its_gpus(text: str, name: str, count: int):
+    assert part_of({"gpu": text, "hours": 1}).gpus == ((name, count),)
+    assert gpu_model(name, "--gpu").spec.tdp_w > 0
+
+
+def test_no_model_of_the_table_is_several():
+    assert [row["model"] for row in TABLE if is_several(row["model"])] == []
+    assert [row["name"] for row in data.rows(NVML_NAMES) if is_several(row["name"])] == []

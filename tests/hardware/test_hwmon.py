@@ -173,6 +173,65 @@ def test_agx_orin_has_no_input_meter_so_its_four_rails_are_added():
             assert state.energy_j == pytest.approx(truth_j, rel=0.02)
 
 
+@pytest.mark.parametrize("board", [boards.TX2, "", "NVIDIA Jetson TX2"])
+def test_an_older_jetson_is_its_input_by_the_meter_below_its_driver(board: str):
+    """TX2's first meter has rails only, and its model may be the name of a carrier board."""
+    chips = boards.tx2(Sine(9.0, 4.0, 20.0), Constant(3.3), Constant(2.1))
+    with Simulator(chips=chips, board=board) as machine, Monitor(machine, sensors=("hwmon",)) as monitor:
+        monitor.watch(60.0)
+        monitor.finish()
+        (state,) = monitor.latest.devices
+        assert (state.device.id, state.device.name) == ("module-0", board or "Jetson board")
+        assert state.energy_j == pytest.approx(monitor.truth_j("VDD_IN"), rel=0.02)
+        kinds = {part.component for part in state.device.contains}
+        assert kinds == {"gpu", "cpu", "dram"}
+
+
+@pytest.mark.parametrize("is_old", [True, False], ids=["iio", "hwmon"])
+def test_agx_xavier_has_no_input_meter_so_its_six_rails_are_added(is_old: bool):
+    rails = [Sine(3.0 + place, 1.0, 11.0 + place) for place in range(6)]
+    names = ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V")
+    named = [(name, 19.0, rail) for name, rail in zip(names, rails, strict=True)]
+    newer = [boards.ina3221("1-0040", named[:3]), boards.ina3221("1-0041", named[3:])]
+    chips = boards.agx_xavier(*rails) if is_old else newer
+    with Simulator(chips=chips, board=boards.AGX_XAVIER) as machine:
+        with Monitor(machine, sensors=("hwmon",)) as monitor:
+            monitor.watch(60.0)
+            monitor.finish()
+            (state,) = monitor.latest.devices
+            truth_j = sum(monitor.truth_j(rail) for rail in machine.channels)
+            assert state.energy_j == pytest.approx(truth_j, rel=0.02)
+
+
+def test_five_of_agx_xavier_s_six_rails_are_not_the_board():
+    with pytest.raises(SensorUnavailable, match="3 of the 6 channels"):
+        devices_of(boards.agx_xavier(*[Constant(5.0)] * 6)[0], board=boards.AGX_XAVIER)
+
+
+def test_a_link_to_an_older_jetson_s_meter_is_no_second_one(tmp_path: Path):
+    chips = boards.tx2(Constant(9.0), Constant(3.3), Constant(2.1))
+    with Simulator(chips=chips, board=boards.TX2) as machine:
+        for folder in machine.hwmon.folders:
+            (folder.parent / "iio_device").symlink_to(folder)
+        sensor = sensor_of(machine)
+        sensor.close()
+        assert [device.id for device in sensor.devices()] == ["module-0"]
+        assert "ina3221x in_power0_input (VDD_IN)" in sensor.sources()[0].reason
+
+
+@pytest.mark.parametrize("sensors", [("hwmon", "rapl"), ("rapl", "hwmon")], ids=",".join)
+def test_the_counters_of_dies_count_and_not_their_socket_s_power(sensors: tuple[str, ...]):
+    dies = [Package(socket=0, die=die, profile=Constant(60.0 + die)) for die in (0, 1)]
+    with Simulator(packages=dies, chips=[boards.hsmp(0, Constant(500.0))]) as machine:
+        with Monitor(machine, sensors=sensors) as monitor:
+            monitor.watch(20.0)
+            monitor.finish()
+            states = {state.device.id: state for state in monitor.latest.devices}
+            assert [*states] == ["package-0-die-0", "package-0-die-1"]
+            for die, state in enumerate(states.values()):
+                assert state.energy_j == pytest.approx((60.0 + die) * 20.0, rel=0.01)
+
+
 def test_three_of_agx_orin_s_four_rails_are_not_the_board():
     with pytest.raises(SensorUnavailable, match="3 of the 4 channels"):
         devices_of(boards.agx_orin(*[Constant(5.0)] * 4)[0], board=AGX)
@@ -533,9 +592,10 @@ def still(chip: Chip, busy: str | None = None) -> list[str]:
         (boards.grace(0, grace=Constant(51.3))[0], None, "still"),
         (boards.thor(Constant(21.3)), None, "still"),
         (boards.orin_nano(Constant(5.3), WAVE, WAVE), None, "read"),
+        (boards.tx2(Constant(5.3), WAVE, WAVE)[1], None, "read"),
         (intel_gpu(0, Constant(0.0), labels=[""]), None, "read"),
     ],
-    ids=["busy", "idle", "in whole watts", "Grace", "Thor", "ina3221", "a counter"],
+    ids=["busy", "idle", "in whole watts", "Grace", "Thor", "ina3221", "ina3221x", "a counter"],
 )
 def test_a_power_that_never_changes_is_suspect(chip: Chip, busy: str | None, said: str):
     assert still(chip, busy) == [said]

@@ -16,6 +16,7 @@ from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Failure, Reading
 from carbonmon.core.ports import SensorSettings
 from carbonmon.hardware.sensors import nvml
+from carbonmon.hardware.sensors.nvml.sensor import NvmlSensor
 from carbonmon.hardware.spec_sheets import gpu_spec
 from tests.simulator import Constant, Gpu, Mig, Simulator, Square, can_build
 from tests.support.harness import Monitor
@@ -42,11 +43,11 @@ def machine() -> Iterator[Simulator]:
         yield simulated
 
 
-def opened(machine: Simulator, **settings: object) -> nvml.NvmlSensor:
+def opened(machine: Simulator, **settings: object) -> NvmlSensor:
     return nvml.open_sensor(SensorSettings(sysfs=machine.sysfs, **settings))  # type: ignore[arg-type]
 
 
-def said(sensor: nvml.NvmlSensor, now_s: float, edge: bool = False) -> dict[str, Reading | Failure]:
+def said(sensor: NvmlSensor, now_s: float, edge: bool = False) -> dict[str, Reading | Failure]:
     return {reading.device_id: reading for reading in sensor.read(now_s, edge)}
 
 

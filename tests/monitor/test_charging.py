@@ -26,6 +26,7 @@ from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.text import table_text
 from carbonmon.service.open_grid import open_overheads
 from tests.monitor.test_sampler import Source
+from tests.support import checkpoints
 from tests.support.harness import INFO, FakeClock, make_sampler
 from tests.support.strictness import strict_schema
 
@@ -290,7 +291,7 @@ def resumed(tmp_path: Path, change: Callable[[dict[str, object]], object] = lamb
     (tmp_path / layout.RUN_FILE).write_text(layout.run_text(INFO, [DEVICE]))
     document = json.loads(layout.checkpoint_text(snapshot, snapshot.runs[0], "boot"))
     change(document)
-    (tmp_path / layout.CHECKPOINT_FILE).write_text(json.dumps(document))
+    checkpoints.write(tmp_path, json.dumps(document))
     return read_checkpoint(tmp_path).snapshot
 
 

@@ -11,12 +11,13 @@ from carbonmon.core.budget_watch import BudgetWatch
 from carbonmon.core.budgets import BudgetState, parse_action, parse_budget
 from carbonmon.monitor.outlook import STOP_AHEAD_S, Outlook, Stop
 from carbonmon.monitor.run_account import RunAccount
-from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, checkpoint_text, run_text
+from carbonmon.runs.layout import RUN_FILE, checkpoint_text, run_text
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.text import table_text
 from carbonmon.runs.summary.validation import fault_of
 from tests.simulator import Constant, Gpu, Simulator
+from tests.support import checkpoints
 from tests.support.harness import Monitor
 
 WATTS = 300.0
@@ -134,7 +135,7 @@ def test_a_checkpoint_keeps_forecasts_and_what_was_reached(monitor: Monitor, tmp
     monitor.sampler.show()
     (run,) = monitor.latest.runs
     (tmp_path / RUN_FILE).write_text(run_text(run.info, [state.device for state in monitor.latest.devices]))
-    (tmp_path / CHECKPOINT_FILE).write_text(checkpoint_text(monitor.latest, run, "boot"))
+    checkpoints.write(tmp_path, checkpoint_text(monitor.latest, run, "boot"))
     before = read_checkpoint(tmp_path).snapshot.runs[0]
     assert before.forecasts == run.forecasts
     assert before.budgets == run.budgets
@@ -157,7 +158,7 @@ def test_a_damaged_budget_is_named(monitor: Monitor, tmp_path: Path, broken: Cal
     monitor.sampler.show()
     (run,) = monitor.latest.runs
     (tmp_path / RUN_FILE).write_text(run_text(run.info, [state.device for state in monitor.latest.devices]))
-    (tmp_path / CHECKPOINT_FILE).write_text(broken(checkpoint_text(monitor.latest, run, "boot")))
+    checkpoints.write(tmp_path, broken(checkpoint_text(monitor.latest, run, "boot")))
     with pytest.raises(Exception, match="budgets"):
         read_checkpoint(tmp_path)
 
@@ -180,7 +181,7 @@ def test_a_pause_is_a_phase_and_no_step_is_slower_by_it(monitor: Monitor, tmp_pa
     assert paused.pauses is not None
     assert (paused.phase, paused.pauses.is_paused) == ("paused", True)
     (tmp_path / RUN_FILE).write_text(run_text(paused.info, [each.device for each in monitor.latest.devices]))
-    (tmp_path / CHECKPOINT_FILE).write_text(checkpoint_text(monitor.latest, paused, "boot"))
+    checkpoints.write(tmp_path, checkpoint_text(monitor.latest, paused, "boot"))
     assert read_checkpoint(tmp_path).snapshot.runs[0].pauses == paused.pauses
     resumed = RunAccount(paused.info, [])
     resumed.restore(paused, monitor.machine.now_s(), 0.0, same_boot=True)

@@ -19,7 +19,7 @@ from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.series import SERIES_1_SCHEMA, read_series
 from tests.fuzz.folders import a_snapshot, scratch, series_1_bytes, write
-from tests.support import records
+from tests.support import checkpoints, records
 from tests.support.harness import FakeClock, FixedIntensity, make_sampler
 from tests.support.rows import for_each_row
 from tests.support.series import ROW
@@ -33,12 +33,6 @@ def folder(tmp_path: Path) -> Path:
     """The folder of a run whose monitor was killed."""
     write(tmp_path, SNAPSHOT)
     return tmp_path
-
-
-def edit(path: Path, change: Edit) -> None:
-    document = json.loads(path.read_bytes())
-    change(document)
-    path.write_text(json.dumps(document))
 
 
 def earlier(document: dict[str, Any], **changes: Any) -> None:
@@ -60,9 +54,9 @@ def test_a_run_comes_back_from_its_files(folder: Path):
 
 @pytest.mark.parametrize("name", [layout.RUN_FILE, layout.CHECKPOINT_FILE])
 def test_a_newer_schema_is_an_error_that_says_so(folder: Path, name: str):
-    edit(folder / name, lambda document: document.update(schema=f"carbonmon.{name[:-5]}/2"))
+    checkpoints.edit(folder / name, lambda document: document.update(schema=f"carbonmon.{name[:-5]}/3"))
     message = refused(folder)
-    assert message.startswith(f"{folder / name}: schema 'carbonmon.{name[:-5]}/2' is not ")
+    assert message.startswith(f"{folder / name}: schema 'carbonmon.{name[:-5]}/3' is not ")
     assert "read it with that version" in message
 
 
@@ -100,7 +94,7 @@ def test_a_newer_schema_is_an_error_that_says_so(folder: Path, name: str):
     ],
 )
 def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: str):
-    edit(folder / layout.RUN_FILE, change)
+    checkpoints.edit(folder / layout.RUN_FILE, change)
     message = refused(folder)
     assert message.startswith(str(folder / layout.RUN_FILE))
     assert expected in message
@@ -163,7 +157,7 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
     ],
 )
 def test_a_mistake_in_a_checkpoint_is_named(folder: Path, change: Edit, expected: str):
-    edit(folder / layout.CHECKPOINT_FILE, change)
+    checkpoints.edit(folder / layout.CHECKPOINT_FILE, change)
     message = refused(folder)
     assert message.startswith(str(folder / layout.CHECKPOINT_FILE))
     assert expected in message
@@ -172,14 +166,14 @@ def test_a_mistake_in_a_checkpoint_is_named(folder: Path, change: Edit, expected
 def test_files_of_two_runs_are_not_mixed(folder: Path, tmp_path: Path):
     (run,) = SNAPSHOT.runs
     other = SNAPSHOT._replace(runs=(run._replace(info=records.run_info("mine")),))
-    (folder / layout.CHECKPOINT_FILE).write_text(layout.checkpoint_text(other, other.runs[0], ""))
+    checkpoints.write(folder, layout.checkpoint_text(other, other.runs[0], ""))
     assert "belongs to run 'mine'" in refused(folder)
 
 
 def test_a_deep_value_does_not_make_the_error_itself_fail(folder: Path):
     deep = "[" * 900 + "]" * 900
-    path = folder / layout.CHECKPOINT_FILE
-    path.write_text(path.read_text().replace('"samples":3600', f'"samples":{deep}'))
+    text = layout.checkpoint_text(SNAPSHOT, SNAPSHOT.runs[0], "a boot")
+    checkpoints.write(folder, text.replace('"samples":3600', f'"samples":{deep}'))
     assert "samples must be a whole number of at least 0, and is a list" in refused(
         folder
     ) or "damaged, not JSON" in refused(folder)
@@ -204,6 +198,7 @@ def make_old(folder: Path) -> None:
     def checkpoint(document: dict[str, Any]) -> None:
         for key in document.keys() - set(OLD_CHECKPOINT):
             del document[key]
+        document["schema"] = "carbonmon.checkpoint/1"
         for key, rows, first in (
             ("device_fields", "devices", "emissions_g"),
             ("meter_fields", "meters", "moved_s"),
@@ -213,8 +208,8 @@ def make_old(folder: Path) -> None:
             for _, values in document[rows]:
                 del values[known:]
 
-    edit(folder / layout.RUN_FILE, run)
-    edit(folder / layout.CHECKPOINT_FILE, checkpoint)
+    checkpoints.edit(folder / layout.RUN_FILE, run)
+    checkpoints.edit(folder / layout.CHECKPOINT_FILE, checkpoint)
 
 
 def test_a_run_of_an_older_version_is_read_with_what_it_did_not_know_left_open(folder: Path):
@@ -274,7 +269,7 @@ def test_an_older_version_s_run_goes_on_with_its_totals(folder: Path):
 
 def test_an_older_version_s_short_rows_are_no_excuse_for_shorter_ones(folder: Path):
     make_old(folder)
-    edit(folder / layout.CHECKPOINT_FILE, lambda document: document["devices"][1][1].pop())
+    checkpoints.edit(folder / layout.CHECKPOINT_FILE, lambda document: document["devices"][1][1].pop())
     assert "'package-0' must have 16 values, and has 15" in refused(folder)
 
 

@@ -32,9 +32,10 @@ from carbonmon.monitor.peak_power import PeakPower
 from carbonmon.monitor.resume import Outage, restore_devices, restore_run
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
-from carbonmon.runs.layout import CHECKPOINT_FILE, RUN_FILE, checkpoint_text, run_text
+from carbonmon.runs.layout import RUN_FILE, checkpoint_text, run_text
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.summary.document import summarize
+from tests.support import checkpoints
 from tests.support.harness import FakeClock, FixedIntensity, make_sampler
 
 GPU = Device("gpu-0", "gpu", "a GPU", 0, ("counter", "power"), max_power_w=1000.0)
@@ -287,7 +288,7 @@ def written(sampler: Sampler, run_id: str, folder: Path) -> None:
     (run,) = [run for run in sampler.latest.runs if run.info.id == run_id]
     devices = [state.device for state in sampler.latest.devices]
     (folder / RUN_FILE).write_text(run_text(run.info, devices))
-    (folder / CHECKPOINT_FILE).write_text(checkpoint_text(sampler.latest, run, "boot"))
+    checkpoints.write(folder, checkpoint_text(sampler.latest, run, "boot"))
 
 
 def resumed(folder: Path, machine: Machine) -> Sampler:
@@ -343,14 +344,13 @@ def test_an_older_checkpoint_gives_what_its_version_showed(tmp_path: Path):
     machine = Machine(FakeClock())
     sampler = after_another(machine)
     written(sampler, "late", tmp_path)
-    path = tmp_path / CHECKPOINT_FILE
-    document = json.loads(path.read_text())
+    document = checkpoints.read(tmp_path)
     for key in ("peaks_w", "run_samples", "monitor_cpu_s"):
         del document[key]
     known = document["node_fields"].index("utilized_s")
     document["node_fields"] = document["node_fields"][:known]
     document["node"] = [row[:known] for row in document["node"]]
-    path.write_text(json.dumps(document))
+    checkpoints.write(tmp_path, json.dumps(document))
     snapshot = read_checkpoint(tmp_path).snapshot
     summary = summarize(snapshot, snapshot.runs[0], "recovered")
     gpu = device_of(summary, GPU)

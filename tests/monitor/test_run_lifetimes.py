@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ def lifetimes(retain_s: float) -> RunLifetimes:
 
 def begun(runs: RunLifetimes, run_id: str, now_s: float) -> None:
     runs.plan(run_id, Path(run_id))
-    runs.begin(RunAccount(dataclasses.replace(INFO, id=run_id), []), None, now_s, NOTHING)
+    runs.begin(RunAccount(INFO._replace(id=run_id), []), None, now_s, NOTHING)
 
 
 def ended(runs: RunLifetimes, run_id: str, now_s: float) -> None:
@@ -113,7 +112,7 @@ def test_a_fault_in_the_workload_ends_no_sampling_and_invents_no_share(caplog: p
     workload = Broken()
     attribution = RunAttribution(workload, 0.0)
     package = DeviceAccount(Device("package-0", "cpu", "CPU", methods=("counter",)))
-    attribution.add(RunAccount(dataclasses.replace(INFO, idle_policy="proportional"), [], 0.0), None)
+    attribution.add(RunAccount(INFO._replace(idle_policy="proportional"), [], 0.0), None)
     attribution.settle(package.device.id)
     for second in range(1, 4):
         attribution.look(float(second))

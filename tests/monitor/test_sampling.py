@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from tests.chaos.inprocess import GPU, PACKAGE, POWER_W, Source, recorder_of, sa
 from tests.support.harness import INFO, FakeClock
 
 PATIENCE_S = 10.0
-SHARED = dataclasses.replace(INFO, idle_policy="proportional")
+SHARED = INFO._replace(idle_policy="proportional")
 
 
 class Hanging(Source):
@@ -151,7 +150,7 @@ def test_all_runs_are_in_the_last_snapshot_also_where_none_is_retained():
     clock = Going()
     sampler, _ = shared(clock, Source([GPU]))
     for name in ("one", "two", "three"):
-        sampler.begin(RunAccount(dataclasses.replace(SHARED, id=name), [GPU]))
+        sampler.begin(RunAccount(SHARED._replace(id=name), [GPU]))
     final = sampler.finish(0, None)
     assert [run.info.id for run in final.runs] == ["one", "two", "three"]
     assert all(run.ended_at_s is not None for run in final.runs)

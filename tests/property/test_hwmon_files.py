@@ -25,6 +25,7 @@ CHIPS = [
     *boards.grace(0, module=POWER, grace=POWER, cpu=POWER, sysio=POWER),
     boards.orin_nano(POWER, POWER, POWER),
     boards.hsmp(0, POWER),
+    boards.tx2(POWER, POWER, POWER)[1],
 ]
 
 contents = st.one_of(

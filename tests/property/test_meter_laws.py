@@ -14,6 +14,7 @@ from carbonmon.core.config import Config
 from carbonmon.core.model import Device
 from carbonmon.service.open_sensors import open_sensors
 from tests.simulator import Constant, Gpu, Package, Simulator, Sine, boards, can_build
+from tests.simulator.cards import gaudi, max_1550
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
 
@@ -42,6 +43,34 @@ def pieces(device: Device, gpus: list[str]) -> set[str]:
         "dram-0": memory,
     }
     return found.get(device.id) or {device.id}
+
+
+@settings(few, max_examples=8)
+@given(
+    sensors=st.permutations(("hwmon", "levelzero", "gaudi", "tdp")).map(tuple),
+    by_hwmon=st.sets(st.sampled_from((0, 1, 2))),
+    by_library=st.sets(st.sampled_from((0, 1, 2))),
+    denied=st.sets(st.sampled_from((0, 1, 2))),
+)
+def test_a_card_that_kernel_and_library_tell_is_one_device_by_one_of_them(
+    sensors: tuple[str, ...], by_hwmon: set[int], by_library: set[int], denied: set[int]
+):
+    chips = [boards.intel_gpu(0x30 + place, SWELL, labels=["pkg"], start_uj=10**9) for place in by_hwmon]
+    intel = [max_1550(place, SWELL) for place in by_library]
+    with Simulator(gpus=[], chips=chips, packages=[], cards=[*intel, gaudi(0, SWELL)]) as machine:
+        for card in machine.cards:
+            card.fault(no_permission=card.spec.bus - 0x40 in denied)
+        with counted(machine, sensors) as devices:
+            metered = by_hwmon | (by_library - denied)
+            expected = {f"GPU-{boards.address(0x30 + place)}" for place in metered} | {"GPU-0000:20:00.0"}
+            assert {name for name in devices if name.startswith("GPU-")} == expected
+            for place in by_hwmon & by_library:
+                first = next(name for name in sensors if name in ("hwmon", "levelzero"))
+                by_kernel = first == "hwmon" or place in denied
+                device = devices[f"GPU-{boards.address(0x30 + place)}"]
+                assert (device.counter_range_uj is not None) is by_kernel, (
+                    "by one of the two, the first that can"
+                )
 
 
 @few

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,7 @@ def put(
     device = gpu()
     energy_j = hours * joules_per_hour
     run = run_state(
-        replace(run_info(), id=name, started_at_s=began_s),
+        run_info()._replace(id=name, started_at_s=began_s),
         totals=(run_total(device.id, "gpu", "counter", energy_j, emissions_g=energy_j / 100),),
         duration_s=hours * HOUR_S,
         ended_at_s=began_s + hours * HOUR_S,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +57,7 @@ def test_a_checkpoint_names_its_schema_its_run_and_the_order_of_its_values():
 
 
 def test_the_keys_of_release_0_1_0_stay_so_that_all_releases_read_one_another(tmp_path: Path):
-    text = layout.run_text(replace(records.run_info(), ends_with="participants"), [])
+    text = layout.run_text(records.run_info()._replace(ends_with="participants"), [])
     assert json.loads(text)["run"]["lives_by"] == "participants"
     (tmp_path / layout.RUN_FILE).write_text(text, encoding="utf-8")
     assert read_run(tmp_path)[0].ends_with == "participants"

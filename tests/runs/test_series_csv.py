@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -23,8 +22,8 @@ INFO = records.run_info()
 def a_run(folder: Path, run_id: str = "one", host: str = "node-1", rows: int = 3) -> Path:
     """The folder of a run with some rows."""
     folder.mkdir()
-    info = replace(INFO, id=run_id, host=host)
-    device = replace(records.gpu(), id=ROW.device)
+    info = INFO._replace(id=run_id, host=host)
+    device = records.gpu()._replace(id=ROW.device)
     (folder / layout.RUN_FILE).write_text(layout.run_text(info, [device]))
     texts = [layout.series_text(ROW._replace(at_s=100.0 + n)) for n in range(rows)]
     (folder / layout.SERIES_FILE).write_text("".join(texts))

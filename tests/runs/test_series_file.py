@@ -204,15 +204,18 @@ def test_of_a_disk_that_hangs_so_much_is_forgotten_that_memory_stays_small_and_n
 
 
 def test_a_checkpoint_waits_for_the_disk_no_more_often_than_before(run: Watched):
-    """A folder and a file for the checkpoint; the series once a minute, and at the end of the run."""
-    run.watch(5)
-    with mock.patch.object(os, "fsync", wraps=os.fsync) as waited:
+    """For the slot of the checkpoint; for the series once a minute, and at the end of the run."""
+    run.watch(10)
+    with (
+        mock.patch.object(os, "fsync", wraps=os.fsync) as waited,
+        mock.patch.object(os, "fdatasync", wraps=os.fdatasync) as waited_for_data,
+    ):
         run.watch(5)
-        assert waited.call_count == 2
+        assert (waited.call_count, waited_for_data.call_count) == (0, 1)
         run.watch(60)
-        assert waited.call_count == 2 + 2 * 12 + 1
+        assert (waited.call_count, waited_for_data.call_count) == (1, 1 + 12)
         run.end()
-        assert waited.call_count == 2 + 2 * 12 + 1 + 3
+        assert (waited.call_count, waited_for_data.call_count) == (1 + 1, 1 + 12 + 1)
 
 
 STEPS = st.lists(

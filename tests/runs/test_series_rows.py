@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -114,7 +112,7 @@ def test_a_device_that_draws_nothing_has_a_row_of_0_w_by_the_method_it_was_known
         ("tdp", 10.0, 10.0),
         ("tdp", 0.0, 0.0),
     ]
-    unknown = dataclasses.replace(GPU, methods=())
+    unknown = GPU._replace(methods=())
     assert folded([part(1, device=unknown)], 1.0) == []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -197,8 +196,8 @@ def test_a_terminal_s_title_and_carbonmon_top_know_no_energy_either():
 
 def seen_and_unseen() -> list[dict[str, Any]]:
     """Summaries of two nodes: of one 100 J, of the other nothing is known."""
-    seen = run_state(replace(run_info(), host="node-1"), (run_total(GPU.id, "gpu", "counter", 100.0),))
-    unseen = blind()._replace(info=replace(run_info(), host="node-2"))
+    seen = run_state(run_info()._replace(host="node-1"), (run_total(GPU.id, "gpu", "counter", 100.0),))
+    unseen = blind()._replace(info=run_info()._replace(host="node-2"))
     return [summary_of(seen), summary_of(unseen)]
 
 
@@ -208,7 +207,7 @@ def test_the_sum_of_nodes_is_of_those_that_are_known_and_a_note_names_the_others
     assert whole["energy"]["high_j"] is None, "the truth may be any more"
     assert whole["run"]["notes"] == ["the energy on node-2 is unknown, and in no sum"]
     assert fault_of(whole) == ""
-    other = blind()._replace(info=replace(run_info(), host="node-3"))
+    other = blind()._replace(info=run_info()._replace(host="node-3"))
     both = merged([seen_and_unseen()[1], summary_of(other)])
     assert both["energy"]["total_j"] is both["carbon"]["emissions_g"] is None
     assert json.dumps(both)

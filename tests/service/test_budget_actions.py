@@ -76,7 +76,7 @@ class Case:
 
 
 def _fields(info: RunInfo) -> list[Any]:
-    return [getattr(info, name) for name in info.__dataclass_fields__]
+    return [getattr(info, name) for name in info._fields]
 
 
 def test_a_warning_is_one_line_and_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture):

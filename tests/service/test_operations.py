@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,12 +63,18 @@ def test_labels_have_room_for_a_kibibyte_in_all():
         fields.run_labels({"labels": {"a": "x" * 1000, "b": "é" * 12}})
 
 
+@pytest.mark.parametrize("name", ["run_id", "name", "job", "run.id", "__name__"])
+def test_a_label_with_a_name_of_the_metrics_is_refused_whoever_sends_it(name: str):
+    with pytest.raises(RequestError, match="a name that the metrics have already"):
+        fields.run_labels({"labels": {"team": "vision", name: "x"}})
+
+
 def test_a_user_s_labels_have_room_for_all_runs_that_are_shown_together():
     """A run that has ended stays in /metrics for a while: its labels count as those of the living do."""
 
     def info(number: int, uid: int) -> RunInfo:
         labels = (("note", "x" * 1000),)
-        return replace(run_info(f"run-{number}", labels=labels), uid=uid)
+        return run_info(f"run-{number}", labels=labels)._replace(uid=uid)
 
     most = MAX_USER_BYTES // 1004
     ended = [SimpleNamespace(info=info(number, 1000)) for number in range(most - 1)]

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import EndsWith, ResumePoint
 from carbonmon.runs import layout, lookup, summaries
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.writer import RunFiles
 from carbonmon.service import resumption
-from tests.fuzz.folders import a_snapshot, write
+from tests.support.planted import PLANTED, left, link_of, pipe_of
 
 BOOT = "a boot"
 
@@ -27,19 +24,6 @@ class LivingProcesses:
 
     def has_process(self, pid: int, start: int) -> bool:
         return True
-
-
-def left(output: Path, run_id: str = "job-1", ends_with: EndsWith = "processes") -> Path:
-    """The folder of a run whose processes still run."""
-    folder = output / run_id
-    folder.mkdir(parents=True)
-    snapshot = a_snapshot()
-    (run,) = snapshot.runs
-    point = ResumePoint(1.0, 2.0, 0.5, ((4242, 7, False),), (), None)
-    info = replace(run.info, id=run_id, ends_with=ends_with)
-    run = run._replace(info=info, ended_at_s=None, resume_point=point)
-    write(folder, snapshot._replace(runs=(run,)))
-    return folder
 
 
 def resumed(output: Path) -> list[Path]:
@@ -53,67 +37,6 @@ def test_a_copy_of_a_run_beside_it_is_not_gone_on_with(tmp_path: Path, caplog: p
     shutil.copytree(folder, tmp_path / "job-1.of-somewhere-else")
     assert resumed(tmp_path) == [folder]
     assert "a copy?" in caplog.text
-
-
-def other_owner(folder: Path, target: Path) -> None:
-    os.chown(folder, 54321, 54321)
-
-
-def other_owner_of_a_file(folder: Path, target: Path) -> None:
-    os.chown(folder / layout.SERIES_FILE, 54321, 54321)
-
-
-def open_to_all(folder: Path, target: Path) -> None:
-    folder.chmod(0o777)
-
-
-def link_to_a_folder(folder: Path, target: Path) -> None:
-    elsewhere = target.with_name(f"outside-{folder.name}")
-    folder.rename(elsewhere)
-    folder.symlink_to(elsewhere)
-
-
-def link_of(name: str) -> Callable[[Path, Path], None]:
-    def plant(folder: Path, target: Path) -> None:
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(target)
-
-    return plant
-
-
-def second_name_of(name: str) -> Callable[[Path, Path], None]:
-    def plant(folder: Path, target: Path) -> None:
-        (folder / name).unlink(missing_ok=True)
-        os.link(target, folder / name)
-
-    return plant
-
-
-def pipe_of(name: str) -> Callable[[Path, Path], None]:
-    def plant(folder: Path, target: Path) -> None:
-        (folder / name).unlink(missing_ok=True)
-        os.mkfifo(folder / name)
-
-    return plant
-
-
-def named(run_id: str) -> Callable[[Path, Path], None]:
-    def plant(folder: Path, target: Path) -> None:
-        for name, key in ((layout.RUN_FILE, "id"), (layout.CHECKPOINT_FILE, "run")):
-            found = json.loads((folder / name).read_text())
-            (found["run"] if key == "id" else found)[key] = run_id
-            (folder / name).write_text(json.dumps(found))
-
-    return plant
-
-
-NAMES = (*layout.FILES, layout.SUMMARY_FILE, "monitor.json")
-PLANTED = [
-    *(link_to_a_folder, open_to_all),
-    *((other_owner, other_owner_of_a_file) if os.geteuid() == 0 else ()),
-    *(make(name) for name in NAMES for make in (link_of, second_name_of, pipe_of)),
-    *map(named, ("../../etc", "/etc/x", "..", "a/b", "job-1\n", "", "x" * 65, "job-2")),
-]
 
 
 def test_no_planted_folder_is_followed_and_nothing_is_written_outside(

@@ -6,12 +6,11 @@ import itertools
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from carbonmon.cli import options, run
+from carbonmon.cli import log, options, run
 from carbonmon.client import connection, rendezvous
 from carbonmon.client.protocol import SEEN_VARIABLE
 from carbonmon.client.track import track
@@ -191,7 +190,7 @@ SETTINGS = [name for name in options.RUN_OPTIONS if OPTIONS[name].belongs_to == 
 def test_what_the_monitor_does_anyway_is_not_told_and_needs_no_other_monitor(node: Node, way: str, name: str):
     with node.way(way) as entering:
         with run.command.make_context("run", [flag(name), "--", "true"]) as ctx:
-            node.registry.config = replace(config_in(ctx), output=node.registry.config.output)
+            node.registry.config = config_in(ctx)._replace(output=node.registry.config.output)
         came = entering.enter([flag(name)])
         assert came.run is not None
         assert came.said == ""
@@ -267,7 +266,7 @@ def test_a_named_monitor_that_is_not_there_is_told(node: Node):
 
 def test_a_block_inside_of_another_in_one_process_names_what_it_cannot_change(node: Node):
     with node.way("track_daemon"):
-        options.set_up_log("warning", "text")
+        log.set_up_log("warning", "text")
         with track("outer", region="DE", labels={"a": 1}):
             node.heard()
             for _ in range(2):

@@ -8,7 +8,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.simulator import Constant, Gpu, Mig, Package, Simulator, Sine, Square, boards, can_wrap, truth
+from tests.simulator import (
+    Constant,
+    Gpu,
+    Mig,
+    Package,
+    Simulator,
+    Sine,
+    Square,
+    boards,
+    can_wrap,
+    cards,
+    truth,
+)
+from tests.simulator.rocm import Rocm
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--psys", action="store_true", help="add a psys zone")
     parser.add_argument("--watts", type=float, help="constant power of each GPU instead of a square wave")
     parser.add_argument("--machine", choices=boards.MACHINES, help="chips of hwmon beside them")
+    parser.add_argument("--cards", choices=cards.MACHINES, help="cards that a vendor's library tells")
+    parser.add_argument("--rocm", action="store_true", help="ROCm's library and package for cards of AMD")
     parser.add_argument("--no-namespace", action="store_true", help="leave /sys alone; the tree is at $SYSFS")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="compare with the command's runs in it")
     parser.add_argument("command", nargs="+")
@@ -39,11 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         inside = False
     chips, board = boards.MACHINES[options.machine]() if options.machine else ([], "")
     psys = Constant(400) if options.psys else None
-    with Simulator(gpus=gpus, packages=packages, psys=psys, chips=chips, board=board) as machine:
+    own = cards.MACHINES[options.cards]() if options.cards else []
+    with Simulator(gpus=gpus, packages=packages, psys=psys, chips=chips, cards=own, board=board) as machine:
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command
         try:
             start_s, since_s = machine.now_s(), machine.wall_s()
-            environ = {"SYSFS": str(machine.sysfs)}
+            environ = {"SYSFS": str(machine.sysfs), **(Rocm(machine).environ if options.rocm else {})}
             child = machine.popen(options.command, wrap=inside, env=environ, stdout=None, stderr=None)
             code = child.wait()
             end_s = machine.now_s()
@@ -57,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"simulator: the truth for these {end_s - start_s:.3f} s\n")
         for gpu in machine.gpus:
             sys.stderr.write(f"  {gpu.uuid:<40} {gpu.energy_j(start_s, end_s):12.3f} J\n")
+        for card in machine.cards:
+            sys.stderr.write(f"  {card.id:<40} {card.energy_j(start_s, end_s):12.3f} J\n")
         for key, zone in (machine.zones | machine.channels).items():
             sys.stderr.write(f"  {key:<40} {zone.energy_j(start_s, end_s):12.3f} J\n")
     return code if code >= 0 else 128 - code

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tests.simulator.hwmon import Channel, Chip
 from tests.simulator.powercap import Level
-from tests.simulator.profiles import Profile, Sine, Square
+from tests.simulator.profiles import Constant, Profile, Sine, Square
 
 AVERAGE = Level(window_s=1.0)
 MOMENT = Level()
@@ -153,6 +153,33 @@ def agx_orin(*rails: Profile) -> list[Chip]:
     ]
 
 
+def ina3221x(address: str, rails: Sequence[tuple[str, Profile]]) -> Chip:
+    """The same meter of an older board, by NVIDIA's own driver: label and power of each rail, in mW."""
+    channels = [
+        Channel(label, f"in_power{number}_input", profile, Level(scale=1000.0))
+        for number, (label, profile) in enumerate(rails)
+    ]
+    files = {f"rail_name_{number}": label for number, (label, _) in enumerate(rails)}
+    files |= {f"in_voltage{number}_input": "5000" for number in range(3)}
+    return Chip("ina3221x", f"platform/3160000.i2c/i2c-0/{address}", channels, files, iio=True)
+
+
+def tx2(total: Profile, gpu: Profile, cpu: Profile) -> list[Chip]:
+    """The meters of a TX2: only the second one has the input."""
+    rest = Constant(0.4)
+    return [
+        ina3221x("0-0040", [("VDD_SYS_GPU", gpu), ("VDD_SYS_SOC", rest), ("VDD_4V0_WIFI", rest)]),
+        ina3221x("0-0041", [("VDD_IN", total), ("VDD_SYS_CPU", cpu), ("VDD_SYS_DDR", rest)]),
+    ]
+
+
+def agx_xavier(*rails: Profile) -> list[Chip]:
+    """The six rails of AGX Xavier, which has no meter of its input."""
+    names = ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V")
+    named = list(zip(names, rails, strict=True))
+    return [ina3221x("1-0040", named[:3]), ina3221x("1-0041", named[3:])]
+
+
 def thor(total: Profile) -> Chip:
     return Chip(
         "ina238",
@@ -172,6 +199,7 @@ def hsmp(socket: int, profile: Profile) -> Chip:
     )
 
 
+TX2, AGX_XAVIER = "quill", "NVIDIA Jetson AGX Xavier Developer Kit"
 ORIN_NANO, AGX_ORIN, THOR = (
     f"NVIDIA Jetson {name} Developer Kit" for name in ("Orin Nano", "AGX Orin", "AGX Thor")
 )

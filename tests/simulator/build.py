@@ -16,6 +16,9 @@ FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
 LIBRARY = "libnvidia-ml.so.1"
 DAEMON = "powercapd"
 IPMI_DEVICE = "libipmi-device.so"
+HLML = "libhlml.so"
+LEVEL_ZERO = "libze_loader.so.1"
+AMDSMI = "libamd_smi.so"
 # The soname lets a copy that is already loaded answer for the name when pynvml asks for it.
 COMMANDS = {
     LIBRARY: (
@@ -23,7 +26,10 @@ COMMANDS = {
         *("nvml_core.c", "nvml_device.c", "nvml_readings.c"),
     ),
     DAEMON: ("powercapd.c",),
+    AMDSMI: ("-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "amdsmi.c"),
     IPMI_DEVICE: ("-shared", "-fPIC", "ipmi_device.c"),
+    HLML: ("-shared", "-fPIC", "-fvisibility=hidden", "hlml.c"),
+    LEVEL_ZERO: ("-shared", "-fPIC", "-fvisibility=hidden", f"-Wl,-soname,{LEVEL_ZERO}", "levelzero.c"),
 }
 
 

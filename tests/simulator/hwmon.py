@@ -34,7 +34,8 @@ class Channel:
 class Chip:
     """One chip: its driver's name, its device below `devices/`, and what is in their folders.
 
-    `card`: it is a graphics card, listed in class/drm and on the PCI bus.
+    `card`: it is a graphics card, listed in class/drm and on the PCI bus. `iio`: it is a device of iio below
+    its driver on the I2C bus, as older Jetson boards have it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Chip:
     files: Mapping[str, str] = field(default_factory=dict)
     device_files: Mapping[str, str] = field(default_factory=dict)
     card: bool = False
+    iio: bool = False
 
 
 class Hwmon:
@@ -54,15 +56,21 @@ class Hwmon:
         self.folders: list[Path] = []
         for place, (chip, number) in enumerate(zip(chips, numbers or range(len(chips)), strict=True)):
             device = root / "devices" / chip.device
-            folder = device / "hwmon" / f"hwmon{number}"
+            folder = device / (f"iio:device{number}" if chip.iio else f"hwmon/hwmon{number}")
             folder.mkdir(parents=True)
             self.folders.append(folder)
-            (folder / "device").symlink_to("../..")
+            if not chip.iio:
+                (folder / "device").symlink_to("../..")
             for parent, files in ((device, chip.device_files), (folder, {"name": chip.name, **chip.files})):
                 for name, text in files.items():
                     (parent / name).parent.mkdir(parents=True, exist_ok=True)
                     (parent / name).write_text(text + "\n")
-            self._link(place)
+            if chip.iio:
+                driver = root / "bus/i2c/drivers" / chip.name
+                driver.mkdir(parents=True, exist_ok=True)
+                (driver / device.name).symlink_to(device)
+            else:
+                self._link(place)
             if chip.card:
                 self._link_card(device)
 

@@ -18,6 +18,7 @@ from tests.simulator.profiles import Profile
 MAGIC = 0x314D49534E4F4243
 VERSION = 1
 MAX_GPUS, MAX_MIG, MAX_PROCESSES, MAX_ZONES, MAX_FUNCTIONS = 64, 7, 32, 64, 64
+MAX_CARDS = 32
 
 FUNCTIONS: Sequence[str] = re.findall(
     r"SIM_FUNCTION\((\w+)\)", Path(__file__).with_name("functions.inc").read_text()
@@ -29,6 +30,7 @@ U64 = Annotated[int, ctypes.c_uint64]
 I64 = Annotated[int, ctypes.c_int64]
 F64 = Annotated[float, ctypes.c_double]
 Text24 = Annotated[bytes, ctypes.c_char * 24]
+Text32 = Annotated[bytes, ctypes.c_char * 32]
 Text64 = Annotated[bytes, ctypes.c_char * 64]
 Text80 = Annotated[bytes, ctypes.c_char * 80]
 Text96 = Annotated[bytes, ctypes.c_char * 96]
@@ -171,6 +173,54 @@ class ZoneRecord(ctypes.Structure):
 
 
 @struct
+class CardRecord(ctypes.Structure):
+    name: Text96
+    status: Text32
+    start_uj: U64
+    zero_s: F64
+    refresh_s: F64
+    window_s: F64
+    rate: F64
+    package_ratio: F64
+    tile_ratio: F64
+    power: Source
+    kind: U32
+    domain: U32
+    bus: U32
+    device: U32
+    function: U32
+    module: U32
+    limit_mw: U32
+    tiles: U32
+    packages: U32
+    tells_card: U32
+    tells_tiles: U32
+    tells_unknown: U32
+    offset_uj: I64
+    reset_at: F64
+    frozen_at: F64
+    slow_s: F64
+    hang: U32
+    lost: U32
+    hidden: U32
+    call_error: U32
+    counter_error: U32
+    power_error: U32
+    no_counter: U32
+    no_power: U32
+    no_limit: U32
+    no_permission: U32
+    no_stamp: U32
+    card_denied: U32
+    card_zero: U32
+    old_driver: U32
+    sentinel: U32
+    reserved: U32
+    calls: U64
+    utilization_calls: U64
+
+
+@struct
 class EpochRecord(ctypes.Structure):
     loaded_s: F64
     order: Annotated[ctypes.Array[ctypes.c_uint32], ctypes.c_uint32 * MAX_GPUS]
@@ -201,6 +251,11 @@ class Control(ctypes.Structure):
     gpu: Annotated[ctypes.Array[GpuRecord], GpuRecord * MAX_GPUS]
     zone: Annotated[ctypes.Array[ZoneRecord], ZoneRecord * MAX_ZONES]
     calls: Annotated[ctypes.Array[ctypes.Array[ctypes.c_uint64]], CallRow * (MAX_GPUS + 1)]
+    card_count: U32
+    hlml_error: U32
+    sysman_error: U32
+    reserved_card: U32
+    card: Annotated[ctypes.Array[CardRecord], CardRecord * MAX_CARDS]
 
 
 class ControlFile:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.simulator import build, namespace
+from tests.simulator.cards import GAUDI, Card, hlml_environ, lead_pyhlml_to, put
 from tests.simulator.clock import MachineClock
 from tests.simulator.cpus import Cpus
 from tests.simulator.gpu import Gpu, LiveGpu
@@ -42,6 +43,7 @@ class Simulator:
         packages: Sequence[Package] = (),
         psys: Profile | None = None,
         chips: Sequence[Chip] = (),
+        cards: Sequence[Card] = (),
         board: str = "",
         driver_version: str = "550.54.15",
         powercap_tick_s: float = 0.001,
@@ -87,6 +89,7 @@ class Simulator:
                 model = self.sysfs / "firmware/devicetree/base/model"
                 model.parent.mkdir(parents=True)
                 model.write_text(f"{board}\0")
+            self.cards = put(cards, self.sysfs, control, self.clock)
             control.gpu_count, control.zone_count = len(gpus), moving
 
             self._file.publish()
@@ -148,7 +151,10 @@ class Simulator:
     def environ(self) -> dict[str, str]:
         """What a child needs in its environment, beside what it has, to find the simulated NVML."""
         path = [str(self._binaries), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-        return {"LD_LIBRARY_PATH": ":".join(path), "CARBONMON_SIM_CONTROL": str(self._file.path)}
+        found = {"LD_LIBRARY_PATH": ":".join(path), "CARBONMON_SIM_CONTROL": str(self._file.path)}
+        if any(card.spec.kind == GAUDI for card in self.cards):
+            found |= hlml_environ(self._binaries / build.HLML)
+        return found
 
     def wrap(self, command: Sequence[str], uid: int | None = None) -> list[str]:
         """The command under a private mount namespace where `sysfs` is /sys; see `namespace.can_wrap`."""
@@ -177,6 +183,10 @@ class Simulator:
         """
         library = ctypes.CDLL(str(self._binaries / build.LIBRARY))
         library.sim_attach(str(self._file.path).encode())
+        if self.cards:
+            for name in (build.HLML, build.LEVEL_ZERO):
+                ctypes.CDLL(str(self._binaries / name)).sim_attach(str(self._file.path).encode())
+            lead_pyhlml_to(self._binaries / build.HLML)
         return library
 
     def reload_driver(self, order: Sequence[int] | None = None) -> None:
@@ -201,9 +211,17 @@ class Simulator:
             bits = (1 << FUNCTIONS.index(name) for name in set(missing_functions))
             self._control.missing_functions = sum(bits)
 
+    def card_fault(self, *, hlml_error: int | None = None, sysman_error: int | None = None) -> None:
+        """Faults of the libraries of cards: what HLML answers to everything, what zesInit answers."""
+        if hlml_error is not None:
+            self._control.hlml_error = hlml_error
+        if sysman_error is not None:
+            self._control.sysman_error = sysman_error
+
     def clear(self) -> None:
-        """End the driver's faults."""
+        """End the drivers' faults."""
         self.fault(init_error=0, missing_functions=())
+        self.card_fault(hlml_error=0, sysman_error=0)
 
     def calls(self, function: str, gpu: int | None = None) -> int:
         """How often an NVML function was called by anyone; `gpu` (place in `gpus`): on that GPU only."""

@@ -15,6 +15,7 @@
 #define SIM_MAX_MIG 7
 #define SIM_MAX_PROCESSES 32
 #define SIM_MAX_ZONES 64
+#define SIM_MAX_CARDS 32
 #define SIM_MAX_FUNCTIONS 64 /* one bit each in missing_functions */
 
 enum sim_function {
@@ -138,6 +139,59 @@ struct sim_zone {
     double step;       /* whole multiples of so many units */
 };
 
+enum sim_card_kind { SIM_GAUDI = 1, SIM_INTEL, SIM_NPU };
+
+/* A card of a vendor that has a library of its own: Gaudi (libhlml), Intel (libze_loader). */
+struct sim_card {
+    char name[96];
+    char status[32];     /* what the driver says of its state */
+    uint64_t start_uj;   /* what the counter says ... */
+    double zero_s;       /* ... at this time */
+    double refresh_s;    /* the counter is renewed that often; 0: at every read */
+    double window_s;     /* power is the mean of that long before; 0: the moment's */
+    double rate;         /* the counter counts so much of what is drawn; 1 but for a fault */
+    double package_ratio;
+    double tile_ratio;
+    struct sim_source power; /* watts of the whole card */
+    uint32_t kind;
+    uint32_t domain;
+    uint32_t bus;
+    uint32_t device;
+    uint32_t function;
+    uint32_t module;
+    uint32_t limit_mw;
+    uint32_t tiles;
+    uint32_t packages; /* so many domains of that kind */
+    uint32_t tells_card;
+    uint32_t tells_tiles;
+    uint32_t tells_unknown; /* a domain that is not said to be of any kind */
+
+    /* Faults: 0 means healthy. */
+    int64_t offset_uj;
+    double reset_at;
+    double frozen_at; /* the counter is not renewed from then on */
+    double slow_s;
+    uint32_t hang;
+    uint32_t lost;
+    uint32_t hidden;
+    uint32_t call_error;
+    uint32_t counter_error;
+    uint32_t power_error;
+    uint32_t no_counter;
+    uint32_t no_power;
+    uint32_t no_limit;
+    uint32_t no_permission;
+    uint32_t no_stamp;
+    uint32_t card_denied;
+    uint32_t card_zero;
+    uint32_t old_driver; /* it says of no domain what it is */
+    uint32_t sentinel;   /* counter and power say "not available" */
+    uint32_t reserved;
+
+    uint64_t calls; /* the library counts them up */
+    uint64_t utilization_calls;
+};
+
 /* What changes at once when the driver is loaded anew. */
 struct sim_epoch {
     double loaded_s;
@@ -165,6 +219,11 @@ struct sim_control {
     struct sim_gpu gpu[SIM_MAX_GPUS];
     struct sim_zone zone[SIM_MAX_ZONES];
     uint64_t calls[SIM_MAX_GPUS + 1][SIM_MAX_FUNCTIONS]; /* the last row: calls on no GPU */
+    uint32_t card_count;
+    uint32_t hlml_error;   /* what libhlml answers to everything */
+    uint32_t sysman_error; /* what zesInit answers */
+    uint32_t reserved_card;
+    struct sim_card card[SIM_MAX_CARDS];
 };
 
 #endif

@@ -41,7 +41,8 @@ def compare(machine: Simulator, summary: dict[str, Any]) -> list[Compared]:
     """Each metered device from the run's begin to its end, and then all of them together."""
     begin_s = parse_time(summary["run"]["started_at"])
     end_s = begin_s + summary["run"]["duration_s"]
-    meters: dict[str, Any] = {**{gpu.uuid: gpu for gpu in machine.gpus}, **machine.zones}
+    cards = {card.id: card for card in machine.cards}
+    meters: dict[str, Any] = {**{gpu.uuid: gpu for gpu in machine.gpus}, **cards, **machine.zones}
     rows = [
         Compared(
             device["id"],

@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.support import debian
 
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 PACKAGE = "chromium-headless-shell"
 FOLDER = "usr/lib/chromium"
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/pulseaudio")

@@ -28,7 +28,9 @@ Value = TypeVar("Value")
 
 def environ(**more: str) -> dict[str, str]:
     """This process's environment without any choice for carbonmon or a scheduler in it."""
-    own = re.compile(r"CARBONMON_|SLURM_|PBS_|LSB_|FLUX_|CUDA_|NVIDIA_VISIBLE_|ROCR_|HIP_")
+    own = re.compile(
+        r"CARBONMON_|SLURM_|PBS_|LSB_|FLUX_|CUDA_|NVIDIA_VISIBLE_|ROCR_|HIP_|HABANA_|ZE_|ONEAPI_"
+    )
     return {key: value for key, value in os.environ.items() if not own.match(key)} | more
 
 

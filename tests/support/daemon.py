@@ -77,10 +77,14 @@ class Daemon:
     def metrics(self) -> str:
         return command.get(self.address)
 
+    def said(self) -> str:
+        """What it has said until now."""
+        return self._log.read_text()
+
     def stop(self) -> str:
         self.process.terminate()
         self.process.wait(timeout=command.DEADLINE_S)
-        said = self._log.read_text()
+        said = self.said()
         assert self.process.returncode == 0, said
         return said
 

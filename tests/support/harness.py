@@ -161,6 +161,9 @@ class Monitor:
         for gpu in self.machine.gpus:
             if gpu.uuid == device_id:
                 return gpu.energy_j(self.start_s, now_s)
+        for card in self.machine.cards:
+            if card.id == device_id:
+                return card.energy_j(self.start_s, now_s)
         zone = self.machine.zones.get(device_id) or self.machine.channels[device_id]
         return zone.energy_j(self.start_s, now_s)
 

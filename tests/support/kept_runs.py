@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from carbonmon.runs.series import streamed
 from carbonmon.runs.summaries import Part, find
 from carbonmon.runs.summary.document import State, summarize
 from carbonmon.runs.summary.file import write_summary
-from tests.support import page_states
+from tests.support import checkpoints, page_states
 from tests.support.records import START_S, run_total
 
 
@@ -35,7 +34,7 @@ def kept_run(
     page_states.day_of(folder, page_states.series_devices(snapshot), snapshot.at_s, hours)
     totals = _totals(folder)
     run = run._replace(
-        info=replace(run.info, host=host, name=name, started_at_s=START_S),
+        info=run.info._replace(host=host, name=name, started_at_s=START_S),
         totals=totals,
         phases_s=tuple((phase, hours * 1200.0) for phase in {total.phase: 0 for total in totals}),
         duration_s=hours * 3600.0,
@@ -45,7 +44,7 @@ def kept_run(
     snapshot = snapshot._replace(runs=(run,))
     known = [each.device for each in snapshot.devices]
     (folder / layout.RUN_FILE).write_text(layout.run_text(run.info, known))
-    (folder / layout.CHECKPOINT_FILE).write_text(layout.checkpoint_text(snapshot, run, "a boot"))
+    checkpoints.write(folder, layout.checkpoint_text(snapshot, run, "a boot"))
     write_summary(folder, summarize(snapshot, run, state))
     return folder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from carbonmon.core.model import Snapshot
 from carbonmon.runs import layout
 from carbonmon.runs.summary.document import State, summarize
 from carbonmon.runs.summary.file import write_summary
-from tests.support import records
+from tests.support import checkpoints, records
 from tests.support.series import ROW
 
 KWH_J = 3.6e6
@@ -46,7 +45,7 @@ def a_run(
     place.mkdir(parents=True)
     devices = [each.device for each in snapshot.devices]
     (place / layout.RUN_FILE).write_text(layout.run_text(run.info, devices))
-    (place / layout.CHECKPOINT_FILE).write_text(layout.checkpoint_text(snapshot, run, "a boot"))
+    checkpoints.write(place, layout.checkpoint_text(snapshot, run, "a boot"))
     rows = [
         ROW._replace(at_s=at_s, device=devices[0].id, energy_j=joules, emissions_g=joules * 1e-4)
         for at_s, joules in drawn
@@ -69,8 +68,8 @@ def a_snapshot(
     state: State | None,
     measured: bool,
 ) -> Snapshot:
-    info = replace(
-        records.run_info(run_id, name=name, labels=labels), host=host, started_at_s=start_s, uid=uid
+    info = records.run_info(run_id, name=name, labels=labels)._replace(
+        host=host, started_at_s=start_s, uid=uid
     )
     gpu = records.gpu()
     joules = kwh * KWH_J

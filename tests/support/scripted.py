@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import NamedTuple
 
@@ -97,7 +96,7 @@ class Runs:
             for script in [script for script in waiting if at_s >= script.begin_s]:
                 waiting.remove(script)
                 living.append(script)
-                info = replace(records.run_info(script.run_id), started_at_s=self._clock.wall_s())
+                info = records.run_info(script.run_id)._replace(started_at_s=self._clock.wall_s())
                 account = self._accounts[script.run_id] = RunAccount(info, self._devices)
                 account.begin(now_s, NodeTotals({}))
                 account.phases.change(now_s, (script.phase(at_s),))

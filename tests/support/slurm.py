@@ -163,7 +163,14 @@ class Slurm:
         command.wait_for(lambda: self.state(job_id) == "PENDING", "the requeued job")
         # Else what still ends the first start, by the job's id, can end the second one.
         command.wait_for(lambda: self.node_state() == "idle", "the end of the first start")
+        # It tells the controller the exit code of the killed script, which would be that of the second start.
+        command.wait_for(lambda: not self._has_step(job_id), "the end of the first start's step daemon")
         self._call("scontrol", "update", f"JobId={job_id}", "StartTime=now")
+
+    def _has_step(self, job_id: str) -> bool:
+        """Whether a daemon of one of the job's steps is there; it calls itself `slurmstepd: [JOB.STEP]`."""
+        title = f"slurmstepd: [{job_id}."
+        return any(title in " ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"]))
 
     def state(self, job_id: str) -> str:
         """The job's state as the controller knows it: RUNNING, COMPLETING, COMPLETED, …"""

@@ -6,7 +6,6 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from operator import itemgetter
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from zlib import crc32
 from carbonmon_exporters.collector import SnapshotCollector
 
 from carbonmon.core.model import Intensity, Snapshot
+from carbonmon.core.node_meter import NodeCharge, NodeEnergy
 from tests.support.gridserver import Reply, Request
 from tests.support.records import (
     START_S,
@@ -184,6 +184,7 @@ class Monitor:
 
     `phases` are (name, seconds after its start) in order. A new counter comes as two samples with times of
     their own, by the node's clock, or, as until version 0.2.0, at 0 instead of its value at its first scrape.
+    `machine_w` is the power of the whole machine by a node meter, of which the run is charged 40 %.
     """
 
     def __init__(
@@ -195,12 +196,14 @@ class Monitor:
         phases: Sequence[tuple[str, float]] = (("main", 0.0),),
         births: Births = "stamped",
         clock_ahead_s: float = 0.2,
+        machine_w: float | None = None,
     ) -> None:
+        self.machine_w = machine_w
         self.start_s = start_s
         self.now = now or intensity()
         self.is_continued = False
-        self.devices = (replace(gpu(), id=f"GPU-{number}"), package(), dram())
-        self.info = replace(run_info(labels=(("team", "vision"),)), started_at_s=start_s)
+        self.devices = (gpu()._replace(id=f"GPU-{number}"), package(), dram())
+        self.info = run_info(labels=(("team", "vision"),))._replace(started_at_s=start_s)
         self.phases = dict(phases)
         self.births = births
         self.clock_ahead_s = clock_ahead_s
@@ -248,6 +251,12 @@ class Monitor:
             cpu_s=seconds,
             duration_s=seconds,
         )
+        if self.machine_w is not None:
+            seen_s = max(0.0, seconds - 10.0)  # the meter's first answer came after 10 s
+            power_j, grams = seen_s * self.machine_w, seen_s * self.machine_w * 4e-5
+            total = NodeEnergy("acpi", 0.0, power_j, seen_s * 160.0, seen_s, min(seconds, 10.0))
+            charge = NodeCharge("acpi", 0.4 * power_j, grams, grams * 0.9, grams * 1.2)
+            run = run._replace(node_meters=(total,), node_charges=(charge,))
         return snapshot((run,), states, now=self.now)._replace(at_s=at_s, continued=self.is_continued)
 
     def _lasted(self, seconds: float) -> Iterator[tuple[str, float]]:

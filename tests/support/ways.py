@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from carbonmon.cli import options, register
+from carbonmon.cli import log, options, register
 from carbonmon.cli import run as run_command
 from carbonmon.client import choices, join_run, rendezvous
 from carbonmon.client.connection import MonitorConnection
@@ -72,7 +71,7 @@ class Node:
 
     def _config(self) -> Config:
         """With an output of its own, so that ids are free again."""
-        return replace(self.config, output=self.folder / f"runs-{next(_numbers)}")
+        return self.config._replace(output=self.folder / f"runs-{next(_numbers)}")
 
     def _serve(self, path: Path, closing: ExitStack, once: bool) -> Registry:
         registry = Registry(self.monitor, self._config(), os.geteuid(), creates=True, once=once)
@@ -132,7 +131,7 @@ class Way:
         """`words` are those of a command, `parameters` those of `track`."""
         choices._told.clear()
         if self.way.startswith("track"):
-            options.set_up_log("warning", "text")
+            log.set_up_log("warning", "text")
             self.heard()
             joined = join_run.join_run(join_run.RunOptions(**parameters), os.environ)
             return self._entered(joined.connection, joined.run_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -31,7 +30,7 @@ def node() -> Iterator[Monitor]:
     first, second, third = shown.runs
     runs = (
         first._replace(info=run_info("alpha-1", name="train")),
-        second._replace(info=replace(run_info("alpha-2", name="vit"), started_at_s=START_S + 60.0)),
+        second._replace(info=run_info("alpha-2", name="vit")._replace(started_at_s=START_S + 60.0)),
         third._replace(info=run_info("beta", name="vit"), ended_at_s=shown.at_s),
     )
     with served(shown._replace(runs=runs)) as running:

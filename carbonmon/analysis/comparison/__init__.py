@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.comparison.shared_errors import Part, common_sources, ratio_range
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import MEASURED_METHODS
+from carbonmon.core.records import NamedTuple
 
 Summary = Mapping[str, Any]
 Ends = tuple["float | None", "float | None"]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.comparison import Difference, energy_j, mean_power_w
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 
 Summary = Mapping[str, Any]
 

@@ -10,7 +10,8 @@ that ratio, and low below. That makes one more candidate than there are common g
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+
+from carbonmon.core.records import NamedTuple
 
 
 class Part(NamedTuple):

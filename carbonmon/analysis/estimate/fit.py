@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import MEASURED_METHODS, Component, Spec, Uncertainty
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.runs.report.merging.sums import total
 from carbonmon.runs.summary.figures import figure, percent_text

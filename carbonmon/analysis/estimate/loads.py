@@ -4,99 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from carbonmon.analysis.estimate.figures import number_text
 from carbonmon.analysis.estimate.fit import Fit, Group
+from carbonmon.analysis.estimate.kinds import KINDS
+from carbonmon.analysis.estimate.load import AS_GIVEN, Idle, Load
 from carbonmon.analysis.estimate.parts import Counted, Part
 from carbonmon.analysis.estimate.work import Work, work_of
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import Component, Spec, Uncertainty
+from carbonmon.core.model import Component, Spec
 from carbonmon.core.uncertainty import ASSUMED_UTILIZATION_UNCERTAINTY, TDP_UNCERTAINTY, combine
+from carbonmon.hardware.cpu_specs import cpu_cores
 from carbonmon.hardware.device_names import Model, cpu_model, gpu_idle, gpu_model, same_cpu, same_gpu
 from carbonmon.hardware.memory_power import GIB, memory_spec
-from carbonmon.runs.summary.figures import energy_text
 
 ASSUMED_UTILIZATION = 1.0
 """GPUs and CPUs without a given utilisation are taken as fully used, as Green Algorithms does
 (Lannelongue et al. 2021, doi:10.1002/advs.202100707: usage factor 1 unless known); the output says so."""
 
 
-AS_GIVEN = Uncertainty(0.0, 0.0, "a figure that the user gave, taken as exact")
 CPU_IDLE_RATIO = 0.12
 """Of its TDP, what an idle CPU draws: measured by Teads, in Boavizta's CPU model (see `TDP_UNCERTAINTY`)."""
-
-
-class Idle(NamedTuple):
-    """The share of the time in which a device is idle, from 0 to 1, and what it draws then, in W."""
-
-    share: float
-    power_w: float
-    source: str
-
-
-class Load(NamedTuple):
-    """Devices of one model that work for `hours` in a part of the job.
-
-    Each draws `spec.tdp_w` × `utilization`; that is None where the power does not depend on utilisation, and
-    `is_assumed` where it was not given. `seen_utilization` is that of the run which the power was fitted to.
-    `given_j` is an energy that the user gave: hours and power are unknown then. `work` says how the hours are
-    known; `hours` are those of one device (see `Work.is_device_hours`).
-    """
-
-    part: str
-    component: Component
-    name: str
-    number: int
-    spec: Spec
-    utilization: float | None
-    is_assumed: bool
-    hours: float | None
-    seen_utilization: float | None = None
-    idle: Idle | None = None
-    given_j: float | None = None
-    note: str = ""
-    is_device_hours: bool = False
-
-    @property
-    def power_w(self) -> float | None:
-        """Mean watts of all the devices together; None where only their energy is known."""
-        if self.given_j is not None:
-            return None
-        busy_w = self.spec.tdp_w * (1.0 if self.utilization is None else self.utilization)
-        if self.idle is None:
-            return self.number * busy_w
-        return self.number * (busy_w * (1.0 - self.idle.share) + self.idle.power_w * self.idle.share)
-
-    @property
-    def energy_j(self) -> float:
-        if self.given_j is not None:
-            return self.given_j
-        return (self.power_w or 0.0) * (self.hours or 0.0) * 3600.0
-
-    @property
-    def is_stated(self) -> bool:
-        """Whether the user gave the power or the energy itself, and no specification did."""
-        return self.spec.uncertainty is AS_GIVEN
-
-    @property
-    def formula(self) -> str:
-        """The inputs and their product in words: `10 × 300 W × 0.8 = 2400 W`."""
-        if self.given_j is not None:
-            return energy_text(self.given_j)
-        factors = [f"{number_text(self.spec.tdp_w)} W"]
-        if self.utilization is not None:
-            factors.append(f"{number_text(self.utilization)}{' (assumed)' if self.is_assumed else ''}")
-        product = " × ".join(factors)
-        if self.idle is not None:
-            busy, share = number_text(1.0 - self.idle.share), number_text(self.idle.share)
-            product = f"({product} × {busy} + {number_text(self.idle.power_w)} W idle × {share})"
-        return f"{self.number} × {product} = {number_text(self.power_w or 0.0)} W"
-
-    @property
-    def source(self) -> str:
-        """Where the power is from."""
-        return self.spec.source if self.idle is None else f"{self.spec.source}; idle {self.idle.source}"
 
 
 def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
@@ -107,6 +35,10 @@ def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
     """
     if part.energy_j is not None:
         return [_given_energy(part, part.energy_j)]
+    if not part.has_hours and part.use is not None:
+        from carbonmon.analysis.estimate.served import served
+
+        return served(part, part.use)
     work = work_of(part)
     if fit is not None and work.is_device_hours:
         raise ConfigError(
@@ -166,6 +98,12 @@ def _of_component(component: Component, part: Part, work: Work, fit: Fit | None)
     stray = next(
         (key for key, value in (("utilization", utilization), ("tdp", tdp_w)) if value is not None), None
     )
+    if groups and is_gpu and part.kind is not None:
+        raise ConfigError(
+            f"{part.key('kind')}: --fit takes what the GPUs of that run drew: leave one of them out"
+        )
+    if groups and not is_gpu and part.cpu_cores is not None:
+        raise ConfigError(f"{part.key('cpu-cores')}: --fit takes that run's share of its CPUs: leave one out")
     if stray is not None and groups:
         raise ConfigError(
             f"{part.key(f'{component}-{stray}')}: --fit takes what the {what}s of that run drew, at their "
@@ -183,14 +121,61 @@ def _of_component(component: Component, part: Part, work: Work, fit: Fit | None)
     loads = []
     for name, count in wanted:
         model = _model(component, name, tdp_w, part.key(component))
+        if model.spec.assumed_utilization_ratio is not None:
+            loads.append(_mean(component, part, work, model, count, utilization))
+            continue
         ratio, is_assumed = (ASSUMED_UTILIZATION, True) if utilization is None else (utilization, False)
-        spec = model.spec._replace(assumed_utilization_ratio=ratio if is_assumed else None)
-        if is_assumed and part.training is None:  # a training with a known or a usual MFU is no idle one
+        spec = model.spec
+        if is_gpu and part.kind is not None:
+            ratio, uncertainty = KINDS[part.kind].ratio, KINDS[part.kind].uncertainty
+            spec = spec._replace(uncertainty=uncertainty)
+        elif is_assumed and part.training is None:  # a training with a known or a usual MFU is no idle one
             spec = spec._replace(uncertainty=combine(spec.uncertainty, ASSUMED_UTILIZATION_UNCERTAINTY))
+        spec = spec._replace(assumed_utilization_ratio=ratio if is_assumed else None)
         idle = None if part.idle_share is None else _idle(component, part, name, model)
         load = Load(part.name, component, model.name, count, spec, ratio, is_assumed, work.hours)
-        loads.append(load._replace(idle=idle))
+        share = None if is_gpu or part.cpu_cores is None else _share(part, part.cpu_cores, model.name, count)
+        loads.append(load._replace(idle=idle, share=share))
     return loads
+
+
+def _share(part: Part, cores: float, name: str, count: int) -> tuple[float, float]:
+    """The cores that the part has, and those of its packages; raises ConfigError for more than there are."""
+    place = part.key("cpu-cores")
+    if len(part.cpus) > 1:
+        raise ConfigError(f"{place}: of {len(part.cpus)} CPU models it is not known which has them: name one")
+    each = cpu_cores(name)
+    if each is None:
+        raise ConfigError(
+            f"{place}: how many cores {name!r:.80} has is in no table: give the power of these cores with "
+            + ("cpu-tdp = W" if part.where else "--cpu-tdp W, without --cpu-cores")
+        )
+    if cores > each * count:
+        raise ConfigError(
+            f"{place} {number_text(cores)} and cpu {name}:{count} contradict one another: that has "
+            f"{number_text(each * count)} cores"
+        )
+    return cores, float(each * count)
+
+
+def _mean(
+    component: Component, part: Part, work: Work, model: Model, count: int, utilization: float | None
+) -> Load:
+    """Accelerators of which a mean power was published, whatever they did meanwhile.
+
+    Raises ConfigError for a utilisation, a share of idle time or a kind of job: that mean holds them already.
+    """
+    given = {
+        f"{component}-utilization": utilization,
+        "idle-share": part.idle_share,
+        "kind": part.kind if component == "gpu" else None,
+    }
+    for key in (key for key, value in given.items() if value is not None):
+        raise ConfigError(
+            f"{part.key(key)}: the power of {model.name} is a published mean, {model.spec.tdp_w:g} W, at the "
+            f"use that was measured: leave this out, or give {part.key(f'{component}-tdp')}"
+        )
+    return Load(part.name, component, model.name, count, model.spec, None, False, work.hours)
 
 
 def _idle(component: Component, part: Part, name: str, model: Model) -> Idle:

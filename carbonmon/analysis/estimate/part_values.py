@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from carbonmon.analysis.estimate.quantities import number_of, power_w_of
 from carbonmon.core.config import parse_intensity, parse_number
@@ -50,12 +50,19 @@ def scaled_at(
     return number_of(values[key], key_text(where, key), what, low, high, example)
 
 
-def intensity_at(values: Mapping[str, Any], where: str) -> float | None:
-    """In gCO2e/kWh, as `--intensity` takes it."""
-    value = values.get("intensity")
+def intensity_at(
+    values: Mapping[str, Any], where: str, key: Literal["intensity", "market-intensity"] = "intensity"
+) -> float | None:
+    """In gCO2e/kWh, as `--intensity` takes it; of the market 0 is electricity of renewable sources."""
+    value = values.get(key)
     if isinstance(value, (str, float)):
-        return parse_intensity(str(value)[:40], key_text(where, "intensity"))
-    return number_at(values, "intensity", where, "an intensity in gCO2e/kWh", 0.0, 5000.0)
+        return parse_intensity(str(value)[:40], key_text(where, key))
+    return number_at(values, key, where, "an intensity in gCO2e/kWh", 0.0, 5000.0)
+
+
+def water_intensity_at(values: Mapping[str, Any], where: str) -> float | None:
+    """Litres of water for a kWh of electricity where it is generated."""
+    return number_at(values, "water-intensity", where, "litres of water a kWh", 0.0, 1000.0)
 
 
 def number_at(

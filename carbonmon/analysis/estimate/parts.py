@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.estimate.consistency import check_consistent
+from carbonmon.analysis.estimate.inference import Inference, inference_of
+from carbonmon.analysis.estimate.kinds import KINDS
 from carbonmon.analysis.estimate.part_values import (
     intensity_at,
     key_text,
@@ -15,29 +17,33 @@ from carbonmon.analysis.estimate.part_values import (
     power_at,
     ratio_at,
     scaled_at,
+    water_intensity_at,
     watts_at,
 )
 from carbonmon.analysis.estimate.quantities import energy_j_of
+from carbonmon.analysis.estimate.training import Training, is_training, training_of
 from carbonmon.core.config import PUE_WORDS
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import MAIN_PHASE
-from carbonmon.hardware.device_counts import split_count, split_system
+from carbonmon.core.records import NamedTuple
+from carbonmon.hardware.device_counts import is_several, split_count, split_system
 
 OPTIONS = (
     *("gpu", "gpu-hours", "gpu-utilization", "gpu-tdp", "gpu-idle", "cpu", "cpu-utilization", "cpu-tdp"),
     *("memory-gb", "hours", "energy", "power", "host-power", "idle-share", "attempts"),
-    *("parameters", "tokens", "flops", "mfu", "precision", "flops-peak"),
+    *("parameters", "tokens", "batch", "steps", "sequence", "layers", "width", "flops", "mfu"),
+    *("precision", "flops-peak", "queries", "tokens-out", "cpu-cores", "kind"),
 )
 """What says how much a part draws: the same words are options of the command line and keys of a table."""
-KEYS = (*OPTIONS, "region", "intensity", "pue", "name")
+PLACE_OPTIONS = ("market-intensity", "water-intensity")
+"""Of a place too, and of no run: options of the command line for all parts, keys of a table for one."""
+KEYS = (*OPTIONS, *PLACE_OPTIONS, "region", "intensity", "pue", "name")
 """The keys of a part of a TOML file. Without a place of its own, a part has that of the command line."""
 MAX_COUNT = 1_000_000
 MAX_HOURS = 876_600.0
 """A century."""
 MAX_DEVICE_HOURS = MAX_HOURS * MAX_COUNT
 MAX_MEMORY_GB = 1e9
-MAX_FLOPS = 1e33
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "fp8")
 
 _COUNT = re.compile(r"[1-9][0-9]{0,6}")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,_e+-]*")
@@ -50,26 +56,18 @@ class Counted(NamedTuple):
     number: int
 
 
-class Training(NamedTuple):
-    """Work that is known in FLOPs; `stated` is how. `mfu` and `flops_peak` (FLOP/s) are None if not given."""
-
-    flops: float
-    stated: str
-    mfu: float | None
-    precision: str | None
-    flops_peak: float | None
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """Hardware that works for `hours`; utilisations are ratios from 0 to 1, None where not given.
 
     `gpu_tdp_w` and `cpu_tdp_w` are the user's own figures, in W for one device, instead of the tables';
     `gpu_idle_w` is what one idle GPU draws. `where` is the part's position in a file, "" for that of the
-    command line. Exactly one of `hours`, `gpu_hours`, `training` and `energy_j` is there. `power_w` is that
-    of all the hardware together, `host_power_w` that of all hosts without their GPUs. `idle_share` of the
-    time the hardware is idle. All of it happens `attempts` times. `region`, `intensity` and `pue` are the
-    part's own place, None for that of the job.
+    command line. One of `hours`, `gpu_hours`, `training` and `energy_j` is there, or `use` says itself what
+    it draws. `power_w` is that of all the hardware together, `host_power_w` that of all hosts without their
+    GPUs. `idle_share` of the time the hardware is idle. All of it happens `attempts` times. `region`,
+    `intensity` and `pue` are the part's own place, None for that of the job; so are `market_intensity`
+    (g/kWh) and `water_intensity` (litres of a kWh's generation). `use` is what the part serves, `cpu_cores`
+    are those that it has of its CPU, None for all, and `kind` is one of `KINDS`.
     """
 
     name: str
@@ -93,6 +91,21 @@ class Part:
     region: str | None = None
     intensity: float | None = None
     pue: float | str | None = None
+    use: Inference | None = None
+    cpu_cores: float | None = None
+    kind: str | None = None
+    market_intensity: float | None = None
+    water_intensity: float | None = None
+
+    @property
+    def use_in_all(self) -> Inference | None:
+        """The use with the queries of all attempts."""
+        return None if self.use is None else self.use._replace(queries=self.use.queries * self.attempts)
+
+    @property
+    def has_hours(self) -> bool:
+        """Whether the time in which the hardware works is known, or follows from something."""
+        return bool(self.hours) or self.gpu_hours is not None or self.training is not None
 
     def key(self, word: str) -> str:
         """A key of the part for messages: `--hours`, or the position in the file and the key."""
@@ -109,11 +122,14 @@ def part_of(values: Mapping[str, Any], name: str = MAIN_PHASE, where: str = "") 
     energy_j = (
         None if values.get("energy") is None else energy_j_of(values["energy"], key_text(where, "energy"))
     )
-    training = _training(values, where)
-    if not hours and device_hours is None and energy_j is None and training is None:
+    training = training_of(values, where)
+    use = inference_of(values, where)
+    has_work = training is not None or (use is not None and use.is_work)
+    if not hours and device_hours is None and energy_j is None and not has_work:
         raise ConfigError(
             f"{key_text(where, 'hours')}: give for how many hours the hardware works: a number above 0; or "
-            "gpu-hours, an energy, or the parameters and tokens of a training"
+            "gpu-hours, an energy, the parameters and tokens of a training, or the parameters, queries and "
+            "tokens-out of an inference"
         )
     return Part(
         name,
@@ -137,36 +153,36 @@ def part_of(values: Mapping[str, Any], name: str = MAIN_PHASE, where: str = "") 
         _region(values, where),
         intensity_at(values, where),
         _pue(values, where),
+        use,
+        scaled_at(values, "cpu-cores", where, "a number of cores", 0.001, 1e7, "16"),
+        _kind(values, where),
+        intensity_at(values, where, "market-intensity"),
+        water_intensity_at(values, where),
     )
 
 
-def _training(values: Mapping[str, Any], where: str) -> Training | None:
-    """The FLOPs that are given, or 6 × parameters × tokens; None for neither.
+def _kind(values: Mapping[str, Any], where: str) -> str | None:
+    kind = values.get("kind")
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"{key_text(where, 'kind')}: {kind!r:.40} is none of {', '.join(KINDS)}")
+    return kind
 
-    Forward 2 and backward 4 FLOPs a parameter and token: Kaplan et al. 2020 (arXiv:2001.08361, section 2.1),
-    Hoffmann et al. 2022 (arXiv:2203.15556, appendix F). Attention over the context is not in it: little where
-    the context is short beside 12 × the width (Kaplan et al.). Of a mixture of experts the active parameters
-    count.
-    """
-    flops = scaled_at(values, "flops", where, "a number of FLOPs", 1.0, MAX_FLOPS, "3.14e23")
-    stated = "as given"
-    if flops is None:
-        parameters = scaled_at(values, "parameters", where, "a number of parameters", 1.0, 1e18, "7B")
-        tokens = scaled_at(values, "tokens", where, "a number of tokens", 1.0, 1e18, "2T")
-        if parameters is None or tokens is None:
-            return None
-        flops = 6.0 * parameters * tokens
-        stated = f"6 × {parameters:g} parameters × {tokens:g} tokens; Kaplan et al. 2020, arXiv:2001.08361"
-    precision = values.get("precision")
-    if precision is not None and precision not in PRECISIONS:
+
+def split_parts(values: Mapping[str, Any]) -> tuple[Part, ...]:
+    """The part of the command line; two where it states a training and the use of what it trained."""
+    if not is_training(values) or values.get("queries") is None:
+        return (part_of(values),)
+    takes_batch = values.get("steps") is None
+    for_use = ("parameters", "queries", "tokens-out", *(("batch",) if takes_batch else ()), *PLACE_OPTIONS)
+    not_for_training = ("queries", "tokens-out", *(("batch",) if takes_batch else ()))
+    training = {key: value for key, value in values.items() if key not in not_for_training}
+    use = {key: values.get(key) for key in for_use}
+    if use["parameters"] is None or use["tokens-out"] is None:
         raise ConfigError(
-            f"{key_text(where, 'precision')}: {precision!r:.40} is none of {', '.join(PRECISIONS)}"
+            f"--queries {values['queries']} beside a training needs parameters and tokens-out: the hardware "
+            "given is that of the training; or give the inference as a part of a file"
         )
-    mfu = ratio_at(values, "mfu", where, "a model FLOPs utilisation")
-    if mfu == 0:
-        raise ConfigError(f"{key_text(where, 'mfu')}: 0 would take for ever: give a ratio above 0")
-    peak = scaled_at(values, "flops-peak", where, "a peak in FLOP/s", 1e9, 1e18, "312T")
-    return Training(flops, stated, mfu, precision, peak)
+    return part_of(training, "training"), part_of(use, "inference")
 
 
 def _region(values: Mapping[str, Any], where: str) -> str | None:
@@ -187,10 +203,10 @@ def _counted(values: Mapping[str, Any], key: str, where: str) -> tuple[Counted, 
     texts = () if given is None else given if isinstance(given, (list, tuple)) else (given,)
     if not all(isinstance(text, str) for text in texts):
         raise ConfigError(f'{key_text(where, key)} must be a text or a list of texts: "V100-SXM2:10"')
-    return _merged(_counted_one(text, key_text(where, key)) for text in texts)
+    return _merged(_counted_one(text, key_text(where, key), key == "gpu") for text in texts)
 
 
-def _counted_one(text: str, place: str) -> Counted:
+def _counted_one(text: str, place: str, is_gpu: bool) -> Counted:
     """`NAME`, `NAME:COUNT` or `NAME xCOUNT`; a system's name counts its devices, as in `TPU v3-2048`.
 
     A name may hold colons itself, only a number after the last one is a count.
@@ -207,6 +223,11 @@ def _counted_one(text: str, place: str) -> Counted:
     name, each = split_system(name)
     if not name:
         raise ConfigError(f"{place}: {text!r:.80} names no model; give for example V100-SXM2:10")
+    if is_gpu and is_several(name):
+        raise ConfigError(
+            f"{place}: {text!r:.80} is more than one GPU, and how many is not clear: give NAME:COUNT, for "
+            "example 'H100 SXM5 80GB:8'"
+        )
     return Counted(name, each * int(tail))
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from carbonmon.analysis.estimate.figures import number_text
-from carbonmon.analysis.estimate.loads import Load
+from carbonmon.analysis.estimate.load import Load
 from carbonmon.core.footprint import Overheads, Rates, rates
 from carbonmon.core.model import (
     JOULES_PER_KWH,
@@ -30,10 +30,21 @@ RUN_ID = "estimate"
 
 
 class Place(NamedTuple):
-    """Where a part works: the intensity there, and PUE, WUE and price."""
+    """Where a part works: the intensity there, and PUE, WUE and price.
+
+    `market_g_per_kwh` is that of the electricity which was bought, `water_l_per_kwh` the water of generating
+    a kWh; None where nobody gave them.
+    """
 
     intensity: Intensity
     overheads: Overheads
+    market_g_per_kwh: float | None = None
+    water_l_per_kwh: float | None = None
+
+    @property
+    def has_beside(self) -> bool:
+        """Whether something is to be stated beside energy and location-based emissions."""
+        return self.market_g_per_kwh is not None or self.water_l_per_kwh is not None
 
 
 def summary_of(snapshot: Snapshot, loads: Sequence[Load]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from carbonmon.analysis.estimate.figures import number_text
-from carbonmon.analysis.estimate.parts import Part, Training
+from carbonmon.analysis.estimate.parts import Part
+from carbonmon.analysis.estimate.training import Training
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Uncertainty
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.peak_flops import Peak, peak_of
 
 ASSUMED_MFU = 0.4

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.records import NamedTuple
 from carbonmon.net.address import are_plain
 from carbonmon.net.login import LoginVariables, authorization, name_and_password, secret, server_address
 

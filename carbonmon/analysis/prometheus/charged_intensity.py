@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from carbonmon.analysis.prometheus.client import Api, Labels
 from carbonmon.analysis.prometheus.counter_history import CounterHistory
@@ -12,8 +12,9 @@ from carbonmon.analysis.prometheus.scan import TargetScrapes
 from carbonmon.analysis.prometheus.selectors import of_node, of_run, own_labels, span
 from carbonmon.core import metrics as f
 from carbonmon.core.model import Intensity, IntensityKind
+from carbonmon.core.records import NamedTuple
+from carbonmon.grid.annual import WORLD, preferred_rows, table_intensity
 from carbonmon.grid.default_intensity import world_default
-from carbonmon.grid.regions import WORLD, preferred_rows, table_intensity
 
 STEPS = 500
 """A run with several intensities is read in so many equal parts."""

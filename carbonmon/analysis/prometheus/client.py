@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from carbonmon.analysis.prometheus.address import (
@@ -22,6 +22,7 @@ from carbonmon.analysis.prometheus.address import (
     login,
 )
 from carbonmon.core.errors import FetchError
+from carbonmon.core.records import NamedTuple
 from carbonmon.net.exchange import HttpError
 from carbonmon.net.http import Answer, HttpClient
 from carbonmon.runs.summary.strings import one_line

@@ -7,7 +7,6 @@ next one, which found the run no more.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from carbonmon.analysis.prometheus.client import Api
 from carbonmon.analysis.prometheus.part import State
@@ -15,6 +14,7 @@ from carbonmon.analysis.prometheus.records import RunCounters
 from carbonmon.analysis.prometheus.scan import SAME_TIME_S
 from carbonmon.analysis.prometheus.selectors import of_run, of_target, span
 from carbonmon.core import metrics as f
+from carbonmon.core.records import NamedTuple
 
 _PUSHED_AFTER_S = 60.0
 """Of a last sample that is so much older than the last scrape a file or a gateway told."""

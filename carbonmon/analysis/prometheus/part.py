@@ -21,8 +21,12 @@ def summary(counters: RunCounters, state: State) -> dict[str, Any]:
     (run,) = node.runs
     document = summarize(node, run, state)
     document["run"].pop("ranks")
-    for key in ("node_meters", "charge"):  # of the node and its runs, not told by run and time here
-        document.pop(key)
+    if run.node_meters or run.node_charges:
+        for row in document["node_meters"]:
+            row["rejected"] = None
+    else:  # an older monitor's metrics do not tell them by run
+        document.pop("node_meters")
+        document.pop("charge")
     if counters.totals.info(f.RUN_INFO).get("idle_policy") not in IDLE_POLICIES:
         document["run"].pop("idle_policy")
     energy, carbon = document["energy"], document["carbon"]
@@ -40,6 +44,8 @@ def summary(counters: RunCounters, state: State) -> dict[str, Any]:
         carbon["intensity"]["mean_g_per_kwh"] = carbon["intensity"]["mean_g_per_kwh"] or None
     if not charged or not all(part.has_range for part in charged if part.emissions_ratio):
         carbon["low_g"] = carbon["high_g"] = None
+        if "charge" in document:
+            document["charge"]["low_g"] = document["charge"]["high_g"] = None
     for cost in document["costs"]:
         cost["priced_ratio"] = None
     return document

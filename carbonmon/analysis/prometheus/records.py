@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar, get_args
 
 from carbonmon.analysis.prometheus.charged_intensity import ChargedIntensity
 from carbonmon.analysis.prometheus.counter_history import CounterHistory
+from carbonmon.analysis.prometheus.node_meters import node_charges, node_energies
 from carbonmon.analysis.prometheus.totals import Totals
 from carbonmon.core import metrics as f
 from carbonmon.core.errors import ConfigError
@@ -114,6 +115,8 @@ def _run(counters: RunCounters) -> RunState:
         charges=tuple(_charge(part, energy_j, grams) for part in counters.charged_intensities),
         costs=tuple(Cost(labels.get("currency", ""), value, 0.0) for labels, value in totals.of(f.RUN_COST)),
         water_l=totals.one(f.RUN_WATER),
+        node_meters=tuple(node_energies(totals, max(0.0, counters.until_s - start_s))),
+        node_charges=tuple(node_charges(totals, _intensity_range(counters.charged_intensities))),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.analysis.prometheus.counter_history import CounterHistory
 from carbonmon.analysis.prometheus.ending import Missing
 from carbonmon.analysis.prometheus.part import State
 from carbonmon.analysis.prometheus.records import RunCounters
 from carbonmon.core import metrics as f
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import rfc3339
 from carbonmon.runs.report.details import Section
 from carbonmon.runs.report.merging.sums import listed

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from carbonmon.analysis.prometheus.client import Api
 from carbonmon.analysis.prometheus.scan import SAME_TIME_S, TargetScrapes
 from carbonmon.analysis.prometheus.selectors import RUN_ID, of_node, own_labels, span
 from carbonmon.core import metrics as f
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.typed import LARGEST
 
 _FAMILIES = (
@@ -23,6 +23,8 @@ _FAMILIES = (
         f.ANOMALIES,
         f.GRID_INTENSITY,
     ),
+    *(f.RUN_CHARGED_ENERGY, f.RUN_CHARGED_EMISSIONS),
+    *(f.RUN_METER_ENERGY, f.RUN_METER_COVERED, f.RUN_METER_UNOBSERVED),
     *(f.PUE, f.WUE, f.SAMPLE_INTERVAL, f.LAST_SAMPLE, f.BUILD_INFO),
 )
 

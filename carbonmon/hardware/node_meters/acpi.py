@@ -13,6 +13,7 @@ from pathlib import Path
 
 from carbonmon.core.errors import SensorReadError, SensorUnavailable
 from carbonmon.core.node_meter import NodeReading
+from carbonmon.core.patterns import pattern
 from carbonmon.core.ports import NodeMeter, NodeMeterSettings
 from carbonmon.hardware.node_meters.files import optional_text, whole_number
 
@@ -20,7 +21,7 @@ DRIVER = "power_meter"
 POWER_FILE = "power1_average"
 UW_PER_W = 1_000_000
 
-_PART_OF_THE_NODE = re.compile(r"\bSocket\b", re.IGNORECASE)
+_PART_OF_THE_NODE = pattern(r"\bSocket\b", re.IGNORECASE)
 
 
 def open_meter(settings: NodeMeterSettings) -> NodeMeter:

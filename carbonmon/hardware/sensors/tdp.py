@@ -1,26 +1,24 @@
 """The fallback for what has no sensor: spec-sheet TDP × utilisation, labelled an estimate.
 
-CPU packages by psutil's CPU times, and GPUs that NVML does not list but that the driver's /proc or the user
-names. A package that another sensor meters gets its utilisation and its TDP from here, as the fallback for
-its counter.
+CPU packages by the kernel's CPU times, and GPUs that NVML does not list but that the driver's /proc or the
+user names. A package that another sensor meters gets its utilisation and its TDP from here, as the fallback
+for its counter.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import psutil
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.core.ports import SensorSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.hardware import modules
 from carbonmon.hardware.cpu_packages import estimated_packages
+from carbonmon.hardware.cpu_times import read_cpu_times
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import select
 
@@ -50,8 +48,10 @@ class TdpSensor:
         sources: Sequence[SensorState],
         is_fallback_only: bool = False,
         gpus_are_given: bool = False,
+        procfs: Path = Path("/proc"),
     ) -> None:
         self.gpus_are_given = gpus_are_given
+        self._procfs = procfs
         self._cpus = cpus
         self._gpus = gpus
         self._sources = sources
@@ -59,7 +59,7 @@ class TdpSensor:
         self._due_s = 0.0
         self._ratio: float | None = None
         self._ratio_s = 0.0
-        self._before = _cpu_times()
+        self._before = read_cpu_times(procfs)
 
     def devices(self) -> Sequence[Device]:
         return [*self._cpus, *self._gpus]
@@ -74,7 +74,7 @@ class TdpSensor:
                     self._ratio = self._cpu_utilization_ratio(now_s)
                     self._due_s = now_s + self._period_s
                 ratio = self._ratio
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError) as error:
                 reason = "io" if isinstance(error, OSError) else "garbage"
                 for device in self._cpus:
                     yield Failure(device.id, reason, str(error))
@@ -92,9 +92,9 @@ class TdpSensor:
 
         Steal is another guest's time, idle and iowait are not busy; guest is part of user (proc(5)).
         """
-        before, now = self._before, _cpu_times()
+        before, now = self._before, read_cpu_times(self._procfs)
         idle_s = (now.idle - before.idle) + (now.iowait - before.iowait)
-        busy_s: float = (
+        busy_s = (
             (now.user - before.user)
             + (now.nice - before.nice)
             + (now.system - before.system)
@@ -102,11 +102,9 @@ class TdpSensor:
             + (now.softirq - before.softirq)
         )
         steal_s = now.steal - before.steal
-        total_s: float = idle_s + busy_s + steal_s
+        total_s = idle_s + busy_s + steal_s
         if total_s == 0.0:
             return self._ratio if 0.0 <= now_s - self._ratio_s < TIMES_STEP_S else None
-        if not math.isfinite(total_s):
-            raise ValueError(f"{now} are no times")
         self._before, self._ratio_s = now, now_s
         if total_s < 0.0:  # the times decreased, for example because a container's /proc was mounted again
             return None
@@ -116,11 +114,9 @@ class TdpSensor:
 def open_sensor(settings: SensorSettings) -> TdpSensor:
     """Open the fallback for devices not in `settings.known`; raises `ConfigError` for an unknown model."""
     stat = settings.procfs / "stat"
-    psutil.PROCFS_PATH = str(settings.procfs)
     try:
-        _cpu_times()
-    except (OSError, ValueError, TypeError) as error:
-        psutil.PROCFS_PATH = "/proc"
+        read_cpu_times(settings.procfs)
+    except (OSError, ValueError) as error:
         raise SensorUnavailable(
             f"{stat} does not hold the CPU's times: {error}", "carbonmon doctor --procfs /proc"
         ) from None
@@ -139,15 +135,7 @@ def open_sensor(settings: SensorSettings) -> TdpSensor:
     is_fallback_only = all(device.id in settings.known for device in cpus)
     reason = "; ".join(text for _, text in texts)
     state = SensorState("tdp", "used", reason, "", True, parts=tuple(texts))
-    return TdpSensor(cpus, gpus, [state, *sources], is_fallback_only, are_given)
-
-
-def _cpu_times() -> Any:
-    """psutil's CPU times (s). Raises OSError, ValueError or TypeError if they cannot be read or are none."""
-    times = psutil.cpu_times()
-    if not all(map(math.isfinite, times)):
-        raise ValueError(f"{times} are no times")
-    return times
+    return TdpSensor(cpus, gpus, [state, *sources], is_fallback_only, are_given, settings.procfs)
 
 
 def _describe(device: Device) -> str:

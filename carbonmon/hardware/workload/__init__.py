@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
+from carbonmon.core.patterns import pattern
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import VARIABLES, allocate, check_present
+from carbonmon.hardware.pci_devices import AMD
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
 from carbonmon.hardware.workload.gpus import inventory_in_time
 from carbonmon.hardware.workload.holders import GpuHolders, Lister
@@ -22,8 +23,9 @@ from carbonmon.hardware.workload.processes import ProcessTable
 
 if TYPE_CHECKING:
     from carbonmon.hardware.drm_gpus import DrmGpu
+    from carbonmon.hardware.gaudi_cards import GaudiCard
 
-_NVML_UUID = re.compile(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NVML_UUID = pattern(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_below(pid: int, tops: Collection[int]) -> bool:
@@ -60,14 +62,11 @@ class NodeWorkload:
         self._node = NodeCpu(procfs)
         self._drm = self._drm_gpus()
         own = {each.gpu.uuid: each.device.address for each in self._drm if each.gpu.uuid in self._gpus}
-        drm: Lister | None = None
-        if own:
-            from carbonmon.hardware.workload.drm_clients import (
-                DrmProcesses,  # most machines have none of them
-            )
-
-            drm = DrmProcesses(procfs, {address: gpu for gpu, address in own.items()})
-        self._holders = GpuHolders(self._gpus, shows_host_pids(procfs), drm, frozenset(own))
+        drm = self._drm_processes(own) if own else None
+        self._gaudi = self._gaudi_cards()
+        self._holders = GpuHolders(
+            self._gpus, shows_host_pids(procfs), drm, frozenset(own), self._by_device_files()
+        )
         self._runs: dict[str, _Run] = {}
         self._allocation_notes: tuple[str, ...] = ()
 
@@ -146,21 +145,22 @@ class NodeWorkload:
         """
         if not self._gpus:
             return None
+        from carbonmon.hardware.gaudi_selection import HABANA_VARIABLES
         from carbonmon.hardware.rocm_selection import ROCM_VARIABLES
         from carbonmon.hardware.rocm_selection import select as select_rocm
 
-        if gpus is None and environ.keys().isdisjoint(VARIABLES | ROCM_VARIABLES):
+        if gpus is None and environ.keys().isdisjoint(VARIABLES | ROCM_VARIABLES | HABANA_VARIABLES):
             return None
-        is_drm_only = self._gpus.keys() <= {each.gpu.uuid for each in self._drm}
+        is_drm_only = self._gpus.keys() <= {each.gpu.uuid for each in self._drm} | self._gaudi.keys()
         given: dict[str, float] | None = None
         notes: list[str] = []
         if not is_drm_only:
             given, notes = self._given_by_nvidia(gpus, environ)
+        if gpus is not None and is_drm_only:
+            check_present(gpus, [*self._of_drm(), *self._of_gaudi()], lister="carbonmon doctor")
         if self._drm:
             from carbonmon.hardware.drm_gpus import in_hip_order
 
-            if gpus is not None and is_drm_only:
-                check_present(gpus, self._of_drm(), lister="carbonmon doctor")
             selection = select_rocm(
                 self._of_drm(),
                 in_hip_order(self._sysfs, self._drm),
@@ -168,6 +168,15 @@ class NodeWorkload:
                 environ,
                 has_nvidia=not is_drm_only,
             )
+            notes += selection.notes
+            if selection.by:
+                given = {**(given or {}), **{pick.gpu.uuid: pick.share_ratio for pick in selection.chosen}}
+        if self._gaudi:
+            from carbonmon.hardware.gaudi_selection import select as select_gaudi
+
+            modules = {name: card.module for name, card in self._gaudi.items() if card.module is not None}
+            has_others = bool(self._gpus.keys() - self._gaudi.keys())
+            selection = select_gaudi(self._of_gaudi(), modules, gpus, environ, has_other_gpus=has_others)
             notes += selection.notes
             if selection.by:
                 given = {**(given or {}), **{pick.gpu.uuid: pick.share_ratio for pick in selection.chosen}}
@@ -190,6 +199,22 @@ class NodeWorkload:
             check_present(gpus, found, unreadable, others=self._of_drm)
         return allocate(found, gpus, environ)
 
+    def _drm_processes(self, addresses: Mapping[str, str]) -> Lister:
+        """Who tells of the processes on GPUs of AMD and Intel: fdinfo, and where its pids are ours the
+        library that the sensor uses. `addresses` are by the GPUs' ids."""
+        from carbonmon.hardware.amdsmi import library
+        from carbonmon.hardware.workload.drm_clients import DrmProcesses  # most machines have none of them
+
+        drm = DrmProcesses(self._procfs, {address: gpu for gpu, address in addresses.items()})
+        amd = frozenset(each.gpu.uuid for each in self._drm if each.device.vendor == AMD) & addresses.keys()
+        is_own_view = self._procfs == Path("/proc") and shows_host_pids(self._procfs)
+        used = library.acquire_if_used() if amd and is_own_view else None
+        if used is None:
+            return drm
+        from carbonmon.hardware.workload.amd_processes import AmdProcesses
+
+        return AmdProcesses(used, self._sysfs, amd, drm)
+
     def _of_drm(self) -> list[FoundGpu]:
         return [each.gpu for each in self._drm]
 
@@ -201,6 +226,41 @@ class NodeWorkload:
 
         found = list_drm_gpus(self._sysfs)
         return found if any(each.gpu.uuid in self._gpus for each in found) else []
+
+    def _of_gaudi(self) -> list[FoundGpu]:
+        """Gaudi accelerators by the indices that HLML has given them."""
+        devices = {name: self._gpus[name] for name in self._gaudi}
+        return [
+            FoundGpu(name, place if device.index is None else device.index, device.name, name)
+            for place, (name, device) in enumerate(devices.items())
+        ]
+
+    def _gaudi_cards(self) -> dict[str, GaudiCard]:
+        """The Gaudi accelerators that are metered, by id, none where all that is metered is of NVML."""
+        if all(_NVML_UUID.fullmatch(gpu) for gpu in self._gpus):
+            return {}
+        from carbonmon.hardware.gaudi_cards import device_id, list_gaudi_cards
+
+        found = {device_id(card.address): card for card in list_gaudi_cards(self._sysfs)}
+        return {name: card for name, card in found.items() if name in self._gpus}
+
+    def _by_device_files(self) -> Mapping[str, Lister]:
+        """Who tells of the processes on metered Gaudi accelerators, TPUs and Neuron devices, by their ids."""
+        if all(_NVML_UUID.fullmatch(gpu) for gpu in self._gpus):
+            return {}
+        from carbonmon.hardware.neuron_devices import find_neuron_devices
+        from carbonmon.hardware.tpu_chips import find_tpu_chips
+
+        files = {card.node: name for name, card in self._gaudi.items()}
+        numbers = {card.numbers: name for name, card in self._gaudi.items() if card.numbers}
+        files |= {chip.file: chip.id for chip in find_tpu_chips(self._sysfs) if chip.file}
+        files |= {device.file: device.id for device in find_neuron_devices(self._sysfs)}
+        files = {file: name for file, name in files.items() if name in self._gpus}
+        if not files:
+            return {}
+        from carbonmon.hardware.workload.device_files import DeviceFileProcesses
+
+        return dict.fromkeys(files.values(), DeviceFileProcesses(self._procfs, files, numbers))
 
     def run_around(self, pid: int) -> str | None:
         """The run that a process of our own PID namespace, or one of its parents, belongs to."""

@@ -10,7 +10,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+
+from carbonmon.core.records import NamedTuple
 
 IN_USE_BYTES = 16 << 20
 """A client with less memory and no engine time is one of a runtime that only opens every GPU of the machine,
@@ -105,6 +106,9 @@ class DrmProcesses:
                 try:
                     if not str((folder / "fd" / name).readlink()).startswith(_DEVICES):
                         continue
+                except PermissionError:  # the folder may be read, by CAP_DAC_READ_SEARCH, and not its links
+                    self._hidden.add(pid)
+                    break
                 except OSError:
                     continue
                 path = folder / "fdinfo" / name

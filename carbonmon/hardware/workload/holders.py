@@ -17,8 +17,8 @@ PERIOD_JITTER_S = 0.05
 
 IN_A_CONTAINER = "GPU processes are not visible in a container: mount the host's /proc and give --procfs"
 HIDDEN = (
-    "processes of other users on GPUs of AMD and Intel are not visible: the monitor needs CAP_SYS_PTRACE and "
-    "CAP_DAC_READ_SEARCH"
+    "processes of other users on GPUs that NVML does not list are not visible: the monitor needs "
+    "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
 )
 UNKNOWN = "held by every run: its processes are unknown"
 
@@ -50,7 +50,7 @@ class GpuHolders:
     """The claims to `gpus` (by device id). A driver is asked only where its answer can change a claim.
 
     `visible`: processes are known here by the host's pids, which are also NVML's. `drm` tells of the GPUs
-    `drm_gpus`, by the pids that are known here; NVML tells of all others.
+    `drm_gpus`, and each of `others` of its own, by the pids that are known here; NVML tells of the rest.
     """
 
     def __init__(
@@ -59,22 +59,26 @@ class GpuHolders:
         visible: bool,
         drm: Lister | None = None,
         drm_gpus: frozenset[str] = frozenset(),
+        others: Mapping[str, Lister] | None = None,
     ) -> None:
+        """`others` are by the GPU's id."""
         self._gpus = gpus
-        own = [gpu for gpu in gpus if gpu not in drm_gpus]
+        here: dict[str, Lister] = dict(others or {})
+        if drm is not None:
+            here |= dict.fromkeys(drm_gpus, drm)
+        own = [gpu for gpu in gpus if gpu not in here]
         self._visible = visible or not own
         nvml = GpuProcesses(own)
         self._listers: dict[str, Lister] = dict.fromkeys(own, nvml) if visible else {}
-        if drm is not None:
-            self._listers |= dict.fromkeys(drm_gpus, drm)
-        self._opened: list[Lister] = [nvml] if drm is None else [nvml, drm]
+        self._listers |= here
+        self._opened: list[Lister] = [nvml, *dict.fromkeys(here.values())]
         self._lists: dict[str, frozenset[int] | None] = {}
         self._lists_at_s = float("-inf")
         self._busy: dict[str, tuple[float, Mapping[int, float] | None]] = {}
         self._owners: dict[int, str] = {}
         self._needs_lists = False
         self._has_hidden = False
-        self._drm_gpus = drm_gpus
+        self._seen_here = frozenset(here)
 
     def invalidate(self) -> None:
         """Read the lists again at the next poll: there are new processes."""
@@ -105,7 +109,7 @@ class GpuHolders:
         for run_id, allocation in allocations.items():
             for device_id, device in self._gpus.items():
                 if allocation is None:
-                    is_hidden = run_id in hidden and device_id in self._drm_gpus
+                    is_hidden = run_id in hidden and device_id in self._seen_here
                     if self._lists.get(device_id) is None or is_hidden:
                         claims[run_id][device_id] = GpuClaim(device.share_ratio, None, UNKNOWN)
                 elif device_id in allocation:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.workload.namespaces import shows_our_pids
 
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")

@@ -10,8 +10,10 @@ keeps. So the nearest root above a process decides.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Collection, Iterator
 
+from carbonmon.hardware.own_children import is_ours
 from carbonmon.hardware.workload.proc import Processes, Stat, clock_of
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ class Tree:
         self._vanished_before: dict[int, Member] = {}
         self._processes = processes
         self._exclude = exclude
+        self._own_pid = os.getpid()
         self._known: set[str] = set()
         self._foreign: list[set[str]] = [set() for _ in range(FOREIGN_PARTS)]
         self._part = 0
@@ -254,7 +257,7 @@ class Tree:
                 del self.children[member.ppid]
 
     def _classify(self, pid: int, stat: Stat, is_gone: Callable[[int], bool]) -> Member | None:
-        if pid in self._exclude:
+        if pid in self._exclude or (stat.ppid == self._own_pid and is_ours(pid)):
             return None
         if stat.ppid not in self.members and is_gone(stat.ppid):
             again = self._processes.stat(pid)  # its parent ended meanwhile: read its new parent

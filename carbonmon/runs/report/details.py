@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.text_layout import labelled, table, wrapped
 from carbonmon.runs.report.equivalents import equivalents
 from carbonmon.runs.summary.figures import (

@@ -8,15 +8,20 @@ ten years. A smartphone's 0.012 kWh a charge are those of an earlier edition; th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.model import JOULES_PER_KWH
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.summary.figures import figure
 
 CAR_G_PER_KM = 244.0
 SMARTPHONE_KWH_PER_CHARGE = 0.012
 SEEDLING_G_PER_YEAR = 6_000.0
+HOUSEHOLD_KWH_PER_YEAR = 10_500.0
+REFRIGERATOR_KWH_PER_YEAR = 395.0
 _SEEDLING_YEARS = 10.0
+_HOUSEHOLDS = 2.0
+"""From so many years on they are households, or refrigerators, for a year."""
 
 _METRES = {"km": 1e3, "m": 1.0, "cm": 1e-2, "mm": 1e-3}
 _YEARS = {
@@ -51,11 +56,14 @@ def equivalents(summary: Mapping[str, Any]) -> list[Equivalent]:
     grams = _Amount(carbon["emissions_g"], carbon["low_g"], carbon["high_g"])
     joules = _Amount(energy["total_j"], energy["low_j"], energy["high_j"])
     # The grid in use is on both sides: grams over the grams of one charge are kWh over the kWh of one charge.
-    charges = joules.times(carbon["pue"] / JOULES_PER_KWH / SMARTPHONE_KWH_PER_CHARGE)
+    facility = carbon["pue"] / JOULES_PER_KWH
+    charges = joules.times(facility / SMARTPHONE_KWH_PER_CHARGE)
     found = [
         _car(grams.times(1e3 / CAR_G_PER_KM)),
         _smartphone(charges),
         _seedling(grams.times(1 / SEEDLING_G_PER_YEAR)),
+        _household(joules.times(facility / HOUSEHOLD_KWH_PER_YEAR)),
+        _refrigerator(joules.times(facility / REFRIGERATOR_KWH_PER_YEAR)),
     ]
     return [equivalent for equivalent in found if equivalent is not None]
 
@@ -110,6 +118,28 @@ def _seedling(years: _Amount) -> Equivalent | None:
     else:
         sentence = f"what a tree seedling takes up in {years.times(1 / _YEARS[unit]).text(unit)}"
     return Equivalent(sentence, "6 kg a year: EPA 2024")
+
+
+def _household(years: _Amount) -> Equivalent | None:
+    unit = _unit(years, _YEARS)
+    if not unit:
+        return None
+    if years.value >= _HOUSEHOLDS:
+        sentence = f"the electricity of {years.text()} US households in a year"
+    else:
+        sentence = f"the electricity of a US household in {years.times(1 / _YEARS[unit]).text(unit)}"
+    return Equivalent(sentence, "10,500 kWh a year: EIA 2020")
+
+
+def _refrigerator(years: _Amount) -> Equivalent | None:
+    unit = _unit(years, _YEARS)
+    if not unit:
+        return None
+    if years.value >= _HOUSEHOLDS:
+        sentence = f"running {years.text()} refrigerators for a year"
+    else:
+        sentence = f"running a refrigerator for {years.times(1 / _YEARS[unit]).text(unit)}"
+    return Equivalent(sentence, "395 kWh a year: US limit, 10 CFR 430.32(a)")
 
 
 def _unit(amount: _Amount, units: Mapping[str, float]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.downsampling import Downsampler, Glance
 from carbonmon.runs.report.merging.devices import ids_of_all

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.text_layout import PROSE_WIDTH, cut, padded, wrapped
 from carbonmon.core.times import shown_in, zone_at
 from carbonmon.runs.downsampling import Glance, Step

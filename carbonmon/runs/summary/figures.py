@@ -31,6 +31,14 @@ def mass_text(grams: float | None, unit: str = "") -> str:
     return f"{figure(grams / GRAMS[unit])} {unit}"
 
 
+def fine_mass_text(grams: float) -> str:
+    """Grams of one token or one request: in micrograms and nanograms too."""
+    if grams >= 1e-3 or grams == 0:
+        return mass_text(grams)
+    factor, unit = (1e-6, "µg") if grams >= 1e-6 else (1e-9, "ng")
+    return f"{figure(grams / factor)} {unit}"
+
+
 def co2e_text(grams: float | None, unit: str = "") -> str:
     """The same with what it is of: `4.16 mg CO2e`."""
     return UNKNOWN if grams is None else f"{mass_text(grams, unit)} CO2e"

@@ -28,9 +28,14 @@ def node_meters_summary(snapshot: Snapshot, run: RunState) -> list[dict[str, Any
     return [_row(run, total, steps.get(total.meter)) for total in run.node_meters]
 
 
-def _row(run: RunState, total: NodeEnergy, step_j: float | None) -> dict[str, Any]:
+def lost_s(run: RunState, total: NodeEnergy) -> float:
+    """Seconds of the run that a meter did not observe."""
     # What an earlier part of the run did not have as a meter observed nothing then.
-    lost_s = total.unobserved_s if run.ended_at_s is None else run.duration_s - total.observed_s
+    seconds = total.unobserved_s if run.ended_at_s is None else run.duration_s - total.observed_s
+    return seconds if seconds > _ROUNDING_S else 0.0
+
+
+def _row(run: RunState, total: NodeEnergy, step_j: float | None) -> dict[str, Any]:
     energy_j = total.energy_j if total.observed_s > 0.0 else None
     return {
         "meter": total.meter,
@@ -41,7 +46,7 @@ def _row(run: RunState, total: NodeEnergy, step_j: float | None) -> dict[str, An
         "rest_energy_j": None if energy_j is None else energy_j - total.covered_j,
         "coverage_ratio": total.covered_j / energy_j if energy_j else None,
         "observed_s": total.observed_s,
-        "unobserved_s": lost_s if lost_s > _ROUNDING_S else 0.0,
+        "unobserved_s": lost_s(run, total),
         "counter_step_j": step_j,
         "rejected": total.rejected,
     }
@@ -98,5 +103,5 @@ def meter_text(row: Mapping[str, Any], unit: str = "") -> str:
         if row["coverage_ratio"] is not None:
             parts.append(f"devices {percent_text(row['coverage_ratio'])} of it")
         text = ", ".join(parts)
-    lost_s = row["unobserved_s"]
-    return text + (f"; not observed {duration_text(lost_s)}" if lost_s >= _LEAST_S else "")
+    seconds = row["unobserved_s"]
+    return text + (f"; not observed {duration_text(seconds)}" if seconds >= _LEAST_S else "")

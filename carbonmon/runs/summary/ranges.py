@@ -7,9 +7,9 @@ device. So the bounds of the parts are summed linearly, and do not shrink as roo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from carbonmon.core.model import MEASURED_METHODS, DeviceState, RunState, RunTotal, Uncertainty
+from carbonmon.core.records import NamedTuple
 
 _SHORTEST_S = 1e-6
 """Seconds are sums of differences: less than this is nothing."""

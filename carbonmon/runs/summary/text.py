@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from carbonmon.core.model import MAIN_PHASE, MEASURED_METHODS, RunState, Snapshot
@@ -198,14 +199,14 @@ def _cost_and_water_lines(summary: dict[str, Any], width: int | None) -> list[st
     for cost in summary.get("costs") or ():
         span = _span(cost["low_amount"], cost["high_amount"])
         lack = _known_part_text("price", cost["priced_ratio"])
-        text = f"{cost['amount']:.4g} {cost['currency']}{span}{lack}, PUE included"
+        text = f"{_amount(cost['amount'])} {cost['currency']}{span}{lack}, PUE included"
         lines += labelled("cost", one_line(text, 200), width)
     water = summary.get("water")
     if water:
         span = _span(water["low_litres"], water["high_litres"])
         wue = "" if water["wue_l_per_kwh"] is None else f", WUE {water['wue_l_per_kwh']:g} l/kWh"
         lack = _known_part_text("WUE", water.get("known_ratio"))
-        lines += labelled("water", f"{water['litres']:.4g} l{span}{lack}{wue}", width)
+        lines += labelled("water", f"{_amount(water['litres'])} l{span}{lack}{wue}", width)
     return lines
 
 
@@ -217,7 +218,12 @@ def _known_part_text(what: str, ratio: float | None) -> str:
 
 
 def _span(low: float | None, high: float | None) -> str:
-    return " (range unknown)" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
+    return " (range unknown)" if low is None or high is None else f" ({_amount(low)} to {_amount(high)})"
+
+
+def _amount(number: float) -> str:
+    """Four significant digits, never in powers of ten."""
+    return format(Decimal(f"{number:.4g}"), "f")
 
 
 def _device_lines(

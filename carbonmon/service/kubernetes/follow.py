@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.client.connection import ANSWER_S, MonitorConnection, Refused
 from carbonmon.client.launcher import safe_id
@@ -23,6 +23,7 @@ from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.rendezvous import connect
 from carbonmon.core.errors import FetchError
 from carbonmon.core.pacing import Backoff
+from carbonmon.core.records import NamedTuple
 from carbonmon.service.kubernetes.api import ApiServer, Expired
 from carbonmon.service.kubernetes.groups import find_pod_group
 from carbonmon.service.kubernetes.pod import Pod, parse_pod

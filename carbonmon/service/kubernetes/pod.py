@@ -7,9 +7,10 @@ carbonmon.io/nodes    on how many nodes the run is, if it is more than one
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.client.launcher import safe_id
+from carbonmon.core.records import NamedTuple
 
 RUN_ANNOTATION = "carbonmon.io/run-id"
 NODES_ANNOTATION = "carbonmon.io/nodes"

@@ -12,8 +12,8 @@ import signal
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.workload.proc import Processes, Stat
 from carbonmon.service.signal_witness import pending_signals
 

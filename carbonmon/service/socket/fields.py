@@ -71,6 +71,9 @@ def texts_by_name(message: Mapping[str, Any], key: str) -> dict[str, str]:
 def run_labels(message: Mapping[str, Any]) -> dict[str, str]:
     """The labels of a new run, none where there are none."""
     found = texts_by_name(message, "labels")
+    taken = next(filter(labels.is_reserved, found), None)
+    if taken is not None:
+        raise RequestError(f"label {taken!r:.60}: a name that the metrics have already; choose another")
     size = labels.size_bytes(found.items())
     if size > labels.MAX_BYTES:
         raise RequestError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -98,7 +97,7 @@ class Operations:
             new = self._admission.new_run(message, own)
             entry = self._begin(peer, new, peer.uid, "participants", answer)
         else:  # a launcher may give each rank GPUs of its own
-            own = replace(own, gpus=self._admission.allocation(message, "proportional"))
+            own = own._replace(gpus=self._admission.allocation(message, "proportional"))
         participant = registry.take_part(entry, local_size, rank is not None, is_helper)
         registry.waiting.discard(peer)
         peer.state = (entry, participant)
@@ -127,7 +126,7 @@ class Operations:
                 continue
             gpus = self._monitor.allocation(None, other.environ, "proportional")
             entry.ranks.add(other.rank.rank)
-            self._monitor.join(entry.run_id, replace(roots, gpus=gpus), other.rank)
+            self._monitor.join(entry.run_id, roots._replace(gpus=gpus), other.rank)
 
     def _find(self, peer: Peer, message: Message, answer: Answer) -> None:
         entry = self._registry.find_around(peer.pid, peer.uid)

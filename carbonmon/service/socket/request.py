@@ -36,6 +36,23 @@ class Handler(Protocol):
         """The connection is closed, or the process at its other end has ended. Called once for each peer."""
 
 
+class LateHandler:
+    """A handler that is made when the first request comes: most jobs never ask, and need none of its code."""
+
+    def __init__(self, make: Callable[[], Handler]) -> None:
+        self._make = make
+        self._made: Handler | None = None
+
+    def handle(self, peer: Peer, message: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> None:
+        if self._made is None:
+            self._made = self._make()
+        self._made.handle(peer, message, answer)
+
+    def on_disconnect(self, peer: Peer) -> None:
+        if self._made is not None:
+            self._made.on_disconnect(peer)
+
+
 class FaultLog:
     """Logs an internal error with its traceback: the first of each type as an error, others for debugging."""
 

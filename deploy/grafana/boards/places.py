@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from carbonmon.grid.regions import Region, resolve
+from carbonmon.grid.annual import Region
+from carbonmon.grid.regions import resolve
 from deploy.grafana.boards.promql import labelled
 
 PLACES = (

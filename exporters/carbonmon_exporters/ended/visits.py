@@ -7,9 +7,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from carbonmon.core.records import NamedTuple
 from carbonmon_exporters.endpoint.request import CONNECTION, Connection
 from carbonmon_exporters.endpoint.scrapers import is_scrape, is_text
 

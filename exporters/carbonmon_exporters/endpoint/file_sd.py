@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
+import os
 from pathlib import Path
 
 from carbonmon.core.files import replace_file
@@ -20,11 +20,11 @@ def announce(folder: Path, scheme: str, address: str, port: int) -> Path | None:
     A monitor that is killed leaves its file; the next one at the same address replaces it, and Prometheus
     shows the target as down meanwhile. A folder that cannot be written is logged: the job goes on.
     """
-    host = platform.node() if address in _EVERYWHERE else address
+    host = os.uname().nodename if address in _EVERYWHERE else address
     shown = f"[{host}]" if ":" in host else host
     entry = {"targets": [f"{shown}:{port}"], "labels": {"__scheme__": scheme}}
     # Nodes may share the folder, and loopback addresses are the same on all of them.
-    path = folder.absolute() / f"carbonmon-{platform.node() or 'node'}-{port}.json"
+    path = folder.absolute() / f"carbonmon-{os.uname().nodename or 'node'}-{port}.json"
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
@@ -20,6 +19,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 
 from carbonmon.core.model import Snapshot
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.push.otlporigin import Origin, set_attributes
 from carbonmon_exporters.push.otlpseries import Labels, Series, all_series

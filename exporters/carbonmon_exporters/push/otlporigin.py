@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -26,7 +25,7 @@ class Origin:
 
         `host` is the machine's name, by default its own.
         """
-        host = encodable(host or platform.node() or "unknown")
+        host = encodable(host or os.uname().nodename or "unknown")
         common = {"service.name": "carbonmon", "service.version": version, "host.name": host}
         # The environment may add to them; what we know ourselves stands.
         more = pairs(os.environ.get(RESOURCE, ""))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
-from typing import NamedTuple
 
 from prometheus_client.samples import Sample
 
 from carbonmon.core import metrics as f
 from carbonmon.core.model import Component, Snapshot
+from carbonmon.core.records import NamedTuple
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.collector import families as collected
 from carbonmon_exporters.push.otlpnames import otlp_name

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from carbonmon.core.errors import CarbonmonError, ConfigError
 from carbonmon.core.model import Snapshot
+from carbonmon.core.records import NamedTuple
 
 _log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from carbonmon.core.errors import CarbonmonError
+from carbonmon.core.records import NamedTuple
 from carbonmon.net.exchange import HttpError
 from carbonmon.net.http import SMALL_BYTES, HttpClient
 from carbonmon.runs.summary.strings import one_line

@@ -11,9 +11,10 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.errors import FetchError, SensorReadError
+from carbonmon.core.records import NamedTuple
 from carbonmon.net.address import address_of, basic_login
 from carbonmon.net.http import SMALL_BYTES, HttpClient
 from carbonmon.net.json_body import json_value

@@ -9,9 +9,10 @@ when. `Power` is the older document: the first of its `PowerControl` is the whol
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.node_meter import NodeReading
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.typed import LARGEST
 
 UJ_PER_J = 1e6

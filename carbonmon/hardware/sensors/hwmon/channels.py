@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.pci_devices import folders, text_of
 from carbonmon.hardware.sensors.hwmon.chips import Key
 from carbonmon.hardware.sensors.hwmon.table import ROWS, Row

@@ -1,18 +1,22 @@
 """The chips of hwmon that are here, told apart by their driver's name and their device.
 
-The number in hwmonN changes at a boot, and when a driver is loaded again.
+The number in hwmonN changes at a boot, and when a driver is loaded again. Older Jetson boards show their
+meter as a device of iio below NVIDIA's driver ina3221x (Jetson Linux before 34): it is one more chip.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
 
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.pci_devices import folders, is_there, text_of
 
-_FOLDER = re.compile(r"hwmon([0-9]{1,6})")
+_FOLDER = pattern(r"hwmon([0-9]{1,6})")
+_IIO_FOLDER = pattern(r"iio(?::device([0-9]{1,6})|_device)")
+_IIO_DEVICE = pattern(r"[0-9]{1,3}-[0-9a-f]{4}")
+IIO_CHIP = "ina3221x"
 
 
 class Key(NamedTuple):
@@ -35,11 +39,26 @@ def find_chips(sysfs: Path, names: Collection[str]) -> dict[Key, Path]:
         if match and name in names:
             numbered.append((int(match[1]), name, folder))
     found: dict[Key, Path] = {}
+    if IIO_CHIP in names:
+        numbered += [(number, IIO_CHIP, folder) for number, folder in _iio_folders(sysfs)]
     for _, name, folder in sorted(numbered):
         device = _device(folder)
         place = sum(key[:2] == (name, device) for key in found)
         found[Key(name, device, place)] = _resolved(folder)
     return found
+
+
+def _iio_folders(sysfs: Path) -> list[tuple[int, Path]]:
+    """The number and the folder of each meter of an older Jetson board; `iio_device` is a link to one."""
+    found: dict[Path, int] = {}
+    for device in folders(sysfs / "bus" / "i2c" / "drivers" / IIO_CHIP):
+        if not _IIO_DEVICE.fullmatch(device.name):
+            continue
+        for folder in folders(device):
+            match = _IIO_FOLDER.fullmatch(folder.name)
+            if match:
+                found.setdefault(_resolved(folder), int(match[1] or 0))
+    return sorted((number, folder) for folder, number in found.items())
 
 
 def _device(folder: Path) -> str:

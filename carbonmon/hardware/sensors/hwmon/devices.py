@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from carbonmon.core.model import Device, Method, Part, Spec
@@ -17,15 +16,12 @@ from carbonmon.core.uncertainty import (
 )
 from carbonmon.hardware import modules, nvml_library
 from carbonmon.hardware.cpu_info import read_cpu_info
-from carbonmon.hardware.drm_gpus import DrmGpu
-from carbonmon.hardware.pci_devices import device_at, is_asleep, is_in_package, package_near
+from carbonmon.hardware.drm_gpus import DrmGpu, measured_device
+from carbonmon.hardware.pci_devices import INTEL, device_at, is_asleep, is_in_package, package_near
 from carbonmon.hardware.sensors.hwmon.channels import Channel, is_averaged, limits_w
-from carbonmon.hardware.sensors.hwmon.chips import Key
+from carbonmon.hardware.sensors.hwmon.chips import IIO_CHIP, Key
 
 BUSY_FILE = "device/gpu_busy_percent"
-
-_MI300A = "0x74a0"
-"""GPU, CPU cores and memory in one package (PCI ID repository)."""
 
 
 class LeftOut(Exception):
@@ -61,13 +57,12 @@ class DeviceMaker:
         if device.max_power_w is None:
             limit_w = self._limit_w(channel)
             most_w = None if limit_w is None else bound_w(device.component, limit_w, None)
-            device = replace(device, max_power_w=most_w)
+            device = device._replace(max_power_w=most_w)
         info = self._cpu_info
         if not device.gpu_ids and info.container_note:
             note = f"{info.container_note}, the same share of the host's power, its true one is unknown"
-            device = replace(device, share_ratio=info.container_ratio, share_note=note)
-        return replace(
-            device,
+            device = device._replace(share_ratio=info.container_ratio, share_note=note)
+        return device._replace(
             methods=methods + (("tdp",) if device.spec is not None else ()),
             counter_range_uj=channel.row.range_uj if is_counter else None,
             measured_uncertainty=uncertainty,
@@ -94,19 +89,17 @@ class DeviceMaker:
         found = self._gpus.get(pci.address)
         if found is None:
             raise LeftOut(f"its device {pci.address} is no graphics card of /sys/class/drm")
-        gpu = found.gpu
+        known = self._settings.known.get(found.gpu.uuid)
+        if pci.vendor == INTEL and known is not None and known.is_measured:
+            # Two counters of one card, hwmon's and Level Zero's, do not stand in for each other.
+            raise LeftOut(f"{found.gpu.uuid} is measured already, by a sensor before this one")
         limit_w = self._limit_w(channel)
         spec = None
         if self.busy_file(channel) and self._settings.gpu_tdp_w is not None:
             spec = Spec(self._settings.gpu_tdp_w, TDP_UNCERTAINTY, "--gpu-tdp")
         elif self.busy_file(channel) and limit_w is not None:
             spec = Spec(limit_w, TDP_UNCERTAINTY, f"the power limit that {channel.chip.name} reports")
-        device = Device(gpu.uuid, "gpu", gpu.name, gpu.number, spec=spec)
-        if pci.model == _MI300A:
-            cpu = package_near(self._settings.sysfs, pci.address)
-            inside = Part("gpu", None, gpu.uuid), Part("cpu", cpu), Part("dram", cpu)
-            return replace(device, id=f"module-{gpu.number}", component="module", contains=inside)
-        return device
+        return measured_device(self._settings.sysfs, found)._replace(spec=spec)
 
     def _socket(self, channel: Channel) -> Device:
         number = channel.socket
@@ -163,13 +156,13 @@ class DeviceMaker:
 
     def _board(self, channel: Channel) -> Device:
         name = modules.board_name(self._settings)
-        if not modules.is_embedded(name):
+        if not modules.is_embedded(name) and channel.chip.name != IIO_CHIP:  # that driver is of Jetsons only
             raise LeftOut("this is no Jetson board: what it measures is not known")
         largest_w = modules.largest_w(name)
         return Device(
             "module-0",
             "module",
-            name,
+            name or "Jetson board",
             0,
             max_power_w=None if largest_w is None else bound_w("module", largest_w, None),
             contains=(Part("gpu"), Part("cpu"), Part("dram")),

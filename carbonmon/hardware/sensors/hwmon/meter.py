@@ -17,7 +17,8 @@ STILL_S, STILL_READINGS = 60.0, 30
 acpi_power_meter repeats the last value when the firmware's call fails, without an error."""
 
 WHOLE_WATT_UW = 1_000_000
-"""A sensor that tells whole watts may well stand still, as may ina3221 with its steps of 8 mV and 20 mA."""
+"""A sensor that tells whole watts may well stand still, as may ina3221 with its steps of 8 mV and 20 mA, by
+either of its drivers."""
 
 _NOT_READ = frozenset((0xFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF))
 """What firmware says for "not available", in each width of a register."""
@@ -36,6 +37,7 @@ class DeviceMeter:
         self._busy_file = busy_file
         self._is_card = channels[0].row.measures == "gpu"
         self._is_counter = channels[0].quantity == "energy"
+        self._unit_uw = channels[0].row.unit_uw
         self._was_off = False
         self._last_uj: int | None
         self._removed_uj: int
@@ -58,7 +60,8 @@ class DeviceMeter:
         self._last_uj, self._removed_uj = None, 0  # a driver that is loaded again counts from 0
         for channel in self.channels:
             folder = chips[channel.chip]
-            unit = "microjoules" if self._is_counter else "millivolts" if channel.times else "microwatts"
+            unit = "microwatts" if self._unit_uw == 1 else "milliwatts"
+            unit = "microjoules" if self._is_counter else "millivolts" if channel.times else unit
             times = NumberFile(folder / channel.times, "milliamperes", signed=True) if channel.times else None
             self._files.append((NumberFile(folder / channel.file, unit), times))
         self._busy = NumberFile(first / self._busy_file, "percent") if self._busy_file else None
@@ -110,7 +113,7 @@ class DeviceMeter:
             number = value.read()
             if number in _NOT_READ:
                 raise ValueError(f"{self.channels[0].text}: {number} stands for a value that is not there")
-            total += number if times is None else number * times.read()
+            total += number * (self._unit_uw if times is None else times.read())
         if total < 0:
             raise ValueError(f"{self.channels[0].text}: {total / 1e6:g} W is below 0")
         return total
@@ -132,7 +135,7 @@ class DeviceMeter:
             self._still_value, self._still_since_s, self._still_readings = value, now_s, 0
         self._still_readings += 1
         still_s = now_s - self._still_since_s
-        is_coarse = value % WHOLE_WATT_UW == 0 or bool(self.channels[0].times)
+        is_coarse = value % WHOLE_WATT_UW == 0 or bool(self.channels[0].times) or self._unit_uw > 1
         may_stand = is_coarse or ratio == 0.0
         is_still = still_s >= STILL_S and self._still_readings >= STILL_READINGS
         return still_s if is_still and not may_stand else 0.0

@@ -10,10 +10,8 @@ from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState
 from carbonmon.core.pacing import Backoff
 from carbonmon.core.ports import SensorSettings
-from carbonmon.hardware import nvml_library
-from carbonmon.hardware.drm_gpus import DrmGpu, in_hip_order, list_drm_gpus
-from carbonmon.hardware.gpu_selection import Selection, check_present
-from carbonmon.hardware.rocm_selection import select
+from carbonmon.hardware.drm_gpus import list_drm_gpus
+from carbonmon.hardware.drm_selection import select_given
 from carbonmon.hardware.sensors.hwmon.channels import Channel, find_channels
 from carbonmon.hardware.sensors.hwmon.chips import Key, find_chips
 from carbonmon.hardware.sensors.hwmon.devices import DeviceMaker, LeftOut
@@ -35,9 +33,11 @@ class HwmonSensor:
         self._retry = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         channels, unknown = find_channels(chips)
         gpus = list_drm_gpus(settings.sysfs)
-        selection = self._select(settings, gpus)
-        others = {each.gpu.uuid for each in gpus} - {pick.gpu.uuid for pick in selection.chosen}
+        selection = select_given(settings, gpus)
+        self._chosen = {pick.gpu.uuid: pick for pick in selection.chosen}
+        others = {each.gpu.uuid for each in gpus} - self._chosen.keys()
         self.gpus_are_given = bool(selection.by) and bool(selection.chosen)
+        self.gpus_seen = others
         self._meters: list[DeviceMeter] = []
         self._others: list[SensorState] = []
         maker = DeviceMaker(settings, chips, gpus)
@@ -74,15 +74,6 @@ class HwmonSensor:
         for meter in self._meters:
             meter.close()
 
-    def _select(self, settings: SensorSettings, gpus: list[DrmGpu]) -> Selection:
-        found = [each.gpu for each in gpus]
-        own = {gpu.uuid for gpu in found}
-        has_nvidia = any(set(device.gpu_ids) - own for device in settings.known.values())
-        if settings.gpus is not None and found and not has_nvidia and not nvml_library.is_here():
-            check_present(settings.gpus, found, lister="carbonmon doctor")
-        order = in_hip_order(settings.sysfs, gpus)
-        return select(found, order, settings.gpus, settings.environ, has_nvidia=has_nvidia)
-
     def _add(
         self,
         group: list[Channel],
@@ -107,6 +98,9 @@ class HwmonSensor:
         except LeftOut as reason:
             self._leave_out([(text, str(reason))])
             return
+        pick = next((self._chosen[gpu] for gpu in device.gpu_ids if gpu in self._chosen), None)
+        if pick is not None and pick.share_note:
+            device = device._replace(share_ratio=pick.share_ratio, share_note=pick.share_note)
         # How busy an APU's graphics are says nothing of its package.
         busy_file = "" if device.component == "cpu" else maker.busy_file(group[0])
         self._meters.append(DeviceMeter(device, group, chips, busy_file))

@@ -7,7 +7,9 @@ that a machine has is read, and the others are left out: their energy is in it.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from carbonmon.core.records import NamedTuple
 
 Measures = Literal["gpu", "package", "grace", "superchip", "board"]
 """What a channel measures: a graphics card; a CPU package; a Grace CPU with its memory; a Grace CPU with its
@@ -19,9 +21,9 @@ class Row(NamedTuple):
 
     `files` are those that hold it; the first that is there is read. `label` is a pattern of its label, whose
     group is the socket's number; "" is a channel without a label, None any. `times` is a file to multiply
-    with. `parts` are channels that are the device only together: their number. `limits` hold power limits
-    in µW. `range_uj` is the range of the register behind a counter, which the driver adds up only when it
-    is read.
+    with. `unit_uw` is a unit of the power in µW. `parts` are channels that are the device only together: how
+    many. `limits` hold power limits in µW. `range_uj` is the range of the register behind a counter, which
+    the driver adds up only when it is read.
     """
 
     chip: str
@@ -30,6 +32,7 @@ class Row(NamedTuple):
     label: str | None = None
     label_file: str = "power#_label"
     times: str = ""
+    unit_uw: int = 1
     parts: int = 1
     limits: tuple[str, ...] = ()
     range_uj: int | None = None
@@ -41,6 +44,11 @@ INTEL_RANGE_UJ = 2**32 * 1_000_000 // 2**14
 _INTEL_LIMITS = ("power1_max", "power1_rated_max", "power2_max", "power2_rated_max")
 _AVERAGES = ("power#_average",)
 _RAIL = "in#_label", "curr#_input"
+_INPUT = "VDD_IN|POM_5V_IN|VIN"
+_XAVIER_RAILS = "GPU|CPU|SOC|CV|VDDRQ|SYS5V"
+"""Those of AGX Xavier, which has no meter of its input (NVIDIA, DG-09840-001, "Power Monitor")."""
+
+_IIO_POWER = ("in_power#_input",)
 
 ROWS = (
     # Linux 6.6 and later have both files where a board has both; MI200 has the first, MI300 the second. The
@@ -69,7 +77,7 @@ ROWS = (
     ),
     # Jetson: Thor's input, that of other boards, and the rails of AGX Orin, which has no meter of its input.
     Row("ina238", "board", ("power1_input",), ""),
-    Row("ina3221", "board", ("in#_input",), "VDD_IN|POM_5V_IN|VIN", *_RAIL),
+    Row("ina3221", "board", ("in#_input",), _INPUT, *_RAIL),
     Row(
         "ina3221",
         "board",
@@ -78,6 +86,9 @@ ROWS = (
         *_RAIL,
         parts=4,
     ),
+    Row("ina3221", "board", ("in#_input",), _XAVIER_RAILS, *_RAIL, parts=6),
+    Row("ina3221x", "board", _IIO_POWER, _INPUT, "rail_name_#", unit_uw=1000),
+    Row("ina3221x", "board", _IIO_POWER, _XAVIER_RAILS, "rail_name_#", unit_uw=1000, parts=6),
 )
 
 CHIPS = frozenset(row.chip for row in ROWS)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Method, Part, SensorState, Spec
 from carbonmon.core.plausibility import believed_limit_w, bound_w
 from carbonmon.core.ports import SensorSettings
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.hardware import modules
 from carbonmon.hardware.found_gpus import Chosen, FoundGpu

@@ -7,11 +7,11 @@ counter of a superchip is the module's and its power sensor the GPU's. docs/use/
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from carbonmon.core.model import Device, Failure, Method, Part, Reading, Spec
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.uncertainty import NVML_UNCERTAINTY
 from carbonmon.hardware.gpu_inventory import ask
 from carbonmon.hardware.modules import is_superchip
@@ -57,8 +57,7 @@ class Module:
     def hold(self, gpu: Device) -> None:
         """Another GPU shows the same meter, so it is in this module too."""
         one_w, other_w = self.device.max_power_w, gpu.max_power_w
-        self.device = replace(
-            self.device,
+        self.device = self.device._replace(
             contains=(*self.device.contains, Part("gpu", None, gpu.id)),
             max_power_w=None if one_w is None or other_w is None else one_w + other_w,
         )

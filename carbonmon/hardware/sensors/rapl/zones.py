@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
+from carbonmon.core.patterns import pattern
+from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.pci_devices import is_there
 
 
@@ -33,9 +35,9 @@ class Readable(Protocol):
     def read_uj(self) -> int: ...
 
 
-_PACKAGE = re.compile(r"package-([0-9]{1,9})(-die-[0-9]{1,9})?")
-_TOP = re.compile(r"intel-rapl:[0-9]{1,9}")
-_SUB = re.compile(r"intel-rapl:[0-9]{1,9}:[0-9]{1,9}")
+_PACKAGE = pattern(r"package-([0-9]{1,9})(-die-[0-9]{1,9})?")
+_TOP = pattern(r"intel-rapl:[0-9]{1,9}")
+_SUB = pattern(r"intel-rapl:[0-9]{1,9}:[0-9]{1,9}")
 _PAGE_BYTES = 4096
 """No attribute of sysfs is longer (Linux, Documentation/filesystems/sysfs.rst)."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import shown_utc
 from carbonmon.runs.report.html.elements import Markup, h, joined
 

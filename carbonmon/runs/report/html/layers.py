@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from carbonmon.core.model import Component
+from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import shown_utc
 from carbonmon.runs.downsampling import Glance, Step
 from carbonmon.runs.report.html.axes import Values

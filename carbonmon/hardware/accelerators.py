@@ -1,0 +1,85 @@
+"""What the sensors of TPUs and of AWS's chips share: which a job was given, and what power is stated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from carbonmon.core.errors import ConfigError
+from carbonmon.core.model import Spec, Uncertainty
+from carbonmon.core.ports import SensorSettings
+from carbonmon.core.records import NamedTuple
+from carbonmon.hardware.device_names import gpu_idle, stated_gpus
+from carbonmon.hardware.spec_sheets import gpu_spec
+
+
+class Choice(NamedTuple):
+    """The numbers of the chips that a job was given, whether anybody gave it some, and notes for people."""
+
+    numbers: frozenset[int]
+    is_given: bool
+    notes: tuple[str, ...] = ()
+
+
+class Listed(NamedTuple):
+    """What a variable of the job's environment lists: chips by number, None for a text that is no list."""
+
+    variable: str
+    numbers: frozenset[int] | None
+
+
+def choose(numbers: Sequence[int], settings: SensorSettings, listed: Listed | None, kind: str) -> Choice:
+    """The chips of a job: by `--gpus`, else by what its environment lists, else all.
+
+    Raises `ConfigError` where `--gpus` names one that is not here. `kind` is what such a chip is called.
+    """
+    everything = frozenset(numbers)
+    if settings.gpus is not None and not any(device.gpu_ids for device in settings.known.values()):
+        asked = [entry for entry in settings.gpus if entry.isdecimal()]
+        missing = [entry for entry in settings.gpus if not entry.isdecimal() or int(entry) not in everything]
+        if missing:
+            here = ", ".join(str(number) for number in sorted(everything))
+            raise ConfigError(
+                f"--gpus {','.join(missing)}: no such {kind} here; there are {here} "
+                "(carbonmon doctor lists them)"
+            )
+        return Choice(frozenset(map(int, asked)), True)
+    if listed is None:
+        return Choice(everything, False)
+    if listed.numbers is None or not listed.numbers & everything:
+        return Choice(everything, False, (f"{listed.variable} names no {kind} here: all are counted",))
+    return Choice(listed.numbers & everything, True)
+
+
+def parse_numbers(text: str) -> frozenset[int] | None:
+    """The numbers of a list as `0,2,4-7`; None for any other text."""
+    found: set[int] = set()
+    for entry in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?\s*", entry)
+        if match is None:
+            return None
+        found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return frozenset(found)
+
+
+def stated_spec(settings: SensorSettings, model: str, uncertainty: Uncertainty) -> Spec | None:
+    """The power of one chip: the user's figure, else that of the user's model or of `model` in the table.
+
+    The power at no load is the table's too. None where nobody stated one. Raises `ConfigError` for a model of
+    the user's that no table has.
+    """
+    if settings.gpu_tdp_w is not None:
+        return Spec(settings.gpu_tdp_w, uncertainty, "--gpu-tdp")
+    if settings.gpu_model is not None:
+        stated = stated_gpus(settings)
+        if stated is not None:
+            model = stated.name
+    spec = gpu_spec(model)
+    if spec is None:
+        return None
+    idle = gpu_idle(model)
+    if idle is None:
+        return spec._replace(uncertainty=uncertainty)
+    return spec._replace(
+        uncertainty=uncertainty, idle_w=idle[0], source=f"{spec.source}; at no load {idle[1]}"
+    )

@@ -1,0 +1,1 @@
+__version__ = "26.0.2+simulator"

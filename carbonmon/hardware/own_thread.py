@@ -29,8 +29,13 @@ class _Post:
 class OwnThread:
     """Runs one call at a time. `run` is for one thread; the thread begins with the first call.
 
+    `are_allowed` is of the whole process: where memory is scarce, CPython may wait for ever for a thread that
+    finds none at its begin, so that even trying does harm.
+
     With a `wait_s` of 0 nothing is ever waited for, and no call is made where no thread is to be had.
     """
+
+    are_allowed = True
 
     def __init__(self, name: str, wait_s: float = WAIT_S) -> None:
         self._name = name
@@ -68,6 +73,8 @@ class OwnThread:
             self._post = None
 
     def _start(self) -> _Post | None:
+        if not OwnThread.are_allowed:
+            return None
         post = _Post()
         thread = threading.Thread(
             target=self._loop, args=(post,), name=f"carbonmon-{self._name}", daemon=True

@@ -18,6 +18,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import RunInfo, Snapshot
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.records import NamedTuple
+from carbonmon.hardware.own_thread import OwnThread
 from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
@@ -89,6 +90,7 @@ def _run(
     with ExitStack() as closing:
         attaches = isinstance(workload, job.Attached)
         has_threads = attaches or not process_slots.are_scarce(config.procfs, config.sysfs)
+        OwnThread.are_allowed = has_threads
         if not has_threads:
             log.warning(
                 "few processes or little memory are left: carbonmon has no threads (no metrics, phases, "

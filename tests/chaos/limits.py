@@ -17,7 +17,7 @@ TOGETHER = 4
 """So many jobs are started at once."""
 
 DISKS = {"no inodes": "nr_inodes=1", "read-only": "ro", "full": "size=4k,nr_inodes=2"}
-MEBIBYTES = (40, 56, 72, 96, 128)
+MEBIBYTES = (28, 31, 40, 56, 72, 96, 128)
 
 
 class Place:

@@ -60,7 +60,7 @@ def test_near_the_limit_of_a_cgroup_s_processes_the_job_starts(tmp_path: Path, m
 
 def test_with_little_memory_the_job_starts_and_keeps_its_exit_code(place: Path):
     started = {}
-    for mebibytes in (40, 56, 72, 128):
+    for mebibytes in (28, 31, 40, 56, 72, 128):
         (place / str(mebibytes)).mkdir()
         started[mebibytes] = start(place / str(mebibytes), ["prlimit", f"--as={mebibytes << 20}"])
     for mebibytes, process in started.items():

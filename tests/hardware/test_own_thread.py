@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from carbonmon.hardware.own_thread import OwnThread
@@ -24,3 +26,12 @@ def test_a_call_that_fails_is_over_and_the_next_one_is_made(caplog: pytest.LogCa
     own.close()
     assert calls == ["next"]
     assert "a call of test failed" in caplog.text
+
+
+def test_where_no_thread_may_be_started_the_call_is_made_in_place(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(OwnThread, "are_allowed", False)
+    called_in: list[threading.Thread] = []
+    assert OwnThread("driver").run(lambda: called_in.append(threading.current_thread()))
+    assert called_in == [threading.current_thread()]
+    assert not OwnThread("meter", wait_s=0.0).run(lambda: called_in.clear()), "never waited for: not called"
+    assert called_in

@@ -72,6 +72,8 @@ class MonitorConnection:
         self._silent_s: float | None = None
         self._join_id = 0
         self._asked_id: int | None = None
+        self._asked_before: set[int] = set()
+        """Questions that were asked again before they were answered: nobody waits for those answers."""
         self.heard: dict[str, Any] = {}
 
     @property
@@ -97,6 +99,8 @@ class MonitorConnection:
 
     def ask(self, message: dict[str, Any]) -> None:
         """Ask something without waiting: `hear` finds the answer later. Raises `ProtocolError`."""
+        if self._asked_id is not None:
+            self._asked_before.add(self._asked_id)
         self._asked_id = next(self._ids)
         self.send({**message, "id": self._asked_id})
 
@@ -279,6 +283,9 @@ class MonitorConnection:
             self.heard = (
                 answer if answer.get("ok") is True else {}
             )  # one of an earlier release knows no such op
+            return
+        if answer.get("id") in self._asked_before:
+            self._asked_before.discard(answer["id"])
             return
         if answer.get("ok") is False:
             warn_once("refused", "carbonmon's monitor says: %s", answer.get("error"))

@@ -9,6 +9,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec, Uncertainty
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.records import NamedTuple
+from carbonmon.hardware.accelerator_power import published_maximum
 from carbonmon.hardware.device_names import gpu_idle, stated_gpus
 from carbonmon.hardware.spec_sheets import gpu_spec
 
@@ -75,6 +76,8 @@ def stated_spec(settings: SensorSettings, model: str, uncertainty: Uncertainty) 
         if stated is not None:
             model = stated.name
     spec = gpu_spec(model)
+    if spec is not None and spec.assumed_utilization_ratio is not None:  # a mean of how busy it was elsewhere
+        spec = published_maximum(model)
     if spec is None:
         return None
     idle = gpu_idle(model)

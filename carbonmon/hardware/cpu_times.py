@@ -9,6 +9,8 @@ from carbonmon.core.records import NamedTuple
 
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _LONGEST_LINE_BYTES = 512
+_MOST_DIGITS = 20
+"""Of 64 bits."""
 
 
 class CpuTimes(NamedTuple):
@@ -32,6 +34,7 @@ def read_cpu_times(procfs: Path) -> CpuTimes:
     finally:
         os.close(descriptor)
     name, *ticks = line.split()[: 1 + len(CpuTimes._fields)] or [b""]
-    if name != b"cpu" or len(ticks) < len(CpuTimes._fields) or not all(map(bytes.isdigit, ticks)):
+    is_whole = name == b"cpu" and len(ticks) == len(CpuTimes._fields)
+    if not is_whole or not all(tick.isdigit() and len(tick) <= _MOST_DIGITS for tick in ticks):
         raise ValueError(f"it begins with {line[:40].decode(errors='replace')!r}")
     return CpuTimes(*(int(tick) * _TICK_S for tick in ticks))

@@ -144,7 +144,7 @@ def test_where_a_job_was_given_some_the_others_are_not_said_to_be_unmetered(eigh
 
 
 def test_models_are_told_apart_and_a_card_without_a_limit_is_bounded_all_the_same():
-    names = ("HL-225", "HL-325L", "HL-338")
+    names = ("HL-225", "HL-325L", "HL-999")
     with Simulator(cards=[gaudi(place, SWELL, name=name) for place, name in enumerate(names)]) as machine:
         machine.preload()
         for card in machine.cards:

@@ -59,8 +59,9 @@ def test_it_is_read_without_waiting_and_is_no_process_of_the_run_that_we_wrap():
     ids=["usual", "ignores SIGTERM", "has ended"],
 )
 def test_closing_ends_it(script: str):
+    of_others = set(psutil.Process().children())
     running = child(script)
-    before = psutil.Process().children()
+    before = set(psutil.Process().children()) - of_others
     running.close()
     running.close()
     assert running.has_ended()
@@ -68,8 +69,10 @@ def test_closing_ends_it(script: str):
 
 
 def test_somebody_else_may_have_waited_for_it():
-    running = child("pass")
-    os.waitpid(-1, 0)
+    of_others = set(psutil.Process().children())
+    running = child("import time; time.sleep(0.5)")
+    (process,) = set(psutil.Process().children()) - of_others
+    os.waitpid(process.pid, 0)
     assert running.has_ended()
     running.close()
 

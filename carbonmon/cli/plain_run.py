@@ -87,22 +87,28 @@ class Chosen(NamedTuple):
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int | None:
     """Run the job that the words behind `carbonmon run` name; its exit code.
 
-    None where they are not plain, or a mistake showed: no job was started then.
+    None where they are not plain, or one of them is a mistake. Raises `ConfigError` for a mistake that
+    showed later. No job was started then.
     """
     if any("CARBONMON_" in name for name in environ) or config_file(environ) or _exists(CONFIG_NAME):
         return None
     try:
-        chosen = plain_words(words)
+        chosen = _plain(words)
         if chosen is None or not (chosen.config.own_monitor or _is_alone(environ)):
             return None
         set_up_log()
         say_what_is_misplaced(chosen.job, chosen.config, chosen.given)
         return run_alone(chosen.config, chosen.job)
-    except ConfigError:
-        return None
     except KeyboardInterrupt:  # before the job, which gets it from then on
         printing.echo("Aborted!", err=True)
         return 1
+
+
+def _plain(words: Sequence[str]) -> Chosen | None:
+    try:
+        return plain_words(words)
+    except ConfigError:
+        return None
 
 
 def plain_words(words: Sequence[str]) -> Chosen | None:

@@ -78,6 +78,8 @@ def command(
     node's daemon, unless an option asks for what the daemon does not do; --own-monitor always starts a
     monitor. A line says which options another monitor does not follow.
     """
+    if isinstance(ctx.obj, ConfigError):  # `plain_run.py` has read the words, and said all else
+        raise click.UsageError(str(ctx.obj))
     config = options.to_config(values)
     _check_job(job, config)
     say_what_is_misplaced(job, config, given.given(ctx))

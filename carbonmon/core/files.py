@@ -117,10 +117,11 @@ def replace_file(
 
 
 def overwrite_file(path: Path, data: bytes, own: FileId) -> bool:
-    """Write over a file that `replace_file` made, durably, and leave what is longer behind it.
+    """Write over a file that `replace_file` made, durably; `data` is not shorter than what stands there.
 
-    False where another file is at the path, or none: nothing was written. Whoever reads meanwhile or after a
-    crash may find a part of it: the content must tell. Raises OSError.
+    False where another file is at the path, one of another size, or none: nothing was written. A write that
+    a full disk ended may have made it longer, and what is longer would stay behind `data`. Whoever reads
+    meanwhile or after a crash may find a part of it: the content must tell. Raises OSError.
     """
     flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -130,7 +131,7 @@ def overwrite_file(path: Path, data: bytes, own: FileId) -> bool:
             return False
         raise
     try:
-        if _id_of(descriptor)[:2] != own[:2]:
+        if _id_of(descriptor) != own:
             return False
         _write_all(descriptor, data)
         os.fdatasync(descriptor)

@@ -149,7 +149,8 @@ def end_of(entry: Entry) -> float:
 
 
 def size_of(folder: Path) -> int:
-    """What the files take of the disk's space: blocks of 512 bytes, stat(2)."""
+    """What a run's own files take of the disk's space: blocks of 512 bytes, stat(2)."""
     with suppress(OSError):
-        return sum(512 * found.stat(follow_symlinks=False).st_blocks for found in os.scandir(folder))
+        own = [found for found in os.scandir(folder) if _is_ours(found)]
+        return sum(512 * found.stat(follow_symlinks=False).st_blocks for found in own)
     return 0

@@ -113,7 +113,11 @@ def _has_no_end(folder: Path, before: Checkpoint | None) -> bool:
     try:
         return b'"ended_at_s":null' in newest_slot(folder).data
     except RunFileError:
-        return False
+        pass
+    try:
+        return has_checkpoint(folder) and summaries.says_running(folder)
+    except RunFileError:
+        return True
 
 
 def _plan(folder: Path, before: Checkpoint | None) -> RunPlan:

@@ -170,6 +170,28 @@ def test_a_plain_run_loads_nothing_that_it_does_not_use(tmp_path: Path):
     assert (tmp_path / "runs").is_dir()
 
 
+@pytest.mark.e2e
+def test_a_mistake_that_shows_when_the_words_were_read_is_said_once_with_its_usage(tmp_path: Path):
+    environ = {name: value for name, value in os.environ.items() if "CARBONMON_" not in name}
+    argv = [
+        sys.executable,
+        "-m",
+        "carbonmon",
+        "run",
+        "--own-monitor",
+        "--sensor",
+        "none-such",
+        "--",
+        "srun",
+        "x",
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("srun's tasks are") == 1
+    assert done.stderr.count("Usage: ") == 1
+    assert done.stderr.count("there is no 'none-such'") == 1
+
+
 NOBODY = 65534
 
 

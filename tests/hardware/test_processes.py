@@ -415,6 +415,39 @@ def test_a_child_whose_new_parent_ended_amid_the_scan_is_the_run_s_by_its_sessio
     assert child in table.members("run")
 
 
+@pytest.mark.parametrize("others", [0, 1, 3 * tree.FEW])
+def test_a_process_that_proc_shows_after_its_number_was_given_out_is_found_in_the_next_scan(
+    kernel: FakeKernel, others: int
+):
+    """copy_process gives the number out first. Others may begin before it, nothing behind it."""
+    root = kernel.fork(INIT)
+    table = following(kernel, run=root)
+    table.scan()
+    for _ in range(others):
+        kernel.fork(INIT)
+    late = kernel.fork(root)
+    process = kernel.table.pop(late)
+    table.scan()
+    kernel.table[late] = process
+    kernel.work(late, 2.0)
+    assert table.scan()["run"] == pytest.approx(2.0)
+    assert late in table.members("run")
+
+
+def test_a_number_that_is_not_there_is_looked_at_once_more_and_no_more(kernel: FakeKernel):
+    root = kernel.fork(INIT)
+    table = following(kernel, run=root)
+    table.scan()
+    kernel.exit(kernel.fork(INIT))
+    looked_at: list[int] = []
+    stat = kernel.stat
+    kernel.stat = lambda pid: looked_at.append(pid) or stat(pid)  # type: ignore[method-assign, func-returns-value]
+    gone = kernel.newest
+    for _ in range(4):
+        table.scan()
+    assert looked_at.count(gone) == 2
+
+
 def test_a_restored_process_with_a_number_out_of_turn_is_found_with_the_next_listing(kernel: FakeKernel):
     root = kernel.fork(INIT)
     table = following(kernel, run=root)

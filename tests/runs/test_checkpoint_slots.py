@@ -92,6 +92,33 @@ def test_a_longer_and_a_shorter_text_are_read_alike(tmp_path: Path):
         assert len(newest(tmp_path).values["more"]) == size
 
 
+def test_what_a_full_disk_left_behind_a_slot_is_gone_with_the_next_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """A longer text was begun, for which there was no space: a shorter one does not reach its end."""
+    slots = written(tmp_path, 4)
+    write = os.write
+    left = 3 * PAGE_BYTES // 2
+
+    def full(descriptor: int, data: bytes) -> int:
+        nonlocal left
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done = write(descriptor, data[:left])
+        left -= done
+        return done
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        slots.write(text(5, 9000))
+    monkeypatch.setattr(os, "write", write)
+    caplog.clear()
+    assert number(tmp_path) == 4
+    for n in (6, 7, 8):
+        slots.write(text(n))
+        assert number(tmp_path) == n
+
+
 @pytest.mark.parametrize("name", CHECKPOINT_FILES)
 def test_every_flipped_bit_is_seen_and_the_slot_before_or_the_other_counts(
     tmp_path: Path, name: str, unsaid: None

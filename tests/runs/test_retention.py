@@ -50,6 +50,16 @@ def kept(output: Path, keep_bytes: float, *shown: str) -> Kept:
     return keep_size(output, keep_bytes, NOW_S, shown)
 
 
+def test_what_is_no_run_s_takes_no_run_s_place(output: Path):
+    """The output may be a folder of everything, and a training may keep its models in a run's folder."""
+    size = size_of(output / "a")
+    (output / "models").mkdir()
+    for folder in ("models", "f"):
+        (output / folder / "weights.bin").write_bytes(b"x" * (20 * size))
+    assert kept(output, 6.5 * size) == Kept(0, 0, 6 * size)
+    assert names(output) == "abcdefmodels"
+
+
 def test_the_runs_that_ended_first_go_until_the_others_fit(output: Path):
     size = size_of(output / "a")
     result = kept(output, 3.5 * size)

@@ -98,6 +98,23 @@ def test_a_run_whose_work_ended_without_a_monitor_does_not_say_running_for_ever(
     assert (folder / "summary.json").stat().st_ino == before, "once"
 
 
+@pytest.mark.parametrize("state", [None, "running", "final"])
+def test_a_run_without_a_whole_checkpoint_is_said_unless_its_summary_is_final(
+    tmp_path: Path, state: str | None, caplog: pytest.LogCaptureFixture
+):
+    folder = left(tmp_path)
+    if state is not None:
+        write_summary(folder, summaries.summary_of(folder) | {"state": state})
+    for name in layout.CHECKPOINT_FILES:
+        if (folder / name).exists():
+            (folder / name).write_bytes((folder / name).read_bytes()[:200])
+    (tmp_path / "no-run").mkdir()
+    assert resumed(tmp_path) == []
+    told = [record.getMessage() for record in caplog.records if "cannot be resumed" in record.getMessage()]
+    assert len(told) == (0 if state == "final" else 1)
+    assert all(f"{folder / layout.CHECKPOINT_FILE}: damaged" in line for line in told)
+
+
 def test_a_run_of_carbonmon_run_whose_monitor_was_killed_is_left_to_who_resumes_it(tmp_path: Path):
     left(tmp_path, ends_with="job")
     found = resumption.unfinished(tmp_path, BOOT, LivingProcesses())  # type: ignore[arg-type]

@@ -112,6 +112,7 @@ class ProcessTable:
         before, now = self._newest_pid, self._processes.newest_pid()
         self._newest_pid = now
         if now is not None and now == before:
+            self._tree.find_late()
             return False
         newcomers = None if now is None or before is None else self._processes.newcomers(before, now)
         return not self._tree.find_new(newcomers)

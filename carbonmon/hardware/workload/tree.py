@@ -94,6 +94,7 @@ class Tree:
         self._exclude = exclude
         self._own_pid = os.getpid()
         self._known: set[str] = set()
+        self._unseen: Collection[int] = ()
         self._foreign: list[set[str]] = [set() for _ in range(FOREIGN_PARTS)]
         self._part = 0
         self._searches = 0
@@ -108,12 +109,25 @@ class Tree:
 
         `newcomers` are the numbers that were given out meanwhile, None if they are not known.
         """
+        self.find_late()
         self._searches += 1
         is_due = self._searches % LISTING_PERIOD == 0
         if newcomers is None or is_due or len(newcomers) > max(FEW, len(self._known) // 4):
             self.search()
+            if newcomers is not None:
+                self._unseen = [pid for pid in tuple(newcomers)[-FEW:] if str(pid) not in self._known]
             return False
         return self._look_at(newcomers)
+
+    def find_late(self) -> None:
+        """Look once more at the numbers of the last search that were not there.
+
+        The kernel gives a number out a little before /proc shows the process (copy_process in kernel/fork.c).
+        """
+        unseen, self._unseen = self._unseen, ()
+        if unseen:
+            self._look_at(unseen)
+            self._unseen = ()
 
     def _look_at(self, newcomers: Collection[int]) -> bool:
         """Assign these; whether each is there, as a thread or as a process that was not known before.
@@ -129,6 +143,7 @@ class Tree:
             elif not stat.is_thread:
                 fresh[pid] = stat
         self._assign(fresh, lambda ppid: ppid in gone)  # of no run: read once more with the next listing
+        self._unseen = gone
         return not gone and not self._has_warned_of_limit
 
     def search(self) -> list[tuple[Member, Stat]]:

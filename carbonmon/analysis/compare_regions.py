@@ -78,13 +78,34 @@ def compare_regions(summary: Mapping[str, Any], where: str = "") -> Comparison:
 
 
 def place_name(summary: Mapping[str, Any]) -> str:
-    """The place of a run, for people: `France (FR)`; "" for the world and for a place not in the table."""
-    zone = _own_intensity(summary)["zone"]
+    """The place of a run, for people: `France (FR)`; "" for the world and for a place not in the table.
+
+    Of an estimate at several places all of them, that with most of the energy first.
+    """
+    zones = zones_of(summary)
+    if len(zones) > 1:
+        with using(INTENSITIES):
+            names = {row["zone"]: row["name"] for row in preferred_rows() if row["zone"] != WORLD}
+        return "; ".join(
+            f"{names[zone]} ({zone})" if zone in names else "a place not known" for zone in zones
+        )
+    zone = zones[0]
     with using(INTENSITIES):
         name = next((row["name"] for row in preferred_rows() if row["zone"] == zone != WORLD), "")
     cloud = _own_cloud(summary)
     where = f"{name} ({zone})" if name else ""
     return f"{where}, {cloud}" if where and cloud else where
+
+
+def zones_of(summary: Mapping[str, Any]) -> list[str]:
+    """The zones that a run's energy was charged with, most of it first; "" for one that is unknown.
+
+    One zone, but of an estimate whose parts are at several places.
+    """
+    sources = summary["carbon"].get("sources") or () if summary["state"] == "estimated" else ()
+    ordered = sorted(sources, key=lambda part: -part["energy_j"])
+    zones = dict.fromkeys(part["zone"] or "" for part in ordered if part["energy_j"])
+    return list(zones) if len(zones) > 1 else [_own_intensity(summary)["zone"] or ""]
 
 
 def with_elsewhere(summary: Mapping[str, Any], where: str) -> dict[str, Any]:

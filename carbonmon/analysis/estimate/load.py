@@ -60,6 +60,12 @@ class Load(NamedTuple):
         return 1.0 if self.share is None else self.share[0] / self.share[1]
 
     @property
+    def known_number(self) -> int | None:
+        """How many devices there are; None where nobody said it: of GPU-hours, an energy, a power."""
+        is_unknown = self.is_device_hours or self.given_j is not None or self.is_stated
+        return None if is_unknown else self.number
+
+    @property
     def energy_j(self) -> float:
         if self.given_j is not None:
             return self.given_j

@@ -17,6 +17,7 @@ from carbonmon.core.uncertainty import ASSUMED_UTILIZATION_UNCERTAINTY, TDP_UNCE
 from carbonmon.hardware.cpu_specs import cpu_cores
 from carbonmon.hardware.device_names import Model, cpu_model, gpu_idle, gpu_model, same_cpu, same_gpu
 from carbonmon.hardware.memory_power import GIB, memory_spec
+from carbonmon.runs.summary.strings import UNNAMED_HARDWARE
 
 ASSUMED_UTILIZATION = 1.0
 """GPUs and CPUs without a given utilisation are taken as fully used, as Green Algorithms does
@@ -46,7 +47,7 @@ def loads_of(part: Part, fit: Fit | None = None) -> list[Load]:
             "be known: give it, or the hours of all of it"
         )
     if part.power_w is not None:
-        loads = [_stated(part, work, "all hardware", part.power_w)]
+        loads = [_stated(part, work, UNNAMED_HARDWARE, part.power_w)]
     else:
         loads = [*_of_component("gpu", part, work, fit), *_of_component("cpu", part, work, fit)]
         if part.memory_gb is not None:
@@ -77,7 +78,7 @@ def _given_energy(part: Part, joules: float) -> Load:
     spec = Spec(math.nan, AS_GIVEN, "energy, as given")
     note = "" if part.attempts == 1 else f"{number_text(part.attempts)} attempts"
     return Load(
-        *(part.name, "module", "all hardware", 1, spec, None, False, None),
+        *(part.name, "module", UNNAMED_HARDWARE, 1, spec, None, False, None),
         given_j=joules * part.attempts,
         note=note,
     )

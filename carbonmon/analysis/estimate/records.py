@@ -52,6 +52,9 @@ def summary_of(snapshot: Snapshot, loads: Sequence[Load]) -> dict[str, Any]:
     run = snapshot.runs[0]
     summary = summarize(snapshot, run, "estimated")
     stated_j = sum(load.energy_j for load in loads if load.is_stated)
+    numbers = dict(zip(_ids(loads), (load.known_number for load in loads), strict=True))
+    for device in summary["energy"]["devices"]:
+        device["number"] = numbers[device["id"]]
     summary["energy"].update(
         facility_j=run.facility_j,
         facility_kwh=None if run.facility_j is None else run.facility_j / JOULES_PER_KWH,
@@ -188,7 +191,9 @@ def _ids(loads: Iterable[Load]) -> list[str]:
 
 def _device_state(device_id: str, load: Load) -> DeviceState:
     name = f"{load.number} × {load.name}" if load.number > 1 else load.name
-    device = Device(device_id, load.component, name, methods=("tdp",), spec=load.spec)
+    device = Device(
+        device_id, load.component, name, methods=("tdp",), spec=load.spec, share_ratio=load.share_ratio
+    )
     stated = load.seen_utilization if load.utilization is None else load.utilization
     return DeviceState(
         device=device,

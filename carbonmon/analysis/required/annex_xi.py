@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from carbonmon.analysis.required.place import hardware_of
 from carbonmon.core.model import JOULES_PER_KWH
 from carbonmon.core.times import known_time, utc_text
 from carbonmon.runs.report.equivalents import known_carbon
-from carbonmon.runs.report.impact import statement
+from carbonmon.runs.report.impact import hardware, statement
 from carbonmon.runs.report.markup import escaped
 from carbonmon.runs.summary.figures import co2e_text, duration_text, percent_text
 
@@ -34,7 +33,7 @@ def annex_xi_text(summary: Mapping[str, Any], place: str = "") -> str:
         "",
         f"- Floating point operations: {_flops(summary)}",
         f"- Training time: {_time(summary)}",
-        f"- Hardware: {_shown(hardware_of(summary)) or 'none is named'}",
+        f"- Hardware: {_shown(hardware(summary['energy']['devices'])) or 'none is named'}",
         f"- Place: {_shown(place) or 'not known'}",
         f"- Work done: {_work(summary)}",
         "",
@@ -96,7 +95,11 @@ def _energy(summary: Mapping[str, Any]) -> list[str]:
     elif energy.get("stated_j") and energy["low_j"] == energy["high_j"]:
         status = "a figure that was given: carbonmon measured nothing"
     elif not measured:
-        status = "estimated: from specifications and utilisation, nothing was measured"
+        stated_j = energy.get("stated_j")
+        given = (
+            f", {percent_text(stated_j / total_j)} a figure that was given" if stated_j and total_j else ""
+        )
+        status = f"estimated: from specifications and utilisation{given}, nothing was measured"
     else:
         status = f"{percent_text(measured)} known by measurement, the rest estimated"
     span = (
@@ -105,8 +108,8 @@ def _energy(summary: Mapping[str, Any]) -> list[str]:
         else f"{_mwh(energy['low_j'])} to {_mwh(energy['high_j'])}"
     )
     lines = [f"- Status: {status}", f"- Energy of the devices: {_mwh(total_j)} MWh ({span})"]
-    if carbon["pue"] == 1:
-        lines.append("- Energy of the data centre: not known, no PUE was given")
+    if carbon["pue"] == 1 and summary["carbon"].get("pue_source") is None:
+        lines.append("- Energy of the data centre: not known, no PUE above 1 was given")
     else:
         lines.append(
             f"- Energy of the data centre: {_mwh(total_j * carbon['pue'])} MWh, "

@@ -8,6 +8,7 @@ project's examples have. What only the user knows comes from the run's labels `t
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from carbonmon.analysis.required.place import where_of
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.times import known_time, utc_text
 from carbonmon.runs.report.equivalents import known_carbon
+from carbonmon.runs.summary.strings import numbered
 
 SPECIFICATION = "https://github.com/Boavizta/BoAmps/tree/01f4c8eac5293f656790ac0ee5f52b87a789dbc5/model"
 _TIME = "%Y-%m-%d %H:%M:%S"
@@ -39,7 +41,7 @@ def boamps_document(summary: Mapping[str, Any], now_s: float) -> dict[str, Any]:
     document: dict[str, Any] = {
         "header": {
             "formatVersionSpecificationUri": SPECIFICATION,
-            "reportId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"carbonmon:{run['id']}@{run['host']}")),
+            "reportId": _report_id(summary),
             "reportDatetime": utc_text(now_s, _TIME),
             "reportStatus": "final" if summary["state"] == "final" else "draft",
         },
@@ -59,6 +61,16 @@ def boamps_document(summary: Mapping[str, Any], now_s: float) -> dict[str, Any]:
         if rate is not None:
             document["environment"]["powerSourceCarbonIntensity"] = rate
     return document
+
+
+def _report_id(summary: Mapping[str, Any]) -> str:
+    """The same for the same run; of an estimate, which has no id of its own, for the same figures."""
+    run = summary["run"]
+    name = f"{run['id']}@{run['host']}"
+    if summary["state"] == "estimated":
+        figures = {key: summary[key] for key in ("run", "energy", "carbon")}
+        name = json.dumps(figures, sort_keys=True)
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"carbonmon:{name}"))
 
 
 def _task(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,12 +125,18 @@ def _components(energy: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The hardware by name; a part of it that the run had as its share."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for device in energy["devices"]:
-        groups.setdefault((_TYPES[device["component"]], device["name"] or ""), []).append(device)
+        number, name = numbered(device)
+        # All that an estimate has of a host or of a power that was given, or a node's module.
+        is_rest = number is None and device["component"] == "module"
+        kind = "other" if is_rest else _TYPES[device["component"]]
+        groups.setdefault((kind, name if device["name"] else ""), []).append(device)
     for (kind, name), devices in groups.items():
         shares = [device["share_ratio"] for device in devices if device["share_ratio"] is not None]
-        component: dict[str, Any] = {"componentType": kind, "nbComponent": len(devices)}
+        numbers = [numbered(device)[0] for device in devices]
+        # The format wants a number: 1 stands for one that nobody knows, and the name says so.
+        component: dict[str, Any] = {"componentType": kind, "nbComponent": sum(n or 1 for n in numbers)}
         if name:
-            component["componentName"] = name
+            component["componentName"] = f"{name} (number not known)" if None in numbers else name
         if shares:
             component["share"] = min(1.0, sum(shares) / len(shares))
         yield component

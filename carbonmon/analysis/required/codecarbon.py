@@ -1,7 +1,8 @@
 """Runs as CodeCarbon's `emissions.csv`, for programs that read that.
 
 Columns and units are those of CodeCarbon 3.3.2 (codecarbon/output_methods/emissions_data.py, MIT): kg, kWh,
-W, seconds; energies and powers hold the PUE, as there. What is unknown is an empty cell, where that program
+W, seconds; energies and powers hold the PUE, as there. Its `cpu_count` are threads of the machine, which no
+summary holds: that cell is empty. What is unknown is an empty cell, where that program
 writes 0. A module that one meter measures as a whole is in `energy_consumed` alone.
 """
 
@@ -16,6 +17,7 @@ from carbonmon.core.times import known_time, utc_text
 from carbonmon.runs.report.csv_table import cell
 from carbonmon.runs.report.equivalents import known_carbon
 from carbonmon.runs.report.impact import hardware
+from carbonmon.runs.summary.strings import numbered
 
 VERSION = "3.3.2"
 COLUMNS = (
@@ -36,6 +38,13 @@ def codecarbon_csv(summaries: Sequence[Mapping[str, Any]]) -> str:
         row = _row(summary)
         lines.append(",".join(_cell(row.get(column)) for column in COLUMNS))
     return "\n".join(lines) + "\n"
+
+
+def _number(devices: Sequence[Mapping[str, Any]]) -> int | None:
+    """How many devices the run had; None where nobody said it, or none was seen."""
+    numbers = [numbered(device)[0] for device in devices]
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known and len(known) == len(numbers) else None
 
 
 def _cell(value: Any) -> str:
@@ -79,7 +88,8 @@ def _row(summary: Mapping[str, Any]) -> dict[str, Any]:
         row[f"{word}_power"] = joules / duration_s * pue if known is not None and duration_s else None
         used = [device["utilization_ratio"] for device in devices if device["utilization_ratio"] is not None]
         if word != "ram":
-            row[f"{word}_count"] = len(devices)
             row[f"{word}_model"] = hardware(devices, (component,))
+        if word == "gpu":
+            row["gpu_count"] = _number(devices)
         row[f"{word}_utilization_percent"] = 100.0 * sum(used) / len(used) if used else None
     return row

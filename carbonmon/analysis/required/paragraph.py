@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from carbonmon.analysis.compare_regions import zones_of
 from carbonmon.analysis.required.languages import LANGUAGES, Language
-from carbonmon.analysis.required.place import hardware_of
 from carbonmon.runs.report.equivalents import known_carbon
+from carbonmon.runs.report.impact import hardware
 from carbonmon.runs.summary.figures import (
     ENERGY_UNITS,
     GRAMS,
@@ -31,7 +32,7 @@ def paragraph(summary: Mapping[str, Any], language: str = "en") -> str:
 
 def _sentences(summary: Mapping[str, Any], words: Language) -> list[str]:
     run, energy, carbon = summary["run"], summary["energy"], known_carbon(summary)
-    used = one_line(hardware_of(summary), 400) or words.no_device
+    used = one_line(hardware(summary["energy"]["devices"]), 400) or words.no_device
     ran = words.ran_for_unknown if run["duration_s"] is None else words.ran
     found = [ran.format(duration=_duration(run["duration_s"], words), hardware=used)]
     total_j = energy["total_j"]
@@ -48,7 +49,7 @@ def _sentences(summary: Mapping[str, Any], words: Language) -> list[str]:
     text = words.energy_without_range if is_stated or low is None or high is None else words.energy
     found.append(text.format(energy=_local(energy_text(total_j, unit), words), low=low, high=high))
     found.append(words.stated if is_stated else _known(energy["measured_ratio"], words))
-    found += _emissions(carbon, words)
+    found += _emissions(carbon, words, _source(summary))
     found += _work(summary.get("work"), words)
     return [*found, scope]
 
@@ -72,7 +73,20 @@ def _known(measured: float | None, words: Language) -> str:
     return words.partly.format(share=_local(f"{share:.1f}", words))
 
 
-def _emissions(carbon: Mapping[str, Any], words: Language) -> list[str]:
+def _source(summary: Mapping[str, Any]) -> str:
+    """Zone, source, year and basis of the intensity; of an estimate at several places those of each."""
+    carbon = known_carbon(summary)
+    parts = [carbon.get("intensity") or {}]
+    if len(zones_of(summary)) > 1:
+        parts = sorted(carbon["sources"], key=lambda part: -part["energy_j"])
+    texts = (
+        ", ".join(str(part[key]) for key in ("zone", "source", "year", "basis") if part.get(key))
+        for part in parts
+    )
+    return one_line("; ".join(dict.fromkeys(texts)), 300)
+
+
+def _emissions(carbon: Mapping[str, Any], words: Language, source: str) -> list[str]:
     grams, intensity = carbon["emissions_g"], carbon.get("intensity") or {}
     rate = intensity.get("mean_g_per_kwh")
     if grams is None or rate is None:
@@ -84,11 +98,10 @@ def _emissions(carbon: Mapping[str, Any], words: Language) -> list[str]:
     )
     has_range = low is not None and high is not None and low != high
     text = words.emissions if has_range else words.emissions_without_range
-    facts = (intensity.get("zone"), intensity.get("source"), intensity.get("year"), intensity.get("basis"))
     return [
         text.format(
             rate=_local(figure(rate), words),
-            source=one_line(", ".join(str(fact) for fact in facts if fact), 300),
+            source=source,
             mass=_local(mass_text(grams, unit), words),
             low=low,
             high=high,

@@ -6,15 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from carbonmon.analysis.compare_regions import place_name
+from carbonmon.analysis.compare_regions import place_name, zones_of
 from carbonmon.core.records import NamedTuple
 from carbonmon.data import CLOUD_REGIONS, INTENSITIES, rows, using
-from carbonmon.runs.report.impact import hardware
 
 _CLOUD = re.compile(r", ([a-z]+):([a-z0-9-]+)$")
-
-_UNNAMED = "all hardware"
-"""What an estimate calls hardware of which only the power or the energy was given."""
 
 
 class Where(NamedTuple):
@@ -28,7 +24,9 @@ class Where(NamedTuple):
 
 
 def where_of(summary: Mapping[str, Any]) -> Where:
-    """The place of a run; raises ConfigError for tables that cannot be used."""
+    """The place of a run, unknown of one at several; raises ConfigError for tables that cannot be used."""
+    if len(zones_of(summary)) > 1:
+        return Where()
     zone = summary["carbon"]["intensity"]["zone"] or ""
     with using(INTENSITIES, CLOUD_REGIONS):
         countries = {row["iso_alpha2"]: row for row in rows(INTENSITIES) if row["zone_type"] == "country"}
@@ -40,9 +38,3 @@ def where_of(summary: Mapping[str, Any]) -> Where:
     if own is None:
         return Where("", "", region, provider, cloud_region)
     return Where(own["name"], own["iso_alpha3"], region, provider, cloud_region)
-
-
-def hardware_of(summary: Mapping[str, Any]) -> str:
-    """The devices by name, how many of each; "" where none is named."""
-    named = [device for device in summary["energy"]["devices"] if device["name"] != _UNNAMED]
-    return hardware(named)

@@ -22,7 +22,7 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
-from carbonmon.runs.summary.strings import counted
+from carbonmon.runs.summary.strings import UNNAMED_HARDWARE, numbered
 
 _PARTS = {
     "gpu": "GPUs",
@@ -57,21 +57,25 @@ def statement(summary: Mapping[str, Any], shown: Shown = escaped) -> list[str]:
 def hardware(
     devices: Sequence[Mapping[str, Any]], components: Sequence[str] = ("gpu", "module", "cpu")
 ) -> str:
-    """The devices by name, how many of each: `8 × NVIDIA A100-SXM4-80GB, 2 × AMD EPYC 7742`."""
-    counts: dict[str, int] = {}
+    """The devices by name, how many of each: `8 × NVIDIA A100-SXM4-80GB, 2 × AMD EPYC 7742`.
+
+    A name alone where nobody said how many; "" where none is named.
+    """
+    counts: dict[str, int | None] = {}
     for component in components:
         for device in devices:
-            if device["component"] == component:
-                name = device["name"] or f"unnamed {component.upper()}"
-                count, name = counted(name)
-                counts[name] = counts.get(name, 0) + count
-    return ", ".join(f"{count} × {name}" for name, count in counts.items())
+            if device["component"] == component and device["name"] != UNNAMED_HARDWARE:
+                count, name = numbered(device)
+                before = counts.get(name, 0)
+                counts[name] = None if count is None or before is None else before + count
+    return ", ".join(name if count is None else f"{count} × {name}" for name, count in counts.items())
 
 
 def _result(summary: Mapping[str, Any], shown: Shown) -> str:
     run, energy, carbon = summary["run"], summary["energy"], summary["carbon"]
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
-    span = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
+    is_given = bool(energy.get("stated_j"))
+    span = _range(energy["low_j"], energy["high_j"], JOULES[unit], is_given)
     drawn = f"{energy_text(energy['total_j'], unit)} of electricity ({span})"
     if energy["total_j"] is None:
         drawn = "an unknown amount of electricity"
@@ -83,7 +87,7 @@ def _result(summary: Mapping[str, Any], shown: Shown) -> str:
     name = "" if run["name"] in ("", run["id"]) else f" ({shown(run['name'], 60)})"
     grams = carbon["emissions_g"]
     unit = unit_of(grams, MASS_UNITS)
-    span = range_text(carbon["low_g"], carbon["high_g"], GRAMS[unit])
+    span = _range(carbon["low_g"], carbon["high_g"], GRAMS[unit], is_given)
     mean = carbon["intensity"]["mean_g_per_kwh"]
     rate = (
         "an unknown carbon intensity" if mean is None else f"a carbon intensity of {figure(mean)} g CO2e/kWh"
@@ -98,6 +102,11 @@ def _result(summary: Mapping[str, Any], shown: Shown) -> str:
         how = "the annual mean of its right region" if settled.get("region") else "the actual grid intensity"
         text += f" Recalculated with {how}: {shown(settled_text(settled), 400)}."
     return text
+
+
+def _range(low: float | None, high: float | None, unit: float, is_given: bool) -> str:
+    """The range in words; figures that a user gave have none."""
+    return "no range given" if is_given and low == high else range_text(low, high, unit)
 
 
 def _scope(summary: Mapping[str, Any], embodied: str, shown: Shown) -> str:
@@ -135,8 +144,13 @@ def _methods_and_range(energy: Mapping[str, Any]) -> str:
             share = "all" if ratio == 1 else percent_text(ratio)
             word = "measured by" if method in MEASURED_METHODS else "estimated from"
             shares.append(f"{share} was {word} {_METHODS[method]}")
+    given = min(1.0, (energy.get("stated_j") or 0.0) / total_j)
+    if given:  # of an estimate, which has no other method
+        rest = [f"{percent_text(1 - given)} was estimated from {_METHODS['tdp']}"] if given < _WHOLE else []
+        share = percent_text(given) if rest else "all"
+        shares = [f"{share} is a figure that was given, taken as exact", *rest]
     text = f"Of the energy, {_and(shares)}." if shares else "How the energy was known is not said."
-    if energy["low_j"] is not None and energy["high_j"] is not None:
+    if given < _WHOLE and energy["low_j"] is not None and energy["high_j"] is not None:
         text += " The range adds up the systematic errors that are stated for these methods."
     recovered = energy["recovered_j"]
     if recovered:
@@ -148,6 +162,8 @@ def _methods_and_range(energy: Mapping[str, Any]) -> str:
         text += f" Not observed and not counted: {duration_text(sum(lost))} of device time."
     return text
 
+
+_WHOLE = 1.0 - 1e-9
 
 _METHODS = {
     "counter": "hardware energy counters",

@@ -36,7 +36,7 @@ def model_card_text(summary: Mapping[str, Any], place: str = "") -> str:
             "training_type", training_type, f"pre-training or fine-tuning: --label {TRAINING_TYPE_LABEL}=…"
         ),
         _entry("geographical_location", place, "where it ran: no region was given"),
-        _entry("hardware_used", used, "no device was seen"),
+        _entry("hardware_used", used, "no device was seen or named"),
         "---",
         "",
         "## Environmental impact",
@@ -72,6 +72,8 @@ def _source(summary: Mapping[str, Any]) -> str:
         known = "how the energy was known is not said" if energy["total_j"] else "no energy was seen"
     elif measured in (0, 1):
         known = "energy measured" if measured else "energy estimated"
+        if not measured and (energy.get("stated_j") or 0.0) >= energy["total_j"] * (1 - 1e-9) > 0:
+            known = "energy as given, not measured"
     else:
         known = f"{percent_text(measured)} of the energy measured, the rest estimated"
     settled = summary.get("settled")

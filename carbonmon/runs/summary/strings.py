@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from carbonmon.core.model import MAIN_PHASE
 from carbonmon.core.plain_text import plain
 from carbonmon.core.text_layout import cut
+
+UNNAMED_HARDWARE = "all hardware"
+"""What an estimate calls hardware of which only the power or the energy was given."""
 
 
 def encodable(text: str) -> str:
@@ -21,6 +27,12 @@ def counted(name: str) -> tuple[int, str]:
     count, _, rest = name.partition(" × ")
     is_count = count.isascii() and count.isdecimal() and len(count) < 8
     return (int(count), rest) if is_count and rest else (1, name)
+
+
+def numbered(device: Mapping[str, Any]) -> tuple[int | None, str]:
+    """How many devices an entry of a summary stands for, None where nobody said it, and their name."""
+    count, name = counted(device["name"] or f"unnamed {device['component'].upper()}")
+    return device.get("number", count), name
 
 
 def one_line(text: str, width: int) -> str:

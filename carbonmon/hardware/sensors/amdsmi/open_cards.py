@@ -27,6 +27,7 @@ from carbonmon.hardware.amdsmi.library import AmdsmiLibrary, CallError
 from carbonmon.hardware.drm_gpus import DrmGpu, measured_device
 from carbonmon.hardware.drm_selection import select_given
 from carbonmon.hardware.found_gpus import Chosen
+from carbonmon.hardware.pci_devices import AMD
 from carbonmon.hardware.sensors.amdsmi.counter_check import Judged, Look, check_counters
 
 TWO_DIES = frozenset(("0x7408", "0x740c"))
@@ -36,13 +37,14 @@ TWO_DIES = frozenset(("0x7408", "0x740c"))
 class Opened(NamedTuple):
     """The metered cards with their devices; `texts` say of each device what is read, `notes` what else is so.
 
-    `are_given`: they are those that the job was given.
+    `are_given`: they are those that the job was given; `others` are the ids of AMD's other GPUs.
     """
 
     devices: list[tuple[Card, Device]]
     texts: dict[str, str]
     notes: list[str]
     are_given: bool
+    others: frozenset[str]
 
 
 class _Probe(NamedTuple):
@@ -82,7 +84,8 @@ def open_cards(library: AmdsmiLibrary, settings: SensorSettings, gpus: list[DrmG
     judged = check_counters(
         {gpu: partial(_look, library, found[gpu][0]) for gpu in found if probes[gpu].has_energy}
     )
-    opened = Opened([], {}, notes, bool(selection.by))
+    others = frozenset(each.gpu.uuid for each in gpus if each.device.vendor == AMD) - chosen.keys()
+    opened = Opened([], {}, notes, bool(selection.by), others)
     for gpu, (card, device) in found.items():
         probe = probes[gpu]
         methods = _methods(device, probe, gpu not in judged.refused)

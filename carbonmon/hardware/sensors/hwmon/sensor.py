@@ -48,7 +48,8 @@ class HwmonSensor:
         if not self._meters:
             texts = (f"{state.name.removeprefix('hwmon ')}: {state.reason}" for state in self._others)
             reasons = "; ".join(dict.fromkeys(texts))
-            raise SensorUnavailable(reasons or "none of the chips here measures power or energy of a device")
+            nothing = "none of the chips here measures power or energy of a device"
+            raise SensorUnavailable(reasons or nothing, gpus_seen=others)
 
     def devices(self) -> Sequence[Device]:
         return [meter.device for meter in self._meters]

@@ -88,6 +88,32 @@ def test_what_is_measured_keeps_its_range_and_its_uncertainty_behind_an_estimate
             assert abs(monitor.error_ratio("package-0")) < 1e-3
 
 
+@pytest.mark.parametrize("given", ["", "0", "1", "0,1"])
+def test_an_mi250_is_one_card_without_amds_library_too(given: str):
+    environ = {"ROCR_VISIBLE_DEVICES": given} if given else {}
+    chips = [
+        boards.amd_gpu(place, STEADY if place % 2 == 0 else Constant(0.0), model="0x7408")
+        for place in range(4)
+    ]
+    with Simulator(chips=chips, packages=[]) as machine:
+        with Monitor(machine, sensors=("hwmon",), environ=environ) as monitor:
+            monitor.watch(30)
+            found = {name: device.share_ratio for name, device in monitor.sensors.devices.items()}
+            assert (
+                found
+                == {
+                    "": {AMD: 1.0, "GPU-a0b1c2d3e4f50002": 1.0},
+                    "0": {AMD: 0.5},
+                    "1": {AMD: 0.5},
+                    "0,1": {AMD: 1.0},
+                }[given]
+            )
+            assert monitor.sensors.devices[AMD].gpu_ids == (AMD, "GPU-a0b1c2d3e4f50001")
+            (run,) = monitor.latest.runs
+            energy_j = sum(total.energy_j for total in run.totals)
+            assert energy_j == pytest.approx(200.0 * 30 * sum(found.values()), rel=1e-3)
+
+
 def test_lists_of_cuda_say_nothing_of_devices_that_are_no_gpus(tmp_path: Path):
     tree = NeuronTree(tmp_path / "sys", 2)
     settings = SensorSettings(sysfs=tree.sysfs, gpu_tdp_w=200.0)

@@ -60,11 +60,11 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
         remedy = REMEDIES.get(error.value, remedy)
     if not found:
         raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
-    gpus = settings.gpus
-    if gpus is not None:
-        gpus = own_entries(gpus, found, lambda: _of_other_vendors(settings))
-        check_present(gpus, found, [index for index, _ in unreadable])
-    selection = select(found, gpus, settings.environ, is_own_view=True)
+    named = settings.gpus
+    if named is not None:
+        named = own_entries(named, found, lambda: _of_other_vendors(settings))
+        check_present(named, found, [index for index, _ in unreadable])
+    selection = select(found, named, settings.environ, is_own_view=True)
     stated = _stated(settings)
     notes += selection.notes
     if stated is not None and stated.number not in (1, len(found)):

@@ -94,9 +94,9 @@ class HwmonSensor:
                 raise LeftOut(f"{len(group)} of the {row.parts} channels that are one device together")
             _check_rights(group, chips)
             device = maker.make(group[0])
-            for first, second in self._second_dies.items():
-                if device.id == second:
-                    raise LeftOut(f"{first} shows the power of the whole card, {second} included")
+            for first, silent in self._second_dies.items():
+                if device.id == silent:
+                    raise LeftOut(f"{first} shows the power of the whole card, {silent} included")
             second = self._second_dies.get(device.id)
             if second is not None:
                 device = device._replace(contains=(Part("gpu", None, second),))

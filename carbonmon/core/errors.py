@@ -11,6 +11,8 @@ CarbonmonError
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class CarbonmonError(Exception):
     """Anything that carbonmon raises on purpose; its text can be shown to users."""
@@ -42,13 +44,17 @@ class SensorUnavailable(SensorError):
     """Raised at opening by a source that does not work on this machine.
 
     `note` is what the user should be told before the job starts, where the cause may be a mistake.
+    `gpus_seen` are ids of GPUs that it could read and that are not the job's.
     """
 
-    def __init__(self, reason: str, remedy: str = "", note: str = "") -> None:
+    def __init__(
+        self, reason: str, remedy: str = "", note: str = "", gpus_seen: Collection[str] = ()
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
         self.note = note
+        self.gpus_seen = gpus_seen
 
 
 class SensorReadError(SensorError):

@@ -55,7 +55,7 @@ class Source(NamedTuple):
             if isinstance(found, hint):
                 return found
             if hasattr(hint, "_fields"):
-                return self.record(field, found, hint)
+                return self.record(field, found, hint, self._known(field, found, hint))
             raise self.unlike(field, _WORDS.get(hint, hint.__name__), found)
         origin = get_origin(hint)
         if origin in (Union, types.UnionType):
@@ -104,6 +104,14 @@ class Source(NamedTuple):
             raise self.mistake(f"{field} must have {known} values, and has {len(values)}")
         pairs = zip(values, hints.items(), strict=False)
         return kind(*(self.value(f"{field}.{key}", value, hint) for value, (key, hint) in pairs))
+
+    def _known(self, field: str, found: Any, kind: Any) -> int:
+        """How many fields of a record within another its writer knew: an older version's lacks the last ones.
+
+        What it lacks must have a default, as the utilisation at which a power holds, and that at no load.
+        """
+        least = len(kind._fields) - len(kind._field_defaults)
+        return max(least, min(len(self.items(field, found)), len(kind._fields)))
 
     def _number(self, field: str, found: Any, kind: type[float] | type[int], highest: float) -> float:
         if self.highest:

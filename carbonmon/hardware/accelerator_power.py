@@ -6,7 +6,6 @@ It is a mean over the jobs that were measured, so it is not multiplied by a util
 from __future__ import annotations
 
 from carbonmon.core.model import Spec, Uncertainty
-from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.data import ACCELERATORS, Row, rows, using
 
 CHIP = "chip"
@@ -39,20 +38,6 @@ def published_mean(model: str) -> Spec | None:
             why = "no range was published: down as TPU v4 at its least, up to twice the mean (our judgement)"
         source = "; ".join((f"{model}: mean power {_text(first)}", *(f"also {_text(row)}" for row in others)))
     return Spec(mean_w, Uncertainty(low, high, why), source, assumed_utilization_ratio=1.0)
-
-
-def published_maximum(model: str) -> Spec | None:
-    """The largest power in W that was measured of one accelerator alone, for sensors that tell its use.
-
-    None where nobody published one. Raises ConfigError for a table that cannot be used.
-    """
-    with using(ACCELERATORS):
-        for row in rows(ACCELERATORS, "model", (model,)):
-            if row["includes"] == CHIP and row["max_w"]:
-                most_w = float(row["max_w"])
-                source = f"{model}: at most {most_w:g} W of {CHIP} ({row['source']}, {row['source_url']})"
-                return Spec(most_w, TDP_UNCERTAINTY, source)
-    return None
 
 
 def _text(row: Row) -> str:

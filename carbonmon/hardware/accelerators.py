@@ -9,13 +9,18 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import Spec, Uncertainty
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.records import NamedTuple
-from carbonmon.hardware.accelerator_power import published_maximum
 from carbonmon.hardware.device_names import gpu_idle, stated_gpus
-from carbonmon.hardware.spec_sheets import gpu_spec
+from carbonmon.hardware.spec_sheets import largest_power
+
+NOT_NAMED = "not of this job by --gpus, which names GPUs of another kind"
+"""Why none of the chips is counted where GPUs are metered too."""
 
 
 class Choice(NamedTuple):
-    """The numbers of the chips that a job was given, whether anybody gave it some, and notes for people."""
+    """The numbers of the chips that a job was given, whether anybody gave it some, and notes for people.
+
+    There are none where `--gpus` names GPUs of another kind.
+    """
 
     numbers: frozenset[int]
     is_given: bool
@@ -35,7 +40,9 @@ def choose(numbers: Sequence[int], settings: SensorSettings, listed: Listed | No
     Raises `ConfigError` where `--gpus` names one that is not here. `kind` is what such a chip is called.
     """
     everything = frozenset(numbers)
-    if settings.gpus is not None and not any(device.gpu_ids for device in settings.known.values()):
+    if settings.gpus is not None and any(device.gpu_ids for device in settings.known.values()):
+        return Choice(frozenset(), True)
+    if settings.gpus is not None:
         asked = [entry for entry in settings.gpus if entry.isdecimal()]
         missing = [entry for entry in settings.gpus if not entry.isdecimal() or int(entry) not in everything]
         if missing:
@@ -75,9 +82,7 @@ def stated_spec(settings: SensorSettings, model: str, uncertainty: Uncertainty) 
         stated = stated_gpus(settings)
         if stated is not None:
             model = stated.name
-    spec = gpu_spec(model)
-    if spec is not None and spec.assumed_utilization_ratio is not None:  # a mean of how busy it was elsewhere
-        spec = published_maximum(model)
+    spec = largest_power(model)
     if spec is None:
         return None
     idle = gpu_idle(model)

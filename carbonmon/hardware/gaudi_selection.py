@@ -32,7 +32,13 @@ def select(
     accelerators by their ids only.
     """
     if gpus is not None:
-        entries = [entry for entry in gpus if not has_other_gpus or entry.startswith("GPU-")]
+        # An id that is none of them is of another vendor's GPU: `--gpus` as a whole is looked at elsewhere.
+        entries = [
+            entry
+            for entry in gpus
+            if any(gpu.uuid.startswith(entry) for gpu in found)
+            or not (has_other_gpus or entry.startswith("GPU-"))
+        ]
         listed = user_list(entries, found)
         return Selection(each_gpu_once(listed.parts or {}), "--gpus", list(listed.notes))
     notes: list[str] = []

@@ -134,27 +134,36 @@ def _instead(entry: str) -> str:
     return f"for {entry} write {device[1]}; " if device else ""
 
 
+def own_entries(
+    gpus: tuple[str, ...], found: Sequence[FoundGpu], others: Callable[[], Sequence[FoundGpu]]
+) -> tuple[str, ...]:
+    """What of `--gpus` is about the GPUs `found`: all but the ids of GPUs of other vendors.
+
+    `others` gives these; it is called where an id is none of `found`.
+    """
+    unknown = [entry for entry in gpus if not entry.isdecimal() and not user_list((entry,), found).parts]
+    foreign = others() if unknown else ()
+    left_out = {entry for entry in unknown if user_list((entry,), foreign).parts}
+    return tuple(entry for entry in gpus if entry not in left_out)
+
+
 def check_present(
     gpus: Sequence[str],
     found: Sequence[FoundGpu],
     unreadable: Collection[int] = (),
     *,
-    others: Callable[[], Sequence[FoundGpu]] = tuple,
     lister: str = "nvidia-smi -L",
 ) -> None:
     """Raise `ConfigError` if an entry of `--gpus` names no GPU of the machine, or several.
 
     `unreadable` are the indices of GPUs that are there and do not answer: who names one has made no mistake,
-    and a UUID may be that of one. `others` gives the GPUs of other vendors, which are named by their ids;
-    it is called where an id is none of `found`. `lister` is the command that lists the GPUs.
+    and a UUID may be that of one. `lister` is the command that lists the GPUs.
     """
     for entry in gpus:
         if user_list((entry,), found).parts:
             continue
         is_index = entry.isdecimal()
         if int(entry) in unreadable if is_index else unreadable:
-            continue
-        if not is_index and user_list((entry,), others()).parts:
             continue
         here = [f"{gpu.number} {_short_id(gpu.uuid)}" for gpu in in_nvml_order(found)]
         more = f" and {len(here) - _MOST_NAMED} more" if len(here) > _MOST_NAMED else ""

@@ -51,8 +51,8 @@ def select(
     everything = Selection(each_gpu_once({gpu.uuid: whole(gpu) for gpu in found}), "", [])
     if gpus is not None:
         entries = [entry for entry in gpus if not has_nvidia or entry.startswith("GPU-")]
-        listed = user_list(entries, found)
-        return Selection(each_gpu_once(listed.parts or {}), "--gpus", list(listed.notes))
+        # What names none of them names a card of another vendor: `--gpus` as a whole was looked at before.
+        return Selection(each_gpu_once(user_list(entries, found).parts or {}), "--gpus", [])
     counts = [max(1, tiles.get(gpu.uuid, 1)) for gpu in found]
     is_composite = environ.get(HIERARCHY, "").upper() == "COMPOSITE"
     slots = _shown(counts, is_composite)

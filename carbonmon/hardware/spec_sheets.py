@@ -43,9 +43,20 @@ def gpu_spec(name: str) -> Spec | None:
             mean = published_mean(row["model"])
             if mean is not None:
                 return mean
-        if row is None or not row["tdp_w"]:
-            return None
-        tdp_w = float(row["tdp_w"])
+        return _listed(row)
+
+
+def largest_power(name: str) -> Spec | None:
+    """The largest power (W) of one device by the table, for a utilisation that is known: never a mean."""
+    with using(GPUS):
+        return _listed(_gpu_row(name))
+
+
+def _listed(row: Row | None) -> Spec | None:
+    """A row's TDP, None where it has none."""
+    if row is None or not row["tdp_w"]:
+        return None
+    tdp_w = float(row["tdp_w"])
     note = f"; {row['note']}" if row["note"] else ""
     source = f"{row['vendor']} {row['model']}: TDP {tdp_w:g} W ({row['source']}){note}"
     return Spec(tdp_w, TDP_UNCERTAINTY, source)

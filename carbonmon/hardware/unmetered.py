@@ -61,10 +61,9 @@ def sources(
     if any(accelerator.vendor in (AMD, INTEL) for accelerator in found):
         from carbonmon.hardware.drm_gpus import list_drm_gpus  # most machines have none of them
 
-        metered = {gpu for device in counted for gpu in device.gpu_ids}
-        held = {each.device.address for each in list_drm_gpus(sysfs) if each.gpu.uuid in metered}
+        held = {each.device.address for each in list_drm_gpus(sysfs) if each.gpu.uuid in places}
         found = [accelerator for accelerator in found if accelerator.address not in held]
-    ids = {device.id for device in counted}
+    ids = places | {device.id for device in counted}
     found = [
         each for each in found if ids.isdisjoint((f"TPU-{each.address.rpartition('.')[0]}", each.address))
     ]

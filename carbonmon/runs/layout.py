@@ -18,7 +18,17 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from carbonmon.core.model import Device, DeviceState, Meter, NodeTotal, RunInfo, RunState, RunTotal, Snapshot
+from carbonmon.core.model import (
+    Device,
+    DeviceState,
+    Meter,
+    NodeTotal,
+    RunInfo,
+    RunState,
+    RunTotal,
+    Snapshot,
+    Spec,
+)
 from carbonmon.core.node_meter import NodeEnergy
 from carbonmon.core.plain_text import plain_json
 from carbonmon.core.work import Work
@@ -54,10 +64,15 @@ def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
 
 
 def _device(device: Device) -> dict[str, Any]:
-    """A device's fields; what it contains only if it does, so that release 0.1.0 reads the others."""
+    """A device's fields; what it contains only if it does, so that release 0.1.0 reads the others.
+
+    So is a power at no load: releases before it take a specification of four values only.
+    """
     fields = device._asdict()
     if not device.contains:
         del fields["contains"]
+    if device.spec is not None and device.spec.idle_w is None:
+        fields["spec"] = tuple(device.spec)[: Spec._fields.index("idle_w")]
     return fields
 
 

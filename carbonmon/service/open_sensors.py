@@ -15,7 +15,7 @@ from functools import partial
 from carbonmon.core import scope
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError, SensorUnavailable
-from carbonmon.core.model import METHODS, Device, SensorState
+from carbonmon.core.model import MEASURED_METHODS, METHODS, Device, SensorState
 from carbonmon.core.plausibility import believed_range_uj, bound_w
 from carbonmon.core.ports import Sensor, SensorSettings
 from carbonmon.core.records import NamedTuple
@@ -97,6 +97,7 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         except SensorUnavailable as error:
             found.append(SensorState(name, "not used", error.reason, error.remedy))
             unavailable.append(name)
+            seen |= set(error.gpus_seen)
             if error.note:
                 found.append(SensorState(f"{name} note", "not used", error.note))
         except ConfigError:
@@ -160,18 +161,32 @@ def _bounded(device: Device) -> Device:
 
 
 def merge_devices(first: Device | None, second: Device) -> Device:
-    """Two sensors' records of one device: the first wins, the second adds the methods below it."""
+    """Two sensors' records of one device: the first wins, the second adds the methods below it.
+
+    What is measured, how well and of what range is said by the one with the better meter, whatever the order.
+    """
     if first is None:
         return second
     bounds_w = [each.max_power_w for each in (first, second) if each.max_power_w is not None]
-    measured = first if first.is_measured or not second.is_measured else second
+    meter = second if _meter_rank(second) < _meter_rank(first) else first
     return first._replace(
-        component=measured.component,
+        component=meter.component,
         name=second.name if first.name == first.id else first.name,
         methods=tuple(method for method in METHODS if method in first.methods + second.methods),
+        counter_range_uj=meter.counter_range_uj,
         max_power_w=max(bounds_w, default=None),
         spec=first.spec or second.spec,
-        contains=measured.contains,
+        measured_uncertainty=meter.measured_uncertainty,
+        share_ratio=meter.share_ratio,
+        share_note=meter.share_note,
+        contains=meter.contains,
+    )
+
+
+def _meter_rank(device: Device) -> int:
+    """The place of its best measuring method among all; the same for all devices that nothing measures."""
+    return min(
+        (METHODS.index(each) for each in device.methods if each in MEASURED_METHODS), default=len(METHODS)
     )
 
 

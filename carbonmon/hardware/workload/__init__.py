@@ -11,7 +11,7 @@ from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
 from carbonmon.core.patterns import pattern
 from carbonmon.core.ports import Roots
 from carbonmon.hardware.found_gpus import FoundGpu
-from carbonmon.hardware.gpu_selection import VARIABLES, allocate, check_present
+from carbonmon.hardware.gpu_selection import VARIABLES, allocate, check_present, own_entries
 from carbonmon.hardware.pci_devices import AMD
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
 from carbonmon.hardware.workload.gpus import inventory_in_time
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from carbonmon.hardware.gaudi_cards import GaudiCard
 
 _NVML_UUID = pattern(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+_NO_GPU = pattern(r"TPU-|neuron[0-9]")
+"""How the ids of TPUs and of AWS's devices begin."""
 
 
 def is_below(pid: int, tops: Collection[int]) -> bool:
@@ -154,7 +157,8 @@ class NodeWorkload:
         is_drm_only = self._gpus.keys() <= {each.gpu.uuid for each in self._drm} | self._gaudi.keys()
         given: dict[str, float] | None = None
         notes: list[str] = []
-        if not is_drm_only:
+        # CUDA's lists say nothing of TPUs and of AWS's devices; `--gpus` names them by their numbers.
+        if not is_drm_only and (gpus is not None or self._may_be_nvidia()):
             given, notes = self._given_by_nvidia(gpus, environ)
         if gpus is not None and is_drm_only:
             check_present(gpus, [*self._of_drm(), *self._of_gaudi()], lister="carbonmon doctor")
@@ -185,6 +189,11 @@ class NodeWorkload:
             return None
         return {device_id: ratio for device_id, ratio in given.items() if device_id in self._gpus}
 
+    def _may_be_nvidia(self) -> bool:
+        """Whether a metered GPU is not told by its id to be an accelerator of another kind."""
+        known = {each.gpu.uuid for each in self._drm} | self._gaudi.keys()
+        return any(gpu not in known and not _NO_GPU.match(gpu) for gpu in self._gpus)
+
     def _given_by_nvidia(
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]
     ) -> tuple[dict[str, float] | None, list[str]]:
@@ -196,7 +205,8 @@ class NodeWorkload:
         ]
         if gpus is not None:
             unreadable = [index for index, _ in inventory.unreadable]
-            check_present(gpus, found, unreadable, others=self._of_drm)
+            gpus = own_entries(gpus, found, lambda: [*self._of_drm(), *self._of_gaudi()])
+            check_present(gpus, found, unreadable)
         return allocate(found, gpus, environ)
 
     def _drm_processes(self, addresses: Mapping[str, str]) -> Lister:

@@ -1,14 +1,10 @@
-"""Makes the devices of a job from the cards of the library: which ones, what each holds, which methods.
-
-An MI250 is two GPUs on one card: the first shows power and energy of both, the second none.
-"""
+"""Makes the devices of a job from the cards of the library: which ones, what each holds, which methods."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 from carbonmon.core.model import Device, Method, Part, Spec
@@ -21,28 +17,28 @@ from carbonmon.core.uncertainty import (
     TDP_UNCERTAINTY,
     combine,
 )
+from carbonmon.hardware.amd_dies import TWO_DIES, second_dies, share_of_card
 from carbonmon.hardware.amdsmi import quantities
 from carbonmon.hardware.amdsmi.cards import Card, list_cards
 from carbonmon.hardware.amdsmi.library import AmdsmiLibrary, CallError
 from carbonmon.hardware.drm_gpus import DrmGpu, measured_device
 from carbonmon.hardware.drm_selection import select_given
 from carbonmon.hardware.found_gpus import Chosen
+from carbonmon.hardware.pci_devices import AMD
 from carbonmon.hardware.sensors.amdsmi.counter_check import Judged, Look, check_counters
-
-TWO_DIES = frozenset(("0x7408", "0x740c"))
-"""MI250X and MI250 (PCI ID repository)."""
 
 
 class Opened(NamedTuple):
     """The metered cards with their devices; `texts` say of each device what is read, `notes` what else is so.
 
-    `are_given`: they are those that the job was given.
+    `are_given`: they are those that the job was given; `others` are the ids of AMD's other GPUs.
     """
 
     devices: list[tuple[Card, Device]]
     texts: dict[str, str]
     notes: list[str]
     are_given: bool
+    others: frozenset[str]
 
 
 class _Probe(NamedTuple):
@@ -68,12 +64,12 @@ def open_cards(library: AmdsmiLibrary, settings: SensorSettings, gpus: list[DrmG
     selection = select_given(settings, gpus)
     notes = [*listed.notes, *selection.notes]
     probes = {card.gpu_id: _probe(library, card) for card in listed.cards}
-    second_dies = _second_dies(listed.cards, probes)
+    dies = _second_dies(listed.cards, probes)
     chosen = {pick.gpu.uuid: pick for pick in selection.chosen}
     found: dict[str, tuple[Card, Device]] = {}
     for card in listed.cards:
-        second = second_dies.get(card.gpu_id)
-        if card.gpu_id in second_dies.values() or chosen.keys().isdisjoint({card.gpu_id, second}):
+        second = dies.get(card.gpu_id)
+        if card.gpu_id in dies.values() or chosen.keys().isdisjoint({card.gpu_id, second}):
             continue
         device = measured_device(settings.sysfs, card.found)._replace(**_share(chosen, card.gpu_id, second))
         if second is not None:
@@ -82,7 +78,8 @@ def open_cards(library: AmdsmiLibrary, settings: SensorSettings, gpus: list[DrmG
     judged = check_counters(
         {gpu: partial(_look, library, found[gpu][0]) for gpu in found if probes[gpu].has_energy}
     )
-    opened = Opened([], {}, notes, bool(selection.by))
+    others = frozenset(each.gpu.uuid for each in gpus if each.device.vendor == AMD) - chosen.keys()
+    opened = Opened([], {}, notes, bool(selection.by), others)
     for gpu, (card, device) in found.items():
         probe = probes[gpu]
         methods = _methods(device, probe, gpu not in judged.refused)
@@ -90,7 +87,7 @@ def open_cards(library: AmdsmiLibrary, settings: SensorSettings, gpus: list[DrmG
             opened.notes.append(f"{device.id}: the library tells neither its energy nor its power")
             continue
         opened.devices.append((card, _with_methods(device, probe, methods)))
-        opened.texts[device.id] = _text(card, device, methods, second_dies.get(gpu), judged, gpu)
+        opened.texts[device.id] = _text(card, device, methods, dies.get(gpu), judged, gpu)
     return opened
 
 
@@ -119,23 +116,15 @@ def _look(library: AmdsmiLibrary, card: Card) -> Look:
 
 
 def _second_dies(cards: Sequence[Card], probes: Mapping[str, _Probe]) -> dict[str, str]:
-    """The second die of each MI250 by its first: the one after it on the bus, which shows nothing."""
-    dies = [card for card in cards if card.found.device.model in TWO_DIES]
-    found: dict[str, str] = {}
-    for first, second in pairwise(dies):
-        is_second = probes[second.gpu_id].shows_nothing and not probes[first.gpu_id].shows_nothing
-        if is_second:
-            found[first.gpu_id] = second.gpu_id
-    return found
+    dies = [card.gpu_id for card in cards if card.found.device.model in TWO_DIES]
+    return second_dies(dies, {gpu: probe.shows_nothing for gpu, probe in probes.items()})
 
 
 def _share(chosen: Mapping[str, Chosen], gpu: str, second: str | None) -> dict[str, Any]:
     """The job's share of a card: that of its GPU, of two dies half of each."""
     if second is None:
         return {"share_ratio": chosen[gpu].share_ratio, "share_note": chosen[gpu].share_note}
-    if {gpu, second} <= chosen.keys():
-        return {}
-    return {"share_ratio": 0.5, "share_note": "one of the card's two GPUs: half of the card's energy"}
+    return share_of_card(chosen, gpu, second)
 
 
 def _with_limits(device: Device, probe: _Probe, settings: SensorSettings) -> Device:

@@ -64,7 +64,8 @@ class AmdsmiSensor:
         try:
             opened = open_cards(self._library, settings, gpus)
             if not opened.devices:
-                raise SensorUnavailable("; ".join(opened.notes) or "AMD's library lists no GPU of this job")
+                nothing = "AMD's library lists no GPU of this job"
+                raise SensorUnavailable("; ".join(opened.notes) or nothing, gpus_seen=opened.others)
         except CallError as error:
             amdsmi_library.release()
             raise SensorUnavailable(
@@ -79,6 +80,7 @@ class AmdsmiSensor:
         self._texts = opened.texts
         self._notes = opened.notes
         self.gpus_are_given = opened.are_given
+        self.gpus_seen = opened.others
 
     def devices(self) -> Sequence[Device]:
         return [meter.device for meter in self._meters]

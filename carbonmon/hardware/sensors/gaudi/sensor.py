@@ -18,7 +18,7 @@ from carbonmon.hardware.drm_gpus import list_drm_gpus
 from carbonmon.hardware.found_gpus import Chosen, FoundGpu
 from carbonmon.hardware.gaudi_cards import GaudiCard, device_id, pci_address
 from carbonmon.hardware.gaudi_selection import select
-from carbonmon.hardware.gpu_selection import check_present
+from carbonmon.hardware.gpu_selection import check_present, own_entries
 from carbonmon.hardware.sensors.gaudi import hlml as codes
 from carbonmon.hardware.sensors.gaudi.card import (
     DRIVER_LOST,
@@ -146,18 +146,18 @@ def _opened(hlml: Any, settings: SensorSettings, cards: Mapping[str, GaudiCard])
     if not found:
         raise SensorUnavailable("; ".join(notes) or "HLML finds no accelerator", "hl-smi")
     has_other_gpus = any(device.gpu_ids for device in settings.known.values())
-    if settings.gpus is not None and not has_other_gpus:
-        check_present(
-            settings.gpus,
-            found,
-            others=lambda: [each.gpu for each in list_drm_gpus(settings.sysfs)],
-            lister="carbonmon doctor",
-        )
-    selection = select(found, modules, settings.gpus, settings.environ, has_other_gpus=has_other_gpus)
+    gpus = settings.gpus
+    if gpus is not None:
+        gpus = own_entries(gpus, found, lambda: [each.gpu for each in list_drm_gpus(settings.sysfs)])
+        if not has_other_gpus:
+            check_present(gpus, found, lister="carbonmon doctor")
+    selection = select(found, modules, gpus, settings.environ, has_other_gpus=has_other_gpus)
     notes += selection.notes
     if not selection.chosen:
         nothing = f"the job may use none of the {len(found)} accelerators ({selection.by})"
-        raise SensorUnavailable("; ".join([*notes, nothing]), "carbonmon run --gpus 0,1 -- …")
+        raise SensorUnavailable(
+            "; ".join([*notes, nothing]), "carbonmon run --gpus 0,1 -- …", gpus_seen=handles.keys()
+        )
     devices = {pick.gpu.uuid: _device(hlml, pick, handles[pick.gpu.uuid].handle) for pick in selection.chosen}
     readable = {name: device for name, device in devices.items() if device.methods}
     notes += [

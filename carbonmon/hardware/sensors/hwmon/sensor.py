@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from carbonmon.core.errors import SensorUnavailable
-from carbonmon.core.model import Device, Failure, Reading, SensorState
+from carbonmon.core.model import Device, Failure, Part, Reading, SensorState
 from carbonmon.core.pacing import Backoff
 from carbonmon.core.ports import SensorSettings
-from carbonmon.hardware.drm_gpus import list_drm_gpus
+from carbonmon.hardware.amd_dies import TWO_DIES, second_dies, share_of_card
+from carbonmon.hardware.drm_gpus import DrmGpu, list_drm_gpus
 from carbonmon.hardware.drm_selection import select_given
+from carbonmon.hardware.pci_devices import text_of
 from carbonmon.hardware.sensors.hwmon.channels import Channel, find_channels
 from carbonmon.hardware.sensors.hwmon.chips import Key, find_chips
 from carbonmon.hardware.sensors.hwmon.devices import DeviceMaker, LeftOut
@@ -41,6 +43,7 @@ class HwmonSensor:
         self._meters: list[DeviceMeter] = []
         self._others: list[SensorState] = []
         maker = DeviceMaker(settings, chips, gpus)
+        self._second_dies = _second_dies(channels, chips, gpus)
         for group in _groups(channels):
             self._add(group, maker, chips, others, selection.by)
         self._leave_out((text, "no meter of a whole device") for text in unknown)
@@ -48,7 +51,8 @@ class HwmonSensor:
         if not self._meters:
             texts = (f"{state.name.removeprefix('hwmon ')}: {state.reason}" for state in self._others)
             reasons = "; ".join(dict.fromkeys(texts))
-            raise SensorUnavailable(reasons or "none of the chips here measures power or energy of a device")
+            nothing = "none of the chips here measures power or energy of a device"
+            raise SensorUnavailable(reasons or nothing, gpus_seen=others)
 
     def devices(self) -> Sequence[Device]:
         return [meter.device for meter in self._meters]
@@ -90,6 +94,15 @@ class HwmonSensor:
                 raise LeftOut(f"{len(group)} of the {row.parts} channels that are one device together")
             _check_rights(group, chips)
             device = maker.make(group[0])
+            for first, silent in self._second_dies.items():
+                if device.id == silent:
+                    raise LeftOut(f"{first} shows the power of the whole card, {silent} included")
+            second = self._second_dies.get(device.id)
+            if second is not None:
+                device = device._replace(contains=(Part("gpu", None, second),))
+                if not self._chosen.keys().isdisjoint(device.gpu_ids):
+                    device = device._replace(**share_of_card(self._chosen, device.id, second))
+                    others = others - set(device.gpu_ids)
             if not others.isdisjoint(device.gpu_ids):
                 raise LeftOut(f"not a GPU of this job by {by}")
             before = next((meter for meter in self._meters if meter.device.id == device.id), None)
@@ -99,7 +112,7 @@ class HwmonSensor:
             self._leave_out([(text, str(reason))])
             return
         pick = next((self._chosen[gpu] for gpu in device.gpu_ids if gpu in self._chosen), None)
-        if pick is not None and pick.share_note:
+        if pick is not None and pick.share_note and second is None:
             device = device._replace(share_ratio=pick.share_ratio, share_note=pick.share_note)
         # How busy an APU's graphics are says nothing of its package.
         busy_file = "" if device.component == "cpu" else maker.busy_file(group[0])
@@ -108,6 +121,20 @@ class HwmonSensor:
     def _leave_out(self, channels: Iterable[tuple[str, str]]) -> None:
         """Say of each channel, (text, reason), why it is not metered."""
         self._others += [SensorState(f"hwmon {text}", "not used", reason) for text, reason in channels]
+
+
+def _second_dies(
+    channels: Sequence[Channel], chips: Mapping[Key, Path], gpus: Sequence[DrmGpu]
+) -> dict[str, str]:
+    """The second GPU of each MI250 by its first."""
+    by_address = {each.device.address: each.gpu.uuid for each in gpus if each.device.model in TWO_DIES}
+    silent = {}
+    for channel in channels if by_address else ():
+        address = Path(channel.chip.device).name
+        if address in by_address:
+            text = text_of(chips[channel.chip] / channel.file)
+            silent[by_address[address]] = not text.strip("0")
+    return second_dies([gpu for _, gpu in sorted(by_address.items()) if gpu in silent], silent)
 
 
 def _groups(channels: Sequence[Channel]) -> list[list[Channel]]:

@@ -42,8 +42,7 @@ class LevelZeroSensor:
         self._sources = sources
         self._gpus = gpus
         self.gpus_are_given = bool(selection.by)
-        chosen = {pick.gpu.uuid for pick in selection.chosen}
-        self.gpus_seen = {each.gpu.uuid for each in gpus.values() if each.device.vendor == INTEL} - chosen
+        self.gpus_seen = _not_given(gpus, selection)
 
     def devices(self) -> Sequence[Device]:
         return [meter.device for meter in self._meters]
@@ -112,11 +111,17 @@ def open_cards(settings: SensorSettings, left: Collection[str]) -> LevelZeroSens
             remedy = remedy or reason.remedy
     if not metered:
         reasons = "; ".join(f"{state.name.partition(' ')[2]}: {state.reason}" for state in sources)
-        raise SensorUnavailable(reasons, remedy)
+        raise SensorUnavailable(reasons, remedy, gpus_seen=_not_given(drm, selection))
     parts = tuple((meter.device.id, f"{meter.device.id}: energy by its {what}") for meter, what in metered)
     own = SensorState("levelzero", "used", "; ".join(text for _, text in parts), "", True, parts=parts)
     meters = [meter for meter, _ in metered]
     return LevelZeroSensor(library, meters, [own, *sources], drm, selection)
+
+
+def _not_given(gpus: Mapping[str, DrmGpu], selection: Selection) -> set[str]:
+    """The ids of Intel's cards that are not the job's."""
+    chosen = {pick.gpu.uuid for pick in selection.chosen}
+    return {each.gpu.uuid for each in gpus.values() if each.device.vendor == INTEL} - chosen
 
 
 class _LeftOut(Exception):

@@ -11,7 +11,7 @@ from carbonmon.core.pacing import Backoff
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NEURON_UNCERTAINTY
-from carbonmon.hardware.accelerators import Listed, choose, parse_numbers, stated_spec
+from carbonmon.hardware.accelerators import NOT_NAMED, Listed, choose, parse_numbers, stated_spec
 from carbonmon.hardware.neuron_devices import NeuronDevice, find_power
 from carbonmon.hardware.number_file import reason_of
 from carbonmon.hardware.sensors.neuron.busy_cores import PROGRAM, BusyCores, find_program
@@ -39,6 +39,9 @@ class NeuronSensor:
         numbers = [device.number for device in devices]
         choice = choose(numbers, settings, _listed(devices, settings.environ), "Neuron device")
         self.gpus_are_given, self._notes = choice.is_given, choice.notes
+        self.gpus_seen = {device.id for device in devices if device.number not in choice.numbers}
+        if not choice.numbers:
+            raise SensorUnavailable(NOT_NAMED, gpus_seen=self.gpus_seen)
         self._found = [device for device in devices if device.number in choice.numbers]
         self._devices = [_device(each, settings) for each in self._found]
         self._files = [None if each.power is None else PowerFile(each.power) for each in self._found]

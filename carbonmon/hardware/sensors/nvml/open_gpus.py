@@ -19,7 +19,7 @@ from carbonmon.core.uncertainty import NVML_UNCERTAINTY, TDP_UNCERTAINTY
 from carbonmon.hardware import modules
 from carbonmon.hardware.found_gpus import Chosen, FoundGpu
 from carbonmon.hardware.gpu_inventory import ask, list_inventory
-from carbonmon.hardware.gpu_selection import check_present, select
+from carbonmon.hardware.gpu_selection import check_present, own_entries, select
 from carbonmon.hardware.nvml_errors import NOT_SUPPORTED_ERRORS, REMEDIES
 from carbonmon.hardware.sensors.nvml.gpu import Gpu
 from carbonmon.hardware.sensors.nvml.superchip import (
@@ -45,9 +45,9 @@ class Opened(NamedTuple):
 
 
 def _of_other_vendors(settings: SensorSettings) -> list[FoundGpu]:
-    from carbonmon.hardware.drm_gpus import list_drm_gpus  # most machines have none of them
+    from carbonmon.hardware.other_vendors import gpus_of_other_vendors  # most machines have none of them
 
-    return [each.gpu for each in list_drm_gpus(settings.sysfs)]
+    return gpus_of_other_vendors(settings.sysfs)
 
 
 def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
@@ -60,14 +60,11 @@ def open_gpus(nvml: Any, settings: SensorSettings) -> Opened:
         remedy = REMEDIES.get(error.value, remedy)
     if not found:
         raise SensorUnavailable("; ".join(notes) or "NVML finds no GPU", remedy)
-    if settings.gpus is not None:
-        check_present(
-            settings.gpus,
-            found,
-            [index for index, _ in unreadable],
-            others=lambda: _of_other_vendors(settings),
-        )
-    selection = select(found, settings.gpus, settings.environ, is_own_view=True)
+    named = settings.gpus
+    if named is not None:
+        named = own_entries(named, found, lambda: _of_other_vendors(settings))
+        check_present(named, found, [index for index, _ in unreadable])
+    selection = select(found, named, settings.environ, is_own_view=True)
     stated = _stated(settings)
     notes += selection.notes
     if stated is not None and stated.number not in (1, len(found)):

@@ -9,7 +9,7 @@ from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
 from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TPU_UNCERTAINTY
-from carbonmon.hardware.accelerators import Listed, choose, parse_numbers, stated_spec
+from carbonmon.hardware.accelerators import NOT_NAMED, Listed, choose, parse_numbers, stated_spec
 from carbonmon.hardware.sensors.tpu.duty_cycle import (
     BadAnswer,
     DutyCycleClient,
@@ -34,6 +34,9 @@ class TpuSensor:
         listed = None if variable is None else Listed(variable, parse_numbers(settings.environ[variable]))
         choice = choose([chip.number for chip in chips], settings, listed, "TPU chip")
         self.gpus_are_given, self._notes = choice.is_given, choice.notes
+        self.gpus_seen = {chip.id for chip in chips if chip.number not in choice.numbers}
+        if not choice.numbers:
+            raise SensorUnavailable(NOT_NAMED, gpus_seen=self.gpus_seen)
         self._cores = chips[0].generation.cores
         self._number_of_all = len(chips)
         self._places = [place for place, chip in enumerate(chips) if chip.number in choice.numbers]

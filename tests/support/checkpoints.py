@@ -35,7 +35,7 @@ def as_written(document: Document) -> bytes:
     if document.pop("crc32", None) is None:
         return json.dumps(document).encode()
     sequence = document.pop("sequence", None)
-    return sealed(json.dumps(document), sequence if isinstance(sequence, int) and sequence >= 0 else 1)
+    return sealed(json.dumps(document, separators=(",", ":")), sequence if isinstance(sequence, int) and sequence >= 0 else 1)
 
 
 def replace(folder: Path, **values: Any) -> None:

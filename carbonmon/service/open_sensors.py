@@ -109,8 +109,9 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
         else:
             found.append(_Opened(guarded, tuple(device.id for device in offered)))
     opener.close()
-    decision = scope.decide(devices)
-    reasons = {each.device.id: each.reason for each in decision.left_out}
+    stated = _needless_estimates(devices)
+    decision = scope.decide({name: each for name, each in devices.items() if name not in stated})
+    reasons = stated | {each.device.id: each.reason for each in decision.left_out}
     used: list[GuardedSensor] = []
     sources: list[SensorState] = []
     for each in found:
@@ -124,6 +125,17 @@ def open_sensors(config: Config, environ: Mapping[str, str], closing: ExitStack)
     sources += unmetered.sources(config.sysfs, decision.counted.values(), is_stated, seen)
     bounded = {device.id: _bounded(device) for device in decision.counted.values()}
     return Sensors(tuple(used), bounded, tuple(sources), gpus_are_given, tuple(unavailable))
+
+
+def _needless_estimates(devices: Mapping[str, Device]) -> dict[str, str]:
+    """Why GPUs that only the user stated (`gpu-0` …) are not counted, by id: where a sensor found any, they
+    are no others, also where they were listed before."""
+    stated = [name for name in devices if name.startswith("gpu-") and not devices[name].is_measured]
+    found = [name for name, device in devices.items() if device.gpu_ids and name not in stated]
+    if not found:
+        return {}
+    reason = f"stated by --gpu-model, but {found[0]} was found: it would be counted twice"
+    return dict.fromkeys(stated, reason)
 
 
 class _Opened(NamedTuple):

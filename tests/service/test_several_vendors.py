@@ -114,6 +114,16 @@ def test_an_mi250_is_one_card_without_amds_library_too(given: str):
             assert energy_j == pytest.approx(200.0 * 30 * sum(found.values()), rel=1e-3)
 
 
+@pytest.mark.parametrize("sensors", [("tdp", "gaudi"), ("gaudi", "tdp")])
+def test_gpus_that_the_user_states_are_those_that_a_sensor_finds(sensors: tuple[str, ...]):
+    with Simulator(cards=[gaudi(0, STEADY), gaudi(1, STEADY)], packages=[]) as machine, ExitStack() as stack:
+        machine.preload()
+        config = Config(sysfs=machine.sysfs, sensors=sensors, gpu_model="Gaudi 3:2")
+        devices = open_sensors(config, {}, stack).devices
+    found = {name for name, device in devices.items() if device.component == "gpu"}
+    assert found == {GAUDI, "GPU-0000:21:00.0"}
+
+
 def test_lists_of_cuda_say_nothing_of_devices_that_are_no_gpus(tmp_path: Path):
     tree = NeuronTree(tmp_path / "sys", 2)
     settings = SensorSettings(sysfs=tree.sysfs, gpu_tdp_w=200.0)

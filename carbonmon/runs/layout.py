@@ -54,8 +54,11 @@ def run_text(info: RunInfo, devices: Sequence[Device]) -> str:
 
 
 def _device(device: Device) -> dict[str, Any]:
-    """A device's fields; what it contains only if it does, so that release 0.1.0 reads the others."""
+    """A device's fields; what it contains, and its power at no load, only if known: releases 0.1 and 0.2
+    read the others."""
     fields = device._asdict()
+    if device.spec is not None and device.spec.idle_w is None:
+        fields["spec"] = device.spec[:-1]
     if not device.contains:
         del fields["contains"]
     return fields

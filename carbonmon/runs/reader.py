@@ -32,6 +32,7 @@ from carbonmon.core.model import (
     RunState,
     RunTotal,
     Snapshot,
+    Spec,
 )
 from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.core.pauses import Pauses
@@ -347,4 +348,15 @@ def _device(entry: Entry) -> Device:
     hints = get_type_hints(Device)
     if not hints.keys() - _LATER_DEVICE_FIELDS <= entry.values.keys() <= hints.keys():
         raise entry.source.mistake("a device has other fields than this version of carbonmon knows")
-    return Device(**{key: entry.value(key, hint) for key, hint in hints.items() if key in entry.values})
+    values = {
+        key: entry.value(key, hint) for key, hint in hints.items() if key in entry.values and key != "spec"
+    }
+    return Device(**values, spec=_spec(entry))
+
+
+def _spec(entry: Entry) -> Spec | None:
+    """What a specification states; releases until 0.2.0 knew no power at no load."""
+    found = entry.values["spec"]
+    if isinstance(found, list) and len(found) == len(Spec._fields) - 1:
+        return entry.source.record(f"{entry.prefix}spec", found, Spec, len(found))
+    return entry.value("spec", Spec | None)

@@ -359,4 +359,5 @@ def _spec(entry: Entry) -> Spec | None:
     found = entry.values["spec"]
     if isinstance(found, list) and len(found) == len(Spec._fields) - 1:
         return entry.source.record(f"{entry.prefix}spec", found, Spec, len(found))
-    return entry.value("spec", Spec | None)
+    spec: Spec | None = entry.value("spec", Spec | None)
+    return spec

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from carbonmon.runs.layout import run_text
+from carbonmon.runs.reader import read_checkpoint, read_run
 from carbonmon.runs.report.earlier import as_now
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.text import table_text
@@ -34,6 +36,17 @@ def test_a_device_line_of_0_1_shows_the_run_s_power_beside_the_run_s_energy():
 def test_a_later_release_s_figures_stay_as_they_are():
     summary = summary_of("runs-0.2.0")
     assert as_now(summary) == summary
+
+
+@pytest.mark.parametrize("release", ["runs-0.1.0", "runs-0.2.0"])
+@pytest.mark.parametrize("run", ["ended", "estimated", "killed"])
+def test_a_run_of_every_release_is_read_and_written_again_as_it_was(release: str, run: str):
+    folder = FIXTURES / release / run
+    run_before = read_checkpoint(folder).snapshot.runs[0]
+    assert sum(row.energy_j for row in run_before.totals) > 0.0
+    info, devices = read_run(folder)
+    specs = [each["spec"] for each in json.loads((folder / "run.json").read_text())["devices"]]
+    assert [each["spec"] for each in json.loads(run_text(info, devices))["devices"]] == specs
 
 
 def test_a_zero_of_which_nothing_was_seen_is_shown_as_unknown():

@@ -55,7 +55,7 @@ class Source(NamedTuple):
             if isinstance(found, hint):
                 return found
             if hasattr(hint, "_fields"):
-                return self.record(field, found, hint)
+                return self.record(field, found, hint, self._known(hint, found))
             raise self.unlike(field, _WORDS.get(hint, hint.__name__), found)
         origin = get_origin(hint)
         if origin in (Union, types.UnionType):
@@ -104,6 +104,15 @@ class Source(NamedTuple):
             raise self.mistake(f"{field} must have {known} values, and has {len(values)}")
         pairs = zip(values, hints.items(), strict=False)
         return kind(*(self.value(f"{field}.{key}", value, hint) for value, (key, hint) in pairs))
+
+    def _known(self, kind: Any, found: Any) -> int | None:
+        """How many fields a list within a list holds: an older version's lacks the last, which have defaults.
+
+        Where all have defaults nothing would tell a truncated list from an older one: that must be whole.
+        """
+        least = len(kind._fields) - len(kind._field_defaults)
+        is_older = isinstance(found, list) and 0 < least <= len(found) < len(kind._fields)
+        return len(found) if is_older else None
 
     def _number(self, field: str, found: Any, kind: type[float] | type[int], highest: float) -> float:
         if self.highest:

@@ -104,7 +104,7 @@ def _estimate(path: Path | None, fit: str | None, embodied: bool, form: str, val
         raise ConfigError("--region and --intensity exclude one another: give the place or the figure")
     parts = _parts(path, values)
     home = _place(values)
-    places = {part.name: _place(_own(values, part)) for part in parts if _has_place(part)}
+    places = {part.name: _place_of(part, values) for part in parts if _has_place(part)}
     fitted = None if fit is None else _fit(fit, values["output"])
     loads = [load for part in parts for load in loads_of(part, fitted)]
     name = "" if path is None else path.stem
@@ -146,6 +146,13 @@ def _place(values: dict[str, Any]) -> Place:
         )
     finally:
         provider.close()
+
+
+def _place_of(part: Part, values: dict[str, Any]) -> Place:
+    try:
+        return _place(_own(values, part))
+    except ConfigError as error:
+        raise ConfigError(f"{part.where}: {error}" if part.where else str(error)) from None
 
 
 def _has_place(part: Part) -> bool:

@@ -55,7 +55,7 @@ class Source(NamedTuple):
             if isinstance(found, hint):
                 return found
             if hasattr(hint, "_fields"):
-                return self.record(field, found, hint, self._known(field, found, hint))
+                return self.record(field, found, hint, self._known(hint, found))
             raise self.unlike(field, _WORDS.get(hint, hint.__name__), found)
         origin = get_origin(hint)
         if origin in (Union, types.UnionType):
@@ -105,13 +105,14 @@ class Source(NamedTuple):
         pairs = zip(values, hints.items(), strict=False)
         return kind(*(self.value(f"{field}.{key}", value, hint) for value, (key, hint) in pairs))
 
-    def _known(self, field: str, found: Any, kind: Any) -> int:
-        """How many fields of a record within another its writer knew: an older version's lacks the last ones.
+    def _known(self, kind: Any, found: Any) -> int | None:
+        """How many fields a list within a list holds: an older version's lacks the last, which have defaults.
 
-        What it lacks must have a default, as the utilisation at which a power holds, and that at no load.
+        Where all have defaults nothing would tell a truncated list from an older one: that must be whole.
         """
         least = len(kind._fields) - len(kind._field_defaults)
-        return max(least, min(len(self.items(field, found)), len(kind._fields)))
+        is_older = isinstance(found, list) and 0 < least <= len(found) < len(kind._fields)
+        return len(found) if is_older else None
 
     def _number(self, field: str, found: Any, kind: type[float] | type[int], highest: float) -> float:
         if self.highest:

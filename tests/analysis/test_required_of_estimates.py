@@ -97,3 +97,30 @@ def test_a_report_of_an_estimate_at_two_places_names_both_and_no_one_country(tmp
 def test_two_estimates_are_two_reports_and_one_is_one():
     ids = [boamps_document(estimated(*each), 0.0)["header"]["reportId"] for each in (EIGHT, GPU_HOURS, EIGHT)]
     assert ids[0] == ids[2] != ids[1]
+
+
+def test_two_estimates_are_two_rows_of_a_spreadsheet_and_one_is_not_given_twice(tmp_path: Path):
+    for name, arguments in (("a", EIGHT), ("b", GPU_HOURS)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(estimated(*arguments)))
+    one, other = str(tmp_path / "a.json"), str(tmp_path / "b.json")
+    done = CliRunner().invoke(main, ["report", one, other, "--format", "csv"])
+    assert done.exit_code == 0 and len(done.stdout.splitlines()) == 3, done.output
+    twice = CliRunner().invoke(main, ["report", one, one, "--format", "csv"])
+    assert twice.exit_code == 2 and "is given twice" in twice.output
+
+
+def test_water_of_one_part_is_not_that_of_all(tmp_path: Path):
+    parts = tmp_path / "parts.toml"
+    parts.write_text(
+        '[[part]]\nname = "a"\nenergy = "1MWh"\nwater-intensity = 2\n[[part]]\nname = "b"\nenergy = "3MWh"\n'
+    )
+    done = CliRunner().invoke(main, ["estimate", str(parts)])
+    text = " ".join(done.stdout.split())
+    assert "2000 L of water for 25.0 % of the energy; of the rest unknown" in text
+
+
+def test_a_wrong_region_of_a_part_says_which_part(tmp_path: Path):
+    parts = tmp_path / "parts.toml"
+    parts.write_text('[[part]]\nname = "a"\nenergy = "1MWh"\nregion = "Frnace"\n')
+    done = CliRunner().invoke(main, ["estimate", str(parts)])
+    assert "parts.toml, part 1: region 'Frnace' is unknown" in " ".join(done.output.split())

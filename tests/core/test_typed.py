@@ -23,6 +23,18 @@ def entry(**values: Any) -> Entry:
     return Entry(Source("file.json"), values)
 
 
+def test_a_list_within_a_list_of_an_older_version_lacks_the_last_fields_that_have_defaults():
+    class Line(NamedTuple):
+        begin: Point
+        end: Point
+
+    found = entry(a=[[1.5], [2.5, "p"]])
+    assert found.value("a", Line) == Line(Point(1.5), Point(2.5, "p"))
+    for wrong in ([], [1.5, "p", None]):
+        with pytest.raises(ConfigError, match="must have 2 values"):
+            entry(a=[wrong, [2.5]]).value("a", Line)
+
+
 def test_values_are_taken_by_annotation():
     found = entry(a=1, b="x", c=None, d=["x", "y"], e=[1.5, "p"], f=True, g={"h": 2})
     assert isinstance(found.number("a"), float)

@@ -35,7 +35,8 @@ def as_written(document: Document) -> bytes:
     if document.pop("crc32", None) is None:
         return json.dumps(document).encode()
     sequence = document.pop("sequence", None)
-    return sealed(json.dumps(document, separators=(",", ":")), sequence if isinstance(sequence, int) and sequence >= 0 else 1)
+    number = sequence if isinstance(sequence, int) and sequence >= 0 else 1
+    return sealed(json.dumps(document, separators=(",", ":")), number)
 
 
 def replace(folder: Path, **values: Any) -> None:

@@ -10,7 +10,7 @@ from carbonmon.analysis.estimate.inference import Inference
 from carbonmon.analysis.estimate.load import Load
 from carbonmon.analysis.estimate.records import Place
 from carbonmon.core.model import JOULES_PER_KWH
-from carbonmon.runs.summary.figures import co2e_text, energy_text, figure, fine_mass_text
+from carbonmon.runs.summary.figures import co2e_text, energy_text, figure, fine_mass_text, percent_text
 
 MARKET_SOURCE = "as given; market-based (GHG Protocol, Scope 2 guidance, 2015)"
 WATER_SOURCE = "as given; facility energy × litres a kWh of generation (Li et al. 2023, arXiv:2304.03271)"
@@ -106,7 +106,13 @@ def beside_texts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
     water = summary.get("water_off_site")
     if water is not None:
-        texts.append(("off site", f"{number_text(water['litres'])} L of water, {water['source']}"))
+        known = water["known_ratio"]
+        part = (
+            ""
+            if known is None or known > 0.9999
+            else f" for {percent_text(known)} of the energy; of the rest unknown"
+        )
+        texts.append(("off site", f"{number_text(water['litres'])} L of water{part}, {water['source']}"))
     use = summary.get("inference")
     if use is not None:
         texts.append(

@@ -79,7 +79,9 @@ def check_no_duplicates(summaries: Sequence[Summary]) -> None:
     seen = set()
     for summary in summaries:
         run = summary["run"]
-        key = run["id"], run["host"], run["started_at"]
+        key: tuple[Any, ...] = run["id"], run["host"], run["started_at"]
+        if summary["state"] == "estimated":  # all of them have one id, and no time
+            key = (*key, run["name"], summary["energy"]["total_j"], summary["carbon"]["emissions_g"])
         if key in seen:
             start = run["started_at"] or "at an unknown time"
             raise ConfigError(f"{_named(run)}, started {start}, is given twice: leave one out")

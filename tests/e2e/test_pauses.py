@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -185,8 +185,9 @@ def test_a_job_under_an_interactive_shell_gets_no_sighup_when_its_monitor_is_kil
 def test_a_job_whose_guardian_is_killed_goes_on_and_gets_no_sighup(tmp_path: Path, in_session: bool):
     with paused(tmp_path, in_session) as (monitor, job):
         for each in psutil.Process(monitor.pid).children(recursive=True):
-            if guardian.__file__ in each.cmdline():
-                each.kill()
+            with suppress(psutil.NoSuchProcess):  # ended meanwhile
+                if guardian.__file__ in each.cmdline():
+                    each.kill()
         assert beats(tmp_path)
         assert not (tmp_path / "hup").exists(), "a group that is left alone with a stopped process gets it"
         assert job.is_running()

@@ -143,6 +143,7 @@ def test_the_machine_s_meter_and_the_charge_by_the_node_are_those_of_the_run_s_o
         monitor = node.monitor(address, "--run-id", RUN_ID, "--charge", "node")
         server.wait_for(address, 1500.0)
         end(monitor)
+        command.wait_for(lambda: not server.query("up == 1"), "the end of the target")
         scraped = json.loads(server.report(tmp_path, "--format", "json"))
         text = server.report(tmp_path)
         own = command.summary(node.folder)

@@ -124,3 +124,19 @@ def test_a_wrong_region_of_a_part_says_which_part(tmp_path: Path):
     parts.write_text('[[part]]\nname = "a"\nenergy = "1MWh"\nregion = "Frnace"\n')
     done = CliRunner().invoke(main, ["estimate", str(parts)])
     assert "parts.toml, part 1: region 'Frnace' is unknown" in " ".join(done.output.split())
+
+
+def test_what_was_given_beside_gpus_is_marked_as_given():
+    done = CliRunner().invoke(main, ["estimate", "--gpu", "T4:4", "--hours", "5", "--host-power", "280W"])
+    (gpus,) = (line for line in done.stdout.splitlines() if "gpu-T4" in line)
+    (hosts,) = (line for line in done.stdout.splitlines() if "module-hosts" in line)
+    assert gpus.endswith("estimated (tdp)") and hosts.endswith("as given")
+
+
+def test_a_summary_with_other_places_is_read_again(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(estimated(*EIGHT, "--region", "DE")))
+    elsewhere = CliRunner().invoke(main, ["report", str(path), "--elsewhere", "SE", "--format", "json"])
+    path.write_text(elsewhere.stdout)
+    again = CliRunner().invoke(main, ["report", str(path)])
+    assert again.exit_code == 0, again.output

@@ -52,9 +52,10 @@ def summary_of(snapshot: Snapshot, loads: Sequence[Load]) -> dict[str, Any]:
     run = snapshot.runs[0]
     summary = summarize(snapshot, run, "estimated")
     stated_j = sum(load.energy_j for load in loads if load.is_stated)
-    numbers = dict(zip(_ids(loads), (load.known_number for load in loads), strict=True))
+    by_id = dict(zip(_ids(loads), loads, strict=True))
     for device in summary["energy"]["devices"]:
-        device["number"] = numbers[device["id"]]
+        load = by_id[device["id"]]
+        device.update(number=load.known_number, is_stated=load.is_stated)
     summary["energy"].update(
         facility_j=run.facility_j,
         facility_kwh=None if run.facility_j is None else run.facility_j / JOULES_PER_KWH,

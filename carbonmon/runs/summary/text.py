@@ -240,7 +240,7 @@ def _device_lines(
                 _name_text(device["name"] or "", width),
                 energy_text(device["energy_j"], unit),
                 "power unknown" if mean_w is None else f"mean {figure(mean_w)} W",
-                "as given" if is_given else _methods_text(device["methods"]),
+                "as given" if device.get("is_stated", is_given) else _methods_text(device["methods"]),
             )
         )
     return table(rows, numbers=(3, 4), width=width, indent="  ", cuts=2)

@@ -34,6 +34,7 @@ _TYPES: dict[str, Any] = {
     "string": str,
     "number": (int, float),
     "integer": int,
+    "boolean": bool,
 }
 
 
@@ -59,7 +60,10 @@ class _Schema:
         if value is None and "null" in kinds:
             return ""
         wanted = [_TYPES[kind] for kind in kinds if kind != "null"]
-        if kinds and (isinstance(value, bool) or not any(isinstance(value, kind) for kind in wanted)):
+        if kinds and (
+            (isinstance(value, bool) and bool not in wanted)
+            or not any(isinstance(value, kind) for kind in wanted)
+        ):
             return f"{where} must be of type {' or '.join(kinds)}"
         if "const" in rule or "enum" in rule:
             known = rule.get("enum", [rule.get("const")])

@@ -28,7 +28,8 @@ JOB = ("sh", "-c", "sleep 1; exit 3")
 def on_host(host: str, arguments: list[str], folder: Path, machine: Simulator) -> subprocess.Popen[str]:
     """`carbonmon` as on a machine of this name."""
     program = (
-        f"import os, types; os.uname = lambda: types.SimpleNamespace(nodename={host!r}); "
+        f"import os; own = os.uname(); named = os.uname_result((own[0], {host!r}, *own[2:])); "
+        "os.uname = lambda: named; "
         "from carbonmon.cli import main; main()"
     )
     folder.mkdir(exist_ok=True)

@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
-from click.testing import CliRunner, Result
 
 from carbonmon.analysis.estimate.inference import FIT_UNCERTAINTY, drawn_by, inference_of
 from carbonmon.analysis.estimate.kinds import KINDS
 from carbonmon.analysis.estimate.loads import loads_of
 from carbonmon.analysis.estimate.parts import part_of, split_parts
 from carbonmon.analysis.estimate.training import training_of
-from carbonmon.cli import main
 from carbonmon.core.errors import ConfigError
+from tests.support.estimates import A100, invoke, kwh, summary_of
 from tests.support.rows import for_each_row
-from tests.support.strictness import strict_schema
-
-VALIDATOR = jsonschema.Draft202012Validator(strict_schema())
-A100 = "A100 SXM4 80GB"
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-
-
-def invoke(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["estimate", *arguments])
-
-
-def summary_of(*arguments: str) -> dict[str, Any]:
-    done = invoke(*arguments, "--format", "json")
-    assert done.exit_code == 0, done.output
-    summary: dict[str, Any] = json.loads(done.stdout)
-    VALIDATOR.validate(summary)
-    return summary
-
-
-def kwh(**keys: Any) -> float:
-    loads = loads_of(part_of({key.replace("_", "-"): value for key, value in keys.items()}))
-    return sum(load.energy_j for load in loads) / 3.6e6
 
 
 # Tokens

@@ -98,7 +98,7 @@ LATER = {
     "carbon": ["market_based", "pue_source", "sources"],
     "run": ["cpu_s", "idle_policy", "notes", "pauses", "progress", "ranks", "uid", "user"],
     "energy": ["facility_j", "facility_kwh", "node", "stated_j"],
-    "device": ["node_energy_j"],
+    "device": ["is_stated", "node_energy_j", "number"],
     "phase": ["components", "interpolated_ratio", "measured_ratio"],
     "settled": ["by_uid", "former", "region"],
     "settled_intensity": ["year"],

@@ -151,7 +151,7 @@ def test_models_are_told_apart_and_a_card_without_a_limit_is_bounded_all_the_sam
             card.fault(no_limit=True)
         with closing(opened(machine)) as sensor:
             assert [device.name for device in sensor.devices()] == list(names)
-            assert [device.max_power_w for device in sensor.devices()] == [1200.0, 6000.0, 1200.0]
+            assert [device.max_power_w for device in sensor.devices()] == [1200.0, 6000.0, 6000.0]
 
 
 def test_the_kernel_s_list_has_gaudi_s_cards_only_and_their_module_ids():

@@ -109,7 +109,7 @@ def test_what_a_machine_drew_is_in_the_summary_and_in_the_metrics(machine: Machi
         device = devices[machine.device]
         started_s, ended_s = (unix_s(summary["run"][name]) for name in ("started_at", "ended_at"))
         # Readings may be a little after the start and the end, or longer on a busy machine.
-        edge_j = truth_j(started_s, started_s + max(0.02, 2 * late.most_s))
+        edge_j = truth_j(started_s, started_s + late.edges_s)
         assert device["component"] == machine.component
         assert device["energy_j"] == pytest.approx(
             truth_j(started_s, ended_s), rel=machine.tolerance, abs=edge_j

@@ -150,12 +150,12 @@ def test_the_machine_s_meter_and_the_charge_by_the_node_are_those_of_the_run_s_o
     (seen,), (meter,) = scraped["node_meters"], own["node_meters"]
     unseen_j = ACPI_W * (own["run"]["duration_s"] - scraped["run"]["duration_s"])
     assert meter["meter"] == seen["meter"] == "acpi"
-    assert seen["energy_j"] == pytest.approx(meter["energy_j"] - unseen_j, rel=0.02, abs=0.3 * ACPI_W)
+    assert seen["energy_j"] == pytest.approx(meter["energy_j"] - unseen_j, rel=0.02, abs=0.7 * ACPI_W)
     assert seen["coverage_ratio"] == pytest.approx(meter["coverage_ratio"], abs=0.05)
     assert seen["methods"] == {"counter": 0.0, "power": pytest.approx(seen["energy_j"])}
     assert scraped["charge"]["by"] == own["charge"]["by"] == "node"
     charged_j = own["charge"]["energy_j"] - unseen_j  # nobody else draws anything: all of it is the run's
-    assert scraped["charge"]["energy_j"] == pytest.approx(charged_j, rel=0.02, abs=0.3 * ACPI_W)
+    assert scraped["charge"]["energy_j"] == pytest.approx(charged_j, rel=0.02, abs=0.7 * ACPI_W)
     assert "(meter acpi)" in text or "charged" in text
 
 

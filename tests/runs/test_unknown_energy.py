@@ -53,7 +53,15 @@ def summary_of(run: RunState) -> dict[str, Any]:
     return summarize(shown, run, "final")
 
 
-@for_each_row("run", [run_state(duration_s=60.0), blind()])
+@for_each_row(
+    "run",
+    [
+        run_state(duration_s=60.0),
+        blind(),
+        blind(unobserved_s=((GPU.id, 59.9986),)),  # it was first asked after the start
+        blind(duration_s=0.2, unobserved_s=((GPU.id, 0.17),)),
+    ],
+)
 def test_energy_and_carbon_are_null_where_nothing_was_seen(run: RunState):
     summary = summary_of(run)
     energy, carbon = summary["energy"], summary["carbon"]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from carbonmon.core.model import MEASURED_METHODS, DeviceState, RunState, RunTotal, Uncertainty
 from carbonmon.core.records import NamedTuple
 
-_SHORTEST_S = 1e-6
-"""Seconds are sums of differences: less than this is nothing."""
+_EDGES_S = 1.0
+"""Of a run on a busy machine; milliseconds on others."""
 
 
 class Row(NamedTuple):
@@ -35,12 +35,14 @@ def with_uncertainty(total: RunTotal, devices: dict[str, DeviceState]) -> Row:
 def seen_devices(run: RunState) -> set[str]:
     """The devices of which something is known: they drew something, or were observed for some of the time.
 
-    Of the others the energy is unknown, which is not 0 J.
+    Of the others the energy is unknown, which is not 0 J. A device is first read a little after a run begins
+    and last read a little before it ends, and what was never read may seem observed for so long.
     """
+    edges_s = min(_EDGES_S, run.duration_s / 2.0)
     lost_s = dict(run.unobserved_s)
     drew = {total.device_id for total in run.totals if total.energy_j}
     used = {*dict(run.power_w), *(total.device_id for total in run.totals)}
-    return drew | {each for each in used if run.duration_s - lost_s.get(each, 0.0) > _SHORTEST_S}
+    return drew | {each for each in used if run.duration_s - lost_s.get(each, 0.0) > edges_s}
 
 
 def is_seen(run: RunState) -> bool:

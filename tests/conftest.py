@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from hypothesis import settings
 from tests.support.scheduling import BySharedMachine, longest_first
 
 os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has put into the user's folder
+
+# What a shell starts in the background ignores SIGINT (POSIX, "Asynchronous Lists"): so would all jobs of tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("carbonmon", deadline=None)  # these machines are noisy: no test is about time
 settings.load_profile("carbonmon")

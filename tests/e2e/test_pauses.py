@@ -200,6 +200,10 @@ def test_ctrl_z_stops_both_and_after_fg_the_job_is_still_paused(tmp_path: Path):
         os.killpg(monitor.pid, signal.SIGCONT)
         wait_until(lambda: not is_stopped(psutil.Process(monitor.pid)), "the monitor goes on")
         wait_until(lambda: is_stopped(job), "the pause goes on")
+        interrupted(monitor)
+        _, said = monitor.communicate(timeout=command.DEADLINE_S)
+    assert monitor.returncode == 128 + signal.SIGINT
+    assert "SIGINT came" in said
 
 
 @pytest.mark.parametrize(

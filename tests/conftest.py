@@ -16,7 +16,7 @@ from tests.support.scheduling import BySharedMachine, longest_first
 
 os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has put into the user's folder
 
-# What a shell starts in the background ignores SIGINT (POSIX, "Asynchronous Lists"): so would all jobs of tests.
+# What a shell starts in the background ignores SIGINT (POSIX, "Asynchronous Lists"): so would our jobs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

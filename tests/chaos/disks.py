@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from enum import Enum
 from io import RawIOBase
 from pathlib import Path
 from unittest import mock
@@ -52,11 +53,13 @@ TRUST = 0.5
 def rows(short: bool, kills: int, chance: random.Random) -> Iterator[Row]:
     trouble_s = 0.5 if short else 3.0
     if os.geteuid() == 0:
-        yield _real("the disk is full", "a tmpfs of 64 KiB filled up", _fill, trouble_s)
-        yield _real("the disk turns read-only", "remounted read-only", _protect, trouble_s)
+        yield _real("the disk fills up", "a tmpfs of 64 KiB filled up", _fill, trouble_s, Then.IN_PLACE)
+        full = ("the disk is full from the start", "a tmpfs of 64 KiB filled up before the start")
+        yield _real(*full, _fill, trouble_s, Then.FAILS, is_first=True)
+        yield _real("the disk turns read-only", "remounted read-only", _protect, trouble_s, Then.FAILS)
     else:
         sys.stderr.write("disks: a full and a read-only disk are left out, mounting them needs root\n")
-    yield _real("the run's folder is removed", "rm -r of the folder", _remove, trouble_s, fails=False)
+    yield _real("the run's folder is removed", "rm -r of the folder", _remove, trouble_s, Then.WRITES_ANEW)
     yield _hangs(trouble_s)
     yield _fails(trouble_s)
 
@@ -64,11 +67,19 @@ def rows(short: bool, kills: int, chance: random.Random) -> Iterator[Row]:
 Trouble = Callable[[Path, ExitStack], object]
 
 
+class Then(Enum):
+    """What the checkpoints do in trouble."""
+
+    FAILS = "each is counted, the change of state is logged"
+    IN_PLACE = "they take no room: they go on in the files that are there, the series' rows may fail"
+    WRITES_ANEW = "the folder is made again"
+
+
 def _fill(disk: Path, mend: ExitStack) -> None:
     path = disk / "filler"
     mend.callback(path.unlink)
     with path.open("wb", buffering=0) as filler:
-        # A checkpoint that is being written meanwhile leaves the room of the one that it replaces.
+        # What is being replaced meanwhile leaves the room of what it replaces.
         while _fill_up(filler):
             time.sleep(CHECKPOINT_S)
 
@@ -97,13 +108,15 @@ def _remove(disk: Path, mend: ExitStack) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _real(name: str, what: str, begin: Trouble, trouble_s: float, fails: bool = True) -> Row:
-    """Trouble for a while under a living monitor, then none."""
+def _real(
+    name: str, what: str, begin: Trouble, trouble_s: float, then: Then, *, is_first: bool = False
+) -> Row:
+    """Trouble for a while under a living monitor, then none; it `is_first` there, and then the monitor."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         disk = folder / "carbonmon-runs"
         disk.mkdir()
-        if fails:
+        if then is not Then.WRITES_ANEW:
             subprocess.run(
                 ["mount", "-t", "tmpfs", "-o", "size=64k", "carbonmon-chaos", str(disk)], check=True
             )
@@ -111,11 +124,21 @@ def _real(name: str, what: str, begin: Trouble, trouble_s: float, fails: bool = 
         packages = [Package(profile=Constant(CPU_W))]
         machine = stack.enter_context(Simulator(gpus=[Gpu(profile=Constant(GPU_W))], packages=packages))
         run = stack.enter_context(Watched(machine, folder, OPTIONS))
-        run.start()
-        samples = run.wait_for_checkpoint(0)["samples"]
+        samples = 0
+        if not is_first:
+            run.start()
+            samples = run.wait_for_checkpoint(0)["samples"]
+            # The second one replaces the other slot; from then on both are overwritten.
+            samples = run.wait_for_checkpoint(samples)["samples"]
         begin_s = time.monotonic()
         with ExitStack() as mend:
             begin(disk, mend)
+            if is_first:
+                run.start(waits=False)
+            if then is Then.FAILS:
+                command.wait_for(lambda: "journal cannot write" in run.said(), "a failing checkpoint")
+            elif then is Then.IN_PLACE:
+                samples = run.wait_for_checkpoint(run.checkpoint()["samples"])["samples"]
             time.sleep(trouble_s)
         most = (time.monotonic() - begin_s) / CHECKPOINT_S + 2
         samples = run.wait_for_checkpoint(samples)["samples"]
@@ -133,10 +156,14 @@ def _real(name: str, what: str, begin: Trouble, trouble_s: float, fails: bool = 
             Check(f"sampling goes on: {sampled:.0%} of the ticks", sampled >= TRUST),
             Check("everything is there", _is_complete(run.folder, account_j)),
         ]
-        if fails:
-            checks.append(Check(f"{errors} failing checkpoints counted", 1 <= errors <= most))
+        if then is Then.IN_PLACE:
+            checks.append(Check("checkpoints go on in their place", True))
+        if then is not Then.WRITES_ANEW:
+            at_least = 1 if then is Then.FAILS else 0
+            checks.append(Check(f"{errors} failing writes counted", at_least <= errors <= most))
             changes = (said.count("journal cannot write"), said.count("journal works again"))
-            checks.append(Check("one log line for each change of state", changes == (1, 1)))
+            expected_changes = (1, 1) if errors else (0, 0)
+            checks.append(Check("one log line for each change of state", changes == expected_changes))
         lost_s = sum(unobserved_s(summary).values())
         return Row(name, f"{what} for {trouble_s:.1f} s", truth_j, account_j, lost_s, tuple(checks))
 

@@ -51,7 +51,7 @@ class Watched:
         self._job.wait()
         self._log.close()
 
-    def start(self) -> None:
+    def start(self, *, waits: bool = True) -> None:
         """Start the first monitor and wait for its first checkpoint, or another one and do not wait."""
         which = ["--resume", RUN_ID] if self._begun else ["--run-id", RUN_ID]
         arguments = [*self._options, *which, "--attach", str(self._job.pid)]
@@ -60,7 +60,8 @@ class Watched:
         )
         if not self._begun:
             self._begun = True
-            self.wait_for_checkpoint(0)
+            if waits:
+                self.wait_for_checkpoint(0)
 
     def kill(self) -> None:
         """SIGKILL the monitor if there is one; the job goes on."""

@@ -67,6 +67,19 @@ def test_a_run_some_hours_in_is_seen_whole(browser: Browser, monitor: Monitor) -
     tab.close()
 
 
+def test_a_range_is_in_the_unit_of_its_figure(browser: Browser, monitor: Monitor) -> None:
+    tab = browser.open(monitor.url)
+    script = """(async () => {
+        const { figures } = await import("/page-figures.js");
+        const { energyWriter } = await import("/page-text.js");
+        const now = await (await fetch("/api/v1/now")).json();
+        Object.assign(now.run, { emissions_g: 0.936, emissions_low_g: 0.872, emissions_high_g: 1.003 });
+        return figures(now, energyWriter(1e6), false).textContent;
+    })()"""
+    assert "936 mg CO₂e872 mg to 1003 mg" in tab.evaluate(script)
+    tab.close()
+
+
 def test_a_run_that_has_just_begun_says_that_nothing_is_known(browser: Browser) -> None:
     with served(page_states.just_begun()) as running:
         tab = browser.open(running.url)

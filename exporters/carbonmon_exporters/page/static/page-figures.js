@@ -100,7 +100,7 @@ export function figures(now, energy, isGone) {
       tile(
         "Energy",
         energy(run.energy_j),
-        range(run.energy_low_j, run.energy_high_j, energy),
+        range(run.energy_low_j, run.energy_high_j, energy, run.energy_j),
         measuredPart(run),
       ),
     );
@@ -108,7 +108,7 @@ export function figures(now, energy, isGone) {
       tile(
         "Emissions",
         run.emissions_g === null ? UNKNOWN : `${mass(run.emissions_g)} CO₂e`,
-        range(run.emissions_low_g, run.emissions_high_g, mass),
+        range(run.emissions_low_g, run.emissions_high_g, mass, run.emissions_g),
         `PUE ${now.pue_ratio.toFixed(2)} included`,
       ),
     );
@@ -165,14 +165,14 @@ function outlook({ forecast, budgets }, energy) {
   const tiles = [];
   if (forecast) {
     const { energy_j: joules, emissions_g: grams, end_at_s: end, cost } = forecast;
-    const details = [`${mass(grams.expected)} CO₂e, ${range(grams.low, grams.high, mass)}`];
+    const details = [`${mass(grams.expected)} CO₂e, ${range(grams.low, grams.high, mass, grams.expected)}`];
     if (cost) details.push(`${money(cost.expected)} ${plain(forecast.currency)}`);
     details.push(`until ${moment(end.expected)}, ${moment(end.low)} to ${moment(end.high)}`);
     tiles.push(
       tile(
         "Forecast, whole run",
         energy(joules.expected),
-        range(joules.low, joules.high, energy),
+        range(joules.low, joules.high, energy, joules.expected),
         ...details,
       ),
     );
@@ -222,10 +222,11 @@ function powerDetail(run) {
   ];
 }
 
-function range(low, high, format) {
+/** A range in the unit of what it is the range of. */
+function range(low, high, format, amount) {
   if (low === null || high === null) return "range not known";
-  const both = [low, high];
-  return low === 0 && high === 0 ? "" : `${format(low, both)} to ${format(high, both)}`;
+  const by = [amount ?? high];
+  return low === 0 && high === 0 ? "" : `${format(low, by)} to ${format(high, by)}`;
 }
 
 function measuredPart({ energy_j: joules, measured_ratio: ratio }) {

@@ -31,6 +31,10 @@ def _said(line: str, reason: str) -> str:
     if match is None:
         return 'a line is KEY = VALUE: region = "FR"'
     key, value = match[1], match[2]
+    if "{" in value and "for a key part" in reason:
+        # TOML 1.1 allows it, which tomllib reads from Python 3.15 on, and tomli on Python 3.10.
+        one_line = f'{key} = {{ team = "nlp", user = "ann" }}'
+        return f"a table in braces is on one line, without a comma at its end: {one_line}"
     if value in ("True", "False", "yes", "no", "on", "off"):
         return f"write true or false: {key} = {'true' if value in ('True', 'yes', 'on') else 'false'}"
     if value in ("None", "null", ""):

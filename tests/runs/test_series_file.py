@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -267,3 +268,14 @@ def test_every_line_has_the_same_keys_and_each_column_one_type_which_no_null_hid
     assert {tuple(line) for line in lines} == {(*SeriesRow._fields, "series")}
     for column in lines[0]:
         assert {type(line[column]) for line in lines} == {type(getattr(ROW, column, 2))}, column
+
+
+def test_the_query_for_duckdb_names_columns_that_rows_have_with_their_types():
+    """Without types it reads numbers of later files as null."""
+    page = (Path(__file__).resolve().parents[2] / "docs/use/series.md").read_text()
+    named = dict(re.findall(r"(\w+): '(\w+)'", page.partition("columns = {")[2].partition("}")[0]))
+    types = {float: "DOUBLE", str: "VARCHAR"}
+    assert named
+    assert named == {column: types[type(getattr(ROW, column))] for column in named}
+    query = page.partition("```sql")[2].partition("```")[0]
+    assert set(re.findall(r"\b(?:max|sum)\((\w+)\)", query)) | {"device"} == set(named)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 from typing import Literal
 
 from carbonmon.core.records import NamedTuple
@@ -103,12 +104,21 @@ class Span(NamedTuple):
         return self.last_s - self.first_s
 
 
+class EpochEnd(NamedTuple):
+    """When so many epochs were done: seconds since the run's start, and the joules that it had drawn."""
+
+    epochs: float
+    at_s: float
+    energy_j: float
+
+
 class Work(NamedTuple):
     """What a run has done so far: the highest counts that were told, None where nobody told.
 
     `total_steps` is None where it is unknown. `precision` is that of the FLOPs ("" where nobody said), and
     `peaks` those of the node's GPUs in it, as far as they are known. `job_ratio` is the part of the job that
-    is on this node: counts are those of the whole job, energy is the node's. `spans` are for figures a unit.
+    is on this node: counts are those of the whole job, energy is the node's. `spans` are for figures a unit,
+    `epoch_ends` divide the span of the epochs; of very many every second, fourth, … is kept.
     """
 
     steps: float | None = None
@@ -121,6 +131,7 @@ class Work(NamedTuple):
     peaks: Peaks = ()
     job_ratio: float = 1.0
     spans: tuple[Span, ...] = ()
+    epoch_ends: tuple[EpochEnd, ...] = ()
 
     @property
     def ratio(self) -> float | None:
@@ -129,3 +140,18 @@ class Work(NamedTuple):
         if self.steps is None or total is None or not math.isfinite(self.steps):
             return None
         return min(1.0, max(0.0, self.steps / total))
+
+
+def each_epoch(work: Work) -> list[Span]:
+    """The epochs one after the other, the last as far as it came; together they are the span of `epochs`."""
+    whole = next((span for span in work.spans if span.what == "epochs"), None)
+    if whole is None:
+        return []
+    cuts = [EpochEnd(whole.first, whole.first_s, whole.first_j)]
+    cuts += [end for end in work.epoch_ends if whole.first < end.epochs < whole.last]
+    cuts.append(EpochEnd(whole.last, whole.last_s, whole.last_j))
+    return [
+        Span("epochs", begin.epochs, end.epochs, begin.at_s, end.at_s, begin.energy_j, end.energy_j)
+        for begin, end in pairwise(cuts)
+        if end.epochs > begin.epochs
+    ]

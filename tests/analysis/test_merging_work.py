@@ -51,6 +51,30 @@ def test_the_whole_is_the_sum_of_the_nodes_for_any_number_of_them(joules: list[f
     assert whole["work"]["flops_per_joule"] is not None
 
 
+def with_epochs(host: str, joules: tuple[float, ...], ends: tuple[float, ...] = (1.0, 2.0)) -> dict[str, Any]:
+    summary = part(host)
+    summary["work"]["each_epoch"] = [
+        {"first": end - 1.0, "last": end, "duration_s": 10.0, "energy_j": energy_j}
+        for end, energy_j in zip(ends, joules, strict=True)
+    ]
+    return summary
+
+
+def test_each_epoch_is_the_sum_of_the_nodes_where_all_have_the_same():
+    whole = merged([with_epochs("a", (1e3, 2e3)), with_epochs("b", (3e3, 4e3))])
+    VALIDATOR.validate(whole)
+    rows = whole["work"]["each_epoch"]
+    assert [(row["last"], row["energy_j"], row["duration_s"]) for row in rows] == [
+        (1.0, 4e3, 10.0),
+        (2.0, 6e3, 10.0),
+    ]
+    other = with_epochs("b", (3e3, 4e3), (1.0, 3.0))
+    assert merged([with_epochs("a", (1e3, 2e3)), other])["work"]["each_epoch"] == []
+    older = part("b")
+    del older["work"]["each_epoch"]
+    assert merged([with_epochs("a", (1e3, 2e3)), older])["work"]["each_epoch"] == []
+
+
 def test_where_one_node_was_told_nothing_only_the_whole_run_s_energy_is_divided():
     silent = on("b", joules=3e6)
     work = merged([part("a", 1e6), silent])["work"]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.model import Curve
-from carbonmon.core.work import ENDLESS, Span, Told, Work, known_total, precision_of
-from carbonmon.core.work_meter import WorkMeter
+from carbonmon.core.work import ENDLESS, Span, Told, Work, each_epoch, known_total, precision_of
+from carbonmon.core.work_meter import MOST_EPOCH_ENDS, WorkMeter
 from tests.support.rows import for_each_row
 
 WATTS = 100.0
@@ -167,10 +167,98 @@ def test_a_report_that_was_held_back_counts_at_its_time():
     assert (span.last_s, span.energy_j) == (10.0, pytest.approx(10.0 * WATTS))
 
 
+def epochs(meter: WorkMeter) -> list[tuple[float, float, float, float]]:
+    """First and last epoch, seconds, joules of each."""
+    work = meter.state(0.0)
+    assert work is not None
+    return [(span.first, span.last, span.duration_s, span.energy_j) for span in each_epoch(work)]
+
+
+def test_each_epoch_has_its_own_time_and_energy():
+    meter = WorkMeter()
+    for epoch, (end_s, watts) in enumerate([(10.0, 100.0), (30.0, 50.0), (35.0, 200.0)]):
+        if epoch == 0:
+            meter.tell(Told(epochs=0.0), 0.0)
+        begin_s = end_s - (10.0, 20.0, 5.0)[epoch]
+        draw(meter, begin_s, end_s, watts)
+        meter.tell(Told(epochs=epoch + 1.0), end_s)
+    draw(meter, 35.0, 37.0, 10.0)
+    meter.tell(Told(epochs=3.5), 37.0)
+    assert epochs(meter) == [
+        (0.0, 1.0, 10.0, 1000.0),
+        (1.0, 2.0, 20.0, 1000.0),
+        (2.0, 3.0, 5.0, 1000.0),
+        (3.0, 3.5, 2.0, 20.0),
+    ]
+
+
+@pytest.mark.parametrize("tick_s", [0.5, 3.0, 100.0])
+def test_an_epoch_ends_between_two_reports_and_between_two_samples(tick_s: float):
+    meter = WorkMeter()
+    settled_s = 0.0
+    for report in range(9):  # 0.4 epochs each 4 s
+        meter.tell(Told(epochs=0.4 * report), 4.0 * report)
+        while settled_s + tick_s <= 4.0 * report:
+            draw(meter, settled_s, settled_s + tick_s)
+            settled_s += tick_s
+    draw(meter, settled_s, 100.0)
+    assert epochs(meter) == [
+        (0.0, 1.0, pytest.approx(10.0), pytest.approx(1000.0)),
+        (1.0, 2.0, pytest.approx(10.0), pytest.approx(1000.0)),
+        (2.0, 3.0, pytest.approx(10.0), pytest.approx(1000.0)),
+        (3.0, pytest.approx(3.2), pytest.approx(2.0), pytest.approx(200.0)),
+    ]
+
+
+def test_epochs_that_were_passed_unseen_stay_together():
+    meter = WorkMeter()
+    meter.tell(Told(steps=0.0), 0.0)
+    draw(meter, 0.0, 12.0)
+    meter.tell(Told(epochs=3.0), 12.0)
+    assert epochs(meter) == [(0.0, 3.0, 12.0, 1200.0)]
+
+
+def test_of_very_many_epochs_several_are_one_row_and_no_joule_is_lost():
+    meter = WorkMeter()
+    for epoch in range(1001):
+        meter.tell(Told(epochs=float(epoch)), float(epoch))
+        draw(meter, float(epoch), epoch + 1.0)
+    rows = epochs(meter)
+    assert 32 <= len(rows) <= MOST_EPOCH_ENDS + 1
+    assert {last - first for first, last, _, _ in rows[:-1]} == {8.0}
+    assert sum(row[3] for row in rows) == pytest.approx(1000 * WATTS)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 3.0), st.floats(0.0, 5.0), st.floats(0.0, 2.0)), max_size=30),
+    st.floats(0.1, 7.0),
+)
+def test_the_epochs_are_all_of_their_span_and_none_is_negative(
+    reports: list[tuple[float, float, float]], tick_s: float
+):
+    meter = WorkMeter()
+    now_s = settled_s = done = 0.0
+    for more, wait_s, held_back_s in reports:
+        now_s += wait_s
+        while settled_s + tick_s <= now_s:
+            draw(meter, settled_s, settled_s + tick_s)
+            settled_s += tick_s
+        done += more
+        meter.tell(Told(epochs=done), max(0.0, now_s - held_back_s))
+    draw(meter, settled_s, now_s + tick_s)
+    work = meter.state(0.0)
+    rows = [] if work is None else each_epoch(work)
+    assert all(row.energy_j >= -1e-9 and row.duration_s >= 0.0 for row in rows)
+    if work is not None and done > work.spans[0].first:
+        assert sum(row.energy_j for row in rows) == pytest.approx(work.spans[0].energy_j)
+        assert sum(row.done for row in rows) == pytest.approx(work.spans[0].done)
+
+
 def test_a_monitor_that_goes_on_counts_as_if_it_had_never_ended():
     def half(meter: WorkMeter, first: int) -> None:
         for step in range(first, first + 5):
-            meter.tell(Told(steps=float(step), total_steps=20.0, flops=1e15 * step), 50.0 + step)
+            told = Told(steps=float(step), total_steps=20.0, epochs=step / 2, flops=1e15 * step)
+            meter.tell(told, 50.0 + step)
             draw(meter, 50.0 + step, 51.0 + step)
 
     whole = WorkMeter()

@@ -42,6 +42,7 @@ GPU = Device("gpu-0", "gpu", "a GPU", 0, ("counter", "power"), max_power_w=1000.
 PACKAGE = Device("package-0", "cpu", "a CPU", 0, ("counter",), max_power_w=1000.0)
 DEVICES = {device.id: device for device in (GPU, PACKAGE)}
 CPUS = 10.0
+OUTAGE_S = 2.0
 
 
 class Machine:
@@ -305,7 +306,7 @@ def resumed(folder: Path, machine: Machine) -> Sampler:
         workload=Work(machine),
         retain_s=1e9,
     )
-    outage = Outage(2.0, same_boot=True)
+    outage = Outage(OUTAGE_S, same_boot=True)
     lost = restore_devices(second, before, outage)
     restore_run(second, RunAccount(before.runs[0].info, []), before.runs[0], outage, lost, Roots())
     return second

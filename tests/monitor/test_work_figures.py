@@ -11,6 +11,7 @@ from carbonmon.core.work import GpuPeak, Told
 from carbonmon.monitor.sampler import Sampler
 from tests.monitor.test_run_figures import (
     GPU,
+    OUTAGE_S,
     PACKAGE,
     Machine,
     begin,
@@ -58,6 +59,33 @@ def test_the_figures_are_those_of_the_loop_and_the_whole_run_s_stand_beside_them
     assert work["energy_per_sample_j"] is None
     assert work["flops_per_joule"] == pytest.approx(1e13 / 400.0)
     assert work["mfu"] == pytest.approx(0.1)
+
+
+def test_each_epoch_is_in_the_summary_and_goes_on_behind_a_resume(tmp_path: Path):
+    machine = Machine(FakeClock())
+    sampler = monitor_of(machine)
+    machine.power_w = {GPU.id: 100.0, PACKAGE.id: 0.0}
+    begin(sampler, "late")
+    tell(sampler, "late", 0, epochs=0.0)
+    watch(sampler, machine, 4)
+    tell(sampler, "late", 4, epochs=1.0)
+    machine.power_w[GPU.id] = 300.0
+    watch(sampler, machine, 2)
+    tell(sampler, "late", 6, epochs=1.5)
+    written(sampler, "late", tmp_path)
+    after = resumed(tmp_path, machine)
+    watch(after, machine, 2)
+    tell(after, "late", 8, epochs=2.0)
+    watch(after, machine, 1)
+    tell(after, "late", 9, epochs=2.25)
+    watch(after, machine, 1)
+    summary = summary_of(after, "late")
+    jsonschema.validate(summary, strict_schema())
+    assert summary["work"]["each_epoch"] == [
+        {"first": 0.0, "last": 1.0, "duration_s": 4.0, "energy_j": pytest.approx(400.0)},
+        {"first": 1.0, "last": 2.0, "duration_s": 4.0 + OUTAGE_S, "energy_j": pytest.approx(1200.0)},
+        {"first": 2.0, "last": 2.25, "duration_s": 1.0, "energy_j": pytest.approx(300.0)},
+    ]
 
 
 def test_gpu_time_without_work_and_its_energy_are_the_run_s():

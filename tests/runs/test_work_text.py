@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from carbonmon.runs.report import sections
+from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.work_text import (
     counts_text,
+    epoch_text,
     flops_text,
     joules_text,
     work_lines,
@@ -20,6 +23,35 @@ def summary_of(**work: Any) -> dict[str, Any]:
     summary = summarize(snapshot, snapshot.runs[0], "final")
     summary["work"].update(work)
     return summary
+
+
+@for_each_row(
+    ("first", "last", "text"),
+    [
+        (0.0, 1.0, "1"),
+        (6.0, 7.0, "7"),
+        (0.0, 8.0, "1–8"),
+        (3.0, 3.2, "4 (to 3.2)"),
+        (0.5, 1.0, "1 (from 0.5)"),
+        (0.5, 2.25, "1–3 (from 0.5 to 2.25)"),
+    ],
+)
+def test_an_epoch_has_its_number_and_says_what_of_it_is_missing(first: float, last: float, text: str):
+    assert epoch_text({"first": first, "last": last}) == text
+
+
+def test_reports_have_a_table_of_epochs_where_there_are_two():
+    row = {"first": 0.0, "last": 1.0, "duration_s": 90.0, "energy_j": 36_000.0}
+    other = {"first": 1.0, "last": 1.5, "duration_s": 30.0, "energy_j": None}
+    table = sections.epochs(summary_of(each_epoch=[row, other]))
+    assert table.rows == [
+        ["1", "10.0 Wh", "400 W", "1 min 30 s", "10.0 Wh"],
+        ["2 (to 1.5)", "–", "–", "30.0 s", "–"],
+    ]
+    for only in ([row], [], None):
+        assert sections.epochs(summary_of(each_epoch=only)).rows == []
+    assert "## Epochs" in markdown_text(summary_of(each_epoch=[row, other]))
+    assert "## Epochs" not in markdown_text(summary_of(each_epoch=[row]))
 
 
 @for_each_row(

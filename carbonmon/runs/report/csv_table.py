@@ -17,6 +17,7 @@ The column `scope` says what a row is about, `item` which one:
 | cost | the currency | each currency in which the energy has a price |
 | node | | the energy of the whole node meanwhile, whoever caused it |
 | work | steps, epochs, samples, tokens, flops | each count, from its first report to its last |
+| epoch | its number, from 1 | each epoch of which the training code told |
 | gpu_time | held, idle, unknown | GPU-seconds, as the duration; of idle ones the energy |
 
 Each of phase, component, method, device and source adds up to run: **sum within one scope only**. Unknown is
@@ -33,6 +34,7 @@ from typing import Any
 from carbonmon.core.efficiency import done, quotient
 from carbonmon.core.plain_text import plain_cell
 from carbonmon.core.work import COUNTS
+from carbonmon.runs.summary.work_text import epoch_text
 
 COLUMNS = (
     *(
@@ -159,6 +161,15 @@ def _work(work: Mapping[str, Any]) -> Iterator[Cells]:
             "count": count,
             "energy_per_count_j": quotient(energy_j, count),
             "mfu_ratio": work["mfu"] if what == "flops" else None,
+        }
+    for epoch in work.get("each_epoch") or ():
+        yield {
+            "scope": "epoch",
+            "item": epoch_text(epoch),
+            "energy_j": epoch["energy_j"],
+            "duration_s": epoch["duration_s"],
+            "count": done(epoch),
+            "energy_per_count_j": quotient(epoch["energy_j"], done(epoch)),
         }
 
 

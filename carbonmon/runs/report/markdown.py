@@ -21,7 +21,13 @@ def markdown_text(summary: Mapping[str, Any], sections: Sequence[Section] = ()) 
     facts = plain.facts(summary)
     blocks = [[f"# Energy and carbon of run {escaped(summary['run']['id'], 64)}"], _table(facts)]
     for section in (
-        *(plain.results(summary), plain.devices(energy), plain.phases(energy), plain.methods(energy)),
+        *(
+            plain.results(summary),
+            plain.devices(energy),
+            plain.phases(energy),
+            plain.epochs(summary),
+            plain.methods(energy),
+        ),
         plain.sensors(summary["monitor"]),
     ):
         if section.rows:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from carbonmon.core.efficiency import done, quotient
 from carbonmon.core.model import MAIN_PHASE
 from carbonmon.core.windows import INTERPOLATED_RATIO
 from carbonmon.runs.report.details import Section, basis_text, settled_parts
@@ -28,6 +29,7 @@ from carbonmon.runs.summary.figures import (
 )
 from carbonmon.runs.summary.node_meters import charge_text, meter_text
 from carbonmon.runs.summary.strings import phase_text
+from carbonmon.runs.summary.work_text import epoch_text, joules_text
 
 COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory", "module": "module"}
 HOW_KNOWN = "how known"
@@ -56,6 +58,13 @@ def phases(energy: Mapping[str, Any]) -> Section:
     head = ("phase", "energy", "share", "emissions", "duration", "measured")
     rows = _phases(energy) if energy["phases"].keys() - {MAIN_PHASE} else []
     return Section("Phases", head, rows, numbers=(1, 2, 3, 4, 5))
+
+
+def epochs(summary: Mapping[str, Any]) -> Section:
+    """Energy and time of each epoch; no rows where fewer than two were told."""
+    each = (summary.get("work") or {}).get("each_epoch") or []
+    head = ("epoch", "energy", "mean power", "duration", "an epoch")
+    return Section("Epochs", head, _epochs(each) if len(each) > 1 else [], numbers=(1, 2, 3, 4))
 
 
 def methods(energy: Mapping[str, Any]) -> Section:
@@ -237,6 +246,20 @@ def _phases(energy: Mapping[str, Any]) -> list[list[str]]:
             _NONE if (ratio := phase.get("measured_ratio")) is None else percent_text(ratio),
         ]
         for name, phase in energy["phases"].items()
+    ]
+
+
+def _epochs(each: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    unit = unit_of(max(epoch["energy_j"] or 0.0 for epoch in each), ENERGY_UNITS)
+    return [
+        [
+            epoch_text(epoch),
+            _NONE if (joules := epoch["energy_j"]) is None else energy_text(joules, unit),
+            _watts(quotient(joules, epoch["duration_s"])),
+            _NONE if epoch["duration_s"] is None else duration_text(epoch["duration_s"]),
+            _NONE if (per := quotient(joules, done(epoch))) is None else joules_text(per),
+        ]
+        for epoch in each
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from carbonmon.core.efficiency import figures
 from carbonmon.core.gpu_time import IDLE_BELOW_RATIO, GpuTime
 from carbonmon.core.model import RunState
-from carbonmon.core.work import COUNTS, Count, Work
+from carbonmon.core.work import COUNTS, Count, Span, Work, each_epoch
 
 
 def work_summary(run: RunState) -> dict[str, Any] | None:
@@ -15,18 +15,11 @@ def work_summary(run: RunState) -> dict[str, Any] | None:
     work = run.work
     if work is None:
         return None
-    spans: dict[str, dict[str, float]] = {
-        span.what: {
-            "first": span.first,
-            "last": span.last,
-            "duration_s": span.duration_s,
-            "energy_j": span.energy_j,
-        }
-        for span in work.spans
-    }
+    spans = {str(span.what): _span(span) for span in work.spans}
     peak = _peak(run, work)
     flops = spans.get("flops")
-    most_flops = None if peak is None or flops is None else peak * flops["duration_s"]
+    flops_s = None if flops is None else flops["duration_s"]
+    most_flops = None if peak is None or flops_s is None else peak * flops_s
     return {
         **{count: _told(work, count) for count in COUNTS},
         "total_steps": work.total_steps,
@@ -35,6 +28,17 @@ def work_summary(run: RunState) -> dict[str, Any] | None:
         "precision": work.precision or None,
         "peak_flop_per_s": peak,
         "spans": spans,
+        "each_epoch": [_span(span) for span in each_epoch(work)],
+    }
+
+
+def _span(span: Span) -> dict[str, float | None]:
+    """No energy is energy that nobody saw."""
+    return {
+        "first": span.first,
+        "last": span.last,
+        "duration_s": span.duration_s,
+        "energy_j": span.energy_j or None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,16 @@ def counts_text(work: Mapping[str, Any]) -> str:
             )
             parts.append(f"{_count(work[what])}{of} {unit if work[what] == 1 and not of else what}")
     return ", ".join(parts) or "FLOPs were told, and no steps"
+
+
+def epoch_text(span: Mapping[str, Any]) -> str:
+    """`3`, counted from 1; `1–8` for several; `4 (to 3.2)` for one that is not whole."""
+    first, last = span["first"], span["last"]
+    number, end = math.floor(first) + 1, math.ceil(last)
+    parts = [f"from {first:.4g}"] if first % 1 else []
+    parts += [f"to {last:.4g}"] if last % 1 else []
+    name = f"{number}" if end <= number else f"{number}–{end}"
+    return f"{name} ({' '.join(parts)})" if parts else name
 
 
 def energies_text(work: Mapping[str, Any]) -> list[str]:

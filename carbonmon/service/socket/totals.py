@@ -93,4 +93,6 @@ def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, 
 
 def _work(run: RunState) -> dict[str, Any]:
     """What the run has done, and the figures of that; nothing where nobody told."""
-    return {key: value for key, value in (work_summary(run) or {}).items() if key != "spans"}
+    return {
+        key: value for key, value in (work_summary(run) or {}).items() if key not in {"spans", "each_epoch"}
+    }

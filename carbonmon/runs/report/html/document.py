@@ -108,6 +108,7 @@ def _main(
         *_forecasts(nodes),
         side_by_side.settled_and_live(summary),
         plain.phases(energy),
+        plain.epochs(summary),
         _devices(energy),
         side_by_side.nodes(nodes),
         *sections,

@@ -40,7 +40,25 @@ def work(summaries: Sequence[Part]) -> dict[str, Any] | None:
         "precision": same(each(works, "precision")),
         "peak_flop_per_s": _by_host(parts, "peak_flop_per_s") if is_all else None,
         "spans": spans,
+        "each_epoch": _each_epoch(parts) if is_all else [],
     }
+
+
+def _each_epoch(parts: Sequence[tuple[str, Part]]) -> list[dict[str, Any]]:
+    """Epoch by epoch where all parts have the same ones: else one's are unknown in the times of another's."""
+    lists = [part.get("each_epoch") or [] for _, part in parts]
+    if len({tuple((row["first"], row["last"]) for row in rows) for rows in lists}) != 1:
+        return []
+    hosts = [host for host, _ in parts]
+    return [
+        {
+            "first": rows[0]["first"],
+            "last": rows[0]["last"],
+            "duration_s": longest_s((host, row["duration_s"]) for host, row in zip(hosts, rows, strict=True)),
+            "energy_j": total(each(rows, "energy_j")),
+        }
+        for rows in zip(*lists, strict=True)
+    ]
 
 
 def _span(what: str, parts: Sequence[tuple[str, Part]], wanted: int) -> dict[str, Any] | None:

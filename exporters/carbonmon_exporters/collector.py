@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -17,7 +17,7 @@ from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.ended import answer
 from carbonmon_exporters.ended.runs import Ended, EndedRuns
 from carbonmon_exporters.ended.visits import RecentScrapers, visiting
-from carbonmon_exporters.families import as_counter, as_gauge, as_info, empty
+from carbonmon_exporters.families import Counter, Gauge, RowFamily, as_counter, as_gauge, as_info, empty
 from carbonmon_exporters.node_meters import node_meter_families
 from carbonmon_exporters.outlook import outlook_families
 from carbonmon_exporters.runs import run_families
@@ -60,7 +60,7 @@ def families(snapshot: Snapshot, starts: Starts) -> list[Metric]:
     """The families of a snapshot that have samples."""
     of_runs, of_the_node = (run_families, outlook_families), (_devices, node_meter_families, _uncertainty)
     parts = (*of_runs, *of_the_node, _grid, _monitor)
-    return [family for part in parts for family in part(snapshot, starts) if family.samples]
+    return [family for part in parts for family in part(snapshot, starts) if not family.is_empty]
 
 
 def last_answer(final: Snapshot, scrapers: RecentScrapers, until_s: float) -> Ended:
@@ -100,7 +100,7 @@ class OwnProcessCollector(Collector):
             return ()
 
 
-def _put(family: GaugeMetricFamily, value: float | None, *labels: str) -> None:
+def _put(family: Gauge, value: float | None, *labels: str) -> None:
     """Add one sample; an unknown value stays absent."""
     if value is not None:
         family.add_metric([encodable(label) for label in labels], value)
@@ -112,15 +112,15 @@ class _Counters:
     def __init__(self, snapshot: Snapshot, starts: Starts) -> None:
         self._starts, self._start_s = starts, snapshot.start_s
 
-    def put(self, family: CounterMetricFamily, value: float, *labels: str) -> None:
-        self._starts.add(family, [encodable(label) for label in labels], value, self._start_s)
+    def put(self, family: Counter, value: float, *labels: str) -> None:
+        self._starts.add(family, tuple(map(encodable, labels)), value, self._start_s)
 
-    def put_late(self, family: CounterMetricFamily, value: float, *labels: str) -> None:
+    def put_late(self, family: Counter, value: float, *labels: str) -> None:
         """Add one that appears when it is counted for the first time."""
-        self._starts.add_late(family, [encodable(label) for label in labels], value, self._start_s)
+        self._starts.add_late(family, tuple(map(encodable, labels)), value, self._start_s)
 
 
-def _devices(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def _devices(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     energy, unattributed = as_counter(f.DEVICE_ENERGY), as_counter(f.DEVICE_UNATTRIBUTED)
     power, utilization = as_gauge(f.DEVICE_POWER), as_gauge(f.DEVICE_UTILIZATION)
     info, anomalies = as_info(f.DEVICE_INFO), as_counter(f.ANOMALIES)
@@ -154,7 +154,7 @@ def _devices(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     yield from (energy, unattributed, power, utilization, info, anomalies)
 
 
-def _uncertainty(snapshot: Snapshot, _: Starts) -> Iterator[Metric]:
+def _uncertainty(snapshot: Snapshot, _: Starts) -> Iterator[RowFamily]:
     """How far each method may be off: of the devices of a component, the widest."""
     bounds: dict[tuple[Component, Method], tuple[float, float]] = {}
     for state in snapshot.devices:
@@ -173,7 +173,7 @@ def _uncertainty(snapshot: Snapshot, _: Starts) -> Iterator[Metric]:
     yield family
 
 
-def _grid(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def _grid(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     grid, timestamp, pue = as_gauge(f.GRID_INTENSITY), as_gauge(f.GRID_TIMESTAMP), as_gauge(f.PUE)
     errors, wue, price = as_counter(f.GRID_ERRORS), as_gauge(f.WUE), as_gauge(f.PRICE)
     now = snapshot.intensity
@@ -188,7 +188,7 @@ def _grid(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     yield from (grid, timestamp, errors, pue, wue, price)
 
 
-def _monitor(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def _monitor(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     up, seconds, errors = as_gauge(f.SENSOR_UP), as_gauge(f.SENSOR_SECONDS), as_counter(f.SENSOR_ERRORS)
     counters = _Counters(snapshot, starts)
     for sensor in snapshot.sensors:

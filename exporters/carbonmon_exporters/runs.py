@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from prometheus_client.core import Metric
-
 from carbonmon.core import metrics as f
 from carbonmon.core.labels import is_reserved, metric_name
 from carbonmon.core.model import RunInfo, RunState, Snapshot
 from carbonmon.runs.summary.node import drawn_j
 from carbonmon.runs.summary.strings import encodable
-from carbonmon_exporters.families import as_counter, as_gauge, as_info
+from carbonmon_exporters.families import RowFamily, as_counter, as_gauge, as_info
 from carbonmon_exporters.starts import Starts
 from carbonmon_exporters.work import work_families
 
@@ -25,7 +23,7 @@ class _Texts(dict[str, str]):
         return fit
 
 
-def run_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def run_families(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     """The families of all runs; an unknown value stays absent."""
     texts = _Texts()
     components: dict[str, str] = {state.device.id: state.device.component for state in snapshot.devices}
@@ -36,7 +34,7 @@ def run_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
 
 def _charged(
     snapshot: Snapshot, starts: Starts, texts: _Texts, components: dict[str, str]
-) -> Iterator[Metric]:
+) -> Iterator[RowFamily]:
     """What the runs were charged, device by device: the many samples of a scrape."""
     energy, emissions = as_counter(f.RUN_ENERGY), as_counter(f.RUN_EMISSIONS)
     power, unobserved = as_gauge(f.RUN_POWER), as_counter(f.RUN_UNOBSERVED)
@@ -67,7 +65,7 @@ def _charged(
 
 def _of_the_run(
     snapshot: Snapshot, starts: Starts, texts: _Texts, components: dict[str, str]
-) -> Iterator[Metric]:
+) -> Iterator[RowFamily]:
     """What there is once a run."""
     node, cpu = as_counter(f.RUN_NODE_ENERGY), as_counter(f.RUN_CPU)
     processes, progress = as_gauge(f.RUN_PROCESSES), as_gauge(f.RUN_PROGRESS)

@@ -12,7 +12,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from carbonmon.core import metrics as f
-from carbonmon.core.model import MEASURED_METHODS, METHODS, Component, Method, Snapshot
+from carbonmon.core.model import MEASURED_METHODS, METHODS, Component, Device, Method, Snapshot
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.ended import answer
 from carbonmon_exporters.ended.runs import Ended, EndedRuns
@@ -20,10 +20,13 @@ from carbonmon_exporters.ended.visits import RecentScrapers, visiting
 from carbonmon_exporters.families import Counter, Gauge, RowFamily, as_counter, as_gauge, as_info, empty
 from carbonmon_exporters.node_meters import node_meter_families
 from carbonmon_exporters.outlook import outlook_families
+from carbonmon_exporters.remembered import Remembered
 from carbonmon_exporters.runs import run_families
 from carbonmon_exporters.starts import Starts, plain, present
 
 _log = logging.getLogger(__name__)
+
+_Bounds = dict[tuple[Component, Method], tuple[float, float]]
 
 
 class SnapshotCollector(Collector):
@@ -103,7 +106,7 @@ class OwnProcessCollector(Collector):
 def _put(family: Gauge, value: float | None, *labels: str) -> None:
     """Add one sample; an unknown value stays absent."""
     if value is not None:
-        family.add_metric([encodable(label) for label in labels], value)
+        family.rows.append((tuple(map(encodable, labels)), value, None))
 
 
 class _Counters:
@@ -148,17 +151,31 @@ def _devices(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
         for kind, count in rare:
             if count:
                 starts.add_late(anomalies, (device_id, kind), count, start_s)
-        index = "" if device.index is None else str(device.index)
-        values = (device.component, device.id, device.name, index)
-        info.add_metric((), dict(zip(f.DEVICE_INFO.labels, map(encodable, values), strict=True)))
+        info.add_named(_device_info((device,)))
     yield from (energy, unattributed, power, utilization, info, anomalies)
 
 
+def _made_info(device: Device) -> tuple[tuple[str, str], ...]:
+    index = "" if device.index is None else str(device.index)
+    values = (device.component, device.id, device.name, index)
+    return tuple(zip(f.DEVICE_INFO.labels, map(encodable, values), strict=True))
+
+
+_device_info = Remembered[Device, "tuple[tuple[str, str], ...]"](_made_info)
+
+
 def _uncertainty(snapshot: Snapshot, _: Starts) -> Iterator[RowFamily]:
+    family = as_gauge(f.UNCERTAINTY)
+    for key, (low, high) in _bounds(tuple([state.device for state in snapshot.devices])).items():
+        _put(family, low, *key, "low")
+        _put(family, high, *key, "high")
+    yield family
+
+
+def _made_bounds(*devices: Device) -> _Bounds:
     """How far each method may be off: of the devices of a component, the widest."""
-    bounds: dict[tuple[Component, Method], tuple[float, float]] = {}
-    for state in snapshot.devices:
-        device = state.device
+    bounds: _Bounds = {}
+    for device in devices:
         for method in device.methods:
             spec = None if device.spec is None else device.spec.uncertainty
             found = device.measured_uncertainty if method in MEASURED_METHODS else spec
@@ -166,11 +183,10 @@ def _uncertainty(snapshot: Snapshot, _: Starts) -> Iterator[RowFamily]:
                 key = device.component, method
                 low, high = bounds.get(key, (0.0, 0.0))
                 bounds[key] = max(low, found.low_ratio), max(high, found.high_ratio)
-    family = as_gauge(f.UNCERTAINTY)
-    for key, (low, high) in bounds.items():
-        _put(family, low, *key, "low")
-        _put(family, high, *key, "high")
-    yield family
+    return bounds
+
+
+_bounds = Remembered[Device, _Bounds](_made_bounds, 4)
 
 
 def _grid(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:

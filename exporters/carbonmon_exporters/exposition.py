@@ -91,7 +91,7 @@ def _is_plain(family: Metric) -> bool:
     suffix = _SUFFIXES.get(family.type)
     if suffix is None:
         return False
-    if isinstance(family, RowFamily) and family.has_rows_alone:
+    if isinstance(family, RowFamily) and not family.library_samples:
         return True
     name = family.name + suffix
     return all(
@@ -120,7 +120,7 @@ def _lines(
     lines: list[str] = []
     for family in families:
         lines.append(head(family.name, family.documentation, family.type, family.unit))
-        if isinstance(family, RowFamily) and family.has_rows_alone:
+        if isinstance(family, RowFamily) and not family.library_samples:
             _write_rows(lines, family, stamp)
         else:
             _write_samples(lines, family, stamp)
@@ -128,10 +128,10 @@ def _lines(
 
 
 def _write_rows(lines: list[str], family: RowFamily, stamp: Callable[[Any], str]) -> None:
-    beginnings, rows = family.beginnings, family.rows
+    beginnings, rows, below = family.beginnings, family.rows, _PLAIN_BELOW
     lines += [
-        f"{beginnings[labels]}{value}\n"
-        if time_s is None and type(value) is float and -_PLAIN_BELOW < value < _PLAIN_BELOW
+        f"{beginnings[labels]}{float(value)!r}\n"
+        if time_s is None and -below < value < below
         else f"{beginnings[labels]}{_go(value)}{'' if time_s is None else stamp(time_s)}\n"
         for labels, value, time_s in rows
     ]

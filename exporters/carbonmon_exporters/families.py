@@ -2,7 +2,7 @@
 
 An answer has some fifty of them with up to thousands of samples. The library's constructors check each name
 again, and a sample of the library's is an object with a dictionary of its labels: here the checks are made
-once, each answer gets copies, and samples are kept as rows. `exposition.py` writes these as they are; whoever
+once for all answers, and samples are kept as rows. `exposition.py` writes these as they are; whoever
 asks for `samples` gets the library's.
 """
 
@@ -69,39 +69,42 @@ class RowFamily(Metric):
     suffix = ""
     _beginnings: type[Beginnings] = Beginnings
     _labelnames: tuple[str, ...]
+    rows: list[Row]
+    sample_name: str
+    beginnings: Beginnings
+    library_samples: list[Sample]
+    """Empty while all samples are rows."""
 
-    def prepare(self) -> None:
-        """Once, for all copies."""
-        self.rows: list[Row] = []
-        self.sample_name = self.name + self.suffix
-        self.beginnings = self._beginnings(self.sample_name, self._labelnames)
-
-    def copy(self: _Kind) -> _Kind:
-        """The same family, without samples."""
-        copied = object.__new__(type(self))
-        copied.__dict__.update(self.__dict__, rows=[], _samples=[])
-        return copied
-
-    @property
-    def has_rows_alone(self) -> bool:
-        return not self._samples
+    def own_class(self: _Kind) -> type[_Kind]:
+        """A class whose objects are this family without samples: all but these is of the class."""
+        name = self.name + self.suffix
+        beginnings = self._beginnings(name, self._labelnames)
+        content = {**vars(self), "sample_name": name, "beginnings": beginnings}
+        del content["rows"], content["library_samples"]
+        return type(type(self).__name__, (type(self),), content)
 
     @property
     def is_empty(self) -> bool:
-        return not self.rows and not self._samples
+        return not self.rows and not self.library_samples
 
     @property
     def samples(self) -> list[Sample]:
         """The rows become samples: what is added to this list, or put in its place, is the family's."""
         if self.rows:
             name, named = self.sample_name, self.beginnings.named
-            self._samples += [Sample(name, dict(named(row[0])), row[1], row[2]) for row in self.rows]
+            self.library_samples += [Sample(name, dict(named(row[0])), row[1], row[2]) for row in self.rows]
             self.rows = []
-        return self._samples
+        return self.library_samples
 
     @samples.setter
     def samples(self, samples: list[Sample]) -> None:
-        self.rows, self._samples = [], samples
+        self.rows, self.library_samples = [], samples
+
+
+def _empty(kind: type[_Kind]) -> _Kind:
+    made = object.__new__(kind)
+    made.rows, made.library_samples = [], []
+    return made
 
 
 class Counter(RowFamily, CounterMetricFamily):
@@ -139,19 +142,23 @@ class Info(RowFamily, InfoMetricFamily):
         self, labels: Sequence[str], value: Mapping[str, str], timestamp: Timestamp | float | None = None
     ) -> None:
         named = {**dict(zip(self._labelnames, labels)), **value}  # noqa: B905 (as the library does)
-        self.rows.append((tuple(named.items()), 1.0, timestamp))
+        self.add_named(tuple(named.items()), timestamp)
+
+    def add_named(self, labels: tuple[tuple[str, str], ...], time_s: Timestamp | float | None = None) -> None:
+        """Add one with its labels as pairs of name and value."""
+        self.rows.append((labels, 1.0, time_s))
 
 
 def as_counter(family: Family) -> Counter:
-    return _counter(family).copy()
+    return _empty(_counter(family))
 
 
 def as_gauge(family: Family) -> Gauge:
-    return _gauge(family).copy()
+    return _empty(_gauge(family))
 
 
 def as_info(family: Family) -> Info:
-    return _info(family).copy()
+    return _empty(_info(family))
 
 
 def empty(family: Family) -> RowFamily:
@@ -162,20 +169,15 @@ def empty(family: Family) -> RowFamily:
 
 
 @cache
-def _counter(family: Family) -> Counter:
-    return _prepared(Counter(family.name, family.help, labels=family.labels))
+def _counter(family: Family) -> type[Counter]:
+    return Counter(family.name, family.help, labels=family.labels).own_class()
 
 
 @cache
-def _gauge(family: Family) -> Gauge:
-    return _prepared(Gauge(family.name, family.help, labels=family.labels))
+def _gauge(family: Family) -> type[Gauge]:
+    return Gauge(family.name, family.help, labels=family.labels).own_class()
 
 
 @cache
-def _info(family: Family) -> Info:
-    return _prepared(Info(family.family_name, family.help))
-
-
-def _prepared(family: _Kind) -> _Kind:
-    family.prepare()
-    return family
+def _info(family: Family) -> type[Info]:
+    return Info(family.family_name, family.help).own_class()

@@ -15,6 +15,8 @@ from carbonmon_exporters.starts import Starts
 
 def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     """An unknown power, coverage and charge stay absent; totals are there from the monitor's start."""
+    if not snapshot.node_meters and not any(run.node_meters or run.node_charges for run in snapshot.runs):
+        return
     energy, covered = as_counter(f.NODE_ENERGY), as_counter(f.NODE_COVERED)
     unobserved = as_counter(f.NODE_UNOBSERVED)
     power, coverage = as_gauge(f.NODE_POWER), as_gauge(f.NODE_COVERAGE)

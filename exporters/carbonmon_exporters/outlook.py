@@ -19,6 +19,8 @@ def outlook_families(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
 
     Where nothing is known of a run's energy, nothing of what is to come is, but its end.
     """
+    if not any(run.forecast or run.budgets or run.pauses for run in snapshot.runs):
+        return
     energy, emissions = as_gauge(f.RUN_FORECAST_ENERGY), as_gauge(f.RUN_FORECAST_EMISSIONS)
     cost, end = as_gauge(f.RUN_FORECAST_COST), as_gauge(f.RUN_FORECAST_END)
     limit, spent = as_gauge(f.RUN_BUDGET_LIMIT), as_gauge(f.RUN_BUDGET_SPENT)

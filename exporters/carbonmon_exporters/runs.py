@@ -11,6 +11,7 @@ from carbonmon.core.model import RunInfo, RunState, Snapshot
 from carbonmon.runs.summary.node import drawn_j
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.families import RowFamily, as_counter, as_gauge, as_info
+from carbonmon_exporters.remembered import Remembered
 from carbonmon_exporters.starts import Starts
 from carbonmon_exporters.work import work_families
 
@@ -91,7 +92,7 @@ def _of_the_run(
             phase.add_metric((), {"run_id": label[0], "phase": encodable(run.phase)})
         for paid in run.costs:
             cost.add_metric((*label, encodable(paid.currency)), paid.amount)
-        info.add_metric((), info_labels(run.info, snapshot.intensity.zone))
+        info.add_named(_info((run.info,), snapshot.intensity.zone))
     yield from (node, cpu, processes, phase, progress, water, cost, start, end, info)
 
 
@@ -132,3 +133,10 @@ def info_labels(info: RunInfo, zone: str) -> dict[str, str]:
             unique, number = f"{name}_{number}", number + 1
         labels[unique] = value
     return {name: encodable(value) for name, value in labels.items()}
+
+
+def _made_info(info: RunInfo, zone: str) -> tuple[tuple[str, str], ...]:
+    return tuple(info_labels(info, zone).items())
+
+
+_info = Remembered[RunInfo, "tuple[tuple[str, str], ...]"](_made_info)

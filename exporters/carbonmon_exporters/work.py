@@ -27,6 +27,8 @@ _DONE: Mapping[Count, Family] = {
 
 def work_families(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     """Counters that appear with their first value, and were 0 until then."""
+    if all(run.work is None and run.gpu_time is None for run in snapshot.runs):
+        return
     done = {what: as_counter(family) for what, family in _DONE.items()}
     held, idle_j = as_counter(f.RUN_GPU_SECONDS), as_counter(f.RUN_GPU_IDLE_ENERGY)
     for run in snapshot.runs:

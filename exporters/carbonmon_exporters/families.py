@@ -121,7 +121,7 @@ class Counter(RowFamily, CounterMetricFamily):
         if created is None and exemplar is None:
             self.rows.append((tuple(labels), value, timestamp))
         else:
-            assert self.samples is not None  # what was added before comes before
+            _ = self.samples  # what was added before comes before
             super().add_metric(labels, value, created, timestamp, exemplar)
 
 

@@ -130,8 +130,8 @@ def _lines(
 def _write_rows(lines: list[str], family: RowFamily, stamp: Callable[[Any], str]) -> None:
     beginnings, rows, below = family.beginnings, family.rows, _PLAIN_BELOW
     lines += [
-        f"{beginnings[labels]}{float(value)!r}\n"
-        if time_s is None and -below < value < below
+        f"{beginnings[labels]}{float(value)!r}{'' if time_s is None else stamp(time_s)}\n"
+        if -below < value < below
         else f"{beginnings[labels]}{_go(value)}{'' if time_s is None else stamp(time_s)}\n"
         for labels, value, time_s in rows
     ]

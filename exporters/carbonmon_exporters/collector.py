@@ -7,23 +7,26 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from carbonmon.core import metrics as f
-from carbonmon.core.model import MEASURED_METHODS, METHODS, Component, Method, Snapshot
+from carbonmon.core.model import MEASURED_METHODS, METHODS, Component, Device, Method, Snapshot
 from carbonmon.runs.summary.strings import encodable
 from carbonmon_exporters.ended import answer
 from carbonmon_exporters.ended.runs import Ended, EndedRuns
 from carbonmon_exporters.ended.visits import RecentScrapers, visiting
-from carbonmon_exporters.families import as_counter, as_gauge, as_info, empty
+from carbonmon_exporters.families import Counter, Gauge, RowFamily, as_counter, as_gauge, as_info, empty
 from carbonmon_exporters.node_meters import node_meter_families
 from carbonmon_exporters.outlook import outlook_families
+from carbonmon_exporters.remembered import Remembered
 from carbonmon_exporters.runs import run_families
 from carbonmon_exporters.starts import Starts, plain, present
 
 _log = logging.getLogger(__name__)
+
+_Bounds = dict[tuple[Component, Method], tuple[float, float]]
 
 
 class SnapshotCollector(Collector):
@@ -60,7 +63,7 @@ def families(snapshot: Snapshot, starts: Starts) -> list[Metric]:
     """The families of a snapshot that have samples."""
     of_runs, of_the_node = (run_families, outlook_families), (_devices, node_meter_families, _uncertainty)
     parts = (*of_runs, *of_the_node, _grid, _monitor)
-    return [family for part in parts for family in part(snapshot, starts) if family.samples]
+    return [family for part in parts for family in part(snapshot, starts) if not family.is_empty]
 
 
 def last_answer(final: Snapshot, scrapers: RecentScrapers, until_s: float) -> Ended:
@@ -100,10 +103,10 @@ class OwnProcessCollector(Collector):
             return ()
 
 
-def _put(family: GaugeMetricFamily, value: float | None, *labels: str) -> None:
+def _put(family: Gauge, value: float | None, *labels: str) -> None:
     """Add one sample; an unknown value stays absent."""
     if value is not None:
-        family.add_metric([encodable(label) for label in labels], value)
+        family.rows.append((tuple(map(encodable, labels)), value, None))
 
 
 class _Counters:
@@ -112,15 +115,15 @@ class _Counters:
     def __init__(self, snapshot: Snapshot, starts: Starts) -> None:
         self._starts, self._start_s = starts, snapshot.start_s
 
-    def put(self, family: CounterMetricFamily, value: float, *labels: str) -> None:
-        self._starts.add(family, [encodable(label) for label in labels], value, self._start_s)
+    def put(self, family: Counter, value: float, *labels: str) -> None:
+        self._starts.add(family, tuple(map(encodable, labels)), value, self._start_s)
 
-    def put_late(self, family: CounterMetricFamily, value: float, *labels: str) -> None:
+    def put_late(self, family: Counter, value: float, *labels: str) -> None:
         """Add one that appears when it is counted for the first time."""
-        self._starts.add_late(family, [encodable(label) for label in labels], value, self._start_s)
+        self._starts.add_late(family, tuple(map(encodable, labels)), value, self._start_s)
 
 
-def _devices(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def _devices(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     energy, unattributed = as_counter(f.DEVICE_ENERGY), as_counter(f.DEVICE_UNATTRIBUTED)
     power, utilization = as_gauge(f.DEVICE_POWER), as_gauge(f.DEVICE_UTILIZATION)
     info, anomalies = as_info(f.DEVICE_INFO), as_counter(f.ANOMALIES)
@@ -148,17 +151,31 @@ def _devices(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
         for kind, count in rare:
             if count:
                 starts.add_late(anomalies, (device_id, kind), count, start_s)
-        index = "" if device.index is None else str(device.index)
-        values = (device.component, device.id, device.name, index)
-        info.add_metric((), dict(zip(f.DEVICE_INFO.labels, map(encodable, values), strict=True)))
+        info.add_named(_device_info((device,)))
     yield from (energy, unattributed, power, utilization, info, anomalies)
 
 
-def _uncertainty(snapshot: Snapshot, _: Starts) -> Iterator[Metric]:
+def _made_info(device: Device) -> tuple[tuple[str, str], ...]:
+    index = "" if device.index is None else str(device.index)
+    values = (device.component, device.id, device.name, index)
+    return tuple(zip(f.DEVICE_INFO.labels, map(encodable, values), strict=True))
+
+
+_device_info = Remembered[Device, "tuple[tuple[str, str], ...]"](_made_info)
+
+
+def _uncertainty(snapshot: Snapshot, _: Starts) -> Iterator[RowFamily]:
+    family = as_gauge(f.UNCERTAINTY)
+    for key, (low, high) in _bounds(tuple([state.device for state in snapshot.devices])).items():
+        _put(family, low, *key, "low")
+        _put(family, high, *key, "high")
+    yield family
+
+
+def _made_bounds(*devices: Device) -> _Bounds:
     """How far each method may be off: of the devices of a component, the widest."""
-    bounds: dict[tuple[Component, Method], tuple[float, float]] = {}
-    for state in snapshot.devices:
-        device = state.device
+    bounds: _Bounds = {}
+    for device in devices:
         for method in device.methods:
             spec = None if device.spec is None else device.spec.uncertainty
             found = device.measured_uncertainty if method in MEASURED_METHODS else spec
@@ -166,14 +183,13 @@ def _uncertainty(snapshot: Snapshot, _: Starts) -> Iterator[Metric]:
                 key = device.component, method
                 low, high = bounds.get(key, (0.0, 0.0))
                 bounds[key] = max(low, found.low_ratio), max(high, found.high_ratio)
-    family = as_gauge(f.UNCERTAINTY)
-    for key, (low, high) in bounds.items():
-        _put(family, low, *key, "low")
-        _put(family, high, *key, "high")
-    yield family
+    return bounds
 
 
-def _grid(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+_bounds = Remembered[Device, _Bounds](_made_bounds, 4)
+
+
+def _grid(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     grid, timestamp, pue = as_gauge(f.GRID_INTENSITY), as_gauge(f.GRID_TIMESTAMP), as_gauge(f.PUE)
     errors, wue, price = as_counter(f.GRID_ERRORS), as_gauge(f.WUE), as_gauge(f.PRICE)
     now = snapshot.intensity
@@ -188,7 +204,7 @@ def _grid(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     yield from (grid, timestamp, errors, pue, wue, price)
 
 
-def _monitor(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def _monitor(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     up, seconds, errors = as_gauge(f.SENSOR_UP), as_gauge(f.SENSOR_SECONDS), as_counter(f.SENSOR_ERRORS)
     counters = _Counters(snapshot, starts)
     for sensor in snapshot.sensors:

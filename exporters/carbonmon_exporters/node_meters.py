@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import Metric
-
 from carbonmon.core import metrics as f
 from carbonmon.core.model import Snapshot
 from carbonmon.runs.summary.node_meters import lost_s
 from carbonmon.runs.summary.ranges import is_seen
 from carbonmon.runs.summary.strings import encodable
-from carbonmon_exporters.families import as_counter, as_gauge
+from carbonmon_exporters.families import RowFamily, as_counter, as_gauge
 from carbonmon_exporters.starts import Starts
 
 
-def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def node_meter_families(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     """An unknown power, coverage and charge stay absent; totals are there from the monitor's start."""
+    if not snapshot.node_meters and not any(run.node_meters or run.node_charges for run in snapshot.runs):
+        return
     energy, covered = as_counter(f.NODE_ENERGY), as_counter(f.NODE_COVERED)
     unobserved = as_counter(f.NODE_UNOBSERVED)
     power, coverage = as_gauge(f.NODE_POWER), as_gauge(f.NODE_COVERAGE)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import GaugeMetricFamily, Metric
-
 from carbonmon.core import metrics as f
 from carbonmon.core.model import Snapshot
 from carbonmon.core.pace import Range
 from carbonmon.runs.summary.outlook import known_spent
 from carbonmon.runs.summary.ranges import is_seen
 from carbonmon.runs.summary.strings import encodable
-from carbonmon_exporters.families import as_counter, as_gauge
+from carbonmon_exporters.families import Gauge, RowFamily, as_counter, as_gauge
 from carbonmon_exporters.starts import Starts
 
 
-def outlook_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def outlook_families(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     """Of runs whose training code tells steps, of those with budgets, and of those that may be paused.
 
     Where nothing is known of a run's energy, nothing of what is to come is, but its end.
     """
+    if not any(run.forecast or run.budgets or run.pauses for run in snapshot.runs):
+        return
     energy, emissions = as_gauge(f.RUN_FORECAST_ENERGY), as_gauge(f.RUN_FORECAST_EMISSIONS)
     cost, end = as_gauge(f.RUN_FORECAST_COST), as_gauge(f.RUN_FORECAST_END)
     limit, spent = as_gauge(f.RUN_BUDGET_LIMIT), as_gauge(f.RUN_BUDGET_SPENT)
@@ -47,6 +47,6 @@ def outlook_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
     yield from (energy, emissions, cost, end, limit, spent, paused, paused_s)
 
 
-def _put(family: GaugeMetricFamily, span: Range, run_id: str, *more: str) -> None:
+def _put(family: Gauge, span: Range, run_id: str, *more: str) -> None:
     for bound, value in span._asdict().items():
         family.add_metric((run_id, bound, *more), value)

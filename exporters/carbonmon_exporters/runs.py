@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from prometheus_client.core import Metric
-
 from carbonmon.core import metrics as f
 from carbonmon.core.labels import is_reserved, metric_name
 from carbonmon.core.model import RunInfo, RunState, Snapshot
 from carbonmon.runs.summary.node import drawn_j
 from carbonmon.runs.summary.strings import encodable
-from carbonmon_exporters.families import as_counter, as_gauge, as_info
+from carbonmon_exporters.families import RowFamily, as_counter, as_gauge, as_info
+from carbonmon_exporters.remembered import Remembered
 from carbonmon_exporters.starts import Starts
 from carbonmon_exporters.work import work_families
 
@@ -25,7 +24,7 @@ class _Texts(dict[str, str]):
         return fit
 
 
-def run_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def run_families(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     """The families of all runs; an unknown value stays absent."""
     texts = _Texts()
     components: dict[str, str] = {state.device.id: state.device.component for state in snapshot.devices}
@@ -36,7 +35,7 @@ def run_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
 
 def _charged(
     snapshot: Snapshot, starts: Starts, texts: _Texts, components: dict[str, str]
-) -> Iterator[Metric]:
+) -> Iterator[RowFamily]:
     """What the runs were charged, device by device: the many samples of a scrape."""
     energy, emissions = as_counter(f.RUN_ENERGY), as_counter(f.RUN_EMISSIONS)
     power, unobserved = as_gauge(f.RUN_POWER), as_counter(f.RUN_UNOBSERVED)
@@ -67,7 +66,7 @@ def _charged(
 
 def _of_the_run(
     snapshot: Snapshot, starts: Starts, texts: _Texts, components: dict[str, str]
-) -> Iterator[Metric]:
+) -> Iterator[RowFamily]:
     """What there is once a run."""
     node, cpu = as_counter(f.RUN_NODE_ENERGY), as_counter(f.RUN_CPU)
     processes, progress = as_gauge(f.RUN_PROCESSES), as_gauge(f.RUN_PROGRESS)
@@ -93,7 +92,7 @@ def _of_the_run(
             phase.add_metric((), {"run_id": label[0], "phase": encodable(run.phase)})
         for paid in run.costs:
             cost.add_metric((*label, encodable(paid.currency)), paid.amount)
-        info.add_metric((), info_labels(run.info, snapshot.intensity.zone))
+        info.add_named(_info((run.info,), snapshot.intensity.zone))
     yield from (node, cpu, processes, phase, progress, water, cost, start, end, info)
 
 
@@ -134,3 +133,10 @@ def info_labels(info: RunInfo, zone: str) -> dict[str, str]:
             unique, number = f"{name}_{number}", number + 1
         labels[unique] = value
     return {name: encodable(value) for name, value in labels.items()}
+
+
+def _made_info(info: RunInfo, zone: str) -> tuple[tuple[str, str], ...]:
+    return tuple(info_labels(info, zone).items())
+
+
+_info = Remembered[RunInfo, "tuple[tuple[str, str], ...]"](_made_info)

@@ -11,13 +11,11 @@ Who is shown this, and what he has seen: `endpoint/scrapers.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextvars import ContextVar
-
-from prometheus_client.core import CounterMetricFamily
 
 from carbonmon.core.model import Snapshot
 from carbonmon.core.records import NamedTuple
+from carbonmon_exporters.families import Counter
 
 LEAST_GAP_S = 0.002
 """Between the two samples: servers store whole milliseconds."""
@@ -52,18 +50,14 @@ class Starts:
         """The counters of this answer that were added with `add_late`."""
         return frozenset(self._late)
 
-    def add(
-        self, family: CounterMetricFamily, labels: Sequence[str], value: float, start_s: float | None
-    ) -> None:
+    def add(self, family: Counter, labels: tuple[str, ...], value: float, start_s: float | None) -> None:
         """Add a counter that is shown ever since it began, at `start_s` on the clock (None: unknown)."""
         if start_s is not None and start_s >= self.since_s:
             self._add_both(family, labels, value, self._offset_s + start_s)
         else:
-            family.add_metric(labels, value)
+            family.rows.append((labels, value, None))
 
-    def add_late(
-        self, family: CounterMetricFamily, labels: Sequence[str], value: float, start_s: float | None
-    ) -> None:
+    def add_late(self, family: Counter, labels: tuple[str, ...], value: float, start_s: float | None) -> None:
         """Add a counter that is shown only when it has a value: it was 0 at the last answer without it."""
         key = (family.name, *labels)
         self._late.add(key)
@@ -72,17 +66,14 @@ class Starts:
         elif key not in self._seen.late and not math.isinf(self.since_s):
             self._add_both(family, labels, value, self._seen.at_s)
         else:
-            family.add_metric(labels, value)
+            family.rows.append((labels, value, None))
 
-    def _add_both(
-        self, family: CounterMetricFamily, labels: Sequence[str], value: float, start_s: float
-    ) -> None:
+    def _add_both(self, family: Counter, labels: tuple[str, ...], value: float, start_s: float) -> None:
         """`start_s` is Unix time. After a clock was set back a start may be ahead: it would be a reset."""
         if value and start_s <= self.at_s - LEAST_GAP_S:
-            family.add_metric(labels, 0.0, timestamp=round(start_s, 3))
-            family.add_metric(labels, value, timestamp=self.at_s)
+            family.rows += [(labels, 0.0, round(start_s, 3)), (labels, value, self.at_s)]
         else:
-            family.add_metric(labels, value)
+            family.rows.append((labels, value, None))
 
 
 def plain(snapshot: Snapshot) -> Starts:

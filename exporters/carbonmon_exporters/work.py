@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from prometheus_client.core import Metric
-
 from carbonmon.core import metrics as f
 from carbonmon.core.gpu_time import GpuTime
 from carbonmon.core.metrics import Family
 from carbonmon.core.model import Snapshot
 from carbonmon.core.work import Count
 from carbonmon.runs.summary.strings import encodable
-from carbonmon_exporters.families import as_counter
+from carbonmon_exporters.families import RowFamily, as_counter
 from carbonmon_exporters.starts import Starts
 
 _DONE: Mapping[Count, Family] = {
@@ -27,8 +25,10 @@ _DONE: Mapping[Count, Family] = {
 }
 
 
-def work_families(snapshot: Snapshot, starts: Starts) -> Iterator[Metric]:
+def work_families(snapshot: Snapshot, starts: Starts) -> Iterator[RowFamily]:
     """Counters that appear with their first value, and were 0 until then."""
+    if all(run.work is None and run.gpu_time is None for run in snapshot.runs):
+        return
     done = {what: as_counter(family) for what, family in _DONE.items()}
     held, idle_j = as_counter(f.RUN_GPU_SECONDS), as_counter(f.RUN_GPU_IDLE_ENERGY)
     for run in snapshot.runs:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +89,24 @@ def test_the_image_s_health_check_asks_the_endpoint(is_well: bool):
     done = subprocess.run(words, capture_output=True, check=False)
     exporter.close()
     assert (done.returncode == 0) is is_well, done.stderr
+
+
+def test_the_image_compiles_python_s_own_modules_and_leaves_out_what_nothing_imports(tmp_path: Path):
+    (words,) = [words for name, words in instructions() if name == "RUN" and "compileall" in words]
+    said = re.fullmatch(r'python (-m compileall .*) "\$\(python -c \'(.*)\'\)"', words)
+    assert said is not None, words
+    where = subprocess.run([sys.executable, "-c", said[2]], capture_output=True, text=True, check=True)
+    assert (Path(where.stdout.strip()) / "json" / "decoder.py").is_file(), "that is where they are"
+    for name in ("json/decoder.py", "abc.py", "test/big.py", "site-packages/other.py", "idlelib/run.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("ANSWER = 42\n")
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}  # as images have it at times
+    subprocess.run([sys.executable, *shlex.split(said[1]), tmp_path], check=True, env=environ)
+    compiled = {
+        path.parents[1].relative_to(tmp_path) / path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")
+    }
+    assert compiled == {Path("json/decoder"), Path("abc")}
 
 
 def test_what_the_image_starts_are_words_of_our_command():

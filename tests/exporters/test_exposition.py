@@ -8,17 +8,21 @@ import math
 import pytest
 from carbonmon_exporters.collector import SnapshotCollector
 from carbonmon_exporters.exposition import encoded, metrics_app
+from carbonmon_exporters.families import as_counter, as_gauge, as_info
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import (
     CounterMetricFamily,
+    Exemplar,
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
+    Sample,
 )
 from prometheus_client.exposition import choose_encoder
 
+from carbonmon.core import metrics as f
 from tests.support.records import crowd
 
 ACCEPTS = (
@@ -80,6 +84,71 @@ def test_a_whole_node_is_written_as_the_library_writes_it(runs: int):
     snapshot = crowd(runs)
     registry.register(SnapshotCollector(lambda: snapshot))
     assert_same(list(registry.collect()))
+
+
+def test_what_is_kept_from_one_answer_to_the_next_is_never_that_of_other_runs():
+    for runs in (3, 1, 50, 2):
+        snapshot = crowd(runs)
+        assert_same(SnapshotCollector(lambda snapshot=snapshot: snapshot).collect())  # type: ignore[misc]
+
+
+def test_lines_of_runs_that_are_gone_are_forgotten():
+    for number in range(30):
+        family = as_counter(f.RUN_CPU)
+        for run in range(10):
+            family.add_metric((f"run-{number}-{run}",), 1.0)
+        assert_same([family])
+    assert len(family.beginnings) <= 30
+
+
+@given(TEXTS, SAMPLES)
+def test_rows_are_written_as_the_library_writes_their_samples(
+    currency: str, samples: list[tuple[str, str, float, float | None]]
+):
+    counter, gauge, info = as_counter(f.RUN_NODE_ENERGY), as_gauge(f.RUN_COST), as_info(f.RUN_INFO)
+    for run_id, component, value, time_s in samples:
+        counter.add_metric((run_id, component), value, timestamp=time_s)
+        gauge.add_metric([run_id, currency], value, time_s)
+        info.add_metric((), {"zone": run_id, "name": component}, time_s)
+    families: list[Metric] = [counter, gauge, info]
+    for accept in ACCEPTS:
+        encoder, content_type = choose_encoder(accept)
+        ours = encoded(families, content_type, encoder)
+        # The library's families, so that nothing of ours is what is compared with.
+        library: list[Metric] = [
+            CounterMetricFamily(counter.name, counter.documentation, labels=f.RUN_NODE_ENERGY.labels),
+            GaugeMetricFamily(gauge.name, gauge.documentation, labels=f.RUN_COST.labels),
+            InfoMetricFamily(info.name, info.documentation),
+        ]
+        for run_id, component, value, time_s in samples:
+            library[0].add_metric((run_id, component), value, timestamp=time_s)  # type: ignore[attr-defined]
+            library[1].add_metric((run_id, currency), value, timestamp=time_s)  # type: ignore[attr-defined]
+            library[2].add_metric((), {"zone": run_id, "name": component}, timestamp=time_s)  # type: ignore[attr-defined]
+        assert ours == encoder(Collected(library)), accept  # type: ignore[arg-type]
+
+
+def test_a_time_of_creation_and_an_exemplar_are_left_to_the_library():
+    for more in ({"created": 1.5e9}, {"exemplar": Exemplar({"trace_id": 'a"b'}, 2.0, 1.5e9)}):
+        family = as_counter(f.RUN_CPU)
+        family.add_metric(("a",), 1.0)
+        family.add_metric(("b",), 2.0, **more)  # type: ignore[arg-type]
+        family.add_metric(("c",), 3.0)
+        assert [sample.labels["run_id"] for sample in family.samples if sample.name.endswith("_total")] == [
+            *"abc"
+        ]
+        assert_same([family])
+
+
+def test_rows_become_the_library_s_samples_when_they_are_asked_for():
+    family = as_gauge(f.RUN_COST)
+    family.add_metric(("a", "EUR"), 1.0)
+    assert family.samples == [Sample("carbonmon_run_cost", {"run_id": "a", "currency": "EUR"}, 1.0)]
+    family.samples.append(family.samples[0]._replace(value=2.0))
+    family.add_metric(("b", "EUR"), 3.0)
+    assert [sample.value for sample in family.samples] == [1.0, 2.0, 3.0]
+    assert_same([family])
+    family.samples = []
+    assert family.is_empty
 
 
 def test_a_kind_that_is_not_written_here_is_left_to_the_library():

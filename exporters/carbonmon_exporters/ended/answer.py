@@ -36,7 +36,7 @@ def of_runs(families: Iterable[Metric]) -> list[Metric]:
 
 def shown(families: Iterable[Metric], since_s: float, at_s: float) -> list[Metric]:
     """The families for an answer at `at_s`: counters that began at `since_s` or later with their starts."""
-    found = []
+    found: list[Metric] = []
     for family in families:
         own = empty(_FAMILIES[family.name])
         for sample in family.samples:
@@ -68,7 +68,7 @@ def to_rows(families: Iterable[Metric]) -> list[Any]:
 
 def from_rows(rows: Sequence[Any]) -> list[Metric]:
     """The families of `to_rows`, less those that this version does not know; raises ValueError, TypeError."""
-    families = []
+    families: list[Metric] = []
     for name, samples in rows:
         if name in _FAMILIES:
             family = empty(_FAMILIES[name])

@@ -15,6 +15,7 @@ from wsgiref.simple_server import ServerHandler, WSGIRequestHandler
 
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.connections import OpenConnections
+from carbonmon_exporters.endpoint.plain_get import answered, plain_environ
 from carbonmon_exporters.endpoint.settings import NotAllowedError
 from carbonmon_exporters.endpoint.stream import (
     ClearTextError,
@@ -171,6 +172,9 @@ class Handler(WSGIRequestHandler):
 
     def _answer(self, head: bytes, has_more: bool) -> Data:
         """The answer to a request; `close_connection` then says whether another one may follow."""
+        plain = None if has_more else self._plain_answer(head)
+        if plain is not None:
+            return plain
         answer = io.BytesIO()
         self.rfile, self.wfile = io.BytesIO(head), answer
         self.raw_requestline = self.rfile.readline()
@@ -182,6 +186,26 @@ class Handler(WSGIRequestHandler):
             self.close_connection = True
         self.rfile = self.wfile = io.BytesIO()  # nothing of it is kept while the connection is idle
         return answer.getbuffer()
+
+    def _plain_answer(self, head: bytes) -> Data | None:
+        """The answer to what scrapers ask; None where the standard library is to read the request."""
+        if self._settings.config.headers:
+            return None
+        address = self.client_address[0]
+        environ = plain_environ(head, self.server.base_environ, address, self.server_version)
+        if environ is None:
+            return None
+        self.headers = Message()  # of an earlier request they may say that there is a body
+        refused = self.server.policy.check_request(self._settings, address, ())
+        if refused is not None:
+            self.close_connection = True
+            return refusal(refused.status, refused.headers)
+        self.close_connection = False
+        if _has_closed(self.connection):
+            environ[GONE] = True
+        environ[MEMORY], environ[CONNECTION] = self._memory, self._identity
+        answer, self.close_connection = answered(self.server.app, environ, CLOSES)
+        return answer
 
     def _respond(self, answer: io.BytesIO) -> None:
         authorization = self.headers.get_all("authorization", ())

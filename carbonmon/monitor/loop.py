@@ -99,11 +99,15 @@ class SamplingLoop:
             next_s = origin_s + interval_s * (passed + 1)
             stopped = stop.wait(next_s - now_s)
             if requests:
+                sampler.settle()
                 requests.carry_out(self._extra_sample)
             # The sleep may also end early for a request that was carried out already.
             if not stopped and clock.now_s() < next_s - GRID_TOLERANCE * interval_s:
                 continue
-            sampler.tick(edge=stopped, publish=stopped or sampler.snapshots.is_due())
+            if stopped or sampler.snapshots.is_due():
+                sampler.tick(edge=stopped)
+            else:
+                sampler.sample()
             if stopped:
                 requests.carry_out(None)
                 return

@@ -79,10 +79,17 @@ class RunAttribution:
         return {} if self._workload is None else self._workload.resume_points()
 
     def look(self, now_s: float) -> None:
-        """Note who used what until now; once a tick, before energy is charged."""
+        """Note who used what until now."""
+        self.note(self.read(now_s), now_s)
+
+    def read(self, now_s: float) -> NodeUsage | None:
+        """Who used what since the reading before, to be noted; None if that cannot be told. Once a tick."""
+        return None if self._workload is None else self._workload.read(now_s)
+
+    def note(self, usage: NodeUsage | None, now_s: float) -> None:
+        """Note who used what until `now_s`, before the energy of that time is charged."""
         if self._workload is None:
             return
-        usage = self._workload.read(now_s)
         if usage is None:
             self.assume(now_s)
             return

@@ -453,6 +453,30 @@ def test_while_no_member_runs_nothing_is_looked_at_and_then_nothing_of_it_is_los
     assert set(looked_at) >= {shell, *foreign}
 
 
+def test_we_ourselves_run_at_each_look_and_that_is_no_reason_to_look_for_more_than_the_job(kernel: FakeKernel):
+    own = kernel.own_pid = kernel.fork(INIT)
+    table = ProcessTable(Path("/nowhere"), processes=kernel)
+    table.add("run", [], [own])
+    assert table.scan()["run"] == 0.0
+    job = kernel.fork(own)
+    for _ in range(2):
+        kernel.work(own, 0.01)
+        kernel.work(job, 2.0)
+        assert table.scan()["run"] == pytest.approx(2.0)
+    table.scan()
+    looked_at: list[int] = []
+    stat = kernel.stat
+    kernel.stat = lambda pid: looked_at.append(pid) or stat(pid)  # type: ignore[method-assign, func-returns-value]
+    for _ in range(3):
+        foreign = kernel.fork(INIT)
+        kernel.work(own, 0.01)
+        assert table.scan()["run"] == 0.0
+        assert foreign not in looked_at
+    kernel.work(kernel.fork(job), 3.0)
+    kernel.work(own, 0.01)
+    assert table.scan()["run"] == pytest.approx(3.0)
+
+
 def test_a_fork_that_the_parent_s_clock_tells_a_scan_late_is_counted(kernel: FakeKernel):
     """A thread that runs on a CPU has its time added at the kernel's next tick."""
     root = kernel.fork(INIT)

@@ -70,7 +70,7 @@ class ProcessTable:
         known = len(tree.members)
         active, vanished = self._read_clocks(tree.members.values())
         has_missed = False
-        if active or vanished or self._unsure or not self._processes.are_clocks_exact:
+        if vanished or self._unsure or self._may_have_forked(active):
             has_missed = self._find_new()
         else:  # Who forks uses CPU time. The kernel may tell it a tick later (thread_group_cputime in
             tree.find_late()  # kernel/sched/cputime.c): what began meanwhile is looked at then.
@@ -122,6 +122,18 @@ class ProcessTable:
             if now_s != member.own_s:
                 active.append((member, now_s))
         return active, vanished
+
+    def _may_have_forked(self, active: list[tuple[Member, float]]) -> bool:
+        """Whether one of these, which ran, may have begun a process that is not known yet.
+
+        We ourselves run at each look, and begin nothing of a run but its job.
+        """
+        if not self._processes.are_clocks_exact:
+            return True
+        if len(active) != 1 or active[0][0].pid != self._processes.own_pid:
+            return bool(active)
+        members, ours = self._tree.members, self._tree.children.get(self._processes.own_pid, ())
+        return all(members[pid].wrapper for pid in ours)
 
     def _find_new(self) -> bool:
         """Find the processes that began since the last call; whether one of them may have ended unseen."""

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from carbonmon.core.errors import CarbonmonError, SensorError, SensorGone
 from carbonmon.core.model import Failure, Intensity, NodeUsage, Reading, ResumePoint, SensorState, Snapshot
 from carbonmon.core.ports import Clock, Exporter, IntensityProvider, Roots, Sensor, Workload
+
+if TYPE_CHECKING:
+    from carbonmon.monitor.relief import Relief
 
 log = logging.getLogger(__name__)
 
 
 class GuardedSensor:
     """A sensor behind its guard. It is logged when it, or one of its devices, changes its state."""
+
+    may_hang = False
+
+    def read_in_place(self, relief: Relief) -> None:
+        """From now on its driver may hang in the sampling thread, which `relief` stands by for."""
 
     def __init__(self, sensor: Sensor) -> None:
         self.name = sensor.name

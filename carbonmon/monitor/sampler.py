@@ -29,6 +29,7 @@ from carbonmon.monitor.node_charge import charge_runs
 from carbonmon.monitor.node_meter_reader import NodeMeterReader
 from carbonmon.monitor.node_meters import NodeMeters
 from carbonmon.monitor.outlook import Outlook
+from carbonmon.monitor.relief import Relief, Relieved
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.snapshots import Snapshots
@@ -112,6 +113,16 @@ class Sampler:
         self.snapshots = Snapshots(clock, self._snapshot(clock.wall_s(), clock.now_s()))
 
     @property
+    def may_hang(self) -> bool:
+        """Whether a driver may hang in a sample."""
+        return any(sensor.may_hang for sensor in self._sensors)
+
+    def read_in_place(self, relief: Relief) -> None:
+        """Read drivers that may hang in the sampling thread, which `relief` stands by for. At the start."""
+        for sensor in self._sensors:
+            sensor.read_in_place(relief)
+
+    @property
     def latest(self) -> Snapshot:
         """The newest snapshot; for any thread."""
         return self.snapshots.latest
@@ -170,9 +181,13 @@ class Sampler:
         offset_s = wall_s - clock.now_s()
         said: dict[str, tuple[Reading | Failure, float]] = {}
         wants_shape, self.wants_shape = self.wants_shape, False
-        for sensor in self._sensors:
-            sensor.want_shape(wants_shape)
-            sensor.read(clock, edge, said)
+        try:
+            for sensor in self._sensors:
+                sensor.want_shape(wants_shape)
+                sensor.read(clock, edge, said)
+        except Relieved:
+            self.wants_shape |= wants_shape
+            raise
         used_s = clock.now_s()
         usage = self.runs.attribution.read(used_s)
         self.sampled_s = silent_s = clock.now_s()
@@ -188,7 +203,7 @@ class Sampler:
 
     def _is_watched(self) -> bool:
         """Whether a run's budgets or its forecast look at each sample."""
-        return any([run.outlook.is_wanted for run in self.runs.living.values()])
+        return any(run.outlook.is_wanted for run in self.runs.living.values())
 
     def _settle(self, sample: _Sample) -> None:
         wall_s, offset_s, number, said, usage, used_s, silent_s = sample

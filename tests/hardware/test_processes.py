@@ -453,7 +453,9 @@ def test_while_no_member_runs_nothing_is_looked_at_and_then_nothing_of_it_is_los
     assert set(looked_at) >= {shell, *foreign}
 
 
-def test_we_ourselves_run_at_each_look_and_that_is_no_reason_to_look_for_more_than_the_job(kernel: FakeKernel):
+def test_we_ourselves_run_at_each_look_and_that_is_no_reason_to_look_for_more_than_the_job(
+    kernel: FakeKernel,
+):
     own = kernel.own_pid = kernel.fork(INIT)
     table = ProcessTable(Path("/nowhere"), processes=kernel)
     table.add("run", [], [own])

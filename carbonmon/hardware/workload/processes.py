@@ -109,7 +109,7 @@ class ProcessTable:
         return used_s
 
     def _read_clocks(self, members: Iterable[Member]) -> tuple[list[tuple[Member, float]], list[Member]]:
-        """Those that used CPU time since they were read last, with their time now, and those that vanished."""
+        """Those that used CPU time since they were read last, with their time, and those that vanished."""
         active: list[tuple[Member, float]] = []
         vanished: list[Member] = []
         clock_s = self._processes.own_s

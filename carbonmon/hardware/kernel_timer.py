@@ -14,7 +14,7 @@ _CLOEXEC = os.O_CLOEXEC
 
 
 class _Times(ctypes.Structure):
-    """struct itimerspec where time_t is as long as a pointer: each period, and the first one."""
+    """struct itimerspec where time_t is a long: the time between repetitions (0: none), and the first one."""
 
     _fields_ = [(name, ctypes.c_long) for name in ("each_s", "each_ns", "first_s", "first_ns")]
 
@@ -33,22 +33,18 @@ class KernelTimer:
         self._fd = library.timerfd_create(time.CLOCK_MONOTONIC, _CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "no timer of the kernel")
-        self._off = ctypes.byref(_Times())
-        self._on = ctypes.byref(_Times())
+        self._times = ctypes.byref(_Times())
 
-    def set_times(self, first_s: float, each_s: float) -> None:
-        """It runs out so many seconds after each `start`, and again each `each_s` seconds until `stop`."""
-        first_ns, each_ns = round(first_s * 1e9), round(each_s * 1e9)
-        self._on = ctypes.byref(_Times(*divmod(each_ns, 10**9), *divmod(first_ns, 10**9)))
+    def set_time(self, seconds: float) -> None:
+        """It runs out so long after each `start`."""
+        self._times = ctypes.byref(_Times(0, 0, *divmod(round(seconds * 1e9), 10**9)))
 
     def start(self) -> None:
-        self._set(self._fd, 0, self._on, None)
-
-    def stop(self) -> None:
-        self._set(self._fd, 0, self._off, None)
+        """Begin, or begin anew."""
+        self._set(self._fd, 0, self._times, None)
 
     def wait(self) -> None:
-        """Sleep until it has run out once more."""
+        """Sleep until it has run out."""
         os.read(self._fd, 8)
 
     def close(self) -> None:

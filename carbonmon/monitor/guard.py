@@ -30,7 +30,7 @@ class GuardedSensor:
         self.sources = tuple(sensor.sources())
         self._reason = next((source.reason for source in self.sources if source.name == self.name), "")
         self._up = True
-        self._gone = False
+        self._gone = self._wants_shape = False
         self._read_s: float | None = None
         self._errors: dict[str, int] = {}
         self._failing: dict[str, dict[str, str]] = {}
@@ -42,8 +42,8 @@ class GuardedSensor:
 
     def want_shape(self, wanted: bool) -> None:
         """Whether the next read is to say when the energy was drawn that no counter has told yet."""
-        if hasattr(self._sensor, "shape_wanted"):
-            self._sensor.shape_wanted = wanted
+        if wanted is not self._wants_shape and hasattr(self._sensor, "shape_wanted"):
+            self._sensor.shape_wanted = self._wants_shape = wanted
 
     def read(self, clock: Clock, edge: bool, into: dict[str, tuple[Reading | Failure, float]]) -> None:
         """Collect what the sensor says into `into`, each reading stamped right after it was made."""
@@ -57,13 +57,17 @@ class GuardedSensor:
         try:
             for reading in self._sensor.read(begin_s, edge):
                 at_s = now_s()
-                if reading.device_id in self._ignored:
+                device_id = reading.device_id
+                if device_id in self._ignored:
                     continue
                 if type(reading) is Failure:
                     failures.append(reading)
                 else:
-                    heard.append(reading.device_id)
-                merge_readings(into, reading.device_id, reading, at_s)
+                    heard.append(device_id)
+                if device_id in into:
+                    merge_readings(into, device_id, reading, at_s)
+                else:
+                    into[device_id] = reading, at_s
         except SensorGone as gone:
             self._gone = True
             trouble = str(gone) or "it has ended"

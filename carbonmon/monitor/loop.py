@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from carbonmon.core.ports import Clock
-from carbonmon.hardware.own_thread import WAIT_S
 from carbonmon.monitor.clock import Alarm
 from carbonmon.monitor.relief import Relief, Relieved
 from carbonmon.monitor.requests import RequestQueue
@@ -52,7 +51,7 @@ class SamplingLoop:
     def start(self) -> bool:
         """Start the thread; whether the baseline was taken within a while, so that a job can start."""
         if self._sampler.may_hang:
-            relief = Relief(self._take_over, WAIT_S)
+            relief = Relief(self._take_over)
             if relief.start():
                 self._relief = relief
                 self._sampler.read_in_place(relief)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from carbonmon.hardware.own_thread import OwnThread
@@ -20,9 +22,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WAIT_S = 1.5
+"""How long one answer is waited for."""
+
 FIRST_PART = 0.75
 """After this part of the time somebody looks, and again at its end: a process that was stopped for longer,
-by Ctrl-Z, has then had time to go on."""
+by Ctrl-Z, has then had time to go on. It is more than the usual interval, so that each sample sets the timer
+anew before it runs out, and nobody has to stop it."""
 
 
 AT_ONCE_S = 1e-6
@@ -45,9 +51,9 @@ class _Call:
 class Relief:
     """Stands by for the sampling thread: `take_over` is run in another thread in place of one that hangs."""
 
-    def __init__(self, take_over: Callable[[], object], wait_s: float) -> None:
+    def __init__(self, take_over: Callable[[], object], wait_s: float = WAIT_S) -> None:
         self._take_over = take_over
-        self._wait_s = wait_s
+        self.wait_s = wait_s
         self._made: list[_Call] = []
         """The call that is being made. Who takes it out of the list, its own thread or the one that stands
         by, decides what has happened: only one of them can."""
@@ -66,7 +72,7 @@ class Relief:
         except (OSError, AttributeError) as error:
             log.debug("drivers that may hang have threads of their own: %s", error)
             return False
-        self._timer.set_times(FIRST_PART * self._wait_s, (1.0 - FIRST_PART) * self._wait_s)
+        self._timer.set_time(FIRST_PART * self.wait_s)
         if not self._stand_by():
             self._timer.close()
             return False
@@ -77,9 +83,9 @@ class Relief:
         if self._thread is None or self._timer is None:
             return
         self._is_closed = True
-        self._timer.set_times(AT_ONCE_S, 0.0)
+        self._timer.set_time(AT_ONCE_S)
         self._timer.start()
-        self._thread.join(self._wait_s)
+        self._thread.join(self.wait_s)
         if not self._thread.is_alive():
             self._timer.close()
 
@@ -103,7 +109,6 @@ class Relief:
             except ValueError:
                 made.has_returned = True
                 raise Relieved from None
-            self._timer.stop()
 
     def _stand_by(self) -> bool:
         thread = threading.Thread(target=self._watch, name="carbonmon-relief", daemon=True)
@@ -117,20 +122,19 @@ class Relief:
 
     def _watch(self) -> None:
         assert self._timer is not None
-        seen: _Call | None = None
         while True:
             self._timer.wait()
             if self._is_closed:
                 return
-            before, seen = seen, next(iter(self._made), None)
-            if seen is None or seen is not before:
+            seen = next(iter(self._made), None)
+            if seen is None:  # the samples are further apart than that
                 continue
-            try:
+            time.sleep((1.0 - FIRST_PART) * self.wait_s)
+            if self._is_closed:
+                return
+            with suppress(ValueError):  # it has returned meanwhile
                 self._made.remove(seen)
-            except ValueError:  # it has returned just now
-                continue
-            break
-        self._timer.stop()
+                break
         seen.place.is_late = True
         if not self._stand_by():
             log.warning("no thread is left to stand by: another driver that hangs stops the sampling")
@@ -142,6 +146,7 @@ class InPlace:
 
     def __init__(self, relief: Relief) -> None:
         self._relief = relief
+        self.wait_s = relief.wait_s
         self.call: _Call | None = None
         self.is_busy = False
         self.is_late = False

@@ -26,7 +26,6 @@ class ThreadedSensor(GuardedSensor):
     def __init__(self, sensor: Sensor, wait_s: float = WAIT_S) -> None:
         super().__init__(sensor)
         self._own: OwnThread | InPlace = OwnThread(self.name, wait_s)
-        self._wait_s = wait_s
         self._was_late = False
         self._asked_s = 0.0
         self._answer: dict[str, tuple[Reading | Failure, float]] = {}
@@ -50,9 +49,13 @@ class ThreadedSensor(GuardedSensor):
 
         if self._own.run(collect):
             answer, self._answer = self._answer, {}
-            is_stale = was_late and clock.now_s() - self._asked_s > STALE_S
-            for device_id, (reading, at_s) in () if is_stale else answer.items():
-                merge_readings(into, device_id, reading, at_s)
+            if was_late and clock.now_s() - self._asked_s > STALE_S:
+                answer = {}
+            if into:
+                for device_id, (reading, at_s) in answer.items():
+                    merge_readings(into, device_id, reading, at_s)
+            else:
+                into.update(answer)
         if self._own.is_late is not self._was_late:
             self._was_late = self._own.is_late
             if not self._was_late:
@@ -61,19 +64,19 @@ class ThreadedSensor(GuardedSensor):
                 log.warning(
                     "sensor %s did not answer within %g s: its driver may hang; the others are read on",
                     self.name,
-                    self._wait_s,
+                    self._own.wait_s,
                 )
 
     def state(self) -> SensorState:
         state = super().state()
         if not self._own.is_late:
             return state
-        return state._replace(up=False, reason=f"it did not answer within {self._wait_s:g} s")
+        return state._replace(up=False, reason=f"it did not answer within {self._own.wait_s:g} s")
 
     def close(self) -> None:
         """Close the sensor, in its own thread; a driver that hangs is left as it is."""
         if self._own.is_busy:
             return
-        own = self._own if isinstance(self._own, OwnThread) else OwnThread(self.name, self._wait_s)
+        own = self._own if isinstance(self._own, OwnThread) else OwnThread(self.name)
         if own.run(super().close):
             own.close()

@@ -47,6 +47,8 @@ SUMMARY_FILE = "summary.json"
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 # Three keys have kept their first names, so that every release reads the files of every other one.
 ENDS_WITH_KEY = "lives_by"
 RESUME_POINT_KEY = "followed"
@@ -129,7 +131,7 @@ def document_text(document: Mapping[str, Any]) -> str:
 
 
 def _compact(document: object) -> str:
-    return _line(document, separators=(",", ":"))[:-1]
+    return plain_json(_ENCODER.encode(document))
 
 
 def _of_node(snapshot: Snapshot, boot_id: str) -> dict[str, Any]:

@@ -198,8 +198,12 @@ class Sampler:
 
     def settle(self) -> None:
         """Meter, share and charge what was read and is not settled yet, in the order of the samples."""
-        while self._unsettled:
-            self._settle(self._unsettled.popleft())
+        try:
+            while self._unsettled:
+                self._settle(self._unsettled.popleft())
+        except Exception:  # our own bug ends the sampling; whoever sums up the run must not meet it again
+            self._unsettled.clear()
+            raise
 
     def _is_watched(self) -> bool:
         """Whether a run's budgets or its forecast look at each sample."""

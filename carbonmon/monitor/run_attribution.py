@@ -134,11 +134,12 @@ class RunAttribution:
         observed_s = interval.end_s - interval.start_s - interval.unobserved_s
         found = self._shares(account, interval.energy_j / observed_s if observed_s > 0.0 else None)
         utilization_ratio = account.settle_utilization() if is_gpu else None
+        is_unknown = self._is_unknown(account)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             if share is None:
                 run.see(device.id, None)
-                if self._is_unknown(account):
+                if is_unknown:
                     run.lose(device.id, interval.end_s - interval.start_s)
                 continue
             part = attribution.scale_interval(interval, share.ratio)

@@ -39,7 +39,7 @@ class OwnThread:
 
     def __init__(self, name: str, wait_s: float = WAIT_S) -> None:
         self._name = name
-        self._wait_s = wait_s
+        self.wait_s = wait_s
         self._post: _Post | None = None
         """None without a thread."""
         self.is_busy = False
@@ -53,7 +53,7 @@ class OwnThread:
         """
         post = self._post or self._start()
         if post is None:
-            if not self._wait_s:
+            if not self.wait_s:
                 return False
             call()  # no more threads for this user: then a driver that hangs holds us up
             return True
@@ -61,7 +61,7 @@ class OwnThread:
             post.call = call
             self.is_busy = True
             post.work.release()
-        self.is_late = not post.done.acquire(timeout=0.0 if self.is_late else self._wait_s)
+        self.is_late = not post.done.acquire(timeout=0.0 if self.is_late else self.wait_s)
         self.is_busy = self.is_late
         return not self.is_late
 

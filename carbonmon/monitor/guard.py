@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from carbonmon.core.errors import CarbonmonError, SensorError, SensorGone
 from carbonmon.core.model import Failure, Intensity, NodeUsage, Reading, ResumePoint, SensorState, Snapshot
 from carbonmon.core.ports import Clock, Exporter, IntensityProvider, Roots, Sensor, Workload
+
+if TYPE_CHECKING:
+    from carbonmon.monitor.relief import Relief
 
 log = logging.getLogger(__name__)
 
@@ -15,13 +19,18 @@ log = logging.getLogger(__name__)
 class GuardedSensor:
     """A sensor behind its guard. It is logged when it, or one of its devices, changes its state."""
 
+    may_hang = False
+
+    def read_in_place(self, relief: Relief) -> None:
+        """From now on its driver may hang in the sampling thread, which `relief` stands by for."""
+
     def __init__(self, sensor: Sensor) -> None:
         self.name = sensor.name
         self._sensor = sensor
         self.sources = tuple(sensor.sources())
         self._reason = next((source.reason for source in self.sources if source.name == self.name), "")
         self._up = True
-        self._gone = False
+        self._gone = self._wants_shape = False
         self._read_s: float | None = None
         self._errors: dict[str, int] = {}
         self._failing: dict[str, dict[str, str]] = {}
@@ -33,8 +42,8 @@ class GuardedSensor:
 
     def want_shape(self, wanted: bool) -> None:
         """Whether the next read is to say when the energy was drawn that no counter has told yet."""
-        if hasattr(self._sensor, "shape_wanted"):
-            self._sensor.shape_wanted = wanted
+        if wanted is not self._wants_shape and hasattr(self._sensor, "shape_wanted"):
+            self._sensor.shape_wanted = self._wants_shape = wanted
 
     def read(self, clock: Clock, edge: bool, into: dict[str, tuple[Reading | Failure, float]]) -> None:
         """Collect what the sensor says into `into`, each reading stamped right after it was made."""
@@ -48,13 +57,17 @@ class GuardedSensor:
         try:
             for reading in self._sensor.read(begin_s, edge):
                 at_s = now_s()
-                if reading.device_id in self._ignored:
+                device_id = reading.device_id
+                if device_id in self._ignored:
                     continue
                 if type(reading) is Failure:
                     failures.append(reading)
                 else:
-                    heard.append(reading.device_id)
-                merge_readings(into, reading.device_id, reading, at_s)
+                    heard.append(device_id)
+                if device_id in into:
+                    merge_readings(into, device_id, reading, at_s)
+                else:
+                    into[device_id] = reading, at_s
         except SensorGone as gone:
             self._gone = True
             trouble = str(gone) or "it has ended"

@@ -21,12 +21,30 @@ case, with every counter. `before` and `after` it there is one of what may be re
 not too many."""
 
 
+class _Request:
+    """What is to be done, with its sample."""
+
+    __slots__ = ("is_done", "sample", "what")
+
+    def __init__(self, what: Callable[[], object], sample: When) -> None:
+        self.what = what
+        self.sample = sample
+        self.is_done = False
+
+    def carry_out(self) -> None:
+        self.is_done = True
+        try:
+            self.what()
+        except Exception:  # a fault of ours in one run's request must not end the sampling of all
+            log.exception("a request was not carried out")
+
+
 class RequestQueue:
     """`post` is for any thread, `carry_out` for the sampling thread. `wake` ends its sleep early."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._requests: deque[tuple[Callable[[], object], When]] = deque()
+        self._requests: deque[_Request] = deque()
         self.wake: Callable[[], object] | None = None
         self._extra = TokenBucket(EXTRA_RATE_HZ, EXTRA_BURST, clock.now_s())
 
@@ -39,7 +57,7 @@ class RequestQueue:
         `sample`: one is taken right before it, or right after it, so that what was drawn until then is
         settled. Samples of many requests at once are one.
         """
-        self._requests.append((request, sample))
+        self._requests.append(_Request(request, sample))
         if self.wake is not None:
             self.wake()
 
@@ -48,22 +66,17 @@ class RequestQueue:
 
         Without `sample` none is taken: the last one was.
         """
-        requests = [self._requests.popleft() for _ in range(len(self._requests))]
-        for request, when in requests:
-            if when == "after":
-                _guarded(request)
-        if sample is not None and (always or any(when for _, when in requests)):
-            edge = any(when == "edge" for _, when in requests)
+        number = len(self._requests)
+        requests = [self._requests[place] for place in range(number)]
+        for request in requests:
+            if request.sample == "after" and not request.is_done:
+                request.carry_out()
+        if sample is not None and (always or any(request.sample for request in requests)):
+            edge = any(request.sample == "edge" for request in requests)
             is_allowed = self._extra.take(self._clock.now_s()) == 0.0
             if always or edge or is_allowed:
-                sample(edge)
-        for request, when in requests:
-            if when != "after":
-                _guarded(request)
-
-
-def _guarded(request: Callable[[], object]) -> None:
-    try:
-        request()
-    except Exception:  # a fault of ours in one run's request must not end the sampling of all
-        log.exception("a request was not carried out")
+                sample(edge)  # may end this thread (`Relieved`): then the next one finds all of them again
+        for request in requests:
+            self._requests.popleft()
+            if not request.is_done:
+                request.carry_out()

@@ -79,10 +79,17 @@ class RunAttribution:
         return {} if self._workload is None else self._workload.resume_points()
 
     def look(self, now_s: float) -> None:
-        """Note who used what until now; once a tick, before energy is charged."""
+        """Note who used what until now."""
+        self.note(self.read(now_s), now_s)
+
+    def read(self, now_s: float) -> NodeUsage | None:
+        """Who used what since the reading before, to be noted; None if that cannot be told. Once a tick."""
+        return None if self._workload is None else self._workload.read(now_s)
+
+    def note(self, usage: NodeUsage | None, now_s: float) -> None:
+        """Note who used what until `now_s`, before the energy of that time is charged."""
         if self._workload is None:
             return
-        usage = self._workload.read(now_s)
         if usage is None:
             self.assume(now_s)
             return
@@ -127,11 +134,12 @@ class RunAttribution:
         observed_s = interval.end_s - interval.start_s - interval.unobserved_s
         found = self._shares(account, interval.energy_j / observed_s if observed_s > 0.0 else None)
         utilization_ratio = account.settle_utilization() if is_gpu else None
+        is_unknown = self._is_unknown(account)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             if share is None:
                 run.see(device.id, None)
-                if self._is_unknown(account):
+                if is_unknown:
                     run.lose(device.id, interval.end_s - interval.start_s)
                 continue
             part = attribution.scale_interval(interval, share.ratio)

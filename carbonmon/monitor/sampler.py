@@ -1,5 +1,9 @@
 """The way of one sample: read every sensor, meter, share, charge, publish. The tick, and nothing else.
 
+A tick of a monitor at rest costs what it touches, because nothing of it is in a cache any more. So a plain
+tick reads (`sample`), and what was read is metered, shared and charged a few ticks at a time (`settle`): in
+the same order, with the times of each, before anybody sees or changes a total.
+
 One thread owns everything here but `snapshots.latest`, which is a reference that anybody may read.
 """
 
@@ -8,12 +12,14 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from carbonmon.core import energy
 from carbonmon.core.footprint import Rates
-from carbonmon.core.model import Device, Failure, Interval, Meter, Reading, SensorState, Snapshot
+from carbonmon.core.model import Device, Failure, Interval, Meter, NodeUsage, Reading, SensorState, Snapshot
 from carbonmon.core.ports import Clock, Roots
+from carbonmon.core.records import NamedTuple
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.gate import Gate
 from carbonmon.monitor.grid_rates import GridRates
@@ -23,6 +29,7 @@ from carbonmon.monitor.node_charge import charge_runs
 from carbonmon.monitor.node_meter_reader import NodeMeterReader
 from carbonmon.monitor.node_meters import NodeMeters
 from carbonmon.monitor.outlook import Outlook
+from carbonmon.monitor.relief import Relief, Relieved
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.snapshots import Snapshots
@@ -39,9 +46,26 @@ LONG_NODE_S = 60.0
 WRAP_MARGIN = 0.5
 """A counter that wraps is read at least twice in the shortest time in which it could wrap."""
 
+MOST_UNSETTLED = 16
+"""After so many samples they are settled, whatever else happens: each holds a reading of every device."""
+
+
+class _Sample(NamedTuple):
+    """What one tick read, at `wall_s` (Unix time) and with which number; `offset_s` leads from the injected
+    clock to Unix time. `said` holds readings with their times by device, `usage` who used the node until
+    `used_s`; `silent_s` is the time for a device that said nothing."""
+
+    wall_s: float
+    offset_s: float
+    number: int
+    said: Mapping[str, tuple[Reading | Failure, float]]
+    usage: NodeUsage | None
+    used_s: float
+    silent_s: float
+
 
 class Sampler:
-    """Drives sensors to snapshots. `tick` is the whole way of one sample and may be called by tests.
+    """Drives sensors to snapshots. `tick` is the whole way of one sample, `sample` the first part of it.
 
     `interval_s` is shortened where a counter could wrap twice between two ticks; `interval_note` then
     says so. `guards` are those whose errors the snapshots show. For the sampling thread, or for before it
@@ -81,11 +105,22 @@ class Sampler:
         self.wants_shape = False
         self.sampled_s = -math.inf
         self._samples = 0
+        self._unsettled: deque[_Sample] = deque()
         self._continued = False
         self._start_s: float | None = clock.now_s()
         self._resumed_s = 0.0
         self._bridging: set[str] = set()
         self.snapshots = Snapshots(clock, self._snapshot(clock.wall_s(), clock.now_s()))
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether a driver may hang in a sample."""
+        return any(sensor.may_hang for sensor in self._sensors)
+
+    def read_in_place(self, relief: Relief) -> None:
+        """Read drivers that may hang in the sampling thread, which `relief` stands by for. At the start."""
+        for sensor in self._sensors:
+            sensor.read_in_place(relief)
 
     @property
     def latest(self) -> Snapshot:
@@ -94,6 +129,7 @@ class Sampler:
 
     def node_totals(self) -> NodeTotals:
         """What the devices and this process did until now; a run's figures are differences of two of them."""
+        self.settle()
         devices = {device_id: account.total() for device_id, account in self.accounts.items()}
         return NodeTotals(devices, self._samples, time.process_time(), self.node_meters.totals())
 
@@ -105,12 +141,14 @@ class Sampler:
 
     def begin(self, run: RunAccount, roots: Roots | None = None) -> None:
         """Charge to a run what it causes from now on; called after a sample, which is its baseline."""
+        self.settle()
         self.node_meters.settle(self.clock.now_s())
         self.runs.begin(run, roots, self.clock.now_s(), self.node_totals())
         self.show()
 
     def end(self, run_id: str, exit_code: int | None, signal: int | None) -> None:
         """End a run; called after a sample, which is its last. It stays in the snapshots for a while."""
+        self.settle()
         now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
         self.node_meters.settle(now_s)
         if self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals()):
@@ -131,24 +169,58 @@ class Sampler:
 
     def tick(self, edge: bool = False, publish: bool = True) -> None:
         """Read, meter, share, charge, publish; `edge` at the start and the end of a run."""
+        self.sample(edge)
+        self.settle()
+        if publish:
+            self.show()
+
+    def sample(self, edge: bool = False) -> None:
+        """Read everything, to be settled later: soon, but for those who wait for each sample."""
         clock = self.clock
         wall_s = clock.wall_s()
         offset_s = wall_s - clock.now_s()
-        moment = Moment(self._samples, wall_s)
         said: dict[str, tuple[Reading | Failure, float]] = {}
         wants_shape, self.wants_shape = self.wants_shape, False
-        for sensor in self._sensors:
-            sensor.want_shape(wants_shape)
-            sensor.read(clock, edge, said)
+        try:
+            for sensor in self._sensors:
+                sensor.want_shape(wants_shape)
+                sensor.read(clock, edge, said)
+        except Relieved:
+            self.wants_shape |= wants_shape
+            raise
+        used_s = clock.now_s()
+        usage = self.runs.attribution.read(used_s)
+        self.sampled_s = silent_s = clock.now_s()
+        self._unsettled.append(_Sample(wall_s, offset_s, self._samples, said, usage, used_s, silent_s))
+        self._samples += 1
+        if self.node_meters or len(self._unsettled) >= MOST_UNSETTLED or self._is_watched():
+            self.settle()
+
+    def settle(self) -> None:
+        """Meter, share and charge what was read and is not settled yet, in the order of the samples."""
+        try:
+            while self._unsettled:
+                self._settle(self._unsettled.popleft())
+        except Exception:  # our own bug ends the sampling; whoever sums up the run must not meet it again
+            self._unsettled.clear()
+            raise
+
+    def _is_watched(self) -> bool:
+        """Whether a run's budgets or its forecast look at each sample."""
+        return any(run.outlook.is_wanted for run in self.runs.living.values())
+
+    def _settle(self, sample: _Sample) -> None:
+        wall_s, offset_s, number, said, usage, used_s, silent_s = sample
+        moment = Moment(number, wall_s)
         rates = self.rates.look(wall_s)
         attribution = self.runs.attribution
-        attribution.look(clock.now_s())
+        attribution.note(usage, used_s)
         meters, gate = self._meters, self._gate
         for device_id, account in self.accounts.items():
             entry = said.get(device_id)
             if entry is None:
                 reading: Reading | Failure = Failure(device_id, "silent")
-                at_s = clock.now_s()
+                at_s = silent_s
             else:
                 reading, at_s = entry
             if type(reading) is Reading:
@@ -178,19 +250,14 @@ class Sampler:
                     shape = energy.curve(reading.shape, offset_s, meters[device_id].settled_s, at_s)
                 attribution.see(account, reading.power_w, shape)
         if self.node_meters:
-            self.node_meters.look(clock)
-        self.sampled_s = clock.now_s()
-        self._samples += 1
+            self.node_meters.look(self.clock)
         for run in self.runs.living.values():
             if run.outlook.is_wanted:
-                _look_ahead(run, clock.now_s(), wall_s, rates)
-        if publish:
-            now_s = clock.now_s()
-            self.runs.drop_old(now_s)
-            self.snapshots.publish(self._snapshot(wall_s, now_s))
+                _look_ahead(run, silent_s, wall_s, rates)
 
     def show(self) -> None:
-        """Replace the newest snapshot between two ticks: a run has begun or ended."""
+        """Replace the newest snapshot, after a sample or between two: a run has begun or ended."""
+        self.settle()
         now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
         self.runs.drop_old(now_s)
         self.snapshots.publish(self._snapshot(wall_s, now_s))
@@ -200,6 +267,7 @@ class Sampler:
 
         `hangs`: it has not, a driver's call does not return: then nothing of the hardware is asked.
         """
+        self.settle()
         now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
         if hangs:
             self.runs.attribution.assume(now_s)

@@ -47,6 +47,8 @@ SUMMARY_FILE = "summary.json"
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 # Three keys have kept their first names, so that every release reads the files of every other one.
 ENDS_WITH_KEY = "lives_by"
 RESUME_POINT_KEY = "followed"
@@ -78,22 +80,58 @@ def _device(device: Device) -> dict[str, Any]:
 
 def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
     """The checkpoint of a run of a snapshot, without what makes it a slot."""
-    return document_text({**_of_node(snapshot, boot_id), **_of_run(run)})
+    texts = _texts_of(snapshot, boot_id)
+    return f"{texts.node[:-1]},{texts.pop(run)[1:]}\n"
 
 
 def node_checkpoint_text(snapshot: Snapshot, runs: Sequence[tuple[str, RunState]], boot_id: str) -> str:
     """The checkpoints of several runs, each with the name of its folder, as of one moment."""
-    document = {
-        "schema": NODE_CHECKPOINT_SCHEMA,
-        "node": _of_node(snapshot, boot_id),
-        "runs": [{"folder": folder, **_of_run(run)} for folder, run in runs],
-    }
-    return document_text(document)
+    texts = _texts_of(snapshot, boot_id)
+    entries = [f'{{"folder":{_compact(folder)},{texts.keep(run)[1:]}' for folder, run in runs]
+    return f'{{"schema":"{NODE_CHECKPOINT_SCHEMA}","node":{texts.node},"runs":[{",".join(entries)}]}}\n'
+
+
+class _Texts:
+    """The JSON of a snapshot for the checkpoints of its runs: what they share is written out once.
+
+    So is a run that is in the node's file too, until its own is written.
+    """
+
+    def __init__(self, snapshot: Snapshot, boot_id: str) -> None:
+        self.snapshot = snapshot
+        self.boot_id = boot_id
+        self.node = _compact(_of_node(snapshot, boot_id))
+        self._runs: dict[str, tuple[RunState, str]] = {}
+
+    def keep(self, run: RunState) -> str:
+        text = _compact(_of_run(run))
+        self._runs[run.info.id] = run, text
+        return text
+
+    def pop(self, run: RunState) -> str:
+        kept, text = self._runs.pop(run.info.id, (None, ""))
+        return text if kept is run else _compact(_of_run(run))
+
+
+_newest: list[_Texts] = []
+"""Those of the snapshot that was written last: one, or none yet."""
+
+
+def _texts_of(snapshot: Snapshot, boot_id: str) -> _Texts:
+    for texts in _newest:
+        if texts.snapshot is snapshot and texts.boot_id == boot_id:
+            return texts
+    _newest[:] = [_Texts(snapshot, boot_id)]
+    return _newest[0]
 
 
 def document_text(document: Mapping[str, Any]) -> str:
     """A checkpoint in one line."""
-    return _line(document, separators=(",", ":"))
+    return f"{_compact(document)}\n"
+
+
+def _compact(document: object) -> str:
+    return plain_json(_ENCODER.encode(document))
 
 
 def _of_node(snapshot: Snapshot, boot_id: str) -> dict[str, Any]:

@@ -188,9 +188,9 @@ def _lateness(seconds: float, grid: tuple[str, ...]) -> list[float]:
     class Noted(Sampler):
         """A sampler that notes when its ticks begin."""
 
-        def tick(self, edge: bool = False, publish: bool = True) -> None:
+        def sample(self, edge: bool = False) -> None:
             begun.append(clock.now_s())
-            super().tick(edge, publish)
+            super().sample(edge)
 
     clock, begun, stop = SystemClock(), [], Alarm()
     provider = open_provider(Config(grid=grid, region="GB"))

@@ -47,7 +47,7 @@ def test_a_counter_that_is_refused_for_a_while_is_asked_again_once_a_minute_and_
         machine.gpus[0].fault(no_counter=True)
         asked = machine.calls("nvmlDeviceGetTotalEnergyConsumption", gpu=0)
         monitor.watch(50)
-        assert machine.calls("nvmlDeviceGetTotalEnergyConsumption", gpu=0) - asked <= 2
+        assert machine.calls("nvmlDeviceGetTotalEnergyConsumption", gpu=0) - asked <= 3
         stepped_down = monitor.device(uuid)
         assert stepped_down.power_j > 0.0
         assert (stepped_down.power_w, errors(monitor)) == (300.0, {})

@@ -19,7 +19,7 @@ import pytest
 from carbonmon.hardware.workload import tree
 from carbonmon.hardware.workload.proc import Processes, Stat, clock_of, parse_stat
 from carbonmon.hardware.workload.processes import ProcessTable
-from tests.support.kernel import INIT, FakeKernel
+from tests.support.kernel import CALL_S, INIT, FakeKernel
 
 PROC = Path("/proc")
 PATIENCE_S = 20.0
@@ -434,6 +434,64 @@ def test_a_process_that_proc_shows_after_its_number_was_given_out_is_found_in_th
     assert late in table.members("run")
 
 
+def test_while_no_member_runs_nothing_is_looked_at_and_then_nothing_of_it_is_lost(kernel: FakeKernel):
+    root = kernel.fork(INIT)
+    table = following(kernel, run=root)
+    table.scan()
+    looked_at: list[int] = []
+    stat = kernel.stat
+    kernel.stat = lambda pid: looked_at.append(pid) or stat(pid)  # type: ignore[method-assign, func-returns-value]
+    shell = kernel.fork(INIT)
+    foreign = [kernel.fork(shell) for _ in range(3)]
+    for _ in range(3):
+        assert table.scan()["run"] == 0.0
+    assert not set(looked_at) & {shell, *foreign}
+    child = kernel.fork(root)
+    kernel.work(child, 2.0)
+    assert table.scan()["run"] == pytest.approx(2.0)
+    assert table.members("run") == {root, child}
+    assert set(looked_at) >= {shell, *foreign}
+
+
+def test_we_ourselves_run_at_each_look_and_that_is_no_reason_to_look_for_more_than_the_job(
+    kernel: FakeKernel,
+):
+    own = kernel.own_pid = kernel.fork(INIT)
+    table = ProcessTable(Path("/nowhere"), processes=kernel)
+    table.add("run", [], [own])
+    assert table.scan()["run"] == 0.0
+    job = kernel.fork(own)
+    for _ in range(2):
+        kernel.work(own, 0.01)
+        kernel.work(job, 2.0)
+        assert table.scan()["run"] == pytest.approx(2.0)
+    table.scan()
+    looked_at: list[int] = []
+    stat = kernel.stat
+    kernel.stat = lambda pid: looked_at.append(pid) or stat(pid)  # type: ignore[method-assign, func-returns-value]
+    for _ in range(3):
+        foreign = kernel.fork(INIT)
+        kernel.work(own, 0.01)
+        assert table.scan()["run"] == 0.0
+        assert foreign not in looked_at
+    kernel.work(kernel.fork(job), 3.0)
+    kernel.work(own, 0.01)
+    assert table.scan()["run"] == pytest.approx(3.0)
+
+
+def test_a_fork_that_the_parent_s_clock_tells_a_scan_late_is_counted(kernel: FakeKernel):
+    """A thread that runs on a CPU has its time added at the kernel's next tick."""
+    root = kernel.fork(INIT)
+    table = following(kernel, run=root)
+    table.scan()
+    child = kernel.fork(root)
+    kernel.work(child, 2.0)
+    kernel.table[root].own_s -= CALL_S
+    table.scan()
+    kernel.work(root, CALL_S)
+    assert table.scan()["run"] == pytest.approx(2.0)
+
+
 def test_a_number_that_is_not_there_is_looked_at_once_more_and_no_more(kernel: FakeKernel):
     root = kernel.fork(INIT)
     table = following(kernel, run=root)
@@ -444,6 +502,7 @@ def test_a_number_that_is_not_there_is_looked_at_once_more_and_no_more(kernel: F
     kernel.stat = lambda pid: looked_at.append(pid) or stat(pid)  # type: ignore[method-assign, func-returns-value]
     gone = kernel.newest
     for _ in range(4):
+        kernel.work(root, 0.1)
         table.scan()
     assert looked_at.count(gone) == 2
 

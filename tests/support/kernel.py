@@ -33,6 +33,8 @@ class FakeKernel(Processes):
 
     def __init__(self, last_pid: int = 1000) -> None:
         self.own_s = self._own_s
+        self.are_clocks_exact = True
+        self.own_pid = 0
         self.before_read: Callable[[], None] = lambda: None
         self.last_pid = last_pid
         self.newest = INIT

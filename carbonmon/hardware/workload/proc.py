@@ -60,7 +60,8 @@ class Processes:
 
     def __init__(self, procfs: Path) -> None:
         self._folder = f"{procfs}/"
-        self._has_our_pids = shows_our_pids(procfs) and _has_clocks()
+        self._has_our_pids = self.are_clocks_exact = shows_our_pids(procfs) and _has_clocks()
+        """`are_clocks_exact`: whoever did anything has used CPU time by `own_s`, if only a little later."""
         self.own_pid = os.getpid() if self._has_our_pids else 0
         self._loadavg = -1
         self.own_s: Callable[[int], float] = time.clock_gettime if self._has_our_pids else self._own_s_by_stat

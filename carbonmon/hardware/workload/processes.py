@@ -7,11 +7,12 @@ all CPU time of processes that began and ended between two scans, comes from its
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from carbonmon.hardware.workload.child_cpu import ChildCpuAccounting
 from carbonmon.hardware.workload.proc import Processes, Stat, with_parents
-from carbonmon.hardware.workload.tree import Member, Run, Tree
+from carbonmon.hardware.workload.tree import FOREIGN_PARTS, Member, Run, Tree
 
 
 class ProcessTable:
@@ -29,6 +30,7 @@ class ProcessTable:
         self._exclude = exclude
         self._runs: dict[str, Run] = {}
         self._newest_pid: bytes | None = None
+        self._unsure = 1
         self._child_cpu = ChildCpuAccounting(self._tree, self._processes)
 
     def add(self, run_id: str, pids: Iterable[int], wrappers: Iterable[int] = ()) -> None:
@@ -65,18 +67,17 @@ class ProcessTable:
         """CPU seconds of each run since the scan before."""
         tree, unread = self._tree, self._child_cpu.unread
         tree.begin_scan()
-        has_missed = self._find_new()
-        active: list[tuple[Member, float]] = []
-        vanished: list[Member] = []
-        clock_s = self._processes.own_s
-        for member in tree.members.values():
-            try:
-                now_s = clock_s(member.clock)
-            except OSError:
-                vanished.append(member)
-                continue
-            if now_s != member.own_s:
-                active.append((member, now_s))
+        known = len(tree.members)
+        active, vanished = self._read_clocks(tree.members.values())
+        has_missed = False
+        if vanished or self._unsure or self._may_have_forked(active):
+            has_missed = self._find_new()
+        else:  # Who forks uses CPU time. The kernel may tell it a tick later (thread_group_cputime in
+            tree.find_late()  # kernel/sched/cputime.c): what began meanwhile is looked at then.
+        if len(tree.members) > known:
+            more = self._read_clocks(islice(tree.members.values(), known, None))
+            active += more[0]
+            vanished += more[1]
         # A process that forks or waits uses CPU time. While each process that begins on the node is seen,
         # every child is known and its end is seen: stat need not be read. It is read once, when it is idle.
         to_read = set(unread) if has_missed else unread.difference([member for member, _ in active])
@@ -86,7 +87,7 @@ class ProcessTable:
             stat = stat_of(member.pid) if has_missed else None
             if now_s < member.own_s or (stat is not None and stat.start != member.start):
                 vanished.append(member)
-                self._newest_pid = None  # another process has its pid: search again
+                self._newest_pid, self._unsure = None, 1  # another process has its pid: search again
                 continue
             if not member.wrapper:
                 member.run.unreported_s += now_s - member.own_s
@@ -107,14 +108,43 @@ class ProcessTable:
             run.unreported_s = 0.0
         return used_s
 
+    def _read_clocks(self, members: Iterable[Member]) -> tuple[list[tuple[Member, float]], list[Member]]:
+        """Those that used CPU time since they were read last, with their time, and those that vanished."""
+        active: list[tuple[Member, float]] = []
+        vanished: list[Member] = []
+        clock_s = self._processes.own_s
+        for member in members:
+            try:
+                now_s = clock_s(member.clock)
+            except OSError:
+                vanished.append(member)
+                continue
+            if now_s != member.own_s:
+                active.append((member, now_s))
+        return active, vanished
+
+    def _may_have_forked(self, active: list[tuple[Member, float]]) -> bool:
+        """Whether one of these, which ran, may have begun a process that is not known yet.
+
+        We ourselves run at each look, and begin nothing of a run but its job.
+        """
+        if not self._processes.are_clocks_exact:
+            return True
+        if len(active) != 1 or active[0][0].pid != self._processes.own_pid:
+            return bool(active)
+        members, ours = self._tree.members, self._tree.children.get(self._processes.own_pid, ())
+        return all(members[pid].wrapper for pid in ours)
+
     def _find_new(self) -> bool:
-        """Find the processes that began since the last scan; whether one of them may have ended unseen."""
+        """Find the processes that began since the last call; whether one of them may have ended unseen."""
         before, now = self._newest_pid, self._processes.newest_pid()
         self._newest_pid = now
         if now is not None and now == before:
             self._tree.find_late()
             return False
         newcomers = None if now is None or before is None else self._processes.newcomers(before, now)
+        # Where the numbers began again from below, one that was nobody's may be a member's by now.
+        self._unsure = FOREIGN_PARTS if newcomers is None and before is not None else max(0, self._unsure - 1)
         return not self._tree.find_new(newcomers)
 
     def stat(self, pid: int) -> Stat | None:

@@ -90,6 +90,16 @@ class Gpu:
         self.failure: tuple[str, ...] = ()
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it is here, has all readings, and is no superchip's."""
+        return (
+            self.handle is not None
+            and len(self.supported) == len(READINGS)
+            and self.counter_field is None
+            and self.module is None
+        )
+
+    @property
     def measured(self) -> bool:
         return self.device.methods[:1] in (("counter",), ("power",))
 

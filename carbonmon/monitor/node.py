@@ -85,11 +85,16 @@ class Monitor:
         """The runs that live; read a copy of what you need, the sampling thread changes it."""
         return self.sampler.runs.living
 
-    def show(self, closing: Callable[[Callable[[], object]], object]) -> None:
-        """Start the exporters; `closing` is told how to close each."""
+    def show(
+        self, closing: Callable[[Callable[[], object]], object], *, refuses_mistakes: bool = False
+    ) -> None:
+        """Start the exporters; `closing` is told how to close each.
+
+        With `refuses_mistakes` raises `ConfigError` where one can never work as it was asked for.
+        """
         for exporter in self.exporters:
             closing(exporter.close)
-            place = exporter.start(self.recorder.shown)
+            place = exporter.start(self.recorder.shown, refuses_mistakes=refuses_mistakes)
             if place:
                 self.places.append(place)
 

@@ -26,7 +26,7 @@ from prometheus_client import parser as text_parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.process_collector import ProcessCollector
 
-from carbonmon.core.errors import CarbonmonError
+from carbonmon.core.errors import CarbonmonError, ConfigError
 from carbonmon.core.labels import RESERVED
 from carbonmon.core.metrics import FAMILIES, PROCESS_FAMILIES, RUN_ENERGY, RUN_INFO
 from carbonmon.core.model import Cost, NodeTotal, SensorState, Snapshot
@@ -780,9 +780,26 @@ def test_a_port_is_free_again_right_after_closing() -> None:
 def test_an_address_that_cannot_be_had_is_an_error_with_a_remedy(listen: Address) -> None:
     exporter = PrometheusExporter(ExporterSettings(listen=listen))
     shown = snapshot()
-    with pytest.raises(CarbonmonError, match=r"cannot serve metrics at .*--listen ADDRESS:PORT"):
+    with pytest.raises(ConfigError, match=r"cannot serve metrics at .*--listen ADDRESS:PORT"):
         exporter.start(lambda: shown)
+    for act in (exporter.checkpoint, exporter.finish):  # it does not look as if it worked again
+        with pytest.raises(CarbonmonError, match="cannot serve metrics at"):
+            act(shown)
     exporter.close()
+
+
+def test_a_name_server_that_is_silent_for_now_makes_no_mistake_of_an_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def silent(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    exporter = PrometheusExporter(ExporterSettings(listen=("node7", 0)))
+    with pytest.raises(CarbonmonError, match="Temporary failure") as caught:
+        exporter.start(snapshot)
+    assert not isinstance(caught.value, ConfigError), "a daemon tries again"
+    monkeypatch.undo()
 
 
 def test_it_serves_on_ipv6() -> None:

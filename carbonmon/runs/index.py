@@ -81,7 +81,9 @@ def read_index(output: Path, watched: Watched = iter) -> tuple[list[Entry], list
             output / name for name in sorted(found.name for found in os.scandir(output) if found.is_dir())
         ]
     except OSError as error:
-        raise ConfigError(f"--output: {output} cannot be listed: {error.strerror or error}") from None
+        raise ConfigError(
+            f"--output: {output} cannot be listed: {error.strerror or error}; give the folder of the runs"
+        ) from None
     for folder in watched(folders):
         try:
             entry = read_entry(folder)

@@ -6,6 +6,13 @@ import sys
 
 
 def main() -> None:
+    try:
+        _main()
+    except KeyboardInterrupt:  # Ctrl-C while we are still loading; a job, once it is there, gets it
+        sys.exit(130)
+
+
+def _main() -> None:
     mistake = None
     if sys.argv[1:2] == ["run"]:
         # What a start makes stays: to look for garbage in it again and again is a fifth of its CPU time.

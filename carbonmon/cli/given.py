@@ -36,8 +36,14 @@ def given(ctx: click.Context) -> set[str]:
 
 
 def with_source(choices: Iterable[Choice], error: str) -> str:
-    """The text of an error, behind the variable or the file that gave the value which it quotes."""
+    """The text of an error, behind the variable or the file that gave the value which it quotes.
+
+    An error about a file that was named, which begins with its path, gets the option in any case.
+    """
     for choice in choices:
-        if repr(choice.text) in error and not choice.is_argument:
+        is_of_file = error.startswith(f"{choice.text}: ")
+        if choice.is_argument and is_of_file:
+            return f"--{choice.option.name}: {error}"
+        if not choice.is_argument and (is_of_file or repr(choice.text) in error):
             return f"{choice.shown.partition('=')[0].strip()}: {error}"
     return error

@@ -71,6 +71,7 @@ _ALONE = {
     ("phase", "--name"): "carbonmon phase NAME",
     ("unregister", "--run-id"): "carbonmon unregister RUN_ID",
     ("estimate", "--gpus"): "--gpu NAME:COUNT",
+    ("top", "--once"): "carbonmon top | cat, which is one frame",
     ("compare", "--versus"): "carbonmon compare --rounds N -- COMMAND --versus COMMAND",
 }
 """What stands without its option, or elsewhere: by command and option."""

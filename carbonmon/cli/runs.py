@@ -157,9 +157,9 @@ def _keys(text: str) -> list[str]:
     keys = list(dict.fromkeys(config.parse_list(text, "--by")))
     for key in keys:
         if key not in KEYS and not (key.startswith(LABEL_KEY) and key != LABEL_KEY):
-            raise ConfigError(
-                f"--by: {key!r:.40} is nothing that runs have; {meant(key, (*KEYS, 'label:KEY'))}"
-            )
+            near = meant(key, (*KEYS, "label:KEY"))
+            label = "" if near.startswith("did") else f"; of a label of that name: --by label:{key:.40}"
+            raise ConfigError(f"--by: {key!r:.40} is nothing that runs have; {near}{label}")
     if not keys:
         raise ConfigError(f"--by: give one or several of {', '.join(KEYS)}, label:KEY")
     return keys

@@ -25,6 +25,7 @@ the interval of energy that the new reading settles. The rules:
 
 from __future__ import annotations
 
+from carbonmon.core.fallback import advance_fallback, fallback_baseline, fallback_interval
 from carbonmon.core.model import Curve, Device, Failure, FallbackMeter, Interval, Meter, OddValue, Reading
 from carbonmon.core.plausibility import is_working
 from carbonmon.core.records import NamedTuple
@@ -34,10 +35,6 @@ UJ_PER_J = 1_000_000
 PLAUSIBLE_SLACK_S = 1.0
 """Counters are refreshed in steps of up to 0.1 s (NVML; RAPL about 1 ms), so a short interval may hold
 the energy of a longer one. A second at full power is far below any false value worth rejecting."""
-
-TRACE_TOLERANCE_S = 0.25
-"""How far a trace's own duration may differ from ours before only its mean power is used."""
-
 
 SHAPE_TOLERANCE_S = 0.25
 """How much of an interval's ends its power samples may leave open: drivers take one every 20 to 100 ms."""
@@ -54,8 +51,6 @@ DOUBT_S = 5.0
 NEW_LINE_VALUES = 3
 """After so many values below its line a counter was reset. Glitches of a second were seen: at a tick a second
 they are one value, or two."""
-
-NO_FALLBACK = FallbackMeter()
 
 
 class Limits(NamedTuple):
@@ -78,7 +73,7 @@ def start(device: Device, reading: Reading | Failure, at_s: float) -> Meter:
     """The meter of a device at its first reading: a baseline, no energy."""
     if isinstance(reading, Failure):
         return Meter(at_s, None, at_s, FallbackMeter())
-    return Meter(at_s, reading.energy_uj, at_s, _fallback_baseline(device, reading, at_s), moved_s=at_s)
+    return Meter(at_s, reading.energy_uj, at_s, fallback_baseline(device, reading, at_s), moved_s=at_s)
 
 
 def advance(
@@ -108,7 +103,7 @@ def advance(
             if drawn_uj or at_s - meter.moved_s < STILL_S or not is_working(device, reading):
                 return _credit_counter(meter, device, reading, energy_uj, drawn_uj, at_s)
             energy_uj = None
-    fallback = _advance_fallback(meter.fallback, device, reading, at_s, meter.settled_s, limits.max_gap_s)
+    fallback = advance_fallback(meter.fallback, device, reading, at_s, meter.settled_s, limits.max_gap_s)
     if energy_uj is None:
         stands_still = reading.energy_uj is not None
         waiting = base_uj is not None or not fallback.observed_s
@@ -137,7 +132,7 @@ def finish(meter: Meter, device: Device, at_s: float) -> Interval | None:
     if is_newly_still and device.component == "gpu" and end_s - meter.settled_s < DOUBT_S:
         # It did not stand still for long enough to be doubted. A package that runs never stands still.
         return Interval(device.id, meter.settled_s, end_s, power_w=0.0)
-    interval = _count_odd(_fallback_interval(meter, device, meter.fallback, end_s), meter.odd)
+    interval = _count_odd(fallback_interval(meter, device, meter.fallback, end_s), meter.odd)
     interval = interval._replace(stuck=int(is_newly_still))
     lost_s = interval.unobserved_s + meter.open_s
     if not (lost_s or interval.energy_j or meter.odd):
@@ -172,20 +167,6 @@ def difference_uj(
     return drawn_uj, ""
 
 
-def trapezoid_j(trace: tuple[tuple[float, float], ...]) -> float:
-    """Joules under (s, W) samples joined by straight lines: Σ ½ (wᵢ + wᵢ₊₁)(tᵢ₊₁ − tᵢ).
-
-    Repeated values count. Where time decreases (a driver clock that was set back) nothing is added.
-    """
-    energy_j = 0.0
-    before_s, before_w = trace[0]
-    for sample_s, power_w in trace:
-        if sample_s > before_s:
-            energy_j += (sample_s - before_s) * (before_w + power_w) * 0.5
-        before_s, before_w = sample_s, power_w
-    return energy_j
-
-
 def curve(
     shape: tuple[tuple[float, float], ...], offset_s: float, start_s: float, end_s: float
 ) -> Curve | None:
@@ -212,83 +193,6 @@ def curve(
     return Curve(tuple(times_s), tuple(joules)) if joules[-1] > 0.0 else None
 
 
-def estimated_power_w(device: Device, reading: Reading) -> float | None:
-    """TDP × utilisation in W, the product that the field's calculators use; None if unknown.
-
-    Where the specification states the power at no load, utilisation is of what is above that.
-    """
-    spec = device.spec
-    if spec is None:
-        return None
-    ratio = reading.utilization_ratio
-    if ratio is None:
-        ratio = spec.assumed_utilization_ratio
-    if ratio is None:
-        return None
-    idle_w = spec.idle_w or 0.0
-    return idle_w + (spec.tdp_w - idle_w) * ratio
-
-
-def _fallback_baseline(device: Device, reading: Reading, at_s: float) -> FallbackMeter:
-    """The fallback methods from this reading on, with nothing to credit."""
-    power_w = reading.power_w
-    if power_w is not None or reading.trace is not None or estimated_power_w(device, reading) is not None:
-        return FallbackMeter(at_s, power_w)
-    return NO_FALLBACK
-
-
-def _advance_fallback(
-    fallback: FallbackMeter, device: Device, reading: Reading, at_s: float, settled_s: float, max_gap_s: float
-) -> FallbackMeter:
-    """The fallback methods after one more reading: power by trapezoid, else TDP × utilisation."""
-    last_s, last_w, power_j, tdp_j, observed_s = fallback
-    elapsed_s = -1.0 if last_s is None else at_s - last_s
-    near = 0.0 <= elapsed_s <= max_gap_s
-    power_w = reading.power_w
-    trace = reading.trace
-    if trace is not None:
-        if len(trace) < 2:
-            # The driver has nothing newer than last time: its next trace covers this time too.
-            return FallbackMeter(last_s if near else at_s, power_w, power_j, tdp_j, observed_s)
-        span_s = trace[-1][0] - trace[0][0]
-        if not near:
-            # A trace that began before a failed read covers it: the driver sampled meanwhile.
-            elapsed_s = at_s - settled_s - observed_s
-            near = elapsed_s > 0.0 and abs(span_s - elapsed_s) <= TRACE_TOLERANCE_S
-        if near and span_s > 0.0:
-            energy_j = trapezoid_j(trace)
-            if abs(span_s - elapsed_s) > TRACE_TOLERANCE_S + 0.5 * elapsed_s:
-                energy_j *= elapsed_s / span_s
-            return FallbackMeter(at_s, power_w, power_j + energy_j, tdp_j, observed_s + elapsed_s)
-        return FallbackMeter(at_s, power_w, power_j, tdp_j, observed_s)
-    if power_w is not None and near and last_w is not None:
-        power_j += 0.5 * (last_w + power_w) * elapsed_s
-        return FallbackMeter(at_s, power_w, power_j, tdp_j, observed_s + elapsed_s)
-    estimate_w = estimated_power_w(device, reading)
-    if estimate_w is None:
-        return FallbackMeter(None if power_w is None else at_s, power_w, power_j, tdp_j, observed_s)
-    if near:
-        tdp_j += estimate_w * elapsed_s
-        observed_s += elapsed_s
-    return FallbackMeter(at_s, power_w, power_j, tdp_j, observed_s)
-
-
-def _fallback_interval(meter: Meter, device: Device, fallback: FallbackMeter, at_s: float) -> Interval:
-    """The interval since `settled_s` by the fallback methods; what they did not observe is unobserved."""
-    energy_j = fallback.power_j + fallback.tdp_j
-    return Interval(
-        device.id,
-        meter.settled_s,
-        at_s,
-        0.0,
-        fallback.power_j,
-        fallback.tdp_j,
-        energy_j / fallback.observed_s if fallback.observed_s > 0.0 else None,
-        # Sums of differences carry rounding: less than a microsecond was not lost.
-        lost_s if (lost_s := at_s - meter.settled_s - fallback.observed_s) > 1e-6 else 0.0,
-    )
-
-
 def _credit_counter(
     meter: Meter, device: Device, reading: Reading, energy_uj: int, drawn_uj: int, at_s: float
 ) -> tuple[Meter, Interval]:
@@ -309,7 +213,7 @@ def _credit_counter(
             jumps=odd.values + odd.others if odd.is_jump else 0,
         )
     moved_s = at_s if drawn_uj else meter.moved_s
-    fallback = _fallback_baseline(device, reading, at_s)
+    fallback = fallback_baseline(device, reading, at_s)
     rate_w = last_power_w(meter.rate_w, interval)
     return Meter(at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, rate_w), interval
 
@@ -363,7 +267,7 @@ def _new_line(
     meter: Meter, device: Device, reading: Reading, odd: OddValue, energy_uj: int, drawn_uj: int, at_s: float
 ) -> tuple[Meter, Interval]:
     """The counter was reset, or jumped: the fallback is credited until then, the counter from then on."""
-    interval = _count_odd(_fallback_interval(meter, device, odd.fallback, odd.at_s), odd)
+    interval = _count_odd(fallback_interval(meter, device, odd.fallback, odd.at_s), odd)
     elapsed_s = at_s - odd.at_s
     counter_j = drawn_uj / UJ_PER_J
     interval = interval._replace(
@@ -372,7 +276,7 @@ def _new_line(
         power_w=counter_j / elapsed_s if elapsed_s > 0.0 else None,
         unobserved_s=interval.unobserved_s + meter.open_s,
     )
-    return Meter(at_s, energy_uj, at_s, _fallback_baseline(device, reading, at_s), moved_s=at_s), interval
+    return Meter(at_s, energy_uj, at_s, fallback_baseline(device, reading, at_s), moved_s=at_s), interval
 
 
 def _count_odd(interval: Interval, odd: OddValue | None) -> Interval:
@@ -395,7 +299,7 @@ def _step_down(
     rejected: int = 0,
 ) -> tuple[Meter, Interval | None]:
     """Credit the fallback. A counter that may return still covers what it did not observe."""
-    interval = _fallback_interval(meter, device, fallback, at_s)
+    interval = fallback_interval(meter, device, fallback, at_s)
     after = FallbackMeter(fallback.last_s, fallback.last_w)
     if meter.base_uj is None:
         return Meter(at_s, None, meter.base_s, after), interval
@@ -421,7 +325,7 @@ def _set_new_baseline(
     meter: Meter, device: Device, fallback: FallbackMeter, energy_uj: int, at_s: float
 ) -> tuple[Meter, Interval]:
     """Take a counter's value as the new baseline, and credit the fallback with the time before it."""
-    interval = _fallback_interval(meter, device, fallback, at_s)
+    interval = fallback_interval(meter, device, fallback, at_s)
     interval = interval._replace(unobserved_s=interval.unobserved_s + meter.open_s)
     after = FallbackMeter(fallback.last_s, fallback.last_w)
     return Meter(at_s, energy_uj, at_s, after, moved_s=at_s), interval

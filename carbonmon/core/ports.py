@@ -272,7 +272,11 @@ class Exporter(Protocol):
     name: str
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
-        """Begin; returns the address or path of the result, for the user's first line."""
+        """Begin; returns the address or path of the result, for the user's first line.
+
+        Raises `ConfigError` where what the user named cannot be, and whatever else fails as it is. A daemon
+        ends with the first; the job of `carbonmon run` starts all the same, with a warning.
+        """
         ...
 
     def checkpoint(self, snapshot: Snapshot) -> None:

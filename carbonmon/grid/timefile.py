@@ -214,7 +214,7 @@ def _columns(names: Sequence[str], unit: str) -> _Columns:
     if start is None or value is None:
         lacks, known = ("the time", _STARTS) if start is None else (f"the value in {unit}", words)
         raise _FileError(
-            f"there is no column for {lacks}, {_told(names)}", f"name one {' or '.join(known[:3])}"
+            f"there is no column for {lacks}: {_told(names)}", f"name one {' or '.join(known[:3])}"
         )
     for name in (start, end, value):
         if name is not None and names.count(name) > 1:
@@ -230,8 +230,8 @@ def _told(names: Sequence[str]) -> str:
     ours = [name for name in dict.fromkeys(names) if name in words]
     others = sum(name not in words for name in names)
     told = [repr(", ".join(ours))] if ours else []
-    told += [f"{others} with other names"] if others else []
-    return f"there are {' and '.join(told) or 'none'}"
+    told += [f"{others} with {'another name' if others == 1 else 'other names'}"] if others else []
+    return f"the file has {' and '.join(told) or 'none'}"
 
 
 def _plain(text: str) -> str:

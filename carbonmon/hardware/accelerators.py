@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from carbonmon.core.errors import ConfigError
-from carbonmon.core.model import Spec, Uncertainty
+from carbonmon.core.errors import ConfigError, SensorUnavailable
+from carbonmon.core.model import Device, Spec, Uncertainty
+from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.records import NamedTuple
 from carbonmon.hardware.device_names import gpu_idle, stated_gpus
@@ -91,3 +92,25 @@ def stated_spec(settings: SensorSettings, model: str, uncertainty: Uncertainty) 
     return spec._replace(
         uncertainty=uncertainty, idle_w=idle[0], source=f"{spec.source}; at no load {idle[1]}"
     )
+
+
+def estimated_device(
+    settings: SensorSettings,
+    device_id: str,
+    number: int,
+    names: tuple[str, str],
+    uncertainty: Uncertainty,
+    unknown: tuple[str, str],
+) -> Device:
+    """A device by its maximum power, which no sensor of it tells; `names` are its maker's and its model's.
+
+    Raises `SensorUnavailable` where nobody states that power: `unknown` says why, and what it is of.
+    """
+    maker, model = names
+    spec = stated_spec(settings, model, uncertainty)
+    if spec is None:
+        why, what = unknown
+        remedy = f"carbonmon run --gpu-tdp WATTS -- …   # the maximum power of a {what}"
+        raise SensorUnavailable(f"{model}: {why}", remedy)
+    bound = bound_w("gpu", None, spec.tdp_w)
+    return Device(device_id, "gpu", f"{maker} {model}", number, ("tdp",), max_power_w=bound, spec=spec)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from carbonmon.core.ports import SensorSettings
 from carbonmon.hardware import nvml_library
 from carbonmon.hardware.drm_gpus import DrmGpu, in_hip_order
-from carbonmon.hardware.gpu_selection import Selection, check_present
+from carbonmon.hardware.gpu_selection import Selection, check_present, own_entries
+from carbonmon.hardware.other_vendors import gaudi_by_id, knows_nvidia
 from carbonmon.hardware.rocm_selection import select
 
 
@@ -15,9 +16,9 @@ def select_given(settings: SensorSettings, gpus: list[DrmGpu]) -> Selection:
     Raises `ConfigError` where the user names one that is not there and no NVIDIA driver could have it.
     """
     found = [each.gpu for each in gpus]
-    own = {gpu.uuid for gpu in found}
-    has_nvidia = any(set(device.gpu_ids) - own for device in settings.known.values())
+    has_nvidia = knows_nvidia(settings, {gpu.uuid for gpu in found})
     if settings.gpus is not None and found and not has_nvidia and not nvml_library.is_here():
-        check_present(settings.gpus, found, lister="carbonmon doctor")
+        named = own_entries(settings.gpus, found, lambda: gaudi_by_id(settings.sysfs))
+        check_present(named, found, lister="carbonmon doctor")
     order = in_hip_order(settings.sysfs, gpus)
     return select(found, order, settings.gpus, settings.environ, has_nvidia=has_nvidia)

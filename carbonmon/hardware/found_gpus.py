@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from carbonmon.core.patterns import pattern
 from carbonmon.core.records import NamedTuple
+
+NO_GPU = pattern(r"TPU-|neuron[0-9]")
+"""How the ids of TPUs and of AWS's devices begin."""
 
 
 class MigInstance(NamedTuple):

@@ -28,7 +28,7 @@ def select(
 ) -> Selection:
     """The accelerators of `found` that a job was given; `modules` are their module ids, by device id.
 
-    `has_other_gpus`: GPUs of another vendor are metered too. Then `--gpus` has their indices, and names
+    `has_other_gpus`: GPUs of another vendor are here too. Then `--gpus` has their indices, and names
     accelerators by their ids only.
     """
     if gpus is not None:

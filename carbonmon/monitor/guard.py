@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from carbonmon.core.errors import CarbonmonError, SensorError, SensorGone
+from carbonmon.core.errors import CarbonmonError, ConfigError, SensorError, SensorGone
 from carbonmon.core.model import Failure, Intensity, NodeUsage, Reading, ResumePoint, SensorState, Snapshot
 from carbonmon.core.ports import Clock, Exporter, IntensityProvider, Roots, Sensor, Workload
 
@@ -258,13 +258,24 @@ class GuardedExporter(Guard):
         self._place = ""
         self.is_started = False
 
-    def start(self, latest: Callable[[], Snapshot]) -> str:
-        """Where the result is to be found, "" if the exporter could not start."""
+    def start(self, latest: Callable[[], Snapshot], *, refuses_mistakes: bool = False) -> str:
+        """Where the result is to be found, "" if the exporter could not start.
+
+        With `refuses_mistakes` a `ConfigError` is raised: what the user named cannot be.
+        """
+        mistakes: list[ConfigError] = []
 
         def start() -> None:
-            self._place = self._exporter.start(latest)
+            try:
+                self._place = self._exporter.start(latest)
+            except ConfigError as mistake:
+                if not refuses_mistakes:
+                    raise
+                mistakes.append(mistake)
 
-        self.is_started = self.attempt("cannot start", start)
+        self.is_started = self.attempt("cannot start", start) and not mistakes
+        if mistakes:
+            raise mistakes[0]
         return self._place
 
     def checkpoint(self, snapshot: Snapshot) -> bool:

@@ -23,7 +23,7 @@ from carbonmon.hardware.workload import NodeWorkload, is_below
 from carbonmon.monitor.guard import GuardedExporter
 from carbonmon.monitor.loop import SamplingLoop
 from carbonmon.monitor.recorder import Recorder
-from carbonmon.monitor.requests import RequestQueue
+from carbonmon.monitor.requests import RequestQueue, When
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import Sampler
 from carbonmon.runs.writer import RunFiles
@@ -85,11 +85,16 @@ class Monitor:
         """The runs that live; read a copy of what you need, the sampling thread changes it."""
         return self.sampler.runs.living
 
-    def show(self, closing: Callable[[Callable[[], object]], object]) -> None:
-        """Start the exporters; `closing` is told how to close each."""
+    def show(
+        self, closing: Callable[[Callable[[], object]], object], *, refuses_mistakes: bool = False
+    ) -> None:
+        """Start the exporters; `closing` is told how to close each.
+
+        With `refuses_mistakes` raises `ConfigError` where one can never work as it was asked for.
+        """
         for exporter in self.exporters:
             closing(exporter.close)
-            place = exporter.start(self.recorder.shown)
+            place = exporter.start(self.recorder.shown, refuses_mistakes=refuses_mistakes)
             if place:
                 self.places.append(place)
 
@@ -238,16 +243,14 @@ class Monitor:
 
     def join(self, run_id: str, roots: Roots, rank: Rank | None) -> None:
         """More processes of a run that lives."""
-        self.requests.post(partial(self._join, run_id, roots, rank))
 
-    def _join(self, run_id: str, roots: Roots, rank: Rank | None) -> None:
-        run = self.runs.get(run_id)
-        if run is None:
-            return
-        if rank is not None and rank not in run.ranks:
-            run.ranks = (*run.ranks, rank)
-        if self.workload is not None:
-            self.workload.join(run_id, roots)
+        def join(run: RunAccount) -> None:
+            if rank is not None and rank not in run.ranks:
+                run.ranks = (*run.ranks, rank)
+            if self.workload is not None:
+                self.workload.join(run_id, roots)
+
+        self._change(run_id, join)
 
     def run_around(self, pid: int) -> str | None:
         """The living run that a process or one of its parents belongs to; None where there is none."""
@@ -257,12 +260,12 @@ class Monitor:
 
     def note(self, run_id: str, text: str) -> None:
         """Something that people should know of a run: a line of its summary."""
-        self.requests.post(partial(self._note, run_id, text))
 
-    def _note(self, run_id: str, text: str) -> None:
-        run = self.runs.get(run_id)
-        if run is not None and text not in run.notes:
-            run.notes = (*run.notes, text)
+        def note(run: RunAccount) -> None:
+            if text not in run.notes:
+                run.notes = (*run.notes, text)
+
+        self._change(run_id, note)
 
     def change_phase(
         self, run_id: str, names: Sequence[str], at_s: float, marks: Marks | None = None
@@ -271,33 +274,30 @@ class Monitor:
 
         `marks` are the windows that begin or end there.
         """
-        # The change is noted first: the sample then settles what was drawn on both sides of it.
-        self.requests.post(partial(self._change_phase, run_id, names, at_s, marks), "after")
 
-    def _change_phase(self, run_id: str, names: Sequence[str], at_s: float, marks: Marks | None) -> None:
-        run = self.runs.get(run_id)
-        if run is None:
-            return
-        if marks is not None:
-            run.windows.mark(at_s, marks)
-        had_too_many = run.phases.overflowed
-        run.phases.change(at_s, names)
-        if run.phases.overflowed and not had_too_many:
-            log.warning("run %s: more than %d phases: the others count as 'other'", run_id, MAX_PHASES)
+        def change(run: RunAccount) -> None:
+            if marks is not None:
+                run.windows.mark(at_s, marks)
+            had_too_many = run.phases.overflowed
+            run.phases.change(at_s, names)
+            if run.phases.overflowed and not had_too_many:
+                log.warning("run %s: more than %d phases: the others count as 'other'", run_id, MAX_PHASES)
+
+        # The change is noted first: the sample then settles what was drawn on both sides of it.
+        self._change(run_id, change, "after")
 
     def progress(self, run_id: str, told: Told, at_s: float) -> None:
         """What the run's training code says at `at_s` that it has done."""
         peaks = self._peaks(told.precision) if told.precision else ()
-        self.requests.post(partial(self._progress, run_id, told, at_s, peaks))
 
-    def _progress(self, run_id: str, told: Told, at_s: float, peaks: Peaks) -> None:
-        run = self.runs.get(run_id)
-        if run is not None:
+        def progress(run: RunAccount) -> None:
             run.work.tell(told, at_s, peaks)
             if told.steps is not None:
                 run.outlook.progress(at_s, told.steps, told.total_steps)
             if told.evaluation_every is not None:
                 run.outlook.announce(told.evaluation_every, told.evaluation_steps)
+
+        self._change(run_id, progress)
 
     def _peaks(self, precision: str) -> Peaks:
         """The peaks of the GPUs in a precision; looked up once, in the thread that asks."""
@@ -314,32 +314,25 @@ class Monitor:
         self, run_id: str, watch: BudgetWatch, reached: Callable[[RunAccount, BudgetState], object]
     ) -> None:
         """Watch a run's budgets; `reached` is called with each, beside a sample, in the sampling thread."""
-        self.requests.post(partial(self._watch_budgets, run_id, watch, reached))
-
-    def _watch_budgets(
-        self, run_id: str, watch: BudgetWatch, reached: Callable[[RunAccount, BudgetState], object]
-    ) -> None:
-        run = self.runs.get(run_id)
-        if run is not None:
-            run.outlook.begin(watch, partial(reached, run))
+        self._change(run_id, lambda run: run.outlook.begin(watch, partial(reached, run)))
 
     def begin_pauses(self, run_id: str, above_g_per_kwh: float) -> None:
         """A run may be paused above an intensity."""
-        self.requests.post(partial(self._begin_pauses, run_id, above_g_per_kwh))
-
-    def _begin_pauses(self, run_id: str, above_g_per_kwh: float) -> None:
-        run = self.runs.get(run_id)
-        if run is not None:
-            run.pauses.begin(above_g_per_kwh)
+        self._change(run_id, lambda run: run.pauses.begin(above_g_per_kwh))
 
     def pause(self, run_id: str, at_s: float, is_paused: bool) -> None:
         """A run's job stands still from `at_s` on, or goes on."""
-        self.requests.post(partial(self._pause, run_id, at_s, is_paused), "after")  # as changes of phase
+        self._change(run_id, lambda run: run.pause(at_s, is_paused), "after")  # as changes of phase
 
-    def _pause(self, run_id: str, at_s: float, is_paused: bool) -> None:
-        run = self.runs.get(run_id)
-        if run is not None:
-            run.pause(at_s, is_paused)
+    def _change(self, run_id: str, change: Callable[[RunAccount], object], sample: When = "") -> None:
+        """Have a run changed in the sampling thread, if it lives then; `sample` as in `RequestQueue.post`."""
+
+        def carry_out() -> None:
+            run = self.runs.get(run_id)
+            if run is not None:
+                change(run)
+
+        self.requests.post(carry_out, sample)
 
     def look(self, run_id: str, tell: Callable[[RunAccount | None, RunState | None], object]) -> None:
         """Take a sample and tell the run and its totals, in the sampling thread; None if it does not live."""

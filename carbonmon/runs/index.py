@@ -17,7 +17,7 @@ from carbonmon.runs.checked import RunFileError, read_bytes
 from carbonmon.runs.checkpoint_slots import has_checkpoint
 from carbonmon.runs.layout import RUN_FILE, SUMMARY_FILE
 from carbonmon.runs.reader import read_checkpoint, read_run
-from carbonmon.runs.summaries import LONGEST_SUMMARY_BYTES, summary_of
+from carbonmon.runs.summaries import LONGEST_SUMMARY_BYTES, is_unseen, summary_of
 from carbonmon.runs.summary.document import SCHEMA
 from carbonmon.runs.summary.validation import fault_of
 
@@ -34,7 +34,7 @@ Watched = Callable[[Sequence[Path]], Iterable[Path]]
 
 
 class Entry(NamedTuple):
-    """A run of a folder. Unknown is None: `energy_j` also where no energy was seen.
+    """A run of a folder. Unknown is None; an energy of 0 J is known.
 
     `uid` is the user who had it; None where nobody says. `emissions_g` is settled if `is_settled`, else the
     live figure. `measured_ratio` is the measured part of the energy. `user` is the name of the user, "" where
@@ -81,7 +81,9 @@ def read_index(output: Path, watched: Watched = iter) -> tuple[list[Entry], list
             output / name for name in sorted(found.name for found in os.scandir(output) if found.is_dir())
         ]
     except OSError as error:
-        raise ConfigError(f"--output: {output} cannot be listed: {error.strerror or error}") from None
+        raise ConfigError(
+            f"--output: {output} cannot be listed: {error.strerror or error}; give the folder of the runs"
+        ) from None
     for folder in watched(folders):
         try:
             entry = read_entry(folder)
@@ -124,7 +126,8 @@ def _entry(folder: Path, path: Path, summary: Mapping[str, Any], owner: int | No
     try:
         run, energy, carbon = summary["run"], summary["energy"], summary["carbon"]
         settled = summary.get("settled")
-        total_j, measured = energy["total_j"], energy["measured_ratio"]
+        total_j = energy["total_j"]
+        is_unknown = total_j is None or (summary["state"] != "estimated" and is_unseen(energy))
         entry = Entry(
             folder,
             _text(run["id"]),
@@ -136,8 +139,8 @@ def _entry(folder: Path, path: Path, summary: Mapping[str, Any], owner: int | No
             known_time(run["started_at"]),
             None if (ended := run.get("ended_at")) is None else known_time(ended),
             _amount(run["duration_s"]),
-            None if measured is None and not total_j else _amount(total_j),
-            _amount(measured),
+            None if is_unknown else _amount(total_j),
+            _amount(energy["measured_ratio"]),
             _amount((settled or carbon)["emissions_g"]),
             bool(settled),
             _text(run.get("user") or ""),

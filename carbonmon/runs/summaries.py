@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,15 @@ def summary_of(folder: Path) -> dict[str, Any]:
     if before.get("settled") and before["carbon"]["emissions_g"] == rebuilt["carbon"]["emissions_g"]:
         rebuilt["settled"] = before["settled"]  # settled after its monitor was killed: not in the checkpoint
     return rebuilt
+
+
+def is_unseen(energy: Mapping[str, Any]) -> bool:
+    """Whether nothing is known of the `energy` of a run that was metered, which is not 0 J.
+
+    Then its amounts are null; releases until 0.2 wrote 0, with no device.
+    """
+    node = energy.get("node") or {}
+    return not energy["total_j"] and not energy["devices"] and not node.get("total_j")
 
 
 def says_running(folder: Path) -> bool:

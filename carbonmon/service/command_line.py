@@ -238,7 +238,8 @@ def _main_command(code: str) -> list[str]:
             continue
         while line and (line[0] in _LEADS or _SETTING.match(line[0])):
             del line[0]
-        if line and line[0] not in _SETUP and not line[0].startswith("$("):
+        names_a_phase = line[:2] == ["carbonmon", "phase"]
+        if line and line[0] not in _SETUP and not names_a_phase and not line[0].startswith("$("):
             return line
         line = []
     return []

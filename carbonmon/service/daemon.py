@@ -90,7 +90,10 @@ def serve(
             _go_on_with_devices(monitor, _together_path(config))
         if not monitor.sampling.start():
             log.warning("the sensors do not answer; runs are taken all the same")
-        monitor.show(closing.callback)  # now the totals are those of before: 0 in between would be a reset
+        # A service with a mistake does not begin; a monitor of one run (`once`) warns, and its job starts.
+        monitor.show(
+            closing.callback, refuses_mistakes=not once
+        )  # now the totals are those of before: 0 in between would be a reset
         serves = once or _serves(monitor)
         if not serves and is_service():  # it starts us again
             raise ConfigError("/metrics cannot be served where it was asked for: see above")

@@ -75,9 +75,8 @@ def load(group: Group, name: str) -> Any:
         names = sorted({*others, *OWN[group]})
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(
-            f"{group.partition('.')[2]}: there is no {name!r}; {hint}there are {', '.join(names)}"
-        )
+        option = group.partition(".")[2].removesuffix("s").replace("_", "-")
+        raise ConfigError(f"--{option}: there is no {name!r}; {hint}there are {', '.join(names)}")
     try:
         return others[name].load()
     except Exception as error:  # a third party's module may raise anything while it is imported

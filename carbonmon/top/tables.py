@@ -127,6 +127,8 @@ def _run_sign(run: Document, signs: Signs) -> str:
     watts, estimated_w = run.number("power_w"), run.number("estimated_power_w")
     if watts is None:
         return signs.unknown
+    if not watts and run.text("power_known_by") in ("estimated", "both"):
+        return signs.estimated
     if not estimated_w:
         return signs.measured
     return signs.estimated if estimated_w >= watts else signs.measured + signs.estimated

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carbonmon.core.errors import CarbonmonError
+from carbonmon.core.errors import CarbonmonError, ConfigError
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Exporter, ExporterSettings
 from carbonmon.net.address import is_loopback
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from carbonmon_exporters.ended.runs import Ended
 
 _log = logging.getLogger(__name__)
+
+_MISTAKES = {
+    errno.EADDRNOTAVAIL: "this machine has no such address (see: ip address)",
+    errno.EAFNOSUPPORT: "this machine has no addresses of that kind",
+    errno.EACCES: "no right to that port (those below 1024 are root's)",
+    socket.EAI_NONAME: "no address is known by that name",
+}
+"""What makes an address wrong on this machine until somebody changes one of them, and how that is said."""
 
 
 def open_exporter(settings: ExporterSettings) -> Exporter:
@@ -68,13 +76,24 @@ class PrometheusExporter:
         self._lock = threading.Lock()
         self._final: Snapshot | None = None
         self._target: Path | None = None
+        self._trouble = ""
 
     def start(self, latest: Callable[[], Snapshot]) -> str:
         """Serve; returns the address of the metrics, and says so if it is not the port asked for.
 
         A port on which ended runs of ours are served is taken, and these runs are shown as well. Raises
-        CarbonmonError when no port can be had.
+        ConfigError for an address at which nothing of this machine can ever be served, and CarbonmonError
+        when no port can be had.
         """
+        try:
+            place = self._start(latest)
+        except CarbonmonError as error:
+            self._trouble = str(error)
+            raise
+        self._trouble = ""
+        return place
+
+    def _start(self, latest: Callable[[], Snapshot]) -> str:
         self._latest = latest
         host, port = self._settings.listen
         remark = ""
@@ -117,11 +136,14 @@ class PrometheusExporter:
         return f"{scheme}://{where}{METRICS_PATH}{remark}"
 
     def checkpoint(self, snapshot: Snapshot) -> None:
-        """Nothing to do: each scrape asks for the newest snapshot itself."""
+        """Each scrape asks for the newest snapshot itself. Raises CarbonmonError while nothing is served."""
+        if self._trouble:
+            raise CarbonmonError(self._trouble)
 
     def finish(self, final: Snapshot) -> None:
         """Keep the last snapshot: it stays served until the exporter is closed, and perhaps after that."""
         self._final = final
+        self.checkpoint(final)
 
     def close(self) -> None:
         server, self._server = self._server, None
@@ -194,11 +216,13 @@ class PrometheusExporter:
 
 
 def _unavailable(host: str, port: int, error: Exception) -> CarbonmonError:
+    """The error, as a ConfigError where the address itself is wrong on this machine."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    where = _join(host, port)
-    return CarbonmonError(
-        f"cannot serve metrics at {where}: {reason}; choose another place with --listen ADDRESS:PORT"
-    )
+    is_mistake = not isinstance(error, OSError) or error.errno in _MISTAKES
+    if is_mistake and isinstance(error, OSError):
+        reason = _MISTAKES[error.errno or 0]
+    text = f"cannot serve metrics at {_join(host, port)!r}: {reason}; choose another place with "
+    return (ConfigError if is_mistake else CarbonmonError)(f"{text}--listen ADDRESS:PORT")
 
 
 def _join(host: str, port: int) -> str:

@@ -44,24 +44,22 @@ class TextfileExporter:
     def start(self, latest: Callable[[], Snapshot]) -> str:
         """The file of the run if there is exactly one, else the pattern of all.
 
-        Raises CarbonmonError where there is no such folder; it may come later.
+        Raises ConfigError where there is no such folder; it may come later.
         """
         self._latest = latest
         if not self._folder.is_dir():
-            raise CarbonmonError(
-                f"{self._folder} is no folder: make the one that node_exporter reads, or name another"
-            )
+            raise ConfigError(self._no_folder())
         runs = tuple(self._run_folders)
         return str(self._path(runs[0]) if len(runs) == 1 else self._folder / "carbonmon-*.prom")
 
     def checkpoint(self, snapshot: Snapshot) -> None:
-        """Write the runs that are due; raises the first OSError after every run had its turn."""
+        """Write the runs that are due; raises the first error after every run had its turn."""
         chosen = self._pace.choose(snapshot, snapshot if self._latest is None else self._latest())
         if chosen is not None:
             self._write_all(chosen, is_last=False)
 
     def finish(self, final: Snapshot) -> None:
-        """Write every run for the last time; raises OSError as `checkpoint` does."""
+        """Write every run for the last time; raises as `checkpoint` does."""
         self._write_all(final, is_last=True)
 
     def close(self) -> None:
@@ -70,6 +68,10 @@ class TextfileExporter:
     def _path(self, run_id: str) -> Path:
         return self._folder / f"carbonmon-{quote(run_id, safe='')}.prom"
 
+    def _no_folder(self) -> str:
+        where = f"--exporter textfile:{self._folder}: there is no such folder"
+        return f"{where}: make the one that node_exporter reads, or name another"
+
     def _write_all(self, snapshot: Snapshot, *, is_last: bool) -> None:
         errors = [self._write(group) for group in self._groups.due(snapshot, is_last)]
         first = next(filter(None, errors), None)
@@ -77,13 +79,13 @@ class TextfileExporter:
             self._pace.again()
             raise first
 
-    def _write(self, group: Group) -> OSError | None:
+    def _write(self, group: Group) -> Exception | None:
         """Write one run's file; the error is returned, so that the other runs have their turn."""
         try:
             replace_file(self._path(group.run.info.id), _text(group), MODE, for_others=True)
         except OSError as error:
             self._groups.settle(group, is_delivered=False)
-            return error
+            return error if self._folder.is_dir() else CarbonmonError(self._no_folder())
         self._groups.settle(group, is_delivered=True)
         return None
 

@@ -40,6 +40,9 @@ def test_gpu_hours_are_those_of_all_gpus_and_of_one_where_their_number_is_not_kn
 def test_of_gpu_hours_without_a_number_of_gpus_the_duration_is_unknown():
     assert summary_of("--gpu", A100, "--gpu-hours", "100")["run"]["duration_s"] is None
     assert summary_of("--gpu", f"{A100}:8", "--gpu-hours", "80")["run"]["duration_s"] == 36000
+    assert (
+        "100 GPU-hours on 9 GPUs" in invoke("--gpu", "DGX A100", "--gpu", "T4:1", "--gpu-hours", "100").output
+    )
     assert "0.4 kW × 100 GPU-hours = 40 kWh" in invoke("--gpu", A100, "--gpu-hours", "100").output
 
 
@@ -234,6 +237,14 @@ def test_a_utilisation_that_was_given_leaves_the_range_of_a_tdp():
         ({"energy": "MWh"}, "--energy: 'MWh' is not an energy: a unit without a number"),
         ({"energy": "433 MW"}, "'MW' is no unit of it: Wh, kWh, MWh"),
         ({"power": "kW", "hours": 1}, "--power: 'kW' is not a power: a unit without a number"),
+        (
+            {"gpu": ["T4:2", "V100-SXM2"], "gpu-hours": 10},
+            "--gpu: 'V100-SXM2' is one of 2 models, and how the work is divided among them is not said",
+        ),
+        (
+            {"gpu": ["T4", "V100-SXM2"], "parameters": 1e9, "tokens": 1e9},
+            "give the number of each, for example 'T4:8'",
+        ),
         ({"gpu": "T4", "gpu-hours": "184,320"}, "digits are grouped; give for example 184320"),
         ({"gpu": "T4", "gpu-hours": "1.3Q"}, "'Q' is no scale: k, M, B, T or P"),
         ({"gpu": "T4", "gpu-hours": "-1"}, "it is out of range"),

@@ -29,7 +29,6 @@ from carbonmon.runs.report.spreadsheet import spreadsheet_text
 from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.summary.text import table_text
-from tests.exporters.test_summary_exporter import VALIDATOR
 from tests.fuzz.folders import a_snapshot, invoke, scratch, write
 from tests.fuzz.strategies import damaged_json, examples
 from tests.support.records import (
@@ -44,6 +43,7 @@ from tests.support.records import (
     snapshot,
 )
 from tests.support.rows import for_each_row
+from tests.support.summaries import VALIDATOR
 
 FORMS = ("text", "json", "markdown", "csv", "model-card")
 NASTY = (

@@ -327,6 +327,27 @@ def test_an_estimate_looks_like_one_in_every_language_and_unknown_is_no_figure(l
     assert words.energy_unknown in paragraph(unseen(), language)
 
 
+@pytest.mark.parametrize("language", list(LANGUAGES))
+def test_a_paragraph_names_both_shares_of_what_is_mixed(language: str):
+    words = LANGUAGES[language]
+
+    def known(energy: dict[str, Any]) -> str:
+        summary = final()
+        return paragraph({**summary, "energy": summary["energy"] | energy}, language)
+
+    def said(template: str, share: str, rest: str) -> str:
+        return template.format(share=share.replace(".", words.decimal), rest=rest.replace(".", words.decimal))
+
+    half_given = {"measured_ratio": 0.0, "stated_j": final()["energy"]["total_j"] / 4}
+    assert said(words.partly, "15.0", "85.0") in known({"measured_ratio": 0.15})
+    assert said(words.partly, "99.9", "0.1") in known({"measured_ratio": 0.99999})
+    assert said(words.partly_stated, "25.0", "75.0") in known(half_given)
+    assert words.how_unknown in known({"measured_ratio": None})
+    nothing = known({"measured_ratio": None, "total_j": 0.0, "low_j": 0.0, "high_j": 0.0})
+    for sentence in (words.how_unknown, words.estimated, words.measured):
+        assert sentence not in nothing
+
+
 @pytest.mark.parametrize("name", HOSTILE_TEXTS)
 def test_no_name_breaks_out_of_a_form(name: str):
     whole = node(1, 1, 0, run_info(name=name, labels=(("task_family", name), ("model", name))))

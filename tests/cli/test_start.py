@@ -94,3 +94,10 @@ def test_what_does_not_fit_ends_with_2_before_the_job(tmp_path: Path, options: l
     assert done.returncode == 2
     assert says in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["run", "--nonsense", "--", "true"]])
+def test_ctrl_c_while_it_is_still_loading_is_no_traceback(tmp_path: Path, arguments: list[str]):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")  # it arrives in this very import
+    done = commands.run(arguments, tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

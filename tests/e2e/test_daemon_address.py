@@ -54,6 +54,42 @@ def test_a_service_of_systemd_ends_so_that_systemd_starts_it_again(tmp_path: Pat
     taken.close()
 
 
+ELSEWHERE = "192.0.2.1:9877"  # TEST-NET-1, RFC 5737: no machine's
+
+
+@pytest.mark.parametrize("way", ["flag", "variable", "file"])
+def test_a_daemon_at_an_address_of_another_machine_does_not_begin(tmp_path: Path, way: str):
+    (tmp_path / "c.toml").write_text(f'listen = "{ELSEWHERE}"\n')
+    named, environ, blamed = {
+        "flag": (["--listen", ELSEWHERE], {}, "Error: cannot"),
+        "variable": ([], {"CARBONMON_LISTEN": ELSEWHERE}, "Error: CARBONMON_LISTEN: cannot"),
+        "file": (["--config", "c.toml"], {"CARBONMON_LISTEN": ""}, "Error: c.toml: listen: cannot"),
+    }[way]
+    own = ["--socket", str(tmp_path / "d.sock"), "--sensor", "tdp"]
+    ended = command.run(["daemon", *named, *own], tmp_path, env=environ)
+    assert ended.returncode == 2, ended.stderr
+    assert f"{blamed} serve metrics at {ELSEWHERE!r}: this machine has no such address" in ended.stderr
+    assert "Traceback" not in ended.stderr and "cannot start" not in ended.stderr
+
+
+def test_a_daemon_without_the_folder_of_its_textfiles_does_not_begin(tmp_path: Path):
+    own = ["--socket", str(tmp_path / "d.sock"), "--sensor", "tdp", "--listen", "127.0.0.1:0"]
+    ended = command.run(["daemon", *own, "--exporter", f"textfile:{tmp_path}/no"], tmp_path)
+    assert ended.returncode == 2, ended.stderr
+    assert f"Error: --exporter textfile:{tmp_path}/no: there is no such folder: make" in ended.stderr
+
+
+def test_a_job_starts_where_its_metrics_cannot_be_and_each_trouble_is_told_once(tmp_path: Path):
+    exporters = f"summary,prometheus,textfile:{tmp_path}/no"
+    own = ["--sensor", "tdp", "--listen", ELSEWHERE, "--exporter", exporters, "--checkpoint", "0.2"]
+    ended = command.run(["run", *own, "--", "sh", "-c", "sleep 1; exit 7"], tmp_path)
+    assert ended.returncode == 7, ended.stderr
+    assert command.summary(tmp_path)["state"] == "final"
+    assert ended.stderr.count("this machine has no such address") == 1
+    assert ended.stderr.count("there is no such folder") == 1
+    assert "works again" not in ended.stderr
+
+
 def test_a_second_daemon_says_so_before_it_opens_anything(tmp_path: Path):
     with start(tmp_path, 0) as first:
         try:

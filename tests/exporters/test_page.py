@@ -123,6 +123,15 @@ def test_power_is_split_into_what_is_measured_and_what_is_estimated() -> None:
     assert [phase["name"] for phase in run["phases"]] == ["train", "eval"]
 
 
+def test_no_power_of_an_estimated_device_is_estimated_too() -> None:
+    shown = node(0, 0, 1)
+    idle = shown.runs[0]._replace(power_w=(("dram-0", 0.0),))
+    run = now(shown._replace(runs=(idle,)))["run"]
+    assert (run["power_w"], run["power_known_by"]) == (0.0, "estimated")
+    assert now(page_states.hours_in(2, 1, 1))["run"]["power_known_by"] == "both"
+    assert now(node(1, 0, 0))["run"]["power_known_by"] == "measured"
+
+
 def test_the_energy_of_a_token_is_told_where_the_run_counts_them() -> None:
     shown = page_states.hours_in(2, 1, 1)
     work = now(shown)["run"]["work"]

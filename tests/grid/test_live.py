@@ -541,7 +541,7 @@ def open_chain(*grid: str, region: str | None = "FR") -> None:
         (("uk", "watttime:CAISO_NORTH"), "gives the marginal intensity"),
         (("table", "uk"), "'table' always has a figure, so no later source is used; put it last"),
         (("uk", "dk", "uk"), "'uk' is given twice"),
-        (("ku",), "grid: there is no 'ku'"),
+        (("ku",), "--grid: there is no 'ku'"),
         (("broken",), "'broken' cannot be opened: ZeroDivisionError"),
         (("odd",), "'odd' cannot be opened: its name or its times are impossible"),
         ((), "no live source was named"),

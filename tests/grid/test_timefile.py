@@ -157,11 +157,14 @@ def test_what_is_wrong_is_named_with_its_line_and_how_to_mend_it(path: Path, bod
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "there is no column for the time, there are none: name one start or time or datetime"),
-        ("root:$6$hunter2:19000,b\n1,2\n", "there is no column for the time, there are 2 with other names"),
+        ("", "there is no column for the time: the file has none: name one start or time or datetime"),
+        (
+            "root:$6$hunter2:19000,b\n1,2\n",
+            "there is no column for the time: the file has 2 with other names",
+        ),
         (
             "time,price\n1795262400,1\n",
-            "there is no column for the value in gCO2e/kWh, there are 'time, price'",
+            "there is no column for the value in gCO2e/kWh: the file has 'time, price'",
         ),
         ("time,value,value\n1795262400,1,2\n", "there are several columns 'value': keep one"),
         (
@@ -186,7 +189,7 @@ def test_what_is_wrong_is_named_with_its_line_and_how_to_mend_it(path: Path, bod
         ('[{"time": 1795262400, "value": true}]', "entry 1: True is no number of gCO2e/kWh"),
         ('[{"time": 1795262400, "value": [1]}]', "entry 1: a list is no number of gCO2e/kWh"),
         ('[{"time": null, "value": 1}]', "entry 1: no time in 'time'"),
-        ("[]", "there is no column for the time, there are none"),
+        ("[]", "there is no column for the time: the file has none"),
         ("[" * 100_000, "no JSON: "),
     ],
 )

@@ -18,12 +18,14 @@ import pytest
 from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading
 from carbonmon.core.ports import Sensor, SensorSettings
+from carbonmon.hardware.drm_gpus import list_drm_gpus
 from carbonmon.hardware.gaudi_cards import GaudiCard, list_gaudi_cards, pci_address
 from carbonmon.hardware.sensors import gaudi as sensor_module
 from carbonmon.hardware.unmetered import sources as unmetered
 from carbonmon.hardware.workload import NodeWorkload
 from carbonmon.hardware.workload.device_files import DeviceFileProcesses
 from tests.simulator import Constant, Simulator, Sine, Square, can_build
+from tests.simulator.boards import amd_gpu
 from tests.simulator.cards import gaudi, max_1550, npu
 from tests.support.harness import Monitor
 
@@ -127,10 +129,32 @@ def test_the_user_s_choice_comes_first_and_a_wrong_one_is_a_mistake(eight: Simul
     assert metered(eight, ("2", ids(5)[0]), HABANA_VISIBLE_MODULES="0") == ids(2, 5)
     with Simulator(cards=[gaudi(0, SWELL), max_1550(0, SWELL)]) as machine:
         machine.preload()
-        assert metered(machine, ("0", "GPU-0000:40:00.0")) == [FIRST], "the other one is a graphics card"
+        assert metered(machine, (FIRST, "GPU-0000:40:00.0")) == [FIRST], "the other one is a graphics card"
         eight.preload()
     with pytest.raises(ConfigError, match=r"--gpus 9: no such GPU here; there are 0 GPU-0000:20:00\.0, "):
         opened(eight, ("9",))
+
+
+@pytest.mark.parametrize("sensors", [("gaudi", "hwmon"), ("hwmon", "gaudi")])
+def test_an_index_is_the_same_device_in_run_and_in_a_daemon(sensors: tuple[str, ...]):
+    amd = amd_gpu(0, SWELL)
+    with Simulator(cards=[gaudi(place, SWELL) for place in range(2)], chips=[amd]) as machine:
+        machine.preload()
+        (graphics,) = (each.gpu.uuid for each in list_drm_gpus(machine.sysfs))
+        with Monitor(machine, sensors=sensors) as monitor:
+            everything = dict(monitor.sensors.devices)
+        assert sorted(everything) == sorted([graphics, FIRST, SECOND])
+        with closing(NodeWorkload(Path("/proc"), machine.sysfs, everything)) as daemon:
+            for gpus, expected in (
+                (("0",), [graphics]),
+                ((SECOND,), [SECOND]),
+                (("0", FIRST), [FIRST, graphics]),
+            ):
+                with Monitor(machine, sensors=sensors, gpus=gpus) as monitor:
+                    assert sorted(monitor.sensors.devices) == sorted(expected), gpus
+                assert daemon.allocation(gpus, {}) == dict.fromkeys(expected, 1.0), gpus
+            with pytest.raises(ConfigError, match="--gpus 1: no such GPU here; there are 0 "):
+                daemon.allocation(("1",), {})
 
 
 def test_where_a_job_was_given_some_the_others_are_not_said_to_be_unmetered(eight: Simulator):

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from carbonmon.core import energy
+from carbonmon.core import fallback
 from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Failure, Reading
 from carbonmon.core.ports import Sensor, SensorSettings
@@ -135,9 +135,9 @@ def test_a_published_power_at_no_load_is_in_the_estimate(tmp_path: Path, service
         (device,) = sensor.devices()
         assert device.spec is not None
         assert (device.spec.tdp_w, device.spec.idle_w) == (192.0, 90.0)
-        assert energy.estimated_power_w(device, Reading(device.id, utilization_ratio=0.0)) == 90.0
-        assert energy.estimated_power_w(device, Reading(device.id, utilization_ratio=1.0)) == 192.0
-        assert energy.estimated_power_w(device, Reading(device.id)) is None
+        assert fallback.estimated_power_w(device, Reading(device.id, utilization_ratio=0.0)) == 90.0
+        assert fallback.estimated_power_w(device, Reading(device.id, utilization_ratio=1.0)) == 192.0
+        assert fallback.estimated_power_w(device, Reading(device.id)) is None
         assert "90 W at no load" in sensor.sources()[0].reason
 
 

@@ -240,6 +240,17 @@ def test_whatever_an_exporter_raises_is_counted_and_logged_and_goes_no_further(
     assert [record.levelname for record in caplog.records] == ["WARNING"], "once per change of state"
 
 
+def test_a_mistake_of_the_user_goes_on_where_it_is_to_be_refused(caplog: pytest.LogCaptureFixture):
+    mistake = ConfigError("--listen: no")
+    guarded = GuardedExporter(Exporting(mistake))
+    with pytest.raises(ConfigError, match="--listen: no"):
+        guarded.start(snapshot, refuses_mistakes=True)
+    assert not guarded.is_started
+    assert caplog.records == [], "it is said once, by the command"
+    other = GuardedExporter(Exporting(OSError("no memory")))
+    assert other.start(snapshot, refuses_mistakes=True) == ""
+
+
 def test_a_guard_says_when_failure_ends_and_when_its_reason_changes(caplog: pytest.LogCaptureFixture):
     guard = Guard("disk")
     outcomes = [OSError("full"), OSError("full"), OSError("read-only"), None, None, OSError("full")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +15,13 @@ from carbonmon_exporters.page.outlook import outlook
 from carbonmon_exporters.starts import Starts
 
 from carbonmon.analysis.compare_regions import with_elsewhere, with_what_if
+from carbonmon.analysis.required.paragraph import paragraph
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import NodeTotal, RunState
 from carbonmon.core.node_meter import NodeCharge, NodeEnergy
+from carbonmon.runs.index import read_index
+from carbonmon.runs.listing import Row
 from carbonmon.runs.report import side_by_side
 from carbonmon.runs.report.csv_table import csv_text
 from carbonmon.runs.report.details import details_text
@@ -26,6 +30,7 @@ from carbonmon.runs.report.markdown import markdown_text
 from carbonmon.runs.report.merging import merged
 from carbonmon.runs.report.modelcard import model_card_text
 from carbonmon.runs.report.over_time import OverTime
+from carbonmon.runs.report.run_tables import runs_text
 from carbonmon.runs.report.spreadsheet import spreadsheet_text
 from carbonmon.runs.report.terminal_plot import plot_text
 from carbonmon.runs.summary.document import summarize
@@ -78,6 +83,24 @@ def test_zero_stays_zero_where_it_was_seen():
     summary = summary_of(blind(unobserved_s=((GPU.id, 20.0),)))
     assert (summary["energy"]["total_j"], summary["carbon"]["emissions_g"]) == (0.0, 0.0)
     assert summary["energy"]["devices"][0]["energy_j"] == 0.0
+    forms = (table_text(summary), markdown_text(summary), model_card_text(summary), paragraph(summary))
+    for text in forms:
+        assert "0 J" in text or "emissions: 0" in text
+        for wrong in ("estimated", "not stated", "energy seen", "energy was seen", "unknown power"):
+            assert wrong not in text, text
+
+
+@for_each_row(("run", "shown"), [(blind(), "–"), (blind(unobserved_s=((GPU.id, 20.0),)), "0 J")])
+def test_a_list_of_runs_tells_a_known_zero_from_unknown(run: RunState, shown: str, tmp_path: Path):
+    folder = tmp_path / "a"
+    folder.mkdir(exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps(summary_of(run)))
+    entries, notes = read_index(tmp_path)
+    assert notes == []
+    head, row, *_ = runs_text([Row(entry) for entry in entries], None, str, None).splitlines()
+    begin = head.index("ENERGY") + len("ENERGY") - len(shown)
+    assert row[begin : begin + len(shown)] == shown
+    assert (entries[0].emissions_g == 0.0) is (shown == "0 J")
 
 
 def test_a_run_that_used_none_of_what_is_metered_drew_nothing_and_that_is_known():

@@ -93,6 +93,7 @@ from tests.support.rows import for_each_row
         ("sh -c 'export A=1; B=2 exec python train.py'", "train"),
         ("bash -c 'for i in 1 2; do python train.py $i; done'", "train"),
         ("bash -ec 'module load cuda\nsrun -n2 python train.py'", "train"),
+        ("sh -c 'carbonmon phase load; python prepare.py; carbonmon phase train'", "prepare"),
         ("sh -c 'exit 1'", "sh"),
         # environments and containers
         ("uv run train.py", "train"),

@@ -39,14 +39,14 @@ def test_each_of_our_own_can_be_loaded_and_is_what_its_entry_point_gives(group: 
         (
             "carbonmon.sensors",
             "nvlm",
-            "sensors: there is no 'nvlm'; did you mean nvml? there are amdsmi, dram, gaudi, hwmon, levelzero",
+            "--sensor: there is no 'nvlm'; did you mean nvml? there are amdsmi, dram, gaudi, hwmon",
         ),
         (
             "carbonmon.exporters",
             "csv",
-            "exporters: there is no 'csv'; there are otlp, prometheus, pushgateway, summary, textfile",
+            "--exporter: there is no 'csv'; there are otlp, prometheus, pushgateway, summary, textfile",
         ),
-        ("carbonmon.intensity", "", "intensity: there is no ''; there are file, fixed, live, table"),
+        ("carbonmon.intensity", "", "--intensity: there is no ''; there are file, fixed, live, table"),
     ],
 )
 def test_an_unknown_name_is_an_error_that_lists_what_there_is(group: Group, name: str, expected: str):

@@ -9,6 +9,7 @@ from carbonmon.analysis.comparison.shared_errors import Part, common_sources, ra
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import MEASURED_METHODS
 from carbonmon.core.records import NamedTuple
+from carbonmon.runs.summaries import is_unseen
 
 Summary = Mapping[str, Any]
 Ends = tuple["float | None", "float | None"]
@@ -56,9 +57,7 @@ def compare(base: Summary, other: Summary) -> Comparison:
     """The differences of a run to a base. Raises `ConfigError` where the base has no energy."""
     base_j, other_j = energy_j(base), energy_j(other)
     if not base_j:
-        raise ConfigError(
-            f"compare: no energy was seen in run {base['run']['id']!r:.70}: there is nothing to compare with"
-        )
+        raise ConfigError(f"{without_energy(base)}: there is nothing to compare with")
     parts, others = _parts(base), _parts(other)
     ends = ratio_range(parts, others)
     common = common_sources(parts, others)
@@ -82,9 +81,15 @@ def compare(base: Summary, other: Summary) -> Comparison:
 def energy_j(summary: Summary) -> float | None:
     """The joules of a run, None where no energy was seen."""
     energy = summary["energy"]
-    if energy["measured_ratio"] is None and not energy["total_j"]:
+    if energy["total_j"] is None or (summary["state"] != "estimated" and is_unseen(energy)):
         return None
     return float(energy["total_j"])
+
+
+def without_energy(summary: Summary) -> str:
+    """What is said of a run that cannot be compared: its energy is unknown, or 0 J."""
+    what = "seen in" if energy_j(summary) is None else "drawn by"
+    return f"compare: no energy was {what} run {summary['run']['id']!r:.70}"
 
 
 def _parts(summary: Summary) -> list[Part]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from carbonmon.analysis.comparison import Difference, energy_j, mean_power_w
+from carbonmon.analysis.comparison import Difference, energy_j, mean_power_w, without_energy
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.records import NamedTuple
 
@@ -37,10 +37,10 @@ class Rounds(NamedTuple):
 
 
 def compare_rounds(base: Sequence[Summary], other: Sequence[Summary]) -> Rounds:
-    """The medians of the runs of two commands. Raises `ConfigError` where no energy was seen."""
+    """The medians of the runs of two commands. Raises `ConfigError` where one has none."""
     for summary in (*base, *other):
         if not energy_j(summary):
-            raise ConfigError(f"compare: no energy was seen in run {summary['run']['id']!r:.70}")
+            raise ConfigError(without_energy(summary))
     return Rounds(
         len(base),
         _medians([energy_j(each) for each in base], [energy_j(each) for each in other]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,10 +131,13 @@ def part_of(values: Mapping[str, Any], name: str = MAIN_PHASE, where: str = "") 
             "gpu-hours, an energy, the parameters and tokens of a training, or the parameters, queries and "
             "tokens-out of an inference"
         )
+    gpus = _counted(values, "gpu", where)
+    if device_hours is not None or training is not None:
+        _check_split(values, gpus, where)
     return Part(
         name,
         hours,
-        _counted(values, "gpu", where),
+        gpus,
         _counted(values, "cpu", where),
         ratio_at(values, "gpu-utilization", where, "a utilisation"),
         ratio_at(values, "cpu-utilization", where, "a utilisation"),
@@ -198,23 +201,39 @@ def _pue(values: Mapping[str, Any], where: str) -> float | str | None:
     return number_at(values, "pue", where, f"a PUE (a ratio, or {', '.join(PUE_WORDS)})", 1.0, 10.0)
 
 
-def _counted(values: Mapping[str, Any], key: str, where: str) -> tuple[Counted, ...]:
+def _check_split(values: Mapping[str, Any], gpus: Sequence[Counted], where: str) -> None:
+    """Raise ConfigError where nobody can say how GPU-hours or a training divide among several models."""
+    uncounted = next((text for text in _texts(values, "gpu") if not _is_counted(text)), None)
+    if len(gpus) > 1 and uncounted is not None:
+        raise ConfigError(
+            f"{key_text(where, 'gpu')}: {uncounted!r:.80} is one of {len(gpus)} models, and how the work is "
+            f"divided among them is not said: give the number of each, for example '{uncounted:.60}:8', or a "
+            "[[part]] of a file for each model"
+        )
+
+
+def _is_counted(text: str) -> bool:
+    """Whether a text says how many GPUs it means, by a count or by the name of a system."""
+    name, count = _name_and_count(text)
+    return count is not None or split_system(name)[1] > 1
+
+
+def _texts(values: Mapping[str, Any], key: str) -> Sequence[Any]:
     given = values.get(key)
-    texts = () if given is None else given if isinstance(given, (list, tuple)) else (given,)
+    return () if given is None else given if isinstance(given, (list, tuple)) else (given,)
+
+
+def _counted(values: Mapping[str, Any], key: str, where: str) -> tuple[Counted, ...]:
+    texts = _texts(values, key)
     if not all(isinstance(text, str) for text in texts):
         raise ConfigError(f'{key_text(where, key)} must be a text or a list of texts: "V100-SXM2:10"')
     return _merged(_counted_one(text, key_text(where, key), key == "gpu") for text in texts)
 
 
 def _counted_one(text: str, place: str, is_gpu: bool) -> Counted:
-    """`NAME`, `NAME:COUNT` or `NAME xCOUNT`; a system's name counts its devices, as in `TPU v3-2048`.
-
-    A name may hold colons itself, only a number after the last one is a count.
-    """
-    name, colon, tail = text.rpartition(":")
-    if not colon or not (_NUMBER.fullmatch(tail.strip()) or not tail.strip()):
-        name, number = split_count(text)
-        tail = "1" if number is None else str(number)
+    """`NAME`, `NAME:COUNT` or `NAME xCOUNT`; a system's name counts its devices, as in `TPU v3-2048`."""
+    name, count = _name_and_count(text)
+    tail = "1" if count is None else count
     if _COUNT.fullmatch(tail.strip()) is None or int(tail) > MAX_COUNT:
         raise ConfigError(
             f"{place}: {text!r:.80} is not NAME:COUNT with a count from 1 to {MAX_COUNT:,}; "
@@ -229,6 +248,18 @@ def _counted_one(text: str, place: str, is_gpu: bool) -> Counted:
             "example 'H100 SXM5 80GB:8'"
         )
     return Counted(name, each * int(tail))
+
+
+def _name_and_count(text: str) -> tuple[str, str | None]:
+    """The name, and the text of the count, None where there is none.
+
+    A name may hold colons itself, only a number after the last one is a count.
+    """
+    name, colon, tail = text.rpartition(":")
+    if colon and (_NUMBER.fullmatch(tail.strip()) or not tail.strip()):
+        return name, tail
+    name, number = split_count(text)
+    return name, None if number is None else str(number)
 
 
 def _merged(models: Iterable[Counted]) -> tuple[Counted, ...]:

@@ -94,7 +94,9 @@ def _energy(summary: Mapping[str, Any]) -> list[str]:
         status = "known: measured by hardware"
     elif energy.get("stated_j") and energy["low_j"] == energy["high_j"]:
         status = "a figure that was given: carbonmon measured nothing"
-    elif not measured:
+    elif measured is None:
+        status = "how much of it was measured is not known" if total_j else "known: no energy was drawn"
+    elif measured == 0:
         stated_j = energy.get("stated_j")
         given = (
             f", {percent_text(stated_j / total_j)} a figure that was given" if stated_j and total_j else ""

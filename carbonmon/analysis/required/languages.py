@@ -22,6 +22,8 @@ class Language(NamedTuple):
     estimated: str
     partly: str
     stated: str
+    partly_stated: str
+    how_unknown: str
     emissions: str
     emissions_without_range: str
     emissions_unknown: str
@@ -44,8 +46,12 @@ ENGLISH = Language(
     "Its energy is not known: no sensor gave a reading.",
     "All of that was measured by the hardware.",
     "All of that was estimated from specifications and utilisation; nothing was measured.",
-    "Of that, {share} % was measured by the hardware and the rest estimated from specifications.",
+    "Of that, {share} % was measured by the hardware and {rest} % estimated from specifications and "
+    "utilisation.",
     "That is a figure that was given; carbonmon measured nothing.",
+    "Of that, {share} % is a figure that was given and {rest} % was estimated from specifications; nothing "
+    "was measured.",
+    "How much of that was measured is not known.",
     "At a carbon intensity of {rate} g CO2e/kWh ({source}) this is {mass} CO2e ({low} to {high}), "
     "location-based.",
     "At a carbon intensity of {rate} g CO2e/kWh ({source}) this is {mass} CO2e (range not stated), "
@@ -72,9 +78,12 @@ FRENCH = Language(
     "Son énergie n'est pas connue : aucun capteur n'a donné de mesure.",
     "Le tout a été mesuré par le matériel.",
     "Le tout a été estimé d'après les spécifications et le taux d'utilisation ; rien n'a été mesuré.",
-    "De cette énergie, {share} % ont été mesurés par le matériel, le reste estimé d'après les "
-    "spécifications.",
+    "De cette énergie, {share} % ont été mesurés par le matériel et {rest} % estimés d'après les "
+    "spécifications et le taux d'utilisation.",
     "C'est un chiffre fourni ; carbonmon n'a rien mesuré.",
+    "De cette énergie, {share} % sont un chiffre fourni et {rest} % ont été estimés d'après les "
+    "spécifications ; rien n'a été mesuré.",
+    "La part mesurée n'est pas connue.",
     "Avec une intensité carbone de {rate} g CO2e/kWh ({source}), cela représente {mass} CO2e (de {low} à "
     "{high}), "
     "selon la méthode fondée sur la localisation.",
@@ -102,8 +111,12 @@ GERMAN = Language(
     "Sein Energieverbrauch ist nicht bekannt: Kein Sensor lieferte einen Messwert.",
     "Alles davon wurde von der Hardware gemessen.",
     "Alles davon wurde aus Datenblättern und Auslastung geschätzt; nichts wurde gemessen.",
-    "Davon wurden {share} % von der Hardware gemessen, der Rest aus Datenblättern geschätzt.",
+    "Davon wurden {share} % von der Hardware gemessen und {rest} % aus Datenblättern und Auslastung "
+    "geschätzt.",
     "Das ist eine angegebene Zahl; carbonmon hat nichts gemessen.",
+    "Davon sind {share} % eine angegebene Zahl, {rest} % wurden aus Datenblättern geschätzt; nichts wurde "
+    "gemessen.",
+    "Wie viel davon gemessen wurde, ist nicht bekannt.",
     "Bei einer CO2-Intensität von {rate} g CO2e/kWh ({source}) sind das {mass} CO2e ({low} bis {high}), "
     "standortbasiert.",
     "Bei einer CO2-Intensität von {rate} g CO2e/kWh ({source}) sind das {mass} CO2e (Bereich nicht "
@@ -131,8 +144,12 @@ SPANISH = Language(
     "No se conoce su energía: ningún sensor dio una lectura.",
     "Todo ello fue medido por el hardware.",
     "Todo ello fue estimado a partir de las especificaciones y el uso; no se midió nada.",
-    "De ello, el {share} % fue medido por el hardware y el resto estimado a partir de las especificaciones.",
+    "De ello, el {share} % fue medido por el hardware y el {rest} % estimado a partir de las "
+    "especificaciones y el uso.",
     "Es una cifra proporcionada; carbonmon no midió nada.",
+    "De ello, el {share} % es una cifra proporcionada y el {rest} % fue estimado a partir de las "
+    "especificaciones; no se midió nada.",
+    "No se sabe qué parte de ello fue medida.",
     "Con una intensidad de carbono de {rate} g CO2e/kWh ({source}), son {mass} CO2e (de {low} a {high}), "
     "según el "
     "método basado en la ubicación.",
@@ -161,8 +178,10 @@ CHINESE = Language(
     "能耗未知：没有传感器给出读数。",
     "全部由硬件测得。",
     "全部根据规格和利用率估算，未经测量。",
-    "其中 {share} % 由硬件测得，其余根据规格估算。",
+    "其中 {share} % 由硬件测得，{rest} % 根据规格和利用率估算。",
     "该数值由用户给出，carbonmon 未作测量。",
+    "其中 {share} % 由用户给出，{rest} % 根据规格估算，未经测量。",
+    "其中有多少由测量得到，尚不清楚。",
     "按碳强度 {rate} g CO2e/kWh（{source}）计，排放为 {mass} CO2e（{low} 至 {high}），采用基于位置的方法。",
     "按碳强度 {rate} g CO2e/kWh（{source}）计，排放为 {mass} CO2e（未给出范围），采用基于位置的方法。",
     "排放未知。",

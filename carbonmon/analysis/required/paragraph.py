@@ -22,6 +22,7 @@ from carbonmon.runs.summary.figures import (
 from carbonmon.runs.summary.strings import one_line
 
 _ORDER = ("token", "sample", "step")
+_WHOLE = 1.0 - 1e-9
 
 
 def paragraph(summary: Mapping[str, Any], language: str = "en") -> str:
@@ -45,10 +46,11 @@ def _sentences(summary: Mapping[str, Any], words: Language) -> list[str]:
         None if end is None else _local(figure(end / JOULES[unit]), words)
         for end in (energy["low_j"], energy["high_j"])
     )
-    is_stated = (energy.get("stated_j") or 0.0) >= total_j * (1 - 1e-9) > 0
+    is_stated = (energy.get("stated_j") or 0.0) >= total_j * _WHOLE > 0
     text = words.energy_without_range if is_stated or low is None or high is None else words.energy
     found.append(text.format(energy=_local(energy_text(total_j, unit), words), low=low, high=high))
-    found.append(words.stated if is_stated else _known(energy["measured_ratio"], words))
+    if total_j:
+        found.append(words.stated if is_stated else _known(energy, words))
     found += _emissions(carbon, words, _source(summary))
     found += _work(summary.get("work"), words)
     return [*found, scope]
@@ -64,13 +66,20 @@ def _duration(seconds: float | None, words: Language) -> str:
     return f"{_local(figure(seconds / size), words)} {sign}"
 
 
-def _known(measured: float | None, words: Language) -> str:
-    if measured is None or measured == 0:
-        return words.estimated
+def _known(energy: Mapping[str, Any], words: Language) -> str:
+    """How much of it was measured, estimated or given; both shares of what is mixed."""
+    measured, stated_j = energy["measured_ratio"], energy.get("stated_j")
+    if measured is None:
+        return words.how_unknown
     if measured == 1:
         return words.measured
-    share = min(99.9, max(0.1, 100.0 * measured))
-    return words.partly.format(share=_local(f"{share:.1f}", words))
+    if measured == 0 and not stated_j:
+        return words.estimated
+    text, ratio = (
+        (words.partly, measured) if measured else (words.partly_stated, stated_j / energy["total_j"])
+    )
+    share = min(99.9, max(0.1, round(100.0 * ratio, 1)))
+    return text.format(share=_local(f"{share:.1f}", words), rest=_local(f"{100.0 - share:.1f}", words))
 
 
 def _source(summary: Mapping[str, Any]) -> str:
@@ -96,7 +105,7 @@ def _emissions(carbon: Mapping[str, Any], words: Language, source: str) -> list[
         None if end is None else _local(figure(end / GRAMS[unit]), words)
         for end in (carbon["low_g"], carbon["high_g"])
     )
-    has_range = low is not None and high is not None and low != high
+    has_range = low is not None and high is not None and (low != high or grams == 0)
     text = words.emissions if has_range else words.emissions_without_range
     return [
         text.format(

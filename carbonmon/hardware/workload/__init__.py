@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from carbonmon.core.model import Device, NodeUsage, ResumePoint, Usage
 from carbonmon.core.patterns import pattern
 from carbonmon.core.ports import Roots
-from carbonmon.hardware.found_gpus import FoundGpu
+from carbonmon.hardware.found_gpus import NO_GPU, FoundGpu
 from carbonmon.hardware.gpu_selection import VARIABLES, allocate, check_present, own_entries
 from carbonmon.hardware.pci_devices import AMD
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from carbonmon.hardware.gaudi_cards import GaudiCard
 
 _NVML_UUID = pattern(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-_NO_GPU = pattern(r"TPU-|neuron[0-9]")
-"""How the ids of TPUs and of AWS's devices begin."""
 
 
 def is_below(pid: int, tops: Collection[int]) -> bool:
@@ -161,7 +158,9 @@ class NodeWorkload:
         if not is_drm_only and (gpus is not None or self._may_be_nvidia()):
             given, notes = self._given_by_nvidia(gpus, environ)
         if gpus is not None and is_drm_only:
-            check_present(gpus, [*self._of_drm(), *self._of_gaudi()], lister="carbonmon doctor")
+            numbered = self._of_drm() or self._of_gaudi()
+            own = own_entries(gpus, numbered, self._of_gaudi)
+            check_present(own, numbered, lister="carbonmon doctor")
         if self._drm:
             from carbonmon.hardware.drm_gpus import in_hip_order
 
@@ -176,10 +175,11 @@ class NodeWorkload:
             if selection.by:
                 given = {**(given or {}), **{pick.gpu.uuid: pick.share_ratio for pick in selection.chosen}}
         if self._gaudi:
+            from carbonmon.hardware.drm_gpus import list_drm_gpus
             from carbonmon.hardware.gaudi_selection import select as select_gaudi
 
             modules = {name: card.module for name, card in self._gaudi.items() if card.module is not None}
-            has_others = bool(self._gpus.keys() - self._gaudi.keys())
+            has_others = bool(self._gpus.keys() - self._gaudi.keys() or list_drm_gpus(self._sysfs))
             selection = select_gaudi(self._of_gaudi(), modules, gpus, environ, has_other_gpus=has_others)
             notes += selection.notes
             if selection.by:
@@ -192,7 +192,7 @@ class NodeWorkload:
     def _may_be_nvidia(self) -> bool:
         """Whether a metered GPU is not told by its id to be an accelerator of another kind."""
         known = {each.gpu.uuid for each in self._drm} | self._gaudi.keys()
-        return any(gpu not in known and not _NO_GPU.match(gpu) for gpu in self._gpus)
+        return any(gpu not in known and not NO_GPU.match(gpu) for gpu in self._gpus)
 
     def _given_by_nvidia(
         self, gpus: tuple[str, ...] | None, environ: Mapping[str, str]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from carbonmon.runs.summaries import is_unseen
+
 
 def as_now(summary: dict[str, Any]) -> dict[str, Any]:
     """The summary as its reader expects it.
@@ -17,8 +19,7 @@ def as_now(summary: dict[str, Any]) -> dict[str, Any]:
     if summary["monitor"]["version"].startswith("0.1."):
         devices = [_with_own_power(device, summary["run"]["duration_s"]) for device in energy["devices"]]
         energy = {**energy, "devices": devices}
-    node = energy.get("node") or {}
-    if not energy["devices"] and not energy["total_j"] and not node.get("total_j"):
+    if is_unseen(energy):
         energy = {**energy, **dict.fromkeys(("total_j", "total_kwh", "low_j", "high_j"))}
         carbon = {**carbon, **dict.fromkeys(("emissions_g", "low_g", "high_g"))}
     return {**summary, "energy": energy, "carbon": carbon}

@@ -136,7 +136,7 @@ def _methods_and_range(energy: Mapping[str, Any]) -> str:
     if total_j is None:
         return "Nothing was seen of its energy: no sensor gave a reading."
     if not total_j:
-        return "No energy was seen."
+        return "None was drawn by what was metered."
     shares = []
     for method, part in energy["methods"].items():
         if part["energy_j"]:

@@ -69,7 +69,8 @@ def _source(summary: Mapping[str, Any]) -> str:
     energy, carbon = summary["energy"], summary["carbon"]
     measured = energy["measured_ratio"]
     if measured is None:
-        known = "how the energy was known is not said" if energy["total_j"] else "no energy was seen"
+        known = "no energy was seen" if energy["total_j"] is None else "no energy was drawn"
+        known = "how the energy was known is not said" if energy["total_j"] else known
     elif measured in (0, 1):
         known = "energy measured" if measured else "energy estimated"
         if not measured and (energy.get("stated_j") or 0.0) >= energy["total_j"] * (1 - 1e-9) > 0:

@@ -188,7 +188,7 @@ def known_text(part: Mapping[str, Any], energy_j: float | None) -> str:
     if energy_j is None:
         return "nothing was seen of it"
     if ratio is None:
-        return "unknown" if energy_j else "no energy was seen"
+        return "unknown" if energy_j else "none was drawn"
     if ratio in (0, 1):
         return "measured" if ratio else "estimated"
     return f"{percent_text(ratio)} measured, {percent_text(1 - ratio)} estimated"
@@ -203,7 +203,9 @@ def _devices(energy: Mapping[str, Any]) -> list[list[str]]:
             f"{_METHODS[method]} {percent_text(joules / sum(used.values()))}"
             for method, joules in used.items()
         ]
-        known = _METHODS[next(iter(used))] if len(used) == 1 else ", ".join(words) or "no energy seen"
+        known = _METHODS[next(iter(used))] if len(used) == 1 else ", ".join(words)
+        if not used:
+            known = "no energy seen" if device["energy_j"] is None else "it drew none"
         lost = device["unobserved_s"] or 0.0
         note = f"; not observed {duration_text(lost)}" if lost >= 0.05 else ""
         use = device["utilization_ratio"]

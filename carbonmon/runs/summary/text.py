@@ -240,7 +240,7 @@ def _device_lines(
                 _name_text(device["name"] or "", width),
                 energy_text(device["energy_j"], unit),
                 "power unknown" if mean_w is None else f"mean {figure(mean_w)} W",
-                "as given" if device.get("is_stated", is_given) else _methods_text(device["methods"]),
+                "as given" if device.get("is_stated", is_given) else _methods_text(device),
             )
         )
     return table(rows, numbers=(3, 4), width=width, indent="  ", cuts=2)
@@ -277,9 +277,9 @@ def _phase_lines(
     return [*lines, f"  phase  and {more} more"] if more else lines
 
 
-def _methods_text(methods: dict[str, float]) -> str:
+def _methods_text(device: dict[str, Any]) -> str:
     """The methods of a device's energy; what is estimated is called so."""
-    used = {method: joules for method, joules in methods.items() if joules}
+    used = {method: joules for method, joules in device["methods"].items() if joules}
     total_j = sum(used.values())
     parts = []
     for word, is_measured in (("measured", True), ("estimated", False)):
@@ -290,7 +290,9 @@ def _methods_text(methods: dict[str, float]) -> str:
             parts.append((sum(of_word.values()) / total_j, f"{word} ({', '.join(of_word)})"))
     if len(parts) == 1:
         return parts[0][1]
-    return ", ".join(f"{percent_text(ratio)} {words}" for ratio, words in parts) or "no energy seen"
+    if not parts:
+        return "no energy seen" if device["energy_j"] is None else "it drew none"
+    return ", ".join(f"{percent_text(ratio)} {words}" for ratio, words in parts)
 
 
 def _remarks(devices: list[dict[str, Any]], width: int | None) -> list[str]:

@@ -24,7 +24,8 @@ def listed(run: RunState, known_by: KnownBy) -> dict[str, Any]:
     known = [(device_id, watts) for device_id, watts in run.power_w if watts is not None]
     if not is_running:
         known = []
-    estimated_w = sum(watts for device_id, watts in known if known_by.of(device_id) != "measured")
+    estimated = [(device_id, watts) for device_id, watts in known if known_by.of(device_id) != "measured"]
+    estimated_w = sum(watts for _, watts in estimated)
     power_w = sum(watts for _, watts in known)
     totals = seen_totals(run)
     energy_j = sum(total.energy_j for total in totals) if is_seen(run) else None
@@ -42,8 +43,16 @@ def listed(run: RunState, known_by: KnownBy) -> dict[str, Any]:
         "phase": run.phase if is_running else None,
         "power_w": power_w if known else None,
         "estimated_power_w": estimated_w if known else None,
+        "power_known_by": _known_by(len(known), len(estimated)),
         "unknown_devices": len(run.power_w) - len(known) if is_running else None,
         "energy_j": energy_j,
         "measured_ratio": measured_j / energy_j if energy_j else None,
         "emissions_g": sum(total.emissions_g for total in totals) if is_seen(run) else None,
     }
+
+
+def _known_by(known: int, estimated: int) -> str | None:
+    """How the power of so many devices is known, also where it is 0 W: None without a device."""
+    if not known:
+        return None
+    return "measured" if not estimated else "estimated" if estimated == known else "both"

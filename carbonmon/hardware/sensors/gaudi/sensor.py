@@ -145,10 +145,11 @@ def _opened(hlml: Any, settings: SensorSettings, cards: Mapping[str, GaudiCard])
     found, handles, modules, notes = _inventory(hlml, cards)
     if not found:
         raise SensorUnavailable("; ".join(notes) or "HLML finds no accelerator", "hl-smi")
-    has_other_gpus = any(device.gpu_ids for device in settings.known.values())
+    drm = [each.gpu for each in list_drm_gpus(settings.sysfs)]
+    has_other_gpus = bool(drm) or any(device.gpu_ids for device in settings.known.values())
     gpus = settings.gpus
     if gpus is not None:
-        gpus = own_entries(gpus, found, lambda: [each.gpu for each in list_drm_gpus(settings.sysfs)])
+        gpus = own_entries(gpus, found, lambda: drm)
         if not has_other_gpus:
             check_present(gpus, found, lister="carbonmon doctor")
     selection = select(found, modules, gpus, settings.environ, has_other_gpus=has_other_gpus)

@@ -11,8 +11,9 @@ from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import LEVEL_ZERO_UNCERTAINTY
 from carbonmon.hardware.drm_gpus import DrmGpu, list_drm_gpus
 from carbonmon.hardware.found_gpus import Chosen
-from carbonmon.hardware.gpu_selection import Selection, check_present
+from carbonmon.hardware.gpu_selection import Selection, check_present, own_entries
 from carbonmon.hardware.level_zero_selection import select
+from carbonmon.hardware.other_vendors import gaudi_by_id, knows_nvidia
 from carbonmon.hardware.pci_devices import INTEL, drm_cards, is_asleep, is_in_package
 from carbonmon.hardware.sensors.levelzero import sysman
 from carbonmon.hardware.sensors.levelzero.meter import CardMeter, whole_card
@@ -135,9 +136,11 @@ class _LeftOut(Exception):
 def _select(settings: SensorSettings, drm: Mapping[str, DrmGpu], cards: Mapping[str, Card]) -> Selection:
     intel = [each.gpu for each in drm.values() if each.device.vendor == INTEL]
     own = {each.gpu.uuid for each in drm.values()}
-    has_nvidia = any(set(device.gpu_ids) - own for device in settings.known.values())
+    has_nvidia = knows_nvidia(settings, own)
     if settings.gpus is not None and not has_nvidia:
-        check_present(settings.gpus, [each.gpu for each in drm.values()], lister="carbonmon doctor")
+        found = [each.gpu for each in drm.values()]
+        named = own_entries(settings.gpus, found, lambda: gaudi_by_id(settings.sysfs))
+        check_present(named, found, lister="carbonmon doctor")
     tiles = {drm[address].gpu.uuid: card.tiles for address, card in cards.items() if address in drm}
     integrated = [card for card in drm_cards(settings.sysfs) if card.vendor == INTEL and is_in_package(card)]
     return select(

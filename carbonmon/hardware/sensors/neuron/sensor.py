@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from carbonmon.core.errors import SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading, SensorState
 from carbonmon.core.pacing import Backoff
-from carbonmon.core.plausibility import bound_w
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import NEURON_UNCERTAINTY
-from carbonmon.hardware.accelerators import NOT_NAMED, Listed, choose, parse_numbers, stated_spec
+from carbonmon.hardware.accelerators import NOT_NAMED, Listed, choose, estimated_device, parse_numbers
 from carbonmon.hardware.neuron_devices import NeuronDevice, find_power
 from carbonmon.hardware.number_file import reason_of
 from carbonmon.hardware.sensors.neuron.busy_cores import PROGRAM, BusyCores, find_program
@@ -138,17 +137,9 @@ class NeuronSensor:
 
 def _device(found: NeuronDevice, settings: SensorSettings) -> Device:
     """Raises `SensorUnavailable` where nobody stated the device's maximum power."""
-    spec = stated_spec(settings, found.model, NEURON_UNCERTAINTY)
-    if spec is None:
-        raise SensorUnavailable(
-            f"{found.model}: AWS does not publish its maximum power",
-            "carbonmon run --gpu-tdp WATTS -- …   # the maximum power of a device",
-        )
-    return Device(
-        *(found.id, "gpu", f"AWS {found.model}", found.number, ("tdp",)),
-        max_power_w=bound_w("gpu", None, spec.tdp_w),
-        spec=spec,
-    )
+    unknown = "AWS does not publish its maximum power", "device"
+    names = "AWS", found.model
+    return estimated_device(settings, found.id, found.number, names, NEURON_UNCERTAINTY, unknown)
 
 
 def _listed(devices: Sequence[NeuronDevice], environ: Mapping[str, str]) -> Listed | None:

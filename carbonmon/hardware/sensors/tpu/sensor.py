@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from carbonmon.core.errors import SensorUnavailable
-from carbonmon.core.model import Device, Failure, Reading, SensorState, Spec
-from carbonmon.core.plausibility import bound_w
+from carbonmon.core.model import Device, Failure, Reading, SensorState
 from carbonmon.core.ports import SensorSettings
 from carbonmon.core.uncertainty import TPU_UNCERTAINTY
-from carbonmon.hardware.accelerators import NOT_NAMED, Listed, choose, parse_numbers, stated_spec
+from carbonmon.hardware.accelerators import NOT_NAMED, Listed, choose, estimated_device, parse_numbers
 from carbonmon.hardware.sensors.tpu.duty_cycle import (
     BadAnswer,
     DutyCycleClient,
@@ -17,7 +16,7 @@ from carbonmon.hardware.sensors.tpu.duty_cycle import (
     addresses,
     by_chip,
 )
-from carbonmon.hardware.tpu_chips import Generation, TpuChip
+from carbonmon.hardware.tpu_chips import TpuChip
 
 VISIBLE = ("TPU_VISIBLE_CHIPS", "TPU_VISIBLE_DEVICES")
 """The chips that a program is to use, by number (libtpu; the second is its older name)."""
@@ -40,7 +39,7 @@ class TpuSensor:
         self._cores = chips[0].generation.cores
         self._number_of_all = len(chips)
         self._places = [place for place, chip in enumerate(chips) if chip.number in choice.numbers]
-        self._devices = [self._device(chips[place], settings) for place in self._places]
+        self._devices = [_device(chips[place], settings) for place in self._places]
         self._clients: list[DutyCycleClient] = []
         try:
             for address in addresses(settings.argument, settings.environ):
@@ -88,25 +87,12 @@ class TpuSensor:
         """What each program tells that serves now. Without one nobody knows what the chips do."""
         return [client.read() for client in self._clients]
 
-    @staticmethod
-    def _device(chip: TpuChip, settings: SensorSettings) -> Device:
-        """Raises `SensorUnavailable` where the power of the chip's generation is not known."""
-        spec = _spec(chip.generation, settings)
-        return Device(
-            *(chip.id, "gpu", f"Google {chip.generation.name}", chip.number, ("tdp",)),
-            max_power_w=bound_w("gpu", None, spec.tdp_w),
-            spec=spec,
-        )
 
-
-def _spec(generation: Generation, settings: SensorSettings) -> Spec:
-    spec = stated_spec(settings, generation.name, TPU_UNCERTAINTY)
-    if spec is None:
-        raise SensorUnavailable(
-            f"{generation.name}: its power was never published",
-            "carbonmon run --gpu-tdp WATTS -- …   # the maximum power of a chip",
-        )
-    return spec
+def _device(chip: TpuChip, settings: SensorSettings) -> Device:
+    """Raises `SensorUnavailable` where the power of the chip's generation is not known."""
+    names = "Google", chip.generation.name
+    unknown = "its power was never published", "chip"
+    return estimated_device(settings, chip.id, chip.number, names, TPU_UNCERTAINTY, unknown)
 
 
 def _text(device: Device) -> str:

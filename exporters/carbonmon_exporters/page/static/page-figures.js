@@ -211,6 +211,8 @@ function powerDetail(run) {
   const missing = run.unknown_devices ? `; ${run.unknown_devices} of its devices not known` : "";
   if (run.power_w === null) return `none of its devices is known now`;
   const estimated = run.estimated_power_w;
+  const isOfZero = run.power_w === 0 && run.power_known_by !== "measured";
+  if (isOfZero) return [mark("estimated"), missing];
   if (!estimated) return [mark("measured"), missing];
   if (estimated >= run.power_w) return [mark("estimated"), missing];
   return [

@@ -12,10 +12,12 @@ TRAIN ?=
 GPU_CHECK ?=
 BENCH ?=
 RELEASE ?=
-# End-to-end tests mostly wait: three to a CPU. The others compute: one to a CPU, and only while those wait.
+# End-to-end tests wait for half of their time: two to a CPU. The others compute: one to a CPU. `make test` runs
+# both side by side, and those that compute give way to those with times to meet.
 COMPUTING ?= $(shell nproc)
-WAITING ?= $(shell expr 3 '*' $$(nproc))
-PYTEST = $(BIN)/python -m pytest --durations=15
+WAITING ?= $(shell expr 2 '*' $$(nproc))
+# What starts make in a test starts one of its own.
+PYTEST = env --unset=MAKEFLAGS --unset=MFLAGS --unset=MAKELEVEL $(BIN)/python -m pytest --durations=15
 # Not all of tests/: each worker imports what it is given.
 E2E = tests/e2e $(shell grep -rl --include='test_*.py' --exclude-dir=e2e 'mark\.e2e' tests | sort)
 # Side by side each line says whose it is.
@@ -44,9 +46,9 @@ test: $(VENV)/.dev ## everything: checks, the documentation, all tests, the buil
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going SIDE_BY_SIDE=yes test-units test-e2e
 
 test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=2 workers
-	$(call NAMED,nice $(PYTEST) -m "not e2e" --numprocesses $(COMPUTING))
+	$(call NAMED,nice -n 3 $(PYTEST) -m "not e2e" --numprocesses $(COMPUTING))
 
-test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for them, on WAITING=6 workers
+test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for them, on WAITING=4 workers
 	$(call NAMED,$(PYTEST) -m e2e --numprocesses $(WAITING) $(E2E))
 
 tools: $(VENV)/.dev ## fetch and build what the end-to-end tests start, below build/

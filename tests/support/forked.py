@@ -5,6 +5,8 @@ To import is most of what such a command costs. What a start does and costs is t
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import json
 import os
@@ -13,10 +15,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from tests.support import command
 
@@ -123,13 +128,14 @@ def commands() -> Iterator[Forked | Started]:
 
 
 def serve(descriptor: int) -> None:
-    """Fork for each request; tell the child's pid, then its exit code. Returns in each child at its end."""
+    """Fork for each request; tell the child's pid, then its exit code."""
     connection = socket.socket(fileno=descriptor)
     from carbonmon.__main__ import main
     from carbonmon.cli.group import _COMMANDS
 
     for name in _COMMANDS:
         importlib.import_module(f"carbonmon.cli.{name}")
+    gc.freeze()  # no child looks for garbage in what all of them share
     while True:
         request, files, _, _ = socket.recv_fds(connection, MOST_BYTES, 3)
         if not request:
@@ -138,8 +144,7 @@ def serve(descriptor: int) -> None:
         if child == 0:
             connection.close()
             _become(json.loads(request), files)
-            main()
-            return
+            _end(main)
         for file in files:
             os.close(file)
         connection.send(str(child).encode())
@@ -159,3 +164,24 @@ def _become(request: dict[str, object], files: Sequence[int]) -> None:
     os.environ.update(env)
     sys.argv = arguments
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]  # a TextIOWrapper
+
+
+def _end(main: Callable[[], None]) -> NoReturn:
+    """Run it and end as Python does, without taking apart what was imported."""
+    code = 1
+    try:
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            sys.stderr.write(f"{ended.code}\n")
+    except BaseException:  # noqa: BLE001 (whatever it is, Python would print it)
+        traceback.print_exc()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

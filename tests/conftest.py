@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support.effort import USUAL, part_of
 from tests.support.scheduling import BySharedMachine, longest_first
 
 os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has put into the user's folder
@@ -20,7 +21,8 @@ os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has p
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("carbonmon", deadline=None)  # these machines are noisy: no test is about time
+# These machines are noisy: no test is about time.
+settings.register_profile("carbonmon", deadline=None, max_examples=part_of(USUAL))
 settings.load_profile("carbonmon")
 
 

@@ -30,7 +30,8 @@ from carbonmon.runs.summary.document import summarize
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.runs.summary.text import table_text
 from tests.fuzz.folders import a_snapshot, invoke, scratch, write
-from tests.fuzz.strategies import damaged_json, examples
+from tests.fuzz.strategies import damaged_json
+from tests.support.effort import examples
 from tests.support.records import (
     HOSTILE_TEXTS,
     UNDECODABLE,

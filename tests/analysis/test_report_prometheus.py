@@ -15,7 +15,7 @@ import pytest
 import trustme
 from carbonmon_exporters.collector import SnapshotCollector
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.analysis import prometheus
@@ -29,6 +29,7 @@ from carbonmon.core.model import Cost, Intensity, Snapshot
 from carbonmon.runs.report.merging import merged
 from carbonmon.runs.summary.document import summarize
 from tests.support import gridserver
+from tests.support.effort import examples
 from tests.support.gridserver import FAULTS, SECRET, GridServer, Reply, Request
 from tests.support.records import (
     HOSTILE_TEXTS,
@@ -435,7 +436,7 @@ EVENTS = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(EVENTS, min_size=1, max_size=8), st.sampled_from(["stamped", "zero"]))
 def test_whatever_happens_the_sum_is_what_each_count_was_at_its_last_scrape(
     events: list[Event], births: Births

@@ -177,5 +177,5 @@ def rows(short: bool, kills: int, chance: random.Random) -> Iterator[Row]:
 
 def _seconds(command: Sequence[str], folder: str) -> float:
     begin_s = time.monotonic()
-    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True, timeout=60)
+    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True, timeout=300)
     return time.monotonic() - begin_s

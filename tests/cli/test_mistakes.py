@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import command
+from tests.support.forked import Forked, Started, commands
 from tests.support.rows import for_each_row
 
 pytestmark = pytest.mark.timeout(300)  # each row is a process, and there are many
@@ -227,7 +229,13 @@ ENVIRONMENT: list[Mistake] = [
 TABLES = (COMMANDS, JOBS, OPTIONS, VALUES, FILES_AND_PLACES, ENVIRONMENT)
 
 
-def told(folder: Path, typed: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forked | Started]:
+    with commands() as each:
+        yield each
+
+
+def told(forked: Forked | Started, folder: Path, typed: str) -> subprocess.CompletedProcess[str]:
     """What somebody gets who types this where FILES are."""
     for name, text in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
@@ -237,11 +245,11 @@ def told(folder: Path, typed: str) -> subprocess.CompletedProcess[str]:
     while "=" in words[0] and not words[0].startswith("-"):
         name, _, value = words.pop(0).partition("=")
         env[name] = value
-    return command.run(words, folder, env=env)
+    return forked.run(words, folder, env)
 
 
-def check(folder: Path, typed: str, code: int, says: str) -> None:
-    done = told(folder, typed)
+def check(forked: Forked | Started, folder: Path, typed: str, code: int, says: str) -> None:
+    done = told(forked, folder, typed)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -255,33 +263,45 @@ def test_the_tables_hold_what_people_do():
 
 
 @for_each_row(("typed", "code", "says"), COMMANDS)
-def test_a_wrong_command_names_the_right_one(tmp_path: Path, typed: str, code: int, says: str):
-    check(tmp_path, typed, code, says)
+def test_a_wrong_command_names_the_right_one(
+    forked: Forked | Started, tmp_path: Path, typed: str, code: int, says: str
+):
+    check(forked, tmp_path, typed, code, says)
 
 
 @for_each_row(("typed", "code", "says"), JOBS)
-def test_a_job_that_cannot_start_says_how_it_would(tmp_path: Path, typed: str, code: int, says: str):
-    check(tmp_path, typed, code, says)
+def test_a_job_that_cannot_start_says_how_it_would(
+    forked: Forked | Started, tmp_path: Path, typed: str, code: int, says: str
+):
+    check(forked, tmp_path, typed, code, says)
 
 
 @for_each_row(("typed", "code", "says"), OPTIONS)
-def test_a_wrong_option_names_the_right_one(tmp_path: Path, typed: str, code: int, says: str):
-    check(tmp_path, typed, code, says)
+def test_a_wrong_option_names_the_right_one(
+    forked: Forked | Started, tmp_path: Path, typed: str, code: int, says: str
+):
+    check(forked, tmp_path, typed, code, says)
 
 
 @for_each_row(("typed", "code", "says"), VALUES)
-def test_a_wrong_value_says_what_fits(tmp_path: Path, typed: str, code: int, says: str):
-    check(tmp_path, typed, code, says)
+def test_a_wrong_value_says_what_fits(
+    forked: Forked | Started, tmp_path: Path, typed: str, code: int, says: str
+):
+    check(forked, tmp_path, typed, code, says)
 
 
 @for_each_row(("typed", "code", "says"), FILES_AND_PLACES)
-def test_a_wrong_file_says_what_it_is(tmp_path: Path, typed: str, code: int, says: str):
-    check(tmp_path, typed, code, says)
+def test_a_wrong_file_says_what_it_is(
+    forked: Forked | Started, tmp_path: Path, typed: str, code: int, says: str
+):
+    check(forked, tmp_path, typed, code, says)
 
 
 @for_each_row(("typed", "code", "says"), ENVIRONMENT)
-def test_a_wrong_variable_is_blamed(tmp_path: Path, typed: str, code: int, says: str):
-    check(tmp_path, typed, code, says)
+def test_a_wrong_variable_is_blamed(
+    forked: Forked | Started, tmp_path: Path, typed: str, code: int, says: str
+):
+    check(forked, tmp_path, typed, code, says)
 
 
 def test_what_is_not_installed_is_named_with_its_extra(tmp_path: Path):

@@ -17,7 +17,7 @@ from carbonmon.cli import options, plain_run, run
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ways import OPTIONS
-from tests.fuzz.strategies import examples
+from tests.support.effort import examples
 
 JOB = ["python", "train.py", "--region", "x"]
 

@@ -73,7 +73,7 @@ def holds(runs: list[Asked], stage: float) -> bool:
     times = [
         run.made[stage].duration_s.low <= run.duration_s <= run.made[stage].duration_s.high for run in runs
     ]
-    return sum(energies) >= 0.9 * RUNS and sum(times) >= 0.9 * RUNS
+    return sum(energies) >= 0.9 * len(runs) and sum(times) >= 0.9 * len(runs)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -95,7 +95,7 @@ def test_announced_evaluations_keep_the_range_below_20_percent_before_one_was_se
     widths = sorted(run.width(0.10) for run in announced)
     assert sum(width < 0.2 for width in widths) >= 0.95 * RUNS
     assert widths[RUNS // 2] < 0.12
-    assert not holds([asked(seed, rare=True) for seed in range(RUNS)], 0.10), (
+    assert not holds([asked(seed, rare=True) for seed in range(RUNS // 5)], 0.10), (
         "what nobody announces is missing"
     )
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def a_driver_of(tree: NeuronTree) -> Iterator[None]:
 def run_beside(arguments: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, float], float]:
     """A run's summary, and by device the joules that /metrics showed at the Unix time that is given too."""
     options = ["run", "--idle", "exclusive", "--interval", "0.1", "--checkpoint", "0.2"]
-    run = command.start([*options, *arguments, "--", "sleep", "4"], folder)
+    run = command.start([*options, *arguments, "--", *command.lasting(4.0)], folder, stdin=subprocess.PIPE)
     address = command.metrics_address(run)
     pattern = r'^carbonmon_run_energy_joules_total{.*device="([^"]+)",method="(\w+)".*} (\S+)'
 

@@ -33,7 +33,7 @@ from tests.support.scripted_run import FIRST, GRAMS_PER_J, Seen
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(prometheus.binary() is None, reason="no Prometheus, and no apt-get to fetch it"),
 ]
 

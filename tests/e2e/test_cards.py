@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -63,7 +64,9 @@ def test_what_the_cards_drew_is_in_the_summary_and_in_the_metrics(machine: Machi
             "--sysfs",
             str(simulated.sysfs),
         ]
-        run = command.start([*options, "--", "sleep", "4"], tmp_path, env=simulated.environ)
+        run = command.start(
+            [*options, "--", *command.lasting(4.0)], tmp_path, env=simulated.environ, stdin=subprocess.PIPE
+        )
         address = command.metrics_address(run)
 
         def metrics() -> tuple[str, dict[str, float]] | None:

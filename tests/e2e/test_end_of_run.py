@@ -26,7 +26,7 @@ from tests.simulator import Constant, Package, Simulator
 from tests.support import command, prometheus, victoriametrics
 from tests.support.metrics_endpoint import Authority, basic, hashed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 MODULE = start.__module__.rpartition(".")[0]
 TOTAL = "carbonmon_run_energy_joules_total"

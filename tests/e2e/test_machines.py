@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -90,7 +91,7 @@ def test_what_a_machine_drew_is_in_the_summary_and_in_the_metrics(machine: Machi
         options = ["run", "--idle", "exclusive", "--interval", "0.1", "--checkpoint", "0.2"]
         options += ["--sysfs", str(simulated.sysfs)]
         late = stack.enter_context(command.Lateness())
-        run = command.start([*options, "--", "sleep", "4"], tmp_path)
+        run = command.start([*options, "--", *command.lasting(4.0)], tmp_path, stdin=subprocess.PIPE)
         address = command.metrics_address(run)
         pattern = rf'carbonmon_run_energy_joules_total{{.*device="{machine.device}".*}} (\S+)'
 

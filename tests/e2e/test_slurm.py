@@ -184,7 +184,7 @@ def test_the_run_of_a_job_that_ended_without_a_daemon_ends_at_the_next_prolog(
     with daemon(machine, cluster.folder) as node:
         assert "slurm" in node.metrics(), "taken up again: nobody has told that it ended"
         cluster.wait(cluster.submit("true\n"))
-        assert node.summary(f"slurm-{job_id}")["state"] == "final"
+        command.wait_for(lambda: node.summary(f"slurm-{job_id}")["state"] == "final", "the run's end")
 
 
 class Hook:

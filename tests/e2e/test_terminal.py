@@ -17,10 +17,13 @@ from carbonmon.runs.summary.file import write_summary
 from tests.simulator import Gpu, Package, Simulator
 from tests.support import command, records
 from tests.support.daemon import daemon
+from tests.support.forked import Forked, Started, commands
 from tests.support.kept_runs import kept_run
 from tests.support.rows import for_each_row
 from tests.support.run_folders import a_run
 from tests.support.terminal_output import COLOUR, in_terminal, too_wide
+
+pytestmark = pytest.mark.timeout(300)  # each row is a process, and there are many
 
 WIDTHS = (80, 60, 50)
 START_S = 1_795_000_000.0
@@ -124,17 +127,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def written(folder: Path, machine: Simulator, what: str, columns: int, **more: str) -> str:
+@pytest.fixture(scope="module")
+def forked() -> Iterator[Forked | Started]:
+    with commands() as each:
+        yield each
+
+
+def written(
+    folder: Path,
+    machine: Simulator,
+    what: str,
+    columns: int,
+    forked: Forked | Started | None = None,
+    **more: str,
+) -> str:
     env = {**machine.environ, "CARBONMON_SYSFS": str(machine.sysfs), **more}
     stop_at = "daemon:" if what == "daemon" else ""
-    return in_terminal(WRITES[what], folder, columns, env=env, stop_at=stop_at)
+    return in_terminal(WRITES[what], folder, columns, env=env, stop_at=stop_at, commands=forked)
 
 
 @for_each_row(("columns", "what"), [(columns, what) for columns in WIDTHS for what in WRITES])
 def test_no_line_of_any_command_is_wider_than_the_terminal(
-    folder: Path, machine: Simulator, columns: int, what: str
+    folder: Path, machine: Simulator, forked: Forked | Started, columns: int, what: str
 ) -> None:
-    text = written(folder, machine, what, columns)
+    text = written(folder, machine, what, columns, forked)
     assert len(text.splitlines()) >= 1, "it writes something"
     assert "Traceback" not in text
     assert too_wide(text, columns) == []
@@ -155,8 +171,10 @@ def test_every_command_is_among_them() -> None:
 
 
 @for_each_row(("columns", "name"), [(columns, name) for columns in WIDTHS for name in ("", *_COMMANDS)])
-def test_no_line_of_any_help_is_wider_than_the_terminal(folder: Path, columns: int, name: str) -> None:
-    text = in_terminal([*filter(None, [name]), "--help"], folder, columns)
+def test_no_line_of_any_help_is_wider_than_the_terminal(
+    folder: Path, forked: Forked | Started, columns: int, name: str
+) -> None:
+    text = in_terminal([*filter(None, [name]), "--help"], folder, columns, commands=forked)
     assert "Usage: " in text
     assert too_wide(text, columns) == []
 

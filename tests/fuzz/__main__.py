@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import gettempdir
 
+from tests.support import effort
+
 FACTOR = "10"
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("test_*.py"))
 
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="about how long; default: %(default)s")
     end_s = time.monotonic() + 60.0 * parser.parse_args(arguments).minutes
     has_atheris = importlib.util.find_spec("atheris") is not None
-    environ = {**os.environ, "CARBONMON_FUZZ_FACTOR": FACTOR}
+    environ = {**os.environ, effort.VARIABLE: FACTOR}
     number = time.time_ns() % 1_000_000
     while time.monotonic() < end_s:
         for command in commands(has_atheris, number, end_s - time.monotonic()):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import os
 import re
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from carbonmon.core.budgets import BudgetState
@@ -56,14 +54,6 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=8,
 )
-
-
-def examples(count: int) -> Any:
-    """So many examples in a test run, and many more in the long form."""
-    return settings(
-        max_examples=count * int(os.environ.get("CARBONMON_FUZZ_FACTOR", "1")),
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-    )
 
 
 def record(kind: Any, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

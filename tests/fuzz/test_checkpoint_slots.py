@@ -15,7 +15,8 @@ from carbonmon.runs.checkpoint_slots import CheckpointSlots
 from carbonmon.runs.layout import CHECKPOINT_FILES, checkpoint_text
 from carbonmon.runs.reader import read_checkpoint
 from tests.fuzz.folders import a_snapshot, scratch, write
-from tests.fuzz.strategies import damaged_bytes, examples
+from tests.fuzz.strategies import damaged_bytes
+from tests.support.effort import examples
 
 BEFORE, NEWEST = (a_snapshot()._replace(samples=samples, at_s=1e9 + samples) for samples in (41, 42))
 

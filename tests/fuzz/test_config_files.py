@@ -17,7 +17,8 @@ from carbonmon.core.config import PUE_WORDS, WUE_WORDS, Config
 from carbonmon.core.documents import LONGEST_TOML_BYTES as LONGEST_BYTES
 from carbonmon.core.errors import ConfigError
 from tests.fuzz.folders import invoke, scratch
-from tests.fuzz.strategies import damaged_bytes, examples
+from tests.fuzz.strategies import damaged_bytes
+from tests.support.effort import examples
 from tests.support.rows import for_each_row
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)

@@ -22,9 +22,10 @@ from carbonmon.hardware.sensors import dram, rapl, tdp
 from carbonmon.hardware.sensors.rapl.readers import DirectReader
 from carbonmon.hardware.sensors.rapl.zones import Zone, discover
 from tests.fuzz.folders import scratch
-from tests.fuzz.strategies import damaged_bytes, examples
+from tests.fuzz.strategies import damaged_bytes
 from tests.simulator.node import AcpiTree, CrayTree
 from tests.simulator.profiles import Constant
+from tests.support.effort import examples
 from tests.support.recorded import RecordedMachine, recorded_machine
 
 pytestmark = pytest.mark.timeout(240)

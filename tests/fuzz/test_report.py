@@ -14,7 +14,8 @@ from carbonmon.runs.index import read_index
 from carbonmon.runs.summary.document import SCHEMA, summarize
 from carbonmon.runs.summary.file import write_summary
 from tests.fuzz.folders import a_snapshot, invoke, is_possible, scratch, write
-from tests.fuzz.strategies import HOSTILE_FILES, TEXT, damaged_bytes, damaged_json, examples
+from tests.fuzz.strategies import HOSTILE_FILES, TEXT, damaged_bytes, damaged_json
+from tests.support.effort import examples
 from tests.support.rows import for_each_row
 from tests.support.strictness import without_unknown
 

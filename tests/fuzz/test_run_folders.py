@@ -31,8 +31,9 @@ from tests.fuzz.folders import (
     series_bytes,
     write,
 )
-from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples, snapshots
+from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, snapshots
 from tests.support import checkpoints
+from tests.support.effort import examples
 from tests.support.harness import INFO, FakeClock, FixedIntensity, make_sampler
 from tests.support.series import rows_of, sums
 

@@ -20,7 +20,8 @@ from carbonmon.hardware.device_counts import parse_gpu_model
 from carbonmon.hardware.found_gpus import FoundGpu, MigInstance
 from carbonmon.hardware.gpu_selection import check_entries, choose
 from carbonmon.hardware.spec_sheets import gpu_spec, similar_gpus
-from tests.fuzz.strategies import TEXT, examples
+from tests.fuzz.strategies import TEXT
+from tests.support.effort import examples
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -92,6 +92,27 @@ def test_a_run_that_is_removed_is_no_more_and_an_unknown_one_is_no_error(child: 
         assert workload.read(2.0).runs == {}
 
 
+def test_a_run_that_begins_in_another_thread_during_a_reading_is_in_the_next_one(
+    child: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+):
+    """A job does not wait for a sampling thread that is slow: its run begins in the job's own thread."""
+    with closing(NodeWorkload(PROC, SYS, {})) as workload:
+        workload.add("first", Roots(wrappers=(os.getpid(),)))
+        read = workload._node.read
+
+        def meanwhile() -> tuple[float | None, float]:
+            workload.add("second", Roots(pids=(child.pid,)))
+            return read()
+
+        monkeypatch.setattr(workload._node, "read", meanwhile)
+        assert set(workload.read(0.0).runs) == {"first"}
+        monkeypatch.setattr(workload._node, "read", read)
+        burn(child)
+        runs = workload.read(1.0).runs
+        assert set(runs) == {"first", "second"}
+        assert runs["second"].cpu_s == pytest.approx(0.2, abs=0.05), "all of it since it began"
+
+
 def test_a_cgroup_s_time_counts_and_not_that_of_its_processes(tmp_path: Path, child: subprocess.Popen[str]):
     folder = tmp_path / "fs/cgroup/job"
     folder.mkdir(parents=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis.strategies import binary, booleans, lists, sampled_from
 
 from carbonmon.core.errors import FetchError
@@ -24,6 +24,7 @@ from carbonmon.net.exchange import HttpError
 from carbonmon.net.http import SMALL_BYTES, HttpClient
 from carbonmon.net.proxy import is_exempt, proxy_for
 from tests.support import gridserver
+from tests.support.effort import examples
 from tests.support.gridserver import SECRET, GridServer, Handler, Reply, Request
 from tests.support.rows import for_each_row
 
@@ -461,7 +462,7 @@ PARTS = (
 )
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=lists(sampled_from(PARTS) | binary(max_size=20), max_size=12), redirects=booleans())
 def test_whatever_a_server_sends_is_an_answer_or_an_error_of_ours(
     parts: list[bytes], redirects: bool, server: GridServer

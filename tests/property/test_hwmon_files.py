@@ -6,7 +6,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.errors import SensorUnavailable
@@ -16,6 +16,7 @@ from carbonmon.hardware import unmetered
 from carbonmon.hardware.sensors import hwmon
 from tests.simulator import Constant, boards
 from tests.simulator.hwmon import Hwmon
+from tests.support.effort import examples
 
 POWER = Constant(100.0)
 CHIPS = [
@@ -39,7 +40,7 @@ contents = st.one_of(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(data=st.data())
 def test_no_content_of_a_file_is_a_crash(data: st.DataObject):
     with tempfile.TemporaryDirectory() as folder:

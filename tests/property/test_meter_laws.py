@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.config import Config
@@ -15,13 +15,14 @@ from carbonmon.core.model import Device
 from carbonmon.service.open_sensors import open_sensors
 from tests.simulator import Constant, Gpu, Package, Simulator, Sine, boards, can_build
 from tests.simulator.cards import gaudi, max_1550
+from tests.support.effort import examples
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
 
 SWELL = Sine(200.0, 60.0, 20.0)
 METERS = ("module", "grace", "cpu", "sysio")
 orders = st.permutations(("nvml", "rapl", "hwmon")).map(lambda names: (*names, "tdp", "dram"))
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = examples(25)
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def pieces(device: Device, gpus: list[str]) -> set[str]:
     return found.get(device.id) or {device.id}
 
 
-@settings(few, max_examples=8)
+@examples(8)
 @given(
     sensors=st.permutations(("hwmon", "levelzero", "gaudi", "tdp")).map(tuple),
     by_hwmon=st.sets(st.sampled_from((0, 1, 2))),

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.hardware.workload.processes import ProcessTable
+from tests.support.effort import examples
 from tests.support.kernel import INIT, FakeKernel
 
 OPS = ("fork", "fork", "work", "work", "exit", "wait", "wait", "setsid", "scan")
@@ -96,7 +97,7 @@ class World:
         self.scan()
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(SCRIPTS)
 def test_below_a_subreaper_all_cpu_time_is_credited_exactly_once(script: list[tuple[str, int, int]]):
     world = World(subreaper=True, ignorant=False)
@@ -106,7 +107,7 @@ def test_below_a_subreaper_all_cpu_time_is_credited_exactly_once(script: list[tu
     assert world.table.count("run") == 0
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(SCRIPTS, st.booleans())
 def test_nothing_is_ever_credited_twice(script: list[tuple[str, int, int]], subreaper: bool):
     world = World(subreaper=subreaper, ignorant=True)
@@ -121,7 +122,7 @@ NESTED = st.lists(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(NESTED)
 def test_runs_within_a_run_together_get_no_more_than_was_used(script: list[tuple[str, int, int]]):
     world = World(subreaper=True, ignorant=False)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -37,6 +37,7 @@ from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.node_meter_reader import NodeMeterReader
 from carbonmon.monitor.run_account import RunAccount
+from tests.support.effort import examples
 from tests.support.harness import FakeClock, FixedIntensity, make_sampler
 
 pytestmark = pytest.mark.timeout(600)
@@ -195,7 +196,7 @@ def info(run_id: str, policy: IdlePolicy) -> RunInfo:
     return RunInfo(run_id, run_id, (), (), "host", 1_700_000_000.0, idle_policy=policy)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(
     st.lists(steps(), min_size=1, max_size=20),
     st.dictionaries(st.sampled_from(RUNS), st.sampled_from(IDLE_POLICIES)),

@@ -15,7 +15,8 @@ from carbonmon.runs.summary.file import SCHEMA_FILE
 from carbonmon.runs.summary.text import table_text
 from carbonmon.runs.summary.validation import KEYWORDS, fault_of
 from tests.fuzz.folders import a_snapshot
-from tests.fuzz.strategies import damaged_json, examples
+from tests.fuzz.strategies import damaged_json
+from tests.support.effort import examples
 from tests.support.rows import for_each_row
 from tests.support.strictness import strict_schema, with_new_fields, without_unknown
 

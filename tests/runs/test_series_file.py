@@ -25,7 +25,7 @@ from carbonmon.runs.series_rows import SeriesRow
 from carbonmon.runs.writer import RunFiles
 from tests.chaos.inprocess import GPU, POWER_ONLY, POWER_W, Source, run_j, sampler_of
 from tests.fuzz.folders import scratch
-from tests.fuzz.strategies import examples
+from tests.support.effort import examples
 from tests.support.harness import INFO, FakeClock
 from tests.support.rows import for_each_row
 from tests.support.series import ROW, sums, totals_of

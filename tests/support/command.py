@@ -68,6 +68,11 @@ def start(
     )
 
 
+def lasting(seconds: float) -> list[str]:
+    """A job of so many seconds that then waits for the end of its input: nobody looks at it too late."""
+    return ["sh", "-c", f"sleep {seconds:g}; read _; true"]
+
+
 def summary(folder: Path) -> dict[str, Any]:
     """The summary of the only run below `folder`."""
     (path,) = (folder / "carbonmon-runs").glob("*/summary.json")

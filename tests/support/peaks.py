@@ -8,6 +8,7 @@ server should be one that works: its peak is the normal one.
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
 import resource
@@ -49,10 +50,11 @@ def prometheus(time_limit_s: float) -> Ask:
 def kubernetes(time_limit_s: float) -> Ask:
     from carbonmon.service.kubernetes.api import ApiServer
 
-    account = Path(tempfile.mkdtemp())
+    account = tempfile.TemporaryDirectory()
+    atexit.register(account.cleanup)
 
     def ask(url: str) -> None:
-        server = ApiServer(url, "node-1", account, time_limit_s, 1 << 20, 1 << 20)
+        server = ApiServer(url, "node-1", Path(account.name), time_limit_s, 1 << 20, 1 << 20)
         try:
             server.pods()
         finally:

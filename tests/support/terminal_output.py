@@ -8,13 +8,13 @@ import pty
 import re
 import signal
 import struct
-import subprocess
 import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from carbonmon.core.text_layout import columns_of
 from tests.support import command
+from tests.support.forked import Forked, Started
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -26,8 +26,12 @@ def in_terminal(
     *,
     env: Mapping[str, str] | None = None,
     stop_at: str = "",
+    commands: Forked | Started | None = None,
 ) -> str:
-    """All that `carbonmon` writes to a terminal with so many columns; it is ended when it says `stop_at`."""
+    """All that `carbonmon` writes to a terminal with so many columns; it is ended when it says `stop_at`.
+
+    `commands` starts it.
+    """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     given = {"CARBONMON_LISTEN": "127.0.0.1:0", "TERM": "xterm-256color", **(env or {})}
@@ -35,9 +39,7 @@ def in_terminal(
     for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"):
         if name not in given:
             mine.pop(name, None)
-    child = subprocess.Popen(
-        [command.CARBONMON, *arguments], cwd=folder, env=mine, stdin=slave, stdout=slave, stderr=slave
-    )
+    child = (commands or Started()).start(arguments, folder, mine, [slave] * 3)
     os.close(slave)
     written = b""
     try:
@@ -54,7 +56,7 @@ def in_terminal(
                 stop_at = ""
         child.wait(command.DEADLINE_S)
     finally:
-        child.kill()
+        child.send_signal(signal.SIGKILL)
         child.wait()
         os.close(master)
     return written.decode().replace("\r\n", "\n")

@@ -118,13 +118,17 @@ class NodeWorkload:
         self._table.remove(run_id)
 
     def read(self, now_s: float) -> NodeUsage:
-        allocations = {run_id: run.gpus for run_id, run in self._runs.items()}
+        # A run may begin in another thread meanwhile, where this one is slow: it is in the next reading.
+        followed = dict(self._runs)
+        allocations = {run_id: run.gpus for run_id, run in followed.items()}
         self._holders.poll(now_s, allocations)
         used_s = self._table.scan()
         busy_s, capacity_s = self._node.read()
-        cpu_s = {run_id: self._cpu_s(run, used_s[run_id]) for run_id, run in self._runs.items()}
+        cpu_s = {
+            run_id: self._cpu_s(run, used_s[run_id]) for run_id, run in followed.items() if run_id in used_s
+        }
         claims, others = self._holders.claims(now_s, allocations, self._owner_of)
-        runs = {run_id: Usage(cpu_s[run_id], claims[run_id], self.alive(run_id)) for run_id in self._runs}
+        runs = {run_id: Usage(used, claims[run_id], self.alive(run_id)) for run_id, used in cpu_s.items()}
         return NodeUsage(busy_s, capacity_s, runs, others)
 
     def alive(self, run_id: str) -> int:

@@ -126,7 +126,8 @@ class GpuHolders:
                     self._owners[pid] = owner
                     present.add(owner)
                     share_ratio = self._gpus[device_id].share_ratio
-                    claims[owner].setdefault(device_id, GpuClaim(share_ratio, None, "its processes"))
+                    if owner in claims:  # else it has begun since
+                        claims[owner].setdefault(device_id, GpuClaim(share_ratio, None, "its processes"))
                 elif pid in self._owners:  # a run's process that has ended since the list
                     present.add(self._owners[pid])
                 else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from carbonmon.core.plain_text import plain
@@ -21,6 +21,7 @@ from carbonmon.runs.report.html.elements import h
 from carbonmon.runs.report.merging import merged
 from carbonmon.runs.report.over_time import OverTime, over_time
 from carbonmon.runs.summaries import Part
+from tests.support.effort import examples
 from tests.support.html_parts import HtmlParts
 from tests.support.kept_runs import kept_run, part_of
 from tests.support.records import forecast
@@ -166,7 +167,7 @@ def edited(summary: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 @given(st.one_of(st.just(HOSTILE), st.text(min_size=1, max_size=40)))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_name_is_text_whatever_is_in_it(summary: dict[str, Any], text: str) -> None:
     usual = HtmlParts(html_text(summary, [summary], NOTHING))
     summary = edited(summary, text)
@@ -306,7 +307,7 @@ def test_a_forecast_that_missed_the_outcome_says_so(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("hours", "most_bytes"), [(24.0, 200_000), (720.0, 1_000_000)])
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_however_long_the_run_was_the_file_is_small(tmp_path: Path, hours: float, most_bytes: int) -> None:
     part = part_of(kept_run(tmp_path / "slurm-4242", hours, (8, 2, 2)))
     begin_s = time.process_time()

@@ -222,4 +222,8 @@ def _text(option: Option, value: object) -> str:
         return ("\n" if option.kind == "labels" else ",").join(map(str, value))
     if isinstance(value, bool):
         return str(value).lower()
-    return str(Path(str(value)).absolute()) if option.kind == "path" else str(value)
+    if option.kind == "path":
+        from carbonmon.core.files import absolute
+
+        return str(absolute(Path(str(value))))
+    return str(value)

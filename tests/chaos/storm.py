@@ -27,6 +27,10 @@ from tests.support.daemon import Daemon
 MANY = 4
 """So many times the kills of one scenario: with them some 500 in all."""
 
+RUN = ("--sensor", "nvml,rapl", "--interval", "0.1", "--checkpoint", "0.2")
+LONGEST_S = 20_000
+"""On a busy machine 400 kills take most of an hour."""
+
 LONGEST_LIFE_S, LONGEST_DEATH_S, LONGEST_FAULT_S = 1.0, 0.4, 0.5
 MOST_RUNS = 6
 DISK = "size=64m"
@@ -97,11 +101,7 @@ class Storm:
         self._stack = stack
         self.daemon = self._new_daemon()
         stack.callback(lambda: self.daemon.process.kill())
-        self.run = stack.enter_context(
-            Watched(
-                machine, disk.parent, ("--sensor", "nvml,rapl", "--interval", "0.1", "--checkpoint", "0.2")
-            )
-        )
+        self.run = stack.enter_context(Watched(machine, disk.parent, RUN, LONGEST_S))
         self.run.start()
 
     def _new_daemon(self) -> Daemon:

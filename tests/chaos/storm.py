@@ -54,6 +54,11 @@ class Gateway:
         self._held: list[socket.socket] = []
         threading.Thread(target=self._serve, name="chaos-gateway", daemon=True).start()
 
+    def _said(self) -> str:
+        """What the last daemons said, for a failure."""
+        logs = sorted(self._folder.glob("daemon-*.log"), key=lambda path: path.stat().st_mtime_ns)
+        return "\n".join(f"{path.name}: {path.read_text()}" for path in logs[-8:])
+
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
@@ -142,7 +147,7 @@ class Storm:
         if self._living:
             name = self._chance.choice(sorted(self._living))
             done = self.daemon.call("unregister", name)
-            assert done.returncode == 0, done.stderr
+            assert done.returncode == 0, done.stderr + self._said()
             self._living.pop(name).kill()
 
     def _serve(self) -> None:

@@ -151,6 +151,14 @@ def test_the_devices_go_on_also_without_a_run_but_for_those_that_are_gone(node: 
     assert read_devices(node.path.with_name("none"), devices) is None
 
 
+def test_before_the_first_sample_what_the_monitor_before_has_left_stays(node: Node):
+    """A driver hangs when a daemon starts, which is killed before it knows anything."""
+    node.recorder.write(of(7, *RUNS))
+    kept = node.path.read_bytes()
+    node.recorder.write(of(7)._replace(samples=0, runs=(), devices=()))
+    assert node.path.read_bytes() == kept
+
+
 def test_without_a_place_for_the_state_of_all_each_run_is_written(node: Node):
     node.path.unlink()
     node.path.mkdir()

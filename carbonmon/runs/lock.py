@@ -178,9 +178,16 @@ def _try_lock(descriptor: int, operation: int) -> bool:
 
 
 def _write_new(path: Path, holder: Holder) -> None:
+    """Make a file that says who it is of; none is left where the disk does not take it whole."""
     descriptor = os.open(path, _NEW_FILE, _MODE)
+    data = holder_text(holder).encode()
     try:
-        os.write(descriptor, holder_text(holder).encode())
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        with suppress(OSError):
+            path.unlink()
+        raise
     finally:
         os.close(descriptor)
 

@@ -401,6 +401,29 @@ def test_a_pid_that_no_process_has_is_no_error(pid: int):
     assert Holder(*this_process(5.0)[:3], pid=pid, start=1).is_running(False) in (False, None)
 
 
+@pytest.mark.parametrize("written", [0, 10])
+def test_a_disk_that_is_full_leaves_no_holder_of_whom_nothing_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+):
+    """The next monitor would take it for one elsewhere, and leave the run alone."""
+    real = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if b"carbonmon.monitor" not in data:
+            return real(descriptor, data)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data[:written])
+
+    monkeypatch.setattr(os, "write", write)
+    files = RunFiles(tmp_path, "a boot")
+    (tmp_path / CHECKPOINT_FILE).touch()
+    assert not (tmp_path / MONITOR_FILE).exists()
+    assert has_monitor(tmp_path), "by its lock"
+    files.close()
+    assert not has_monitor(tmp_path)
+
+
 KILLED_AT = ("open", "write", "link", "unlink", "close")
 """The system calls by which a run is taken: it is tried with a monitor that is killed before each of them."""
 

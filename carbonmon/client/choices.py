@@ -17,6 +17,9 @@ from carbonmon.client.variables import are_seen, config_file, distrusted, misspe
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, Option, in_force, is_same, is_true, shown
 
+REDACT = "redact-command"
+"""The option that keeps a secret: a mistake around it must not tell the secret."""
+
 SETTINGS_S = 2.0
 """How long a run waits for what its monitor says of itself."""
 
@@ -51,11 +54,24 @@ def from_environment(environ: Mapping[str, str]) -> list[Choice]:
             table = {key.replace("_", "-"): value for key, value in read_toml(Path(path)).items()}
         except ConfigError as error:
             warn_once("file", "carbonmon takes no options from a file: %s", error)
-            table = {}
+            table = {REDACT: True}  # nobody knows what it was to say
         weaker = {name for names in EXCLUSIVE if not given.keys().isdisjoint(names) for name in names}
         for name in table.keys() & OPTIONS.keys() - given.keys() - weaker:
             given[name] = choose(OPTIONS[name], table[name], f"{Path(path).name}: {name} = ")
+        if REDACT not in given and _has_below(table, REDACT):
+            given[REDACT] = choose(OPTIONS[REDACT], True, f"{Path(path).name}: {REDACT} = ")
     return list(given.values())
+
+
+def _has_below(table: Mapping[str, object], name: str) -> bool:
+    """Whether a table of a table has such a key: it is in the wrong place, but somebody meant it."""
+    left = [value for value in table.values() if isinstance(value, dict)]
+    while left:
+        each = left.pop()
+        if any(key.replace("_", "-") == name for key in each):
+            return True
+        left += [value for value in each.values() if isinstance(value, dict)]
+    return False
 
 
 def of_track(arguments: Mapping[str, object], environ: Mapping[str, str]) -> list[Choice]:
@@ -222,4 +238,8 @@ def _text(option: Option, value: object) -> str:
         return ("\n" if option.kind == "labels" else ",").join(map(str, value))
     if isinstance(value, bool):
         return str(value).lower()
-    return str(Path(str(value)).absolute()) if option.kind == "path" else str(value)
+    if option.kind == "path":
+        from carbonmon.core.files import absolute
+
+        return str(absolute(Path(str(value))))
+    return str(value)

@@ -36,7 +36,7 @@ from carbonmon.client.surrounding_run import find_surrounding_run
 from carbonmon.client.switch import is_off
 from carbonmon.core import labels
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.ways import Choice, is_true
+from carbonmon.core.ways import Choice, is_false, is_true
 
 CONNECT_S = 1.0
 JOIN_S = 5.0
@@ -271,8 +271,9 @@ def _joined_over(connection: MonitorConnection, message: dict[str, Any], timeout
 def _message(texts: Mapping[str, str], launch: launcher.Launch, environ: Mapping[str, str]) -> dict[str, Any]:
     """The join message, without the fields that are unknown; `texts` are the options that were chosen."""
     command, name = _command(), texts.get("name")
-    if is_true(texts.get("redact-command", "")):
-        name = name or Path(command[-1] if len(command) < 2 else command[1]).stem
+    if not is_false(texts.get(choices.REDACT, "")):  # what is not clearly "no" keeps a secret
+        program = command[2:3] if command[1:2] == ["-m"] else command[1:2]
+        name = name or Path((program or command)[0]).stem
         command = [command[0], "…"]
     fields = {
         "name": name or notebook_name(environ),

@@ -141,8 +141,11 @@ def scheduler_job(environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def safe_id(text: str) -> str:
-    """A text as an id that is valid as a folder: 1 to 56 of [A-Za-z0-9._-]; longer ones end in a checksum."""
-    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "run"
+    """A text as an id that is valid as a folder: 1 to 56 of [A-Za-z0-9._-]; longer ones end in a checksum.
+
+    It begins with no dot: so do the files beside the runs' folders.
+    """
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", text).rstrip("-").lstrip("-.") or "run"
     if len(clean) <= MAX_ID_LENGTH:
         return clean
     mark = f"-{zlib.crc32(text.encode('utf-8', 'replace')):08x}"

@@ -92,7 +92,9 @@ def mark(environ: Mapping[str, str]) -> str:
     parts = [f"{name}={environ[name] if name in options else ''}" for name in names]  # else it may be a key
     path = config_file(environ)
     if path is not None:
-        parts.append(str(Path(path).absolute()))
+        from carbonmon.core.files import absolute
+
+        parts.append(str(absolute(Path(path))))
     return f"{zlib.crc32(chr(0).join(parts).encode('utf-8', 'replace')):08x}"
 
 

@@ -25,6 +25,14 @@ DISK_FAULTS = frozenset(
 """What a disk says that is full, read-only, broken or gone: no mistake of whoever chose the folder."""
 
 
+def absolute(path: Path) -> Path:
+    """A path from the root; as it is where the working folder was removed, and nothing lies below it."""
+    try:
+        return path.absolute()
+    except FileNotFoundError:
+        return path
+
+
 def open_file(path: Path, *, follows: bool = True) -> BufferedReader:
     """A regular file, to be read; raises OSError, and waits for no pipe. `follows`: it may be a link."""
     more = os.O_NONBLOCK if follows else os.O_NONBLOCK | os.O_NOFOLLOW

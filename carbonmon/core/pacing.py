@@ -24,6 +24,10 @@ class TokenBucket:
         self._level -= tokens
         return 0.0
 
+    def is_full(self, now_s: float) -> bool:
+        """Whether it is as it was at first: one that was never taken from would do as well."""
+        return self._level + (now_s - self._at_s) * self._rate_hz >= self._burst
+
 
 class Backoff:
     """When to try again: after `first_s`, then twice as long each time, at most `longest_s`.

@@ -144,7 +144,8 @@ EXCLUSIVE = ("region", "intensity"), ("intensity", "intensity-file", "grid"), ("
 """Options that exclude one another: of several the one counts that was given nearest to the command."""
 
 _TRUE = ("1", "true", "t", "yes", "y", "on")
-"""What click takes for true (`click.types.BoolParamType`)."""
+_FALSE = ("0", "false", "f", "no", "n", "off", "")
+"""What click takes for true, and for false (`click.types.BoolParamType`)."""
 
 
 def outcome(option: Option, way: str) -> str:
@@ -160,6 +161,11 @@ def shown(text: str) -> str:
 def is_true(text: str) -> bool:
     """Whether the text of a flag's variable sets it."""
     return text.strip().lower() in _TRUE
+
+
+def is_false(text: str) -> bool:
+    """Whether the text of a flag's variable says clearly that it is not set."""
+    return text.strip().lower() in _FALSE
 
 
 def is_same(option: Option, one: str | None, other: str | None) -> bool:

@@ -217,7 +217,9 @@ class Recorder:
             ending = frozenset(self._ending)
         trouble: OSError | None = None
         safe: frozenset[str] = frozenset()
-        if self._together is not None:
+        # Before the first sample, where a driver hangs, the snapshot knows nothing of the monitor before:
+        # what that one left must not be replaced by it.
+        if self._together is not None and snapshot.samples:
             try:
                 safe = self._together.write(snapshot, {run_id: own.folder for run_id, own in files.items()})
             except OSError as error:

@@ -4,10 +4,9 @@ A slot is one JSON object, which begins with its checksum and its number, and wh
 
     {"crc32":"0a1b2c3d","sequence":17,"schema":"carbonmon.checkpoint/2",…}
 
-`crc32` is the CRC-32 (ISO 3309, as in gzip) of all bytes behind the comma that follows it, without the white
-space at the end. Of the slots whose checksum is right the one with the highest `sequence` counts. A write
-that was torn, a page that came to the disk before another, a digit that flipped: all are seen, and the slot
-before counts, as it does for whoever reads a slot while it is written.
+`seal.py` says what `crc32` is the checksum of. Of the slots whose checksum is right the one with the highest
+`sequence` counts. A write that was torn, a page that came to the disk before another, a digit that flipped:
+all are seen, and the slot before counts, as it does for whoever reads a slot while it is written.
 
 Overwriting a file costs a fraction of replacing it: no name, no size and no block of the disk changes. The
 first checkpoint of each monitor still replaces both files atomically. Releases until 0.2.0 had
@@ -19,15 +18,14 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from zlib import crc32
 
 from carbonmon.core.documents import json_object
 from carbonmon.core.files import FileId, overwrite_file, replace_file
-from carbonmon.core.patterns import pattern
 from carbonmon.core.records import NamedTuple
 from carbonmon.core.typed import Entry
 from carbonmon.runs.checked import RunFileError, check_schema, entry_of, other_schema, read_bytes
 from carbonmon.runs.layout import CHECKPOINT_FILE, CHECKPOINT_FILES, CHECKPOINT_SCHEMA
+from carbonmon.runs.seal import checked_sequence, no_checksum, sealed
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +38,6 @@ PAGE_BYTES = 4096
 LONGEST_BYTES = 64 << 20
 READS = 3
 """A slot that a monitor overwrites meanwhile is read again: a write takes microseconds."""
-
-_HEAD = pattern(rb'\{"crc32":"([0-9a-f]{8})","sequence":([0-9]{1,18}),')
-_WHITE = b" \n"
 
 
 class OtherVersion(RunFileError):
@@ -80,12 +75,6 @@ class CheckpointSlots:
         self._files[path] = own._replace(size=size)
         self._sequence += 1
         self._paths.reverse()
-
-
-def sealed(text: str, sequence: int = 1) -> bytes:
-    """A checkpoint's JSON object with its checksum and number in front."""
-    rest = f'"sequence":{sequence},{text[1:].rstrip()}'.encode()
-    return b'{"crc32":"%08x",%s\n' % (crc32(rest), rest)
 
 
 def newest(folder: Path) -> Entry:
@@ -136,15 +125,13 @@ def _look(folder: Path) -> tuple[list[Slot], list[RunFileError]]:
 
 def _slot(path: Path, data: bytes) -> Slot:
     """What stands in a slot; raises `RunFileError`."""
-    head = _HEAD.match(data)
-    if head is not None:
-        if int(head[1], 16) != crc32(data[head.end(1) + 2 :].rstrip(_WHITE)):
-            raise RunFileError(f"{path}: damaged: its checksum is not that of its content")
-        return Slot(path, int(head[2]), data)
+    sequence = checked_sequence(path, data)
+    if sequence is not None:
+        return Slot(path, sequence, data)
     values = json_object(data, path, RunFileError)
     schema = values.get("schema")
     if schema == CHECKPOINT_SCHEMA or path.name != CHECKPOINT_FILE or "sequence" in values:
-        raise RunFileError(f"{path}: damaged: its checksum is missing")
+        raise no_checksum(path)
     if schema == UNSEALED_SCHEMA:
         return Slot(path, 0, data)
     is_checkpoint = isinstance(schema, str) and schema.startswith("carbonmon.checkpoint/")

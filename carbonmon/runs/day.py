@@ -13,6 +13,7 @@ from typing import Any
 
 from carbonmon.core.budget_watch import Amounts
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import absolute
 from carbonmon.core.records import NamedTuple
 from carbonmon.core.times import known_time
 from carbonmon.runs.folders import why_not_ours
@@ -35,14 +36,14 @@ class DayCount:
     """
 
     def __init__(self, output: Path, own: Path, currency: str) -> None:
-        self._output, self._own, self._currency = output, own.absolute(), currency
+        self._output, self._own, self._currency = output, absolute(own), currency
         self._known: dict[Path, _Counted] = {}
 
     def others(self, day_s: float) -> Amounts:
         """What the other runs have drawn since the day began; it is the newest day."""
         sums = Amounts()
         try:
-            folders = [path for path in self._output.iterdir() if path.absolute() != self._own]
+            folders = [path for path in self._output.iterdir() if absolute(path) != self._own]
         except OSError:
             return sums
         for folder in folders:
@@ -69,7 +70,7 @@ class DayCount:
         self._known.clear()
 
     def _count(self, folder: Path, day_s: float) -> Amounts:
-        if folder.absolute() != self._own and why_not_ours(folder):
+        if absolute(folder) != self._own and why_not_ours(folder):
             return Amounts()
         try:
             summary = summary_of(folder)

@@ -65,7 +65,7 @@ def why_not_ours(folder: Path) -> str:
                 found = (folder / name).lstat()
                 if not stat.S_ISREG(found.st_mode):
                     return f"{name} is no regular file"
-                if found.st_nlink > 1:
+                if found.st_nlink > 1 and not _has_draft(folder, name, found):
                     return f"{name} is a second name of another file"
                 if name != SUMMARY_FILE:  # root gives it to the run's user; nobody goes on from it
                     owners.add(found.st_uid)
@@ -73,6 +73,39 @@ def why_not_ours(folder: Path) -> str:
         return error.strerror or str(error)
     others = owners - {os.geteuid()}
     return f"it is of user {min(others)}" if others else ""
+
+
+def why_misleading(folder: Path) -> str:
+    """Why a folder that was named is not gone on with, "" if it is: somebody else may have it lead elsewhere.
+
+    Unlike one that was merely found it may be another user's, as where root resumes a user's run. In what is
+    our own we are believed, links among it.
+    """
+    try:
+        found = folder.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            if found.st_uid != os.geteuid():
+                return f"it is a link of user {found.st_uid}"
+            found = folder.stat()
+        if found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH:
+            return ""
+        for name in (*FILES, SUMMARY_FILE, MONITOR_FILE):
+            with suppress(FileNotFoundError):
+                found = (folder / name).lstat()
+                if not stat.S_ISREG(found.st_mode):
+                    return f"{name} is no regular file"
+                if found.st_nlink > 1 and not _has_draft(folder, name, found):
+                    return f"{name} is a second name of another file"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _has_draft(folder: Path, name: str, found: os.stat_result) -> bool:
+    """Whether the second name of monitor.json is its draft, left by a monitor that was killed just then."""
+    if name != MONITOR_FILE or found.st_nlink != 2:
+        return False
+    return any(os.path.samestat(draft.lstat(), found) for draft in folder.glob(f".{MONITOR_FILE}.*.tmp"))
 
 
 def discard(folder: Path, names: tuple[str, ...]) -> None:

@@ -36,7 +36,7 @@ from carbonmon.runs.series_rows import SeriesRow
 
 RUN_SCHEMA = "carbonmon.run/1"
 CHECKPOINT_SCHEMA = "carbonmon.checkpoint/2"
-NODE_CHECKPOINT_SCHEMA = "carbonmon.node-checkpoint/1"
+NODE_CHECKPOINT_SCHEMA = "carbonmon.node-checkpoint/2"
 SERIES_VERSION_KEY, SERIES_VERSION = "series", 2
 RUN_FILE, CHECKPOINT_FILE, SERIES_FILE = "run.json", "checkpoint.json", "series.jsonl"
 CHECKPOINT_FILES = (CHECKPOINT_FILE, "checkpoint-2.json")

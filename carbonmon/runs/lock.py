@@ -135,9 +135,9 @@ class RunLock:
         """Replace the monitor.json of a dead monitor; FileExistsError if another monitor does it now."""
         taking = self._path.with_name(f".{MONITOR_FILE}.taking")
         with suppress(FileNotFoundError):
-            if _now_s(self._folder) - taking.stat().st_mtime > STALE_S:  # killed in the middle
+            if self._was_killed(taking) or _now_s(self._folder) - taking.stat().st_mtime > STALE_S:
                 taking.unlink()
-        os.close(os.open(taking, _NEW_FILE, _MODE))
+        _write_new(taking, self._own)
         try:
             found = read_holder(self._path)
             if found is not None and found.token != dead.token:
@@ -146,6 +146,17 @@ class RunLock:
             self._create()
         finally:
             taking.unlink(missing_ok=True)
+
+    def _was_killed(self, taking: Path) -> bool:
+        """Whether the monitor is surely dead that was about to take the run before us."""
+        for _ in range(LOCK_ATTEMPTS):
+            maker = read_holder(taking)
+            if maker is None:
+                return False
+            if maker.token:
+                return maker.is_running(self._own.has_lock) is False
+            time.sleep(LOCK_PAUSE_S)  # it is about to say who it is
+        return self._own.has_lock
 
     def _refusal(self, other: Holder) -> ConfigError:
         who = f" (process {other.pid} on host {other.host})" if other.pid else ""
@@ -167,9 +178,16 @@ def _try_lock(descriptor: int, operation: int) -> bool:
 
 
 def _write_new(path: Path, holder: Holder) -> None:
+    """Make a file that says who it is of; none is left where the disk does not take it whole."""
     descriptor = os.open(path, _NEW_FILE, _MODE)
+    data = holder_text(holder).encode()
     try:
-        os.write(descriptor, holder_text(holder).encode())
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        with suppress(OSError):
+            path.unlink()
+        raise
     finally:
         os.close(descriptor)
 

@@ -10,6 +10,7 @@ from typing import Any
 from carbonmon.core.config import DEFAULT_OUTPUT
 from carbonmon.core.documents import json_object
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import absolute
 from carbonmon.core.hints import nearest_runs
 from carbonmon.core.plain_text import plain
 from carbonmon.core.records import NamedTuple
@@ -97,7 +98,7 @@ def _instead(output: Path, word: str, names: Sequence[str]) -> str:
     if names and "/" not in word:
         return f"{nearest_runs(word, names)}; carbonmon runs lists them"
     if "/" in word:
-        return f"nor is there such a file or folder, seen from {Path.cwd()}"
+        return f"nor is there such a file or folder, seen from {absolute(Path())}"
     where = "it is empty" if output.is_dir() else "that folder is not there"
     return f"{where}: go to the folder where the runs are, or name it: --output DIR"
 

@@ -3,6 +3,9 @@
 What a device drew is divided among the runs. If the checkpoint of one run is newer than that of another when
 the monitor is killed, what was drawn between the two is in both runs, or in none. So this file is written
 before those of the runs, and the next monitor first brings each run to the moment of this file.
+
+It has the checksum of a run's slot (`seal.py`). Where it is damaged the runs' own checkpoints count, and the
+totals of the devices begin anew where no run goes on.
 """
 
 from __future__ import annotations
@@ -13,19 +16,24 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from carbonmon.core.documents import json_object
 from carbonmon.core.files import replace_file
 from carbonmon.core.model import Device, Snapshot
 from carbonmon.core.typed import Entry
 from carbonmon.runs import folders, layout
-from carbonmon.runs.checked import RunFileError, document, entry_of
-from carbonmon.runs.checkpoint_slots import CheckpointSlots, newest
+from carbonmon.runs.checked import RunFileError, check_schema, entry_of, read_bytes
+from carbonmon.runs.checkpoint_slots import LONGEST_BYTES, CheckpointSlots, newest
 from carbonmon.runs.lock import has_monitor
 from carbonmon.runs.reader import Checkpoint, checkpoint_of, devices_of
+from carbonmon.runs.seal import checked_sequence, no_checksum, sealed
 
 log = logging.getLogger(__name__)
 
 MODE = 0o600
 """It holds what the folders of several users hold."""
+
+UNSEALED_SCHEMA = "carbonmon.node-checkpoint/1"
+"""That of the builds before the checksum."""
 
 
 class NodeCheckpoint:
@@ -45,7 +53,7 @@ class NodeCheckpoint:
         }
         runs = [(here[run.info.id], run) for run in snapshot.runs if run.info.id in here]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self.path, layout.node_checkpoint_text(snapshot, runs, self._boot_id).encode(), MODE)
+        replace_file(self.path, sealed(layout.node_checkpoint_text(snapshot, runs, self._boot_id)), MODE)
         return frozenset(run.info.id for _, run in runs)
 
 
@@ -89,7 +97,15 @@ def _read(path: Path) -> Entry | None:
         raise RunFileError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
         raise RunFileError(f"{path}: no file of ours: it is not believed")
-    return document(path, layout.NODE_CHECKPOINT_SCHEMA)
+    data = read_bytes(path, LONGEST_BYTES)
+    is_sealed = checked_sequence(path, data) is not None
+    kept = json_object(data, path, RunFileError)
+    if not is_sealed and (kept.get("schema") == layout.NODE_CHECKPOINT_SCHEMA or "sequence" in kept):
+        raise no_checksum(path)
+    check_schema(path, kept, layout.NODE_CHECKPOINT_SCHEMA if is_sealed else UNSEALED_SCHEMA)
+    entry = entry_of(path, kept)
+    check_schema(path, entry.entry("node").values, layout.CHECKPOINT_SCHEMA)  # of which runs' slots are made
+    return entry
 
 
 def _bring(folder: Path, newer: Entry) -> Checkpoint | None:
@@ -107,11 +123,20 @@ def _bring(folder: Path, newer: Entry) -> Checkpoint | None:
         ):
             return None
         checkpoint = checkpoint_of(folder, newer)
+        text = _text(newer)
     except RunFileError as error:
         log.warning("%s; its run is left as it is", error)
         return None
     try:
-        CheckpointSlots(folder).write(layout.document_text(newer.values))
+        CheckpointSlots(folder).write(text)
     except OSError as error:
         log.warning("%s: the newest checkpoint cannot be written yet: %s", folder, error.strerror or error)
     return checkpoint
+
+
+def _text(newer: Entry) -> str:
+    """A run's checkpoint with all that stood in the file; raises `RunFileError`."""
+    try:
+        return layout.document_text(newer.values)
+    except (ValueError, RecursionError):  # 1e999, or lists in lists, under a key that we do not know
+        raise newer.source.mistake("a value cannot be written again") from None

@@ -29,14 +29,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORWARDED = frozenset(
-    (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+FORWARDED: frozenset[int] = frozenset(
+    (
+        *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2),
+        *(signal.SIGXCPU, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGPWR),
+        *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+    )
 )
-"""What users, terminals and schedulers send to end a job or to make it checkpoint."""
+"""What users, terminals and schedulers send to end a job or to make it checkpoint: all that would end us and
+tells of no fault of ours (signal(7)). Not SIGXFSZ: the kernel sends us one where we write too much, like a
+user's."""
 
 SI_KERNEL = 0x80
-"""si_code of a signal that the kernel itself sent (asm-generic/siginfo.h): the terminal's Ctrl-C, which
-reached the job already, because the whole foreground process group gets it."""
+"""si_code of a signal that the kernel itself sent (asm-generic/siginfo.h)."""
+
+_NOT_FOR_THE_JOB = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU))
+"""Where the kernel sends them: the terminal's Ctrl-C, which reached the job already, because the whole
+foreground process group gets it, and that our own CPU time is over. An alarm is the job's: it was set before
+execve(2), which keeps it."""
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
@@ -151,7 +161,7 @@ class Command:
 
     def _pass_on(self, number: int, code: int, witness: SignalWitness) -> None:
         """Send the job a signal that it does not have from elsewhere."""
-        if code == SI_KERNEL:
+        if code == SI_KERNEL and number in _NOT_FOR_THE_JOB:
             return
         if witness.saw(number) and _is_in_our_group(self.pid):
             # timeout(1) sends it to us and to the group: that is one signal.

@@ -37,6 +37,7 @@ from carbonmon.client.surrounding_run import find_surrounding_run
 from carbonmon.client.variables import mark
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import absolute
 from carbonmon.core.records import NamedTuple
 from carbonmon.core.ways import Choice
 from carbonmon.runs.layout import SUMMARY_FILE
@@ -336,7 +337,7 @@ def _leave(part: Part, how: Mapping[str, int | None]) -> dict[str, Any]:
 
 def _is_in(folder: Path, output: Path) -> bool:
     """Whether a monitor has written a run's summary below our output, also where paths mean other folders."""
-    return folder.parent == output.absolute() and (folder / SUMMARY_FILE).exists()
+    return folder.parent == absolute(output) and (folder / SUMMARY_FILE).exists()
 
 
 def _keep(summary: dict[str, Any], output: Path, name: str) -> None:

@@ -25,9 +25,9 @@ LEAST = 4
 """Where fewer may be started, already our own process could be one too many: the job runs in its place."""
 
 LEAST_MEMORY = 128 << 20
-"""Under a lower limit of address space (RLIMIT_AS) we start no thread: CPython waits for ever for one that
-finds no memory at its begin. All threads need 80 MiB on a node without GPUs (2026-11-29), with
-`share_one_arena`."""
+"""Under a lower limit of address space (RLIMIT_AS) or data (RLIMIT_DATA, which counts the stacks of threads
+since Linux 4.7; setrlimit(2)) we start no thread: CPython waits for ever for one that finds no memory at its
+begin. All threads need 80 MiB on a node without GPUs (2026-11-29), with `share_one_arena`."""
 
 M_ARENA_MAX = -8
 """mallopt(3)."""
@@ -45,9 +45,10 @@ def are_scarce(procfs: Path, sysfs: Path) -> bool:
     left = free(procfs, sysfs)
     if left < LEAST:
         raise BlockingIOError(errno.EAGAIN, f"only {left:.0f} more processes may be started here")
-    memory = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if memory != resource.RLIM_INFINITY:
-        if memory < LEAST_MEMORY:
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    memory = [limit for limit in limits if limit != resource.RLIM_INFINITY]
+    if memory:
+        if min(memory) < LEAST_MEMORY:
             return True
         share_one_arena()
     return left < OWN_THREADS + LEFT_TO_THE_JOB

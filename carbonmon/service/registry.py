@@ -171,6 +171,8 @@ class Registry:
         wall_s = self.monitor.clock.wall_s()
         default_id = new.run_id or new.default_id
         default_id = safe_id(default_id) if default_id else naming.default_run_id({}, name, wall_s)
+        if default_id == "last":  # the word for the newest run: nobody could ask for it, nor go on with it
+            default_id = "run-last"
         folder = run_folder.create(self.config.output, None, default_id, suffix)
         info = RunInfo(
             id=folder.name.removesuffix(suffix),

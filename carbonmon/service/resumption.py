@@ -60,6 +60,7 @@ def unfinished(output: Path, boot_id: str, workload: NodeWorkload, together: Pat
             log.warning("a run of the previous daemon cannot be resumed: %s", error)
             continue
         if has_monitor(folder):
+            log.warning("run %s is not resumed: another monitor writes it", plan.info.id)
             continue
         living = _living(plan, boot_id, workload)
         if living is not None:
@@ -78,6 +79,7 @@ def recover(over: Sequence[RunPlan]) -> None:
     for plan in over:
         try:
             if not summaries.says_running(plan.folder):
+                log.info("run %s is over, and has no summary that goes on", plan.info.id)
                 continue
             write_summary(plan.folder, summaries.summary_of(plan.folder), plan.info.uid)
         except (ConfigError, OSError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carbonmon.core.config import UNLIMITED, Config
+from carbonmon.core.files import absolute
 from carbonmon.core.ways import OPTIONS, Option
 
 _TOLD = ("monitor", "output")
@@ -56,7 +57,7 @@ def _address(value: tuple[str, int]) -> str:
 
 
 def _path(value: Path) -> str:
-    return str(value.absolute())
+    return str(absolute(value))
 
 
 _WRITTEN: dict[str, Callable[[Any], str]] = {

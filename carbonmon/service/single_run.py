@@ -232,6 +232,9 @@ def _plan(
         from carbonmon.runs import lookup
 
         folder = lookup.find(config.output, config.resume)
+        reason = folders.why_misleading(folder)
+        if reason:
+            raise ConfigError(f"--resume: {folder} is not gone on with, as it may lead elsewhere: {reason}")
         run_folder.check_name(folder, before.snapshot.runs[0].info)
         # Whatever it lived by before, it ends with this job.
         return RunPlan(before.snapshot.runs[0].info._replace(ends_with="job"), folder, roots, before)

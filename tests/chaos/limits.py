@@ -18,6 +18,9 @@ TOGETHER = 4
 
 DISKS = {"no inodes": "nr_inodes=1", "read-only": "ro", "full": "size=4k,nr_inodes=2"}
 MEBIBYTES = (28, 31, 40, 56, 72, 96, 128)
+MEBIBYTES_OF_DATA = (16, 28, 40, 64, 128)
+REMOVED = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh"]
+"""Starts a command in a working folder that is not there any more."""
 
 
 class Place:
@@ -60,6 +63,11 @@ def rows(short: bool, kills: int, chance: random.Random) -> Iterator[Row]:
             yield _pids_max(place, (3, 6) if short else range(3, 10))
         memory = [["prlimit", f"--as={most << 20}"] for most in (MEBIBYTES[::4] if short else MEBIBYTES)]
         yield _row("little memory", f"RLIMIT_AS {MEBIBYTES[0]} to {MEBIBYTES[-1]} MiB", place.told(memory))
+        data = [["prlimit", f"--data={most << 20}"] for most in MEBIBYTES_OF_DATA[:: 4 if short else 1]]
+        few = f"RLIMIT_DATA {MEBIBYTES_OF_DATA[0]} to {MEBIBYTES_OF_DATA[-1]} MiB"
+        yield _row("little room for data", few, place.told(data))
+        told = place.told([REMOVED]) + place.told([REMOVED], "--output", "runs", "--targets", "targets")
+        yield _row("the working folder was removed", "with and without --output and --targets", told)
         if can_wrap():
             for what, options in DISKS.items():
                 with mounted(options) as prefix:

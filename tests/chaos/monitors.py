@@ -17,13 +17,15 @@ from tests.support import checkpoints, command
 
 RUN_ID = "chaos"
 LONGEST_S = 900
-"""The job ends by itself after so long, and with it whatever watches it."""
+"""The job ends by itself after so long, and with it whatever watches it; that of a storm after some hours."""
 
 
 class Watched:
     """A run whose job is ours, so that it outlives its monitors: `start`, `kill`, and at last `finish`."""
 
-    def __init__(self, machine: Simulator, folder: Path, options: Sequence[str]) -> None:
+    def __init__(
+        self, machine: Simulator, folder: Path, options: Sequence[str], longest_s: int = LONGEST_S
+    ) -> None:
         self.machine = machine
         self.folder = folder / "carbonmon-runs" / RUN_ID
         self.port = _free_port()
@@ -35,7 +37,7 @@ class Watched:
             *("--sysfs", str(machine.sysfs), "--listen", f"127.0.0.1:{self.port}"),
             *options,
         ]
-        self._job = subprocess.Popen(["sleep", str(LONGEST_S)])
+        self._job = subprocess.Popen(["sleep", str(longest_s)])
         self._monitor: subprocess.Popen[str] | None = None
         self._begun = False
         self._log = (folder / "stderr.log").open("a")

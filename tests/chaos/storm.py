@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ from tests.support.daemon import Daemon
 
 MANY = 4
 """So many times the kills of one scenario: with them some 500 in all."""
+
+RUN = ("--sensor", "nvml,rapl", "--interval", "0.1", "--checkpoint", "0.2")
+LONGEST_S = 20_000
+"""On a busy machine 400 kills take most of an hour."""
 
 LONGEST_LIFE_S, LONGEST_DEATH_S, LONGEST_FAULT_S = 1.0, 0.4, 0.5
 MOST_RUNS = 6
@@ -50,6 +54,11 @@ class Gateway:
         self._held: list[socket.socket] = []
         threading.Thread(target=self._serve, name="chaos-gateway", daemon=True).start()
 
+    def _said(self) -> str:
+        """What the last daemons said, for a failure."""
+        logs = sorted(self._folder.glob("daemon-*.log"), key=lambda path: path.stat().st_mtime_ns)
+        return "\n".join(f"{path.name}: {path.read_text()}" for path in logs[-8:])
+
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
@@ -73,9 +82,11 @@ class Gateway:
 class Storm:
     """A daemon whose runs come and go, and a run with a monitor of its own, on one small disk."""
 
-    def __init__(self, machine: Simulator, folder: Path, chance: random.Random, stack: ExitStack) -> None:
+    def __init__(
+        self, machine: Simulator, disk: Path, shut: Path, chance: random.Random, stack: ExitStack
+    ) -> None:
         self.machine = machine
-        self.disk = folder / "carbonmon-runs"
+        self.disk, self._shut = disk, shut
         self.gateway = Gateway()
         stack.callback(self.gateway.close)
         self._chance = chance
@@ -89,15 +100,13 @@ class Storm:
             f"127.0.0.1:{prometheus.free_port()}",
         ]
         self._options = more
-        self._folder = folder
+        self._folder = disk.parent
         self.kills = self.disk_faults = self.server_faults = self.begun = 0
         self._living: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = stack
         self.daemon = self._new_daemon()
         stack.callback(lambda: self.daemon.process.kill())
-        self.run = stack.enter_context(
-            Watched(machine, folder, ("--sensor", "nvml,rapl", "--interval", "0.1", "--checkpoint", "0.2"))
-        )
+        self.run = stack.enter_context(Watched(machine, disk.parent, RUN, LONGEST_S))
         self.run.start()
 
     def _new_daemon(self) -> Daemon:
@@ -138,7 +147,7 @@ class Storm:
         if self._living:
             name = self._chance.choice(sorted(self._living))
             done = self.daemon.call("unregister", name)
-            assert done.returncode == 0, done.stderr
+            assert done.returncode == 0, done.stderr + self._said()
             self._living.pop(name).kill()
 
     def _serve(self) -> None:
@@ -150,7 +159,7 @@ class Storm:
         self.disk_faults += 1
         seconds = self._chance.uniform(0.0, LONGEST_FAULT_S)
         if self._chance.random() < 0.5:
-            with _read_only(self.disk):
+            with _read_only(self.disk, self._shut):
                 time.sleep(seconds)
         else:
             filler = self.disk / "filler"
@@ -164,19 +173,37 @@ class Storm:
         self.gateway.mode = "answers"
         while self._living:
             self._go()
+        self.run.wait_for_checkpoint(self.run.checkpoint()["samples"])  # the last monitor has begun
 
     def summaries(self) -> list[dict[str, Any]]:
         return [self.daemon.summary(f"storm-{number}") for number in range(self.begun)]
 
 
-class _read_only(ExitStack):  # noqa: N801 (it reads as a with-statement of a function)
-    """A folder that takes nothing, as long as the context."""
+@contextmanager
+def _read_only(disk: Path, shut: Path) -> Iterator[None]:
+    """A folder that takes nothing, as long as the context: `shut` is the same, and read-only.
 
-    def __init__(self, disk: Path) -> None:
-        super().__init__()
-        subprocess.run(["mount", "--bind", str(disk), str(disk)], check=True)
-        self.callback(subprocess.run, ["umount", "--lazy", str(disk)], check=True)
-        subprocess.run(["mount", "-o", "remount,ro,bind", str(disk)], check=True)
+    One step, which nobody can come between: a mount that has a file open for writing cannot be made so.
+    """
+    subprocess.run(["mount", "--bind", str(shut), str(disk)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def _mounted(folder: Path, stack: ExitStack) -> tuple[Path, Path]:
+    """A small disk in a folder, and the same where it is read-only."""
+    disk, shut = folder / "carbonmon-runs", folder / "read-only"
+    for path, words in (
+        (disk, ["-t", "tmpfs", "-o", DISK, "carbonmon-chaos"]),
+        (shut, ["--bind", str(disk)]),
+    ):
+        path.mkdir()
+        subprocess.run(["mount", *words, str(path)], check=True)
+        stack.callback(subprocess.run, ["umount", "--lazy", str(path)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", str(shut)], check=True)
+    return disk, shut
 
 
 def rows(short: bool, kills: int, chance: random.Random) -> Iterator[Row]:
@@ -187,12 +214,9 @@ def rows(short: bool, kills: int, chance: random.Random) -> Iterator[Row]:
     package = Package(profile=Sine(110.0, 40.0, period_s=5.0), dram=Constant(15.0))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / "carbonmon-runs").mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", DISK, "carbonmon-chaos", str(folder / "carbonmon-runs")]
-        subprocess.run(mount, check=True)
-        stack.callback(subprocess.run, ["umount", "--lazy", str(folder / "carbonmon-runs")], check=True)
+        disk, shut = _mounted(folder, stack)
         machine = stack.enter_context(Simulator(gpus=gpus, packages=[package]))
-        storm = Storm(machine, folder, chance, stack)
+        storm = Storm(machine, disk, shut, chance, stack)
         scrapers = [Scraper(address, 1, 0.5) for address in (storm.daemon.address, storm.run.address)]
         for _ in range(6 if short else MANY * kills):
             storm.happen()

@@ -215,7 +215,7 @@ def test_a_rank_that_is_no_number_is_no_rank(nonsense: str):
 
 @given(st.text())
 def test_every_id_is_fit_for_a_folder(text: str):
-    assert re.fullmatch(r"[A-Za-z0-9._-]{1,56}", safe_id(text))
+    assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{,55}", safe_id(text)), "no hidden file"
 
 
 def test_two_long_ids_stay_two_when_they_are_cut():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from carbonmon.core.files import replace_file
 from carbonmon.runs import folders
 from carbonmon.runs.summary.file import write_summary
+from tests.support.planted import PLANTED, left, link_to_a_folder, second_name_of
 
 USER, OTHER = 65533, 65534
 
@@ -35,3 +37,30 @@ def test_of_a_run_that_root_keeps_for_a_user_the_summary_is_the_user_s_and_the_r
     assert folders.why_not_ours(tmp_path) == "", "root goes on with it"
     os.chown(tmp_path / "checkpoint.json", USER, -1)
     assert folders.why_not_ours(tmp_path) == f"it is of user {USER}"
+
+
+LEADING = [plant for plant in PLANTED if plant.__qualname__.startswith(("link_", "second_name_", "pipe_"))]
+
+
+@pytest.mark.parametrize("plant", LEADING, ids=lambda plant: plant.__qualname__.partition(".")[0])
+def test_root_resumes_no_run_of_a_user_who_has_it_lead_elsewhere(
+    tmp_path: Path, plant: Callable[[Path, Path], None]
+):
+    target = tmp_path / "precious"
+    target.write_text("as it was")
+    folder = left(tmp_path / "runs")
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, USER, USER)
+    assert folders.why_misleading(folder) == "", "a run of another user as it is"
+    plant(folder, target)
+    os.chown(folder, USER, USER, follow_symlinks=False)
+    assert folders.why_misleading(folder)
+
+
+def test_links_of_our_own_are_followed(tmp_path: Path):
+    """A run that was moved to another disk; its files may have second names, as in a backup of links."""
+    folder = left(tmp_path / "runs")
+    link_to_a_folder(folder, tmp_path / "precious")
+    second_name_of("series.jsonl")(folder, tmp_path / "outside-job-1" / "run.json")
+    assert folder.is_symlink()
+    assert folders.why_misleading(folder) == ""

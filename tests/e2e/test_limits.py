@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -56,6 +57,31 @@ def test_near_the_limit_of_a_cgroup_s_processes_the_job_starts(tmp_path: Path, m
         assert code == 7, text
     finally:
         cgroup.rmdir()
+
+
+def test_with_little_room_for_data_the_job_starts_and_keeps_its_exit_code(place: Path):
+    started = {}
+    for mebibytes in (16, 40, 128):
+        (place / str(mebibytes)).mkdir()
+        started[mebibytes] = start(place / str(mebibytes), ["prlimit", f"--data={mebibytes << 20}"])
+    for mebibytes, process in started.items():
+        code, text = ended(process)
+        assert code == 7, (mebibytes, text)
+        assert "Traceback" not in text
+        assert ("has no threads" in text) == (mebibytes < 128), (mebibytes, text)
+        assert command.summary(place / str(mebibytes))["run"]["exit_code"] == 7
+
+
+@pytest.mark.parametrize("options", [(), ("--output", "runs", "--targets", "targets")])
+def test_where_the_working_folder_was_removed_the_job_starts(place: Path, options: tuple[str, ...]):
+    """As of a job on a scratch disk that was cleaned; the run is kept where nobody's folder is needed."""
+    enter = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh"]
+    code, text = ended(start(place, enter, *options))
+    assert code == 7, text
+    assert "cannot be written (No such file or directory)" in text
+    assert len(text.splitlines()) <= 3, text
+    (summary,) = place.glob("carbonmon-*/runs/*/summary.json")
+    assert json.loads(summary.read_text())["run"]["exit_code"] == 7
 
 
 def test_with_little_memory_the_job_starts_and_keeps_its_exit_code(place: Path):

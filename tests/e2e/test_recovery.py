@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -284,3 +285,29 @@ def test_a_resumed_run_ends_with_its_job_whatever_it_lived_by_before(tmp_path: P
     done = command.run(["run", "--resume", "mine", "--", sys.executable, "-c", job], tmp_path)
     assert done.returncode == 7, done.stderr
     assert command.summary(tmp_path)["run"]["exit_code"] == 7
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root resumes runs of other users")
+def test_root_s_resume_writes_nowhere_but_into_the_run_s_own_folder(tmp_path: Path):
+    """A user lets a file, or all of the run, lead to where only root may write."""
+    options = ["--run-id", "mine", "--own-monitor"]
+    assert command.run(["run", *options, "--", "true"], tmp_path).returncode == 0
+    output, precious = tmp_path / "carbonmon-runs", tmp_path / "precious"
+    shutil.copytree(output / "mine", precious / "mine")
+    before = {path: path.read_bytes() for path in precious.rglob("*.json*")}
+    os.chown(output, 54321, 54321)
+    for how in ("the folder", "the series"):
+        if how == "the folder":
+            (output / "mine").rename(output / "kept")
+            (output / "mine").symlink_to(precious / "mine")
+            os.chown(output / "mine", 54321, 54321, follow_symlinks=False)
+        else:
+            (output / "mine").unlink()
+            (output / "kept").rename(output / "mine")
+            os.chown(output / "mine", 54321, 54321)
+            (output / "mine" / "series.jsonl").unlink()
+            os.link(precious / "mine" / "series.jsonl", output / "mine" / "series.jsonl")
+        done = command.run(["run", "--own-monitor", "--resume", "mine", "--", "true"], tmp_path)
+        assert done.returncode == 2, (how, done.stderr)
+        assert "may lead elsewhere" in done.stderr
+    assert {path: path.read_bytes() for path in precious.rglob("*.json*")} == before

@@ -6,6 +6,7 @@ The job's exit code is how often its handlers ran until a second after the first
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,8 +29,8 @@ def hit(number, frame):
     hits.append(number)
     print("hit", flush=True)
 
-signal.signal(signal.SIGUSR1, hit)
-signal.signal(signal.SIGTERM, hit)
+for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGXCPU, signal.SIGRTMIN + 3):
+    signal.signal(number, hit)
 print("ready", os.getpid(), flush=True)
 awaited, until = int(sys.argv[1]) if sys.argv[1:] else 1, None
 while until is None or time.monotonic() < until:
@@ -85,13 +86,33 @@ def to_each(process: subprocess.Popen[str], number: int) -> None:
     process.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM], ids=["SIGUSR1", "SIGTERM"])
+SENT = {
+    "SIGUSR1": signal.SIGUSR1,
+    "SIGTERM": signal.SIGTERM,
+    "SIGXCPU": signal.SIGXCPU,  # of Grid Engine, before a limit is reached
+    "a real-time signal": signal.SIGRTMIN + 3,
+}
+
+
+@pytest.mark.parametrize("number", SENT.values(), ids=SENT)
 @pytest.mark.parametrize("send", [to_monitor, to_group, to_monitor_and_group, to_each])
 def test_a_signal_reaches_the_job_once(
     job: subprocess.Popen[str], send: Callable[[subprocess.Popen[str], int], None], number: int
 ):
     send(job, number)
     assert job.wait(command.DEADLINE_S) == 1
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="needs perl, which can set an alarm and execute")
+def test_an_alarm_that_was_set_before_ends_the_job_as_without_us(tmp_path: Path):
+    """As `perl -e 'alarm 10; exec @ARGV' COMMAND`, which many use as timeout(1)."""
+    words = [command.CARBONMON, "run", "--own-monitor", "--quiet", "--", "sleep", str(2 * command.DEADLINE_S)]
+    alarm = ["perl", "-e", "alarm 2; exec @ARGV", *words]
+    done = subprocess.run(
+        alarm, cwd=tmp_path, env=command.environ(CARBONMON_LISTEN="127.0.0.1:0"), check=False
+    )
+    assert done.returncode == 128 + signal.SIGALRM
+    assert command.summary(tmp_path)["run"]["signal"] == signal.SIGALRM
 
 
 @pytest.mark.parametrize("job", [4], indirect=True)

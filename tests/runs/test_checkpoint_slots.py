@@ -23,9 +23,9 @@ from carbonmon.runs.checkpoint_slots import (
     OtherVersion,
     has_checkpoint,
     newest,
-    sealed,
 )
 from carbonmon.runs.layout import CHECKPOINT_FILES, CHECKPOINT_SCHEMA
+from carbonmon.runs.seal import sealed
 
 FIRST, SECOND = CHECKPOINT_FILES
 

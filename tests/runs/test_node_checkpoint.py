@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -18,7 +20,7 @@ from carbonmon.monitor.recorder import Recorder
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.checkpoint_slots import CheckpointSlots
 from carbonmon.runs.layout import CHECKPOINT_FILES
-from carbonmon.runs.node_checkpoint import NodeCheckpoint, read_devices, replay
+from carbonmon.runs.node_checkpoint import UNSEALED_SCHEMA, NodeCheckpoint, read_devices, replay
 from carbonmon.runs.reader import read_checkpoint
 from carbonmon.runs.writer import RunFiles
 from tests.runs.test_recorder import of
@@ -149,6 +151,14 @@ def test_the_devices_go_on_also_without_a_run_but_for_those_that_are_gone(node: 
     assert read_devices(node.path.with_name("none"), devices) is None
 
 
+def test_before_the_first_sample_what_the_monitor_before_has_left_stays(node: Node):
+    """A driver hangs when a daemon starts, which is killed before it knows anything."""
+    node.recorder.write(of(7, *RUNS))
+    kept = node.path.read_bytes()
+    node.recorder.write(of(7)._replace(samples=0, runs=(), devices=()))
+    assert node.path.read_bytes() == kept
+
+
 def test_without_a_place_for_the_state_of_all_each_run_is_written(node: Node):
     node.path.unlink()
     node.path.mkdir()
@@ -215,17 +225,20 @@ def _of_somebody_else(node: Node) -> None:
 
 def _outside(node: Node) -> None:
     (node.path.parent / "out").mkdir()
-    kept = json.loads(node.path.read_text())
-    for run in kept["runs"]:
-        run["folder"] = f"../{node.path.parent.name}/{run['folder']}"
-    node.path.write_text(json.dumps(kept))
+
+    def lead_out(kept: dict[str, Any]) -> None:
+        for run in kept["runs"]:
+            run["folder"] = f"../{node.path.parent.name}/{run['folder']}"
+
+    checkpoints.edit(node.path, lead_out)
 
 
 def _damaged(node: Node) -> None:
-    kept = json.loads(node.path.read_text())
-    for run in kept["runs"]:
-        run["totals"] = "much"
-    node.path.write_text(json.dumps(kept))
+    def spoil(kept: dict[str, Any]) -> None:
+        for run in kept["runs"]:
+            run["totals"] = "much"
+
+    checkpoints.edit(node.path, spoil)
 
 
 def _cut(node: Node) -> None:
@@ -233,7 +246,21 @@ def _cut(node: Node) -> None:
 
 
 def _of_another_release(node: Node) -> None:
-    checkpoints.edit(node.path, lambda found: found.update(schema="carbonmon.node-checkpoint/2"))
+    checkpoints.edit(node.path, lambda found: found.update(schema="carbonmon.node-checkpoint/3"))
+
+
+def _without_checksum(node: Node) -> None:
+    kept = json.loads(node.path.read_bytes())
+    del kept["crc32"], kept["sequence"]
+    node.path.write_text(json.dumps(kept))
+
+
+def _a_digit_flipped(node: Node) -> None:
+    """A joule more or less in a file that is JSON as before."""
+    text = node.path.read_bytes()
+    place = text.index(b'"recovered_j":7') + len(b'"recovered_j":')
+    node.path.write_bytes(text[:place] + b"6" + text[place + 1 :])
+    assert json.loads(node.path.read_bytes())["runs"][0]["recovered_j"] == 6.0
 
 
 @pytest.mark.parametrize("harm", [_of_another_boot, _of_another_run, _damaged])
@@ -245,10 +272,36 @@ def test_a_state_that_does_not_fit_a_run_changes_nothing(node: Node, harm: Calla
     assert {run_id: _document(folder) for run_id, folder in node.folders.items()} == before
 
 
-@pytest.mark.parametrize("harm", [_linked, _twice, _of_somebody_else, _outside, _cut, _of_another_release])
+REFUSED = [
+    *(_linked, _twice, _of_somebody_else, _outside, _cut, _of_another_release),
+    *(_without_checksum, _a_digit_flipped),
+]
+
+
+@pytest.mark.parametrize("harm", REFUSED)
 def test_a_state_of_somebody_else_and_a_damaged_one_is_refused(node: Node, harm: Callable[[Node], None]):
     node.killed(of(7, *RUNS), 1)
     harm(node)
     with pytest.raises(RunFileError):
         replay(node.path)
     assert set(node.saved().values()) == {2}
+
+
+def test_a_state_of_a_build_before_the_checksum_is_gone_on_from(node: Node):
+    node.killed(of(7, *RUNS), 1)
+    kept = json.loads(node.path.read_bytes())
+    del kept["crc32"], kept["sequence"]
+    node.path.write_text(json.dumps({**kept, "schema": UNSEALED_SCHEMA}))
+    assert len(replay(node.path)) == len(RUNS)
+    assert set(node.saved().values()) == {7}
+    assert read_devices(node.path, [state.device for state in of(7).devices]) is not None
+
+
+def test_any_byte_that_changed_is_seen(node: Node):
+    """Also in the seal itself; spaces and line ends behind the object are no part of it."""
+    data = node.path.read_bytes().rstrip()
+    devices = [state.device for state in of(2).devices]
+    for place in range(0, len(data), 7):
+        node.path.write_bytes(data[:place] + bytes((data[place] ^ 1,)) + data[place + 1 :])
+        with pytest.raises(RunFileError, match=re.escape(str(node.path))):
+            read_devices(node.path, devices)

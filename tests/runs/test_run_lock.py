@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -19,6 +22,7 @@ import pytest
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.runs import holder, lock
+from carbonmon.runs.folders import why_not_ours
 from carbonmon.runs.holder import MONITOR_FILE, STALE_S, Holder, boot_id, holder_text, this_process
 from carbonmon.runs.layout import CHECKPOINT_FILE, SERIES_FILE
 from carbonmon.runs.lock import has_monitor
@@ -395,3 +399,74 @@ def test_a_process_that_proc_hides_is_judged_by_its_files(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("pid", [0, 2**22 + 1, 2**31, 2**70])
 def test_a_pid_that_no_process_has_is_no_error(pid: int):
     assert Holder(*this_process(5.0)[:3], pid=pid, start=1).is_running(False) in (False, None)
+
+
+@pytest.mark.parametrize("written", [0, 10])
+def test_a_disk_that_is_full_leaves_no_holder_of_whom_nothing_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+):
+    """The next monitor would take it for one elsewhere, and leave the run alone."""
+    real = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if b"carbonmon.monitor" not in data:
+            return real(descriptor, data)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data[:written])
+
+    monkeypatch.setattr(os, "write", write)
+    files = RunFiles(tmp_path, "a boot")
+    (tmp_path / CHECKPOINT_FILE).touch()
+    assert not (tmp_path / MONITOR_FILE).exists()
+    assert has_monitor(tmp_path), "by its lock"
+    files.close()
+    assert not has_monitor(tmp_path)
+
+
+KILLED_AT = ("open", "write", "link", "unlink", "close")
+"""The system calls by which a run is taken: it is tried with a monitor that is killed before each of them."""
+
+
+def killed_at(folder: Path, call: int) -> bool:
+    """Whether a monitor that takes a run was killed before this one of its calls; else it has done."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which this child does not use
+        child = os.fork()
+    if child == 0:
+        try:
+            left = itertools.count(call, -1)
+
+            def counting(real: Callable[..., Any]) -> Callable[..., Any]:
+                def counted(*words: Any, **named: Any) -> Any:
+                    if next(left) == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return real(*words, **named)
+
+                return counted
+
+            for name in KILLED_AT:
+                setattr(os, name, counting(getattr(os, name)))
+            RunFiles(folder, "a boot")
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_wherever_a_monitor_is_killed_that_takes_a_run_the_next_one_takes_it(
+    tmp_path: Path, is_resumed: bool
+):
+    for call in itertools.count():
+        folder = tmp_path / str(call)
+        folder.mkdir()
+        if is_resumed:
+            (folder / SERIES_FILE).touch()
+            assert killed_at(folder, 10_000) is False, "it has left without a word"
+        if not killed_at(folder, call):
+            break
+        assert why_not_ours(folder) == "", f"call {call}"
+        files = RunFiles(folder, "a boot")
+        files.close()
+        assert not (folder / MONITOR_FILE).exists()
+    assert call > 5, "all of it is tried"

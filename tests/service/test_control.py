@@ -24,7 +24,7 @@ import pytest
 from carbonmon.client import rendezvous
 from carbonmon.client.protocol import MAX_MESSAGE_BYTES
 from carbonmon.core.errors import ConfigError
-from carbonmon.service.socket import listener
+from carbonmon.service.socket import listener, peer, users
 from carbonmon.service.socket import server as control
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
@@ -291,8 +291,8 @@ def test_everyone_is_let_in_where_that_is_meant(public: Path, echo: Echo):
 def test_a_user_who_connects_too_often_is_refused_and_nobody_else(
     public: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(control, "CONNECTS_HZ", 0.001)
-    monkeypatch.setattr(control, "CONNECTS_BURST", 5.0)
+    monkeypatch.setattr(users, "CONNECTS_HZ", 0.001)
+    monkeypatch.setattr(users, "CONNECTS_BURST", 5.0)
     path = public / "m.sock"
     with serving(path, echo, mode=0o666, everyone=True):
         assert [_as_nobody(path) for _ in range(5)] == [""] * 5
@@ -414,7 +414,7 @@ def test_ten_thousand_messages_slow_down_their_sender_and_nobody_else(server: Co
     assert "too many messages" in errors[0]
     noise = sum(message["text"] == "noise" for message in echo.heard)
     elapsed_s = time.monotonic() - begin_s
-    assert noise <= control.BURST + control.RATE_HZ * (elapsed_s + 1.0)
+    assert noise <= peer.BURST + peer.RATE_HZ * (elapsed_s + 1.0)
 
 
 def test_between_the_messages_of_one_the_others_have_their_turn(server: ControlServer, echo: Echo):

@@ -10,10 +10,12 @@ import pytest
 from carbonmon.core.labels import MAX_USER_BYTES
 from carbonmon.core.model import RunInfo
 from carbonmon.core.ports import Roots
+from carbonmon.service.registry import MAX_RUNS
 from carbonmon.service.socket import fields
 from carbonmon.service.socket.admission import Admission
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.request import RequestError
+from carbonmon.service.socket.users import reserved
 from tests.support.records import run_info
 
 LIVING, ENDED, FOREIGN = 42, 43, 44
@@ -94,6 +96,24 @@ def test_a_user_s_labels_have_room_for_all_runs_that_are_shown_together():
     admission.check_room(user, 1000, {})  # type: ignore[arg-type]
     admission.check_room(user, 1001, {"note": "x" * 1000})  # type: ignore[arg-type]
     admission.check_room(root, 0, {"note": "x" * 1000})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("accounts", [2, 5])
+def test_accounts_together_leave_places_for_runs_that_root_registers(accounts: int):
+    entries = [SimpleNamespace(run_id=f"run-{n}", uid=1000 + n % accounts) for n in range(MAX_RUNS)]
+    registry = SimpleNamespace(uid=0, is_full=False, entries=[], monitor=None)
+    admission = Admission(registry)  # type: ignore[arg-type]
+    newcomer, root = (SimpleNamespace(uid=uid) for uid in (2000, 0))
+    most = MAX_RUNS - reserved(MAX_RUNS)
+    registry.entries = entries[: most - 1]
+    admission.check_room(newcomer, 2000, {})  # type: ignore[arg-type]
+    registry.entries = entries[:most]
+    with pytest.raises(RequestError, match=f"users of this node have {most} runs here"):
+        admission.check_room(newcomer, 2000, {})  # type: ignore[arg-type]
+    admission.check_room(root, 2000, {})  # type: ignore[arg-type]
+    registry.entries, registry.is_full = entries, True
+    with pytest.raises(RequestError, match="the limit of 200 runs"):
+        admission.check_room(root, 0, {})  # type: ignore[arg-type]
 
 
 def test_a_process_of_somebody_else_is_refused():

@@ -39,6 +39,17 @@ def test_a_copy_of_a_run_beside_it_is_not_gone_on_with(tmp_path: Path, caplog: p
     assert "a copy?" in caplog.text
 
 
+@pytest.mark.parametrize("data", [b"", b"{", b'{"schema":"carbonmon.node-checkpoint/2","runs":[]}'])
+def test_where_what_was_known_of_all_runs_is_damaged_their_own_checkpoints_count(
+    tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
+):
+    folder, together = left(tmp_path), tmp_path / ".checkpoints.host.json"
+    together.write_bytes(data)
+    found = resumption.unfinished(tmp_path, BOOT, LivingProcesses(), together)  # type: ignore[arg-type]
+    assert [plan.folder for plan in found.living] == [folder]
+    assert f"{together}: damaged" in caplog.text
+
+
 def test_no_planted_folder_is_followed_and_nothing_is_written_outside(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

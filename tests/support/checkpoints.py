@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from carbonmon.runs.checkpoint_slots import newest, sealed
+from carbonmon.runs.checkpoint_slots import newest
 from carbonmon.runs.layout import CHECKPOINT_FILE, CHECKPOINT_FILES
+from carbonmon.runs.seal import sealed
 
 Document = dict[str, Any]
 

@@ -20,6 +20,7 @@ from carbonmon.service.registry import MAX_RUNS, Registry
 from carbonmon.service.socket import fields
 from carbonmon.service.socket.peer import Peer
 from carbonmon.service.socket.request import RequestError
+from carbonmon.service.socket.users import reserved
 
 Message = Mapping[str, Any]
 
@@ -132,6 +133,12 @@ class Admission:
         """Raise `RequestError` where a user may have no more runs or labels, or the peer begins too many."""
         if self._registry.is_full:
             raise RequestError(f"the limit of {MAX_RUNS} runs is reached: unregister one first")
+        others = sum(entry.uid not in (0, self._registry.uid) for entry in self._registry.entries)
+        if peer.uid not in (0, self._registry.uid) and others >= MAX_RUNS - reserved(MAX_RUNS):
+            raise RequestError(
+                f"the users of this node have {others} runs here, and the other places are root's: wait, or "
+                "measure without the daemon (carbonmon run --own-monitor)"
+            )
         theirs = sum(entry.uid == uid for entry in self._registry.entries)
         if uid not in (0, self._registry.uid) and theirs >= MAX_RUNS // 2:
             raise RequestError(f"user {uid} has {theirs} runs and can have no more: unregister one first")

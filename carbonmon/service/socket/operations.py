@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.core.files import absolute
 from carbonmon.core.model import Rank, RunState
 from carbonmon.core.ports import Roots
 from carbonmon.core.windows import Key, Marks
@@ -272,7 +273,7 @@ class Operations:
         info, roots = entry.plan.info, entry.plan.roots
         return {
             "run_id": entry.run_id,
-            "folder": str(entry.plan.folder.absolute()),
+            "folder": str(absolute(entry.plan.folder)),
             "places": list(self._monitor.places),
             "begun": begun,
             "name": info.name,
@@ -286,7 +287,7 @@ class Operations:
     ) -> None:
         exit_code, signal = (fields.optional_count(message, key) for key in ("exit_code", "signal"))
         said: dict[str, Any] = {"last": True, "run_id": entry.run_id, "goes_on": self._registry.may_go_on}
-        said["folder"] = str(entry.plan.folder.absolute())
+        said["folder"] = str(absolute(entry.plan.folder))
 
         def last(run: RunAccount, state: RunState) -> None:
             if participant is not None:

@@ -23,35 +23,23 @@ from carbonmon.client.protocol import MAX_MESSAGE_BYTES
 from carbonmon.client.rendezvous import credentials
 from carbonmon.core.pacing import TokenBucket
 from carbonmon.service.socket.listener import MAX_CONNECTIONS, Listener, connection_limit
-from carbonmon.service.socket.peer import BURST, RATE_HZ, Peer, RateExceeded
+from carbonmon.service.socket.peer import RATE_HZ, Peer, RateExceeded
 from carbonmon.service.socket.request import FaultLog, Handler, handle_line, send_error
+from carbonmon.service.socket.users import Users
 
 log = logging.getLogger(__name__)
 
-_USER_FACTOR = 8.0
-"""All connections of a user together may send so many times as much as one of them."""
-
-CONNECTS_HZ, CONNECTS_BURST = 100.0, 2.0 * MAX_CONNECTIONS
-"""Connections that a user may make a second, and at once: all ranks of a node, twice."""
-
 ACCEPTED_HZ, ACCEPTED_BURST = 4000.0, 4.0 * MAX_CONNECTIONS
-"""Connections of all users that are looked at in a second, and at once: one takes some 0.1 ms, and whose it
-is is known only then. A full queue of the kernel (1,024) is read in a quarter of a second."""
+"""Connections of all users that are looked at in a second, and at once: whose it is is known only then. A
+full queue of the kernel (1,024) is read in a quarter of a second."""
+
+_GATHER_S = 0.005
+"""After a refusal the next connections wait so long for one another: to wake up for each costs more than all
+the rest of it."""
 
 _TURN = 64
 _PAUSE_S = 1.0
 _CLOSE_S = 5.0
-
-
-class _User:
-    """What a user's connections may do together."""
-
-    __slots__ = ("connects", "messages")
-
-    def __init__(self) -> None:
-        now_s = time.monotonic()
-        self.connects = TokenBucket(CONNECTS_HZ, CONNECTS_BURST, now_s)
-        self.messages = TokenBucket(_USER_FACTOR * RATE_HZ, _USER_FACTOR * BURST, now_s)
 
 
 class ControlServer:
@@ -63,7 +51,7 @@ class ControlServer:
         self._handler = handler
         self._mode, self._everyone = mode, everyone
         self._peers: set[Peer] = set()
-        self._users: dict[int, _User] = {}
+        self._users = Users(everyone)
         self._with_output: set[Peer] = set()
         self._output_lock = threading.Lock()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -142,6 +130,7 @@ class ControlServer:
         heapq.heappush(self._timers, (time.monotonic() + delay_s, next(self._order), call))
 
     def _accept(self) -> None:
+        refuses = False
         for _ in range(_TURN):
             wait_s = self._accepted.take(time.monotonic())
             if wait_s:
@@ -150,32 +139,32 @@ class ControlServer:
             try:
                 connection, _ = self._listener.socket.accept()
             except BlockingIOError:
-                return
+                break
             except ConnectionError:  # it has gone
                 continue
             except OSError as error:  # no file descriptors are left, which must not become a busy loop
                 self._accept_later(_PAUSE_S, error)
                 return
-            self._admit(connection)
+            refuses |= not self._admit(connection)
+        if refuses:
+            self._accept_later(_GATHER_S, "some were refused")
 
     def _accept_later(self, wait_s: float, reason: object) -> None:
         log.debug("no connection is accepted for %g s: %s", wait_s, reason)
         self._selector.unregister(self._listener.socket)
         self._schedule(wait_s, self._listen)
 
-    def _admit(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
+    def _admit(self, connection: socket.socket) -> bool:
+        """Let a connection in, or close it with the reason."""
         known = credentials(connection)
-        user = self._users.get(known[1])
-        if user is None:
-            user = self._users[known[1]] = _User()
+        user = self._users.enter(known[1], self.max_connections)
+        if isinstance(user, bytes):
+            with suppress(OSError):  # it has gone, without waiting for the reason
+                connection.send(user, socket.MSG_DONTWAIT)
+            connection.close()
+            return False
+        connection.setblocking(False)
         peer = Peer(connection, known, user.messages, self._on_output)
-        refusal = self._refusal(peer, user)
-        if refusal:
-            send_error(peer, refusal)
-            peer.flush()
-            peer.close()
-            return
         self._peers.add(peer)
         self._watch(peer)
         try:
@@ -185,22 +174,10 @@ class ControlServer:
             self._on_process_ended(peer)
         except OSError:  # another pid namespace, an old kernel, or no more files: then the socket shows it
             pass
+        return True
 
     def _listen(self) -> None:
         self._selector.register(self._listener.socket, selectors.EVENT_READ, self._accept)
-
-    def _refusal(self, peer: Peer, user: _User) -> str:
-        own = os.geteuid()
-        if not self._everyone and peer.uid not in (own, 0):
-            return f"this monitor belongs to user {own}; user {peer.uid} may not use it"
-        if peer.uid not in (own, 0) and user.connects.take(time.monotonic()):
-            return f"user {peer.uid} makes more than {CONNECTS_HZ:.0f} connections a second: wait"
-        if len(self._peers) >= self.max_connections:
-            return f"this monitor has {self.max_connections} connections, and can have no more"
-        theirs = sum(each.uid == peer.uid for each in self._peers)
-        if peer.uid not in (own, 0) and theirs >= self.max_connections // 2:
-            return f"user {peer.uid} has {theirs} connections to this monitor, and can have no more"
-        return ""
 
     def _on_ready(self, peer: Peer) -> None:
         """A peer has sent something, or reads again."""
@@ -286,4 +263,5 @@ class ControlServer:
                 self._selector.unregister(peer.pidfd)
         peer.close()
         self._peers.discard(peer)
+        self._users.leave(peer.uid)
         self._handler.on_disconnect(peer)

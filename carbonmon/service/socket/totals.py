@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from carbonmon.core.files import absolute
 from carbonmon.core.forecast import Forecast
 from carbonmon.core.model import RunState
 from carbonmon.monitor.run_account import RunAccount
@@ -79,7 +80,7 @@ def _totals(run: RunState, entry: Entry, participant: Participant) -> dict[str, 
     measured_j = sum(row.energy_j for row in totals if row.method != "tdp")
     return {
         "run_id": entry.run_id,
-        "folder": str(entry.plan.folder.absolute()),
+        "folder": str(absolute(entry.plan.folder)),
         "energy_j": energy_j if is_seen(run) else None,
         "measured_ratio": measured_j / energy_j if energy_j else None,
         "emissions_g": sum(row.emissions_g for row in totals) if is_seen(run) else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from carbonmon.core.files import absolute
 from carbonmon_exporters.ended import channel
 from carbonmon_exporters.ended.bundle import Bundle
 
@@ -31,7 +32,7 @@ def take_over(
         from carbonmon_exporters.ended.runs import EndedRuns
 
         keeps = (
-            bundle.target is not None and targets is not None and bundle.target.parent == targets.absolute()
+            bundle.target is not None and targets is not None and bundle.target.parent == absolute(targets)
         )
         return channel.TAKEN_WITH_TARGET if keeps else channel.TAKEN, EndedRuns().read(bundle.ended)
 

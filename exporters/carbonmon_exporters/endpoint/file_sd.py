@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from carbonmon.core.files import replace_file
+from carbonmon.core.files import absolute, replace_file
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def announce(folder: Path, scheme: str, address: str, port: int) -> Path | None:
     shown = f"[{host}]" if ":" in host else host
     entry = {"targets": [f"{shown}:{port}"], "labels": {"__scheme__": scheme}}
     # Nodes may share the folder, and loopback addresses are the same on all of them.
-    path = folder.absolute() / f"carbonmon-{os.uname().nodename or 'node'}-{port}.json"
+    path = absolute(folder) / f"carbonmon-{os.uname().nodename or 'node'}-{port}.json"
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)

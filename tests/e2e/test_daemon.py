@@ -406,12 +406,16 @@ def test_ten_thousand_messages_a_second_neither_stop_nor_slow_the_sampler(tmp_pa
         node.register("mine")
         command.wait_for(lambda: (node.output / "mine" / "checkpoint.json").exists(), "a checkpoint")
         quiet = samples_in_two_seconds()
-        with subprocess.Popen(
-            [sys.executable, "-c", FLOOD, str(node.socket)], stdout=subprocess.PIPE, text=True
-        ) as flood:
+        with (
+            command.Lateness() as late,
+            subprocess.Popen(
+                [sys.executable, "-c", FLOOD, str(node.socket)], stdout=subprocess.PIPE, text=True
+            ) as flood,
+        ):
             loud = samples_in_two_seconds()
             said, _ = flood.communicate(timeout=command.DEADLINE_S)
-        assert loud >= 0.75 * quiet, "the flood itself takes CPU time, which may be scarce"
+        # Where processes wait for a CPU the flood's own work takes ticks from the sampler.
+        assert loud >= (0.9 if late.most_s < 0.02 else 0.5) * quiet
         assert "error" in said, "and the sender is told"
         summary = node.unregister("mine")
         assert all(device["unobserved_s"] == 0.0 for device in summary["energy"]["devices"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,8 +41,9 @@ def with_source(choices: Iterable[Choice], error: str) -> str:
 
     An error about a file that was named, which begins with its path, gets the option in any case.
     """
+    begin = os.path.abspath(error.partition(": ")[0])  # noqa: PTH100 (a text that may be no path)
     for choice in choices:
-        is_of_file = error.startswith(f"{choice.text}: ")
+        is_of_file = begin == choice.text
         if choice.is_argument and is_of_file:
             return f"--{choice.option.name}: {error}"
         if not choice.is_argument and (is_of_file or repr(choice.text) in error):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from carbonmon.core.files import DISK_FAULTS
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Clock
 from carbonmon.core.records import NamedTuple
@@ -209,12 +210,14 @@ class Recorder:
         """Write a checkpoint of every run. Raises the first OSError, after all were tried.
 
         When it is not `due`, only runs that begin or end are written, once all are safe together: a monitor
-        that is killed then leaves no joule in two runs, and none in no run.
+        that is killed then leaves no joule in two runs, and none in no run. So where the disk has no room for
+        all together, several runs wait for it: one whose own file takes no more room would get ahead of the
+        others. Their ends wait for half of the time in which an end is given up.
         """
         now_s = self._clock.now_s()
         with self._lock:
             files = dict(self._files)
-            ending = frozenset(self._ending)
+            ending = dict(self._ending)
         trouble: OSError | None = None
         safe: frozenset[str] = frozenset()
         # Before the first sample, where a driver hangs, the snapshot knows nothing of the monitor before:
@@ -224,6 +227,14 @@ class Recorder:
                 safe = self._together.write(snapshot, {run_id: own.folder for run_id, own in files.items()})
             except OSError as error:
                 trouble = error
+                if error.errno in DISK_FAULTS and len(files) > 1:
+                    self._refused.update(ending)
+                    overdue_s = now_s - 0.5 * FINISH_TIMEOUT_S
+                    files = {
+                        run_id: own
+                        for run_id, own in files.items()
+                        if run_id in ending and ending[run_id].since_s <= overdue_s
+                    }
         if not due:
             files = {
                 run_id: own

@@ -54,11 +54,6 @@ class Gateway:
         self._held: list[socket.socket] = []
         threading.Thread(target=self._serve, name="chaos-gateway", daemon=True).start()
 
-    def _said(self) -> str:
-        """What the last daemons said, for a failure."""
-        logs = sorted(self._folder.glob("daemon-*.log"), key=lambda path: path.stat().st_mtime_ns)
-        return "\n".join(f"{path.name}: {path.read_text()}" for path in logs[-8:])
-
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
@@ -168,6 +163,11 @@ class Storm:
                     file.write(b"x" * 65536)
             time.sleep(seconds)
             filler.unlink()
+
+    def _said(self) -> str:
+        """What the last daemons said, for a failure."""
+        logs = sorted(self._folder.glob("daemon-*.log"), key=lambda path: path.stat().st_mtime_ns)
+        return "\n".join(f"{path.name}: {path.read_text()}" for path in logs[-8:])
 
     def end(self) -> None:
         self.gateway.mode = "answers"

@@ -184,7 +184,7 @@ def test_the_run_of_a_job_that_ended_without_a_daemon_ends_at_the_next_prolog(
     with daemon(machine, cluster.folder) as node:
         assert "slurm" in node.metrics(), "taken up again: nobody has told that it ended"
         cluster.wait(cluster.submit("true\n"))
-        command.wait_for(lambda: node.summary(f"slurm-{job_id}")["state"] == "final", "the run's end")
+        node.final_summary(f"slurm-{job_id}")
 
 
 class Hook:
@@ -250,7 +250,7 @@ def test_a_link_in_the_job_s_folder_leads_the_epilog_nowhere(tmp_path: Path, mac
     with daemon(machine, tmp_path) as node:
         hook.call("prolog.sh")
         said = hook.call("epilog.sh")
-        assert node.summary("slurm-7")["state"] == "final"
+        node.final_summary("slurm-7")
     assert list(target.iterdir()) == []
     assert "the summary cannot be copied" in said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import pytest
 from carbonmon.core import files
 from carbonmon.core.model import Snapshot
 from carbonmon.monitor.guard import Guard
-from carbonmon.monitor.recorder import Recorder
+from carbonmon.monitor.recorder import FINISH_TIMEOUT_S, Recorder
 from carbonmon.runs.checked import RunFileError
 from carbonmon.runs.checkpoint_slots import CheckpointSlots
 from carbonmon.runs.layout import CHECKPOINT_FILES
@@ -165,6 +166,41 @@ def test_without_a_place_for_the_state_of_all_each_run_is_written(node: Node):
     with pytest.raises(OSError):
         node.recorder.write(of(7, *RUNS), due=False)
     assert set(node.saved().values()) == {7}
+
+
+def no_room() -> Any:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return mock.patch("carbonmon.runs.node_checkpoint.replace_file", side_effect=full)
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_without_room_for_the_state_of_all_no_run_gets_ahead_of_the_others(node: Node, due: bool):
+    """A run whose file grows into another page fails, and one that is overwritten does not."""
+    node.recorder._ending["one"] = mock.Mock(since_s=node.recorder._clock.now_s())
+    with no_room(), pytest.raises(OSError, match="No space left"):
+        node.recorder.write(of(7, *RUNS, ended=("one",)), due)
+    assert set(node.saved().values()) == {2}
+    assert node.recorder._refused == {"one"}, "whoever waits for its end gets it from memory"
+    node.recorder.write(of(9, *RUNS, ended=("one",)), due)
+    assert node.saved()["one"] == 9
+
+
+def test_the_end_of_a_run_is_written_at_last_also_without_room_for_the_state_of_all(node: Node):
+    node.recorder._ending["one"] = mock.Mock(since_s=node.recorder._clock.now_s())
+    node.recorder._clock.time_s += 0.6 * FINISH_TIMEOUT_S  # type: ignore[attr-defined]
+    with no_room(), pytest.raises(OSError, match="No space left"):
+        node.recorder.write(of(7, *RUNS, ended=("one",)))
+    assert node.saved() == {"one": 7, "two": 2, "three": 2, "four": 2}
+
+
+def test_a_run_alone_goes_on_without_room_for_the_state_of_all(tmp_path: Path):
+    with closing(Node(tmp_path).recorder) as recorder:
+        for run_id in RUNS[1:]:
+            recorder._files.pop(run_id).close()
+        recorder.write(of(2, RUNS[0]))
+        with no_room(), pytest.raises(OSError, match="No space left"):
+            recorder.write(of(7, RUNS[0]))
+        assert read_checkpoint(tmp_path / RUNS[0]).snapshot.samples == 7
 
 
 def test_what_is_newer_or_has_ended_or_has_a_monitor_is_left_alone(node: Node):

@@ -65,6 +65,11 @@ class Daemon:
         document: dict[str, Any] = json.loads(path.read_text())
         return document
 
+    def final_summary(self, run_id: str) -> dict[str, Any]:
+        """The same once the run has ended."""
+        command.wait_for(lambda: self.summary(run_id)["state"] == "final", f"the end of {run_id}")
+        return self.summary(run_id)
+
     def draw(self, joules: float) -> None:
         """Let the machine draw so much more, as the daemon sees it."""
         begin = self._drawn_j()

@@ -20,9 +20,9 @@ WAITING ?= $(shell expr 2 '*' $$(nproc))
 PYTEST = env --unset=MAKEFLAGS --unset=MFLAGS --unset=MAKELEVEL $(BIN)/python -m pytest --durations=15
 # Not all of tests/: each worker imports what it is given.
 E2E = tests/e2e $(shell grep -rl --include='test_*.py' --exclude-dir=e2e 'mark\.e2e' tests | sort)
-# Side by side each line says whose it is.
+# Side by side each line says whose it is. Ctrl-C is for pytest: what it says then is still to be written.
 test-units test-e2e: SHELL := bash
-NAMED = $(if $(SIDE_BY_SIDE),set -o pipefail; $(1) 2>&1 | sed --unbuffered 's/^/$@ | /',$(1))
+NAMED = $(if $(SIDE_BY_SIDE),set -o pipefail; $(1) 2>&1 | (trap '' INT; exec sed --unbuffered 's/^/$@ | /'),$(1))
 # Versions with the hashes of their files, for every Python that we support: `make lock` makes them anew.
 LOCKED := --require-hashes --requirement requirements
 SETUP := pyproject.toml carbonmon/version.py

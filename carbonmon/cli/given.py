@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
+from carbonmon.core.files import absolute
 from carbonmon.core.ways import Choice
 
 _NEEDS = (
@@ -41,7 +42,7 @@ def with_source(choices: Iterable[Choice], error: str) -> str:
 
     An error about a file that was named, which begins with its path, gets the option in any case.
     """
-    begin = os.path.abspath(error.partition(": ")[0])  # noqa: PTH100 (a text that may be no path)
+    begin = str(absolute(Path(error.partition(": ")[0])))  # as the choices have it
     for choice in choices:
         is_of_file = begin == choice.text
         if choice.is_argument and is_of_file:

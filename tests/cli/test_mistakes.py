@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from carbonmon.cli.given import with_source
+from carbonmon.core.ways import OPTIONS as ALL_OPTIONS
+from carbonmon.core.ways import Choice
 from tests.support import command
 from tests.support.forked import Forked, Started, commands
 from tests.support.rows import for_each_row
@@ -196,6 +199,11 @@ FILES_AND_PLACES: list[Mistake] = [
         2,
         "--intensity-file: nowhere.csv: cannot be read: No such file",
     ),
+    (
+        "run --intensity-file ../no.csv -- true",
+        2,
+        "--intensity-file: ../no.csv: cannot be read: No such file",
+    ),
     ("run --resume deleted -- true", 2, "that folder is not there: go to the folder where the runs are"),
     ("report", 2, "name a RUN: its folder, its summary.json, or its id"),
     ("report .", 2, "'.' is no folder of a run"),
@@ -344,3 +352,15 @@ def test_an_intensity_with_its_unit_is_taken_as_it_is_meant(tmp_path: Path):
         assert done.returncode == 0, done.stderr
         assert command.summary(tmp_path)["carbon"]["intensity"]["mean_g_per_kwh"] == pytest.approx(grams)
         (tmp_path / "carbonmon-runs" / "it").rename(tmp_path / given.replace("/", "-"))
+
+
+def test_a_mistake_is_told_where_the_working_folder_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    choice = Choice(ALL_OPTIONS["intensity-file"], "no.csv", "--intensity-file no.csv", is_argument=True)
+    assert with_source([choice], "no.csv: cannot be read") == "--intensity-file: no.csv: cannot be read"
+    assert with_source([choice], "--grid: there is no 'x'") == "--grid: there is no 'x'"

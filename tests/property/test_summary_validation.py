@@ -16,6 +16,7 @@ from carbonmon.runs.summary.text import table_text
 from carbonmon.runs.summary.validation import KEYWORDS, fault_of
 from tests.fuzz.folders import a_snapshot
 from tests.fuzz.strategies import damaged_json
+from tests.support import records
 from tests.support.effort import examples
 from tests.support.rows import for_each_row
 from tests.support.strictness import strict_schema, with_new_fields, without_unknown
@@ -58,6 +59,13 @@ def test_a_sound_summary_has_no_fault():
     assert fault_of(FINAL) == ""
     assert VALIDATOR.is_valid(FINAL)
     assert jsonschema.Draft202012Validator(strict_schema()).is_valid(FINAL), "every field is described"
+
+
+def test_work_of_builds_that_did_not_tell_epochs_apart_is_sound():
+    summary = summarize(SNAPSHOT, SNAPSHOT.runs[0]._replace(work=records.work()), "final")
+    assert fault_of(summary) == ""
+    del summary["work"]["each_epoch"]
+    assert fault_of(summary) == ""
 
 
 def test_fields_of_a_newer_version_are_accepted_and_ignored():

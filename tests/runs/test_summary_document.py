@@ -52,6 +52,7 @@ LATER = {
     "settled_intensity": ["year"],
     "budget": ["host"],
     "water": ["known_ratio"],
+    "work": ["each_epoch"],
 }
 """Keys that files of earlier versions lack, by the shape that has them."""
 

@@ -40,7 +40,10 @@ _LEVEL = 1
 @lru_cache(maxsize=64)
 def chosen(accept: str | None) -> tuple[Callable[[Any], bytes], str]:
     """The library's encoder and the content type for an Accept header: a scraper sends one always."""
-    return choose_encoder(accept)  # type: ignore[arg-type]  # it takes none as well
+    try:
+        return choose_encoder(accept)  # type: ignore[arg-type]  # it takes none as well
+    except TypeError:  # a version that is no number, in prometheus-client 0.26: no format that anybody knows
+        return choose_encoder("")
 
 
 def metrics_app(registry: CollectorRegistry) -> WSGIApplication:

@@ -7,7 +7,7 @@ import math
 
 import pytest
 from carbonmon_exporters.collector import SnapshotCollector
-from carbonmon_exporters.exposition import encoded, metrics_app
+from carbonmon_exporters.exposition import chosen, encoded, metrics_app
 from carbonmon_exporters.families import as_counter, as_gauge, as_info
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,3 +175,10 @@ def test_what_is_asked_for_is_answered_in_the_format_and_the_packing_that_is_ask
     lines = gzip.decompress(body).decode().splitlines()
     assert [line.split("{")[0] for line in lines if not line.startswith("#")] == ["carbonmon_build_info"]
     assert lines[-1] == "# EOF"
+
+
+@pytest.mark.parametrize("accept", ["application/openmetrics-text;version=zzz", "text/plain;version=x"])
+def test_a_version_that_is_no_number_is_answered_in_the_text_format(accept: str):
+    encoder, content_type = chosen(accept)
+    assert content_type.startswith("text/plain; version=0.0.4")
+    assert encoder(CollectorRegistry()) == b""

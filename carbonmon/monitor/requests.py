@@ -64,8 +64,7 @@ class RequestQueue:
     def carry_out_timed(self) -> None:
         """Do what has a time of its own, before a sample is settled that may be over that time; it stays in
         the queue for the sample that it wants."""
-        for place in range(len(self._requests)):
-            request = self._requests[place]
+        for request in tuple(self._requests):  # at once: another thread may end the run of one that hangs
             if request.sample == "timed" and not request.is_done:
                 request.carry_out()
 

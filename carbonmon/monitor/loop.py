@@ -40,6 +40,7 @@ class SamplingLoop:
         self._sampler = sampler
         self._requests = requests
         self._clock = clock
+        sampler.note_changes = requests.carry_out_timed
         self._ready = threading.Event()
         self._stop = Alarm()
         self._samples_at_stop = False

@@ -284,7 +284,7 @@ class Monitor:
                 log.warning("run %s: more than %d phases: the others count as 'other'", run_id, MAX_PHASES)
 
         # The change is noted first: the sample then settles what was drawn on both sides of it.
-        self._change(run_id, change, "after")
+        self._change(run_id, change, "timed")
 
     def progress(self, run_id: str, told: Told, at_s: float) -> None:
         """What the run's training code says at `at_s` that it has done."""
@@ -322,7 +322,7 @@ class Monitor:
 
     def pause(self, run_id: str, at_s: float, is_paused: bool) -> None:
         """A run's job stands still from `at_s` on, or goes on."""
-        self._change(run_id, lambda run: run.pause(at_s, is_paused), "after")  # as changes of phase
+        self._change(run_id, lambda run: run.pause(at_s, is_paused), "timed")  # as changes of phase
 
     def _change(self, run_id: str, change: Callable[[RunAccount], object], sample: When = "") -> None:
         """Have a run changed in the sampling thread, if it lives then; `sample` as in `RequestQueue.post`."""

@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 EXTRA_RATE_HZ, EXTRA_BURST = 10.0, 20.0
 """How often requests may take samples between two ticks; what comes faster is split by time."""
 
-When = Literal["", "edge", "before", "after"]
+When = Literal["", "edge", "before", "after", "timed"]
 """Where a request wants a sample. At an `edge`, where a run begins or ends, there is one before it in any
 case, with every counter. `before` and `after` it there is one of what may be read so often, if there were
-not too many."""
+not too many. `timed` is as `after`, for what has a time of its own: it may divide what was read already."""
 
 
 class _Request:
@@ -61,6 +61,13 @@ class RequestQueue:
         if self.wake is not None:
             self.wake()
 
+    def carry_out_timed(self) -> None:
+        """Do what has a time of its own, before a sample is settled that may be over that time; it stays in
+        the queue for the sample that it wants."""
+        for request in tuple(self._requests):  # at once: another thread may end the run of one that hangs
+            if request.sample == "timed" and not request.is_done:
+                request.carry_out()
+
     def carry_out(self, sample: Callable[[bool], object] | None, always: bool = False) -> None:
         """Do what was asked for. `sample(edge)` takes a sample where somebody wants one, or `always`.
 
@@ -69,7 +76,7 @@ class RequestQueue:
         number = len(self._requests)
         requests = [self._requests[place] for place in range(number)]
         for request in requests:
-            if request.sample == "after" and not request.is_done:
+            if request.sample in ("after", "timed") and not request.is_done:
                 request.carry_out()
         if sample is not None and (always or any(request.sample for request in requests)):
             edge = any(request.sample == "edge" for request in requests)

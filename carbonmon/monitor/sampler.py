@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from carbonmon.core import energy
 from carbonmon.core.footprint import Rates
@@ -29,7 +29,7 @@ from carbonmon.monitor.node_charge import charge_runs
 from carbonmon.monitor.node_meter_reader import NodeMeterReader
 from carbonmon.monitor.node_meters import NodeMeters
 from carbonmon.monitor.outlook import Outlook
-from carbonmon.monitor.relief import Relief, Relieved
+from carbonmon.monitor.relief import Relief
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
 from carbonmon.monitor.snapshots import Snapshots
@@ -70,7 +70,8 @@ class Sampler:
     `interval_s` is shortened where a counter could wrap twice between two ticks; `interval_note` then
     says so. `guards` are those whose errors the snapshots show. For the sampling thread, or for before it
     begins. `wants_shape`, for any thread: the next tick also asks when the energy was drawn that no counter
-    has told yet. `sampled_s`, for any thread, is when the newest sample was taken.
+    has told yet. `sampled_s`, for any thread, is when the newest sample was taken. `note_changes` is called
+    before samples are settled: a phase that began while a slow driver was read has its part of that time.
     """
 
     def __init__(
@@ -102,10 +103,11 @@ class Sampler:
         self._gate = Gate()
         self._meters: dict[str, Meter] = {}
         self._read_s: dict[str, float] = {}
-        self.wants_shape = False
+        self.wants_shape = self._asks_shape = False
         self.sampled_s = -math.inf
         self._samples = 0
         self._unsettled: deque[_Sample] = deque()
+        self.note_changes: Callable[[], object] | None = None
         self._continued = False
         self._start_s: float | None = clock.now_s()
         self._resumed_s = 0.0
@@ -180,14 +182,12 @@ class Sampler:
         wall_s = clock.wall_s()
         offset_s = wall_s - clock.now_s()
         said: dict[str, tuple[Reading | Failure, float]] = {}
-        wants_shape, self.wants_shape = self.wants_shape, False
-        try:
-            for sensor in self._sensors:
-                sensor.want_shape(wants_shape)
-                sensor.read(clock, edge, said)
-        except Relieved:
-            self.wants_shape |= wants_shape
-            raise
+        if self.wants_shape:
+            self.wants_shape, self._asks_shape = False, True
+        for sensor in self._sensors:
+            sensor.want_shape(self._asks_shape)
+            sensor.read(clock, edge, said)  # may end this thread (`Relieved`): the next one asks all again
+        self._asks_shape = False
         used_s = clock.now_s()
         usage = self.runs.attribution.read(used_s)
         self.sampled_s = silent_s = clock.now_s()
@@ -198,6 +198,8 @@ class Sampler:
 
     def settle(self) -> None:
         """Meter, share and charge what was read and is not settled yet, in the order of the samples."""
+        if self._unsettled and self.note_changes is not None:
+            self.note_changes()
         try:
             while self._unsettled:
                 self._settle(self._unsettled.popleft())

@@ -147,7 +147,7 @@ def test_a_mistake_in_run_json_is_named(folder: Path, change: Edit, expected: st
         (lambda d: d["node"].append(d["node"][0]), "node holds the same twice"),
         (lambda d: d.update(shares=[["GPU-0", 1]]), "shares of 'GPU-0' must be a text, and is 1"),
         (lambda d: d.update(ranks=[[0, 0]]), "ranks[0] must have 3 values, and has 2"),
-        (lambda d: d.update(work=[600.0]), "work must have 10 values, and has 1"),
+        (lambda d: d.update(work=[600.0]), "work must have 11 values, and has 1"),
         (lambda d: d["work_fields"].append("colour"), "work_fields names other fields"),
         (lambda d: d["work"].__setitem__(0, -1.0), "work.steps must be a number of at least 0, and is -1.0"),
         (lambda d: earlier(d, progress=[3]), "progress must hold steps done, steps in all, and has 1"),

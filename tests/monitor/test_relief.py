@@ -59,11 +59,11 @@ class Driver(Source):
 class Sampling:
     """A loop in real time over a driver that may hang and a package that does not."""
 
-    def __init__(self, *drivers: Driver) -> None:
+    def __init__(self, *drivers: Driver, package: Source | None = None) -> None:
         self.sensors = [ThreadedSensor(driver, wait_s=WAIT_S) for driver in drivers]
         self.devices = {device.id: device for device in (GPU, PACKAGE)}
         clock = SystemClock()
-        guarded = [*self.sensors, GuardedSensor(Source([PACKAGE]))]
+        guarded = [*self.sensors, GuardedSensor(package or Source([PACKAGE]))]
         self.sampler: Sampler = make_sampler(
             guarded, self.devices, [], FixedIntensity(), clock, INTERVAL_S, Overheads()
         )
@@ -173,6 +173,32 @@ def test_a_driver_that_hangs_from_the_first_sample_on_does_not_keep_the_job_from
     sampling.sensors[0].close()
     assert not driver.closed_in, "closing a driver that hangs hangs too"
     driver.let_go()
+
+
+class Shaped(Source):
+    """A package whose driver can say when energy was drawn; `asked` is whether each read was to say it."""
+
+    def __init__(self) -> None:
+        super().__init__([PACKAGE])
+        self.shape_wanted = False
+        self.asked: list[bool] = []
+
+    def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
+        self.asked.append(self.shape_wanted)
+        return super().read(now_s, edge)
+
+
+def test_a_window_that_is_asked_for_while_a_driver_hangs_has_the_shape_of_what_the_others_say():
+    driver, package = Driver(), Shaped()
+    sampling = Sampling(driver, package=package)
+    sampling.start()
+    driver.hangs.set()
+    sampling.sampler.wants_shape = True
+    sampling.asked(lambda: None, "before")
+    assert driver.stuck.is_set(), "the sample beside the request is the one that hangs"
+    assert any(package.asked)
+    driver.let_go()
+    assert sampling.loop.stop()
 
 
 def test_two_drivers_that_hang_one_after_the_other_are_both_left():

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from carbonmon.core.model import Failure, Reading, Snapshot
 from carbonmon.monitor import sampler as sampler_module
+from carbonmon.monitor.loop import SamplingLoop
+from carbonmon.monitor.requests import RequestQueue
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.sampler import MOST_UNSETTLED, Sampler
 from tests.monitor.test_sampler import Source, gpu, sampler_of
@@ -122,3 +124,36 @@ def test_a_fault_of_ours_in_one_sample_does_not_keep_the_run_from_being_summed_u
         final = sampler.finish(0, None)
     assert final.runs[0].ended_at_s is not None
     assert sum(row.energy_j for row in final.runs[0].totals) == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 1.4])
+def test_a_phase_that_begins_while_a_slow_driver_is_read_has_its_part_of_that_time(slow_s: float):
+    """A driver takes `slow_s` for each answer; the change is told amid that, or after the answer and before
+    it is settled."""
+    clock = FakeClock()
+    requests = RequestQueue(clock)
+    run = RunAccount(INFO, [gpu()])
+    changes: list[float] = []
+
+    def say(_: float) -> Iterator[Reading | Failure]:
+        if changes:
+            clock.time_s = changes[0]
+            requests.post(lambda: run.phases.change(changes.pop(), ["second"]), "timed")
+            clock.time_s += slow_s
+        yield Reading("d", int(clock.time_s * 1e8), 100.0)
+
+    sampler = sampler_of(Source([gpu()], say), clock)
+    loop = SamplingLoop(sampler, requests, clock)
+    sampler.tick(edge=True)
+    sampler.begin(run)
+    clock.time_s += 0.6
+    changes.append(clock.time_s)
+    sampler.tick()
+    requests.carry_out(loop._extra_sample)
+    sampler.show()
+    joules: dict[str, float] = {}
+    for row in sampler.latest.runs[0].totals:
+        joules[row.phase] = joules.get(row.phase, 0.0) + row.energy_j
+    assert joules.get("second", 0.0) == pytest.approx(100.0 * slow_s)
+    assert sum(joules.values()) == pytest.approx(100.0 * (0.6 + slow_s))
+    assert not requests

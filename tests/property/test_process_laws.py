@@ -130,3 +130,13 @@ def test_runs_within_a_run_together_get_no_more_than_was_used(script: list[tuple
     world.table.remove("nested")
     world.end()
     assert world.credited_s <= world.truth_s + 1e-6
+
+
+@examples(400)
+@given(SCRIPTS)
+def test_whoever_lives_is_found_though_nobody_else_runs_any_more(script: list[tuple[str, int, int]]):
+    world = World(subreaper=True, ignorant=False)
+    world.run([step for step in script if step[0] != "setsid"])
+    for _ in range(3):
+        world.scan()
+    assert world.table.members("run") >= set(world.living())

@@ -31,6 +31,9 @@ class ProcessTable:
         self._runs: dict[str, Run] = {}
         self._newest_pid: bytes | None = None
         self._unsure = 1
+        self._has_fresh_members = False
+        """One may have forked after the search that found it and before its clock was first read, and then
+        never run again: so there is one more search, whoever runs."""
         self._child_cpu = ChildCpuAccounting(self._tree, self._processes)
 
     def add(self, run_id: str, pids: Iterable[int], wrappers: Iterable[int] = ()) -> None:
@@ -47,6 +50,7 @@ class ProcessTable:
             for member, stat in self._tree.search():
                 if member.run is run:
                     self._set_baseline(member, stat)
+        self._has_fresh_members = True
 
     def remove(self, run_id: str) -> None:
         """Stop following a run. Its processes inside another run's tree are that run's from now on: their CPU
@@ -70,7 +74,8 @@ class ProcessTable:
         known = len(tree.members)
         active, vanished = self._read_clocks(tree.members.values())
         has_missed = False
-        if vanished or self._unsure or self._may_have_forked(active):
+        if vanished or self._unsure or self._has_fresh_members or self._may_have_forked(active):
+            self._has_fresh_members = False
             has_missed = self._find_new()
         else:  # Who forks uses CPU time. The kernel may tell it a tick later (thread_group_cputime in
             tree.find_late()  # kernel/sched/cputime.c): what began meanwhile is looked at then.
@@ -78,6 +83,7 @@ class ProcessTable:
             more = self._read_clocks(islice(tree.members.values(), known, None))
             active += more[0]
             vanished += more[1]
+            self._has_fresh_members = True
         # A process that forks or waits uses CPU time. While each process that begins on the node is seen,
         # every child is known and its end is seen: stat need not be read. It is read once, when it is idle.
         to_read = set(unread) if has_missed else unread.difference([member for member, _ in active])

@@ -12,17 +12,13 @@ TRAIN ?=
 GPU_CHECK ?=
 BENCH ?=
 RELEASE ?=
-# End-to-end tests wait for half of their time: two to a CPU. The others compute: one to a CPU. `make test` runs
-# both side by side, and those that compute give way to those with times to meet.
+# End-to-end tests wait for half of their time: two to a CPU. The others compute: one to a CPU.
 COMPUTING ?= $(shell nproc)
 WAITING ?= $(shell expr 2 '*' $$(nproc))
 # What starts make in a test starts one of its own.
 PYTEST = env --unset=MAKEFLAGS --unset=MFLAGS --unset=MAKELEVEL $(BIN)/python -m pytest --durations=15
 # Not all of tests/: each worker imports what it is given.
 E2E = tests/e2e $(shell grep -rl --include='test_*.py' --exclude-dir=e2e 'mark\.e2e' tests | sort)
-# Side by side each line says whose it is. Ctrl-C is for pytest: what it says then is still to be written.
-test-units test-e2e: SHELL := bash
-NAMED = $(if $(SIDE_BY_SIDE),set -o pipefail; $(1) 2>&1 | (trap '' INT; exec sed --unbuffered 's/^/$@ | /'),$(1))
 # Versions with the hashes of their files, for every Python that we support: `make lock` makes them anew.
 LOCKED := --require-hashes --requirement requirements
 SETUP := pyproject.toml carbonmon/version.py
@@ -43,13 +39,13 @@ run-simulated: $(VENV)/.demo ## the same on a simulated machine with 4 GPUs and 
 
 test: $(VENV)/.dev ## everything: checks, the documentation, all tests, the built wheel
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync check docs wheel-test tools
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going SIDE_BY_SIDE=yes test-units test-e2e
+	@$(MAKE) --no-print-directory --jobs 1 --keep-going test-units test-e2e
 
 test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=2 workers
-	$(call NAMED,nice -n 3 $(PYTEST) -m "not e2e" --numprocesses $(COMPUTING))
+	$(PYTEST) -m "not e2e" --numprocesses $(COMPUTING)
 
 test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for them, on WAITING=4 workers
-	$(call NAMED,$(PYTEST) -m e2e --numprocesses $(WAITING) $(E2E))
+	$(PYTEST) -m e2e --numprocesses $(WAITING) $(E2E)
 
 tools: $(VENV)/.dev ## fetch and build what the end-to-end tests start, below build/
 	@$(BIN)/python -m tests.support.tools

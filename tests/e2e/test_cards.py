@@ -123,9 +123,10 @@ def test_a_job_pays_for_the_cards_that_it_was_given(tmp_path: Path):
 
 
 def test_the_user_may_name_cards_of_both_kinds(tmp_path: Path):
+    """An index is the graphics card's, as in a daemon; the accelerators beside it have ids."""
     cards = [gaudi(place, Constant(500.0)) for place in range(3)] + [max_1550(0, Constant(400.0))]
     with Simulator(cards=cards) as simulated:
-        options = ["run", "--sysfs", str(simulated.sysfs), "--gpus", "2,GPU-0000:40:00.0", "--", "sleep", "1"]
+        options = ["run", "--sysfs", str(simulated.sysfs), "--gpus", "0,GPU-0000:22:00.0", "--", "sleep", "1"]
         done = command.run(options, tmp_path, env=simulated.environ)
         assert done.returncode == 0, done.stderr
         named = [*options[:3], "--gpus", "5", *options[5:]]
@@ -133,7 +134,7 @@ def test_the_user_may_name_cards_of_both_kinds(tmp_path: Path):
     devices = [device["id"] for device in command.summary(tmp_path)["energy"]["devices"]]
     assert devices[:2] == ["GPU-0000:22:00.0", "GPU-0000:40:00.0"]
     assert mistake.returncode == 2
-    assert "--gpus 5: no such GPU here; there are 0 GPU-0000:20:00.0, " in mistake.stderr
+    assert "--gpus 5: no such GPU here; there are 0 GPU-0000:40:00.0 " in mistake.stderr
 
 
 def test_a_job_pays_for_the_accelerators_whose_device_files_it_has_open(tmp_path: Path):

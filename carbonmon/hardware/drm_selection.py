@@ -17,8 +17,10 @@ def select_given(settings: SensorSettings, gpus: list[DrmGpu]) -> Selection:
     """
     found = [each.gpu for each in gpus]
     has_nvidia = knows_nvidia(settings, {gpu.uuid for gpu in found})
-    if settings.gpus is not None and found and not has_nvidia and not nvml_library.is_here():
-        named = own_entries(settings.gpus, found, lambda: gaudi_by_id(settings.sysfs))
-        check_present(named, found, lister="carbonmon doctor")
+    named = settings.gpus
+    if named is not None:
+        named = own_entries(named, found, lambda: gaudi_by_id(settings.sysfs))
+        if found and not has_nvidia and not nvml_library.is_here():
+            check_present(named, found, lister="carbonmon doctor")
     order = in_hip_order(settings.sysfs, gpus)
-    return select(found, order, settings.gpus, settings.environ, has_nvidia=has_nvidia)
+    return select(found, order, named, settings.environ, has_nvidia=has_nvidia)

@@ -25,7 +25,8 @@ from carbonmon.service import wiring
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
 from carbonmon.service.socket.request import FaultLog, handle_line
-from tests.fuzz.strategies import ANY_JSON, TEXT, examples
+from tests.fuzz.strategies import ANY_JSON, TEXT
+from tests.support.effort import examples
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -17,8 +17,9 @@ from carbonmon.runs.layout import NODE_CHECKPOINT_SCHEMA, SERIES_FILE
 from carbonmon.runs.node_checkpoint import UNSEALED_SCHEMA, NodeCheckpoint, read_devices, replay
 from carbonmon.runs.reader import read_checkpoint
 from tests.fuzz.folders import a_snapshot, is_possible, scratch, write
-from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json, examples
+from tests.fuzz.strategies import HOSTILE_FILES, damaged_bytes, damaged_json
 from tests.support import checkpoints
+from tests.support.effort import examples
 
 pytestmark = pytest.mark.timeout(300)
 

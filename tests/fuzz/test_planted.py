@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from carbonmon.service import resumption
 from tests.fuzz.folders import scratch
-from tests.fuzz.strategies import damaged_bytes, examples
+from tests.fuzz.strategies import damaged_bytes
 from tests.fuzz.test_node_checkpoint import DATA
+from tests.support.effort import examples
 from tests.support.planted import PLANTED, left
 
 pytestmark = pytest.mark.timeout(300)

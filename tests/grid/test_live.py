@@ -525,7 +525,7 @@ def open_chain(*grid: str, region: str | None = "FR") -> None:
         if name == "broken":
             return lambda settings: 1 / 0  # type: ignore[return-value]
         if name not in ("uk", "dk", "watttime", "odd"):
-            raise ConfigError(f"grid: there is no {name!r}")
+            raise ConfigError(f"--grid: there is no {name!r}")
         return loader(*sources)(name)  # type: ignore[return-value]
 
     live.open_provider(IntensitySettings(region=region, grid=grid, load_source=load), NoHttp())

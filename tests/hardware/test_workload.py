@@ -60,19 +60,29 @@ def gpu_devices(machine: Simulator) -> dict[str, Device]:
 
 
 def test_a_run_gets_what_its_processes_use_from_its_beginning_on():
-    with closing(NodeWorkload(PROC, SYS, {})) as workload:
+    script = 'read begin; "$0" -S -c "$1" </dev/null; read end'
+    with (
+        closing(NodeWorkload(PROC, SYS, {})) as workload,
+        subprocess.Popen(
+            ["sh", "-c", script, sys.executable, BURN],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as job,
+    ):
+        assert job.stdin is not None
+        assert job.stdout is not None
         follows: Workload = workload
-        follows.add("run", Roots(wrappers=(os.getpid(),)))
-        others = (
-            follows.read(0.0).runs["run"].processes
-        )  # multiprocessing keeps helpers alive in this process
-        subprocess.run(
-            [sys.executable, "-S", "-c", BURN], input="\n", text=True, capture_output=True, check=True
-        )
+        follows.add("run", Roots((job.pid,)))
+        assert follows.read(0.0).runs["run"].processes == 1
+        job.stdin.write("\n")
+        job.stdin.flush()
+        assert job.stdout.readline() == "used\n"
         usage = follows.read(0.0)
         used = usage.runs["run"]
+        job.kill()
         assert used.cpu_s == pytest.approx(0.22, abs=0.05)
-        assert (used.gpus, used.processes, usage.others) == ({}, others, {})
+        assert (used.gpus, usage.others) == ({}, {})
         assert usage.busy_s is not None
         assert usage.busy_s + 0.03 > used.cpu_s
         assert usage.capacity_s >= usage.busy_s

@@ -20,7 +20,7 @@ import pytest
 
 from tests.support import checkpoints, command, openmpi
 from tests.support.daemon import daemon
-from tests.support.ranks import NODE_W, gone, machine, monitors, settings, truth_j
+from tests.support.ranks import gone, machine, monitors, settings, truth_j
 
 pytestmark = pytest.mark.e2e
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -59,16 +60,12 @@ def why_not_ours(folder: Path) -> str:
             return "it is no folder"
         if found.st_mode & stat.S_IWOTH:
             return "every user may write into it"
-        owners = {found.st_uid}
-        for name in (*FILES, SUMMARY_FILE, MONITOR_FILE):
-            with suppress(FileNotFoundError):
-                found = (folder / name).lstat()
-                if not stat.S_ISREG(found.st_mode):
-                    return f"{name} is no regular file"
-                if found.st_nlink > 1 and not _has_draft(folder, name, found):
-                    return f"{name} is a second name of another file"
-                if name != SUMMARY_FILE:  # root gives it to the run's user; nobody goes on from it
-                    owners.add(found.st_uid)
+        files = _files(folder)
+        why = _why_elsewhere(folder, files)
+        if why:
+            return why
+        # root gives the summary to the run's user; nobody goes on from it
+        owners = {found.st_uid, *(file.st_uid for name, file in files.items() if name != SUMMARY_FILE)}
     except OSError as error:
         return error.strerror or str(error)
     others = owners - {os.geteuid()}
@@ -89,15 +86,27 @@ def why_misleading(folder: Path) -> str:
             found = folder.stat()
         if found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH:
             return ""
-        for name in (*FILES, SUMMARY_FILE, MONITOR_FILE):
-            with suppress(FileNotFoundError):
-                found = (folder / name).lstat()
-                if not stat.S_ISREG(found.st_mode):
-                    return f"{name} is no regular file"
-                if found.st_nlink > 1 and not _has_draft(folder, name, found):
-                    return f"{name} is a second name of another file"
+        return _why_elsewhere(folder, _files(folder))
     except OSError as error:
         return error.strerror or str(error)
+
+
+def _files(folder: Path) -> dict[str, os.stat_result]:
+    """The files of a run that are in its folder, by name; raises OSError."""
+    found = {}
+    for name in (*FILES, SUMMARY_FILE, MONITOR_FILE):
+        with suppress(FileNotFoundError):
+            found[name] = (folder / name).lstat()
+    return found
+
+
+def _why_elsewhere(folder: Path, files: Mapping[str, os.stat_result]) -> str:
+    """Which of the files may be another one elsewhere, "" if none is; raises OSError."""
+    for name, found in files.items():
+        if not stat.S_ISREG(found.st_mode):
+            return f"{name} is no regular file"
+        if found.st_nlink > 1 and not _has_draft(folder, name, found):
+            return f"{name} is a second name of another file"
     return ""
 
 

@@ -18,10 +18,8 @@ from carbonmon_exporters.prometheus import PrometheusExporter
 from carbonmon.core.errors import CarbonmonError, ConfigError
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import ExporterSettings
-from tests.support.records import (
-    node,
-    snapshot,
-)
+from tests.support.metrics_endpoint import read_to_end
+from tests.support.records import node, snapshot
 from tests.support.scraping import DEADLINE_S, Address, ask, serving
 
 
@@ -29,14 +27,6 @@ def ask_raw(address: Address, request: bytes) -> bytes:
     with socket.create_connection(address, timeout=DEADLINE_S) as client:
         client.sendall(request)
         return read_to_end(client)
-
-
-def read_to_end(client: socket.socket) -> bytes:
-    client.settimeout(DEADLINE_S)
-    parts = []
-    while part := client.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
 
 
 def is_closed(client: socket.socket) -> bool:

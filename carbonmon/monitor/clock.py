@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from carbonmon.client.protocol import BOOT_CLOCK
 
@@ -12,11 +14,9 @@ from carbonmon.client.protocol import BOOT_CLOCK
 class SystemClock:
     """Durations from CLOCK_BOOTTIME, which never jumps and counts suspend (clock_gettime(2))."""
 
-    def now_s(self) -> float:
-        return time.clock_gettime(BOOT_CLOCK)
-
-    def wall_s(self) -> float:
-        return time.time()
+    def __init__(self) -> None:
+        self.now_s: Callable[[], float] = partial(time.clock_gettime, BOOT_CLOCK)
+        self.wall_s: Callable[[], float] = time.time
 
 
 class Alarm:

@@ -103,7 +103,7 @@ class Sampler:
         self._gate = Gate()
         self._meters: dict[str, Meter] = {}
         self._read_s: dict[str, float] = {}
-        self.wants_shape = self._asks_shape = False
+        self.wants_shape = self._asks_shape = self._asked_shape = False
         self.sampled_s = -math.inf
         self._samples = 0
         self._unsettled: deque[_Sample] = deque()
@@ -184,8 +184,11 @@ class Sampler:
         said: dict[str, tuple[Reading | Failure, float]] = {}
         if self.wants_shape:
             self.wants_shape, self._asks_shape = False, True
+        if self._asks_shape is not self._asked_shape:
+            for sensor in self._sensors:
+                sensor.want_shape(self._asks_shape)
+            self._asked_shape = self._asks_shape
         for sensor in self._sensors:
-            sensor.want_shape(self._asks_shape)
             sensor.read(clock, edge, said)  # may end this thread (`Relieved`): the next one asks all again
         self._asks_shape = False
         used_s = clock.now_s()

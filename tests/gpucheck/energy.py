@@ -48,6 +48,9 @@ BOUNDS_PERCENT: dict[str, dict[str, float]] = {
 class Withholding:
     """pynvml, some of whose calls answer "not supported"."""
 
+    nvmlLib = None  # noqa: N815 - its name in pynvml
+    """Nothing goes around these calls, into the library itself."""
+
     def __init__(self, nvml: Any, withheld: tuple[str, ...]) -> None:
         self._nvml = nvml
         self._withheld = withheld

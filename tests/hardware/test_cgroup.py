@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from carbonmon.core.errors import ConfigError
+from carbonmon.hardware.cpu_times import TICK_S
 from carbonmon.hardware.workload.cgroup import Cgroup, cpu_seconds, find_cgroup
-from carbonmon.hardware.workload.node_cpu import TICK_S, NodeCpu
+from carbonmon.hardware.workload.node_cpu import NodeCpu
 
 
 def v2(folder: Path, usage_s: float, pids: tuple[int, ...] = ()) -> Path:
@@ -152,7 +153,7 @@ def test_idle_waiting_and_stolen_time_is_nobody_s(tmp_path: Path):
     stat(tmp_path, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     node = NodeCpu(tmp_path)
     stat(tmp_path, 10, 20, 30, 400, 50, 1, 2, 1000, 5, 6)
-    assert node.read() == (pytest.approx(63 * TICK_S), pytest.approx(513 * TICK_S))
+    assert node.read(1.0) == (pytest.approx(63 * TICK_S), pytest.approx(513 * TICK_S))
     node.close()
 
 
@@ -160,13 +161,13 @@ def test_times_that_fall_back_or_cannot_be_read_are_unknown_for_that_interval(tm
     stat(tmp_path, 100, 0, 0, 100, 0, 0, 0, 0)
     node = NodeCpu(tmp_path)
     stat(tmp_path, 50, 0, 0, 50, 0, 0, 0, 0)
-    assert node.read() == (None, 0.0)
+    assert node.read(2.0) == (None, 0.0)
     for text in ("", "cpu x y\n", "intr 1 2 3 4 5 6 7 8\n"):
         (tmp_path / "stat").write_text(text)
-        assert node.read() == (None, 0.0)
+        assert node.read(3.0) == (None, 0.0)
     stat(tmp_path, 60, 0, 0, 60, 0, 0, 0, 0)
-    assert node.read() == (None, 0.0), "there is nothing to compare with"
+    assert node.read(4.0) == (None, 0.0), "there is nothing to compare with"
     stat(tmp_path, 61, 0, 0, 62, 0, 0, 0, 0)
-    assert node.read() == (pytest.approx(TICK_S), pytest.approx(3 * TICK_S))
+    assert node.read(5.0) == (pytest.approx(TICK_S), pytest.approx(3 * TICK_S))
     node.close()
-    assert NodeCpu(tmp_path / "nowhere").read() == (None, 0.0)
+    assert NodeCpu(tmp_path / "nowhere").read(6.0) == (None, 0.0)

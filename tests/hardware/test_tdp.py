@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from carbonmon.core.errors import ConfigError, SensorUnavailable
 from carbonmon.core.model import Device, Failure, Reading
+from carbonmon.hardware import cpu_times
 from carbonmon.hardware.sensors import tdp
 from tests.simulator import Constant, Gpu, Package, Simulator, can_build
 from tests.support.harness import Monitor
@@ -30,8 +32,12 @@ def opened(machine: RecordedMachine, known: Sequence[Device] = (), **more: Any) 
     return tdp.open_sensor(machine.settings(known, **more))
 
 
+SECONDS = count(1.0)
+
+
 def ratio(sensor: tdp.TdpSensor) -> float | None:
-    first = next(iter(sensor.read(0.0)))
+    """What the next read says, a second after the one before."""
+    first = next(iter(sensor.read(next(SECONDS))))
     assert isinstance(first, Reading)
     return first.utilization_ratio
 
@@ -106,6 +112,7 @@ def test_times_that_cannot_be_read_are_a_failure_of_the_packages_alone(
     sensor = opened(machine, gpu_model="A100 PCIe 80GB")
     stat = machine.procfs / "stat"
     stat.unlink() if text is None else stat.write_text(text)
+    cpu_times.close_cpu_times(machine.procfs)
     package, gpu = sensor.read(0.0)
     assert isinstance(package, Failure)
     assert (package.device_id, package.reason) == ("package-0", reason)

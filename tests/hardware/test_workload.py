@@ -78,7 +78,7 @@ def test_a_run_gets_what_its_processes_use_from_its_beginning_on():
         job.stdin.write("\n")
         job.stdin.flush()
         assert job.stdout.readline() == "used\n"
-        usage = follows.read(0.0)
+        usage = follows.read(1.0)
         used = usage.runs["run"]
         job.kill()
         assert used.cpu_s == pytest.approx(0.22, abs=0.05)
@@ -110,9 +110,9 @@ def test_a_run_that_begins_in_another_thread_during_a_reading_is_in_the_next_one
         workload.add("first", Roots(wrappers=(os.getpid(),)))
         read = workload._node.read
 
-        def meanwhile() -> tuple[float | None, float]:
+        def meanwhile(now_s: float) -> tuple[float | None, float]:
             workload.add("second", Roots(pids=(child.pid,)))
-            return read()
+            return read(now_s)
 
         monkeypatch.setattr(workload._node, "read", meanwhile)
         assert set(workload.read(0.0).runs) == {"first"}

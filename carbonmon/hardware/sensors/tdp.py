@@ -18,7 +18,7 @@ from carbonmon.core.records import NamedTuple
 from carbonmon.core.uncertainty import TDP_UNCERTAINTY
 from carbonmon.hardware import modules
 from carbonmon.hardware.cpu_packages import estimated_packages
-from carbonmon.hardware.cpu_times import read_cpu_times
+from carbonmon.hardware.cpu_times import close_cpu_times, read_cpu_times
 from carbonmon.hardware.found_gpus import FoundGpu
 from carbonmon.hardware.gpu_selection import select
 
@@ -59,7 +59,8 @@ class TdpSensor:
         self._due_s = 0.0
         self._ratio: float | None = None
         self._ratio_s = 0.0
-        self._before = read_cpu_times(procfs)
+        self._readings: list[Reading] = []
+        self._before = read_cpu_times(procfs, float("-inf"))
 
     def devices(self) -> Sequence[Device]:
         return [*self._cpus, *self._gpus]
@@ -73,49 +74,40 @@ class TdpSensor:
                 if edge or self._ratio is None or not self._due_s - self._period_s <= now_s < self._due_s:
                     self._ratio = self._cpu_utilization_ratio(now_s)
                     self._due_s = now_s + self._period_s
-                ratio = self._ratio
+                    self._readings = [
+                        Reading(device.id, utilization_ratio=self._ratio) for device in self._cpus
+                    ]
             except (OSError, ValueError) as error:
                 reason = "io" if isinstance(error, OSError) else "garbage"
                 for device in self._cpus:
                     yield Failure(device.id, reason, str(error))
             else:
-                for device in self._cpus:
-                    yield Reading(device.id, utilization_ratio=ratio)
+                yield from self._readings
         for device in self._gpus:
             yield Reading(device.id)
 
     def close(self) -> None:
-        pass
+        close_cpu_times(self._procfs)
 
     def _cpu_utilization_ratio(self, now_s: float) -> float | None:
-        """Busy share of the machine's CPU time since the last call; None if no time was accounted for long.
-
-        Steal is another guest's time, idle and iowait are not busy; guest is part of user (proc(5)).
-        """
-        before, now = self._before, read_cpu_times(self._procfs)
-        idle_s = (now.idle - before.idle) + (now.iowait - before.iowait)
-        busy_s = (
-            (now.user - before.user)
-            + (now.nice - before.nice)
-            + (now.system - before.system)
-            + (now.irq - before.irq)
-            + (now.softirq - before.softirq)
-        )
-        steal_s = now.steal - before.steal
-        total_s = idle_s + busy_s + steal_s
-        if total_s == 0.0:
+        """Busy share of the machine's CPU time since the last call; None if none was accounted for long."""
+        before, now = self._before, read_cpu_times(self._procfs, now_s)
+        busy = now.busy - before.busy
+        idle = (now.idle - before.idle) + (now.iowait - before.iowait)
+        total = busy + idle + (now.steal - before.steal)
+        if not total:
             return self._ratio if 0.0 <= now_s - self._ratio_s < TIMES_STEP_S else None
         self._before, self._ratio_s = now, now_s
-        if total_s < 0.0:  # the times decreased, for example because a container's /proc was mounted again
+        if total < 0:  # the times decreased, for example because a container's /proc was mounted again
             return None
-        return min(1.0, max(0.0, busy_s / total_s))
+        return min(1.0, max(0.0, busy / total))
 
 
 def open_sensor(settings: SensorSettings) -> TdpSensor:
     """Open the fallback for devices not in `settings.known`; raises `ConfigError` for an unknown model."""
     stat = settings.procfs / "stat"
     try:
-        read_cpu_times(settings.procfs)
+        read_cpu_times(settings.procfs, float("-inf"))
     except (OSError, ValueError) as error:
         raise SensorUnavailable(
             f"{stat} does not hold the CPU's times: {error}", "carbonmon doctor --procfs /proc"

@@ -123,7 +123,7 @@ class NodeWorkload:
         allocations = {run_id: run.gpus for run_id, run in followed.items()}
         self._holders.poll(now_s, allocations)
         used_s = self._table.scan()
-        busy_s, capacity_s = self._node.read()
+        busy_s, capacity_s = self._node.read(now_s)
         cpu_s = {
             run_id: self._cpu_s(run, used_s[run_id]) for run_id, run in followed.items() if run_id in used_s
         }

@@ -1,28 +1,25 @@
-"""Busy CPU seconds of the whole node, from the first line of /proc/stat (proc(5))."""
+"""Busy CPU seconds of the whole node."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
-FIRST_LINE_BYTES = 512
+from carbonmon.hardware.cpu_times import TICK_S, close_cpu_times, read_cpu_times
 
 
 class NodeCpu:
     """Busy CPU seconds and those that the CPUs had, since the last call.
 
     The kernel counts clock ticks of 10 ms, so over short intervals the sum of the processes' own times may be
-    a little larger. Where the line cannot be read both are unknown: (None, 0.0).
+    a little larger. Where they cannot be read both are unknown: (None, 0.0).
     """
 
     def __init__(self, procfs: Path) -> None:
-        self._path = procfs / "stat"
-        self._fd = -1
-        self._before = self._times()
+        self._procfs = procfs
+        self._before = self._times(float("-inf"))
 
-    def read(self) -> tuple[float | None, float]:
-        before, now = self._before, self._times()
+    def read(self, now_s: float) -> tuple[float | None, float]:
+        before, now = self._before, self._times(now_s)
         self._before = now
         if before is None or now is None:
             return None, 0.0
@@ -45,22 +42,13 @@ class NodeCpu:
             self._before = before
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        close_cpu_times(self._procfs)
 
-    def _times(self) -> tuple[int, int] | None:
-        """(busy, capacity) in clock ticks since boot. Idle and iowait are not busy; steal is another guest's
-        time and no capacity of ours; guest and guest_nice are part of user and nice."""
+    def _times(self, now_s: float) -> tuple[int, int] | None:
+        """(busy, capacity) in clock ticks since boot; steal is no capacity of ours."""
         try:
-            if self._fd < 0:
-                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            line = os.pread(self._fd, FIRST_LINE_BYTES, 0).split(b"\n", 1)[0]
-            name, user, nice, system, idle, iowait, irq, softirq, *_ = line.split()
-            if name != b"cpu":
-                raise ValueError(f"{self._path} begins with {name!r}")
-            busy = int(user) + int(nice) + int(system) + int(irq) + int(softirq)
-            return busy, busy + int(idle) + int(iowait)
+            times = read_cpu_times(self._procfs, now_s)
         except (OSError, ValueError):
-            self.close()
             return None
+        busy = times.busy
+        return busy, busy + times.idle + times.iowait

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from carbonmon.core.model import Device
@@ -19,6 +20,7 @@ from carbonmon.hardware.nvml_errors import (
     NOT_SUPPORTED_ERRORS,
 )
 from carbonmon.hardware.sensors.nvml.cross_check import CrossCheck
+from carbonmon.hardware.sensors.nvml.plain_read import PlainRead
 
 if TYPE_CHECKING:
     from carbonmon.hardware.sensors.nvml.superchip import Module, Scopes
@@ -47,7 +49,8 @@ class Gpu:
     `was_read_between`: it was read since its counter was read last. `sample` is the last power sample of its
     trace, (wall time in µs, W), None where the next trace starts from the beginning. `failure` is the reason
     and detail of its failure from when it is lost until it can be read again. `module` is a superchip's:
-    then the plain energy counter may be the module's, and the GPU's own is `counter_field`, if any.
+    then the plain energy counter may be the module's, and the GPU's own is `counter_field`, if any. `plain`
+    is the short way to read it, None where it is not known to be open.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class Gpu:
         "failure",
         "handle",
         "module",
+        "plain",
         "probe_at_s",
         "readings",
         "retry",
@@ -77,6 +81,7 @@ class Gpu:
         self.device = device
         self.handle = handle
         self.module = module
+        self.plain: PlainRead | None = None
         self.counter_field = None if scopes is None else scopes.gpu_energy
         self.readings = READINGS if scopes is None or scopes.has_gpu_counter else READINGS - {"counter"}
         self.supported = set(self.readings)
@@ -90,18 +95,16 @@ class Gpu:
         self.failure: tuple[str, ...] = ()
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it is here, has all readings, and is no superchip's."""
-        return (
-            self.handle is not None
-            and len(self.supported) == len(READINGS)
-            and self.counter_field is None
-            and self.module is None
-        )
-
-    @property
     def measured(self) -> bool:
         return self.device.methods[:1] in (("counter",), ("power",))
+
+    def find_plain_way(self, nvml: Any) -> None:
+        """After a read: take the short way from now on if the GPU has all readings and is no superchip's."""
+        if len(self.supported) < len(READINGS) or self.counter_field is not None or self.module is not None:
+            self.plain = None
+        elif self.plain is None:
+            with suppress(AttributeError):
+                self.plain = PlainRead(nvml, self.handle)
 
     def note_error(self, reading: str, error: Any, errors: list[Any]) -> None:
         """A call failed: an unsupported reading is read no more, any other error is one of this read."""
@@ -112,7 +115,7 @@ class Gpu:
 
     def set_lost(self, errors: Sequence[Any], now_s: float) -> tuple[str, ...]:
         """All calls failed: returns its failure, `DRIVER_LOST` if the whole driver is lost."""
-        self.handle = None
+        self.handle = self.plain = None
         self.sample = None
         self.check.restart()
         self.retry.schedule(now_s)

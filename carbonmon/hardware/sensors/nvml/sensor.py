@@ -76,17 +76,15 @@ class NvmlSensor:
 
         None, and nothing noted, where it is not that plain.
         """
-        if not gpu.is_plain or gpu.failure or gpu.was_read_between or now_s >= gpu.probe_at_s:
+        plain = gpu.plain
+        if plain is None or gpu.was_read_between or now_s >= gpu.probe_at_s:
             return None
         if not edge and now_s - gpu.counter_at_s < COUNTER_PERIOD_S - PERIOD_JITTER_S:
             return None
-        nvml, handle = self._nvml, gpu.handle
-        try:
-            energy_uj = nvml.nvmlDeviceGetTotalEnergyConsumption(handle) * 1000
-            power_w = nvml.nvmlDeviceGetPowerUsage(handle) / 1000.0
-            utilization_ratio = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100.0
-        except nvml.NVMLError:
+        answer = plain.read()
+        if answer is None:
             return None
+        energy_uj, power_w, utilization_ratio = answer
         gpu.counter_at_s = now_s
         gpu.sample = None
         gpu.check.add(now_s, energy_uj, power_w)
@@ -149,6 +147,7 @@ class NvmlSensor:
             yield Failure(device_id, "not_supported", "the driver supports none of its readings any more")
         else:  # no reading is due, or none is supported: then the assumed utilisation is used
             yield Reading(device_id)
+        gpu.find_plain_way(nvml)
         for name, detail in {reason(error): str(error) for error in errors}.items():
             yield Failure(device_id, name, detail)
         if gpu.module is not None:
@@ -188,7 +187,7 @@ class NvmlSensor:
         self._initialised = True
         self._is_driver_lost = False
         for gpu in self._gpus:
-            gpu.handle = None
+            gpu.handle = gpu.plain = None
             gpu.failure = gpu.failure or DRIVER_LOST
             gpu.retry.reset()
         return True

@@ -84,7 +84,7 @@ def close_cpu_times(procfs: Path) -> None:
 
 def _parsed(line: bytes) -> CpuTimes:
     name, *ticks = line.split()[: 1 + len(CpuTimes._fields)] or [b""]
-    is_whole = name == b"cpu" and len(ticks) == len(CpuTimes._fields)
-    if not is_whole or not all(tick.isdigit() and len(tick) <= _MOST_DIGITS for tick in ticks):
+    is_whole = name == b"cpu" and len(ticks) == len(CpuTimes._fields) and b"".join(ticks).isdigit()
+    if not is_whole or max(map(len, ticks)) > _MOST_DIGITS:
         raise ValueError(f"it begins with {line[:40].decode(errors='replace')!r}")
     return CpuTimes(*map(int, ticks))

@@ -131,10 +131,7 @@ class Gpu:
             if error.value != nvml.NVML_ERROR_NOT_FOUND:
                 self.note_error("samples", error, errors)
             return None
-        value = _SAMPLE_FIELDS.get(kind, "uiVal")
-        return tuple(
-            [(sample.timeStamp / 1e6, getattr(sample.sampleValue, value) / 1000.0) for sample in samples]
-        )
+        return tuple([(stamp_us / 1e6, power_w) for stamp_us, power_w in _points(kind, samples)])
 
     def read_trace(
         self, nvml: Any, now_s: float, errors: list[Any]
@@ -160,12 +157,25 @@ class Gpu:
                 return ((last[0] / 1e6, last[1]),)
             self.sample = None
             return None
-        value = _SAMPLE_FIELDS.get(kind, "uiVal")
-        points = [(sample.timeStamp, getattr(sample.sampleValue, value) / 1000.0) for sample in samples]
+        points = _points(kind, samples)
         self.sample, self.sample_at_s = points[-1], now_s
         if last is None or points[-1][0] <= last[0]:
             return None
         return tuple([(stamp / 1e6, power_w) for stamp, power_w in (last, *points)])
+
+
+def _points(kind: int, samples: Sequence[Any]) -> list[tuple[int, float]]:
+    """Power samples as (wall time in µs, W).
+
+    The fields are read by their descriptors: an attribute of the binding's structures is a Python call, with
+    which the samples of one GPU took a millisecond (nvidia-ml-py 13).
+    """
+    if not samples:
+        return []
+    sample = type(samples[0])
+    stamp_of, value_of = sample.timeStamp.__get__, sample.sampleValue.__get__
+    power_of = getattr(type(value_of(samples[0])), _SAMPLE_FIELDS.get(kind, "uiVal")).__get__
+    return [(stamp_of(each), power_of(value_of(each)) / 1000.0) for each in samples]
 
 
 def reason(error: Any) -> str:

@@ -149,17 +149,17 @@ def test_a_mistake_is_named_with_file_line_and_field(write: Write, lines: list[o
     settings = write(*lines)
     with pytest.raises(ConfigError) as mistake:
         replay.open_sensor(settings)
-    assert str(mistake.value).startswith(f"replay file {settings.argument}")
+    assert str(mistake.value).startswith(f"--sensor replay:{settings.argument}")
     assert expected in str(mistake.value)
 
 
 def test_without_a_file_or_with_one_that_cannot_be_read_it_says_which(tmp_path: Path):
     with pytest.raises(ConfigError, match="--sensor replay:FILE"):
         replay.open_sensor(SensorSettings())
-    with pytest.raises(ConfigError, match=r"nowhere\.jsonl: .*No such file"):
+    with pytest.raises(ConfigError, match=r"--sensor replay:.*nowhere\.jsonl: .*No such file"):
         replay.open_sensor(SensorSettings(argument=str(tmp_path / "nowhere.jsonl")))
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="binary: 'utf-8' codec"):
+    with pytest.raises(ConfigError, match="binary: no text in UTF-8"):
         replay.open_sensor(SensorSettings(argument=str(tmp_path / "binary")))
 
 

@@ -80,11 +80,13 @@ def open_sensor(settings: SensorSettings) -> ReplaySensor:
     path = Path(settings.argument)
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"replay file {path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"--sensor replay:{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--sensor replay:{path}: no text in UTF-8: {error.reason}") from None
     entries = [_entry(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if len(entries) < 2:
-        raise ConfigError(f"replay file {path}: needs a line of devices and at least one moment")
+        raise ConfigError(f"--sensor replay:{path}: needs a line of devices and at least one moment")
     header, *rest = entries
     if header.values.get("carbonmon_replay") != SCHEMA:
         raise header.source.mistake(f"carbonmon_replay must be {SCHEMA}")
@@ -102,7 +104,7 @@ def open_sensor(settings: SensorSettings) -> ReplaySensor:
 
 
 def _entry(path: Path, number: int, line: str) -> Entry:
-    source = Source(f"replay file {path}, line {number}")
+    source = Source(f"--sensor replay:{path}, line {number}")
     try:
         found = json_value(line)
     except ValueError as error:

@@ -51,6 +51,37 @@ def said(sensor: NvmlSensor, now_s: float, edge: bool = False) -> dict[str, Read
     return {reading.device_id: reading for reading in sensor.read(now_s, edge)}
 
 
+# ---- the two ways to read ----
+
+
+def test_the_short_way_says_what_the_binding_says(machine: Simulator):
+    for gpu in machine.gpus:
+        gpu.set_utilization(Constant(37.0))
+    sensor = opened(machine)
+    first = said(sensor, 10.0)
+    assert all(gpu.plain is not None for gpu in sensor._gpus)
+    assert said(sensor, 11.0) == first, "time stands still"
+    for gpu in sensor._gpus:
+        gpu.plain = None
+    assert said(sensor, 12.0) == first
+
+
+@pytest.mark.parametrize(("fault", "lacking"), [("counter_error", "energy_uj"), ("power_error", "power_w")])
+def test_where_one_call_fails_the_binding_tells_why_and_the_short_way_waits(
+    machine: Simulator, fault: str, lacking: str
+):
+    sensor, gpu = opened(machine), machine.gpus[0]
+    whole = said(sensor, 10.0)[gpu.uuid]
+    gpu.fault(**{fault: 999})
+    reading, failure = list(sensor.read(11.0))[:2]
+    assert isinstance(reading, Reading)
+    assert getattr(reading, lacking) is None
+    assert (reading.utilization_ratio, failure) == (1.0, Failure(gpu.uuid, "unknown", "Unknown Error"))
+    gpu.fault(**{fault: 0})
+    assert said(sensor, 12.0)[gpu.uuid] == whole
+    assert sensor._gpus[0].plain is not None
+
+
 # ---- where it cannot serve ----
 
 

@@ -13,9 +13,10 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 CARBONMON = os.environ.get("CARBONMON_TEST_COMMAND") or str(Path(sys.executable).with_name("carbonmon"))
 """The command under test: this environment's, or an installed release's (`tests/release.py`)."""
@@ -98,6 +99,8 @@ def wait_for(find: Callable[[], Value | None], what: str) -> Value:
 
 def job_of(monitor: int) -> psutil.Process | None:
     """The job of a monitor that runs, without the witness of signals beside it; None before it starts."""
+    import psutil  # not for tests.support.tools: see there
+
     jobs = [child for child in psutil.Process(monitor).children() if child.name() != "cat"]
     return jobs[0] if jobs else None
 

@@ -37,8 +37,9 @@ run-simulated: $(VENV)/.demo ## the same on a simulated machine with 4 GPUs and 
 	  --runs carbonmon-runs -- \
 	  carbonmon run --region FR --gpus 0,1,2,3 -- python examples/train_digits.py $(TRAIN)
 
-test: $(VENV)/.dev ## everything: checks, the documentation, all tests, the built wheel
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync check docs wheel-test tools
+test: ## everything: checks, the documentation, all tests, the built wheel
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync $(VENV)/.dev tools
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync check docs wheel-test
 	@$(MAKE) --no-print-directory --jobs 1 --keep-going test-units test-e2e
 
 test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=2 workers
@@ -47,8 +48,8 @@ test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=2 workers
 test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for them, on WAITING=4 workers
 	$(PYTEST) -m e2e --numprocesses $(WAITING) $(E2E)
 
-tools: $(VENV)/.dev ## fetch and build what the end-to-end tests start, below build/
-	@$(BIN)/python -m tests.support.tools
+tools: ## fetch and build what the end-to-end tests start, below build/
+	@$(PYTHON) -m tests.support.tools
 
 system-deps: ## say what the tests need from the system, and install it where this is root on Debian
 	@$(PYTHON) tests/system_deps.py
@@ -155,21 +156,24 @@ images: $(VENV)/.dev ## write the pictures of the documentation: a real browser,
 clean: ## remove what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# Dependency groups need pip 25.1, newer than many machines have: upgrade inside the environment first.
+# Dependency groups need pip 25.1, newer than many machines have. The machine's pip, from 22.3 on, puts it there in
+# two seconds; else the environment begins with Python's own pip, and that replaces itself.
 $(VENV)/.venv:
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV) && $(PYTHON) -m pip install --quiet --target build/virtualenv virtualenv \
-	  && PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv --quiet $(VENV); }
-	$(BIN)/python -m pip install --quiet $(LOCKED)/pip.txt
+	{ $(PYTHON) -m venv --without-pip $(VENV) \
+	    && $(PYTHON) -m pip --python $(BIN)/python install --quiet --no-compile $(LOCKED)/pip.txt; } 2>/dev/null \
+	  || { { $(PYTHON) -m venv --clear $(VENV) \
+	      || { rm -rf $(VENV) && $(PYTHON) -m pip install --quiet --target build/virtualenv virtualenv \
+	        && PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv --quiet $(VENV); }; } \
+	    && $(BIN)/python -m pip install --quiet $(LOCKED)/pip.txt; }
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.venv $(SETUP)
 	$(BIN)/python -m pip install --quiet --editable . --group demo
 	@touch $@
 
-# pip compiles on one CPU, compileall on all; some packages have files that no Python of ours compiles.
+# Nothing is compiled here: Python compiles what is imported, a fifth of all this.
 $(VENV)/.dev: $(VENV)/.venv $(SETUP) requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-compile $(LOCKED)/dev.txt
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m tests.lock --check
 	@touch $@ $(VENV)/.demo

@@ -27,14 +27,14 @@ SHORT_WORKERS = (
     "def work():\n"
     "    while time.process_time() < 0.03: pass\n"
     "    os._exit(0)\n"
-    "for _ in range(250):\n"
+    "for _ in range(75):\n"
     "    for _ in range(2):\n"
     "        if os.fork() == 0: work()\n"
     "    os.wait(); os.wait()\n"
     "used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]\n"
     "print(sum(each.ru_utime + each.ru_stime for each in used))\n"
 )
-"""500 workers of 30 ms CPU each, two at a time; then what the kernel says that all used."""
+"""150 workers of 30 ms CPU each, two at a time; then what the kernel says that all used."""
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def test_two_jobs_of_1_to_3_cpu_time_share_the_package_so(tmp_path: Path):
 
 def test_an_idle_process_beside_a_busy_node_gets_next_to_nothing(tmp_path: Path):
     with package_machine() as machine, daemon(machine, tmp_path) as node:
-        with spinning(2) as busy, subprocess.Popen(["sleep", "60"]) as idle:
+        with spinning(1) as busy, subprocess.Popen(["sleep", "60"]) as idle:
             node.register("busy", "--pid", f"{busy}")
             node.register("idle", "--pid", f"{idle.pid}")
             node.draw(300.0)
@@ -114,13 +114,12 @@ def test_an_idle_process_beside_a_busy_node_gets_next_to_nothing(tmp_path: Path)
         assert joules["idle"] <= 0.01 * joules["busy"]
 
 
-@pytest.mark.timeout(300)
-def test_a_job_of_500_workers_that_live_between_two_samples_has_their_cpu_time(tmp_path: Path):
+def test_a_job_of_150_workers_that_live_between_two_samples_has_their_cpu_time(tmp_path: Path):
     """The truth is what the kernel tells their parent."""
     with package_machine() as machine:
         options = ["--sysfs", str(machine.sysfs), "--sensor", "rapl"]
         job = [sys.executable, "-c", SHORT_WORKERS]
-        done = command.run(["run", *options, "--", *job], tmp_path, timeout_s=280.0)
+        done = command.run(["run", *options, "--", *job], tmp_path)
     assert done.returncode == 0, done.stderr
     assert command.summary(tmp_path)["run"]["cpu_s"] == pytest.approx(float(done.stdout), rel=0.05)
 
@@ -303,7 +302,7 @@ print(json.dumps(took))
 def test_the_example_s_phases_are_in_its_summary(tmp_path: Path):
     example = Path(__file__).resolve().parents[2] / "examples" / "train_digits.py"
     began_s = time.monotonic()
-    process = command.start(["run", "--", sys.executable, str(example), "--seconds", "2"], tmp_path)
+    process = command.start(["run", "--", sys.executable, str(example), "--seconds", "1"], tmp_path)
     assert process.stdout is not None
     told_s = {
         line.split()[0]: time.monotonic()
@@ -315,7 +314,7 @@ def test_the_example_s_phases_are_in_its_summary(tmp_path: Path):
     summary = command.summary(tmp_path)
     phases = {name: phase["duration_s"] for name, phase in summary["energy"]["phases"].items()}
     assert set(phases) == {"main", "load", "train", "evaluate"}
-    assert phases["train"] >= 2.0
+    assert phases["train"] >= 1.0
     # It says when its first epoch and its last phase are over; its lines reach this process a little later.
     measured_s = phases["train"] + phases["evaluate"]
     assert told_s["trained"] - told_s["epoch"] - 0.1 <= measured_s <= told_s["trained"] - began_s

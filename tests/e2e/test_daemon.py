@@ -25,6 +25,9 @@ from tests.support.servers import free_port
 
 pytestmark = pytest.mark.e2e
 
+BUSY = [sys.executable, "-c", "import time\nwhile True: sum(range(50_000)), time.sleep(0.01)"]
+"""It computes for part of the time: the rest is for other tests."""
+
 
 def machine() -> Simulator:
     return Simulator(packages=[Package(profile=Constant(100.0), dram=Constant(20.0))])
@@ -130,7 +133,7 @@ def test_a_process_that_joins_a_run_follows_it_or_begins_it(tmp_path: Path):
     """As the hook of a task does: one run lives by request, the other by the process."""
     with machine() as sim, daemon(sim, tmp_path) as node:
         node.register("asked")
-        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as job:
+        with subprocess.Popen(BUSY) as job:
             node.register("asked", "--join", "--pid", f"{job.pid}")
             node.register("own", "--join", "--pid", f"{job.pid}")
             node.register("asked", "--join", "--pid", f"{job.pid}")
@@ -147,7 +150,7 @@ def test_a_daemon_that_is_started_again_goes_on_with_its_runs(tmp_path: Path, nu
     """No joule of a counter is lost, none is counted twice, and a run's CPU time goes on."""
     options = [*in_runtime_folder(tmp_path), "--listen", f"127.0.0.1:{free_port()}"]
     with machine() as sim:
-        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        busy = subprocess.Popen(BUSY)
         wrapped = None
         try:
             with daemon(sim, tmp_path, *options) as first:

@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,16 @@ def run(output: Path, *arguments: str, **more: Any) -> str:
     return done.stdout
 
 
-def validate(document: Any, schema: Any) -> None:
+@cache
+def validator() -> Any:
     import jsonschema  # takes seconds: no other worker needs it
 
-    jsonschema.validate(document, schema)
+    return jsonschema.validators.validator_for(SCHEMA)(SCHEMA)
+
+
+def validate(document: Any) -> None:
+    """Against the schema, which tests/runs/test_summary_document.py checks."""
+    validator().validate(document)
 
 
 def seconds(time: str) -> float:
@@ -69,7 +76,7 @@ def test_no_fixture_tells_where_it_was_recorded() -> None:
 def test_each_run_is_reported_in_every_form(output: Path) -> None:
     for name in NAMES:
         found = json.loads(run(output, "report", name, "--format", "json"))
-        validate(found, SCHEMA)
+        validate(found)
         assert found["state"] == ("recovered" if name == "killed" else "final")
         assert (found["energy"]["measured_ratio"] > 0.99) == (name != "estimated")
         kept = json.loads((output / name / "summary.json").read_text())
@@ -125,7 +132,7 @@ def test_each_run_is_settled(output: Path) -> None:
             continue
         run(output, "settle", name, "--intensity-file", str(grid))
         after = json.loads((output / name / "summary.json").read_text())
-        validate(after, SCHEMA)
+        validate(after)
         assert {**after, "settled": None} == {**live, "settled": None}, "the live figures stay"
         assert after["settled"]["emissions_g"] == pytest.approx(live["carbon"]["emissions_g"], rel=0.02)
 
@@ -136,7 +143,7 @@ def test_a_killed_run_is_resumed_after_another_boot(output: Path) -> None:
         options = ["--sysfs", str(machine.sysfs), "--interval", "0.1", "--region", "FR", "--gpus", "0,1"]
         run(output, "run", *options, "--resume", "killed", "--", "sleep", "0.5", env=machine.environ)
     found = json.loads((output / "killed" / "summary.json").read_text())
-    validate(found, SCHEMA)
+    validate(found)
     energy_j = sum(row[4] for row in before["totals"])
     assert found["state"] == "final"
     assert energy_j + 100.0 < found["energy"]["total_j"] < energy_j + 2000.0, "it goes on from its totals"
@@ -161,7 +168,7 @@ def test_a_killed_run_is_resumed_on_the_same_boot_though_its_counters_began_anew
         options = ["--sysfs", str(machine.sysfs), "--interval", "0.1", "--region", "FR", "--gpus", "0,1"]
         run(output, "run", *options, "--resume", "killed", "--", "sleep", "0.5", env=machine.environ)
     found = json.loads((output / "killed" / "summary.json").read_text())
-    validate(found, SCHEMA)
+    validate(found)
     energy_j = sum(row[4] for row in document["totals"])
     assert found["state"] == "final"
     assert energy_j + 100.0 < found["energy"]["total_j"] < energy_j + 3000.0

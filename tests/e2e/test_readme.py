@@ -24,7 +24,7 @@ TREE = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "CARBONMON_LISTEN": "127.0.0.1:0",
     "CARBONMON_UK_URL": "http://127.0.0.1:9",  # where nobody listens: no test asks the network
-    "TRAIN": "--seconds 2",
+    "TRAIN": "--seconds 1",
 }
 TRAIN = "import time; time.sleep(0.2)\n"
 

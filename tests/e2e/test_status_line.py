@@ -116,7 +116,8 @@ def test_a_stopped_run_goes_on_and_one_in_the_background_is_silent(tmp_path: Pat
 def test_the_run_of_a_daemon_has_a_line_too(tmp_path: Path) -> None:
     with Simulator(packages=[Package(profile=Constant(100.0))]) as machine, daemon(machine, tmp_path) as node:
         with Terminal(tmp_path, env={"CARBONMON_SOCKET": str(node.socket)}) as terminal:
-            terminal.enter(f"clear; carbonmon run --status-line -- {sys.executable} -c 'while True: pass'")
+            job = "import time; [(sum(range(50_000)), time.sleep(0.01)) for _ in iter(int, 1)]"
+            terminal.enter(f"clear; carbonmon run --status-line -- {sys.executable} -c '{job}'")
             title = command.wait_for(lambda: TITLE.match(terminal.asked("#{pane_title}")), "the title")
             assert title is not None
             terminal.press("C-c")

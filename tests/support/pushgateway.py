@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
+from typing import TYPE_CHECKING
 
 from tests.support import command, debian, prometheus
 from tests.support.servers import Server
+
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
 
 PACKAGES = ("prometheus-pushgateway", "prometheus-node-exporter")
 
@@ -27,6 +28,8 @@ class Exporter(Server):
 
     def samples(self, prefix: str = "carbonmon_") -> list[Sample]:
         """What it shows now under names that begin so."""
+        from prometheus_client.parser import text_string_to_metric_families  # not for tests.support.tools
+
         text = command.get(f"{self.url}/metrics")
         return [
             sample

@@ -22,8 +22,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-import psutil
-
 from tests.support import command, debian, prometheus
 
 TREE = Path(__file__).resolve().parents[2]
@@ -169,6 +167,8 @@ class Slurm:
 
     def _has_step(self, job_id: str) -> bool:
         """Whether a daemon of one of the job's steps is there; it calls itself `slurmstepd: [JOB.STEP]`."""
+        import psutil  # not for tests.support.tools: see there
+
         title = f"slurmstepd: [{job_id}."
         return any(title in " ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"]))
 
@@ -202,6 +202,8 @@ class Slurm:
 
     def close(self) -> None:
         """End what was started: jobs with their step daemons first."""
+        import psutil  # not for tests.support.tools: see there
+
         if len(self._processes) == 3:
             subprocess.run(["scancel", "--full", "-w", "n1"], env=self._environ, check=False)
         for process in reversed(self._processes):

@@ -5,6 +5,8 @@
 Prometheus, its Pushgateway and node_exporter, VictoriaMetrics, Slurm, Open MPI, Chromium, axe-core, kubectl
 and the simulator; what the machine has is used. What cannot be had is named with the reason; in CI, where no
 test may be skipped, this ends with 1.
+
+It needs nothing but Python, so that `make test` does it beside the making of the environment.
 """
 
 from __future__ import annotations

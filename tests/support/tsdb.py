@@ -42,6 +42,10 @@ Key = tuple[tuple[str, str], ...]
 Samples = list[tuple[float, float | None]]
 
 
+def _key(labels: Mapping[str, str]) -> Key:
+    return tuple(sorted((name, text) for name, text in labels.items() if text))
+
+
 class Tsdb:
     """So much of Prometheus as reports ask for: series in memory, behind HTTP. None ends a series.
 
@@ -51,6 +55,7 @@ class Tsdb:
 
     def __init__(self) -> None:
         self.series: dict[Key, Samples] = {}
+        self._keys: dict[Key, dict[tuple[str, Key], Key]] = {}
         self.largest = 0
         self.most_samples = 10**9
         self.warnings: list[str] = []
@@ -62,18 +67,28 @@ class Tsdb:
     def scrape(self, target: Mapping[str, str], monitor: Monitor, at_s: float) -> None:
         """What a scraper keeps of a monitor: its own labels go before those of the metrics."""
         target = {name: text for name, text in target.items() if text}
+        keys = self._keys.setdefault(tuple(target.items()), {})
         for name, labels, when_s, value in monitor.shown(at_s):
-            renamed = {f"exported_{key}" if key in target else key: text for key, text in labels.items()}
-            self.add({"__name__": name, **target, **renamed}, when_s, value)
+            scraped = (name, tuple(labels.items()))
+            key = keys.get(scraped)
+            if key is None:
+                renamed = {
+                    f"exported_{each}" if each in target else each: text for each, text in labels.items()
+                }
+                key = keys[scraped] = _key({"__name__": name, **target, **renamed})
+            self._append(key, when_s, value)
         self.add({"__name__": "up", **target}, at_s, 1.0)
         self.now_s = max(self.now_s, at_s)
 
     def add(self, labels: Mapping[str, str], at_s: float, value: float | None) -> None:
         """A sample that is not newer than the last one of its series is dropped."""
-        key = tuple(sorted((name, text) for name, text in labels.items() if text))
+        self._append(_key(labels), at_s, value)
+
+    def _append(self, key: Key, at_s: float, value: float | None) -> None:
         samples = self.series.setdefault(key, [])
-        if not samples or round(at_s, 3) > samples[-1][0]:
-            samples.append((round(at_s, 3), value))
+        at_s = round(at_s, 3)
+        if not samples or at_s > samples[-1][0]:
+            samples.append((at_s, value))
 
     def down(self, target: Mapping[str, str], at_s: float) -> None:
         """A scrape that fails ends all series of its target."""

@@ -166,14 +166,15 @@ def append_whole(descriptor: int, data: bytes, *, syncs: bool = True) -> None:
 
     Raises OSError and leaves no part behind.
     """
-    size = os.fstat(descriptor).st_size
+    left = memoryview(data)
     try:
-        _write_all(descriptor, data)
+        while left:
+            left = left[os.write(descriptor, left) :]
         if syncs:
             os.fsync(descriptor)
     except OSError:
         with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, size)
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - (len(data) - len(left)))
         raise
 
 

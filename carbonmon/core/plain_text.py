@@ -38,6 +38,10 @@ def plain_lines(text: str) -> str:
 
 def plain_json(document: str) -> str:
     """A JSON document with the same values, in which what cannot be printed stands as JSON's own escape."""
+    # Of ASCII, JSON itself escapes all that cannot be printed but DEL. That is told at once; of a checkpoint,
+    # `isprintable` takes a tenth of all that it costs.
+    if document.isascii() and "\x7f" not in document:
+        return document
     return document if document.isprintable() else _UNUSUAL_IN_LINES.sub(_json_escape, document)
 
 

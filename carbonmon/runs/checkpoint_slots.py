@@ -69,10 +69,10 @@ class CheckpointSlots:
         data = sealed(text, self._sequence + 1)
         own = self._files.get(path)
         size = _pages(max(len(data), 0 if own is None else own.size))
-        data = data.ljust(size - 1) + b"\n"
+        data = b"".join((data, b" " * (size - 1 - len(data)), b"\n"))
         if own is None or not overwrite_file(path, data, own):
             own = replace_file(path, data)
-        self._files[path] = own._replace(size=size)
+        self._files[path] = own if own.size == size else own._replace(size=size)
         self._sequence += 1
         self._paths.reverse()
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from carbonmon.core.model import (
     Device,
     DeviceState,
+    IntensityKind,
     Meter,
     NodeTotal,
     RunInfo,
@@ -32,7 +32,6 @@ from carbonmon.core.model import (
 from carbonmon.core.node_meter import NodeEnergy
 from carbonmon.core.plain_text import plain_json
 from carbonmon.core.work import Work
-from carbonmon.runs.series_rows import SeriesRow
 
 RUN_SCHEMA = "carbonmon.run/1"
 CHECKPOINT_SCHEMA = "carbonmon.checkpoint/2"
@@ -47,7 +46,7 @@ SUMMARY_FILE = "summary.json"
 
 DEVICE_FIELDS = DeviceState._fields[1:]  # all but the device itself, which run.json describes
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
 # Three keys have kept their first names, so that every release reads the files of every other one.
 ENDS_WITH_KEY = "lives_by"
@@ -207,46 +206,46 @@ def _progress(work: Work | None) -> tuple[float, float | None] | None:
     return None if work is None or work.steps is None else (work.steps, work.total_steps)
 
 
-def series_text(row: SeriesRow) -> str:
+def series_line(
+    at: str,
+    duration_s: float,
+    names: str,
+    energy_j: float,
+    power: str,
+    power_min: str,
+    power_max: str,
+    emissions_g: float,
+    charged: str,
+) -> str:
     """A line of series.jsonl. Every line has the same keys with values of the same types, or null.
 
-    It is put together by hand: a run begins with a row of each device each second, and `json` takes three
-    times as long for one.
+    It is put together by hand, of texts that are made once where lines share them: a run begins with a row of
+    each device each second, and `json` takes three times as long for one.
     """
-    (
-        at_s,
-        duration_s,
-        device,
-        component,
-        phase,
-        method,
-        joules,
-        mean_w,
-        low_w,
-        high_w,
-        grams,
-        intensity,
-        kind,
-    ) = row
-    if not math.isfinite(at_s + duration_s + joules + grams + intensity):
-        raise ValueError(f"not JSON compliant: {row}")
+    if not math.isfinite(duration_s + energy_j + emissions_g):
+        raise ValueError(f"not JSON compliant: {duration_s} s, {energy_j} J, {emissions_g} g of {names}")
     return (
-        f'{{"at_s":{at_s!r},"duration_s":{duration_s!r},"device":{_quoted(device)},'
-        f'"component":{"null" if component is None else _quoted(component)},"phase":{_quoted(phase)},'
-        f'"method":"{method}","energy_j":{joules!r},"power_w":{_number(mean_w)},"power_min_w":{_number(low_w)},'
-        f'"power_max_w":{_number(high_w)},"emissions_g":{grams!r},"intensity_g_per_kwh":{intensity!r},'
-        f'"intensity_kind":"{kind}","{SERIES_VERSION_KEY}":{SERIES_VERSION}}}\n'
+        f'{{"at_s":{at},"duration_s":{duration_s!r},{names},"energy_j":{energy_j!r},"power_w":{power},'
+        f'"power_min_w":{power_min},"power_max_w":{power_max},"emissions_g":{emissions_g!r},{charged},'
+        f'"{SERIES_VERSION_KEY}":{SERIES_VERSION}}}\n'
     )
 
 
-def _number(value: float | None) -> str:
-    return "null" if value is None else repr(value)
+def series_names(device: str, component: str | None, phase: str, method: str) -> str:
+    """What lines of series.jsonl are about."""
+    return _compact({"device": device, "component": component, "phase": phase, "method": method})[1:-1]
 
 
-@lru_cache(maxsize=256)
-def _quoted(text: str) -> str:
-    """A text in JSON; the same few names of devices and phases stand in every row."""
-    return plain_json(json.dumps(text, ensure_ascii=False))
+def series_charged(g_per_kwh: float, kind: IntensityKind) -> str:
+    """What the energy of lines of series.jsonl is charged with."""
+    return f'"intensity_g_per_kwh":{number(float(g_per_kwh))},"intensity_kind":"{kind}"'
+
+
+def number(value: float) -> str:
+    """A number in JSON; raises ValueError for one that is none."""
+    if not math.isfinite(value):
+        raise ValueError(f"not JSON compliant: {value}")
+    return repr(value)
 
 
 def _line(document: object, **style: Any) -> str:

@@ -20,8 +20,10 @@ _WHITE = b" \n"
 
 def sealed(text: str, sequence: int = 1) -> bytes:
     """A JSON object that is not empty, in one line, with its checksum and number in front."""
-    rest = f'"sequence":{sequence},{text[1:].rstrip()}'.encode()
-    return b'{"crc32":"%08x",%s\n' % (crc32(rest), rest)
+    data = text.rstrip().encode()
+    number = b'"sequence":%d,' % sequence
+    rest = memoryview(data)[1:]  # without copies: it is all that a checkpoint holds
+    return b"".join((b'{"crc32":"%08x",' % crc32(rest, crc32(number)), number, rest, b"\n"))
 
 
 def checked_sequence(path: Path, data: bytes) -> int | None:

@@ -10,14 +10,14 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import MODE, append_whole
 from carbonmon.core.model import RunState, Snapshot
 from carbonmon.runs import layout
-from carbonmon.runs.series_rows import PARTS_KEPT, Key, OpenRow, Parts, SeriesFold, SeriesRow, time_shares
+from carbonmon.runs.series_rows import PARTS_KEPT, Key, Line, OpenRow, Parts, SeriesFold, time_shares
 
 PERIODS = ((2_500_000, 1.0), (5_000_000, 10.0), (12_000_000, 60.0), (40_000_000, 300.0), (50_000_000, 900.0))
 LONGEST_PERIOD_S = 3600.0
@@ -48,22 +48,23 @@ class SeriesFile:
         self._path = folder / layout.SERIES_FILE
         self._lock = lock
         self._descriptor = -1
+        self._opened: os.stat_result
         self._size = 0
         self._synced_s = 0.0
         self._is_synced = True
-        self._at_s = 0.0
         self._line_end = b""
         self._sums: dict[Key, list[float]] = {}
         self._is_summed_up = False
         self._fold = SeriesFold()
-        self._pending: list[SeriesRow] = []
+        self._pending: list[Line] = []
 
     def open(self) -> None:
         """Open and lock the file; raises OSError, or `ConfigError` if another monitor has it."""
         self.close()
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._descriptor = os.open(self._path, flags, MODE)
-        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+        self._opened = os.fstat(self._descriptor)
+        if not stat.S_ISREG(self._opened.st_mode):
             self.close()
             raise OSError(errno.EINVAL, "series.jsonl is no regular file")
         try:
@@ -87,26 +88,20 @@ class SeriesFile:
             found = self._path.stat()
         except FileNotFoundError:
             return False
-        return os.path.samestat(found, os.fstat(self._descriptor))
+        # While ours is open, no other file gets its number.
+        return os.path.samestat(found, self._opened)
 
     def write(self, snapshot: Snapshot, run: RunState, now_s: float, is_last: bool) -> None:
         """Append the rows that are complete at a snapshot; all if it is the last one. Raises OSError."""
         if not self._is_summed_up:
             self._sum_up()
-        period_s, since_s = self.period_s, snapshot.at_s
-        rows: list[SeriesRow] = []
-        while self.parts:
-            part = self.parts.popleft()
-            if part[0].sample >= snapshot.samples:
-                self.parts.appendleft(part)
-                break
-            since_s = min(since_s, part[0].at_s - part[2])
-            rows += self._fold.add(part, period_s)
-        self._keep(self._lacking(snapshot, run, rows, since_s))
-        rows += self._fold.end_sample(period_s)
+        period_s, before_s = self.period_s, self._fold.at_s
+        lines, since_s = self._fold.take(self.parts, snapshot.samples, period_s)
+        self._keep(self._lacking(snapshot, run, lines, before_s, min(since_s, snapshot.at_s)))
+        lines += self._fold.end_sample(period_s)
         if is_last:
-            rows += self._fold.close(snapshot.at_s)
-        self._keep(rows)
+            lines += self._fold.close(snapshot.at_s)
+        self._keep(lines)
         syncs = is_last or now_s - self._synced_s >= SYNC_PERIOD_S
         if self._pending or (syncs and not self._is_synced):
             self._append(now_s, syncs)
@@ -129,72 +124,74 @@ class SeriesFile:
     def _sum_up(self) -> None:
         """What the file holds, by row; only a resumed run has any."""
         self._size = os.fstat(self._descriptor).st_size
-        self._at_s, self._line_end = 0.0, b""
+        self._fold.at_s, self._line_end = 0.0, b""
         sums: dict[Key, list[float]] = {}
         if self._size:
             from carbonmon.runs.series import rows_in
 
             for _, rows in rows_in(_lines(self._descriptor), self._path, strict=False):
-                for row in rows or ():
-                    _add(sums, row)
-                    self._at_s = max(self._at_s, row.at_s)
+                _add(sums, [(row.key, row.energy_j, row.emissions_g, "") for row in rows or ()])
+                self._fold.at_s = max([self._fold.at_s, *[row.at_s for row in rows or ()]])
             # An incomplete line that a crash left is ended, so that the next one stands by itself.
             self._line_end = b"" if os.pread(self._descriptor, 1, self._size - 1) == b"\n" else b"\n"
-        for row in self._pending:
-            _add(sums, row)
+        _add(sums, self._pending)
         self._sums, self._is_summed_up = sums, True
 
-    def _keep(self, rows: list[SeriesRow]) -> None:
-        """Let rows wait to be written. The wall clock may be set back; time in the series never is."""
-        for row in rows:
-            at_s = self._at_s = max(self._at_s, row.at_s)
-            self._pending.append(row._replace(at_s=at_s))
-            _add(self._sums, row)
+    def _keep(self, lines: list[Line]) -> None:
+        """Let lines wait to be written."""
+        _add(self._sums, lines)
+        self._pending += lines
 
     def _lacking(
-        self, snapshot: Snapshot, run: RunState, closed: list[SeriesRow], since_s: float
-    ) -> list[SeriesRow]:
-        """Rows of what the totals hold and no row does: it was drawn before `since_s` (Unix time).
+        self, snapshot: Snapshot, run: RunState, closed: list[Line], before_s: float, since_s: float
+    ) -> list[Line]:
+        """Lines of what the totals hold and no line does: it was drawn before `since_s` (Unix time), after
+        the last line, which ends at `before_s`.
 
-        `closed` are the rows that come next. What is only rounding goes into the open rows.
+        `closed` are the lines that come next. What is only rounding goes into the open rows.
         """
         sums: dict[Key, list[float]] = {}
-        for row in closed:
-            _add(sums, row)
+        _add(sums, closed)
         lacking: dict[Key, float] = {}
         grams: dict[Key, float] = {}
         for total in run.totals:
             key = total.phase, total.device_id, total.method
-            open_row = self._fold.rows.get(key)
+            row = self._fold.rows.get(key)
             lacking_j, lacking_g = total.energy_j, total.emissions_g
             for known in (self._sums.get(key), sums.get(key)):
                 if known is not None:
                     lacking_j, lacking_g = lacking_j - known[0], lacking_g - known[1]
-            if open_row is not None:
-                lacking_j, lacking_g = lacking_j - open_row.energy_j, lacking_g - open_row.emissions_g
+            if row is not None and row.is_open:
+                lacking_j, lacking_g = lacking_j - row.energy_j, lacking_g - row.emissions_g
             if lacking_j > max(ROUNDING_J, ROUNDING_RATIO * total.energy_j):
                 lacking[key], grams[key] = lacking_j, max(0.0, lacking_g)
-            elif open_row is not None:
-                open_row.energy_j = max(0.0, open_row.energy_j + lacking_j)
-                open_row.emissions_g = max(0.0, open_row.emissions_g + lacking_g)
-        since_s = max(round(since_s, 3), self._at_s)
-        begin_s = self._at_s or snapshot.at_s - run.duration_s
+            elif row is not None and row.is_open:
+                row.energy_j = max(0.0, row.energy_j + lacking_j)
+                row.emissions_g = max(0.0, row.emissions_g + lacking_g)
+        if not lacking:
+            return []
+        since_s = max(round(since_s, 3), before_s)
+        begin_s = before_s or snapshot.at_s - run.duration_s
         components = {total.device_id: total.component for total in run.totals}
-        rows = []
+        intensity = snapshot.intensity
+        at, charged = layout.number(since_s), layout.series_charged(intensity.g_per_kwh, intensity.kind)
+        lines = []
         for key, joules, seconds in time_shares(lacking, max(0.0, since_s - begin_s)):
-            open_row = OpenRow(components[key[1]], snapshot.intensity)
-            open_row.energy_j, open_row.emissions_g, open_row.duration_s = joules, grams[key], seconds
-            rows.append(open_row.closed(since_s, key))
-        return rows
+            whole = OpenRow(key, components[key[1]], intensity)
+            whole.go_on(joules, grams[key], seconds, None)
+            line = whole.closed(at, charged)
+            if line is not None:
+                lines.append(line)
+        self._fold.at_s = max(self._fold.at_s, since_s)
+        return lines
 
     def _append(self, now_s: float, syncs: bool) -> None:
-        data = "".join(map(layout.series_text, self._pending)).encode()
+        data = "".join([line[3] for line in self._pending]).encode()
         try:
             append_whole(self._descriptor, self._line_end + data, syncs=syncs)
         except OSError:
             if len(self._pending) > PENDING_ROWS:
-                for row in self._pending:
-                    _add(self._sums, row, -1.0)
+                _add(self._sums, [(key, -joules, -grams, "") for key, joules, grams, _ in self._pending])
                 self._pending = []
             raise
         self._size += len(self._line_end) + len(data)
@@ -205,10 +202,14 @@ class SeriesFile:
             self._synced_s = now_s
 
 
-def _add(sums: dict[Key, list[float]], row: SeriesRow, sign: float = 1.0) -> None:
-    joules_grams = sums.setdefault(row.key, [0.0, 0.0])
-    joules_grams[0] += sign * row.energy_j
-    joules_grams[1] += sign * row.emissions_g
+def _add(sums: dict[Key, list[float]], lines: Iterable[Line]) -> None:
+    for key, joules, grams, _ in lines:
+        known = sums.get(key)
+        if known is None:
+            sums[key] = [joules, grams]
+        else:
+            known[0] += joules
+            known[1] += grams
 
 
 def _lines(descriptor: int) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ about the same time.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 
@@ -22,6 +23,7 @@ from carbonmon.core.model import (
 )
 from carbonmon.core.phases import Weights
 from carbonmon.core.records import NamedTuple
+from carbonmon.runs import layout
 
 Key = tuple[str, str, Method]
 """A phase, a device's id, a method."""
@@ -47,6 +49,11 @@ energy is known, joules by counter, by power and by tdp, the phases' parts of it
 tuple, because one is made for each device at each tick."""
 
 Parts = deque[Part]
+
+
+Line = tuple[Key, float, float, str]
+"""A row that is closed, as it is written: what it is about, its joules, its grams, its line. A plain tuple,
+because a run begins with a row of each device each second."""
 
 
 class SeriesRow(NamedTuple):
@@ -78,84 +85,101 @@ class SeriesRow(NamedTuple):
 
 
 class OpenRow:
-    """A row that goes on."""
+    """A row that goes on; after it has closed it is the next one about the same."""
 
-    __slots__ = ("component", "duration_s", "emissions_g", "energy_j", "high_w", "intensity", "low_w")
+    __slots__ = (
+        "duration_s",
+        "emissions_g",
+        "energy_j",
+        "high_w",
+        "intensity",
+        "is_open",
+        "key",
+        "low_w",
+        "names",
+    )
 
-    def __init__(self, component: Component, intensity: Intensity) -> None:
-        self.component = component
+    def __init__(self, key: Key, component: Component, intensity: Intensity) -> None:
+        phase, device_id, method = key
+        self.key = key
+        self.names = layout.series_names(device_id, component, phase, method)
         self.intensity = intensity
+        self.is_open = False
         self.duration_s = self.energy_j = self.emissions_g = 0.0
         self.low_w: float | None = None
         self.high_w: float | None = None
 
-    def closed(self, at_s: float, key: Key) -> SeriesRow:
-        """The row as it ends at a Unix time of whole milliseconds, with figures as they are written."""
-        phase, device_id, method = key
-        mean_w = self.energy_j / self.duration_s if self.duration_s > 0.0 else None
-        low_w, high_w = self.low_w, self.high_w
-        mean = None if mean_w is None else round(mean_w, 2)
-        low = mean if low_w == mean_w else None if low_w is None else round(low_w, 2)
-        high = low if high_w == low_w else None if high_w is None else round(high_w, 2)
-        return SeriesRow(
-            at_s,
-            round(self.duration_s, 3),
-            device_id,
-            self.component,
-            phase,
-            method,
-            round(self.energy_j, 3),
-            mean,
-            low,
-            high,
-            round(self.emissions_g, 9),
-            float(self.intensity.g_per_kwh),
-            self.intensity.kind,
-        )
+    def go_on(self, joules: float, grams: float, seconds: float, mean_w: float | None) -> None:
+        """Add a part; `mean_w` is the mean power of a window that it ends."""
+        self.energy_j += joules
+        self.emissions_g += grams
+        self.duration_s += seconds
+        if mean_w is None:
+            return
+        if self.low_w is None or self.high_w is None:
+            self.low_w = self.high_w = mean_w
+        elif mean_w < self.low_w:
+            self.low_w = mean_w
+        elif mean_w > self.high_w:
+            self.high_w = mean_w
+
+    def closed(self, at: str, charged: str) -> Line | None:
+        """The row as it ends at a time, with figures as they are written; None if it holds nothing."""
+        self.is_open = False
+        seconds, joules, low_w, high_w = self.duration_s, self.energy_j, self.low_w, self.high_w
+        mean_w = joules / seconds if seconds > 0.0 else None
+        if mean_w == math.inf:  # the time is too short to divide by
+            mean_w = None
+        mean = "null" if mean_w is None else repr(round(mean_w, 2))
+        low = mean if low_w == mean_w else "null" if low_w is None else repr(round(low_w, 2))
+        high = low if high_w == low_w else "null" if high_w is None else repr(round(high_w, 2))
+        seconds, joules, grams = round(seconds, 3), round(joules, 3), round(self.emissions_g, 9)
+        if not joules and not seconds:
+            return None
+        line = layout.series_line(at, seconds, self.names, joules, mean, low, high, grams, charged)
+        return self.key, joules, grams, line
 
 
 class SeriesFold:
-    """Parts in, rows out. `rows` are those that are open."""
+    """Parts in, lines out. `rows` are all that there were, open or not. `at_s` is when the newest line ends:
+    the wall clock may be set back, time in the series never is."""
 
     def __init__(self) -> None:
         self.rows: dict[Key, OpenRow] = {}
+        self.at_s = 0.0
+        self._open: list[OpenRow] = []
         self._moment: Moment | None = None
         self._before_s: float | None = None
         self._longest_s = 0.0
         self._windows: dict[str, tuple[float, float]] = {}
         self._methods: dict[str, Method] = {}
 
-    def add(self, part: Part, period_s: float) -> list[SeriesRow]:
-        """Add a part; the rows that close because it is of another sample than the one before."""
-        moment, device, observed_s, counter_j, power_j, tdp_j, phases, rates = part
-        last, closed = self._moment, []
-        if last is None or last.sample != moment.sample:
-            closed = self.end_sample(period_s)
-            self._moment = moment
-        whole_j = counter_j + power_j + tdp_j
-        if observed_s <= 0.0 and not whole_j:
-            self._windows.pop(device.id, None)
-            return closed
-        if observed_s > self._longest_s:
-            self._longest_s = observed_s
-        if observed_s >= PEAK_WINDOW_S and not self._windows:
-            mean_w: float | None = whole_j / observed_s
-        else:
-            mean_w = self._windowed(device.id, whole_j, observed_s)
-        if whole_j and whole_j == counter_j:  # nearly always
-            self._methods[device.id] = "counter"
-            self._spread(device, "counter", whole_j, observed_s, phases, rates, mean_w)
-            return closed
-        for method, joules in zip(METHODS, (counter_j, power_j, tdp_j), strict=True):
-            if joules:
-                self._methods[device.id] = method
-                self._spread(device, method, joules, observed_s * (joules / whole_j), phases, rates, mean_w)
-        if not whole_j and device.methods:
-            method = self._methods.get(device.id, device.methods[0])
-            self._spread(device, method, 0.0, observed_s, phases, rates, mean_w)
-        return closed
+    def take(self, parts: Parts, before: int, period_s: float) -> tuple[list[Line], float]:
+        """Take the parts of the samples before number `before`, and leave the others.
 
-    def end_sample(self, period_s: float) -> list[SeriesRow]:
+        Returns the lines of the rows that close, but not those that close with the last sample, and since
+        when (Unix time) the parts are, infinity without any.
+        """
+        lines: list[Line] = []
+        since_s = math.inf
+        moment = self._moment
+        while parts:
+            part = parts.popleft()
+            now = part[0]
+            if now is not moment:
+                if now.sample >= before:
+                    parts.appendleft(part)
+                    break
+                if moment is None or now.sample != moment.sample:
+                    lines += self.end_sample(period_s)
+                    self._moment = moment = now
+            begin_s = now.at_s - part[2]
+            if begin_s < since_s:
+                since_s = begin_s
+            self._add(part)
+        return lines, since_s
+
+    def end_sample(self, period_s: float) -> list[Line]:
         """No more parts of this sample will come: the rows that close with it."""
         moment, self._moment = self._moment, None
         if moment is None:
@@ -167,40 +191,70 @@ class SeriesFold:
             return []
         return self.close(at_s)
 
-    def close(self, at_s: float) -> list[SeriesRow]:
+    def close(self, at_s: float) -> list[Line]:
         """All open rows, as they end at a Unix time."""
-        at_s = round(at_s, 3)
-        rows = [row.closed(at_s, key) for key, row in self.rows.items()]
-        self.rows = {}
-        return [row for row in rows if row.energy_j or row.duration_s]
+        rows, self._open = self._open, []
+        at_s = max(self.at_s, round(at_s, 3))
+        at = layout.number(at_s)
+        intensity: Intensity | None = None
+        charged = ""
+        lines = []
+        for row in rows:
+            if row.intensity is not intensity:
+                intensity = row.intensity
+                charged = layout.series_charged(intensity.g_per_kwh, intensity.kind)
+            line = row.closed(at, charged)
+            if line is not None:
+                lines.append(line)
+        if lines:
+            self.at_s = at_s
+        return lines
 
-    def _spread(
-        self,
-        device: Device,
-        method: Method,
-        joules: float,
-        seconds: float,
-        phases: Weights,
-        rates: Rates,
-        mean_w: float | None,
-    ) -> None:
-        for phase, ratio in phases:
-            key = phase, device.id, method
-            row = self.rows.get(key)
-            if row is None:
-                row = self.rows[key] = OpenRow(device.component, rates.intensity)
-            row.energy_j += joules * ratio
-            row.emissions_g += joules * ratio * rates.grams
-            row.duration_s += seconds * ratio
-            row.intensity = rates.intensity
-            if mean_w is None:
-                continue
-            if row.low_w is None or row.high_w is None:
-                row.low_w = row.high_w = mean_w
-            elif mean_w < row.low_w:
-                row.low_w = mean_w
-            elif mean_w > row.high_w:
-                row.high_w = mean_w
+    def _add(self, part: Part) -> None:
+        """Add a part to the open rows of its device."""
+        _, device, observed_s, counter_j, power_j, tdp_j, phases, rates = part
+        device_id = device.id
+        whole_j = counter_j + power_j + tdp_j
+        if observed_s <= 0.0 and not whole_j:
+            self._windows.pop(device_id, None)
+            return
+        if observed_s > self._longest_s:
+            self._longest_s = observed_s
+        if observed_s >= PEAK_WINDOW_S and not self._windows:
+            mean_w: float | None = whole_j / observed_s
+        else:
+            mean_w = self._windowed(device_id, whole_j, observed_s)
+        if whole_j and whole_j == counter_j:  # nearly always
+            by_method: Iterable[tuple[Method, float, float]] = (("counter", whole_j, observed_s),)
+        else:
+            by_method = self._by_method(part, whole_j)
+        intensity, grams = rates.intensity, rates.grams
+        for method, joules, seconds in by_method:
+            self._methods[device_id] = method
+            for phase, ratio in phases:
+                key = phase, device_id, method
+                row = self.rows.get(key)
+                if row is None:
+                    row = self.rows[key] = OpenRow(key, device.component, intensity)
+                part_j = joules * ratio
+                if row.is_open:
+                    row.go_on(part_j, part_j * grams, seconds * ratio, mean_w)
+                else:
+                    row.is_open = True
+                    row.energy_j, row.emissions_g, row.duration_s = part_j, part_j * grams, seconds * ratio
+                    row.low_w = row.high_w = mean_w
+                    self._open.append(row)
+                row.intensity = intensity
+
+    def _by_method(self, part: Part, whole_j: float) -> Iterable[tuple[Method, float, float]]:
+        """(method, joules, seconds) of a part; one of 0 J is by the method that was known last."""
+        _, device, seconds, counter_j, power_j, tdp_j, _, _ = part
+        if whole_j:
+            found = zip(METHODS, (counter_j, power_j, tdp_j), strict=True)
+            return [(method, part_j, seconds * (part_j / whole_j)) for method, part_j in found if part_j]
+        if device.methods:
+            return [(self._methods.get(device.id, device.methods[0]), 0.0, seconds)]
+        return []
 
     def _windowed(self, device_id: str, joules: float, seconds: float) -> float | None:
         """The mean power (W) of a window that this part ends; None while it is too short to be true."""

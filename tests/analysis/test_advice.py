@@ -15,7 +15,7 @@ from carbonmon.runs.summaries import Part
 from carbonmon.runs.summary.document import summarize
 from tests.support.records import node
 from tests.support.run_folders import a_run
-from tests.support.series import ROW
+from tests.support.series import ROW, series_text
 
 START_S = 1_795_000_000.0 // 3600 * 3600
 A100 = "NVIDIA A100-SXM4-40GB"
@@ -148,7 +148,7 @@ def test_the_hours_of_a_run_with_a_changing_grid_are_compared(tmp_path: Path):
         )
         for number, rate in enumerate(rates, 1)
     ]
-    (folder / layout.SERIES_FILE).write_text("".join(map(layout.series_text, rows)))
+    (folder / layout.SERIES_FILE).write_text("".join(map(series_text, rows)))
     summary = a_summary()
     found = topics(summary, Part(summary, folder))["hour"]
     assert found.saves_j is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from carbonmon.core.plain_text import plain, plain_cell, plain_json, plain_lines
@@ -52,6 +52,7 @@ def test_lines_stay_lines(text: str):
 
 
 @given(st.dictionaries(ANY_TEXT, st.lists(ANY_TEXT)))
+@example({"\x7f": ["\x1b[2J\x7f"]})
 def test_json_is_printable_and_keeps_every_value(document: dict[str, list[str]]):
     for style in ({}, {"indent": 2}):
         text = plain_json(json.dumps(document, ensure_ascii=False, **style))

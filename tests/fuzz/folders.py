@@ -18,7 +18,7 @@ from carbonmon.core.model import FallbackMeter, Meter, Rank, Snapshot
 from carbonmon.core.node_meter import NodeCharge, NodeEnergy, NodeMeterState
 from carbonmon.runs import layout
 from tests.support import checkpoints, records
-from tests.support.series import header_1, line_1, rows_of
+from tests.support.series import header_1, line_1, rows_of, series_text
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def series_bytes(snapshot: Snapshot, moments: int = 3) -> bytes:
     """One monitor's part of a series: at each moment the same again."""
     (run,) = snapshot.runs
     rows = [row for at_s in range(moments) for row in rows_of(snapshot._replace(at_s=float(at_s)), run)]
-    return "".join(map(layout.series_text, rows)).encode()
+    return "".join(map(series_text, rows)).encode()
 
 
 def series_1_bytes(snapshot: Snapshot, moments: int = 3) -> bytes:

@@ -22,7 +22,7 @@ from tests.fuzz.folders import a_snapshot, scratch, series_1_bytes, write
 from tests.support import checkpoints, records
 from tests.support.harness import FakeClock, FixedIntensity, make_sampler
 from tests.support.rows import for_each_row
-from tests.support.series import ROW
+from tests.support.series import ROW, series_text
 
 SNAPSHOT = a_snapshot()
 Edit = Callable[[dict[str, Any]], object]
@@ -276,7 +276,7 @@ def test_an_older_version_s_short_rows_are_no_excuse_for_shorter_ones(folder: Pa
 # ---- the series ----
 
 MOMENT = json.loads(series_1_bytes(SNAPSHOT, 1).splitlines()[1])
-GOOD = json.loads(layout.series_text(ROW))
+GOOD = json.loads(series_text(ROW))
 
 
 def series(folder: Path, *lines: object, end: str = "\n") -> Path:

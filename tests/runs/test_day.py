@@ -11,10 +11,11 @@ import pytest
 from carbonmon.core.budget_watch import DAY_S, Amounts
 from carbonmon.core.model import Cost
 from carbonmon.runs.day import DayCount
-from carbonmon.runs.layout import SERIES_FILE, SUMMARY_FILE, series_text
+from carbonmon.runs.layout import SERIES_FILE, SUMMARY_FILE
 from carbonmon.runs.series_rows import SeriesRow
 from carbonmon.runs.summary.document import summarize
 from tests.support.records import gpu, node, run_info, run_state, run_total
+from tests.support.series import series_text
 
 DAY = 20_700 * DAY_S
 HOUR_S = 3600.0

@@ -22,7 +22,7 @@ from carbonmon.runs.reader import read_run
 from carbonmon.runs.series_rows import SeriesRow
 from tests.support import records
 from tests.support.rows import for_each_row
-from tests.support.series import ROW
+from tests.support.series import ROW, series_text
 
 
 def monitored() -> Snapshot:
@@ -82,7 +82,7 @@ def test_any_text_is_written_as_utf_8_and_stays_one_line_of_the_series(text: str
     phase = records.run_state(info, (records.run_total("gone", "gpu", "counter", 5.0, phase=text),))
     snapshot = records.snapshot((phase,))
     assert json.loads(written(snapshot, text).encode())["totals"][0][0] == text
-    line = layout.series_text(ROW._replace(phase=text))
+    line = series_text(ROW._replace(phase=text))
     assert json.loads(line.encode())["phase"] == text
     assert line.count("\n") == line.encode().count(b"\n") == 1
 
@@ -92,14 +92,14 @@ def test_a_number_that_is_none_is_not_written(value: float):
     snapshot = monitored()
     for make in (
         lambda: written(snapshot._replace(at_s=value), ""),
-        lambda: layout.series_text(ROW._replace(energy_j=value)),
+        lambda: series_text(ROW._replace(energy_j=value)),
     ):
         with pytest.raises(ValueError, match="JSON compliant"):
             make()
 
 
 def test_a_row_of_the_series_is_flat_and_names_its_version_and_time_is_its_first_column():
-    row = json.loads(layout.series_text(ROW._replace(power_min_w=None)))
+    row = json.loads(series_text(ROW._replace(power_min_w=None)))
     assert list(row) == [*SeriesRow._fields, "series"]
     assert next(iter(row)) == "at_s", "releases until 0.2 look for it at the begin of a line"
     assert row == {**ROW._asdict(), "power_min_w": None, "series": 2}

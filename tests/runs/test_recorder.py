@@ -38,7 +38,7 @@ from tests.fuzz.folders import a_snapshot, series_bytes
 from tests.support import checkpoints, records
 from tests.support.command import wait_for
 from tests.support.harness import FakeClock
-from tests.support.series import ROW, sums, times, totals_of, write_series_1
+from tests.support.series import ROW, series_text, sums, times, totals_of, write_series_1
 
 NODE = a_snapshot()
 RUN_ID = NODE.runs[0].info.id
@@ -238,7 +238,7 @@ def test_a_resumed_run_of_an_older_release_goes_on_in_rows(tmp_path: Path):
 
 
 def test_a_series_of_a_newer_release_is_not_gone_on_with(tmp_path: Path):
-    line = layout.series_text(ROW).replace('"series":2', '"series":3')
+    line = series_text(ROW).replace('"series":2', '"series":3')
     (tmp_path / layout.SERIES_FILE).write_text(line)
     with pytest.raises(ConfigError, match=r"carbonmon\.series/3.* another version"):
         Run(tmp_path)

@@ -14,7 +14,7 @@ from carbonmon.runs.series_rows import SeriesRow
 from tests.fuzz.folders import scratch
 from tests.support import records
 from tests.support.rows import for_each_row
-from tests.support.series import ROW, write_series_1
+from tests.support.series import ROW, series_text, write_series_1
 
 INFO = records.run_info()
 
@@ -25,7 +25,7 @@ def a_run(folder: Path, run_id: str = "one", host: str = "node-1", rows: int = 3
     info = INFO._replace(id=run_id, host=host)
     device = records.gpu()._replace(id=ROW.device)
     (folder / layout.RUN_FILE).write_text(layout.run_text(info, [device]))
-    texts = [layout.series_text(ROW._replace(at_s=100.0 + n)) for n in range(rows)]
+    texts = [series_text(ROW._replace(at_s=100.0 + n)) for n in range(rows)]
     (folder / layout.SERIES_FILE).write_text("".join(texts))
     return folder
 
@@ -78,7 +78,7 @@ def test_a_series_of_version_1_gets_its_components_from_the_run_and_unknown_is_e
 def test_damaged_lines_are_left_out_and_told_beside_the_table(tmp_path: Path):
     folder = a_run(tmp_path / "a")
     with (folder / layout.SERIES_FILE).open("a") as file:
-        file.write('{"at_s":1}\n' + layout.series_text(ROW))
+        file.write('{"at_s":1}\n' + series_text(ROW))
     result = report(folder)
     assert len(table(result)) == 4
     assert "1 damaged lines of the series are left out" in result.stderr

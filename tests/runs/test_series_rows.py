@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections import deque
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 from carbonmon.core.footprint import Overheads, rates
 from carbonmon.core.model import PEAK_WINDOW_S, Device
 from carbonmon.core.phases import Weights
+from carbonmon.runs.layout import SERIES_VERSION, SERIES_VERSION_KEY
 from carbonmon.runs.series_rows import Moment, Part, SeriesFold, SeriesRow
 from tests.support import records
 from tests.support.rows import for_each_row
@@ -39,9 +44,19 @@ def part(
 def folded(parts: list[Part], period_s: float) -> list[SeriesRow]:
     """The rows of parts; those that are open at the end are closed."""
     fold = SeriesFold()
-    rows = [row for each in parts for row in fold.add(each, period_s)]
-    rows += fold.end_sample(period_s)
-    return rows + fold.close(parts[-1][0].at_s)
+    lines, _ = fold.take(deque(parts), parts[-1][0].sample + 1, period_s)
+    lines += fold.end_sample(period_s)
+    lines += fold.close(parts[-1][0].at_s)
+    rows = []
+    for key, joules, grams, line in lines:
+        found = json.loads(line)
+        assert line == json.dumps(found, separators=(",", ":")) + "\n", "what json itself writes"
+        assert found.pop(SERIES_VERSION_KEY) == SERIES_VERSION
+        row = SeriesRow(**found)
+        assert (key, joules, grams) == (row.key, row.energy_j, row.emissions_g)
+        assert list(found) == list(SeriesRow._fields)
+        rows.append(row)
+    return rows
 
 
 def test_with_a_period_of_the_interval_each_sample_is_a_row_of_each_device():
@@ -125,6 +140,8 @@ def test_time_in_which_nothing_is_known_is_in_no_row():
 def test_energy_of_no_time_at_all_is_kept_and_makes_no_power():
     (row,) = folded([part(1, 5.0, seconds=0.0)], 1.0)
     assert (row.energy_j, row.duration_s, row.power_w, row.power_max_w) == (5.0, 0.0, None, None)
+    (row,) = folded([part(1, 5.0, seconds=2.3e-308)], 1.0)
+    assert (row.energy_j, row.power_w) == (5.0, None), "not infinite"
 
 
 def test_an_extreme_is_a_mean_over_half_a_second_at_least():
@@ -137,10 +154,30 @@ def test_an_extreme_is_a_mean_over_half_a_second_at_least():
     assert (short.power_min_w, short.power_max_w) == (None, None)
 
 
-def test_a_clock_that_is_set_back_closes_the_rows():
-    rows = folded([part(1, 1.0, at_s=500.0), part(2, 1.0, at_s=501.0), part(3, 1.0, at_s=100.0)], 60.0)
-    assert sum(row.energy_j for row in rows) == 3.0
-    assert rows[-1].at_s == 100.0
+def test_a_clock_that_is_set_back_closes_the_rows_and_their_time_does_not_run_back():
+    parts = [part(1, 1.0, at_s=500.0), part(2, 1.0, at_s=501.0), part(3, 1.0, at_s=100.0)]
+    (row,) = folded(parts, 60.0)
+    assert (row.energy_j, row.at_s) == (3.0, 100.0)
+    assert [row.at_s for row in folded(parts, 1.0)] == [500.0, 501.0, 501.0]
+
+
+def test_parts_of_samples_that_a_snapshot_does_not_hold_stay_for_the_next_one():
+    parts = deque(part(n, 300.0) for n in range(1, 6))
+    fold = SeriesFold()
+    lines, since_s = fold.take(parts, 4, 1.0)
+    assert (len(lines), since_s, [each[0].sample for each in parts]) == (2, 0.0, [4, 5])
+    lines += fold.end_sample(1.0)
+    assert [json.loads(line[3])["at_s"] for line in lines] == [1.0, 2.0, 3.0]
+    assert fold.take(deque(), 9, 1.0) == ([], math.inf)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_energy_that_is_no_number_is_not_written_and_the_next_rows_are(value: float):
+    fold = SeriesFold()
+    with pytest.raises(ValueError, match="JSON compliant"):
+        fold.take(deque([part(1, value), part(2, 300.0)]), 9, 1.0)
+    lines, _ = fold.take(deque([part(3, 300.0), part(4, 300.0)]), 9, 1.0)
+    assert [line[1] for line in lines] == [300.0]
 
 
 DRAWN = st.tuples(

@@ -12,7 +12,7 @@ from carbonmon_exporters.prometheus import PrometheusExporter
 
 from carbonmon.core.model import Component, Device, SensorState, Snapshot
 from carbonmon.core.ports import ExporterSettings
-from carbonmon.runs.layout import SERIES_FILE, series_text
+from carbonmon.runs.layout import SERIES_FILE
 from carbonmon.runs.series_file import LONGEST_PERIOD_S, PERIODS
 from carbonmon.runs.series_rows import SeriesRow
 from tests.support.records import (
@@ -29,6 +29,7 @@ from tests.support.records import (
     run_total,
     snapshot,
 )
+from tests.support.series import series_text
 
 PHASES = ("main", "train", "eval")
 

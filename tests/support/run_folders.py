@@ -14,7 +14,7 @@ from carbonmon.runs import layout
 from carbonmon.runs.summary.document import State, summarize
 from carbonmon.runs.summary.file import write_summary
 from tests.support import checkpoints, records
-from tests.support.series import ROW
+from tests.support.series import ROW, series_text
 
 KWH_J = 3.6e6
 
@@ -50,7 +50,7 @@ def a_run(
         ROW._replace(at_s=at_s, device=devices[0].id, energy_j=joules, emissions_g=joules * 1e-4)
         for at_s, joules in drawn
     ]
-    (place / layout.SERIES_FILE).write_text("".join(map(layout.series_text, rows)))
+    (place / layout.SERIES_FILE).write_text("".join(map(series_text, rows)))
     if state is not None:
         write_summary(place, summarize(snapshot, run, state))
     return place

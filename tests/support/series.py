@@ -18,6 +18,20 @@ ROW = SeriesRow(
 )
 
 
+def series_text(row: SeriesRow) -> str:
+    """The line of a row, as a monitor writes it."""
+    powers = ["null" if watts is None else repr(watts) for watts in row[7:10]]
+    return layout.series_line(
+        layout.number(row.at_s),
+        row.duration_s,
+        layout.series_names(row.device, row.component, row.phase, row.method),
+        row.energy_j,
+        *powers,
+        row.emissions_g,
+        layout.series_charged(row.intensity_g_per_kwh, row.intensity_kind),
+    )
+
+
 def rows_of(snapshot: Snapshot, run: RunState, duration_s: float = 60.0) -> list[SeriesRow]:
     """A row for each total of a run that is not 0, as if it was drawn just now."""
     return [

@@ -36,6 +36,7 @@ class RunAttribution:
         self._usage = NodeUsage(0.0, 0.0, {})
         self._tally = Tally(now_s)
         self._recent: deque[Tally] = deque([self._tally])
+        self._began_s = now_s
         self._settled: dict[str, tuple[float, Tally]] = {}
         self._begun: dict[str, Tally] = {}
         self._newest_begin_s = -math.inf
@@ -140,10 +141,10 @@ class RunAttribution:
         self._settled[device_id] = at_s, self._tally
 
     def settle_first(self, account: DeviceAccount, at_s: float) -> None:
-        """A device is read for the first time: nobody knows what it drew since a run began before."""
-        self.settle(account.device.id, at_s)
+        """A device is read for the first time: nobody knows what it drew of the runs that began before."""
         for run in self.runs.values():
-            self._lose_unread(run, account, run.span.from_s, at_s)
+            self._lose_unread(run, account, at_s)
+        self.settle(account.device.id, at_s)
 
     def lose_rest(
         self, run: RunAccount, open_s: Mapping[str, float], accounts: Iterable[DeviceAccount]
@@ -153,14 +154,16 @@ class RunAttribution:
         `open_s` are seconds by device that only a later value of its counter may cover.
         """
         for account in accounts:
-            device_id, from_s = account.device.id, run.span.from_s
-            charged_s, _ = self._settled.get(device_id, (from_s, None))
-            charged_s = max(from_s, charged_s - open_s.get(device_id, 0.0))
-            self._lose_unread(run, account, charged_s, run.span.until_s)
+            self._lose_unread(run, account, run.span.until_s, open_s.get(account.device.id, 0.0))
 
-    def _lose_unread(self, run: RunAccount, account: DeviceAccount, from_s: float, until_s: float) -> None:
-        device_id, seconds = account.device.id, until_s - from_s
-        if LEAST_UNREAD_S < seconds < math.inf and self._uses(run, account):
+    def _lose_unread(
+        self, run: RunAccount, account: DeviceAccount, until_s: float, open_s: float = 0.0
+    ) -> None:
+        """What a device drew of a run since it was settled last, or since the run or this monitor began."""
+        device_id = account.device.id
+        charged_s, _ = self._settled.get(device_id, (self._began_s, None))
+        seconds = until_s - max(charged_s - open_s, run.span.from_s)
+        if seconds > LEAST_UNREAD_S and self._uses(run, account):
             run.lose(device_id, seconds)
 
     def _uses(self, run: RunAccount, account: DeviceAccount) -> bool:
@@ -188,14 +191,11 @@ class RunAttribution:
         power_w = interval.energy_j / observed_s if observed_s > 0.0 else None
         utilization_ratio = account.settle_utilization() if is_gpu else None
         is_unknown = self._is_unknown(account)
-        for piece, found in self._pieces(account, interval, power_w):
+        for piece, runs, found in self._pieces(account, interval, power_w):
             seconds = piece.end_s - piece.start_s
-            for run_id, run in self.runs.items():
+            for run_id, run in runs.items():
                 share = found.get(run_id)
                 if share is None:
-                    if not run.span.covers(piece):
-                        run.leave_out(piece, rates)
-                        continue
                     run.see(device_id, None)
                     if is_unknown:
                         run.lose(device_id, seconds)
@@ -207,19 +207,22 @@ class RunAttribution:
                     run.gpu_clock.add(seconds * share.ratio, part.energy_j, utilization_ratio)
                 if bridged and run_id in self._resumed:
                     run.recovered_j += part.counter_j
+            if runs is not self.runs:
+                for run_id in self.runs.keys() - runs.keys():
+                    self.runs[run_id].leave_out(piece, rates)
         account.add(interval, attributed_j, rates.grams)
         self.settle(device_id, interval.end_s)
 
     def _pieces(
         self, account: DeviceAccount, interval: Interval, power_w: float | None
-    ) -> Iterable[tuple[Interval, Mapping[str, Share]]]:
-        """An interval, split where a run begins or ends: each piece with the shares of the runs in it.
+    ) -> Iterable[tuple[Interval, Mapping[str, RunAccount], Mapping[str, Share]]]:
+        """An interval, split where a run begins or ends: each piece with the runs in it, and their shares.
 
-        The tallies of a piece are those that were made at its ends; one that is too short to have its own is
+        They are found by the tallies that were made at its ends; a piece that is too short to have its own is
         shared as the whole interval is.
         """
         if interval.start_s >= self._newest_begin_s and not self._stopped:  # nearly always
-            return [(interval, self._shares(account, power_w))]
+            return [(interval, self.runs, self._shares(account, power_w))]
         start_s, end_s = interval.start_s, interval.end_s
         settled = self._settled_tally(account.device.id)
         made = {self.runs[run_id].span.from_s: tally for run_id, tally in self._begun.items()}
@@ -228,15 +231,12 @@ class RunAttribution:
         made |= {start_s: settled, end_s: self._tally}
         pieces = []
         for piece in attribution.cut_interval(interval, inside_s):
-            policies = {
-                run_id: policy
-                for run_id, policy in self._policies.items()
-                if self.runs[run_id].span.covers(piece)
-            }
+            runs = {run_id: run for run_id, run in self.runs.items() if run.span.covers(piece)}
+            policies = {run_id: self._policies[run_id] for run_id in runs}
             before, after = made[piece.start_s], made[piece.end_s]
             if after.at_s <= before.at_s:
                 before, after = settled, self._tally
-            pieces.append((piece, self._shares(account, power_w, before, after, policies)))
+            pieces.append((piece, runs, self._shares(account, power_w, before, after, policies)))
         return pieces
 
     def see(self, account: DeviceAccount, power_w: float | None, shape: Curve | None = None) -> None:

@@ -13,6 +13,7 @@ import pytest
 from carbonmon.core.config import Config
 from carbonmon.core.model import Device, Failure, Reading, RunState
 from carbonmon.monitor.node import Monitor, RunPlan
+from carbonmon.monitor.run_account import RunAccount
 from carbonmon.service.registry import Registry
 from carbonmon.service.socket.operations import Operations
 from tests.chaos.inprocess import GPU, PACKAGE, POWER_W, Source, recorder_of, sampler_of
@@ -30,15 +31,14 @@ class Late(Source):
         super().__init__(devices)
         self._clock = clock
         self.before_s = self.after_s = 0.0
-        self.silent: set[str] = set()
+        self.on_read: Callable[[Device], object] | None = None
 
     def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
         for device in self._devices:
             self._clock.time_s += self.before_s
-            if device.id in self.silent:
-                yield Failure(device.id, "read")
-            else:
-                yield Reading(device.id, round(POWER_W[device.id] * self._clock.time_s * 1e6))
+            if self.on_read is not None:
+                self.on_read(device)
+            yield Reading(device.id, round(POWER_W[device.id] * self._clock.time_s * 1e6))
         self._clock.time_s += self.after_s
 
 
@@ -192,3 +192,52 @@ def test_a_run_has_the_energy_of_its_stated_time(tmp_path: Path, way: Way, begin
     assert dict(run.phases_s) == {"main": pytest.approx(run.duration_s)}
     for state in node.sampler.latest.devices:
         assert state.unattributed_j == pytest.approx(state.energy_j - energy_j[state.device.id], abs=1e-6)
+
+
+def test_a_run_that_ends_while_a_slow_driver_is_read_has_none_of_what_was_drawn_then(tmp_path: Path):
+    """A tick is on its way, and the end is told when the first device is read and the second one not."""
+    node = Node(tmp_path)
+    node.monitor.begin(RunPlan(INFO, tmp_path))
+    node.monitor.sampling.start_without_thread()
+
+    def end() -> None:
+        node.source.on_read = None
+        node.monitor.end(INFO.id, 0, None, lambda: None)
+
+    def begin_slow_tick() -> None:
+        node.is_late((0.5, 0.25))
+        node.source.on_read = lambda device: end() if device is GPU else None
+
+    node.events.after(JOB_S, begin_slow_tick)
+    node.events.after(JOB_S + 5.0, node.keep)
+    node.loop()
+    (run,) = node.final
+    assert run.duration_s == pytest.approx(3.5), "the tick of 1003 s reads the first device at 1003.5 s"
+    assert {row.device_id: row.energy_j for row in run.totals} == pytest.approx(truth_j(run), abs=1e-3)
+
+
+def test_what_was_charged_before_the_end_was_told_is_not_taken_back(tmp_path: Path):
+    node = Node(tmp_path)
+    node.sampler.tick(edge=True)
+    node.sampler.begin(RunAccount(INFO, DEVICES))
+    node.clock.time_s += 2.0
+    node.sampler.tick()
+    node.sampler.runs.stop(INFO.id, 1001.5, 1001.5 + node.clock.wall_offset_s)
+    node.sampler.end(INFO.id, 0, None)
+    (run,) = node.sampler.latest.runs
+    assert (run.duration_s, run.ended_at_s) == (2.0, 1002.0 + node.clock.wall_offset_s)
+    assert {row.device_id: row.energy_j for row in run.totals} == pytest.approx(truth_j(run), abs=1e-3)
+
+
+def test_a_phase_that_is_told_behind_the_end_adds_no_time_to_the_run(tmp_path: Path):
+    node = Node(tmp_path)
+    node.sampler.tick(edge=True)
+    node.sampler.begin(RunAccount(INFO, DEVICES))
+    node.clock.time_s += 2.0
+    node.sampler.runs.stop(INFO.id, 1001.5, 0.0)
+    node.monitor.change_phase(INFO.id, ["late"], 1001.8)
+    node.monitor.requests.carry_out(lambda edge: node.sampler.tick(edge=edge))
+    node.sampler.end(INFO.id, 0, None)
+    (run,) = node.sampler.latest.runs
+    assert dict(run.phases_s) == {"main": pytest.approx(1.5), "late": pytest.approx(0.0)}
+    assert {row.phase for row in run.totals if row.energy_j} == {"main"}

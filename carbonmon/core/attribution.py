@@ -18,7 +18,9 @@ docs/use/attribution.md has a worked example.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
+from carbonmon.core.curves import part_between
 from carbonmon.core.idle_power import ALL, DynamicPart
 from carbonmon.core.model import GpuClaim, IdlePolicy, Interval, NodeUsage
 from carbonmon.core.records import NamedTuple
@@ -183,6 +185,26 @@ def split_gpu(claims: Mapping[str, GpuClaim], others_sm: float | None) -> dict[s
         for run_id, claim in whole.items():
             found[run_id] = Share(rest * (claim.sm_ratio or 0.0) / total, SM_NOTE)
     return found
+
+
+def cut_interval(interval: Interval, moments_s: Sequence[float]) -> list[Interval]:
+    """The pieces of an interval between moments inside of it: its energy by its curve, else by time."""
+    if not moments_s:
+        return [interval]
+    start_s, end_s = interval.start_s, interval.end_s
+    pieces = []
+    for begin_s, until_s in pairwise((start_s, *moments_s, end_s)):
+        ratio = part_between(interval.curve, start_s, end_s, begin_s, until_s)
+        of_time = (until_s - begin_s) / (end_s - start_s)
+        pieces.append(
+            scale_interval(interval, ratio)._replace(
+                start_s=begin_s,
+                end_s=until_s,
+                power_w=None if interval.power_w is None else interval.power_w * ratio / of_time,
+                unobserved_s=interval.unobserved_s * of_time,
+            )
+        )
+    return pieces
 
 
 def scale_interval(interval: Interval, ratio: float) -> Interval:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carbonmon.core.model import Component
+from carbonmon.core.model import Component, Method, RunTotal
 
 
 class Amounts:
@@ -23,3 +23,17 @@ class Amounts:
         self.start_s = start_s
         self.is_new = True
         self.energy_j = self.emissions_g = self.emissions_low_g = self.emissions_high_g = 0.0
+
+    def total(self, phase: str, device_id: str, method: Method) -> RunTotal:
+        """The row as it is told."""
+        return RunTotal(
+            phase,
+            self.component,
+            device_id,
+            method,
+            self.energy_j,
+            self.emissions_g,
+            self.emissions_low_g,
+            self.emissions_high_g,
+            self.start_s,
+        )

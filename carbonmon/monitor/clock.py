@@ -9,6 +9,10 @@ from contextlib import suppress
 from functools import partial
 
 from carbonmon.client.protocol import BOOT_CLOCK
+from carbonmon.core.ports import Clock
+
+NEAR_S, MOST_LOOKS = 0.0005, 5
+"""How near two looks at the clocks are, and after how many of them it is given up."""
 
 
 class SystemClock:
@@ -17,6 +21,19 @@ class SystemClock:
     def __init__(self) -> None:
         self.now_s: Callable[[], float] = partial(time.clock_gettime, BOOT_CLOCK)
         self.wall_s: Callable[[], float] = time.time
+
+
+def same_moment(clock: Clock) -> tuple[float, float]:
+    """The same moment by both of a clock's times: seconds, and Unix time.
+
+    On a busy machine another process may have its turn between two looks: then they are looked at again.
+    """
+    for _ in range(MOST_LOOKS):
+        now_s = clock.now_s()
+        wall_s = clock.wall_s()
+        if clock.now_s() - now_s < NEAR_S:
+            break
+    return now_s, wall_s
 
 
 class Alarm:

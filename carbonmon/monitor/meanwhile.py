@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from carbonmon.core.model import NodeTotal
+from carbonmon.core.model import Interval, NodeTotal
 from carbonmon.core.node_meter import NodeEnergy
 from carbonmon.core.records import NamedTuple
 
@@ -70,6 +70,19 @@ class Meanwhile:
                 for name, total in node.meters.items()
             },
         )
+
+    def leave_out(self, part: Interval, g_per_j: float) -> None:
+        """Do not count a part of a device's interval that is being settled."""
+        before = self._begin.devices.get(part.device_id)
+        if before is not None:
+            left_out = before._replace(
+                counter_j=before.counter_j + part.counter_j,
+                power_j=before.power_j + part.power_j,
+                tdp_j=before.tdp_j + part.tdp_j,
+                emissions_g=before.emissions_g + part.energy_j * g_per_j,
+            )
+            devices = {**self._begin.devices, part.device_id: left_out}
+            self._begin = self._begin._replace(devices=devices)
 
     def end(self, node: NodeTotals) -> None:
         """Count no further."""

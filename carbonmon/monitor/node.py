@@ -20,6 +20,7 @@ from carbonmon.core.records import NamedTuple
 from carbonmon.core.windows import Key, Marks
 from carbonmon.core.work import PRECISIONS, Peaks, Told
 from carbonmon.hardware.workload import NodeWorkload, is_below
+from carbonmon.monitor.clock import same_moment
 from carbonmon.monitor.guard import GuardedExporter
 from carbonmon.monitor.loop import SamplingLoop
 from carbonmon.monitor.recorder import Recorder
@@ -137,14 +138,13 @@ class Monitor:
         if plan.info.id in self.runs:  # a driver hung for long, and the job did not wait for it
             return
         if plan.before is None:
-            info = plan.info._replace(started_at_s=self.clock.wall_s())
-            self.sampler.begin(self._account(plan, info), plan.roots)
+            self.sampler.begin(self._account(plan), plan.roots)
         else:
             from carbonmon.monitor import resume  # most runs are new
 
             outage = resume.outage_of(plan.before, self.boot_id, self.clock)
-            run = self._account(plan, plan.info)
-            resume.resume_run(self.sampler, run, plan.before.snapshot, outage, plan.roots)
+            before = plan.before.snapshot
+            resume.resume_run(self.sampler, self._account(plan), before, outage, plan.roots)
         self.recorder.hurry()
         if then is not None:
             then()
@@ -166,7 +166,7 @@ class Monitor:
         lost = resume.restore_devices(self.sampler, newest.snapshot, outage)
         for plan, before in runs:
             outage = resume.outage_of(before, self.boot_id, self.clock)
-            run = self._account(plan, plan.info)
+            run = self._account(plan)
             resume.restore_run(self.sampler, run, before.snapshot.runs[0], outage, lost, plan.roots)
 
     def resume_devices(self, before: Checkpoint) -> None:
@@ -190,10 +190,11 @@ class Monitor:
         last: Callable[[RunAccount, RunState], object] | None = None,
         refused: Callable[[], object] | None = None,
     ) -> None:
-        """End a run at the next sample; `then` is called when its files are written, in that thread.
+        """End a run now; the next sample tells its energy. `then` is called in the thread that wrote it.
 
         `last` is told its final totals, in the sampling thread; `refused` when a disk does not take them.
         """
+        self.requests.post(partial(self.sampler.runs.stop, run_id, *same_moment(self.clock)), "noted")
         self.requests.post(partial(self._end, run_id, exit_code, signal, then, last, refused), "edge")
 
     def _end(
@@ -225,8 +226,8 @@ class Monitor:
         self.requests.post(partial(self.sampler.runs.written, run_id))
         then()
 
-    def _account(self, plan: RunPlan, info: RunInfo) -> RunAccount:
-        return RunAccount(info, self._expected(plan), parts=self.recorder.parts(info.id))
+    def _account(self, plan: RunPlan) -> RunAccount:
+        return RunAccount(plan.info, self._expected(plan), parts=self.recorder.parts(plan.info.id))
 
     def _expected(self, plan: RunPlan) -> list[Device]:
         """The devices that a run will surely use, so that its series are there, at 0, from its start."""
@@ -279,7 +280,7 @@ class Monitor:
             if marks is not None:
                 run.windows.mark(at_s, marks)
             had_too_many = run.phases.overflowed
-            run.phases.change(at_s, names)
+            run.phases.change(run.span.within(at_s), names)
             if run.phases.overflowed and not had_too_many:
                 log.warning("run %s: more than %d phases: the others count as 'other'", run_id, MAX_PHASES)
 
@@ -376,10 +377,13 @@ class Monitor:
             log.warning("the disk hangs: the last checkpoints may be missing")
 
     def finish(self, exit_code: int | None, signal: int | None) -> Snapshot | None:
-        """Take the last sample, end every run, and write everything; None if that fails, which is logged."""
+        """End every run now, take the last sample, write everything; None if that fails, which is logged."""
         final = None
         try:
-            hangs = self._stop_sampling()
+            stop_all = partial(self.sampler.runs.stop_all, *same_moment(self.clock))
+            self.requests.post(stop_all, "noted")
+            if hangs := self._stop_sampling():  # nobody carries out what is asked for
+                stop_all()
             final = self.sampler.finish(exit_code, signal, hangs)
             if not self.recorder.finish(final):
                 log.warning("the disk hangs: the last checkpoint may be missing")

@@ -15,10 +15,14 @@ log = logging.getLogger(__name__)
 EXTRA_RATE_HZ, EXTRA_BURST = 10.0, 20.0
 """How often requests may take samples between two ticks; what comes faster is split by time."""
 
-When = Literal["", "edge", "before", "after", "timed"]
+When = Literal["", "edge", "before", "after", "timed", "noted"]
 """Where a request wants a sample. At an `edge`, where a run begins or ends, there is one before it in any
 case, with every counter. `before` and `after` it there is one of what may be read so often, if there were
-not too many. `timed` is as `after`, for what has a time of its own: it may divide what was read already."""
+not too many. `timed` is as `after`, for what has a time of its own: it may divide what was read already.
+`noted` is as `timed`, and wants no sample for itself."""
+
+TIMED: frozenset[When] = frozenset(("timed", "noted"))
+UNSAMPLED: frozenset[When] = frozenset(("", "noted"))
 
 
 class _Request:
@@ -65,7 +69,7 @@ class RequestQueue:
         """Do what has a time of its own, before a sample is settled that may be over that time; it stays in
         the queue for the sample that it wants."""
         for request in tuple(self._requests):  # at once: another thread may end the run of one that hangs
-            if request.sample == "timed" and not request.is_done:
+            if request.sample in TIMED and not request.is_done:
                 request.carry_out()
 
     def carry_out(self, sample: Callable[[bool], object] | None, always: bool = False) -> None:
@@ -76,9 +80,9 @@ class RequestQueue:
         number = len(self._requests)
         requests = [self._requests[place] for place in range(number)]
         for request in requests:
-            if request.sample in ("after", "timed") and not request.is_done:
+            if (request.sample == "after" or request.sample in TIMED) and not request.is_done:
                 request.carry_out()
-        if sample is not None and (always or any(request.sample for request in requests)):
+        if sample is not None and (always or any(each.sample not in UNSAMPLED for each in requests)):
             edge = any(request.sample == "edge" for request in requests)
             is_allowed = self._extra.take(self._clock.now_s()) == 0.0
             if always or edge or is_allowed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from operator import itemgetter
 
@@ -21,7 +22,6 @@ from carbonmon.core.model import (
     Rank,
     RunInfo,
     RunState,
-    RunTotal,
 )
 from carbonmon.core.pauses import PAUSED_PHASE, PauseClock
 from carbonmon.core.phases import Phases
@@ -33,6 +33,7 @@ from carbonmon.monitor.meanwhile import Meanwhile, NodeTotals
 from carbonmon.monitor.node_charge import NodeChargeAccount
 from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.peak_power import PeakPower
+from carbonmon.monitor.run_span import RunSpan
 from carbonmon.runs.series_rows import Moment, Parts
 
 MAX_UNSETTLED_S = 5.0
@@ -44,9 +45,9 @@ class RunAccount:
     """Totals of one run. The best method of each device of its own has a row at 0 from the start, so that its
     series are there when the first joules come; lower rungs get theirs if they are used.
 
-    `start_s` is its start on the injected clock, of which phases and durations are reckoned. `devices` are
-    those that it is expected to use; others get their rows when it does. `parts` takes what is added, for the
-    run's series.
+    `start_s` is its start on the injected clock, of which phases and durations are reckoned, and `span` the
+    time of which it is charged. `devices` are those that it is expected to use; others get their rows when it
+    does. `parts` takes what is added, for the run's series.
     """
 
     __slots__ = (
@@ -66,7 +67,6 @@ class RunAccount:
         "_told_s",
         "_unobserved_s",
         "cpu_s",
-        "end_s",
         "ended_at_s",
         "exit_code",
         "facility_j",
@@ -82,6 +82,7 @@ class RunAccount:
         "ranks",
         "recovered_j",
         "signal",
+        "span",
         "start_s",
         "water_l",
         "watered_j",
@@ -95,7 +96,7 @@ class RunAccount:
         self.info = info
         self._parts = parts
         self.start_s = start_s
-        self.end_s: float | None = None
+        self.span = RunSpan()
         self.ended_at_s: float | None = None
         self.exit_code: int | None = None
         self.signal: int | None = None
@@ -131,13 +132,13 @@ class RunAccount:
         for device in devices:
             self._touch(device)
 
-    def begin(self, now_s: float, node: NodeTotals) -> None:
-        """Start now, after a sample: what the devices and the monitor did before is not of its time.
+    def begin(self, start_s: float, node: NodeTotals) -> None:
+        """Start after a sample: what the devices and the monitor did before is not of its time.
 
         That sample is its first. A monitor that was started for its own job has cost it from its start on.
         """
-        self.start_s = self._told_s = self._counts_since_s = now_s
-        self.phases = Phases(now_s)
+        self.start_s = self.span.from_s = self._told_s = self._counts_since_s = start_s
+        self.phases = Phases(start_s)
         cpu_s = 0.0 if self.info.ends_with == "job" else node.cpu_s
         self._meanwhile.begin(node._replace(samples=max(0, node.samples - 1), cpu_s=cpu_s))
 
@@ -150,6 +151,7 @@ class RunAccount:
         self._told_s = now_s - outage_s
         # Not the start of which durations are reckoned: a run that is resumed after its end began earlier.
         self._counts_since_s = state.start_s if same_boot else None
+        self.span.from_s = (state.start_s or -math.inf) if same_boot else now_s  # no counter knows more
         self.recovered_j = state.recovered_j
         self.cpu_s, self.ranks = state.cpu_s, state.ranks
         self.work.restore(state.work, sum(row.energy_j for row in state.totals), self.start_s)
@@ -185,6 +187,14 @@ class RunAccount:
             node = node._replace(cpu_s=0.0)  # this monitor has cost it from its own start on
         self._meanwhile.restore(state.node, state.samples or 0, state.monitor_cpu_s, state.node_meters, node)
 
+    def stop(self, at_s: float, wall_s: float) -> None:
+        """Its time ends at a moment, of which the next sample will tell; the first word counts.
+
+        What is charged to it already is not taken back: then its time ends with that.
+        """
+        until_s = max(at_s, self.start_s, *self._settled_s.values())
+        self.span.end(until_s, wall_s + until_s - at_s)
+
     def end(
         self,
         now_s: float,
@@ -193,16 +203,17 @@ class RunAccount:
         signal: int | None,
         node: NodeTotals,
     ) -> None:
-        """The run has ended; nothing is added to it from now on."""
+        """The run has ended, now or when it was stopped; nothing is added to it from now on."""
         self._meanwhile.end(node)
-        self.end_s = now_s
+        self.stop(now_s, wall_s)
+        now_s = self.span.until_s
         grams = sum(grams for _, grams in self._charges.values())
         costs = {currency: amount for currency, (amount, _) in self._costs.items()}
         self.outlook.end(now_s - self.start_s, self.work.total_j, grams, costs)
         idle = idle_note(now_s - self.start_s - self.pauses.seconds(now_s), self.cpu_s, self.node_busy_s)
         if idle and idle not in self.notes:
             self.notes = (*self.notes, idle)
-        self.ended_at_s = max(wall_s, self.info.started_at_s)
+        self.ended_at_s = max(self.span.until_wall_s, self.info.started_at_s)
         self.exit_code, self.signal = exit_code, signal
         self.processes = None
 
@@ -265,9 +276,18 @@ class RunAccount:
 
     def pause(self, at_s: float, is_paused: bool) -> None:
         """The job stands still from `at_s` on, or goes on: its phases, its forecast and its pauses know."""
+        at_s = self.span.within(at_s)
         self.phases.hold(at_s, PAUSED_PHASE if is_paused else None)
         self.pauses.change(at_s, is_paused)
         self.outlook.pause(is_paused)
+
+    def leave_out(self, part: Interval, rates: Rates) -> None:
+        """A part of a device's interval that is not of its time: it is not what was drawn meanwhile."""
+        self._meanwhile.leave_out(part, rates.grams)
+
+    def uses(self, device_id: str) -> bool:
+        """Whether it was expected to use a device, or has."""
+        return device_id in self._unobserved_s
 
     def lose(self, device_id: str, seconds: float) -> None:
         """Note seconds of a device's energy that nobody can know."""
@@ -317,29 +337,13 @@ class RunAccount:
         amounts.emissions_high_g += energy_j * rates.high_grams
 
     def state(self, now_s: float, node: NodeTotals) -> RunState:
-        if self.end_s is not None:
-            now_s = self.end_s
+        now_s = self.span.within(now_s)
         found = self._meanwhile.until(node)
         duration_s = now_s - self.start_s
         self._tell_starts(now_s)
         return RunState(
             info=self.info,
-            totals=tuple(
-                [
-                    RunTotal(
-                        phase,
-                        amounts.component,
-                        device_id,
-                        method,
-                        amounts.energy_j,
-                        amounts.emissions_g,
-                        amounts.emissions_low_g,
-                        amounts.emissions_high_g,
-                        amounts.start_s,
-                    )
-                    for (phase, device_id, method), amounts in self._rows.items()
-                ]
-            ),
+            totals=tuple([amounts.total(*key) for key, amounts in self._rows.items()]),
             power_w=tuple(self._power_w.items()),
             unobserved_s=tuple(self._unobserved_s.items()),
             phases_s=self.phases.seconds(now_s),
@@ -371,7 +375,7 @@ class RunAccount:
             monitor_cpu_s=found.cpu_s,
             doubts_j=tuple(self._doubts_j.items()),
             start_s=self._counts_since_s,
-            forecast=self.outlook.forecast() if self.end_s is None else None,
+            forecast=self.outlook.forecast() if self.ended_at_s is None else None,
             forecasts=self.outlook.marks,
             budgets=self.outlook.budgets(),
             gpu_time=self.gpu_clock.time(),
@@ -382,7 +386,7 @@ class RunAccount:
 
     def window(self, key: Key, now_s: float) -> dict[str, float | bool] | None:
         """What is known of one of its windows; None of one that is not kept."""
-        return self.windows.figures(key, now_s if self.end_s is None else self.end_s, self._power_w)
+        return self.windows.figures(key, self.span.within(now_s), self._power_w)
 
     def _tell_starts(self, now_s: float) -> None:
         """A row that is told now for the first time was 0 when the totals were told last.

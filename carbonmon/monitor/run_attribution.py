@@ -5,6 +5,7 @@ Without a workload nobody can tell who uses the node: then there is one run, whi
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 
@@ -17,6 +18,7 @@ from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.guard import GuardedWorkload
 from carbonmon.monitor.run_account import RunAccount
+from carbonmon.monitor.run_span import LEAST_UNREAD_S
 from carbonmon.runs.series_rows import Moment
 
 WINDOW_S = 0.25
@@ -34,7 +36,11 @@ class RunAttribution:
         self._usage = NodeUsage(0.0, 0.0, {})
         self._tally = Tally(now_s)
         self._recent: deque[Tally] = deque([self._tally])
-        self._settled: dict[str, Tally] = {}
+        self._began_s = now_s
+        self._settled: dict[str, tuple[float, Tally]] = {}
+        self._begun: dict[str, Tally] = {}
+        self._newest_begin_s = -math.inf
+        self._stopped: set[str] = set()
         self._resumed: set[str] = set()
         self._outage_began: Tally | None = None
         self._cpu_shares: dict[int, dict[str, Share]] = {}
@@ -43,6 +49,12 @@ class RunAttribution:
         """Charge to a run what it causes from now on, or since an earlier monitor looked last."""
         run_id = run.info.id
         self.runs[run_id] = run
+        oldest_s = min((at_s for at_s, _ in self._settled.values()), default=-math.inf)
+        self._begun = {
+            each: made for each, made in self._begun.items() if self.runs[each].span.from_s > oldest_s
+        }
+        self._begun[run_id] = self._tally
+        self._newest_begin_s = max(self._newest_begin_s, run.span.from_s)
         self._policies[run_id] = run.info.idle_policy
         self._leaves_idle = "none" in self._policies.values()
         if self._workload is not None:
@@ -52,7 +64,7 @@ class RunAttribution:
         """Go back to the moment at which an earlier monitor ended; before the first look."""
         self._outage_began = self._tally = Tally(at_s)
         self._recent = deque([self._tally])
-        self._settled = dict.fromkeys(device_ids, self._tally)
+        self._settled = dict.fromkeys(device_ids, (at_s, self._tally))
 
     def resume(self, run: RunAccount, roots: Roots | None, since: ResumePoint | None) -> None:
         """Go on with a run of an earlier monitor; what counters bridge is recovered.
@@ -64,11 +76,20 @@ class RunAttribution:
         if since is not None:
             self._outage_began = None
 
+    def stop(self, run_id: str, at_s: float, wall_s: float) -> None:
+        """A run's time ends at a moment; it is charged until then when its devices are read next."""
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.stop(at_s, wall_s)
+            self._stopped.add(run_id)
+
     def remove(self, run_id: str) -> RunAccount | None:
         """Charge nothing more to a run; None if there is no such one."""
         run = self.runs.pop(run_id, None)
         if run is not None:
             del self._policies[run_id]
+            self._begun.pop(run_id, None)
+            self._stopped.discard(run_id)
             self._leaves_idle = "none" in self._policies.values()
             if self._workload is not None:
                 self._workload.remove(run_id)
@@ -115,9 +136,44 @@ class RunAttribution:
         self._tally = attribution.advance(self._tally, usage, now_s)
         self._cpu_shares = {}
 
-    def settle(self, device_id: str) -> None:
-        """The energy of this device is charged until now."""
-        self._settled[device_id] = self._tally
+    def settle(self, device_id: str, at_s: float) -> None:
+        """The energy of this device is charged until a moment, the newest tally's or a little before."""
+        self._settled[device_id] = at_s, self._tally
+
+    def settle_first(self, account: DeviceAccount, at_s: float) -> None:
+        """A device is read for the first time: nobody knows what it drew of the runs that began before."""
+        for run in self.runs.values():
+            self._lose_unread(run, account, at_s)
+        self.settle(account.device.id, at_s)
+
+    def lose_rest(
+        self, run: RunAccount, open_s: Mapping[str, float], accounts: Iterable[DeviceAccount]
+    ) -> None:
+        """A run ends: tell it of the time that no reading of its devices covers.
+
+        `open_s` are seconds by device that only a later value of its counter may cover.
+        """
+        for account in accounts:
+            self._lose_unread(run, account, run.span.until_s, open_s.get(account.device.id, 0.0))
+
+    def _lose_unread(
+        self, run: RunAccount, account: DeviceAccount, until_s: float, open_s: float = 0.0
+    ) -> None:
+        """What a device drew of a run since it was settled last, or since the run or this monitor began."""
+        device_id = account.device.id
+        charged_s, _ = self._settled.get(device_id, (self._began_s, None))
+        seconds = until_s - max(charged_s - open_s, run.span.from_s)
+        if seconds > LEAST_UNREAD_S and self._uses(run, account):
+            run.lose(device_id, seconds)
+
+    def _uses(self, run: RunAccount, account: DeviceAccount) -> bool:
+        """Whether a device's energy is the run's, in part at least, as far as anybody knows."""
+        if self._workload is None or not account.gpu_ids:
+            return True
+        used = self._usage.runs.get(run.info.id)
+        if used is None:
+            return run.uses(account.device.id)
+        return not used.gpus.keys().isdisjoint(account.gpu_ids)
 
     def charge(
         self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, bridged: bool
@@ -127,31 +183,61 @@ class RunAttribution:
         `bridged`: a counter gave back what was drawn while no monitor ran.
         """
         device = account.device
+        device_id, is_gpu = device.id, device.component == "gpu"
         attributed_j = 0.0
-        is_gpu = device.component == "gpu"
         if not is_gpu:
             self._observe_idle(account, interval)
         observed_s = interval.end_s - interval.start_s - interval.unobserved_s
-        found = self._shares(account, interval.energy_j / observed_s if observed_s > 0.0 else None)
+        power_w = interval.energy_j / observed_s if observed_s > 0.0 else None
         utilization_ratio = account.settle_utilization() if is_gpu else None
         is_unknown = self._is_unknown(account)
-        for run_id, run in self.runs.items():
-            share = found.get(run_id)
-            if share is None:
-                run.see(device.id, None)
-                if is_unknown:
-                    run.lose(device.id, interval.end_s - interval.start_s)
-                continue
-            part = attribution.scale_interval(interval, share.ratio)
-            attributed_j += part.counter_j + part.power_j + part.tdp_j
-            run.add(device, part, rates, moment, share.note)
-            if is_gpu:
-                seconds = (part.end_s - part.start_s) * share.ratio
-                run.gpu_clock.add(seconds, part.energy_j, utilization_ratio)
-            if bridged and run_id in self._resumed:
-                run.recovered_j += part.counter_j
+        for piece, runs, found in self._pieces(account, interval, power_w):
+            seconds = piece.end_s - piece.start_s
+            for run_id, run in runs.items():
+                share = found.get(run_id)
+                if share is None:
+                    run.see(device_id, None)
+                    if is_unknown:
+                        run.lose(device_id, seconds)
+                    continue
+                part = attribution.scale_interval(piece, share.ratio)
+                attributed_j += part.counter_j + part.power_j + part.tdp_j
+                run.add(device, part, rates, moment, share.note)
+                if is_gpu:
+                    run.gpu_clock.add(seconds * share.ratio, part.energy_j, utilization_ratio)
+                if bridged and run_id in self._resumed:
+                    run.recovered_j += part.counter_j
+            if runs is not self.runs:
+                for run_id in self.runs.keys() - runs.keys():
+                    self.runs[run_id].leave_out(piece, rates)
         account.add(interval, attributed_j, rates.grams)
-        self.settle(device.id)
+        self.settle(device_id, interval.end_s)
+
+    def _pieces(
+        self, account: DeviceAccount, interval: Interval, power_w: float | None
+    ) -> Iterable[tuple[Interval, Mapping[str, RunAccount], Mapping[str, Share]]]:
+        """An interval, split where a run begins or ends: each piece with the runs in it, and their shares.
+
+        They are found by the tallies that were made at its ends; a piece that is too short to have its own is
+        shared as the whole interval is.
+        """
+        if interval.start_s >= self._newest_begin_s and not self._stopped:  # nearly always
+            return [(interval, self.runs, self._shares(account, power_w))]
+        start_s, end_s = interval.start_s, interval.end_s
+        settled = self._settled_tally(account.device.id)
+        made = {self.runs[run_id].span.from_s: tally for run_id, tally in self._begun.items()}
+        made |= {self.runs[run_id].span.until_s: self._tally for run_id in self._stopped}
+        inside_s = sorted(at_s for at_s in made if start_s < at_s < end_s)
+        made |= {start_s: settled, end_s: self._tally}
+        pieces = []
+        for piece in attribution.cut_interval(interval, inside_s):
+            runs = {run_id: run for run_id, run in self.runs.items() if run.span.covers(piece)}
+            policies = {run_id: self._policies[run_id] for run_id in runs}
+            before, after = made[piece.start_s], made[piece.end_s]
+            if after.at_s <= before.at_s:
+                before, after = settled, self._tally
+            pieces.append((piece, runs, self._shares(account, power_w, before, after, policies)))
+        return pieces
 
     def see(self, account: DeviceAccount, power_w: float | None, shape: Curve | None = None) -> None:
         """Show the runs their part of a device's power while its energy is not settled yet.
@@ -171,43 +257,64 @@ class RunAttribution:
         device, now = account.device, self._tally
         if self._workload is None:
             return
-        before = self._settled.get(device.id, now)
+        before = self._settled_tally(device.id)
         busy_s, capacity_s = now.busy_s - before.busy_s, now.capacity_s - before.capacity_s
         idle = is_idle(busy_s, capacity_s, interval.end_s - interval.start_s)
         if idle or account.idle.seconds:
             account.idle = observe(account.idle, device, interval, idle)
 
-    def _shares(self, account: DeviceAccount, power_w: float | None) -> dict[str, Share]:
-        """Each run's share of what a device drew since its energy was settled last, `power_w` in the mean."""
+    def _shares(
+        self,
+        account: DeviceAccount,
+        power_w: float | None,
+        before: Tally | None = None,
+        after: Tally | None = None,
+        policies: Mapping[str, IdlePolicy] | None = None,
+    ) -> Mapping[str, Share]:
+        """Each run's share of what a device drew between two tallies, `power_w` in the mean.
+
+        By default since its energy was settled last, of all runs.
+        """
         device = account.device
+        policies = self._policies if policies is None else policies
         if self._workload is None:
-            return {run_id: Share(device.share_ratio, device.share_note) for run_id in self.runs}
-        before = self._settled.get(device.id, self._tally)
+            return {run_id: Share(device.share_ratio, device.share_note) for run_id in policies}
+        before = self._settled_tally(device.id) if before is None else before
+        after = self._tally if after is None else after
         if device.component == "gpu" and not device.contains:
-            return attribution.gpu_shares(before, self._tally, device.id, self._policies)
+            return attribution.gpu_shares(before, after, device.id, policies)
         if self._is_unknown(account):
             return {}
         gpu_ids = account.gpu_ids
-        by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
+        by_gpu = [attribution.gpu_shares(before, after, gpu, policies) for gpu in gpu_ids]
         if device.component == "gpu":  # a card of several dies
             return attribution.module_shares(by_gpu, {})
-        by_cpu = self._by_cpu_time(account, before, power_w)
+        by_cpu = self._by_cpu_time(account, before, after, policies, power_w)
         if not gpu_ids:
             return by_cpu
         is_foreign = not self._usage.others.keys().isdisjoint(gpu_ids)
         return attribution.module_shares(by_gpu, {} if is_foreign else by_cpu)
 
-    def _by_cpu_time(self, account: DeviceAccount, before: Tally, power_w: float | None) -> dict[str, Share]:
+    def _by_cpu_time(
+        self,
+        account: DeviceAccount,
+        before: Tally,
+        after: Tally,
+        policies: Mapping[str, IdlePolicy],
+        power_w: float | None,
+    ) -> dict[str, Share]:
         """Each run's share by CPU time, of the part of the device that is this machine's."""
         if before.at_s > self._recent[0].at_s:  # too short a time to compare CPU times: a little longer
             before = self._recent[0]
         if self._leaves_idle:
             dynamic = dynamic_part(account.idle.idle_w, power_w)
-            found = attribution.cpu_shares(before, self._tally, self._policies, dynamic)
+            found = attribution.cpu_shares(before, after, policies, dynamic)
+        elif policies is not self._policies:
+            found = attribution.cpu_shares(before, after, policies)
         else:
             known = self._cpu_shares.get(id(before))
             if known is None:  # packages and memory are settled at the same ticks: one answer serves them all
-                known = attribution.cpu_shares(before, self._tally, self._policies)
+                known = attribution.cpu_shares(before, after, policies)
                 self._cpu_shares[id(before)] = known
             found = known
         device = account.device
@@ -218,8 +325,12 @@ class RunAttribution:
             }
         return found
 
+    def _settled_tally(self, device_id: str) -> Tally:
+        """The tally at which the energy of a device was settled last."""
+        return self._settled.get(device_id, (0.0, self._tally))[1]
+
     def _is_unknown(self, account: DeviceAccount) -> bool:
         """Whether nobody counted the CPU time since the energy of this device was settled last."""
         if self._outage_began is None or self._workload is None or account.gpu_ids:
             return False
-        return self._settled.get(account.device.id) is self._outage_began
+        return self._settled_tally(account.device.id) is self._outage_began

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from carbonmon.core.footprint import Rates
 from carbonmon.core.model import RunState
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.meanwhile import NodeTotals
+from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_attribution import RunAttribution
+
+log = logging.getLogger(__name__)
 
 MAX_ENDED = 200
 """Runs that have ended are shown, the newest of them: each has some ten series for each device."""
@@ -46,9 +51,9 @@ class RunLifetimes:
         self._planned.add(run_id)
         self.folders[run_id] = folder
 
-    def begin(self, run: RunAccount, roots: Roots | None, now_s: float, node: NodeTotals) -> None:
-        """Charge to a run what it causes from now on."""
-        run.begin(now_s, node)
+    def begin(self, run: RunAccount, roots: Roots | None, start_s: float, node: NodeTotals) -> None:
+        """Charge to a run what it causes from `start_s` on, which is a moment ago."""
+        run.begin(start_s, node)
         self._live(run.info.id)
         self.attribution.add(run, roots)
 
@@ -56,6 +61,15 @@ class RunLifetimes:
         """Go on with a run of an earlier monitor, whose totals `run` has already."""
         self._live(run.info.id)
         self.attribution.resume(run, roots, before.resume_point if same_boot else None)
+
+    def stop(self, run_id: str, at_s: float, wall_s: float) -> None:
+        """A run's time ends at a moment, by both clocks; the run lives until a sample has told its energy."""
+        self.attribution.stop(run_id, at_s, wall_s)
+
+    def stop_all(self, at_s: float, wall_s: float) -> None:
+        """The same for every run."""
+        for run_id in list(self.living):
+            self.stop(run_id, at_s, wall_s)
 
     def end(
         self,
@@ -79,11 +93,22 @@ class RunLifetimes:
         """A run that has ended is written: it may go when it has been shown for long enough."""
         self._unwritten.discard(run_id)
 
+    def look_ahead(self, now_s: float, wall_s: float, rates: Rates) -> None:
+        """See what is to come of each run that has budgets or a forecast, by what it has spent."""
+        for run in self.living.values():
+            if not run.outlook.is_wanted:
+                continue
+            try:
+                run.outlook.look(now_s, wall_s, run.spent(now_s, rates))
+            except Exception:  # our own bug: what the run draws is counted all the same
+                log.exception("run %s: no forecast and no budgets any more", run.info.id)
+                run.outlook = Outlook()
+
     def drop_old(self, now_s: float) -> None:
         """Let go of the runs that were shown for long enough; the oldest first where there are too many."""
         for run_id, run in list(self._ended.items()):
             least_s = UNWRITTEN_S if run_id in self._unwritten else 0.0
-            if run.end_s is not None and now_s - run.end_s > max(self.retain_s, least_s):
+            if now_s - run.span.until_s > max(self.retain_s, least_s):
                 self._drop(run_id)
         written = [run_id for run_id in self._ended if run_id not in self._unwritten]
         for run_id in written[: max(0, len(self._ended) - MAX_ENDED)]:

@@ -20,6 +20,7 @@ from carbonmon.core.footprint import Rates
 from carbonmon.core.model import Device, Failure, Interval, Meter, NodeUsage, Reading, SensorState, Snapshot
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.records import NamedTuple
+from carbonmon.monitor.clock import same_moment
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.gate import Gate
 from carbonmon.monitor.grid_rates import GridRates
@@ -28,7 +29,6 @@ from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.node_charge import charge_runs
 from carbonmon.monitor.node_meter_reader import NodeMeterReader
 from carbonmon.monitor.node_meters import NodeMeters
-from carbonmon.monitor.outlook import Outlook
 from carbonmon.monitor.relief import Relief
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
@@ -71,7 +71,8 @@ class Sampler:
     says so. `guards` are those whose errors the snapshots show. For the sampling thread, or for before it
     begins. `wants_shape`, for any thread: the next tick also asks when the energy was drawn that no counter
     has told yet. `sampled_s`, for any thread, is when the newest sample was taken. `note_changes` is called
-    before samples are settled: a phase that began while a slow driver was read has its part of that time.
+    before samples are settled: a phase that began while a slow driver was read has its part of that time, and
+    a run that ended then has no more.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Sampler:
         self._read_s: dict[str, float] = {}
         self.wants_shape = self._asks_shape = self._asked_shape = False
         self.sampled_s = -math.inf
+        self._edge_s: float | None = None
         self._samples = 0
         self._unsettled: deque[_Sample] = deque()
         self.note_changes: Callable[[], object] | None = None
@@ -142,26 +144,52 @@ class Sampler:
         )
 
     def begin(self, run: RunAccount, roots: Roots | None = None) -> None:
-        """Charge to a run what it causes from now on; called after a sample, which is its baseline."""
+        """Charge to a run what it causes from now on; called after a sample, which is its baseline.
+
+        It begins when the last device of that sample was read: so nothing of it is unread, and as little as
+        can be of an interval is split.
+        """
         self.settle()
-        self.node_meters.settle(self.clock.now_s())
-        self.runs.begin(run, roots, self.clock.now_s(), self.node_totals())
+        now_s, wall_s = same_moment(self.clock)
+        start_s = now_s if self._edge_s is None else self._edge_s
+        self.node_meters.settle(now_s)
+        run.info = run.info._replace(started_at_s=wall_s - (now_s - start_s))
+        self.runs.begin(run, roots, start_s, self.node_totals())
         self.show()
 
     def end(self, run_id: str, exit_code: int | None, signal: int | None) -> None:
         """End a run; called after a sample, which is its last. It stays in the snapshots for a while."""
         self.settle()
-        now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
+        now_s, wall_s = same_moment(self.clock)
         self.node_meters.settle(now_s)
-        if self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals()):
-            self.show()
+        self._end(
+            run_id, now_s, wall_s, exit_code, signal, {key: m.open_s for key, m in self._meters.items()}
+        )
+        self.show()
+
+    def _end(
+        self,
+        run_id: str,
+        now_s: float,
+        wall_s: float,
+        exit_code: int | None,
+        signal: int | None,
+        open_s: Mapping[str, float],
+    ) -> None:
+        """End a run now, or when it was stopped; what nobody has read of it is unobserved."""
+        attribution = self.runs.attribution
+        attribution.stop(run_id, now_s, wall_s)
+        run = self.runs.living.get(run_id)
+        if run is not None:
+            attribution.lose_rest(run, open_s, self.accounts.values())
+            self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals())
 
     def go_on_from(self, device_id: str, meter: Meter) -> None:
         """Compare a device's first reading with the last one of an earlier monitor."""
         self._meters[device_id] = meter
         self._resumed_s = self._read_s[device_id] = self.clock.now_s()
         self._bridging.add(device_id)
-        self.runs.attribution.settle(device_id)
+        self.runs.attribution.settle(device_id, meter.settled_s)
 
     def count_on_from(self, samples: int, start_s: float | None) -> None:
         """The totals began under an earlier monitor at `start_s`, which took so many samples."""
@@ -179,8 +207,8 @@ class Sampler:
     def sample(self, edge: bool = False) -> None:
         """Read everything, to be settled later: soon, but for those who wait for each sample."""
         clock = self.clock
-        wall_s = clock.wall_s()
-        offset_s = wall_s - clock.now_s()
+        now_s, wall_s = same_moment(clock)
+        offset_s = wall_s - now_s
         said: dict[str, tuple[Reading | Failure, float]] = {}
         if self.wants_shape:
             self.wants_shape, self._asks_shape = False, True
@@ -192,6 +220,7 @@ class Sampler:
             sensor.read(clock, edge, said)  # may end this thread (`Relieved`): the next one asks all again
         self._asks_shape = False
         used_s = clock.now_s()
+        self._edge_s = used_s if edge else None
         usage = self.runs.attribution.read(used_s)
         self.sampled_s = silent_s = clock.now_s()
         self._unsettled.append(_Sample(wall_s, offset_s, self._samples, said, usage, used_s, silent_s))
@@ -234,7 +263,7 @@ class Sampler:
             if meter is None:
                 meters[device_id] = energy.start(account.device, reading, at_s)
                 self._read_s[device_id] = at_s
-                attribution.settle(device_id)
+                attribution.settle_first(account, at_s)
                 continue
             if at_s < self._read_s[device_id]:  # said in time, and heard after a tick that waited no longer
                 at_s = self._read_s[device_id]
@@ -256,9 +285,7 @@ class Sampler:
                 attribution.see(account, reading.power_w, shape)
         if self.node_meters:
             self.node_meters.look(self.clock)
-        for run in self.runs.living.values():
-            if run.outlook.is_wanted:
-                _look_ahead(run, silent_s, wall_s, rates)
+        self.runs.look_ahead(silent_s, wall_s, rates)
 
     def show(self) -> None:
         """Replace the newest snapshot, after a sample or between two: a run has begun or ended."""
@@ -273,7 +300,7 @@ class Sampler:
         `hangs`: it has not, a driver's call does not return: then nothing of the hardware is asked.
         """
         self.settle()
-        now_s, wall_s = self.clock.now_s(), self.clock.wall_s()
+        now_s, wall_s = same_moment(self.clock)
         if hangs:
             self.runs.attribution.assume(now_s)
         else:
@@ -289,7 +316,7 @@ class Sampler:
                 self._charge(account, interval, self.rates.now, moment, wall_s - now_s)
         self.node_meters.finish(now_s)
         for run_id in list(self.runs.living):
-            self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals())
+            self._end(run_id, now_s, wall_s, exit_code, signal, {})
         self.snapshots.latest = self._snapshot(wall_s, now_s)
         return self.latest
 
@@ -370,12 +397,3 @@ def safe_interval_s(interval_s: float, devices: Mapping[str, Device]) -> tuple[f
                 interval_s = wrap_s
                 note = f"sampling every {wrap_s:.3g} s: the counter of {device.id} could wrap unseen"
     return interval_s, note
-
-
-def _look_ahead(run: RunAccount, now_s: float, wall_s: float, rates: Rates) -> None:
-    """See what is to come of a run, by what it has spent."""
-    try:
-        run.outlook.look(now_s, wall_s, run.spent(now_s, rates))
-    except Exception:  # our own bug: what the run draws is counted all the same
-        log.exception("run %s: no forecast and no budgets any more", run.info.id)
-        run.outlook = Outlook()

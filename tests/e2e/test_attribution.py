@@ -89,6 +89,7 @@ def test_two_jobs_of_1_to_3_cpu_time_share_the_package_so(tmp_path: Path):
             pids = {"small": small, "large": large}
             for run_id, pid in pids.items():
                 node.register(run_id, "--pid", f"{pid}")
+            command.wait_for(lambda: run_j(node).keys() >= pids.keys(), "both runs in /metrics")
             node.draw(10.0)  # both are in a sample
             before_j, before_s = run_j(node), children_s(pids)
             enough_s = sum(before_s.values()) + 4.0  # so that it hardly matters when in a sample a scrape is

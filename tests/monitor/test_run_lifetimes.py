@@ -113,7 +113,7 @@ def test_a_fault_in_the_workload_ends_no_sampling_and_invents_no_share(caplog: p
     attribution = RunAttribution(workload, 0.0)
     package = DeviceAccount(Device("package-0", "cpu", "CPU", methods=("counter",)))
     attribution.add(RunAccount(INFO._replace(idle_policy="proportional"), [], 0.0), None)
-    attribution.settle(package.device.id)
+    attribution.settle(package.device.id, 0.0)
     for second in range(1, 4):
         attribution.look(float(second))
         interval = Interval("package-0", second - 1.0, float(second), 10.0)

@@ -5,7 +5,7 @@ The sampler, the meters and the ledger are the real ones; the hardware and the p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -62,9 +62,10 @@ DEVICES = [device("package-0", "cpu"), device("dram-0", "dram"), *[device(gpu, "
 
 @dataclass(frozen=True)
 class Step:
-    """What happens before one tick."""
+    """What happens before one tick, and how long each device takes to answer it."""
 
     elapsed_s: float
+    late_s: float
     watts: tuple[float, ...]
     failing: frozenset[str]
     busy_ratio: float | None
@@ -84,6 +85,7 @@ def steps(draw: DrawFn) -> Step:
     claim = st.builds(GpuClaim, st.sampled_from((1.0, 1.0, 3 / 7, 1 / 7)), sm)
     return Step(
         draw(st.floats(0.01, 12.0)),
+        draw(st.sampled_from((0.0, 0.0, 0.2))),
         tuple(draw(st.lists(st.floats(0.0, 500.0), min_size=4, max_size=4))),
         draw(st.frozensets(st.sampled_from([each.id for each in DEVICES]), max_size=2)),
         draw(st.one_of(st.none(), st.just(0.0), ratio)),
@@ -113,25 +115,28 @@ class Node:
     def sources(self) -> Sequence[SensorState]:
         return [SensorState(self.name, "used", "test")]
 
-    def pass_time(self, step: Step) -> None:
+    def begin_step(self, step: Step) -> None:
         self.step = step
-        self.clock.time_s += step.elapsed_s
-        for each, power_w in zip(DEVICES, step.watts, strict=True):
-            self.energy_uj[each.id] += power_w * step.elapsed_s * 1e6
+        self.pass_time(step.elapsed_s)
 
-    def say(self) -> list[Reading | Failure]:
-        if self.step is None:
-            return [Reading(each.id, 0, 0.0, None, 0.0) for each in DEVICES]
-        said: list[Reading | Failure] = []
-        for each, power_w in zip(DEVICES, self.step.watts, strict=True):
-            energy_uj = None if each.id in self.step.failing else int(self.energy_uj[each.id])
-            said.append(Reading(each.id, energy_uj, power_w, None, power_w / 500.0))
-        return said
+    def pass_time(self, seconds: float) -> None:
+        self.clock.time_s += seconds
+        if self.step is not None:
+            for each, power_w in zip(DEVICES, self.step.watts, strict=True):
+                self.energy_uj[each.id] += power_w * seconds * 1e6
 
     # ---- the sensor ----
 
-    def read(self, now_s: float, edge: bool = False) -> Sequence[Reading | Failure] | NodeUsage:
-        return self.say()
+    def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
+        step = self.step
+        for place, each in enumerate(DEVICES):
+            if step is None:
+                yield Reading(each.id, 0, 0.0, None, 0.0)
+                continue
+            self.pass_time(step.late_s)
+            energy_uj = None if each.id in step.failing else int(self.energy_uj[each.id])
+            power_w = step.watts[place]
+            yield Reading(each.id, energy_uj, power_w, None, power_w / 500.0)
 
     def close(self) -> None:
         pass
@@ -207,7 +212,7 @@ def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
 ):
     node = Node()
     sampler = make_sampler(
-        [GuardedSensor(node)],  # type: ignore[arg-type]  # its read is a list, not an iterator
+        [GuardedSensor(node)],
         {each.id: each for each in DEVICES},
         [],
         FixedIntensity(),
@@ -234,6 +239,7 @@ def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
                 sampler.begin(RunAccount(info(alive[run], policies.get(run, "proportional")), []), Roots())
         named = Step(
             step.elapsed_s,
+            step.late_s,
             step.watts,
             step.failing,
             step.busy_ratio,
@@ -241,12 +247,15 @@ def test_what_runs_get_and_what_stays_unattributed_is_what_was_drawn(
             {alive[run]: held for run, held in step.claims.items() if run in alive},
             step.others,
         )
-        node.pass_time(named)
+        node.begin_step(named)
         for run, phases in step.phases.items():
             if run in alive:
                 sampler.runs.living[alive[run]].phases.change(node.clock.now_s() - 0.001, phases)
         before = sampler.latest
-        sampler.tick()
+        for run in step.ends:
+            if run in alive and step.late_s:
+                sampler.runs.stop(alive[run], node.clock.now_s(), node.clock.wall_s())
+        sampler.tick(edge=bool(step.late_s))
         check_monotone(before.runs, sampler.latest.runs)
         for run in step.ends:
             if run in alive:

@@ -1,0 +1,39 @@
+"""The time of a run: what its devices draw in it is the run's to pay for.
+
+A run begins and ends between two readings of each device, on a busy machine a while behind the one and
+before the other. An interval over such an edge is split there (`RunAttribution.charge`), and what no reading
+covers is told as unobserved.
+"""
+
+from __future__ import annotations
+
+import math
+
+from carbonmon.core.model import Interval
+
+LEAST_UNREAD_S = 0.01
+"""What no reading covers is told where it is longer: a sample of a machine at rest takes less."""
+
+
+class RunSpan:
+    """From `from_s` until `until_s` on the injected clock, where that is known already; `until_wall_s` is the
+    same in Unix time."""
+
+    __slots__ = ("from_s", "until_s", "until_wall_s")
+
+    def __init__(self) -> None:
+        self.from_s, self.until_s = -math.inf, math.inf
+        self.until_wall_s = 0.0
+
+    def end(self, at_s: float, wall_s: float) -> None:
+        """It ends at a moment; the first word counts."""
+        if self.until_s == math.inf:
+            self.until_s, self.until_wall_s = at_s, wall_s
+
+    def within(self, at_s: float) -> float:
+        """A moment, or its end where that was before."""
+        return min(at_s, self.until_s)
+
+    def covers(self, interval: Interval) -> bool:
+        """Whether an interval that is over none of its edges is in it."""
+        return interval.start_s >= self.from_s and interval.end_s <= self.until_s

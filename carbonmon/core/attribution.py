@@ -39,12 +39,26 @@ class Share(NamedTuple):
     note: str
 
 
+class Holding(NamedTuple):
+    """Who holds which GPU at one moment: the claims by run and device, and the shares by device and run.
+
+    `others` is who else is on a GPU, as in `NodeUsage`.
+    """
+
+    claims: Mapping[str, Mapping[str, GpuClaim]] = {}
+    others: Mapping[str, float | None] = {}
+    shares: Mapping[str, Mapping[str, Share]] = {}
+
+
+NOBODY = Holding()
+
+
 class Tally(NamedTuple):
     """Running sums of who used what, at one moment `at_s` of the injected clock.
 
     `busy_s` and `capacity_s` are CPU seconds of the node, `cpu_s` those of each run, and `begun_s` the node's
     `busy_s` at the first reading of the run. `held_s` is, by device and run, the time that the run held the
-    GPU × its share of it. `notes` says how the last share was found.
+    GPU × its share of it. `holding` is who held the GPUs until then since the reading before.
     """
 
     at_s: float
@@ -53,39 +67,45 @@ class Tally(NamedTuple):
     cpu_s: Mapping[str, float] = {}
     begun_s: Mapping[str, float] = {}
     held_s: Mapping[str, Mapping[str, float]] = {}
-    notes: Mapping[tuple[str, str], str] = {}
+    holding: Holding = NOBODY
 
 
 def advance(tally: Tally, usage: NodeUsage, at_s: float) -> Tally:
     """The sums after one more reading of who used the node. Runs that are no longer in it are dropped."""
     runs = usage.runs
-    before = tally.cpu_s
-    cpu_s = {}
+    cpu_s, begun_s = {}, {}
     used_s = 0.0
-    claims: dict[str, dict[str, GpuClaim]] = {}
     for run_id, used in runs.items():
         own_s = used.cpu_s or 0.0
         used_s += own_s
-        cpu_s[run_id] = before.get(run_id, 0.0) + own_s
-        for device_id, claim in used.gpus.items():
-            claims.setdefault(device_id, {})[run_id] = claim
-    busy_s = used_s if usage.busy_s is None else usage.busy_s
+        cpu_s[run_id] = tally.cpu_s.get(run_id, 0.0) + own_s
+        begun_s[run_id] = tally.begun_s.get(run_id, tally.busy_s)
+    busy_s = tally.busy_s + (used_s if usage.busy_s is None else usage.busy_s)
     elapsed_s = max(0.0, at_s - tally.at_s)
-    held_s: dict[str, Mapping[str, float]] = {}
-    notes = {}
-    others = usage.others
-    for device_id in tally.held_s.keys() | claims.keys():
-        held_before = tally.held_s.get(device_id)
-        held = {run_id: s for run_id, s in held_before.items() if run_id in runs} if held_before else {}
-        others_sm = others.get(device_id, 0.0) if others else 0.0
-        claimed = claims.get(device_id)
-        for run_id, share in split_gpu(claimed, others_sm).items() if claimed else ():
+    held_s = {device_id: dict(held) for device_id, held in tally.held_s.items()}
+    for run_id in tally.cpu_s.keys() - runs.keys():
+        for held in held_s.values():
+            held.pop(run_id, None)
+    holding = _holding(tally.holding, usage)
+    for device_id, shares in holding.shares.items():
+        held = held_s.setdefault(device_id, {})
+        for run_id, share in shares.items():
             held[run_id] = held.get(run_id, 0.0) + share.ratio * elapsed_s
-            notes[device_id, run_id] = share.note
-        held_s[device_id] = held
-    begun_s = {run_id: tally.begun_s.get(run_id, tally.busy_s) for run_id in runs}
-    capacity_s = tally.capacity_s + usage.capacity_s
-    return Tally(at_s, tally.busy_s + busy_s, capacity_s, cpu_s, begun_s, held_s, notes)
+    return Tally(at_s, busy_s, tally.capacity_s + usage.capacity_s, cpu_s, begun_s, held_s, holding)
+
+
+def _holding(before: Holding, usage: NodeUsage) -> Holding:
+    """Who holds the GPUs by a reading: nearly always those of before, and then nothing is split again."""
+    claims = {run_id: used.gpus for run_id, used in usage.runs.items()}
+    others = usage.others
+    if claims == before.claims and others == before.others:
+        return before
+    by_device: dict[str, dict[str, GpuClaim]] = {}
+    for run_id, gpus in claims.items():
+        for device_id, claim in gpus.items():
+            by_device.setdefault(device_id, {})[run_id] = claim
+    shares = {gpu: split_gpu(claimed, others.get(gpu, 0.0)) for gpu, claimed in by_device.items()}
+    return Holding(claims, others, shares)
 
 
 def cpu_shares(
@@ -129,14 +149,17 @@ def gpu_shares(
 ) -> dict[str, Share]:
     """Each run's share of what a GPU drew between two tallies; runs that did not hold it are left out."""
     elapsed_s = after.at_s - before.at_s
-    if elapsed_s <= 0.0:
+    held_s = after.held_s.get(device_id)
+    if not held_s or elapsed_s <= 0.0:
         return {}
-    held_before = before.held_s.get(device_id, {})
+    before_s = before.held_s.get(device_id, {})
+    last = after.holding.shares.get(device_id, {})
     found = {}
-    for run_id, now_s in after.held_s.get(device_id, {}).items():
-        ratio = (now_s - held_before.get(run_id, 0.0)) / elapsed_s
+    for run_id, now_s in held_s.items():
+        ratio = (now_s - before_s.get(run_id, 0.0)) / elapsed_s
         if ratio > 0.0 and run_id in policies:
-            found[run_id] = Share(min(1.0, ratio), after.notes.get((device_id, run_id), ""))
+            note = last[run_id].note if run_id in last else ""
+            found[run_id] = Share(ratio if ratio < 1.0 else 1.0, note)
     return found
 
 

@@ -212,24 +212,21 @@ def scale_interval(interval: Interval, ratio: float) -> Interval:
     """The interval with its energy times `ratio`, by every method; its seconds stay the same."""
     if ratio == 1.0:
         return interval
-    (
+    device_id, start_s, end_s, counter_j, power_j, tdp_j, power_w, lost_s, resets, jumps, curve, back, stuck = (
+        interval
+    )
+    return Interval(
         device_id,
         start_s,
         end_s,
-        counter_j,
-        power_j,
-        tdp_j,
-        power_w,
+        counter_j * ratio,
+        power_j * ratio,
+        tdp_j * ratio,
+        None if power_w is None else power_w * ratio,
         lost_s,
         resets,
         jumps,
         curve,
         back,
         stuck,
-    ) = interval
-    counter_j, power_j, tdp_j = counter_j * ratio, power_j * ratio, tdp_j * ratio
-    power_w = None if power_w is None else power_w * ratio
-    return Interval(
-        *(device_id, start_s, end_s, counter_j, power_j, tdp_j, power_w),
-        *(lost_s, resets, jumps, curve, back, stuck),
     )

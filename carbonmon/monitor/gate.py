@@ -20,7 +20,7 @@ class Gate:
     def passed(self, account: DeviceAccount, reading: Reading) -> Reading:
         """The reading with what is not plausible made unknown."""
         reading, rejected = check(account.device, reading)
-        if rejected or account.device.id in self._rejecting:
+        if rejected or self._rejecting:
             account.implausible += len(rejected)
             self._log_changes(account.device.id, rejected)
         return reading

@@ -206,8 +206,11 @@ class RunAccount:
         self.exit_code, self.signal = exit_code, signal
         self.processes = None
 
-    def add(self, device: Device, part: Interval, rates: Rates, moment: Moment, note: str = "") -> None:
-        """Add the run's part of an interval that a sample settled; `note` says how the part was found."""
+    def add(self, device: Device, part: Interval, rates: Rates, moment: Moment, note: str = "") -> float:
+        """Add the run's part of an interval that a sample settled; `note` says how the part was found.
+
+        Returns its joules.
+        """
         device_id = device.id
         if device_id not in self._power_w:
             self._touch(device)
@@ -243,6 +246,7 @@ class RunAccount:
             known = self._shares.get(device_id)
             if note != known:
                 self._shares[device_id] = joined_note(known, note)
+        return energy_j
 
     def spent(self, now_s: float, rates: Rates) -> Spent:
         """What the run has drawn until now; what no counter has told yet by the devices' last power."""

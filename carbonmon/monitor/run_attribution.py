@@ -126,32 +126,30 @@ class RunAttribution:
 
         `bridged`: a counter gave back what was drawn while no monitor ran.
         """
-        device = account.device
-        attributed_j = 0.0
-        is_gpu = device.component == "gpu"
-        if not is_gpu:
+        device, is_gpu = account.device, account.is_gpu
+        if not is_gpu and self._workload is not None:
             self._observe_idle(account, interval)
-        observed_s = interval.end_s - interval.start_s - interval.unobserved_s
-        found = self._shares(account, interval.energy_j / observed_s if observed_s > 0.0 else None)
+        found = self._shares(account, _mean_power_w(interval) if self._leaves_idle else None)
         utilization_ratio = account.settle_utilization() if is_gpu else None
-        is_unknown = self._is_unknown(account)
+        attributed_j = 0.0
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             if share is None:
                 run.see(device.id, None)
-                if is_unknown:
+                if self._is_unknown(account):
                     run.lose(device.id, interval.end_s - interval.start_s)
                 continue
-            part = attribution.scale_interval(interval, share.ratio)
-            attributed_j += part.counter_j + part.power_j + part.tdp_j
-            run.add(device, part, rates, moment, share.note)
+            ratio, note = share
+            part = interval if ratio == 1.0 else attribution.scale_interval(interval, ratio)
+            energy_j = run.add(device, part, rates, moment, note)
+            attributed_j += energy_j
             if is_gpu:
-                seconds = (part.end_s - part.start_s) * share.ratio
-                run.gpu_clock.add(seconds, part.energy_j, utilization_ratio)
+                seconds = (part.end_s - part.start_s) * ratio
+                run.gpu_clock.add(seconds, energy_j, utilization_ratio)
             if bridged and run_id in self._resumed:
                 run.recovered_j += part.counter_j
         account.add(interval, attributed_j, rates.grams)
-        self.settle(device.id)
+        self._settled[device.id] = self._tally
 
     def see(self, account: DeviceAccount, power_w: float | None, shape: Curve | None = None) -> None:
         """Show the runs their part of a device's power while its energy is not settled yet.
@@ -168,14 +166,12 @@ class RunAttribution:
 
     def _observe_idle(self, account: DeviceAccount, interval: Interval) -> None:
         """Note what a package, or memory, draws while the node's CPUs are idle."""
-        device, now = account.device, self._tally
-        if self._workload is None:
-            return
-        before = self._settled.get(device.id, now)
+        now = self._tally
+        before = self._settled.get(account.device.id, now)
         busy_s, capacity_s = now.busy_s - before.busy_s, now.capacity_s - before.capacity_s
         idle = is_idle(busy_s, capacity_s, interval.end_s - interval.start_s)
         if idle or account.idle.seconds:
-            account.idle = observe(account.idle, device, interval, idle)
+            account.idle = observe(account.idle, account.device, interval, idle)
 
     def _shares(self, account: DeviceAccount, power_w: float | None) -> dict[str, Share]:
         """Each run's share of what a device drew since its energy was settled last, `power_w` in the mean."""
@@ -183,13 +179,13 @@ class RunAttribution:
         if self._workload is None:
             return {run_id: Share(device.share_ratio, device.share_note) for run_id in self.runs}
         before = self._settled.get(device.id, self._tally)
-        if device.component == "gpu" and not device.contains:
+        if account.is_gpu and not device.contains:
             return attribution.gpu_shares(before, self._tally, device.id, self._policies)
         if self._is_unknown(account):
             return {}
         gpu_ids = account.gpu_ids
         by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
-        if device.component == "gpu":  # a card of several dies
+        if account.is_gpu:  # a card of several dies
             return attribution.module_shares(by_gpu, {})
         by_cpu = self._by_cpu_time(account, before, power_w)
         if not gpu_ids:
@@ -223,3 +219,9 @@ class RunAttribution:
         if self._outage_began is None or self._workload is None or account.gpu_ids:
             return False
         return self._settled.get(account.device.id) is self._outage_began
+
+
+def _mean_power_w(interval: Interval) -> float | None:
+    """The mean power of the time whose energy is known; None where there is none."""
+    observed_s = interval.end_s - interval.start_s - interval.unobserved_s
+    return interval.energy_j / observed_s if observed_s > 0.0 else None

@@ -218,7 +218,7 @@ class RunAccount:
         seconds = end_s - start_s
         energy_j = counter_j + power_j + tdp_j
         self._pay(energy_j, rates)
-        is_whole = self.phases.is_in_newest(start_s)
+        is_whole = start_s >= self.phases.since_s
         phases = self.phases.now if is_whole else self.phases.split(start_s, end_s, curve)
         for phase, ratio in phases:
             if counter_j:

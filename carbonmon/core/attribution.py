@@ -17,10 +17,10 @@ docs/use/attribution.md has a worked example.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from carbonmon.core.idle_power import ALL, DynamicPart
-from carbonmon.core.model import GpuClaim, IdlePolicy, Interval, NodeUsage
+from carbonmon.core.model import Device, GpuClaim, IdlePolicy, Interval, NodeUsage
 from carbonmon.core.records import NamedTuple
 
 EQUAL_NOTE = "shared: split equally, SM utilisation is unknown or 0"
@@ -37,6 +37,13 @@ class Share(NamedTuple):
 
     ratio: float
     note: str
+
+
+HeldS = Mapping[str, Mapping[str, float]]
+"""Seconds by device and run: the time that the run held the GPU × its share of it. GPUs that were held alike
+from the first have one mapping together, as far as they stand one after another."""
+
+NEVER: Mapping[str, float] = {}
 
 
 class Holding(NamedTuple):
@@ -57,8 +64,7 @@ class Tally(NamedTuple):
     """Running sums of who used what, at one moment `at_s` of the injected clock.
 
     `busy_s` and `capacity_s` are CPU seconds of the node, `cpu_s` those of each run, and `begun_s` the node's
-    `busy_s` at the first reading of the run. `held_s` is, by device and run, the time that the run held the
-    GPU × its share of it. `holding` is who held the GPUs until then since the reading before.
+    `busy_s` at the first reading of the run. `holding` is who has held the GPUs since the reading before.
     """
 
     at_s: float
@@ -66,7 +72,7 @@ class Tally(NamedTuple):
     capacity_s: float = 0.0
     cpu_s: Mapping[str, float] = {}
     begun_s: Mapping[str, float] = {}
-    held_s: Mapping[str, Mapping[str, float]] = {}
+    held_s: HeldS = {}
     holding: Holding = NOBODY
 
 
@@ -81,17 +87,13 @@ def advance(tally: Tally, usage: NodeUsage, at_s: float) -> Tally:
         cpu_s[run_id] = tally.cpu_s.get(run_id, 0.0) + own_s
         begun_s[run_id] = tally.begun_s.get(run_id, tally.busy_s)
     busy_s = tally.busy_s + (used_s if usage.busy_s is None else usage.busy_s)
-    elapsed_s = max(0.0, at_s - tally.at_s)
-    held_s = {device_id: dict(held) for device_id, held in tally.held_s.items()}
-    for run_id in tally.cpu_s.keys() - runs.keys():
-        for held in held_s.values():
-            held.pop(run_id, None)
+    capacity_s = tally.capacity_s + usage.capacity_s
     holding = _holding(tally.holding, usage)
-    for device_id, shares in holding.shares.items():
-        held = held_s.setdefault(device_id, {})
-        for run_id, share in shares.items():
-            held[run_id] = held.get(run_id, 0.0) + share.ratio * elapsed_s
-    return Tally(at_s, busy_s, tally.capacity_s + usage.capacity_s, cpu_s, begun_s, held_s, holding)
+    before = tally.held_s
+    if not tally.cpu_s.keys() <= runs.keys():
+        before = _of_runs(before, runs)
+    held_s = _held_s(before, holding.shares, max(0.0, at_s - tally.at_s))
+    return Tally(at_s, busy_s, capacity_s, cpu_s, begun_s, held_s, holding)
 
 
 def _holding(before: Holding, usage: NodeUsage) -> Holding:
@@ -104,8 +106,78 @@ def _holding(before: Holding, usage: NodeUsage) -> Holding:
     for run_id, gpus in claims.items():
         for device_id, claim in gpus.items():
             by_device.setdefault(device_id, {})[run_id] = claim
-    shares = {gpu: split_gpu(claimed, others.get(gpu, 0.0)) for gpu, claimed in by_device.items()}
+    shares: dict[str, Mapping[str, Share]] = {}
+    split: Mapping[str, Share] = {}
+    alike: object = None
+    for device_id, claimed in by_device.items():
+        others_sm = others.get(device_id, 0.0)
+        if (claimed, others_sm) != alike:
+            alike = claimed, others_sm
+            split = split_gpu(claimed, others_sm)
+        shares[device_id] = split
     return Holding(claims, others, shares)
+
+
+def _held_s(before: HeldS, shares: Mapping[str, Mapping[str, Share]], elapsed_s: float) -> HeldS:
+    """The times until now. GPUs one after another that are alike remain so: their time is added once."""
+    held_s = dict(before)
+    alike = split = None
+    now_s: dict[str, float] = {}
+    for device_id, by_run in shares.items():
+        before_s = before.get(device_id, NEVER)
+        if before_s is not alike or by_run is not split:
+            alike, split = before_s, by_run
+            now_s = {**before_s}
+            for run_id, (ratio, _) in by_run.items():
+                now_s[run_id] = now_s.get(run_id, 0.0) + ratio * elapsed_s
+        held_s[device_id] = now_s
+    return held_s
+
+
+def _of_runs(held_s: HeldS, runs: Collection[str]) -> HeldS:
+    """The times of these runs alone; GPUs that are alike remain so."""
+    kept = {}
+    alike = None
+    now_s: dict[str, float] = {}
+    for device_id, by_run in held_s.items():
+        if by_run is not alike:
+            alike = by_run
+            now_s = {run_id: seconds for run_id, seconds in by_run.items() if run_id in runs}
+        kept[device_id] = now_s
+    return kept
+
+
+class Sharing:
+    """Each run's share of what devices drew between two tallies, found once for all devices that are alike."""
+
+    __slots__ = ("_after", "_before", "_by_cpu_time", "_of_gpus", "_policies")
+
+    def __init__(self, before: Tally, after: Tally, policies: Mapping[str, IdlePolicy]) -> None:
+        self._before, self._after, self._policies = before, after, policies
+        self._of_gpus: dict[int, dict[str, Share]] = {}
+        self._by_cpu_time: dict[tuple[float, str, DynamicPart], dict[str, Share]] = {}
+
+    def of_gpu(self, device_id: str) -> dict[str, Share]:
+        """As `gpu_shares`."""
+        alike = id(self._after.held_s.get(device_id))
+        found = self._of_gpus.get(alike)
+        if found is None:
+            found = gpu_shares(self._before, self._after, device_id, self._policies)
+            self._of_gpus[alike] = found
+        return found
+
+    def by_cpu_time(self, device: Device, dynamic: DynamicPart = ALL) -> dict[str, Share]:
+        """As `cpu_shares`, of the part of the device that is this machine's."""
+        part_ratio, part_note = device.share_ratio, device.share_note
+        alike = part_ratio, part_note, dynamic
+        found = self._by_cpu_time.get(alike)
+        if found is None:
+            found = cpu_shares(self._before, self._after, self._policies, dynamic)
+            if part_note:  # of a container or a virtual machine: CPU times are those of its part
+                for run_id, (ratio, note) in found.items():
+                    found[run_id] = Share(ratio * part_ratio, f"{note}; {part_note}")
+            self._by_cpu_time[alike] = found
+        return found
 
 
 def cpu_shares(

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from carbonmon.core import attribution
-from carbonmon.core.attribution import Share, Tally
+from carbonmon.core.attribution import Share, Sharing, Tally
 from carbonmon.core.footprint import Rates
-from carbonmon.core.idle_power import dynamic_part, is_idle, observe
+from carbonmon.core.idle_power import ALL, dynamic_part, is_idle, observe
 from carbonmon.core.model import Curve, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
@@ -37,7 +37,7 @@ class RunAttribution:
         self._settled: dict[str, Tally] = {}
         self._resumed: set[str] = set()
         self._outage_began: Tally | None = None
-        self._cpu_shares: dict[int, dict[str, Share]] = {}
+        self._sharings: dict[int, Sharing] = {}
 
     def add(self, run: RunAccount, roots: Roots | None, since: ResumePoint | None = None) -> None:
         """Charge to a run what it causes from now on, or since an earlier monitor looked last."""
@@ -98,7 +98,7 @@ class RunAttribution:
         self._recent.append(self._tally)
         while len(self._recent) > 2 and self._recent[1].at_s <= now_s - WINDOW_S:
             self._recent.popleft()
-        self._cpu_shares = {}
+        self._sharings = {}
         for run_id, used in usage.runs.items():
             run = self.runs.get(run_id)
             if run is not None:
@@ -113,7 +113,7 @@ class RunAttribution:
         held = {run_id: Usage(None, used.gpus) for run_id, used in self._usage.runs.items()}
         usage = NodeUsage(None, 0.0, held, self._usage.others)
         self._tally = attribution.advance(self._tally, usage, now_s)
-        self._cpu_shares = {}
+        self._sharings = {}
 
     def settle(self, device_id: str) -> None:
         """The energy of this device is charged until now."""
@@ -180,11 +180,11 @@ class RunAttribution:
             return {run_id: Share(device.share_ratio, device.share_note) for run_id in self.runs}
         before = self._settled.get(device.id, self._tally)
         if account.is_gpu and not device.contains:
-            return attribution.gpu_shares(before, self._tally, device.id, self._policies)
+            return self._since(before).of_gpu(device.id)
         if self._is_unknown(account):
             return {}
         gpu_ids = account.gpu_ids
-        by_gpu = [attribution.gpu_shares(before, self._tally, gpu, self._policies) for gpu in gpu_ids]
+        by_gpu = [self._since(before).of_gpu(gpu) for gpu in gpu_ids]
         if account.is_gpu:  # a card of several dies
             return attribution.module_shares(by_gpu, {})
         by_cpu = self._by_cpu_time(account, before, power_w)
@@ -197,22 +197,15 @@ class RunAttribution:
         """Each run's share by CPU time, of the part of the device that is this machine's."""
         if before.at_s > self._recent[0].at_s:  # too short a time to compare CPU times: a little longer
             before = self._recent[0]
-        if self._leaves_idle:
-            dynamic = dynamic_part(account.idle.idle_w, power_w)
-            found = attribution.cpu_shares(before, self._tally, self._policies, dynamic)
-        else:
-            known = self._cpu_shares.get(id(before))
-            if known is None:  # packages and memory are settled at the same ticks: one answer serves them all
-                known = attribution.cpu_shares(before, self._tally, self._policies)
-                self._cpu_shares[id(before)] = known
-            found = known
-        device = account.device
-        if device.share_note:  # of a container or a virtual machine: CPU times are those of its part
-            return {
-                run_id: Share(ratio * device.share_ratio, f"{note}; {device.share_note}")
-                for run_id, (ratio, note) in found.items()
-            }
-        return found
+        dynamic = dynamic_part(account.idle.idle_w, power_w) if self._leaves_idle else ALL
+        return self._since(before).by_cpu_time(account.device, dynamic)
+
+    def _since(self, before: Tally) -> Sharing:
+        """The shares between a tally and the newest one: nearly always one answer for all devices."""
+        known = self._sharings.get(id(before))
+        if known is None:
+            known = self._sharings[id(before)] = Sharing(before, self._tally, self._policies)
+        return known
 
     def _is_unknown(self, account: DeviceAccount) -> bool:
         """Whether nobody counted the CPU time since the energy of this device was settled last."""

@@ -148,12 +148,17 @@ def _of_runs(held_s: HeldS, runs: Collection[str]) -> HeldS:
 
 
 class Sharing:
-    """Each run's share of what devices drew between two tallies, found once for all devices that are alike."""
+    """Each run's share of what devices drew between two tallies, found once for all devices that are alike.
 
-    __slots__ = ("_after", "_before", "_by_cpu_time", "_of_gpus", "_policies")
+    `busy_s` and `capacity_s` are the node's CPU seconds meanwhile.
+    """
+
+    __slots__ = ("_after", "_by_cpu_time", "_of_gpus", "_policies", "before", "busy_s", "capacity_s")
 
     def __init__(self, before: Tally, after: Tally, policies: Mapping[str, IdlePolicy]) -> None:
-        self._before, self._after, self._policies = before, after, policies
+        self.before, self._after, self._policies = before, after, policies
+        self.busy_s = after.busy_s - before.busy_s
+        self.capacity_s = after.capacity_s - before.capacity_s
         self._of_gpus: dict[int, dict[str, Share]] = {}
         self._by_cpu_time: dict[tuple[float, str, DynamicPart], dict[str, Share]] = {}
 
@@ -162,7 +167,7 @@ class Sharing:
         alike = id(self._after.held_s.get(device_id))
         found = self._of_gpus.get(alike)
         if found is None:
-            found = gpu_shares(self._before, self._after, device_id, self._policies)
+            found = gpu_shares(self.before, self._after, device_id, self._policies)
             self._of_gpus[alike] = found
         return found
 
@@ -172,7 +177,7 @@ class Sharing:
         alike = part_ratio, part_note, dynamic
         found = self._by_cpu_time.get(alike)
         if found is None:
-            found = cpu_shares(self._before, self._after, self._policies, dynamic)
+            found = cpu_shares(self.before, self._after, self._policies, dynamic)
             if part_note:  # of a container or a virtual machine: CPU times are those of its part
                 for run_id, (ratio, note) in found.items():
                     found[run_id] = Share(ratio * part_ratio, f"{note}; {part_note}")

@@ -127,9 +127,10 @@ class RunAttribution:
         `bridged`: a counter gave back what was drawn while no monitor ran.
         """
         device, is_gpu = account.device, account.is_gpu
+        sharing = self._since_settled(device.id)
         if not is_gpu and self._workload is not None:
-            self._observe_idle(account, interval)
-        found = self._shares(account, _mean_power_w(interval) if self._leaves_idle else None)
+            self._observe_idle(account, interval, sharing)
+        found = self._shares(account, sharing, _mean_power_w(interval) if self._leaves_idle else None)
         utilization_ratio = account.settle_utilization() if is_gpu else None
         attributed_j = 0.0
         for run_id, run in self.runs.items():
@@ -157,51 +158,51 @@ class RunAttribution:
         `shape` is its energy since it was settled, by its power samples.
         """
         device = account.device
-        found = {} if power_w is None else self._shares(account, power_w)
+        found = {} if power_w is None else self._shares(account, self._since_settled(device.id), power_w)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             run.see(device.id, None if power_w is None or share is None else power_w * share.ratio)
             if shape is not None and share is not None:
                 run.windows.foresee(device.id, shape, share.ratio)
 
-    def _observe_idle(self, account: DeviceAccount, interval: Interval) -> None:
+    def _observe_idle(self, account: DeviceAccount, interval: Interval, sharing: Sharing) -> None:
         """Note what a package, or memory, draws while the node's CPUs are idle."""
-        now = self._tally
-        before = self._settled.get(account.device.id, now)
-        busy_s, capacity_s = now.busy_s - before.busy_s, now.capacity_s - before.capacity_s
-        idle = is_idle(busy_s, capacity_s, interval.end_s - interval.start_s)
+        idle = is_idle(sharing.busy_s, sharing.capacity_s, interval.end_s - interval.start_s)
         if idle or account.idle.seconds:
             account.idle = observe(account.idle, account.device, interval, idle)
 
-    def _shares(self, account: DeviceAccount, power_w: float | None) -> dict[str, Share]:
+    def _shares(self, account: DeviceAccount, sharing: Sharing, power_w: float | None) -> dict[str, Share]:
         """Each run's share of what a device drew since its energy was settled last, `power_w` in the mean."""
-        device = account.device
+        device, gpu_ids = account.device, account.gpu_ids
         if self._workload is None:
             return {run_id: Share(device.share_ratio, device.share_note) for run_id in self.runs}
-        before = self._settled.get(device.id, self._tally)
-        if account.is_gpu and not device.contains:
-            return self._since(before).of_gpu(device.id)
+        if account.is_gpu and len(gpu_ids) == 1:
+            return sharing.of_gpu(device.id)
         if self._is_unknown(account):
             return {}
-        gpu_ids = account.gpu_ids
-        by_gpu = [self._since(before).of_gpu(gpu) for gpu in gpu_ids]
         if account.is_gpu:  # a card of several dies
-            return attribution.module_shares(by_gpu, {})
-        by_cpu = self._by_cpu_time(account, before, power_w)
+            return attribution.module_shares([sharing.of_gpu(gpu) for gpu in gpu_ids], {})
+        by_cpu = self._by_cpu_time(account, sharing, power_w)
         if not gpu_ids:
             return by_cpu
         is_foreign = not self._usage.others.keys().isdisjoint(gpu_ids)
+        by_gpu = [sharing.of_gpu(gpu) for gpu in gpu_ids]
         return attribution.module_shares(by_gpu, {} if is_foreign else by_cpu)
 
-    def _by_cpu_time(self, account: DeviceAccount, before: Tally, power_w: float | None) -> dict[str, Share]:
+    def _by_cpu_time(self, account: DeviceAccount, sharing: Sharing, power_w: float | None) -> dict[str, Share]:
         """Each run's share by CPU time, of the part of the device that is this machine's."""
-        if before.at_s > self._recent[0].at_s:  # too short a time to compare CPU times: a little longer
-            before = self._recent[0]
+        oldest = self._recent[0]
+        if sharing.before.at_s > oldest.at_s:  # too short a time to compare CPU times: a little longer
+            sharing = self._since(oldest)
         dynamic = dynamic_part(account.idle.idle_w, power_w) if self._leaves_idle else ALL
-        return self._since(before).by_cpu_time(account.device, dynamic)
+        return sharing.by_cpu_time(account.device, dynamic)
+
+    def _since_settled(self, device_id: str) -> Sharing:
+        """The shares of what a device drew since its energy was settled last."""
+        return self._since(self._settled.get(device_id, self._tally))
 
     def _since(self, before: Tally) -> Sharing:
-        """The shares between a tally and the newest one: nearly always one answer for all devices."""
+        """The shares since a tally: at nearly each sample it is the same one for all devices."""
         known = self._sharings.get(id(before))
         if known is None:
             known = self._sharings[id(before)] = Sharing(before, self._tally, self._policies)

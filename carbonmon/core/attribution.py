@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from carbonmon.core.idle_power import ALL, DynamicPart
 from carbonmon.core.model import Device, GpuClaim, IdlePolicy, Interval, NodeUsage
-from carbonmon.core.records import NamedTuple
+from carbonmon.core.records import NamedTuple, record
 
 EQUAL_NOTE = "shared: split equally, SM utilisation is unknown or 0"
 SM_NOTE = "shared: by SM utilisation"
@@ -292,18 +292,21 @@ def scale_interval(interval: Interval, ratio: float) -> Interval:
     device_id, start_s, end_s, counter_j, power_j, tdp_j, power_w, lost_s, resets, jumps, curve, back, stuck = (
         interval
     )
-    return Interval(
-        device_id,
-        start_s,
-        end_s,
-        counter_j * ratio,
-        power_j * ratio,
-        tdp_j * ratio,
-        None if power_w is None else power_w * ratio,
-        lost_s,
-        resets,
-        jumps,
-        curve,
-        back,
-        stuck,
+    return record(
+        Interval,
+        (
+            device_id,
+            start_s,
+            end_s,
+            counter_j * ratio,
+            power_j * ratio,
+            tdp_j * ratio,
+            None if power_w is None else power_w * ratio,
+            lost_s,
+            resets,
+            jumps,
+            curve,
+            back,
+            stuck,
+        ),
     )

@@ -216,7 +216,7 @@ def _credit_counter(
         )
     moved_s = at_s if drawn_uj else meter.moved_s
     fallback = fallback_baseline(device, reading, at_s)
-    rate_w = last_power_w(meter.rate_w, interval)
+    rate_w = power_w if at_s - meter.settled_s >= TOO_SHORT_S else last_power_w(meter.rate_w, interval)
     after = (at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, rate_w, False, False, None)
     return record(Meter, after), interval
 

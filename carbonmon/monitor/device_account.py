@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carbonmon.core import energy
+from carbonmon.core.energy import TOO_SHORT_S, last_power_w
 from carbonmon.core.idle_power import IdlePower
 from carbonmon.core.model import Device, DeviceState, Interval, Meter, NodeTotal
 from carbonmon.monitor.peak_power import PeakPower
@@ -92,7 +92,7 @@ class DeviceAccount:
             self.jumps += jumps
             self.step_backs += back
             self.stuck += stuck
-        self.power_w = energy.last_power_w(self.power_w, interval)
+        self.power_w = power_w if seconds >= TOO_SHORT_S else last_power_w(self.power_w, interval)
         self._peak.add(power_w, seconds)
 
     def see(self, utilization_ratio: float | None, at_s: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import itemgetter
 
-from carbonmon.core.energy import last_power_w
+from carbonmon.core.energy import TOO_SHORT_S, last_power_w
 from carbonmon.core.footprint import Rates
 from carbonmon.core.forecast import Spent
 from carbonmon.core.gpu_time import GpuClock
@@ -237,7 +237,9 @@ class RunAccount:
                 self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + energy_j * ratio
         self.windows.add(device, part)
         self.work.add(start_s, end_s, energy_j, curve)
-        self._power_w[device_id] = last_power_w(self._power_w[device_id], part)
+        self._power_w[device_id] = (
+            power_w if seconds >= TOO_SHORT_S else last_power_w(self._power_w[device_id], part)
+        )
         self._settled_s[device_id] = end_s
         self._peaks[device_id].add(power_w, seconds)
         if unobserved_s:

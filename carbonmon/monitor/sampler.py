@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from carbonmon.core import energy
 from carbonmon.core.footprint import Rates
 from carbonmon.core.model import Device, Failure, Interval, Meter, NodeUsage, Reading, SensorState, Snapshot
+from carbonmon.core.plausibility import is_plain
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.records import NamedTuple
 from carbonmon.monitor.device_account import DeviceAccount
@@ -218,11 +219,11 @@ class Sampler:
         rates = self.rates.look(wall_s)
         attribution = self.runs.attribution
         attribution.note(usage, used_s)
-        passed, limits = self._gate.passed, self._limits
+        gate, limits = self._gate, self._limits
         for device_id, account in self.accounts.items():
             reading, at_s = said.get(device_id) or (Failure(device_id, "silent"), silent_s)
-            if type(reading) is Reading:
-                reading = passed(account, reading)
+            if type(reading) is Reading and (gate.rejecting or not is_plain(account.device, reading)):
+                reading = gate.passed(account, reading)
             meter = account.meter
             if meter is None:
                 account.meter = energy.start(account.device, reading, at_s)

@@ -17,13 +17,13 @@ docs/use/attribution.md has a worked example.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from carbonmon.core.curves import part_between
 from carbonmon.core.idle_power import ALL, DynamicPart
-from carbonmon.core.model import GpuClaim, IdlePolicy, Interval, NodeUsage
-from carbonmon.core.records import NamedTuple
+from carbonmon.core.model import Device, GpuClaim, IdlePolicy, Interval, NodeUsage
+from carbonmon.core.records import NamedTuple, record
 
 EQUAL_NOTE = "shared: split equally, SM utilisation is unknown or 0"
 SM_NOTE = "shared: by SM utilisation"
@@ -41,12 +41,32 @@ class Share(NamedTuple):
     note: str
 
 
+HeldS = Mapping[str, Mapping[str, float]]
+"""Seconds by device and run: the time that the run held the GPU × its share of it. GPUs that were held alike
+from the first have one mapping together, as far as they stand one after another."""
+
+NEVER: Mapping[str, float] = {}
+
+
+class Holding(NamedTuple):
+    """Who holds which GPU at one moment: the claims by run and device, and the shares by device and run.
+
+    `others` is who else is on a GPU, as in `NodeUsage`.
+    """
+
+    claims: Mapping[str, Mapping[str, GpuClaim]] = {}
+    others: Mapping[str, float | None] = {}
+    shares: Mapping[str, Mapping[str, Share]] = {}
+
+
+NOBODY = Holding()
+
+
 class Tally(NamedTuple):
     """Running sums of who used what, at one moment `at_s` of the injected clock.
 
     `busy_s` and `capacity_s` are CPU seconds of the node, `cpu_s` those of each run, and `begun_s` the node's
-    `busy_s` at the first reading of the run. `held_s` is, by device and run, the time that the run held the
-    GPU × its share of it. `notes` says how the last share was found.
+    `busy_s` at the first reading of the run. `holding` is who has held the GPUs since the reading before.
     """
 
     at_s: float
@@ -54,40 +74,121 @@ class Tally(NamedTuple):
     capacity_s: float = 0.0
     cpu_s: Mapping[str, float] = {}
     begun_s: Mapping[str, float] = {}
-    held_s: Mapping[str, Mapping[str, float]] = {}
-    notes: Mapping[tuple[str, str], str] = {}
+    held_s: HeldS = {}
+    holding: Holding = NOBODY
 
 
 def advance(tally: Tally, usage: NodeUsage, at_s: float) -> Tally:
     """The sums after one more reading of who used the node. Runs that are no longer in it are dropped."""
     runs = usage.runs
-    before = tally.cpu_s
-    cpu_s = {}
+    cpu_s, begun_s = {}, {}
     used_s = 0.0
-    claims: dict[str, dict[str, GpuClaim]] = {}
     for run_id, used in runs.items():
         own_s = used.cpu_s or 0.0
         used_s += own_s
-        cpu_s[run_id] = before.get(run_id, 0.0) + own_s
-        for device_id, claim in used.gpus.items():
-            claims.setdefault(device_id, {})[run_id] = claim
-    busy_s = used_s if usage.busy_s is None else usage.busy_s
-    elapsed_s = max(0.0, at_s - tally.at_s)
-    held_s: dict[str, Mapping[str, float]] = {}
-    notes = {}
-    others = usage.others
-    for device_id in tally.held_s.keys() | claims.keys():
-        held_before = tally.held_s.get(device_id)
-        held = {run_id: s for run_id, s in held_before.items() if run_id in runs} if held_before else {}
-        others_sm = others.get(device_id, 0.0) if others else 0.0
-        claimed = claims.get(device_id)
-        for run_id, share in split_gpu(claimed, others_sm).items() if claimed else ():
-            held[run_id] = held.get(run_id, 0.0) + share.ratio * elapsed_s
-            notes[device_id, run_id] = share.note
-        held_s[device_id] = held
-    begun_s = {run_id: tally.begun_s.get(run_id, tally.busy_s) for run_id in runs}
+        cpu_s[run_id] = tally.cpu_s.get(run_id, 0.0) + own_s
+        begun_s[run_id] = tally.begun_s.get(run_id, tally.busy_s)
+    busy_s = tally.busy_s + (used_s if usage.busy_s is None else usage.busy_s)
     capacity_s = tally.capacity_s + usage.capacity_s
-    return Tally(at_s, tally.busy_s + busy_s, capacity_s, cpu_s, begun_s, held_s, notes)
+    holding = _holding(tally.holding, usage)
+    before = tally.held_s
+    if not tally.cpu_s.keys() <= runs.keys():
+        before = _of_runs(before, runs)
+    held_s = _held_s(before, holding.shares, max(0.0, at_s - tally.at_s))
+    return Tally(at_s, busy_s, capacity_s, cpu_s, begun_s, held_s, holding)
+
+
+def _holding(before: Holding, usage: NodeUsage) -> Holding:
+    """Who holds the GPUs by a reading: nearly always those of before, and then nothing is split again."""
+    claims = {run_id: used.gpus for run_id, used in usage.runs.items()}
+    others = usage.others
+    if claims == before.claims and others == before.others:
+        return before
+    by_device: dict[str, dict[str, GpuClaim]] = {}
+    for run_id, gpus in claims.items():
+        for device_id, claim in gpus.items():
+            by_device.setdefault(device_id, {})[run_id] = claim
+    shares: dict[str, Mapping[str, Share]] = {}
+    split: Mapping[str, Share] = {}
+    alike: object = None
+    for device_id, claimed in by_device.items():
+        others_sm = others.get(device_id, 0.0)
+        if (claimed, others_sm) != alike:
+            alike = claimed, others_sm
+            split = split_gpu(claimed, others_sm)
+        shares[device_id] = split
+    return Holding(claims, others, shares)
+
+
+def _held_s(before: HeldS, shares: Mapping[str, Mapping[str, Share]], elapsed_s: float) -> HeldS:
+    """The times until now. GPUs one after another that are alike remain so: their time is added once."""
+    held_s = dict(before)
+    alike = split = None
+    now_s: dict[str, float] = {}
+    for device_id, by_run in shares.items():
+        before_s = before.get(device_id, NEVER)
+        if before_s is not alike or by_run is not split:
+            alike, split = before_s, by_run
+            now_s = {**before_s}
+            for run_id, (ratio, _) in by_run.items():
+                now_s[run_id] = now_s.get(run_id, 0.0) + ratio * elapsed_s
+        held_s[device_id] = now_s
+    return held_s
+
+
+def _of_runs(held_s: HeldS, runs: Collection[str]) -> HeldS:
+    """The times of these runs alone; GPUs that are alike remain so."""
+    kept = {}
+    alike = None
+    now_s: dict[str, float] = {}
+    for device_id, by_run in held_s.items():
+        if by_run is not alike:
+            alike = by_run
+            now_s = {run_id: seconds for run_id, seconds in by_run.items() if run_id in runs}
+        kept[device_id] = now_s
+    return kept
+
+
+class Sharing:
+    """Each run's share of what devices drew between two tallies, found once for all devices that are alike.
+
+    `busy_s` and `capacity_s` are the node's CPU seconds meanwhile.
+    """
+
+    __slots__ = ("_by_cpu_time", "_of_gpus", "after", "before", "busy_s", "capacity_s", "policies")
+
+    def __init__(self, before: Tally, after: Tally, policies: Mapping[str, IdlePolicy]) -> None:
+        self.before, self.after, self.policies = before, after, policies
+        self.busy_s = after.busy_s - before.busy_s
+        self.capacity_s = after.capacity_s - before.capacity_s
+        self._of_gpus: dict[int, dict[str, Share]] = {}
+        self._by_cpu_time: dict[tuple[float, str, DynamicPart], dict[str, Share]] = {}
+
+    def since(self, before: Tally) -> Sharing:
+        """The same, since another tally."""
+        return Sharing(before, self.after, self.policies)
+
+    def of_gpu(self, device_id: str) -> dict[str, Share]:
+        """As `gpu_shares`."""
+        alike = id(self.after.held_s.get(device_id))
+        found = self._of_gpus.get(alike)
+        if found is None:
+            found = gpu_shares(self.before, self.after, device_id, self.policies)
+            self._of_gpus[alike] = found
+        return found
+
+    def by_cpu_time(self, device: Device, dynamic: DynamicPart = ALL) -> dict[str, Share]:
+        """As `cpu_shares`, of the part of the device that is this machine's."""
+        part_ratio, part_note = device.share_ratio, device.share_note
+        alike = part_ratio, part_note, dynamic
+        found = self._by_cpu_time.get(alike)
+        if found is None:
+            found = cpu_shares(self.before, self.after, self.policies, dynamic)
+            if part_note:  # of a container or a virtual machine: CPU times are those of its part
+                for run_id, (ratio, note) in found.items():
+                    found[run_id] = Share(ratio * part_ratio, f"{note}; {part_note}")
+            self._by_cpu_time[alike] = found
+        return found
 
 
 def cpu_shares(
@@ -131,14 +232,17 @@ def gpu_shares(
 ) -> dict[str, Share]:
     """Each run's share of what a GPU drew between two tallies; runs that did not hold it are left out."""
     elapsed_s = after.at_s - before.at_s
-    if elapsed_s <= 0.0:
+    held_s = after.held_s.get(device_id)
+    if not held_s or elapsed_s <= 0.0:
         return {}
-    held_before = before.held_s.get(device_id, {})
+    before_s = before.held_s.get(device_id, {})
+    last = after.holding.shares.get(device_id, {})
     found = {}
-    for run_id, now_s in after.held_s.get(device_id, {}).items():
-        ratio = (now_s - held_before.get(run_id, 0.0)) / elapsed_s
+    for run_id, now_s in held_s.items():
+        ratio = (now_s - before_s.get(run_id, 0.0)) / elapsed_s
         if ratio > 0.0 and run_id in policies:
-            found[run_id] = Share(min(1.0, ratio), after.notes.get((device_id, run_id), ""))
+            note = last[run_id].note if run_id in last else ""
+            found[run_id] = Share(ratio if ratio < 1.0 else 1.0, note)
     return found
 
 
@@ -226,9 +330,21 @@ def scale_interval(interval: Interval, ratio: float) -> Interval:
         back,
         stuck,
     ) = interval
-    counter_j, power_j, tdp_j = counter_j * ratio, power_j * ratio, tdp_j * ratio
-    power_w = None if power_w is None else power_w * ratio
-    return Interval(
-        *(device_id, start_s, end_s, counter_j, power_j, tdp_j, power_w),
-        *(lost_s, resets, jumps, curve, back, stuck),
+    return record(
+        Interval,
+        (
+            device_id,
+            start_s,
+            end_s,
+            counter_j * ratio,
+            power_j * ratio,
+            tdp_j * ratio,
+            None if power_w is None else power_w * ratio,
+            lost_s,
+            resets,
+            jumps,
+            curve,
+            back,
+            stuck,
+        ),
     )

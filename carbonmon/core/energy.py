@@ -28,7 +28,7 @@ from __future__ import annotations
 from carbonmon.core.fallback import advance_fallback, fallback_baseline, fallback_interval
 from carbonmon.core.model import Curve, Device, Failure, FallbackMeter, Interval, Meter, OddValue, Reading
 from carbonmon.core.plausibility import is_working
-from carbonmon.core.records import NamedTuple
+from carbonmon.core.records import NamedTuple, record
 
 UJ_PER_J = 1_000_000
 
@@ -205,7 +205,9 @@ def _credit_counter(
         # A counter that stood still may have lost that time for good: then its next joules are new ones.
         credited_j, ahead_j = 0.0, 0.0 if meter.is_stuck else -credited_j
     power_w = drawn_j / elapsed_s if elapsed_s > 0.0 else None
-    interval = Interval(device.id, meter.settled_s, at_s, credited_j, 0.0, 0.0, power_w)
+    interval = record(
+        Interval, (device.id, meter.settled_s, at_s, credited_j, 0.0, 0.0, power_w, 0.0, 0, 0, None, 0, 0)
+    )
     odd = meter.odd
     if odd is not None:  # it is back on its line: a glitch, which it covers
         interval = interval._replace(
@@ -214,8 +216,9 @@ def _credit_counter(
         )
     moved_s = at_s if drawn_uj else meter.moved_s
     fallback = fallback_baseline(device, reading, at_s)
-    rate_w = last_power_w(meter.rate_w, interval)
-    return Meter(at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, rate_w), interval
+    rate_w = power_w if at_s - meter.settled_s >= TOO_SHORT_S else last_power_w(meter.rate_w, interval)
+    after = (at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, rate_w, False, False, None)
+    return record(Meter, after), interval
 
 
 def _is_on_new_line(meter: Meter, odd: OddValue, energy_uj: int, drawn_uj: int, at_s: float) -> bool:

@@ -7,6 +7,7 @@ credited). What they observe is in a `FallbackMeter`.
 from __future__ import annotations
 
 from carbonmon.core.model import Device, FallbackMeter, Interval, Meter, Reading
+from carbonmon.core.records import record
 
 TRACE_TOLERANCE_S = 0.25
 """How far a trace's own duration may differ from ours before only its mean power is used."""
@@ -18,7 +19,7 @@ def fallback_baseline(device: Device, reading: Reading, at_s: float) -> Fallback
     """The fallback methods from this reading on, with nothing to credit."""
     power_w = reading.power_w
     if power_w is not None or reading.trace is not None or estimated_power_w(device, reading) is not None:
-        return FallbackMeter(at_s, power_w)
+        return record(FallbackMeter, (at_s, power_w, 0.0, 0.0, 0.0))
     return NO_FALLBACK
 
 

@@ -24,13 +24,28 @@ Weights = tuple[tuple[str, float], ...]
 
 
 class Phases:
-    """The phases of one run over time, in seconds of the injected clock."""
+    """The phases of one run over time, in seconds of the injected clock.
 
-    __slots__ = ("_changes_s", "_held", "_names", "_seconds", "_told", "_weights", "overflowed")
+    `now` are those since `since_s`: nearly each stretch of time that is split is in them as a whole.
+    """
+
+    __slots__ = (
+        "_changes_s",
+        "_held",
+        "_names",
+        "_seconds",
+        "_told",
+        "_weights",
+        "now",
+        "overflowed",
+        "since_s",
+    )
 
     def __init__(self, start_s: float, name: str = MAIN_PHASE) -> None:
+        self.since_s = start_s
+        self.now: Weights = ((name, 1.0),)
         self._changes_s = [start_s]
-        self._weights: list[Weights] = [((name, 1.0),)]
+        self._weights = [self.now]
         self._names: set[str] = set()
         self._told: tuple[str, ...] = (name,)
         self._held: str | None = None
@@ -42,10 +57,6 @@ class Phases:
         for name, duration_s in seconds:
             self._seconds[name] = self._seconds.get(name, 0.0) + duration_s
             self._names |= {name} - {MAIN_PHASE, OTHER_PHASE}
-
-    @property
-    def now(self) -> Weights:
-        return self._weights[-1]
 
     def change(self, at_s: float, names: Iterable[str]) -> None:
         """From `at_s` on the run is in these phases, one for each participant; none means `main`.
@@ -65,40 +76,36 @@ class Phases:
         counts = Counter(self._allowed(name) for name in names) or Counter([MAIN_PHASE])
         total = sum(counts.values())
         weights = tuple((name, count / total) for name, count in counts.items())
-        if weights == self._weights[-1]:
+        if weights == self.now:
             return
-        at_s = max(at_s, self._changes_s[-1])
+        at_s = max(at_s, self.since_s)
         self._add_seconds(at_s)
+        self.since_s, self.now = at_s, weights
         self._changes_s.append(at_s)
         self._weights.append(weights)
         if len(self._changes_s) > MAX_CHANGES:
             half = MAX_CHANGES // 2
             del self._changes_s[:half], self._weights[:half]
 
-    def is_in_newest(self, start_s: float) -> bool:
-        """Whether a stretch that begins then is in the newest phases as a whole, as nearly each one is."""
-        return start_s >= self._changes_s[-1]
-
     def split(self, start_s: float, end_s: float, curve: Curve | None = None) -> Weights:
         """The phases of a stretch of time, each with its part of it; the parts add up to 1.
 
         With a curve they are parts of what was drawn by it, else of the time.
         """
-        if start_s >= self._changes_s[-1] or end_s <= start_s:
-            return self._weights[-1]
+        if start_s >= self.since_s or end_s <= start_s:
+            return self.now
         parts: dict[str, float] = {}
         for place, _, _, ratio in self._pieces(start_s, end_s, curve):
             for name, weight in self._weights[place]:
                 parts[name] = parts.get(name, 0.0) + weight * ratio
-        return tuple(parts.items()) or self._weights[-1]
+        return tuple(parts.items()) or self.now
 
     def doubts(self, start_s: float, end_s: float, curve: Curve | None, refresh_s: float) -> Weights:
         """Which part of a stretch may belong to the phase before or behind, by phase; ratios of the whole.
 
         As in `windows.py`: around each change so many seconds as the split is exact to, and `refresh_s`.
         """
-        changes_s = self._changes_s
-        if start_s >= changes_s[-1] or end_s <= start_s:
+        if start_s >= self.since_s or end_s <= start_s:
             return ()
         parts: dict[str, float] = {}
         for place, begin_s, until_s, ratio in self._pieces(start_s, end_s, curve):
@@ -128,14 +135,14 @@ class Phases:
     def seconds(self, now_s: float) -> tuple[tuple[str, float], ...]:
         """How long the run was in each phase until now (s)."""
         durations = dict(self._seconds)
-        elapsed_s = max(0.0, now_s - self._changes_s[-1])
-        for name, weight in self._weights[-1]:
+        elapsed_s = max(0.0, now_s - self.since_s)
+        for name, weight in self.now:
             durations[name] = durations.get(name, 0.0) + weight * elapsed_s
         return tuple(durations.items())
 
     def _add_seconds(self, at_s: float) -> None:
-        for name, weight in self._weights[-1]:
-            self._seconds[name] = self._seconds.get(name, 0.0) + weight * (at_s - self._changes_s[-1])
+        for name, weight in self.now:
+            self._seconds[name] = self._seconds.get(name, 0.0) + weight * (at_s - self.since_s)
 
     def _allowed(self, name: str) -> str:
         if name in self._names or name in (MAIN_PHASE, OTHER_PHASE):

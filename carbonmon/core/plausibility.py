@@ -73,17 +73,21 @@ def believed_range_uj(range_uj: int | None) -> int | None:
     return range_uj if range_uj is not None and range_uj >= LEAST_RANGE_UJ else None
 
 
+def is_plain(device: Device, reading: Reading) -> bool:
+    """Whether a reading needs no `check`, as nearly each one."""
+    _, _, power_w, trace, ratio, shape = reading
+    return (
+        (power_w is None or 0.0 < power_w <= (device.max_power_w or UNKNOWN_W))
+        and (ratio is None or 0.0 <= ratio <= 1.0)
+        and trace is None
+        and shape is None
+    )
+
+
 def check(device: Device, reading: Reading) -> tuple[Reading, tuple[Rejected, ...]]:
     """The reading with what is not believed made unknown, and what that was."""
     _, _, power_w, trace, ratio, shape = reading
     most_w = device.max_power_w or UNKNOWN_W
-    if (
-        (power_w is None or 0.0 < power_w <= most_w)
-        and (ratio is None or 0.0 <= ratio <= 1.0)
-        and trace is None
-        and shape is None
-    ):
-        return reading, ()  # nearly every reading
     rejected = []
     if ratio is not None and not 0.0 <= ratio <= 1.0:
         rejected.append(Rejected("utilization", ratio, "0 to 1"))

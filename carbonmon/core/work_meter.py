@@ -114,10 +114,11 @@ class WorkMeter:
         for mark in self._marks:
             if start_s < mark.at_s:
                 mark.add(start_s, end_s, energy_j, curve)
-        for end in reversed(self._epoch_ends):
-            if end.mark.at_s <= start_s:
-                break
-            end.mark.add(start_s, end_s, energy_j, curve)
+        if self._epoch_ends:
+            for end in reversed(self._epoch_ends):
+                if end.mark.at_s <= start_s:
+                    break
+                end.mark.add(start_s, end_s, energy_j, curve)
 
     def tell(self, told: Told, at_s: float, peaks: Peaks = ()) -> None:
         """A report that was made at `at_s`; `peaks` are those of the GPUs in its precision."""

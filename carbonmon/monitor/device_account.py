@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from carbonmon.core import energy
+from carbonmon.core.energy import TOO_SHORT_S, last_power_w
 from carbonmon.core.idle_power import IdlePower
-from carbonmon.core.model import Device, DeviceState, Interval, NodeTotal
+from carbonmon.core.model import Device, DeviceState, Interval, Meter, NodeTotal
 from carbonmon.monitor.peak_power import PeakPower
 
 
 class DeviceAccount:
-    """Totals of one device for the whole machine, and its last power and utilisation."""
+    """Totals of one device for the whole machine, its last power and utilisation, and where it stands.
+
+    `meter` is what its next reading is compared with, None before the first one; `read_s` is when it was read
+    last.
+    """
 
     __slots__ = (
         "_peak",
@@ -22,10 +26,13 @@ class DeviceAccount:
         "gpu_ids",
         "idle",
         "implausible",
+        "is_gpu",
         "jumps",
+        "meter",
         "observed_s",
         "power_j",
         "power_w",
+        "read_s",
         "resets",
         "step_backs",
         "stuck",
@@ -37,7 +44,10 @@ class DeviceAccount:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.is_gpu = device.component == "gpu"
         self.gpu_ids = device.gpu_ids
+        self.meter: Meter | None = None
+        self.read_s = 0.0
         self.counter_j = self.power_j = self.tdp_j = self.unattributed_j = 0.0
         self.observed_s = self.unobserved_s = 0.0
         self.power_w: float | None = None
@@ -82,15 +92,17 @@ class DeviceAccount:
             self.jumps += jumps
             self.step_backs += back
             self.stuck += stuck
-        self.power_w = energy.last_power_w(self.power_w, interval)
+        self.power_w = power_w if seconds >= TOO_SHORT_S else last_power_w(self.power_w, interval)
         self._peak.add(power_w, seconds)
 
-    def see(self, utilization_ratio: float | None, elapsed_s: float) -> None:
-        """Note the mean utilisation of the last `elapsed_s` seconds, None if nobody could tell."""
+    def see(self, utilization_ratio: float | None, at_s: float) -> None:
+        """Note a reading of `at_s`: the mean utilisation since the one before, None if nobody could tell."""
         self.utilization_ratio = utilization_ratio
         if utilization_ratio is not None:
+            elapsed_s = at_s - self.read_s
             self._utilized_s += utilization_ratio * elapsed_s
             self._utilization_s += elapsed_s
+        self.read_s = at_s
 
     def settle_utilization(self) -> float | None:
         """The mean utilisation since this was asked last; None where it was not known."""

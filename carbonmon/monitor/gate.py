@@ -12,21 +12,23 @@ log = logging.getLogger(__name__)
 
 
 class Gate:
-    """For the sampling thread. It remembers which quantities of which device are being rejected."""
+    """For the sampling thread. `rejecting` is which quantities of which device are being rejected."""
+
+    __slots__ = ("rejecting",)
 
     def __init__(self) -> None:
-        self._rejecting: dict[str, frozenset[str]] = {}
+        self.rejecting: dict[str, frozenset[str]] = {}
 
     def passed(self, account: DeviceAccount, reading: Reading) -> Reading:
         """The reading with what is not plausible made unknown."""
         reading, rejected = check(account.device, reading)
-        if rejected or account.device.id in self._rejecting:
+        if rejected or account.device.id in self.rejecting:
             account.implausible += len(rejected)
             self._log_changes(account.device.id, rejected)
         return reading
 
     def _log_changes(self, device_id: str, rejected: tuple[Rejected, ...]) -> None:
-        known = self._rejecting.pop(device_id, frozenset())
+        known = self.rejecting.pop(device_id, frozenset())
         now = frozenset(each.quantity for each in rejected)
         for each in rejected:
             if each.quantity not in known:
@@ -40,4 +42,4 @@ class Gate:
         for quantity in sorted(known - now):
             log.warning("%s: %s is plausible again", device_id, quantity)
         if now:
-            self._rejecting[device_id] = now
+            self.rejecting[device_id] = now

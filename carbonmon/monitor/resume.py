@@ -68,7 +68,7 @@ def restore_devices(sampler: Sampler, before: Snapshot, outage: Outage) -> list[
         account.restore(old)
         meter = meters.get(device_id)
         if outage.same_boot and meter is not None:
-            sampler.go_on_from(device_id, meter)
+            sampler.go_on_from(account, meter)
         else:
             account.unobserved_s += outage.duration_s
             lost.append(device_id)

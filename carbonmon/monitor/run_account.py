@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from operator import itemgetter
 
-from carbonmon.core.energy import last_power_w
+from carbonmon.core.energy import TOO_SHORT_S, last_power_w
 from carbonmon.core.footprint import Rates
 from carbonmon.core.forecast import Spent
 from carbonmon.core.gpu_time import GpuClock
@@ -217,8 +217,11 @@ class RunAccount:
         self.exit_code, self.signal = exit_code, signal
         self.processes = None
 
-    def add(self, device: Device, part: Interval, rates: Rates, moment: Moment, note: str = "") -> None:
-        """Add the run's part of an interval that a sample settled; `note` says how the part was found."""
+    def add(self, device: Device, part: Interval, rates: Rates, moment: Moment, note: str = "") -> float:
+        """Add the run's part of an interval that a sample settled; `note` says how the part was found.
+
+        Returns its joules.
+        """
         device_id = device.id
         if device_id not in self._power_w:
             self._touch(device)
@@ -226,7 +229,7 @@ class RunAccount:
         seconds = end_s - start_s
         energy_j = counter_j + power_j + tdp_j
         self._pay(energy_j, rates)
-        is_whole = self.phases.is_in_newest(start_s)
+        is_whole = start_s >= self.phases.since_s
         phases = self.phases.now if is_whole else self.phases.split(start_s, end_s, curve)
         for phase, ratio in phases:
             if counter_j:
@@ -245,7 +248,9 @@ class RunAccount:
                 self._doubts_j[phase] = self._doubts_j.get(phase, 0.0) + energy_j * ratio
         self.windows.add(device, part)
         self.work.add(start_s, end_s, energy_j, curve)
-        self._power_w[device_id] = last_power_w(self._power_w[device_id], part)
+        self._power_w[device_id] = (
+            power_w if seconds >= TOO_SHORT_S else last_power_w(self._power_w[device_id], part)
+        )
         self._settled_s[device_id] = end_s
         self._peaks[device_id].add(power_w, seconds)
         if unobserved_s:
@@ -254,6 +259,7 @@ class RunAccount:
             known = self._shares.get(device_id)
             if note != known:
                 self._shares[device_id] = joined_note(known, note)
+        return energy_j
 
     def spent(self, now_s: float, rates: Rates) -> Spent:
         """What the run has drawn until now; what no counter has told yet by the devices' last power."""

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from carbonmon.core import attribution
-from carbonmon.core.attribution import Share, Tally
+from carbonmon.core.attribution import Share, Sharing, Tally
 from carbonmon.core.footprint import Rates
-from carbonmon.core.idle_power import dynamic_part, is_idle, observe
+from carbonmon.core.idle_power import ALL, dynamic_part, is_idle, observe
 from carbonmon.core.model import Curve, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
@@ -43,7 +43,7 @@ class RunAttribution:
         self._stopped: set[str] = set()
         self._resumed: set[str] = set()
         self._outage_began: Tally | None = None
-        self._cpu_shares: dict[int, dict[str, Share]] = {}
+        self._sharings: dict[int, Sharing] = {}
 
     def add(self, run: RunAccount, roots: Roots | None, since: ResumePoint | None = None) -> None:
         """Charge to a run what it causes from now on, or since an earlier monitor looked last."""
@@ -119,7 +119,7 @@ class RunAttribution:
         self._recent.append(self._tally)
         while len(self._recent) > 2 and self._recent[1].at_s <= now_s - WINDOW_S:
             self._recent.popleft()
-        self._cpu_shares = {}
+        self._sharings = {}
         for run_id, used in usage.runs.items():
             run = self.runs.get(run_id)
             if run is not None:
@@ -134,7 +134,7 @@ class RunAttribution:
         held = {run_id: Usage(None, used.gpus) for run_id, used in self._usage.runs.items()}
         usage = NodeUsage(None, 0.0, held, self._usage.others)
         self._tally = attribution.advance(self._tally, usage, now_s)
-        self._cpu_shares = {}
+        self._sharings = {}
 
     def settle(self, device_id: str, at_s: float) -> None:
         """The energy of this device is charged until a moment, the newest tally's or a little before."""
@@ -182,61 +182,59 @@ class RunAttribution:
 
         `bridged`: a counter gave back what was drawn while no monitor ran.
         """
-        device = account.device
-        device_id, is_gpu = device.id, device.component == "gpu"
-        attributed_j = 0.0
-        if not is_gpu:
-            self._observe_idle(account, interval)
-        observed_s = interval.end_s - interval.start_s - interval.unobserved_s
-        power_w = interval.energy_j / observed_s if observed_s > 0.0 else None
+        device, is_gpu = account.device, account.is_gpu
+        sharing = self._since_settled(device.id)
+        if not is_gpu and self._workload is not None:
+            self._observe_idle(account, interval, sharing)
         utilization_ratio = account.settle_utilization() if is_gpu else None
-        is_unknown = self._is_unknown(account)
-        for piece, runs, found in self._pieces(account, interval, power_w):
-            seconds = piece.end_s - piece.start_s
+        attributed_j = 0.0
+        for piece, runs, found in self._pieces(account, interval, sharing):
             for run_id, run in runs.items():
                 share = found.get(run_id)
                 if share is None:
-                    run.see(device_id, None)
-                    if is_unknown:
-                        run.lose(device_id, seconds)
+                    run.see(device.id, None)
+                    if self._is_unknown(account):
+                        run.lose(device.id, piece.end_s - piece.start_s)
                     continue
-                part = attribution.scale_interval(piece, share.ratio)
-                attributed_j += part.counter_j + part.power_j + part.tdp_j
-                run.add(device, part, rates, moment, share.note)
+                ratio, note = share
+                part = piece if ratio == 1.0 else attribution.scale_interval(piece, ratio)
+                energy_j = run.add(device, part, rates, moment, note)
+                attributed_j += energy_j
                 if is_gpu:
-                    run.gpu_clock.add(seconds * share.ratio, part.energy_j, utilization_ratio)
+                    run.gpu_clock.add((part.end_s - part.start_s) * ratio, energy_j, utilization_ratio)
                 if bridged and run_id in self._resumed:
                     run.recovered_j += part.counter_j
             if runs is not self.runs:
                 for run_id in self.runs.keys() - runs.keys():
                     self.runs[run_id].leave_out(piece, rates)
         account.add(interval, attributed_j, rates.grams)
-        self.settle(device_id, interval.end_s)
+        self._settled[device.id] = interval.end_s, self._tally
 
     def _pieces(
-        self, account: DeviceAccount, interval: Interval, power_w: float | None
+        self, account: DeviceAccount, interval: Interval, sharing: Sharing
     ) -> Iterable[tuple[Interval, Mapping[str, RunAccount], Mapping[str, Share]]]:
         """An interval, split where a run begins or ends: each piece with the runs in it, and their shares.
 
         They are found by the tallies that were made at its ends; a piece that is too short to have its own is
         shared as the whole interval is.
         """
+        power_w = _mean_power_w(interval) if self._leaves_idle else None
         if interval.start_s >= self._newest_begin_s and not self._stopped:  # nearly always
-            return [(interval, self.runs, self._shares(account, power_w))]
+            return [(interval, self.runs, self._shares(account, sharing, power_w))]
         start_s, end_s = interval.start_s, interval.end_s
-        settled = self._settled_tally(account.device.id)
         made = {self.runs[run_id].span.from_s: tally for run_id, tally in self._begun.items()}
         made |= {self.runs[run_id].span.until_s: self._tally for run_id in self._stopped}
         inside_s = sorted(at_s for at_s in made if start_s < at_s < end_s)
-        made |= {start_s: settled, end_s: self._tally}
+        made |= {start_s: sharing.before, end_s: self._tally}
         pieces = []
         for piece in attribution.cut_interval(interval, inside_s):
             runs = {run_id: run for run_id, run in self.runs.items() if run.span.covers(piece)}
             policies = {run_id: self._policies[run_id] for run_id in runs}
             before, after = made[piece.start_s], made[piece.end_s]
             if after.at_s <= before.at_s:
-                before, after = settled, self._tally
-            pieces.append((piece, runs, self._shares(account, power_w, before, after, policies)))
+                before, after = sharing.before, self._tally
+            shares = self._shares(account, Sharing(before, after, policies), power_w)
+            pieces.append((piece, runs, shares))
         return pieces
 
     def see(self, account: DeviceAccount, power_w: float | None, shape: Curve | None = None) -> None:
@@ -245,92 +243,71 @@ class RunAttribution:
         `shape` is its energy since it was settled, by its power samples.
         """
         device = account.device
-        found = {} if power_w is None else self._shares(account, power_w)
+        found = {} if power_w is None else self._shares(account, self._since_settled(device.id), power_w)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             run.see(device.id, None if power_w is None or share is None else power_w * share.ratio)
             if shape is not None and share is not None:
                 run.windows.foresee(device.id, shape, share.ratio)
 
-    def _observe_idle(self, account: DeviceAccount, interval: Interval) -> None:
+    def _observe_idle(self, account: DeviceAccount, interval: Interval, sharing: Sharing) -> None:
         """Note what a package, or memory, draws while the node's CPUs are idle."""
-        device, now = account.device, self._tally
-        if self._workload is None:
-            return
-        before = self._settled_tally(device.id)
-        busy_s, capacity_s = now.busy_s - before.busy_s, now.capacity_s - before.capacity_s
-        idle = is_idle(busy_s, capacity_s, interval.end_s - interval.start_s)
+        idle = is_idle(sharing.busy_s, sharing.capacity_s, interval.end_s - interval.start_s)
         if idle or account.idle.seconds:
-            account.idle = observe(account.idle, device, interval, idle)
+            account.idle = observe(account.idle, account.device, interval, idle)
 
-    def _shares(
-        self,
-        account: DeviceAccount,
-        power_w: float | None,
-        before: Tally | None = None,
-        after: Tally | None = None,
-        policies: Mapping[str, IdlePolicy] | None = None,
-    ) -> Mapping[str, Share]:
-        """Each run's share of what a device drew between two tallies, `power_w` in the mean.
-
-        By default since its energy was settled last, of all runs.
-        """
-        device = account.device
-        policies = self._policies if policies is None else policies
+    def _shares(self, account: DeviceAccount, sharing: Sharing, power_w: float | None) -> dict[str, Share]:
+        """Each run's share of what a device drew in the time of a sharing, `power_w` in the mean."""
+        device, gpu_ids = account.device, account.gpu_ids
         if self._workload is None:
-            return {run_id: Share(device.share_ratio, device.share_note) for run_id in policies}
-        before = self._settled_tally(device.id) if before is None else before
-        after = self._tally if after is None else after
-        if device.component == "gpu" and not device.contains:
-            return attribution.gpu_shares(before, after, device.id, policies)
+            return {run_id: Share(device.share_ratio, device.share_note) for run_id in sharing.policies}
+        if account.is_gpu and len(gpu_ids) == 1:
+            return sharing.of_gpu(device.id)
         if self._is_unknown(account):
             return {}
-        gpu_ids = account.gpu_ids
-        by_gpu = [attribution.gpu_shares(before, after, gpu, policies) for gpu in gpu_ids]
-        if device.component == "gpu":  # a card of several dies
-            return attribution.module_shares(by_gpu, {})
-        by_cpu = self._by_cpu_time(account, before, after, policies, power_w)
+        if account.is_gpu:  # a card of several dies
+            return attribution.module_shares([sharing.of_gpu(gpu) for gpu in gpu_ids], {})
+        by_cpu = self._by_cpu_time(account, sharing, power_w)
         if not gpu_ids:
             return by_cpu
         is_foreign = not self._usage.others.keys().isdisjoint(gpu_ids)
+        by_gpu = [sharing.of_gpu(gpu) for gpu in gpu_ids]
         return attribution.module_shares(by_gpu, {} if is_foreign else by_cpu)
 
     def _by_cpu_time(
-        self,
-        account: DeviceAccount,
-        before: Tally,
-        after: Tally,
-        policies: Mapping[str, IdlePolicy],
-        power_w: float | None,
+        self, account: DeviceAccount, sharing: Sharing, power_w: float | None
     ) -> dict[str, Share]:
         """Each run's share by CPU time, of the part of the device that is this machine's."""
-        if before.at_s > self._recent[0].at_s:  # too short a time to compare CPU times: a little longer
-            before = self._recent[0]
-        if self._leaves_idle:
-            dynamic = dynamic_part(account.idle.idle_w, power_w)
-            found = attribution.cpu_shares(before, after, policies, dynamic)
-        elif policies is not self._policies:
-            found = attribution.cpu_shares(before, after, policies)
-        else:
-            known = self._cpu_shares.get(id(before))
-            if known is None:  # packages and memory are settled at the same ticks: one answer serves them all
-                known = attribution.cpu_shares(before, after, policies)
-                self._cpu_shares[id(before)] = known
-            found = known
-        device = account.device
-        if device.share_note:  # of a container or a virtual machine: CPU times are those of its part
-            return {
-                run_id: Share(ratio * device.share_ratio, f"{note}; {device.share_note}")
-                for run_id, (ratio, note) in found.items()
-            }
-        return found
+        oldest = self._recent[0]
+        if sharing.before.at_s > oldest.at_s:  # too short a time to compare CPU times: a little longer
+            sharing = self._since(oldest) if sharing.policies is self._policies else sharing.since(oldest)
+        dynamic = dynamic_part(account.idle.idle_w, power_w) if self._leaves_idle else ALL
+        return sharing.by_cpu_time(account.device, dynamic)
+
+    def _since_settled(self, device_id: str) -> Sharing:
+        """The shares of what a device drew since its energy was settled last."""
+        return self._since(self._settled_tally(device_id))
+
+    def _since(self, before: Tally) -> Sharing:
+        """The shares since a tally: at nearly each sample it is the same one for all devices."""
+        known = self._sharings.get(id(before))
+        if known is None:
+            known = self._sharings[id(before)] = Sharing(before, self._tally, self._policies)
+        return known
 
     def _settled_tally(self, device_id: str) -> Tally:
         """The tally at which the energy of a device was settled last."""
-        return self._settled.get(device_id, (0.0, self._tally))[1]
+        settled = self._settled.get(device_id)
+        return self._tally if settled is None else settled[1]
 
     def _is_unknown(self, account: DeviceAccount) -> bool:
         """Whether nobody counted the CPU time since the energy of this device was settled last."""
         if self._outage_began is None or self._workload is None or account.gpu_ids:
             return False
         return self._settled_tally(account.device.id) is self._outage_began
+
+
+def _mean_power_w(interval: Interval) -> float | None:
+    """The mean power of the time whose energy is known; None where there is none."""
+    observed_s = interval.end_s - interval.start_s - interval.unobserved_s
+    return interval.energy_j / observed_s if observed_s > 0.0 else None

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from carbonmon.core import energy
 from carbonmon.core.footprint import Rates
 from carbonmon.core.model import Device, Failure, Interval, Meter, NodeUsage, Reading, SensorState, Snapshot
+from carbonmon.core.plausibility import is_plain
 from carbonmon.core.ports import Clock, Roots
 from carbonmon.core.records import NamedTuple
 from carbonmon.monitor.clock import same_moment
@@ -102,8 +103,6 @@ class Sampler:
         charge = self._charge_node if charges_node else None
         self.node_meters = NodeMeters(node_meters, self._devices_j, clock.now_s(), self.interval_s, charge)
         self._gate = Gate()
-        self._meters: dict[str, Meter] = {}
-        self._read_s: dict[str, float] = {}
         self.wants_shape = self._asks_shape = self._asked_shape = False
         self.sampled_s = -math.inf
         self._edge_s: float | None = None
@@ -162,9 +161,12 @@ class Sampler:
         self.settle()
         now_s, wall_s = same_moment(self.clock)
         self.node_meters.settle(now_s)
-        self._end(
-            run_id, now_s, wall_s, exit_code, signal, {key: m.open_s for key, m in self._meters.items()}
-        )
+        open_s = {
+            device_id: account.meter.open_s
+            for device_id, account in self.accounts.items()
+            if account.meter is not None
+        }
+        self._end(run_id, now_s, wall_s, exit_code, signal, open_s)
         self.show()
 
     def _end(
@@ -184,12 +186,12 @@ class Sampler:
             attribution.lose_rest(run, open_s, self.accounts.values())
             self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals())
 
-    def go_on_from(self, device_id: str, meter: Meter) -> None:
+    def go_on_from(self, account: DeviceAccount, meter: Meter) -> None:
         """Compare a device's first reading with the last one of an earlier monitor."""
-        self._meters[device_id] = meter
-        self._resumed_s = self._read_s[device_id] = self.clock.now_s()
-        self._bridging.add(device_id)
-        self.runs.attribution.settle(device_id, meter.settled_s)
+        account.meter = meter
+        self._resumed_s = account.read_s = self.clock.now_s()
+        self._bridging.add(account.device.id)
+        self.runs.attribution.settle(account.device.id, meter.settled_s)
 
     def count_on_from(self, samples: int, start_s: float | None) -> None:
         """The totals began under an earlier monitor at `start_s`, which took so many samples."""
@@ -249,29 +251,23 @@ class Sampler:
         rates = self.rates.look(wall_s)
         attribution = self.runs.attribution
         attribution.note(usage, used_s)
-        meters, gate = self._meters, self._gate
+        gate, limits = self._gate, self._limits
         for device_id, account in self.accounts.items():
-            entry = said.get(device_id)
-            if entry is None:
-                reading: Reading | Failure = Failure(device_id, "silent")
-                at_s = silent_s
-            else:
-                reading, at_s = entry
-            if type(reading) is Reading:
+            reading, at_s = said.get(device_id) or (Failure(device_id, "silent"), silent_s)
+            if type(reading) is Reading and (gate.rejecting or not is_plain(account.device, reading)):
                 reading = gate.passed(account, reading)
-            meter = meters.get(device_id)
+            meter = account.meter
             if meter is None:
-                meters[device_id] = energy.start(account.device, reading, at_s)
-                self._read_s[device_id] = at_s
+                account.meter = energy.start(account.device, reading, at_s)
+                account.read_s = at_s
                 attribution.settle_first(account, at_s)
                 continue
-            if at_s < self._read_s[device_id]:  # said in time, and heard after a tick that waited no longer
-                at_s = self._read_s[device_id]
-            meters[device_id], interval = energy.advance(meter, account.device, reading, at_s, self._limits)
-            if isinstance(reading, Failure):
+            if at_s < account.read_s:  # said in time, and heard after a tick that waited no longer
+                at_s = account.read_s
+            account.meter, interval = energy.advance(meter, account.device, reading, at_s, limits)
+            if type(reading) is Failure:
                 reading = Reading(device_id)
-            account.see(reading.utilization_ratio, at_s - self._read_s[device_id])
-            self._read_s[device_id] = at_s
+            account.see(reading.utilization_ratio, at_s)
             if interval is not None:
                 if reading.shape is not None:
                     shape = energy.curve(reading.shape, offset_s, interval.start_s, interval.end_s)
@@ -281,7 +277,7 @@ class Sampler:
                 account.power_w = reading.power_w
                 shape = None
                 if reading.shape is not None:
-                    shape = energy.curve(reading.shape, offset_s, meters[device_id].settled_s, at_s)
+                    shape = energy.curve(reading.shape, offset_s, account.meter.settled_s, at_s)
                 attribution.see(account, reading.power_w, shape)
         if self.node_meters:
             self.node_meters.look(self.clock)
@@ -306,12 +302,12 @@ class Sampler:
         else:
             self.runs.attribution.look(now_s)
         moment = Moment(self._samples - 1, wall_s)
-        for device_id, meter in self._meters.items():
-            account = self.accounts[device_id]
-            read_s = self._read_s[device_id]
+        for account in self.accounts.values():
+            if account.meter is None:
+                continue
             # After a sample just now nothing is missing; if sampling hung, the time since then is lost.
-            end_s = read_s if now_s - read_s < 1.5 * self.interval_s else now_s
-            interval = energy.finish(meter, account.device, end_s)
+            end_s = account.read_s if now_s - account.read_s < 1.5 * self.interval_s else now_s
+            interval = energy.finish(account.meter, account.device, end_s)
             if interval is not None:
                 self._charge(account, interval, self.rates.now, moment, wall_s - now_s)
         self.node_meters.finish(now_s)
@@ -324,17 +320,24 @@ class Sampler:
         self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, offset_s: float
     ) -> None:
         """Charge an interval that a sample settled; `offset_s` leads from the injected clock to Unix time."""
-        if interval.end_s - interval.start_s > LONG_INTERVALS * self.interval_s:
-            rates = self.rates.over(interval.start_s + offset_s, interval.end_s + offset_s)
-        device_id = account.device.id
-        bridged = device_id in self._bridging and self._meters[device_id].base_s >= self._resumed_s
-        if bridged:
-            # The counter has spoken for the first time since the outage, perhaps after a silence of its own.
-            self._bridging.remove(device_id)
-            bridged = not (interval.resets or interval.jumps)
+        _, start_s, end_s, _, _, _, _, _, resets, jumps, _, step_backs, stuck = interval
+        if end_s - start_s > LONG_INTERVALS * self.interval_s:
+            rates = self.rates.over(start_s + offset_s, end_s + offset_s)
+        bridged = bool(self._bridging) and self._bridges(account, interval)
         self.runs.attribution.charge(account, interval, rates, moment, bridged)
-        if self.runs.living and (interval.resets or interval.jumps or interval.step_backs or interval.stuck):
-            log.warning("the counter of %s %s", device_id, _anomaly_text(interval))
+        if (resets or jumps or step_backs or stuck) and self.runs.living:
+            log.warning("the counter of %s %s", account.device.id, _anomaly_text(interval))
+
+    def _bridges(self, account: DeviceAccount, interval: Interval) -> bool:
+        """Whether an interval spans the outage between an earlier monitor and this one.
+
+        The counter has spoken for the first time since then, perhaps after a silence of its own.
+        """
+        device_id, meter = account.device.id, account.meter
+        if device_id not in self._bridging or meter is None or meter.base_s < self._resumed_s:
+            return False
+        self._bridging.remove(device_id)
+        return not (interval.resets or interval.jumps)
 
     def _charge_node(
         self, meter: str, energy_j: float, devices_j: float, start_s: float, end_s: float
@@ -363,7 +366,10 @@ class Sampler:
             pue_ratio=overheads.pue_ratio,
             exporter_errors=tuple([(guard.name, guard.errors) for guard in self._guards]),
             clock_s=now_s,
-            meters=tuple(self._meters.items()) + self.node_meters.meters(),
+            meters=tuple(
+                [(each.device.id, each.meter) for each in self.accounts.values() if each.meter is not None]
+            )
+            + self.node_meters.meters(),
             continued=self._continued,
             pue_source=overheads.pue_source,
             wue_l_per_kwh=overheads.wue_l_per_kwh,

@@ -51,6 +51,16 @@ class NodeEnergy(NamedTuple):
         """The same after so many more seconds that nobody observed."""
         return self._replace(unobserved_s=self.unobserved_s + seconds)
 
+    def plus(self, grown: NodeEnergy, ratio: float) -> NodeEnergy:
+        """With a part of what was measured in some more time; its counts are not divided."""
+        return self._replace(
+            counter_j=self.counter_j + grown.counter_j * ratio,
+            power_j=self.power_j + grown.power_j * ratio,
+            covered_j=self.covered_j + grown.covered_j * ratio,
+            observed_s=self.observed_s + grown.observed_s * ratio,
+            unobserved_s=self.unobserved_s + grown.unobserved_s * ratio,
+        )
+
     def minus(self, before: NodeEnergy) -> NodeEnergy:
         """The growth of each amount since `before`; never below 0, whatever rounding does."""
         return NodeEnergy(

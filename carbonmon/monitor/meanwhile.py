@@ -72,7 +72,7 @@ class Meanwhile:
         )
 
     def leave_out(self, part: Interval, g_per_j: float) -> None:
-        """Do not count a part of a device's interval that is being settled."""
+        """Do not count a part of a device's interval that is being settled: it is not of the run's time."""
         before = self._begin.devices.get(part.device_id)
         if before is not None:
             left_out = before._replace(
@@ -83,6 +83,13 @@ class Meanwhile:
             )
             devices = {**self._begin.devices, part.device_id: left_out}
             self._begin = self._begin._replace(devices=devices)
+
+    def leave_out_of_meter(self, grown: NodeEnergy, ratio: float) -> None:
+        """The same of what a node meter has just measured: a part of it."""
+        before = self._begin.meters.get(grown.meter)
+        if before is not None:
+            meters = {**self._begin.meters, grown.meter: before.plus(grown, ratio)}
+            self._begin = self._begin._replace(meters=meters)
 
     def end(self, node: NodeTotals) -> None:
         """Count no further."""

@@ -34,11 +34,14 @@ Charge = Callable[[str, float, float, float, float], float]
 """Splits the energy of a meter: its name, its joules, the devices' joules, from when to when (clock, s). It
 returns what runs were charged with."""
 
+Grown = Callable[[NodeEnergy, float, float], object]
+"""Hears what a meter has measured, from when to when (clock, s)."""
+
 
 class NodeMeters:
     """All node meters. `devices_j` tells what the metered devices drew until now, in joules, ever rising.
 
-    `charge` is told what the first of them measured, if runs are charged with it.
+    `grown` hears what each of them measured; `charge` what the first did, if runs are charged with it.
     """
 
     def __init__(
@@ -47,11 +50,12 @@ class NodeMeters:
         devices_j: Callable[[], float],
         now_s: float,
         interval_s: float,
+        grown: Grown,
         charge: Charge | None = None,
     ) -> None:
         """`interval_s` is the time between two looks."""
         self._accounts = [
-            NodeMeterAccount(reader, now_s, interval_s, None if place else charge)
+            NodeMeterAccount(reader, now_s, interval_s, grown, None if place else charge)
             for place, reader in enumerate(readers)
         ]
         self._devices_j = devices_j
@@ -134,9 +138,15 @@ class NodeMeterAccount:
     """The totals of one meter."""
 
     def __init__(
-        self, reader: NodeMeterReader, now_s: float, interval_s: float, charge: Charge | None = None
+        self,
+        reader: NodeMeterReader,
+        now_s: float,
+        interval_s: float,
+        grown: Grown,
+        charge: Charge | None = None,
     ) -> None:
         self.reader = reader
+        self._grown = grown
         self._charge = charge
         self.name = reader.name
         self.fold = node_energy.begun(reader.name, max(interval_s, reader.meter.period_s), now_s)
@@ -209,8 +219,8 @@ class NodeMeterAccount:
         self._devices_j = devices_j
         total = self.total
         rest_j = 0.0
+        start_s, end_s = intervals[0].start_s, intervals[-1].end_s
         if self._charge is not None:
-            start_s, end_s = intervals[0].start_s, intervals[-1].end_s
             energy_j = sum(each.energy_j for each in intervals)
             rest_j = energy_j - self._charge(self.name, energy_j, grown_j, start_s, end_s)
         self.total = total._replace(
@@ -222,11 +232,11 @@ class NodeMeterAccount:
             unobserved_s=total.unobserved_s + lost_s,
             rejected=total.rejected + sum(each.resets + each.jumps for each in intervals),
         )
-        at_s = intervals[-1].end_s
-        if len(self._marks) > 1 and at_s - self._marks[-2][0] < MARK_S:
+        self._grown(self.total.minus(total), start_s, end_s)
+        if len(self._marks) > 1 and end_s - self._marks[-2][0] < MARK_S:
             self._marks.pop()
-        self._marks.append((at_s, self.total))
-        while len(self._marks) > 2 and self._marks[1][0] <= at_s - COVERAGE_S:
+        self._marks.append((end_s, self.total))
+        while len(self._marks) > 2 and self._marks[1][0] <= end_s - COVERAGE_S:
             self._marks.popleft()
 
     def _coverage(self) -> float | None:

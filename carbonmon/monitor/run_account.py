@@ -57,7 +57,6 @@ class RunAccount:
         "_costs",
         "_counts_since_s",
         "_doubts_j",
-        "_meanwhile",
         "_parts",
         "_peaks",
         "_power_w",
@@ -72,6 +71,7 @@ class RunAccount:
         "facility_j",
         "gpu_clock",
         "info",
+        "meanwhile",
         "node_busy_s",
         "node_charge",
         "notes",
@@ -126,7 +126,7 @@ class RunAccount:
         self._settled_s: dict[str, float] = {}
         self._shares: dict[str, str] = {}
         self._peaks: dict[str, PeakPower] = {}
-        self._meanwhile = Meanwhile()
+        self.meanwhile = Meanwhile()
         self._told_s = start_s
         self._counts_since_s: float | None = start_s
         for device in devices:
@@ -140,7 +140,7 @@ class RunAccount:
         self.start_s = self.span.from_s = self._told_s = self._counts_since_s = start_s
         self.phases = Phases(start_s)
         cpu_s = 0.0 if self.info.ends_with == "job" else node.cpu_s
-        self._meanwhile.begin(node._replace(samples=max(0, node.samples - 1), cpu_s=cpu_s))
+        self.meanwhile.begin(node._replace(samples=max(0, node.samples - 1), cpu_s=cpu_s))
 
     def restore(self, state: RunState, now_s: float, outage_s: float, same_boot: bool) -> None:
         """Go on from the totals that a monitor left `outage_s` seconds ago, also of devices that are gone.
@@ -185,7 +185,7 @@ class RunAccount:
         """Go on from what the devices, restored before, and the earlier monitor did while the run lasted."""
         if self.info.ends_with == "job":
             node = node._replace(cpu_s=0.0)  # this monitor has cost it from its own start on
-        self._meanwhile.restore(state.node, state.samples or 0, state.monitor_cpu_s, state.node_meters, node)
+        self.meanwhile.restore(state.node, state.samples or 0, state.monitor_cpu_s, state.node_meters, node)
 
     def stop(self, at_s: float, wall_s: float) -> None:
         """Its time ends at a moment, of which the next sample will tell; the first word counts.
@@ -204,7 +204,7 @@ class RunAccount:
         node: NodeTotals,
     ) -> None:
         """The run has ended, now or when it was stopped; nothing is added to it from now on."""
-        self._meanwhile.end(node)
+        self.meanwhile.end(node)
         self.stop(now_s, wall_s)
         now_s = self.span.until_s
         grams = sum(grams for _, grams in self._charges.values())
@@ -287,10 +287,6 @@ class RunAccount:
         self.pauses.change(at_s, is_paused)
         self.outlook.pause(is_paused)
 
-    def leave_out(self, part: Interval, rates: Rates) -> None:
-        """A part of a device's interval that is not of its time: it is not what was drawn meanwhile."""
-        self._meanwhile.leave_out(part, rates.grams)
-
     def uses(self, device_id: str) -> bool:
         """Whether it was expected to use a device, or has."""
         return device_id in self._unobserved_s
@@ -344,7 +340,7 @@ class RunAccount:
 
     def state(self, now_s: float, node: NodeTotals) -> RunState:
         now_s = self.span.within(now_s)
-        found = self._meanwhile.until(node)
+        found = self.meanwhile.until(node)
         duration_s = now_s - self.start_s
         self._tell_starts(now_s)
         return RunState(

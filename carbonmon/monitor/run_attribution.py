@@ -206,7 +206,7 @@ class RunAttribution:
                     run.recovered_j += part.counter_j
             if runs is not self.runs:
                 for run_id in self.runs.keys() - runs.keys():
-                    self.runs[run_id].leave_out(piece, rates)
+                    self.runs[run_id].meanwhile.leave_out(piece, rates.grams)
         account.add(interval, attributed_j, rates.grams)
         self._settled[device.id] = interval.end_s, self._tally
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from carbonmon.core.footprint import Rates
 from carbonmon.core.model import RunState
+from carbonmon.core.node_meter import NodeEnergy
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.meanwhile import NodeTotals
 from carbonmon.monitor.outlook import Outlook
@@ -92,6 +93,13 @@ class RunLifetimes:
     def written(self, run_id: str) -> None:
         """A run that has ended is written: it may go when it has been shown for long enough."""
         self._unwritten.discard(run_id)
+
+    def meter_grew(self, grown: NodeEnergy, start_s: float, end_s: float) -> None:
+        """A node meter has measured some time: what is not of a run's time is none of its envelope."""
+        for run in self.living.values():
+            outside = 1.0 - run.span.ratio_of(start_s, end_s)
+            if outside:
+                run.meanwhile.leave_out_of_meter(grown, outside)
 
     def look_ahead(self, now_s: float, wall_s: float, rates: Rates) -> None:
         """See what is to come of each run that has budgets or a forecast, by what it has spent."""

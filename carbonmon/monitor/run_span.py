@@ -37,3 +37,8 @@ class RunSpan:
     def covers(self, interval: Interval) -> bool:
         """Whether an interval that is over none of its edges is in it."""
         return interval.start_s >= self.from_s and interval.end_s <= self.until_s
+
+    def ratio_of(self, start_s: float, end_s: float) -> float:
+        """The part of a stretch of time that is in it."""
+        inside_s = min(end_s, self.until_s) - max(start_s, self.from_s)
+        return max(0.0, inside_s / (end_s - start_s)) if end_s > start_s else 1.0

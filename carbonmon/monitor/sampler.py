@@ -101,7 +101,9 @@ class Sampler:
         self._guards = guards
         self.accounts = {device.id: DeviceAccount(device) for device in devices.values()}
         charge = self._charge_node if charges_node else None
-        self.node_meters = NodeMeters(node_meters, self._devices_j, clock.now_s(), self.interval_s, charge)
+        self.node_meters = NodeMeters(
+            *(node_meters, self._devices_j, clock.now_s(), self.interval_s, runs.meter_grew, charge)
+        )
         self._gate = Gate()
         self.wants_shape = self._asks_shape = self._asked_shape = False
         self.sampled_s = -math.inf
@@ -151,7 +153,7 @@ class Sampler:
         self.settle()
         now_s, wall_s = same_moment(self.clock)
         start_s = now_s if self._edge_s is None else self._edge_s
-        self.node_meters.settle(now_s)
+        self.node_meters.settle(start_s)
         run.info = run.info._replace(started_at_s=wall_s - (now_s - start_s))
         self.runs.begin(run, roots, start_s, self.node_totals())
         self.show()
@@ -222,7 +224,7 @@ class Sampler:
             sensor.read(clock, edge, said)  # may end this thread (`Relieved`): the next one asks all again
         self._asks_shape = False
         used_s = clock.now_s()
-        self._edge_s = used_s if edge else None
+        self._edge_s = used_s if edge else None  # when the run may begin of which this is the baseline
         usage = self.runs.attribution.read(used_s)
         self.sampled_s = silent_s = clock.now_s()
         self._unsettled.append(_Sample(wall_s, offset_s, self._samples, said, usage, used_s, silent_s))

@@ -14,6 +14,7 @@ from tests.bench import (
     boards,
     cpu,
     daemon,
+    edges,
     endpoint,
     energy,
     faults,
@@ -52,11 +53,12 @@ PARTS = {
     "top": top.rows,
     "report": report.rows,
     "scale": scale.rows,
+    "edges": edges.rows,
     "boards": boards.rows,
     "stores": stores.rows,
 }
 
-APART = frozenset(("boards", "stores"))
+APART = frozenset(("boards", "edges", "stores"))
 """What takes long and is measured only when it is named."""
 
 

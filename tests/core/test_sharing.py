@@ -8,7 +8,7 @@ from carbonmon.core import attribution
 from carbonmon.core.attribution import EQUAL_NOTE, SM_NOTE, Tally, split_gpu
 from carbonmon.core.footprint import Overheads, rates
 from carbonmon.core.idle_power import ALL, DynamicPart, dynamic_part
-from carbonmon.core.model import Device, GpuClaim, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
+from carbonmon.core.model import Curve, Device, GpuClaim, IdlePolicy, Interval, NodeUsage, ResumePoint, Usage
 from carbonmon.core.ports import Roots
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.meanwhile import NodeTotals
@@ -215,3 +215,35 @@ def test_of_a_host_s_counter_a_container_s_run_gets_its_container_s_share_and_it
     notes = dict(run.state(1.0, NodeTotals({})).shares)
     assert "container" not in notes["package-0"]
     assert notes["package-1"] == f"{notes['package-0']}; {part.share_note}"
+
+
+# ---- intervals that are split where a run begins or ends ----
+
+
+def test_an_interval_is_split_by_time_and_its_pieces_are_the_whole():
+    whole = Interval("d", 10.0, 14.0, 300.0, 60.0, 40.0, power_w=100.0, unobserved_s=1.0)
+    first, second, third = attribution.cut_interval(whole, [11.0, 12.0])
+    assert [(piece.start_s, piece.end_s) for piece in (first, second, third)] == [
+        (10, 11),
+        (11, 12),
+        (12, 14),
+    ]
+    assert (first.counter_j, first.power_j, first.tdp_j, first.unobserved_s) == (75.0, 15.0, 10.0, 0.25)
+    assert [piece.energy_j for piece in (first, second, third)] == [100.0, 100.0, 200.0]
+    assert [piece.power_w for piece in (first, second, third)] == [100.0, 100.0, 100.0]
+
+
+def test_an_interval_whose_curve_is_known_is_split_by_what_was_drawn():
+    curve = Curve((10.0, 11.0, 14.0), (0.0, 300.0, 360.0))
+    whole = Interval("d", 10.0, 14.0, 400.0, power_w=100.0, curve=curve)
+    first, second = attribution.cut_interval(whole, [11.0])
+    assert (first.energy_j, first.power_w) == (
+        pytest.approx(400.0 * 300 / 360),
+        pytest.approx(100.0 * 4 * 300 / 360),
+    )
+    assert first.energy_j + second.energy_j == pytest.approx(400.0)
+
+
+def test_an_interval_without_an_edge_stays_as_it_is():
+    whole = Interval("d", 10.0, 10.0, 1.0)
+    assert attribution.cut_interval(whole, []) == [whole]

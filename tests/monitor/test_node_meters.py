@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from carbonmon.core.errors import SensorReadError, SensorUnavailable
 from carbonmon.core.footprint import Overheads
-from carbonmon.core.model import Snapshot
+from carbonmon.core.model import Failure, Reading, Snapshot
 from carbonmon.core.node_meter import NodeEnergy, NodeReading
 from carbonmon.core.ports import NodeMeter
 from carbonmon.monitor.guard import GuardedSensor
@@ -76,12 +76,27 @@ class SlowMeter(Meter):
         return super().read()
 
 
-def sampler_with(clock: FakeClock, meters: Sequence[NodeMeter], charges: bool = False) -> Sampler:
+class LateSource(Source):
+    """Devices that are read some time after they were asked."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__([GPU, PACKAGE])
+        self._clock = clock
+        self.late_s = 0.0
+
+    def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
+        self._clock.time_s += self.late_s
+        return super().read(self._clock.time_s, edge)
+
+
+def sampler_with(
+    clock: FakeClock, meters: Sequence[NodeMeter], charges: bool = False, source: Source | None = None
+) -> Sampler:
     devices = {device.id: device for device in (GPU, PACKAGE)}
     readers = [
         NodeMeterReader(meter, f"{meter.name}{'-2' * bool(place)}") for place, meter in enumerate(meters)
     ]
-    sensors = [GuardedSensor(Source([GPU, PACKAGE]))]
+    sensors = [GuardedSensor(source or Source([GPU, PACKAGE]))]
     sampler = make_sampler(
         *(sensors, devices, [], FixedIntensity(), clock, 1.0, Overheads()),
         node_meters=readers,
@@ -456,3 +471,28 @@ def test_without_a_node_meter_nothing_is_said_of_one():
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(lambda: final))
     assert "carbonmon_node_" not in generate_latest(registry).decode()
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_run_has_a_meter_s_energy_of_its_own_time_however_late_the_devices_are_read(counts: bool):
+    clock = FakeClock()
+    source = LateSource(clock)
+    sampler = sampler_with(clock, [Meter(clock, counts=counts)], charges=True, source=source)
+    watch(sampler, clock, 3)
+    source.late_s = 0.4
+    sampler.tick(edge=True)
+    begin(sampler)
+    source.late_s = 0.0
+    watch(sampler, clock, 3)
+    clock.time_s += 0.5
+    sampler.runs.stop(INFO.id, clock.now_s(), clock.wall_s())
+    source.late_s = 0.7
+    sampler.tick(edge=True)
+    sampler.end(INFO.id, 0, None)
+    (run,) = sampler.latest.runs
+    (meter,) = run.node_meters
+    assert run.duration_s == pytest.approx(3.5)
+    assert (meter.energy_j, meter.observed_s) == (pytest.approx(3500.0), pytest.approx(3.5))
+    assert meter.covered_j == pytest.approx(3.5 * DEVICES_W)
+    (charge,) = run.node_charges
+    assert charge.energy_j == pytest.approx(3500.0)

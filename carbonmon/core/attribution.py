@@ -193,16 +193,13 @@ def cpu_shares(
     It is the same for all of them, but for runs that leave idle energy: `dynamic` is that of the device.
     A run that began between the two is compared with what the node used since that begin.
     """
-    used = {
-        run_id: max(0.0, now_s - before.cpu_s.get(run_id, 0.0))
-        for run_id, now_s in after.cpu_s.items()
-        if run_id in policies
-    }
     ratios = {}
-    for run_id, own_s in used.items():
-        since_s = max(before.busy_s, after.begun_s.get(run_id, 0.0))
-        busy_s = max(after.busy_s - since_s, own_s)
-        ratios[run_id] = own_s / busy_s if busy_s > 0.0 else 0.0
+    for run_id, now_s in after.cpu_s.items():
+        if run_id in policies:
+            own_s = max(0.0, now_s - before.cpu_s.get(run_id, 0.0))
+            since_s = max(before.busy_s, after.begun_s.get(run_id, 0.0))
+            busy_s = max(after.busy_s - since_s, own_s)
+            ratios[run_id] = own_s / busy_s if busy_s > 0.0 else 0.0
     # The node's CPU time comes in steps of 10 ms, that of processes is finer: it may seem the lesser.
     scale = 1.0 / max(1.0, sum(ratios.values()))
     found = {}

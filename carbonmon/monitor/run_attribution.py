@@ -121,10 +121,11 @@ class RunAttribution:
 
     def charge(
         self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, bridged: bool
-    ) -> None:
+    ) -> bool:
         """Charge an interval of a device, settled by a sample, to the runs; what is left is unattributed.
 
-        `bridged`: a counter gave back what was drawn while no monitor ran.
+        `bridged`: a counter gave back what was drawn while no monitor ran. Returns whether the device's
+        counter said anything odd.
         """
         device, is_gpu = account.device, account.is_gpu
         sharing = self._since_settled(device.id)
@@ -149,8 +150,8 @@ class RunAttribution:
                 run.gpu_clock.add(seconds, energy_j, utilization_ratio)
             if bridged and run_id in self._resumed:
                 run.recovered_j += part.counter_j
-        account.add(interval, attributed_j, rates.grams)
         self._settled[device.id] = self._tally
+        return account.add(interval, attributed_j, rates.grams)
 
     def see(self, account: DeviceAccount, power_w: float | None, shape: Curve | None = None) -> None:
         """Show the runs their part of a device's power while its energy is not settled yet.

@@ -153,23 +153,32 @@ class Sharing:
     `busy_s` and `capacity_s` are the node's CPU seconds meanwhile.
     """
 
-    __slots__ = ("_after", "_by_cpu_time", "_of_gpus", "_policies", "before", "busy_s", "capacity_s")
+    __slots__ = (
+        "_after",
+        "_alike_s",
+        "_by_cpu_time",
+        "_of_alike",
+        "_policies",
+        "before",
+        "busy_s",
+        "capacity_s",
+    )
 
     def __init__(self, before: Tally, after: Tally, policies: Mapping[str, IdlePolicy]) -> None:
         self.before, self._after, self._policies = before, after, policies
         self.busy_s = after.busy_s - before.busy_s
         self.capacity_s = after.capacity_s - before.capacity_s
-        self._of_gpus: dict[int, dict[str, Share]] = {}
+        self._alike_s: Mapping[str, float] | None = None
+        self._of_alike: dict[str, Share] = {}
         self._by_cpu_time: dict[tuple[float, str, DynamicPart], dict[str, Share]] = {}
 
     def of_gpu(self, device_id: str) -> dict[str, Share]:
         """As `gpu_shares`."""
-        alike = id(self._after.held_s.get(device_id))
-        found = self._of_gpus.get(alike)
-        if found is None:
-            found = gpu_shares(self.before, self._after, device_id, self._policies)
-            self._of_gpus[alike] = found
-        return found
+        held_s = self._after.held_s.get(device_id)
+        if held_s is not self._alike_s:
+            self._alike_s = held_s
+            self._of_alike = gpu_shares(self.before, self._after, device_id, self._policies)
+        return self._of_alike
 
     def by_cpu_time(self, device: Device, dynamic: DynamicPart = ALL) -> dict[str, Share]:
         """As `cpu_shares`, of the part of the device that is this machine's."""

@@ -128,7 +128,7 @@ class RunAttribution:
         counter said anything odd.
         """
         device, is_gpu = account.device, account.is_gpu
-        sharing = self._since_settled(device.id)
+        sharing = self._since(self._settled.get(device.id, self._tally))
         if not is_gpu and self._workload is not None:
             self._observe_idle(account, interval, sharing)
         found = self._shares(account, sharing, _mean_power_w(interval) if self._leaves_idle else None)
@@ -159,7 +159,8 @@ class RunAttribution:
         `shape` is its energy since it was settled, by its power samples.
         """
         device = account.device
-        found = {} if power_w is None else self._shares(account, self._since_settled(device.id), power_w)
+        sharing = self._since(self._settled.get(device.id, self._tally))
+        found = {} if power_w is None else self._shares(account, sharing, power_w)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             run.see(device.id, None if power_w is None or share is None else power_w * share.ratio)
@@ -177,12 +178,13 @@ class RunAttribution:
         device, gpu_ids = account.device, account.gpu_ids
         if self._workload is None:
             return {run_id: Share(device.share_ratio, device.share_note) for run_id in self.runs}
-        if account.is_gpu and len(gpu_ids) == 1:
-            return sharing.of_gpu(device.id)
+        if account.is_gpu:
+            if not device.contains:
+                return sharing.of_gpu(device.id)
+            by_die = [sharing.of_gpu(gpu) for gpu in gpu_ids]  # a card of several dies
+            return attribution.module_shares(by_die, {})
         if self._is_unknown(account):
             return {}
-        if account.is_gpu:  # a card of several dies
-            return attribution.module_shares([sharing.of_gpu(gpu) for gpu in gpu_ids], {})
         by_cpu = self._by_cpu_time(account, sharing, power_w)
         if not gpu_ids:
             return by_cpu
@@ -197,10 +199,6 @@ class RunAttribution:
             sharing = self._since(oldest)
         dynamic = dynamic_part(account.idle.idle_w, power_w) if self._leaves_idle else ALL
         return sharing.by_cpu_time(account.device, dynamic)
-
-    def _since_settled(self, device_id: str) -> Sharing:
-        """The shares of what a device drew since its energy was settled last."""
-        return self._since(self._settled.get(device_id, self._tally))
 
     def _since(self, before: Tally) -> Sharing:
         """The shares since a tally: at nearly each sample it is the same one for all devices."""

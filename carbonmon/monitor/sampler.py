@@ -293,7 +293,7 @@ class Sampler:
         start_s, end_s = interval.start_s, interval.end_s
         if end_s - start_s > LONG_INTERVALS * self.interval_s:
             rates = self.rates.over(start_s + offset_s, end_s + offset_s)
-        bridged = bool(self._bridging) and self._bridges(account, interval)
+        bridged = self._bridges(account, interval) if self._bridging else False
         is_odd = self.runs.attribution.charge(account, interval, rates, moment, bridged)
         if is_odd and self.runs.living:
             log.warning("the counter of %s %s", account.device.id, _anomaly_text(interval))

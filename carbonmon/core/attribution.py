@@ -155,13 +155,23 @@ class Sharing:
     `busy_s` and `capacity_s` are the node's CPU seconds meanwhile.
     """
 
-    __slots__ = ("_by_cpu_time", "_of_gpus", "after", "before", "busy_s", "capacity_s", "policies")
+    __slots__ = (
+        "_alike_s",
+        "_by_cpu_time",
+        "_of_alike",
+        "after",
+        "before",
+        "busy_s",
+        "capacity_s",
+        "policies",
+    )
 
     def __init__(self, before: Tally, after: Tally, policies: Mapping[str, IdlePolicy]) -> None:
         self.before, self.after, self.policies = before, after, policies
         self.busy_s = after.busy_s - before.busy_s
         self.capacity_s = after.capacity_s - before.capacity_s
-        self._of_gpus: dict[int, dict[str, Share]] = {}
+        self._alike_s: Mapping[str, float] | None = None
+        self._of_alike: dict[str, Share] = {}
         self._by_cpu_time: dict[tuple[float, str, DynamicPart], dict[str, Share]] = {}
 
     def since(self, before: Tally) -> Sharing:
@@ -170,12 +180,11 @@ class Sharing:
 
     def of_gpu(self, device_id: str) -> dict[str, Share]:
         """As `gpu_shares`."""
-        alike = id(self.after.held_s.get(device_id))
-        found = self._of_gpus.get(alike)
-        if found is None:
-            found = gpu_shares(self.before, self.after, device_id, self.policies)
-            self._of_gpus[alike] = found
-        return found
+        held_s = self.after.held_s.get(device_id)
+        if held_s is not self._alike_s:
+            self._alike_s = held_s
+            self._of_alike = gpu_shares(self.before, self.after, device_id, self.policies)
+        return self._of_alike
 
     def by_cpu_time(self, device: Device, dynamic: DynamicPart = ALL) -> dict[str, Share]:
         """As `cpu_shares`, of the part of the device that is this machine's."""
@@ -199,16 +208,13 @@ def cpu_shares(
     It is the same for all of them, but for runs that leave idle energy: `dynamic` is that of the device.
     A run that began between the two is compared with what the node used since that begin.
     """
-    used = {
-        run_id: max(0.0, now_s - before.cpu_s.get(run_id, 0.0))
-        for run_id, now_s in after.cpu_s.items()
-        if run_id in policies
-    }
     ratios = {}
-    for run_id, own_s in used.items():
-        since_s = max(before.busy_s, after.begun_s.get(run_id, 0.0))
-        busy_s = max(after.busy_s - since_s, own_s)
-        ratios[run_id] = own_s / busy_s if busy_s > 0.0 else 0.0
+    for run_id, now_s in after.cpu_s.items():
+        if run_id in policies:
+            own_s = max(0.0, now_s - before.cpu_s.get(run_id, 0.0))
+            since_s = max(before.busy_s, after.begun_s.get(run_id, 0.0))
+            busy_s = max(after.busy_s - since_s, own_s)
+            ratios[run_id] = own_s / busy_s if busy_s > 0.0 else 0.0
     # The node's CPU time comes in steps of 10 ms, that of processes is finer: it may seem the lesser.
     scale = 1.0 / max(1.0, sum(ratios.values()))
     found = {}

@@ -197,7 +197,7 @@ def _credit_counter(
     meter: Meter, device: Device, reading: Reading, energy_uj: int, drawn_uj: int, at_s: float
 ) -> tuple[Meter, Interval]:
     """Credit a plausible difference of the counter, less what the fallback credited meanwhile."""
-    elapsed_s = at_s - meter.base_s
+    settled_s, elapsed_s = meter.settled_s, at_s - meter.base_s
     drawn_j = drawn_uj / UJ_PER_J
     credited_j = drawn_j - meter.ahead_j
     ahead_j = 0.0
@@ -206,7 +206,7 @@ def _credit_counter(
         credited_j, ahead_j = 0.0, 0.0 if meter.is_stuck else -credited_j
     power_w = drawn_j / elapsed_s if elapsed_s > 0.0 else None
     interval = record(
-        Interval, (device.id, meter.settled_s, at_s, credited_j, 0.0, 0.0, power_w, 0.0, 0, 0, None, 0, 0)
+        Interval, (device.id, settled_s, at_s, credited_j, 0.0, 0.0, power_w, 0.0, 0, 0, None, 0, 0)
     )
     odd = meter.odd
     if odd is not None:  # it is back on its line: a glitch, which it covers
@@ -216,7 +216,7 @@ def _credit_counter(
         )
     moved_s = at_s if drawn_uj else meter.moved_s
     fallback = fallback_baseline(device, reading, at_s)
-    rate_w = power_w if at_s - meter.settled_s >= TOO_SHORT_S else last_power_w(meter.rate_w, interval)
+    rate_w = power_w if at_s - settled_s >= TOO_SHORT_S else last_power_w(meter.rate_w, interval)
     after = (at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, rate_w, False, False, None)
     return record(Meter, after), interval
 

@@ -72,8 +72,11 @@ class DeviceAccount:
         self.emissions_g = state.emissions_g
         self.idle = IdlePower(state.idle_w)
 
-    def add(self, interval: Interval, attributed_j: float, g_per_j: float = 0.0) -> None:
-        """Add an interval of which `attributed_j` joules belong to runs."""
+    def add(self, interval: Interval, attributed_j: float, g_per_j: float = 0.0) -> bool:
+        """Add an interval of which `attributed_j` joules belong to runs.
+
+        Returns whether its counter said anything odd.
+        """
         _, start_s, end_s, counter_j, power_j, tdp_j, power_w, unobserved_s, resets, jumps, _, back, stuck = (
             interval
         )
@@ -87,13 +90,15 @@ class DeviceAccount:
         seconds = end_s - start_s
         self.observed_s += seconds - unobserved_s
         self.unobserved_s += unobserved_s
-        if resets or jumps or back or stuck:
-            self.resets += resets
-            self.jumps += jumps
-            self.step_backs += back
-            self.stuck += stuck
         self.power_w = power_w if seconds >= TOO_SHORT_S else last_power_w(self.power_w, interval)
         self._peak.add(power_w, seconds)
+        if not (resets or jumps or back or stuck):
+            return False
+        self.resets += resets
+        self.jumps += jumps
+        self.step_backs += back
+        self.stuck += stuck
+        return True
 
     def see(self, utilization_ratio: float | None, at_s: float) -> None:
         """Note a reading of `at_s`: the mean utilisation since the one before, None if nobody could tell."""

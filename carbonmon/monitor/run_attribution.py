@@ -177,10 +177,11 @@ class RunAttribution:
 
     def charge(
         self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, bridged: bool
-    ) -> None:
+    ) -> bool:
         """Charge an interval of a device, settled by a sample, to the runs; what is left is unattributed.
 
-        `bridged`: a counter gave back what was drawn while no monitor ran.
+        `bridged`: a counter gave back what was drawn while no monitor ran. Returns whether the device's
+        counter said anything odd.
         """
         device, is_gpu = account.device, account.is_gpu
         sharing = self._since_settled(device.id)
@@ -207,8 +208,8 @@ class RunAttribution:
             if runs is not self.runs:
                 for run_id in self.runs.keys() - runs.keys():
                     self.runs[run_id].meanwhile.leave_out(piece, rates.grams)
-        account.add(interval, attributed_j, rates.grams)
         self._settled[device.id] = interval.end_s, self._tally
+        return account.add(interval, attributed_j, rates.grams)
 
     def _pieces(
         self, account: DeviceAccount, interval: Interval, sharing: Sharing
@@ -243,7 +244,8 @@ class RunAttribution:
         `shape` is its energy since it was settled, by its power samples.
         """
         device = account.device
-        found = {} if power_w is None else self._shares(account, self._since_settled(device.id), power_w)
+        sharing = self._since_settled(device.id)
+        found = {} if power_w is None else self._shares(account, sharing, power_w)
         for run_id, run in self.runs.items():
             share = found.get(run_id)
             run.see(device.id, None if power_w is None or share is None else power_w * share.ratio)
@@ -261,12 +263,13 @@ class RunAttribution:
         device, gpu_ids = account.device, account.gpu_ids
         if self._workload is None:
             return {run_id: Share(device.share_ratio, device.share_note) for run_id in sharing.policies}
-        if account.is_gpu and len(gpu_ids) == 1:
-            return sharing.of_gpu(device.id)
+        if account.is_gpu:
+            if not device.contains:
+                return sharing.of_gpu(device.id)
+            by_die = [sharing.of_gpu(gpu) for gpu in gpu_ids]  # a card of several dies
+            return attribution.module_shares(by_die, {})
         if self._is_unknown(account):
             return {}
-        if account.is_gpu:  # a card of several dies
-            return attribution.module_shares([sharing.of_gpu(gpu) for gpu in gpu_ids], {})
         by_cpu = self._by_cpu_time(account, sharing, power_w)
         if not gpu_ids:
             return by_cpu

@@ -322,12 +322,12 @@ class Sampler:
         self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, offset_s: float
     ) -> None:
         """Charge an interval that a sample settled; `offset_s` leads from the injected clock to Unix time."""
-        _, start_s, end_s, _, _, _, _, _, resets, jumps, _, step_backs, stuck = interval
+        start_s, end_s = interval.start_s, interval.end_s
         if end_s - start_s > LONG_INTERVALS * self.interval_s:
             rates = self.rates.over(start_s + offset_s, end_s + offset_s)
-        bridged = bool(self._bridging) and self._bridges(account, interval)
-        self.runs.attribution.charge(account, interval, rates, moment, bridged)
-        if (resets or jumps or step_backs or stuck) and self.runs.living:
+        bridged = self._bridges(account, interval) if self._bridging else False
+        is_odd = self.runs.attribution.charge(account, interval, rates, moment, bridged)
+        if is_odd and self.runs.living:
             log.warning("the counter of %s %s", account.device.id, _anomaly_text(interval))
 
     def _bridges(self, account: DeviceAccount, interval: Interval) -> bool:

@@ -8,6 +8,7 @@ per change of state, and written with the next checkpoint that succeeds, which h
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -42,7 +43,7 @@ STALE_PERIODS, STALE_S = 3, 15.0
 shown instead of the last one that is safe on disk."""
 
 FRESH_TIMEOUT_S = 5.0
-"""How long a checkpoint waits for the next tick; then it holds the newest snapshot that there is."""
+"""How long a checkpoint that is due waits for the next tick; then it holds the newest snapshot there is."""
 
 
 class _Ending(NamedTuple):
@@ -191,14 +192,15 @@ class Recorder:
                 return
             if due:
                 due_s = self._clock.now_s() + self._pause_s(snapshot)
-            pause_s = max(0.0, due_s - self._clock.now_s())
+                self._snapshots.want(due_s, self._stop.wake)
             # A run whose end cannot be written is tried again, and no more often than the others.
-            if not self._stop.wait(pause_s):
-                due = self._clock.now_s() >= due_s
-                # A run that begins or ends is in the newest snapshot: it was made for it.
-                snapshot = self._snapshots.fresh(FRESH_TIMEOUT_S) if due else self._snapshots.latest
-            due = due or self._final is not None
-            snapshot = self._final or snapshot
+            stopped = self._stop.wait(due_s + FRESH_TIMEOUT_S - self._clock.now_s())
+            # A run that begins or ends is in the newest snapshot: it was made for it.
+            snapshot = self._final or self._snapshots.latest
+            is_late = self._clock.now_s() >= due_s + FRESH_TIMEOUT_S
+            due = stopped or is_late or snapshot is self._final or snapshot.clock_s >= due_s
+            if due:
+                self._snapshots.want(math.inf)
 
     def _pause_s(self, snapshot: Snapshot) -> float:
         """How long to sleep, so that the next snapshot is one period after the one that was written."""

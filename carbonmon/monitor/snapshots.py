@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import math
+from collections.abc import Callable
 
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import Clock
@@ -18,24 +19,25 @@ class Snapshots:
     def __init__(self, clock: Clock, first: Snapshot) -> None:
         self.latest = first
         self._clock = clock
-        self._is_wanted = False
-        self._published = threading.Event()
+        self._wanted_s = math.inf
+        self._wake: Callable[[], object] | None = None
         self._published_s = clock.now_s()
+
+    def want(self, at_s: float, wake: Callable[[], object] | None = None) -> None:
+        """Have a snapshot made of the first sample at or after `at_s`, and `wake` called with each of that
+        age; infinity: no more. For the thread that writes, which alone asks."""
+        self._wake = wake
+        self._wanted_s = at_s
 
     def is_due(self) -> bool:
         """Whether the next tick is to publish a snapshot."""
-        return self._is_wanted or self._clock.now_s() - self._published_s >= PUBLISH_PERIOD_S
+        now_s = self._clock.now_s()
+        return now_s >= self._wanted_s or now_s - self._published_s >= PUBLISH_PERIOD_S
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Replace the newest snapshot, right after a sample, and wake the thread that waits in `fresh`."""
-        self._is_wanted = False
+        """Replace the newest snapshot, right after a sample, and wake the thread that waits for it."""
         self._published_s = snapshot.clock_s
         self.latest = snapshot
-        self._published.set()
-
-    def fresh(self, timeout_s: float) -> Snapshot:
-        """Ask for a snapshot of the next sample, and wait for it a while; for the thread that writes."""
-        self._published.clear()
-        self._is_wanted = True
-        self._published.wait(timeout_s)
-        return self.latest
+        wake = self._wake
+        if wake is not None and snapshot.clock_s >= self._wanted_s:
+            wake()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from carbonmon.monitor.clock import SystemClock
 from carbonmon.monitor.node import Monitor, RunPlan
 from carbonmon.runs import folders
 from carbonmon.service import wiring
-
-DEADLINE_S = 20.0
+from tests.support.command import wait_for
 
 
 def plan(output: Path, run_id: str) -> RunPlan:
@@ -22,10 +20,7 @@ def plan(output: Path, run_id: str) -> RunPlan:
 
 
 def wait_until_shown(monitor: Monitor, run_ids: set[str]) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while {run.info.id for run in monitor.sampler.snapshots.fresh(1.0).runs} != run_ids:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+    wait_for(lambda: {run.info.id for run in monitor.sampler.latest.runs} == run_ids, "a snapshot of them")
 
 
 def test_the_folders_of_runs_that_are_shown_no_more_are_not_remembered_for_ever(tmp_path: Path):

@@ -48,9 +48,6 @@ class Node:
             folder.mkdir()
             self.recorder.add(run_id, RunFiles(folder, "a boot"))
 
-    def fresh(self, timeout_s: float) -> Snapshot:
-        return self.latest
-
     def killed(self, snapshot: Snapshot, after: int, due: bool = True) -> None:
         """Write a snapshot, and be killed when so many files were written."""
         left = after

@@ -72,18 +72,13 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.latest = at(1)
         self.clock = FakeClock()
-        self.recorder = Recorder(self.clock, [], self, Guard("journal"))
+        self.recorder = Recorder(self.clock, [], Snapshots(self.clock, at(1)), Guard("journal"))
         self.recorder.add(RUN_ID, RunFiles(folder, boot_id(Path("/proc"))))
-
-    def fresh(self, timeout_s: float) -> Snapshot:
-        return self.latest
 
     def write(self, samples: int) -> None:
         self.clock.time_s += 60.0
-        self.latest = at(samples)
-        self.recorder.write(self.latest)
+        self.recorder.write(at(samples))
 
     def saved(self) -> int:
         return read_checkpoint(self.folder).snapshot.samples
@@ -205,8 +200,7 @@ def test_the_files_are_for_owner_and_group_and_a_stricter_umask_counts(tmp_path:
 
 def test_a_command_that_is_not_utf_8_is_written_and_read_back(run: Run):
     info = records.run_info(command=("train", records.UNDECODABLE), name="\ud800")
-    run.latest = NODE._replace(runs=(NODE.runs[0]._replace(info=info),))
-    run.recorder.write(run.latest)
+    run.recorder.write(NODE._replace(runs=(NODE.runs[0]._replace(info=info),)))
     assert read_checkpoint(run.folder).snapshot.runs[0].info == info
 
 
@@ -270,16 +264,18 @@ class Several:
     """The folders of several runs, and the recorder of all of them."""
 
     def __init__(self, base: Path, *run_ids: str) -> None:
-        self.latest = of(1, *run_ids)
         self.folders = {run_id: base / run_id for run_id in run_ids}
         self.clock = FakeClock()
-        self.recorder = Recorder(self.clock, [], self, Guard("journal"), 0.2)
+        self.snapshots = Snapshots(self.clock, of(1, *run_ids))
+        self.recorder = Recorder(self.clock, [], self.snapshots, Guard("journal"))
         for run_id, folder in self.folders.items():
             folder.mkdir()
             self.recorder.add(run_id, RunFiles(folder, "a boot"))
 
-    def fresh(self, timeout_s: float) -> Snapshot:
-        return self.latest
+    def tick(self) -> None:
+        """A sample, so late that a checkpoint of it is due."""
+        self.clock.time_s += self.recorder.period_s
+        self.snapshots.publish(self.snapshots.latest._replace(clock_s=self.clock.time_s))
 
     def saved(self) -> dict[str, int]:
         return {run_id: read_checkpoint(folder).snapshot.samples for run_id, folder in self.folders.items()}
@@ -314,7 +310,7 @@ def test_a_run_that_ends_is_written_once_more_and_let_go_while_the_others_go_on(
     with closing(Several(tmp_path, "one", "two")) as node:
         node.recorder.start()
         done = threading.Event()
-        node.latest = of(5, "one", "two", ended=("one",))
+        node.snapshots.publish(of(5, "one", "two", ended=("one",)))
         node.recorder.end("one", done.set)
         assert done.wait(10.0)
         assert read_checkpoint(node.folders["one"]).snapshot.runs[0].ended_at_s == 300.0
@@ -322,7 +318,7 @@ def test_a_run_that_ends_is_written_once_more_and_let_go_while_the_others_go_on(
         # Else a monitor that is killed now gives what the one drew last to the others once more.
         assert node.saved() == {"one": 5, "two": 5}, "the checkpoints of all are of one sample"
         assert [has_monitor(folder) for folder in node.folders.values()] == [False, True]
-        node.latest = of(6, "two")
+        node.snapshots.publish(of(6, "two"))
         assert node.recorder.finish(of(7, "one", "two", ended=("one", "two")))
         assert node.saved() == {"one": 5, "two": 7}
 
@@ -332,13 +328,17 @@ def test_the_end_of_a_run_waits_for_its_disk_but_not_for_ever(tmp_path: Path):
         shutil.rmtree(node.folders["one"])
         node.folders["one"].write_text("in the way")
         node.recorder.start()
-        node.latest = of(5, "one", ended=("one",))
+        node.snapshots.publish(of(5, "one", ended=("one",)))
         done = threading.Event()
         errors = node.recorder.guard.errors
         node.recorder.end("one", done.set)
+        wait_for(lambda: node.recorder.guard.errors > errors, "a failure to write the end")
+        errors = node.recorder.guard.errors
+        node.tick()
         wait_for(lambda: node.recorder.guard.errors > errors, "another failure")
         assert not done.is_set()
         node.clock.time_s += FINISH_TIMEOUT_S
+        node.tick()
         assert done.wait(10.0), "given up"
 
 
@@ -347,10 +347,11 @@ def test_a_disk_that_is_back_gets_the_end_of_a_run(tmp_path: Path):
         shutil.rmtree(node.folders["one"])
         node.folders["one"].write_text("in the way")
         node.recorder.start()
-        node.latest = of(5, "one", ended=("one",))
+        node.snapshots.publish(of(5, "one", ended=("one",)))
         done = threading.Event()
         node.recorder.end("one", done.set)
         node.folders["one"].unlink()
+        node.tick()
         assert done.wait(10.0)
         assert node.saved() == {"one": 5}
 

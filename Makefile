@@ -12,9 +12,9 @@ TRAIN ?=
 GPU_CHECK ?=
 BENCH ?=
 RELEASE ?=
-# End-to-end tests wait for half of their time: two to a CPU. The others compute: one to a CPU.
+# End-to-end tests wait for most of their time: three to a CPU. The others compute: one to a CPU.
 COMPUTING ?= $(shell nproc)
-WAITING ?= $(shell expr 2 '*' $$(nproc))
+WAITING ?= $(shell expr 3 '*' $$(nproc))
 # What starts make in a test starts one of its own.
 PYTEST = env --unset=MAKEFLAGS --unset=MFLAGS --unset=MAKELEVEL $(BIN)/python -m pytest --durations=15
 # Not all of tests/: each worker imports what it is given.
@@ -45,7 +45,7 @@ test: ## everything: checks, the documentation, all tests, the built wheel
 test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=2 workers
 	$(PYTEST) -m "not e2e" --numprocesses $(COMPUTING)
 
-test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for them, on WAITING=4 workers
+test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for them, on WAITING=6 workers
 	$(PYTEST) -m e2e --numprocesses $(WAITING) $(E2E)
 
 tools: ## fetch and build what the end-to-end tests start, below build/

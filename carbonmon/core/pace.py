@@ -95,7 +95,7 @@ class Pace:
             return 0.0, 0.0
         from statistics import median  # with what it needs, 3 ms that a run without steps does not pay
 
-        seconds, joules = (median(each[i] for each in self._recent) for i in (0, 1))
+        seconds, joules = map(median, zip(*self._recent, strict=True))
         return seconds, joules
 
     def announce(self, every: float, steps: float | None) -> None:

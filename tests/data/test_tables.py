@@ -44,18 +44,20 @@ def uncorrected() -> dict[str, bytes]:
     """The package's tables given back what the corrections took."""
     found = {name: read_table(PACKAGE / name) for name in editions.SOURCES}
     corrections = read_table(PACKAGE / "corrections.csv")
+    keys = {name: [table.key(record) for record in table.records] for name, table in found.items()}
     for correction in reversed(corrections.records):
         row, table = correction.row, found[correction.row["table"]]
+        at = keys[table.name].index(row["key"])
         if row["column"] == WHOLE_ROW and not row["old"]:
-            table.records = [record for record in table.records if table.key(record) != row["key"]]
-            continue
-        at = next(i for i, record in enumerate(table.records) if table.key(record) == row["key"])
-        if row["column"] == WHOLE_ROW:
+            del table.records[at], keys[table.name][at]
+        elif row["column"] == WHOLE_ROW:
             cells = next(csv.reader([row["old"]]))
             gone = dict(zip(table.format.columns, cells, strict=True))
             table.records.insert(at, Record(gone, Place(table.path, 0)))
+            keys[table.name].insert(at, table.key(table.records[at]))
         else:
             table.records[at].row[row["column"]] = row["old"]
+            keys[table.name][at] = table.key(table.records[at])
     editions.fill_defaults(found["cloud_regions.csv"], found["carbon_intensity.csv"])
     return {name: table.csv() for name, table in found.items()}
 

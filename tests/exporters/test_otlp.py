@@ -211,9 +211,10 @@ def test_devices_count_since_the_monitor_began(collector: Receiver):
 
 
 def test_no_series_is_left_out_or_added_up_however_many_there_are(collector: Receiver):
-    runs = tuple(run(f"run-{number}", 1.0) for number in range(3000))
+    """OpenTelemetry's own SDK adds up what is beyond 2000."""
+    runs = tuple(run(f"run-{number}", 1.0) for number in range(2001))
     (shown,) = exported(collector, at(0.0, *runs))
-    assert len(shown["carbonmon.run.energy"]) == 3000
+    assert len(shown["carbonmon.run.energy"]) == 2001
     assert not any("otel.metric.overflow" in point.labels for point in shown["carbonmon.run.energy"])
 
 

@@ -318,7 +318,7 @@ def test_root_is_answered_while_another_user_connects_without_end(public: Path, 
                 os._exit(0)
         try:
             until(lambda: _is_admitted(path), "a first answer")
-            for _ in range(50):
+            for _ in range(20):
                 with closing(rendezvous.connect(path, DEADLINE_S)) as connection:
                     connection.sendall(b'{"v": 1, "op": "echo", "id": 1}\n')
                     assert b'"ok":true' in connection.recv(4096).replace(b" ", b"")

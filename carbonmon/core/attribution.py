@@ -74,7 +74,7 @@ class Tally(NamedTuple):
     capacity_s: float = 0.0
     cpu_s: Mapping[str, float] = {}
     begun_s: Mapping[str, float] = {}
-    held_s: HeldS = {}
+    held_s: Mapping[str, Mapping[str, float]] = {}
     holding: Holding = NOBODY
 
 

@@ -45,7 +45,7 @@ class Phases:
         self.since_s = start_s
         self.now: Weights = ((name, 1.0),)
         self._changes_s = [start_s]
-        self._weights = [self.now]
+        self._weights: list[Weights] = [self.now]
         self._names: set[str] = set()
         self._told: tuple[str, ...] = (name,)
         self._held: str | None = None

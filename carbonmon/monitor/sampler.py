@@ -267,7 +267,7 @@ class Sampler:
             if at_s < account.read_s:  # said in time, and heard after a tick that waited no longer
                 at_s = account.read_s
             account.meter, interval = energy.advance(meter, account.device, reading, at_s, limits)
-            if type(reading) is Failure:
+            if isinstance(reading, Failure):
                 reading = Reading(device_id)
             account.see(reading.utilization_ratio, at_s)
             if interval is not None:

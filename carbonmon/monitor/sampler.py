@@ -33,6 +33,7 @@ from carbonmon.monitor.node_meters import NodeMeters
 from carbonmon.monitor.relief import Relief
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_lifetimes import RunLifetimes
+from carbonmon.monitor.safe_interval import safe_interval_s
 from carbonmon.monitor.snapshots import Snapshots
 from carbonmon.runs.series_rows import Moment
 
@@ -43,9 +44,6 @@ LONG_INTERVALS = 1.5
 
 LONG_NODE_S = 60.0
 """The same for a meter of the whole machine, which answers every few seconds."""
-
-WRAP_MARGIN = 0.5
-"""A counter that wraps is read at least twice in the shortest time in which it could wrap."""
 
 MOST_UNSETTLED = 16
 """After so many samples they are settled, whatever else happens: each holds a reading of every device."""
@@ -393,15 +391,3 @@ def _anomaly_text(interval: Interval) -> str:
     if interval.step_backs:
         return "stepped back for a moment: what it said then is not counted"
     return "jumped: its difference is not counted"
-
-
-def safe_interval_s(interval_s: float, devices: Mapping[str, Device]) -> tuple[float, str]:
-    """The interval (s) at which no counter can wrap unseen, and a note if it is shorter than asked for."""
-    note = ""
-    for device in devices.values():
-        if device.counter_range_uj and device.max_power_w:
-            wrap_s = device.counter_range_uj / energy.UJ_PER_J / device.max_power_w * WRAP_MARGIN
-            if wrap_s < interval_s:
-                interval_s = wrap_s
-                note = f"sampling every {wrap_s:.3g} s: the counter of {device.id} could wrap unseen"
-    return interval_s, note

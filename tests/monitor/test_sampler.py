@@ -16,7 +16,8 @@ from carbonmon.monitor.guard import GuardedSensor
 from carbonmon.monitor.loop import SamplingLoop
 from carbonmon.monitor.requests import RequestQueue
 from carbonmon.monitor.run_account import RunAccount
-from carbonmon.monitor.sampler import Sampler, safe_interval_s
+from carbonmon.monitor.safe_interval import safe_interval_s
+from carbonmon.monitor.sampler import Sampler
 from tests.support.harness import INFO, FakeClock, FixedIntensity, make_sampler
 
 SPEC = Spec(400.0, TDP_UNCERTAINTY, "test")

@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave thousands of tests and their modules out of Python's search for garbage: half a second."""
+    """Leave what was collected out of what Python looks for garbage in: that took half a second a time."""
     gc.collect()
     gc.freeze()
 

@@ -217,8 +217,10 @@ def _credit_counter(
     moved_s = at_s if drawn_uj else meter.moved_s
     fallback = fallback_baseline(device, reading, at_s)
     rate_w = power_w if at_s - settled_s >= TOO_SHORT_S else last_power_w(meter.rate_w, interval)
-    after = (at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, rate_w, False, False, None)
-    return record(Meter, after), interval
+    after = record(
+        Meter, (at_s, energy_uj, at_s, fallback, ahead_j, 0.0, moved_s, rate_w, False, False, None)
+    )
+    return after, interval
 
 
 def _is_on_new_line(meter: Meter, odd: OddValue, energy_uj: int, drawn_uj: int, at_s: float) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
 import typing
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from carbonmon.core import model
+from carbonmon.core import model, records
 from carbonmon.core.records import NamedTuple
 
 
@@ -101,3 +104,20 @@ def test_a_field_without_a_default_behind_one_that_has_one_is_refused():
         class Wrong(NamedTuple):
             x: float = 1.0
             y: float
+
+
+def test_a_record_that_nobody_counts_has_a_value_for_each_field_of_its_class():
+    """`record` checks nothing: a new field of a class is to be added wherever one is made so."""
+    found = []
+    for path in Path(records.__file__).parents[1].rglob("*.py"):
+        module = path.relative_to(Path(records.__file__).parents[2]).with_suffix("")
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "record":
+                kind, values = node.args
+                assert isinstance(kind, ast.Name), f"{path}:{node.lineno}: the class is to be named there"
+                assert isinstance(values, ast.Tuple), f"{path}:{node.lineno}: the values are to stand there"
+                assert not any(isinstance(value, ast.Starred) for value in values.elts)
+                made = getattr(import_module(".".join(module.parts)), kind.id)
+                assert len(values.elts) == len(made._fields), f"{path}:{node.lineno}: {kind.id}"
+                found.append(kind.id)
+    assert {"Interval", "Meter"} <= set(found)

@@ -45,7 +45,7 @@ SHARED_FILES = (
 DEPENDENCIES = {"click", "nvidia-ml-py", "prometheus-client", "psutil", "pyrapl"} | (
     {"tomli"} if sys.version_info < (3, 11) else set()
 )
-MAX_INSTALLED_MB = 12.3
+MAX_INSTALLED_MB = 12.4
 
 
 def main() -> None:

@@ -298,10 +298,15 @@ def split_gpu(claims: Mapping[str, GpuClaim], others_sm: float | None) -> dict[s
 
 
 def cut_interval(interval: Interval, moments_s: Sequence[float]) -> list[Interval]:
-    """The pieces of an interval between moments inside of it: its energy by its curve, else by time."""
+    """The pieces of an interval between moments inside of it: its energy by its curve, else by time.
+
+    Unobserved seconds of before the interval, for which a counter was waited for, are the first piece's.
+    """
     if not moments_s:
         return [interval]
     start_s, end_s = interval.start_s, interval.end_s
+    earlier_s = max(0.0, interval.unobserved_s - (end_s - start_s))
+    unobserved_s = interval.unobserved_s - earlier_s
     pieces = []
     for begin_s, until_s in pairwise((start_s, *moments_s, end_s)):
         ratio = part_between(interval.curve, start_s, end_s, begin_s, until_s)
@@ -311,7 +316,7 @@ def cut_interval(interval: Interval, moments_s: Sequence[float]) -> list[Interva
                 start_s=begin_s,
                 end_s=until_s,
                 power_w=None if interval.power_w is None else interval.power_w * ratio / of_time,
-                unobserved_s=interval.unobserved_s * of_time,
+                unobserved_s=unobserved_s * of_time + (earlier_s if begin_s == start_s else 0.0),
             )
         )
     return pieces

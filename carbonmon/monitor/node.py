@@ -277,10 +277,10 @@ class Monitor:
         """
 
         def change(run: RunAccount) -> None:
+            moment_s, had_too_many = run.span.within(at_s), run.phases.overflowed
             if marks is not None:
-                run.windows.mark(at_s, marks)
-            had_too_many = run.phases.overflowed
-            run.phases.change(run.span.within(at_s), names)
+                run.windows.mark(moment_s, marks)
+            run.phases.change(moment_s, names)
             if run.phases.overflowed and not had_too_many:
                 log.warning("run %s: more than %d phases: the others count as 'other'", run_id, MAX_PHASES)
 

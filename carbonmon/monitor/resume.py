@@ -71,7 +71,8 @@ def restore_devices(sampler: Sampler, before: Snapshot, outage: Outage) -> list[
             sampler.go_on_from(account, meter)
         else:
             account.unobserved_s += outage.duration_s
-            lost.append(device_id)
+            if not outage.same_boot:  # else its first reading tells the runs that nothing was read until then
+                lost.append(device_id)
     sampler.node_meters.restore(before.node_meters, meters if outage.same_boot else None, outage.duration_s)
     sampler.count_on_from(before.samples, before.start_s if outage.same_boot else None)
     return lost

@@ -64,6 +64,7 @@ class RunAttribution:
         """Go back to the moment at which an earlier monitor ended; before the first look."""
         self._outage_began = self._tally = Tally(at_s)
         self._recent = deque([self._tally])
+        self._sharings = {}
         self._settled = dict.fromkeys(device_ids, (at_s, self._tally))
 
     def resume(self, run: RunAccount, roots: Roots | None, since: ResumePoint | None) -> None:
@@ -154,7 +155,9 @@ class RunAttribution:
         `open_s` are seconds by device that only a later value of its counter may cover.
         """
         for account in accounts:
-            self._lose_unread(run, account, run.span.until_s, open_s.get(account.device.id, 0.0))
+            device_id = account.device.id
+            own_s = run.span.own_open_s(device_id, open_s.get(device_id, 0.0))
+            self._lose_unread(run, account, run.span.until_s, own_s)
 
     def _lose_unread(
         self, run: RunAccount, account: DeviceAccount, until_s: float, open_s: float = 0.0
@@ -199,6 +202,8 @@ class RunAttribution:
                     continue
                 ratio, note = share
                 part = piece if ratio == 1.0 else attribution.scale_interval(piece, ratio)
+                if part.unobserved_s:
+                    part = run.span.without_earlier(part)
                 energy_j = run.add(device, part, rates, moment, note)
                 attributed_j += energy_j
                 if is_gpu:

@@ -107,7 +107,8 @@ class RunLifetimes:
             if not run.outlook.is_wanted:
                 continue
             try:
-                run.outlook.look(now_s, wall_s, run.spent(now_s, rates))
+                until_s = run.span.within(now_s)
+                run.outlook.look(until_s, wall_s, run.spent(until_s, rates))
             except Exception:  # our own bug: what the run draws is counted all the same
                 log.exception("run %s: no forecast and no budgets any more", run.info.id)
                 run.outlook = Outlook()

@@ -153,6 +153,7 @@ class Sampler:
         start_s = now_s if self._edge_s is None else self._edge_s
         self.node_meters.settle(start_s)
         run.info = run.info._replace(started_at_s=wall_s - (now_s - start_s))
+        run.span.open_before_s = self._open_s()
         self.runs.begin(run, roots, start_s, self.node_totals())
         self.show()
 
@@ -161,13 +162,16 @@ class Sampler:
         self.settle()
         now_s, wall_s = same_moment(self.clock)
         self.node_meters.settle(now_s)
-        open_s = {
+        self._end(run_id, now_s, wall_s, exit_code, signal, self._open_s())
+        self.show()
+
+    def _open_s(self) -> dict[str, float]:
+        """Seconds that only a later value of a counter may cover, by device."""
+        return {
             device_id: account.meter.open_s
             for device_id, account in self.accounts.items()
-            if account.meter is not None
+            if account.meter is not None and account.meter.open_s
         }
-        self._end(run_id, now_s, wall_s, exit_code, signal, open_s)
-        self.show()
 
     def _end(
         self,
@@ -208,6 +212,7 @@ class Sampler:
 
     def sample(self, edge: bool = False) -> None:
         """Read everything, to be settled later: soon, but for those who wait for each sample."""
+        self._edge_s = None
         clock = self.clock
         now_s, wall_s = same_moment(clock)
         offset_s = wall_s - now_s

@@ -177,3 +177,59 @@ def test_a_run_is_resumed_before_its_first_interval_has_passed_its_begin(source:
     run = end(again, clock)
     assert run.duration_s == pytest.approx(10.0)
     check(run)
+
+
+def test_an_outage_of_which_no_meter_is_left_is_told_once(source: Faulty, clock: FakeClock):
+    """A monitor whose driver hung from the start was killed: it left a run, and no reading."""
+    former = sampler_of(source, clock, 1.0)
+    former.begin(RunAccount(INFO, DEVICES))
+    clock.time_s += 10.0
+    sampler = sampler_of(source, clock, 1.0)
+    resume_run(sampler, RunAccount(INFO, DEVICES), former.latest, Outage(10.0, same_boot=True))
+    sampler.tick(edge=True)
+    clock.time_s += 2.0
+    run = end(sampler, clock)
+    assert run.duration_s == 12.0
+    assert dict(run.unobserved_s) == {GPU.id: 10.0, PACKAGE.id: 10.0}
+    check(run)
+
+
+@pytest.mark.parametrize("ends_by", ["end", "finish"])
+def test_seconds_of_before_a_run_are_not_the_run_s_though_their_counter_is_still_waited_for(
+    clock: FakeClock, ends_by: str
+):
+    class Flaky(Source):
+        counts, answers = True, True
+
+        def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
+            energy_uj = round(100e6 * clock.time_s) if self.counts else None
+            yield Reading(GPU.id, energy_uj, 100.0) if self.answers else Failure(GPU.id, "io")
+
+    device = GPU._replace(methods=("counter", "power"))
+    source = Flaky([device])
+    sampler = sampler_of(source, clock, 1.0)
+    sampler.tick(edge=True)
+
+    def watch(seconds: int) -> None:
+        for _ in range(seconds):
+            clock.time_s += 1.0
+            sampler.tick()
+
+    watch(3)
+    source.counts = False
+    watch(10)
+    source.answers = False
+    watch(30)
+    source.answers = True
+    watch(20)
+    assert sampler.accounts[GPU.id].meter is not None
+    sampler.tick(edge=True)
+    sampler.begin(RunAccount(INFO, [device]))
+    watch(10)
+    run = end(sampler, clock) if ends_by == "end" else sampler.finish(0, None).runs[0]
+    assert run.duration_s == 10.0
+    ((_, lost_s),) = run.unobserved_s
+    if ends_by == "end":
+        assert lost_s * 100.0 == pytest.approx(1000.0 - sum(row.energy_j for row in run.totals))
+    else:  # the 30 s may have been anywhere before, but not before the run
+        assert lost_s <= run.duration_s

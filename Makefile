@@ -12,8 +12,8 @@ TRAIN ?=
 GPU_CHECK ?=
 BENCH ?=
 RELEASE ?=
-# End-to-end tests wait for most of their time: three to a CPU. The others compute: one to a CPU.
-COMPUTING ?= $(shell nproc)
+# End-to-end tests wait for most of their time: three to a CPU. The others compute for two thirds: three to two CPUs.
+COMPUTING ?= $(shell expr 3 '*' $$(nproc) / 2)
 WAITING ?= $(shell expr 3 '*' $$(nproc))
 # What starts make in a test starts one of its own.
 PYTEST = env --unset=MAKEFLAGS --unset=MFLAGS --unset=MAKELEVEL $(BIN)/python -m pytest --durations=15
@@ -42,7 +42,7 @@ test: ## everything: checks, the documentation, all tests, the built wheel
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync check docs wheel-test
 	@$(MAKE) --no-print-directory --jobs 1 --keep-going test-units test-e2e
 
-test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=2 workers
+test-units: $(VENV)/.dev ## the tests that compute, on COMPUTING=3 workers
 	$(PYTEST) -m "not e2e" --numprocesses $(COMPUTING)
 
 test-e2e: $(VENV)/.dev tools ## the tests that start real processes and wait for them, on WAITING=6 workers

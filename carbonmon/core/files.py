@@ -15,7 +15,7 @@ from carbonmon.core.records import NamedTuple
 
 MODE = 0o640
 
-_PART_BYTES = 1 << 18
+_FIRST_PART_BYTES, _PART_BYTES = 1 << 14, 1 << 18
 
 LONGEST_SECRET_BYTES = 1 << 16
 
@@ -48,11 +48,12 @@ def open_file(path: Path, *, follows: bool = True) -> BufferedReader:
 def read_file(path: Path, limit_bytes: int) -> bytes:
     """The whole of a regular file. Raises OSError, also for one that is too long, and waits for no pipe."""
     with open_file(path) as file:
-        parts, size = [], 0
+        parts, size, part_bytes = [], 0, _FIRST_PART_BYTES
         # `read(n)` takes n bytes of memory at once, whatever the file has.
-        while size <= limit_bytes and (part := file.read(min(_PART_BYTES, limit_bytes + 1 - size))):
+        while size <= limit_bytes and (part := file.read(min(part_bytes, limit_bytes + 1 - size))):
             parts.append(part)
             size += len(part)
+            part_bytes = _PART_BYTES
     if size > limit_bytes:
         raise OSError(errno.EFBIG, f"it is longer than {limit_bytes} bytes")
     return parts[0] if len(parts) == 1 else b"".join(parts)

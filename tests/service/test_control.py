@@ -52,6 +52,8 @@ class Echo:
             self.answers.append(answer)
         elif message["op"] == "bug":
             raise ZeroDivisionError("a bug")
+        elif message["op"] == "gone":
+            raise ModuleNotFoundError("No module named 'carbonmon.service.registry'")
         elif message["op"] == "unfit":
             answer({"value": float("nan")})
         elif message["op"] == "long":
@@ -256,6 +258,16 @@ def test_a_fault_of_the_handler_is_logged_with_its_traceback_once(
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert errors[0].exc_info
+
+
+def test_files_of_ours_that_went_while_it_runs_are_told_in_one_line(
+    caller: Caller, caplog: pytest.LogCaptureFixture
+):
+    """A user removed or updated the environment: a module that only a message needs is not there any more."""
+    assert "internal error" in caller.ask(op="gone")["error"]
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "files are gone (No module named 'carbonmon.service.registry')" in record.getMessage()
+    assert record.exc_info is None
 
 
 # Who is let in

@@ -63,7 +63,10 @@ class FaultLog:
         name = type(error).__name__
         level = logging.DEBUG if name in self._known else logging.ERROR
         self._known.add(name)
-        log.log(level, "an internal error of carbonmon at the control socket", exc_info=error)
+        if isinstance(error, ImportError):  # no fault of the code: its files went while it runs
+            log.log(level, "the control socket answers no more: carbonmon's files are gone (%s)", error)
+        else:
+            log.log(level, "an internal error of carbonmon at the control socket", exc_info=error)
 
 
 class _Answer:

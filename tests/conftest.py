@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from tests.support.scheduling import BySharedMachine, longest_first
 os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has put into the user's folder
 
 # jsonschema would build a grammar of IRIs, a second in each worker; no schema of ours has one.
-sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+sys.modules["rfc3987_syntax"] = ModuleType("rfc3987_syntax")
 
 # What a shell starts in the background ignores SIGINT (POSIX, "Asynchronous Lists"): so would our jobs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

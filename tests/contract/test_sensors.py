@@ -15,6 +15,7 @@ import re
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
@@ -327,7 +328,8 @@ def test_reading_on_and_on_leaks_neither_files_nor_memory(sensor: Sensor):
             grown_bytes.append(held_bytes() - before_bytes)
     finally:
         tracemalloc.stop()
-    assert open_files() == files
+    # What another test's gRPC closes meanwhile, in a thread of its own, is no leak.
+    assert not Counter(open_files()) - Counter(files)
     assert min(grown_bytes) < 4096
 
 

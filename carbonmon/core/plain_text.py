@@ -36,6 +36,15 @@ def plain_lines(text: str) -> str:
     return text if text.isprintable() else _UNUSUAL_IN_LINES.sub(_shown, text)
 
 
+def without_exponent(number: str) -> str:
+    """A number without a power of ten (`0.00001` for `1e-05`), which not every reader takes for a number."""
+    if "e" not in number:
+        return number
+    from decimal import Decimal  # slow to load, and seldom needed
+
+    return format(Decimal(number), "f")
+
+
 def plain_json(document: str) -> str:
     """A JSON document with the same values, in which what cannot be printed stands as JSON's own escape."""
     # Of ASCII, JSON itself escapes all that cannot be printed but DEL. That is told at once; of a checkpoint,

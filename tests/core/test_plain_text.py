@@ -7,7 +7,7 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from carbonmon.core.plain_text import plain, plain_cell, plain_json, plain_lines
+from carbonmon.core.plain_text import plain, plain_cell, plain_json, plain_lines, without_exponent
 from tests.support.rows import for_each_row
 
 NO_SPACES = dict.fromkeys(map(ord, " \u00a0\u1680\u202f\u205f\u3000"), None) | dict.fromkeys(
@@ -71,3 +71,12 @@ def test_a_cell_that_begins_like_a_formula_is_marked_as_a_text(text: str):
 @given(ANY_TEXT)
 def test_no_cell_is_a_formula(text: str):
     assert plain_cell(text)[:1] not in (*"=+-@\t\r\n",)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+@example(1e-05)
+@example(1e22)
+def test_a_number_without_an_exponent_is_the_same_number(number: float):
+    text = without_exponent(repr(number))
+    assert float(text) == number
+    assert not set(text) - set("-.0123456789")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from carbonmon.core.plain_text import without_exponent
 from carbonmon.runs.summary.strings import encodable, one_line
 
 _SPECIAL = re.compile(r"[\\`*{}\[\]<>#|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -56,6 +57,4 @@ def _yaml_character(character: str) -> str:
 
 def yaml_number(number: float) -> str:
     """Six significant digits, never in powers of ten: YAML 1.1 takes 1e-05 for a text."""
-    import decimal
-
-    return f"{decimal.Decimal(f'{number:.6g}'):f}"
+    return without_exponent(f"{number:.6g}")

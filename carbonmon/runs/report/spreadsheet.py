@@ -10,10 +10,10 @@ Emissions are the settled ones of a run that was settled, and so is their intens
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from carbonmon.core.model import JOULES_PER_KWH
+from carbonmon.core.plain_text import without_exponent
 from carbonmon.core.times import known_time, utc_text
 from carbonmon.runs.report.csv_table import cell
 from carbonmon.runs.report.equivalents import known_carbon
@@ -97,8 +97,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        text = repr(value)
-        return format(Decimal(text), "f") if "e" in text else text.removesuffix(".0")
+        return without_exponent(repr(value)).removesuffix(".0")
     return cell(value)
 
 

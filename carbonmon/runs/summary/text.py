@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from carbonmon.core.model import MAIN_PHASE, MEASURED_METHODS, RunState, Snapshot
-from carbonmon.core.plain_text import plain
+from carbonmon.core.plain_text import plain, without_exponent
 from carbonmon.core.text_layout import labelled, table, wrapped
 from carbonmon.core.windows import INTERPOLATED_RATIO
 from carbonmon.runs.summary.document import summarize
@@ -223,7 +222,7 @@ def _span(low: float | None, high: float | None) -> str:
 
 def _amount(number: float) -> str:
     """Four significant digits, never in powers of ten."""
-    return format(Decimal(f"{number:.4g}"), "f")
+    return without_exponent(f"{number:.4g}")
 
 
 def _device_lines(

@@ -248,6 +248,11 @@ def with_options(*names: str, **own: dict[str, Any]) -> Callable[[Command], Comm
 def to_config(values: dict[str, Any]) -> Config:
     """The record of a command's parsed options; also sets carbonmon's own log up."""
     set_up_log(values["log_level"], values["log_format"])
+    return config_of(values)
+
+
+def config_of(values: dict[str, Any]) -> Config:
+    """The record of a command's parsed options; raises `click.UsageError` where they exclude one another."""
     values = without_weaker(values)
     if values["region"] is not None and values["intensity"] is not None:
         raise click.UsageError("--region and --intensity exclude one another: give the place or the figure")

@@ -1,8 +1,8 @@
 """`carbonmon run` where the command line is plain: read without click, which would be a quarter of the start.
 
-Plain are these options with right values, while no variable and no file sets any and no other monitor may
-measure the job. All else, every mistake among it, is left to the command itself (`run.py`), which reads the
-same words in the same way; a test compares the two.
+Plain are these options with right values, on the command line or in their variables, while no file sets any
+and no other monitor may measure the job. All else, every mistake among it, is left to the command itself
+(`run.py`), which reads the same words in the same way; a test compares the two.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from carbonmon.cli.log import set_up_log
 from carbonmon.cli.run_alone import run_alone, say_what_is_misplaced
 from carbonmon.client.launcher import read_launch
 from carbonmon.client.surrounding_run import monitor_sockets
-from carbonmon.client.variables import CONFIG_NAME, config_file
+from carbonmon.client.variables import CONFIG_NAME, OTHERS, PREFIX, config_file
 from carbonmon.core import config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
 from carbonmon.core.records import NamedTuple
+from carbonmon.core.ways import OPTIONS
 
 
 def _path(text: str) -> Path:
@@ -77,7 +78,7 @@ _FLAGS: Mapping[str, tuple[str, bool]] = {
 
 
 class Chosen(NamedTuple):
-    """What the words behind `carbonmon run` say; `given` are the names of the options among them."""
+    """What the words behind `carbonmon run` and the environment say; `given` are the names of the options."""
 
     config: Config
     job: tuple[str, ...]
@@ -90,10 +91,10 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int | None:
     None where they are not plain, or one of them is a mistake. Raises `ConfigError` for a mistake that
     showed later. No job was started then.
     """
-    if any("CARBONMON_" in name for name in environ) or config_file(environ) or _exists(CONFIG_NAME):
+    if config_file(environ) or _exists(CONFIG_NAME):
         return None
     try:
-        chosen = _plain(words)
+        chosen = _plain(words, environ)
         if chosen is None or not (chosen.config.own_monitor or _is_alone(environ)):
             return None
         set_up_log()
@@ -104,15 +105,18 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int | None:
         return 1
 
 
-def _plain(words: Sequence[str]) -> Chosen | None:
+def _plain(words: Sequence[str], environ: Mapping[str, str]) -> Chosen | None:
     try:
-        return plain_words(words)
+        return plain_words(words, environ)
     except ConfigError:
         return None
 
 
-def plain_words(words: Sequence[str]) -> Chosen | None:
+def plain_words(words: Sequence[str], environ: Mapping[str, str]) -> Chosen | None:
     """Options and job, None where they are not plain; raises `ConfigError` for a mistake."""
+    variables = {name: text for name, text in environ.items() if PREFIX in name}
+    if any(name in OTHERS or not name.startswith(PREFIX) for name in variables):
+        return None
     given: set[str] = set()
     fields: dict[str, Any] = {"retain_s": config.RUN_RETAIN_S}
     left = list(words)
@@ -129,6 +133,14 @@ def plain_words(words: Sequence[str]) -> Chosen | None:
         else:
             return None
         given.add(name)
+    for name in OPTIONS.keys() - given if variables else ():
+        told = variables.get(OPTIONS[name].variable)
+        if told and name in _READERS:
+            field, read = _READERS[name]
+            fields[field] = read(told)
+            given.add(name)
+        elif told is not None:
+            return None
     if not left or not left[0] or left[0].startswith("-") or {"region", "intensity"} <= given:
         return None
     return Chosen(Config(**fields), tuple(left), given)

@@ -79,7 +79,9 @@ def command(
     monitor. A line says which options another monitor does not follow.
     """
     if isinstance(ctx.obj, ConfigError):  # `plain_run.py` has read the words, and said all else
-        raise click.UsageError(str(ctx.obj))
+        raise click.UsageError(
+            given.with_source(options.choices(ctx, options.config_of(values)), str(ctx.obj))
+        )
     config = options.to_config(values)
     _check_job(job, config)
     say_what_is_misplaced(job, config, given.given(ctx))

@@ -50,13 +50,13 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
     import difflib
 
     meant = {name.removeprefix(PREFIX): name for name in sorted(known - _OWN)}
-    lines = []
-    theirs = tuple(f"{PREFIX}{name}_" for name in _plugins())
-    for name in sorted(unknown):
-        near = difflib.get_close_matches(name.removeprefix(PREFIX), meant, 1, _LIKE)
-        if near and not name.startswith(theirs):
-            lines.append(f"{name} is no variable of carbonmon: did you mean {meant[near[0]]}?")
-    return lines
+    near = {name: difflib.get_close_matches(name.removeprefix(PREFIX), meant, 1, _LIKE) for name in unknown}
+    theirs = tuple(f"{PREFIX}{name}_" for name in _plugins()) if any(near.values()) else ()
+    return [
+        f"{name} is no variable of carbonmon: did you mean {meant[found[0]]}?"
+        for name, found in sorted(near.items())
+        if found and not name.startswith(theirs)
+    ]
 
 
 def config_file(environ: Mapping[str, str]) -> str | None:

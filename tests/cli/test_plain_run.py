@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carbonmon.cli import given as names
 from carbonmon.cli import options, plain_run, run
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.ways import OPTIONS
 from tests.support.effort import examples
+
+Read = tuple[Config, tuple[str, ...], set[str]]
+"""Choices, job, and the options that were given."""
 
 JOB = ["python", "train.py", "--region", "x"]
 
@@ -46,27 +52,26 @@ VALUES: dict[str, list[str]] = {
 FLAGS = sorted(plain_run._FLAGS)
 
 
-def by_click(words: list[str]) -> tuple[Config, tuple[str, ...]] | None:
+def by_click(words: list[str], environ: Mapping[str, str] | None = None) -> Read | None:
     """The same by the command itself; None for a mistake."""
     try:
-        with run.command.make_context("run", list(words)) as ctx:
+        with patch.dict(os.environ, environ or {}), run.command.make_context("run", list(words)) as ctx:
             values: dict[str, Any] = dict(ctx.params)
             job = values.pop("job")
             for name in ("start", "run_h", "within_h"):
                 values.pop(name)
             config = options.to_config(values)
             run._check_job(job, config)
-            return config, job
+            return config, job, names.given(ctx) & OPTIONS.keys()
     except click.ClickException:
         return None
 
 
-def by_us(words: list[str]) -> tuple[Config, tuple[str, ...]] | None:
+def by_us(words: list[str], environ: Mapping[str, str] | None = None) -> Read | None:
     try:
-        chosen = plain_run.plain_words(words)
+        return plain_run.plain_words(words, environ or {})
     except ConfigError:
         return None
-    return None if chosen is None else (chosen.config, chosen.job)
 
 
 WORDS = st.one_of(
@@ -82,15 +87,30 @@ WORDS = st.one_of(
 )
 
 
+VARIABLE = st.one_of(
+    st.sampled_from(sorted(VALUES)).flatmap(
+        lambda name: st.sampled_from(VALUES[name]).map(lambda text: (name, text))
+    ),
+    st.sampled_from(
+        [("quiet", "1"), ("own-monitor", "no"), ("grid", "uk"), ("price", "0.3"), ("label", "a=b")]
+    ),
+)
+
+
 @given(
-    st.lists(WORDS, max_size=5), st.sampled_from([["--", *JOB], JOB, ["--"], [], ["--", ""], ["--", "-x"]])
+    st.lists(WORDS, max_size=5),
+    st.lists(VARIABLE, max_size=2),
+    st.sampled_from([["--", *JOB], JOB, ["--"], [], ["--", ""], ["--", "-x"]]),
 )
 @examples(400)
-def test_what_is_plain_is_read_as_the_command_reads_it(given_words: list[list[str]], job: list[str]):
+def test_what_is_plain_is_read_as_the_command_reads_it(
+    given_words: list[list[str]], variables: list[tuple[str, str]], job: list[str]
+):
     words = [*(word for words in given_words for word in words), *job]
-    ours = by_us(words)
+    environ = {OPTIONS[name].variable: text for name, text in variables}
+    ours = by_us(words, environ)
     if ours is not None:
-        assert ours == by_click(words)
+        assert ours == by_click(words, environ)
 
 
 @pytest.mark.parametrize("name", [*VALUES, *FLAGS])
@@ -102,19 +122,43 @@ def test_every_plain_option_is_taken_with_its_first_value(name: str):
     assert getattr(ours[0], OPTIONS[name].field or "") is not None
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_every_plain_option_is_taken_from_its_variable_where_the_command_line_has_none(name: str):
+    text = next(filter(None, VALUES[name]))
+    environ = {OPTIONS[name].variable: text}
+    ours = by_us(JOB, environ)
+    assert ours is not None
+    assert ours == by_click(JOB, environ)
+    assert ours[:2] == by_us([f"--{name}={text}", *JOB])[:2]
+    for other in filter(None, VALUES[name]):
+        there = by_us([f"--{name}={text}", *JOB], {OPTIONS[name].variable: other})
+        assert there == ours, "the command line goes first"
+
+
 def test_without_an_option_it_is_plain_and_like_the_command():
     assert by_us(JOB) == by_click(JOB)
     assert by_us(["--", *JOB]) == by_us(JOB)
 
 
 def test_what_was_given_is_known():
-    chosen = plain_run.plain_words(["--region=FR", "--quiet", "true"])
+    chosen = plain_run.plain_words(["--region=FR", "--quiet", "true"], {"CARBONMON_NAME": "mine"})
     assert chosen is not None
-    assert chosen.given == {"region", "quiet"}
+    assert chosen.given == {"region", "quiet", "name"}
+
+
+ALL_ELSE = {
+    "GRID": "electricitymaps",
+    "OWN_MONITOR": "1",
+    "REGION": "",
+    "PUE": "0.1",
+    "OFF": "1",
+    "RUN": "run-1",
+}
+"""Variables that are no plain options, or mistakes."""
 
 
 @pytest.mark.parametrize(
-    "why", ["variable", "completion", "file", "user's file", "monitor", "rank", "mistake"]
+    "why", [*ALL_ELSE, "completion", "file", "user's file", "monitor", "rank", "mistake"]
 )
 def test_all_else_is_left_to_the_command(why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
@@ -125,8 +169,8 @@ def test_all_else_is_left_to_the_command(why: str, tmp_path: Path, monkeypatch: 
     environ = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     words = ["--quiet", "--", "true"]
     assert plain_run.run(words, environ) == 7
-    if why == "variable":
-        environ["CARBONMON_REGION"] = "FR"
+    if why in ALL_ELSE:
+        environ[f"CARBONMON_{why}"] = ALL_ELSE[why]
     elif why == "completion":
         environ["_CARBONMON_COMPLETE"] = "bash_source"
     elif why == "file":
@@ -202,7 +246,7 @@ def test_a_folder_that_may_not_be_entered_is_no_crash(tmp_path: Path):
     if is_root:  # who enters every folder
         os.seteuid(NOBODY)
     try:
-        chosen = plain_run.plain_words(["--output", str(closed / "runs"), "true"])
+        chosen = plain_run.plain_words(["--output", str(closed / "runs"), "true"], {})
     finally:
         if is_root:
             os.seteuid(0)

@@ -13,7 +13,6 @@ from carbonmon.client.launcher import read_launch
 from carbonmon.client.protocol import SOCKET_VARIABLE
 from carbonmon.core.config import Config
 from carbonmon.core.model import Snapshot
-from carbonmon.service import single_run
 from carbonmon.service.job import Attached, Command, left_behind
 from carbonmon.service.unseen import unseen_note
 
@@ -28,6 +27,7 @@ def run_alone(config: Config, job: Sequence[str]) -> int:
 
     Raises `ConfigError` for mistakes in the options, always before the job starts.
     """
+    from carbonmon.service import single_run  # a third of the start, which a part of another run does without
 
     def announce(snapshot: Snapshot, run_id: str, places: Sequence[str]) -> None:
         if config.quiet:

@@ -101,6 +101,7 @@ def _cpu(sim: Simulator, builds: Sequence[str], seconds: float, is_scraped: bool
         time.sleep(max(0.0, begin_s + seconds - time.monotonic()))
         after = [(each.cpu_s(), _wakeups(each)) for each in monitored]
         elapsed_s = time.monotonic() - begin_s
+        peak_mb = [each.peak_bytes() / 1e6 for each in monitored]
     spent = [now[0] - then[0] for then, now in zip(before, after, strict=True)]
     woken = [now[1] - then[1] for then, now in zip(before, after, strict=True)]
     how = f"both at once for {elapsed_s:.0f} s, 8 GPUs, 2 packages with dram, a reading a second, shares on"
@@ -108,7 +109,9 @@ def _cpu(sim: Simulator, builds: Sequence[str], seconds: float, is_scraped: bool
     minute = 60.0 / elapsed_s
     what = f"own CPU{scraped}"
     yield Figure(what, spent[0] * minute, spent[1] * minute, "CPU-s a minute", 4, how)
-    if not is_scraped:
+    if is_scraped:
+        yield Figure("peak memory, scraped", *peak_mb, "MB", 1, how)
+    else:
         yield Figure("wake-ups", woken[0] / elapsed_s, woken[1] / elapsed_s, "a second", 2, how)
 
 

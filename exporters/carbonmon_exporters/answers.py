@@ -1,6 +1,6 @@
 """What the endpoint of a monitor answers: its metrics, the page, the ended runs of earlier monitors.
 
-It is loaded when somebody asks for the first time, with prometheus_client and the standard library's HTTP.
+It is loaded when somebody asks for the first time, with the parts of prometheus_client that it uses.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 
 from carbonmon.core.model import Snapshot
 from carbonmon.core.ports import ExporterSettings

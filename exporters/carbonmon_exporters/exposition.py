@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from carbonmon_exporters.families import RowFamily, escaped
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 OPENMETRICS = "application/openmetrics-text"
+_TEXT = "text/plain"
+_PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 _SUFFIXES = {"counter": "_total", "gauge": "", "info": "_info"}
 """The kinds of families that are written here, and what the text format adds to their names."""
 
 _SCHEMES = ("underscores", "allow-utf-8")
 """Ways to write names that are no classic ones. None of ours is such a name, so these two write the same."""
+
+_LIBRARY_SCHEMES = (*_SCHEMES, "dots", "values")
+"""Those that prometheus_client knows; any other is the first."""
 
 _PLAIN_BELOW = 1e6
 """From here on Go writes exponents, where Python does so later."""
@@ -38,25 +43,72 @@ _LEVEL = 1
 
 
 @lru_cache(maxsize=64)
-def chosen(accept: str | None) -> tuple[Callable[[Any], bytes], str]:
-    """The library's encoder and the content type for an Accept header: a scraper sends one always."""
+def content_type_for(accept: str | None) -> str:
+    """The content type for an Accept header, as prometheus_client 0.26 chooses it: by order, not by weights.
+
+    The library's own choice comes with its server. A version that is no number is nobody's format.
+    """
     try:
-        return choose_encoder(accept)  # type: ignore[arg-type]  # it takes none as well
-    except TypeError:  # a version that is no number, in prometheus-client 0.26: no format that anybody knows
-        return choose_encoder("")
+        return next(filter(None, map(_content_type, (accept or "").split(","))), _PLAIN_TEXT)
+    except TypeError:
+        return _PLAIN_TEXT
+
+
+def _content_type(accepted: str) -> str | None:
+    """The content type for one of the kinds that a client accepts; None where we do not write it."""
+    kind, *rest = (part.strip() for part in accepted.split(";"))
+    if kind not in (OPENMETRICS, _TEXT):
+        return None
+    given: dict[str, str] = {}
+    for name, is_given, value in (part.partition("=") for part in rest):
+        if is_given:
+            given.setdefault(name, value)
+    version = given.get("version", "")
+    scheme = given.get("escaping")
+    escaping = f"charset=utf-8; escaping={scheme if scheme in _LIBRARY_SCHEMES else _SCHEMES[0]}"
+    if kind == OPENMETRICS and not version:
+        return f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
+    if not version or _parsed(version) < (1, 0, 0):
+        return None
+    return f"{kind}; version={version if kind == OPENMETRICS else '1.0.0'}; {escaping}"
+
+
+def _parsed(version: str) -> tuple[Any, ...]:
+    return tuple(map(_number_or_text, version.split(".")))
+
+
+def _number_or_text(part: str) -> int | str:
+    try:
+        return int(part)
+    except ValueError:
+        return part
+
+
+def library_encoder(accept: str | None) -> Callable[[Any], bytes]:
+    """The library's encoder for an Accept header; loads its server as well."""
+    from prometheus_client.exposition import choose_encoder
+
+    try:
+        return choose_encoder(accept)[0]  # type: ignore[arg-type]  # it takes none as well
+    except TypeError:  # a version that is no number, in prometheus-client 0.26
+        return choose_encoder("")[0]
+
+
+def _accepts_gzip(header: str) -> bool:
+    return any(accepted.split(";")[0].strip().lower() == "gzip" for accepted in header.split(","))
 
 
 def metrics_app(registry: CollectorRegistry) -> WSGIApplication:
     """As `prometheus_client.make_wsgi_app`: the format that is asked for, `?name[]=`, and gzip."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        encoder, content_type = chosen(environ.get("HTTP_ACCEPT"))
+        accept = environ.get("HTTP_ACCEPT")
+        content_type = content_type_for(accept)
         query = parse_qs(environ.get("QUERY_STRING", ""))
         asked = registry.restricted_registry(query["name[]"]) if "name[]" in query else registry
-        body = encoded(list(asked.collect()), content_type, encoder)
+        body = encoded(list(asked.collect()), content_type, partial(library_encoder, accept))
         headers = [("Content-Type", content_type)]
-        encoding: Any = environ.get("HTTP_ACCEPT_ENCODING")
-        if gzip_accepted(encoding):
+        if _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
             packing = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
             body = packing.compress(body) + packing.flush()
             headers.append(("Content-Encoding", "gzip"))
@@ -66,11 +118,13 @@ def metrics_app(registry: CollectorRegistry) -> WSGIApplication:
     return app
 
 
-def encoded(families: list[Metric], content_type: str, encoder: Callable[[Any], bytes]) -> bytes:
-    """The families in a format; by the library's `encoder` if something in them is not written here."""
+def encoded(
+    families: list[Metric], content_type: str, load_encoder: Callable[[], Callable[[Any], bytes]]
+) -> bytes:
+    """The families in a format; by the library's encoder if something in them is not written here."""
     scheme = content_type.partition("escaping=")[2] or _SCHEMES[0]
     if scheme not in _SCHEMES or not all(map(_is_plain, families)):
-        return encoder(_Collected(families))
+        return load_encoder()(_Collected(families))
     if content_type.startswith(OPENMETRICS):
         lines = _lines(families, _openmetrics_head, lambda time_s: f" {time_s}")
         lines.append("# EOF\n")

@@ -12,15 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
-from prometheus_client.core import (
+from prometheus_client.metrics_core import (
     CounterMetricFamily,
-    Exemplar,
     GaugeMetricFamily,
     InfoMetricFamily,
     Metric,
-    Sample,
-    Timestamp,
 )
+from prometheus_client.samples import Exemplar, Sample, Timestamp
 
 from carbonmon.core.metrics import Family
 

@@ -25,6 +25,7 @@ from carbonmon_exporters.endpoint.server import (
     resolve,
 )
 from carbonmon_exporters.endpoint.settings import METRICS_PATH
+from carbonmon_exporters.library_parts import spare_the_package
 
 if TYPE_CHECKING:
     from carbonmon_exporters.answers import Answers
@@ -159,6 +160,7 @@ class PrometheusExporter:
         """What is answered, loaded now if nobody has asked before; for any thread."""
         with self._lock:
             if self._answers is None:
+                spare_the_package()
                 from carbonmon_exporters.answers import Answers
 
                 assert self._latest is not None

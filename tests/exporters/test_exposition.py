@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import math
+from functools import partial
 
 import pytest
 from carbonmon_exporters.collector import SnapshotCollector
-from carbonmon_exporters.exposition import chosen, encoded, metrics_app
+from carbonmon_exporters.exposition import content_type_for, encoded, library_encoder, metrics_app
 from carbonmon_exporters.families import as_counter, as_gauge, as_info
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import (
@@ -23,6 +24,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 
 from carbonmon.core import metrics as f
+from tests.support.effort import examples
 from tests.support.records import crowd
 
 ACCEPTS = (
@@ -59,7 +61,7 @@ class Collected:
 def assert_same(families: list[Metric]) -> None:
     for accept in ACCEPTS:
         encoder, content_type = choose_encoder(accept)
-        ours = encoded(families, content_type, encoder)
+        ours = encoded(families, content_type, partial(library_encoder, accept))
         assert ours.decode() == encoder(Collected(families)).decode(), accept  # type: ignore[arg-type]
 
 
@@ -113,7 +115,7 @@ def test_rows_are_written_as_the_library_writes_their_samples(
     families: list[Metric] = [counter, gauge, info]
     for accept in ACCEPTS:
         encoder, content_type = choose_encoder(accept)
-        ours = encoded(families, content_type, encoder)
+        ours = encoded(families, content_type, partial(library_encoder, accept))
         # The library's families, so that nothing of ours is what is compared with.
         library: list[Metric] = [
             CounterMetricFamily(counter.name, counter.documentation, labels=f.RUN_NODE_ENERGY.labels),
@@ -179,6 +181,29 @@ def test_what_is_asked_for_is_answered_in_the_format_and_the_packing_that_is_ask
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text;version=zzz", "text/plain;version=x"])
 def test_a_version_that_is_no_number_is_answered_in_the_text_format(accept: str):
-    encoder, content_type = chosen(accept)
-    assert content_type.startswith("text/plain; version=0.0.4")
-    assert encoder(CollectorRegistry()) == b""
+    assert content_type_for(accept).startswith("text/plain; version=0.0.4")
+    assert library_encoder(accept)(CollectorRegistry()) == b""
+
+
+PARAMETERS = (
+    *("version=1.0.0", "version=0.0.4", "version=0.0.1", " version=2.0.0", "version=1", "version="),
+    *("escaping=allow-utf-8", "escaping=dots", "escaping=values", "escaping=x", "escaping=underscores"),
+    *("q=0.5", "charset=utf-8", "version", "Version=1.0.0", "version=1.x.0", "version=x", "version=2.x"),
+    *("version =1.0.0", "escaping= dots", "version=1.0.0=1", ""),
+)
+ACCEPTED = st.builds(
+    lambda kind, parts: ";".join([kind, *parts]),
+    st.sampled_from(["application/openmetrics-text", "text/plain", "*/*", " text/plain ", "text/html", ""]),
+    st.lists(st.sampled_from(PARAMETERS), max_size=4),
+)
+
+
+@given(st.lists(ACCEPTED, max_size=4).map(",".join))
+@example("")
+@examples(300)
+def test_the_format_is_the_one_that_the_library_chooses(accept: str):
+    try:
+        expected = choose_encoder(accept)[1]
+    except TypeError:  # a version that is no number
+        expected = choose_encoder("")[1]
+    assert content_type_for(accept) == expected

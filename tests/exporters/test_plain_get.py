@@ -51,16 +51,14 @@ class Asked(Handler):
     """A handler that is given heads of requests, without a connection."""
 
     def __init__(self, connection: socket.socket, server: Server, *, is_plain: bool) -> None:
-        self.request, self.client_address, self.server = connection, (ADDRESS, 1), server  # type: ignore[assignment]
+        super().__init__(connection, (ADDRESS, 1), server)
         self._is_plain = is_plain
-        self.setup()
-        self._settings = server.policy.current_settings()
 
     def _plain_answer(self, head: bytes) -> Any:
         return super()._plain_answer(head) if self._is_plain else None
 
     def answer(self, head: bytes) -> tuple[bytes, bool]:
-        return bytes(self._answer(head, False)), bool(self.close_connection)
+        return bytes(self._answer(head, False)), self._closes
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +75,9 @@ def both(connection: socket.socket, head: bytes) -> list[tuple[bytes, bool, list
         answer, closes = Asked(connection, server, is_plain=is_plain).answer(head)
         asked = [
             {
-                key: value
+                key: "there" if key in (MEMORY, CONNECTION) else value
                 for key, value in environ.items()
-                if not key.startswith("wsgi.") and key not in (MEMORY, CONNECTION)
+                if not key.startswith("wsgi.")
             }
             for environ in server.asked
         ]
@@ -153,6 +151,8 @@ PLAIN_HEADS = st.builds(
 @given(HEADS | PLAIN_HEADS)
 @example(PROMETHEUS)
 @example(PROMETHEUS.replace(b"Host", b"Connection: close\r\nHost"))
+@example(PROMETHEUS.replace(b"Host", b"Connection: Keep-Alive\r\nHost"))
+@example(PROMETHEUS.replace(b"Host", b"Connection: close, TE\r\nHost"))
 @example(PROMETHEUS.replace(b"Host", b"Content-Length: 5\r\nHost"))
 @example(PROMETHEUS.replace(b"Host", b"Accept: a\r\nAccept: b\r\nHost"))
 @example(PROMETHEUS.replace(b"/metrics", b"/none"))
@@ -164,18 +164,33 @@ def test_a_request_is_answered_as_the_standard_library_answers_it(connection: so
 
 
 def test_what_prometheus_asks_is_recognised():
-    environ = plain_environ(PROMETHEUS, Server.base_environ, ADDRESS, "")
+    environ = plain_environ(PROMETHEUS, Server.base_environ, ADDRESS)
     assert environ is not None
     assert environ["HTTP_X_PROMETHEUS_SCRAPE_TIMEOUT_SECONDS"] == "10"
 
 
+@pytest.mark.parametrize("wish", ["close", "keep-alive", "Keep-Alive"])
+def test_whether_the_connection_stays_open_is_read(wish: str):
+    environ = plain_environ(
+        PROMETHEUS.replace(b"Host", f"Connection: {wish}\r\nHost".encode()), Server.base_environ, ADDRESS
+    )
+    assert environ is not None
+    assert environ["HTTP_CONNECTION"] == wish
+
+
 @pytest.mark.parametrize(
     "header",
-    ["Content-Length: 0", "Transfer-Encoding: chunked", "Authorization: Basic eA==", "Expect: 100-continue"],
+    [
+        "Content-Length: 0",
+        "Transfer-Encoding: chunked",
+        "Authorization: Basic eA==",
+        "Expect: 100-continue",
+        "Connection: upgrade",
+    ],
 )
 def test_what_brings_a_body_or_a_password_is_left_to_the_standard_library(header: str):
     head = PROMETHEUS.replace(b"Host", header.encode() + b"\r\nHost")
-    assert plain_environ(head, Server.base_environ, ADDRESS, "") is None
+    assert plain_environ(head, Server.base_environ, ADDRESS) is None
 
 
 def test_a_body_of_an_earlier_request_says_nothing_of_a_later_one(connection: socket.socket):

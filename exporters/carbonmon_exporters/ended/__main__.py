@@ -24,6 +24,9 @@ if __name__ == "__main__":
     select.select([0], [], [], MONITOR_S)
     os.dup2(1, 0)  # the null device
 
+    from carbonmon_exporters.library_parts import spare_the_package
+
+    spare_the_package()
     from carbonmon_exporters.ended.process import main
 
     main(*map(int, sys.argv[1:]))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
-from prometheus_client.core import Metric
+from prometheus_client.metrics_core import Metric
 
 from carbonmon_exporters.ended import answer
 from carbonmon_exporters.ended.visits import Recent, Visit

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import re
 import select
-import ssl
-from collections.abc import Iterable, MutableMapping
-from email.message import Message
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
-from wsgiref.headers import Headers
-from wsgiref.simple_server import ServerHandler, WSGIRequestHandler
 
 from carbonmon_exporters.endpoint.access import AccessPolicy
 from carbonmon_exporters.endpoint.connections import OpenConnections
-from carbonmon_exporters.endpoint.plain_get import answered, plain_environ
-from carbonmon_exporters.endpoint.settings import NotAllowedError
+from carbonmon_exporters.endpoint.plain_get import answered, asks_to_close, plain_environ
 from carbonmon_exporters.endpoint.stream import (
-    ClearTextError,
     Data,
     Deadline,
     InvalidRequestError,
     PlainStream,
     Stream,
-    TlsStream,
     drain,
     read_head,
 )
@@ -35,9 +26,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 Header = tuple[str, str]
-
-_ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
-
 
 MEMORY = "carbonmon.memory"
 """In the environ of a request whose connection is kept open: a dictionary of the application's own, which is
@@ -73,37 +61,29 @@ class RequestServer(Protocol):
     base_environ: dict[str, str]
 
 
-class Handler(WSGIRequestHandler):
+class Handler:
     """Reads each request within a deadline, answers it in memory, and sends the answer within another.
 
     The connection stays open for the next request of HTTP/1.1 after one that was answered with 200, and is
     closed after every other.
     """
 
-    server: RequestServer  # type: ignore[assignment]  # no server of the standard library
-    protocol_version = "HTTP/1.1"
-
     def __init__(self, connection: socket.socket, peer: Any, server: RequestServer) -> None:
-        super().__init__(connection, peer, server)  # type: ignore[arg-type]  # as above
-
-    def setup(self) -> None:
-        self.connection: socket.socket = self.request
+        self.connection = connection
+        self.peer = peer
+        self.server = server
+        self._settings = server.policy.current_settings()
         self._memory: dict[str, Any] = {}
         self._identity = Connection()
+        self._closes = True
+        self._has_body = False
 
     def handle(self) -> None:
-        self._settings = self.server.policy.current_settings()
+        """Answer all requests of the connection. Raises OSError where it ended early."""
         deadline = Deadline(self.server.read_timeout_s)  # for the handshake and the first head together
-        try:
-            stream = self._open(deadline)
-        except ClearTextError:
-            text = "this port uses TLS: use https"
-            self._send(PlainStream(self.connection), refusal(400, text=text))
-            self._end(PlainStream(self.connection), may_have_unread=True)
+        stream = self._open(deadline)
+        if stream is None:
             return
-        except (ssl.SSLError, NotAllowedError):
-            drain(self.connection)
-            raise
         begin = b""
         while self._exchange(stream, begin, deadline):
             try:
@@ -117,17 +97,19 @@ class Handler(WSGIRequestHandler):
             return
         stream.end()
 
-    def _open(self, deadline: Deadline) -> Stream:
+    def _open(self, deadline: Deadline) -> Stream | None:
+        """The client's stream; None where TLS is asked for and the client has been told so."""
         if self._settings.context is None:
             return PlainStream(self.connection)
-        stream = TlsStream(self.connection, self._settings.context)
-        tls = self._settings.config.tls
+        from carbonmon_exporters.endpoint.tls_stream import ClearTextError, open_tls
+
         try:
-            stream.do_handshake(deadline, () if tls is None else tls.client_allowed_sans)
-        except NotAllowedError:
-            stream.end()
-            raise
-        return stream
+            return open_tls(self.connection, self._settings.context, self._settings.config, deadline)
+        except ClearTextError:
+            stream = PlainStream(self.connection)
+            self._send(stream, refusal(400, text="this port uses TLS: use https"))
+            self._end(stream, may_have_unread=True)
+            return None
 
     def _exchange(self, stream: Stream, begin: bytes, deadline: Deadline) -> bool:
         """Answer one request, whose first bytes may be there; whether the connection stays open."""
@@ -141,8 +123,8 @@ class Handler(WSGIRequestHandler):
         if not connections.begin_answer(self.connection):
             return False
         self._send(stream, self._answer(head, has_more))
-        if self.close_connection:
-            self._end(stream, has_more or self._has_body())
+        if self._closes:
+            self._end(stream, has_more or self._has_body)
             return False
         if not connections.end_answer(self.connection):
             stream.end()
@@ -171,106 +153,40 @@ class Handler(WSGIRequestHandler):
             drain(self.connection)
 
     def _answer(self, head: bytes, has_more: bool) -> Data:
-        """The answer to a request; `close_connection` then says whether another one may follow."""
+        """The answer to a request; `_closes` then says whether it is the last one of the connection."""
         plain = None if has_more else self._plain_answer(head)
         if plain is not None:
             return plain
-        answer = io.BytesIO()
-        self.rfile, self.wfile = io.BytesIO(head), answer
-        self.raw_requestline = self.rfile.readline()
-        if self.parse_request():
-            is_last = self.request_version < self.protocol_version or has_more or self._has_body()
-            self.close_connection = self.close_connection or is_last
-            self._respond(answer)
-        else:
-            self.close_connection = True
-        self.rfile = self.wfile = io.BytesIO()  # nothing of it is kept while the connection is idle
-        return answer.getbuffer()
+        from carbonmon_exporters.endpoint.library_request import LibraryRequest
+
+        request = LibraryRequest(head, has_more, self.server, self.peer, self._settings, self._of_connection)
+        self._closes, self._has_body = request.close_connection, request.has_body
+        return request.answer
 
     def _plain_answer(self, head: bytes) -> Data | None:
         """The answer to what scrapers ask; None where the standard library is to read the request."""
         if self._settings.config.headers:
             return None
-        address = self.client_address[0]
-        environ = plain_environ(head, self.server.base_environ, address, self.server_version)
+        environ = plain_environ(head, self.server.base_environ, self.peer[0])
         if environ is None:
             return None
-        self.headers = Message()  # of an earlier request they may say that there is a body
-        refused = self.server.policy.check_request(self._settings, address, ())
+        self._has_body = False
+        refused = self.server.policy.check_request(self._settings, self.peer[0], ())
         if refused is not None:
-            self.close_connection = True
+            self._closes = True
             return refusal(refused.status, refused.headers)
-        self.close_connection = False
-        if _has_closed(self.connection):
-            environ[GONE] = True
-        environ[MEMORY], environ[CONNECTION] = self._memory, self._identity
-        answer, self.close_connection = answered(self.server.app, environ, CLOSES)
+        environ |= self._of_connection(not asks_to_close(environ))
+        answer, self._closes = answered(self.server.app, environ, CLOSES)
         return answer
 
-    def _respond(self, answer: io.BytesIO) -> None:
-        authorization = self.headers.get_all("authorization", ())
-        refused = self.server.policy.check_request(self._settings, self.client_address[0], authorization)
-        if refused is not None:
-            self.close_connection = True
-            headers = (*refused.headers, *self._settings.config.headers)
-            answer.write(refusal(refused.status, headers, has_body=self.command != "HEAD"))
-            return
-        absolute = _ABSOLUTE.match(self.path)
-        if absolute:  # the form for proxies, which every server has to accept (RFC 9112, 3.2.2)
-            target = self.path[absolute.end() :]
-            self.path = target if target.startswith("/") else f"/{target}"
-        environ = self.get_environ()
+    def _of_connection(self, stays_open: bool) -> dict[str, Any]:
+        """What the environ of a request has of its connection."""
+        known: dict[str, Any] = {}
+        if stays_open:
+            known |= {MEMORY: self._memory, CONNECTION: self._identity}
         if _has_closed(self.connection):
-            environ[GONE] = True
-        if not self.close_connection:
-            environ[MEMORY], environ[CONNECTION] = self._memory, self._identity
-        handler = _Response(io.BytesIO(), answer, self.get_stderr(), environ, multithread=True)
-        handler.request_handler = self
-        handler.more_headers = self._settings.config.headers
-        handler.run(self.server.app)
-
-    def _has_body(self) -> bool:
-        headers: Message | None = getattr(self, "headers", None)  # none where the first line was malformed
-        return headers is not None and (
-            "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-        )
-
-    def handle_expect_100(self) -> bool:
-        """Go on without `100 Continue`: no request needs a body."""
-        return True
-
-    def finish(self) -> None:
-        """Nothing is left to do: the answer was sent."""
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer a malformed request without repeating it and without naming versions."""
-        self.wfile.write(refusal(code, self._settings.config.headers))
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing: stderr belongs to the job."""
-
-    def get_stderr(self) -> io.StringIO:
-        return io.StringIO()
-
-
-class _Response(ServerHandler):
-    """The standard library's WSGI handler, without this process's environment in the request's environ."""
-
-    os_environ: MutableMapping[str, str] = {}  # noqa: RUF012 (never changed: each request copies it)
-    http_version = "1.1"
-    more_headers: Iterable[Header] = ()
-    request_handler: Handler
-
-    def cleanup_headers(self) -> None:
-        super().cleanup_headers()
-        headers: Headers = self.headers  # type: ignore[attr-defined]  # unknown to typeshed
-        for name, value in self.more_headers:
-            headers[name] = value
-        closes = CLOSES in self.environ  # type: ignore[attr-defined]  # unknown to typeshed
-        if closes or not str(self.status).startswith("200"):  # type: ignore[attr-defined]  # likewise
-            self.request_handler.close_connection = True
-        if self.request_handler.close_connection:
-            headers["Connection"] = "close"
+            known[GONE] = True
+        return known
 
 
 def _has_closed(connection: socket.socket) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING
 
 from carbonmon_exporters.endpoint.request import GONE, MEMORY
-from carbonmon_exporters.exposition import chosen
+from carbonmon_exporters.exposition import OPENMETRICS, content_type_for
 from carbonmon_exporters.starts import Scrape, Seen
 
 if TYPE_CHECKING:
@@ -87,4 +87,4 @@ def is_scrape(environ: WSGIEnvironment) -> bool:
 
 def is_text(environ: WSGIEnvironment) -> bool:
     """Whether the answer is in the text format and not in OpenMetrics."""
-    return not chosen(environ.get("HTTP_ACCEPT"))[1].startswith("application/openmetrics-text")
+    return not content_type_for(environ.get("HTTP_ACCEPT")).startswith(OPENMETRICS)

@@ -2,8 +2,8 @@
 
 The server of the standard library has no read timeout and no limit on connections, wakes up twice a
 second, asks the name service for its own host's name and writes to stderr. This one uses its parser
-and its WSGI handler for what is no plain GET (`plain_get.py`), and replaces the rest. What answers is loaded
-at the first connection: a run that nobody scrapes needs none of it (8 MB and 0.04 s).
+and its WSGI handler for what is no plain GET (`library_request.py`), and replaces the rest. What answers is
+loaded at the first connection: a run that nobody scrapes needs none of it.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class MetricsServer:
             # The end of an answer would wait for the client's acknowledgement of what came before it.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             assert self._handler is not None
-            self._handler(connection, peer, self)
+            self._handler(connection, peer, self).handle()
         except OSError as error:  # too slow, closed by either side, or without the right certificate
             _log.debug("a connection ended early: %s", error)
         # A bug in the handling of one request ends that request and writes nothing to the job's terminal.

@@ -1,28 +1,19 @@
-"""Reads and writes a client's bytes, in clear text or TLS, with deadlines for whole requests and answers.
-
-TLS uses memory buffers instead of a wrapped socket: then all waiting is in this code, and another thread can
-always shut down the connection.
-"""
+"""Reads and writes a client's bytes, with deadlines for whole requests and answers; TLS: `tls_stream.py`."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import socket
-import ssl
 import time
-from collections.abc import Callable
-from functools import partial
 from http import HTTPStatus
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-Value = TypeVar("Value")
 Data = bytes | memoryview
 
 MAX_HEAD_BYTES = 65536
-_CHUNK_BYTES = 8192
-_SLICE_BYTES = 65536
-_TLS_HANDSHAKE = 0x16
+CHUNK_BYTES = 8192
+TLS_HANDSHAKE = 0x16
 """The first byte of a TLS handshake (RFC 8446, 5.1); no HTTP request begins with it."""
 
 _REQUEST_LINE = re.compile(rb"[^\x00-\x20]+ [^\x00-\x20]+ HTTP/[0-9]\.[0-9]\r?")
@@ -37,10 +28,6 @@ class InvalidRequestError(Exception):
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
         self.status = status
-
-
-class ClearTextError(Exception):
-    """The client does not use TLS."""
 
 
 class Deadline:
@@ -79,7 +66,7 @@ class PlainStream:
 
     def receive(self, deadline: Deadline) -> bytes:
         self._connection.settimeout(deadline.left_s())
-        chunk = self._connection.recv(_CHUNK_BYTES)
+        chunk = self._connection.recv(CHUNK_BYTES)
         if not chunk:
             raise ConnectionError("the client closed the connection")
         return chunk
@@ -91,70 +78,6 @@ class PlainStream:
     def end(self) -> None:
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_WR)
-
-
-class TlsStream:
-    """A TLS connection, server side."""
-
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
-        self._plain = PlainStream(connection)
-        self._connection = connection
-        self._context = context
-
-    def do_handshake(self, deadline: Deadline, allowed_names: tuple[str, ...] = ()) -> None:
-        """Raises ClearTextError, ssl.SSLError (the client got an alert), NotAllowedError."""
-        first = self._plain.receive(deadline)
-        if first[0] != _TLS_HANDSHAKE:
-            raise ClearTextError
-        # Made only now: a client that connects and sends nothing uses no memory of OpenSSL.
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._incoming.write(first)
-        self._do(self._tls.do_handshake, deadline)
-        if allowed_names:
-            from carbonmon_exporters.endpoint.certificates import check_names
-
-            check_names(self._tls.getpeercert(), allowed_names)
-
-    def receive(self, deadline: Deadline) -> bytes:
-        chunk: bytes = self._do(partial(self._tls.read, _CHUNK_BYTES), deadline)
-        if not chunk:
-            raise ConnectionError("the client closed the connection")
-        return chunk
-
-    def send(self, data: Data, deadline: Deadline) -> None:
-        view = memoryview(data)
-        while view:
-            part = view[:_SLICE_BYTES]  # so that the encrypted buffer stays small
-            view = view[self._do(partial(self._tls.write, part), deadline) :]
-
-    def end(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            with contextlib.suppress(ssl.SSLError):
-                self._tls.unwrap()  # writes a close_notify, and would then wait for the client's
-            self._connection.settimeout(0)
-            self._connection.sendall(self._outgoing.read())
-        self._plain.end()
-
-    def _do(self, call: Callable[[], Value], deadline: Deadline) -> Value:
-        """Call until it needs no more data from the client; its data for the client is sent each time."""
-        while True:
-            try:
-                result = call()
-            except ssl.SSLWantReadError:  # noqa: PERF203 (once for each received chunk)
-                self._flush(deadline)
-                self._incoming.write(self._plain.receive(deadline))
-            except ssl.SSLError:
-                with contextlib.suppress(OSError):
-                    self._flush(deadline)  # an alert that says why
-                raise
-            else:
-                self._flush(deadline)
-                return result
-
-    def _flush(self, deadline: Deadline) -> None:
-        if self._outgoing.pending:
-            self._plain.send(self._outgoing.read(), deadline)
 
 
 def read_head(stream: Stream, deadline: Deadline, begin: bytes = b"") -> tuple[bytes, bool]:
@@ -190,7 +113,7 @@ def read_head(stream: Stream, deadline: Deadline, begin: bytes = b"") -> tuple[b
 
 def _has_request_line(head: bytearray) -> bool:
     """Whether the first line is complete; raises InvalidRequestError as soon as it cannot be HTTP/1."""
-    if head and head[0] == _TLS_HANDSHAKE:
+    if head and head[0] == TLS_HANDSHAKE:
         raise InvalidRequestError(HTTPStatus.BAD_REQUEST)
     end = head.find(b"\n", 0, MAX_HEAD_BYTES)
     if end < 0:

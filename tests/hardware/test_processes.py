@@ -19,7 +19,7 @@ import pytest
 from carbonmon.hardware.workload import tree
 from carbonmon.hardware.workload.proc import Processes, Stat, clock_of, parse_stat
 from carbonmon.hardware.workload.processes import ProcessTable
-from tests.support.kernel import CALL_S, INIT, FakeKernel
+from tests.support.kernel import CALL_S, INIT, FakeKernel, begin_others
 
 PROC = Path("/proc")
 PATIENCE_S = 20.0
@@ -263,6 +263,81 @@ def test_the_nearest_root_decides_also_for_what_is_born_later(kernel: FakeKernel
     used_s = table.scan()
     assert (used_s["a"], used_s["b"]) == (pytest.approx(5.0), pytest.approx(2.0))
     assert (table.owner_of(leaf), table.count("a"), table.count("b")) == ("b", 2, 3)
+
+
+def looked_at(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What of /proc is read from now on: `names` for a listing, else the pids whose stat was asked for."""
+    seen: list[str] = []
+    names, stat = kernel.names, kernel.stat
+    monkeypatch.setattr(kernel, "names", lambda: seen.append("names") or names())
+    monkeypatch.setattr(kernel, "stat", lambda pid: seen.append(str(pid)) or stat(pid))
+    return seen
+
+
+def test_where_our_own_process_begins_the_job_no_other_process_is_read(
+    kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+):
+    """A large node has thousands of them: to read them all took a tenth of a second of each start."""
+    kernel.own_pid = wrapper = kernel.fork(INIT)
+    for _ in range(100):
+        kernel.fork(INIT)
+    seen = looked_at(kernel, monkeypatch)
+    table = ProcessTable(Path("/nowhere"), processes=kernel)
+    table.add("run", [], [wrapper])
+    job = kernel.fork(wrapper)
+    kernel.work(kernel.fork(job), 2.0)
+    assert table.scan() == {"run": pytest.approx(2.0)}
+    assert "names" not in seen
+    assert set(seen) <= {str(wrapper), str(job), str(job + 1)}
+    assert table.count("run") == 2
+
+
+@pytest.mark.parametrize("why", ["has a child", "is not ours", "children are not told"])
+def test_else_all_are_read(why: str, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch):
+    wrapper = kernel.fork(INIT)
+    kernel.own_pid = 0 if why == "is not ours" else wrapper
+    child = kernel.fork(wrapper) if why == "has a child" else None
+    if why == "children are not told":
+        monkeypatch.setattr(kernel, "own_children", lambda: None)
+    seen = looked_at(kernel, monkeypatch)
+    table = ProcessTable(Path("/nowhere"), processes=kernel)
+    table.add("run", [], [wrapper])
+    assert "names" in seen
+    assert child is None or table.owner_of(child) == "run"
+
+
+@pytest.mark.parametrize("how", ["listing", "another root"])
+def test_of_an_orphan_that_was_not_looked_for_only_what_it_does_from_then_on_is_the_run_s(
+    how: str, kernel: FakeKernel
+):
+    kernel.own_pid = wrapper = kernel.fork(INIT)
+    kernel.setsid(wrapper)
+    orphan = begin_others(kernel, wrapper)
+    table = ProcessTable(Path("/nowhere"), processes=kernel)
+    table.add("run", [], [wrapper])
+    job = kernel.fork(wrapper)
+    assert table.scan() == {"run": pytest.approx(0.0, abs=1e-6)}
+    assert table.owner_of(orphan) is None
+    if how == "listing":
+        for _ in range(tree.LISTING_PERIOD):
+            kernel.fork(job)
+            assert table.scan() == {"run": pytest.approx(0.0, abs=1e-6)}
+    else:
+        table.add("run", [kernel.fork(INIT)])
+        assert table.scan() == {"run": pytest.approx(0.0, abs=1e-6)}
+    assert table.owner_of(orphan) == "run"
+    kernel.work(orphan, 3.0)
+    assert table.scan() == {"run": pytest.approx(3.0)}
+
+
+def test_our_own_children_are_those_that_the_kernel_tells(start: Start):
+    processes = Processes(PROC)
+    before = set(processes.own_children() or ())
+    child = start("import sys; sys.stdin.readline()")
+    assert set(processes.own_children() or ()) - before == {child.pid}
+    stat = processes.stat(child.pid)
+    assert stat is not None
+    assert stat.start <= processes.now_ticks()
 
 
 def test_the_life_of_an_inner_run_is_not_the_outer_one_s_when_its_root_is_waited_for(kernel: FakeKernel):

@@ -110,6 +110,13 @@ class FakeKernel(Processes):
         births = range(int(before) + 1, int(now) + 1)
         return [self.born[birth] for birth in births] if all(birth in self.born for birth in births) else None
 
+    def own_children(self) -> Collection[int] | None:
+        self.before_read()
+        return list(self.table[self.own_pid].children)
+
+    def now_ticks(self) -> int:
+        return self.births // 3
+
     def stat(self, pid: int) -> Stat | None:
         self.before_read()
         process = self.table.get(pid)
@@ -137,6 +144,20 @@ class FakeKernel(Processes):
 
     def close(self) -> None:
         pass
+
+
+def begin_others(kernel: FakeKernel, leader: int) -> int:
+    """Three processes of nobody, and before them an orphan in the leader's session, whose pid is returned.
+
+    That is what a shell leaves that began something in the background and became the leader by exec.
+    """
+    between = kernel.fork(leader)
+    orphan = kernel.fork(between)
+    kernel.exit(between)
+    kernel.wait(leader, between)
+    for pid in (orphan, *(kernel.fork(INIT) for _ in range(3))):
+        kernel.work(pid, 9.0)
+    return orphan
 
 
 assert ~(clock_of(7) >> 3) == 7

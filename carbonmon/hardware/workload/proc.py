@@ -99,6 +99,25 @@ class Processes:
         first, last = int(before) + 1, int(now)
         return range(first, last + 1) if first <= last else None
 
+    def own_children(self) -> Collection[int] | None:
+        """The children of our own process; None where the kernel does not tell (CONFIG_PROC_CHILDREN).
+
+        It may leave some out while others end (proc(5)); nobody but us waits for ours.
+        """
+        found: list[int] = []
+        tasks = f"{self._folder}{self.own_pid}/task"
+        try:
+            for task in os.listdir(tasks):  # noqa: PTH208 - as above
+                with open(f"{tasks}/{task}/children", "rb") as file:
+                    found += map(int, file.read().split())
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def now_ticks(self) -> int:
+        """The time as a process that begins now has it in `Stat.start`."""
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME) / TICK_S)
+
     def stat(self, pid: int) -> Stat | None:
         try:
             fd = os.open(f"{self._folder}{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)

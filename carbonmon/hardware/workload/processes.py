@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from carbonmon.hardware.own_children import is_ours
 from carbonmon.hardware.workload.child_cpu import ChildCpuAccounting
 from carbonmon.hardware.workload.proc import Processes, Stat, with_parents
 from carbonmon.hardware.workload.tree import FOREIGN_PARTS, Member, Run, Tree
@@ -31,6 +32,10 @@ class ProcessTable:
         self._runs: dict[str, Run] = {}
         self._newest_pid: bytes | None = None
         self._unsure = 1
+        self._unlisted_ticks = 0
+        """Until then nobody looked for processes: of one that began before, the time so far is no run's."""
+        self._has_missed = False
+        """One may have begun and ended between two looks, and no scan has taken that into account yet."""
         self._has_fresh_members = False
         """One may have forked after the search that found it and before its clock was first read, and then
         never run again: so there is one more search, whoever runs."""
@@ -42,10 +47,16 @@ class ProcessTable:
         Members of another run become this run's, with their descendants.
         """
         run = self._runs.setdefault(run_id, Run(run_id))
-        self._tree.search()  # all CPU time of processes that began in known trees since the last scan counts
+        is_first = not self._tree.members
+        if not is_first:  # all CPU time of processes that began in known trees since the last scan counts
+            self._has_missed |= self._find_new()
+        newest, now_ticks = self._processes.newest_pid(), self._processes.now_ticks()
         are_new = [self._add_root(run, pid, True) for pid in wrappers]
         are_new += [self._add_root(run, pid, False) for pid in pids if pid not in self._exclude]
-        if any(are_new):
+        if is_first and newest is not None and self._are_childless():
+            # Whatever they begin has a number from here on: no other process need be looked at.
+            self._newest_pid, self._unsure, self._unlisted_ticks = newest, 0, now_ticks
+        elif any(are_new):
             self._tree.recheck_all()
             for member, stat in self._tree.search():
                 if member.run is run:
@@ -73,10 +84,12 @@ class ProcessTable:
         tree.begin_scan()
         known = len(tree.members)
         active, vanished = self._read_clocks(tree.members.values())
-        has_missed = False
-        if vanished or self._unsure or self._has_fresh_members or self._may_have_forked(active):
+        has_missed, self._has_missed = self._has_missed, False
+        if not known:
+            pass  # nobody whose children could be found
+        elif vanished or self._unsure or self._has_fresh_members or self._may_have_forked(active):
             self._has_fresh_members = False
-            has_missed = self._find_new()
+            has_missed |= self._find_new()
         else:  # Who forks uses CPU time. The kernel may tell it a tick later (thread_group_cputime in
             tree.find_late()  # kernel/sched/cputime.c): what began meanwhile is looked at then.
         if len(tree.members) > known:
@@ -143,6 +156,14 @@ class ProcessTable:
 
     def _find_new(self) -> bool:
         """Find the processes that began since the last call; whether one of them may have ended unseen."""
+        known = len(self._tree.members)
+        has_missed = self._look_for_new()
+        for member in islice(self._tree.members.values(), known, None):
+            if member.start < self._unlisted_ticks:
+                self._set_baseline(member)
+        return has_missed
+
+    def _look_for_new(self) -> bool:
         before, now = self._newest_pid, self._processes.newest_pid()
         self._newest_pid = now
         if now is not None and now == before:
@@ -198,6 +219,13 @@ class ProcessTable:
 
     def close(self) -> None:
         self._processes.close()
+
+    def _are_childless(self) -> bool:
+        """Whether the only process that is followed is our own, and it has begun nothing of a run yet."""
+        if self._tree.members.keys() != {self._processes.own_pid}:
+            return False
+        children = self._processes.own_children()
+        return children is not None and all(map(is_ours, children))
 
     def _add_root(self, run: Run, pid: int, wrapper: bool) -> bool:
         """Make a process a root; whether its descendants are still to be found."""

@@ -292,13 +292,13 @@ def test_where_our_own_process_begins_the_job_no_other_process_is_read(
     assert table.count("run") == 2
 
 
-@pytest.mark.parametrize("why", ["has a child", "is not ours", "children are not told"])
+@pytest.mark.parametrize("why", ["has a child", "children are not told"])
 def test_else_all_are_read(why: str, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch):
     wrapper = kernel.fork(INIT)
-    kernel.own_pid = 0 if why == "is not ours" else wrapper
+    kernel.own_pid = wrapper
     child = kernel.fork(wrapper) if why == "has a child" else None
     if why == "children are not told":
-        monkeypatch.setattr(kernel, "own_children", lambda: None)
+        monkeypatch.setattr(kernel, "children", lambda pid: None)
     seen = looked_at(kernel, monkeypatch)
     table = ProcessTable(Path("/nowhere"), processes=kernel)
     table.add("run", [], [wrapper])
@@ -323,18 +323,22 @@ def test_of_an_orphan_that_was_not_looked_for_only_what_it_does_from_then_on_is_
             kernel.fork(job)
             assert table.scan() == {"run": pytest.approx(0.0, abs=1e-6)}
     else:
-        table.add("run", [kernel.fork(INIT)])
+        parent = kernel.fork(INIT)
+        kernel.fork(parent)
+        table.add("run", [parent])
         assert table.scan() == {"run": pytest.approx(0.0, abs=1e-6)}
     assert table.owner_of(orphan) == "run"
     kernel.work(orphan, 3.0)
     assert table.scan() == {"run": pytest.approx(3.0)}
 
 
-def test_our_own_children_are_those_that_the_kernel_tells(start: Start):
+def test_children_are_those_that_the_kernel_tells(start: Start):
     processes = Processes(PROC)
-    before = set(processes.own_children() or ())
+    before = set(processes.children(os.getpid()) or ())
     child = start("import sys; sys.stdin.readline()")
-    assert set(processes.own_children() or ()) - before == {child.pid}
+    assert set(processes.children(os.getpid()) or ()) - before == {child.pid}
+    assert list(processes.children(child.pid) or ()) == []
+    assert processes.children(2**30) is None
     stat = processes.stat(child.pid)
     assert stat is not None
     assert stat.start <= processes.now_ticks()
@@ -591,6 +595,7 @@ def test_a_restored_process_with_a_number_out_of_turn_is_found_with_the_next_lis
     kernel.newest, kernel.births = newest, births
     for _ in range(tree.LISTING_PERIOD):
         kernel.fork(INIT)
+        kernel.work(root, 1.0)  # who has forked has run
         table.scan()
     assert restored in table.members("run")
 
@@ -700,6 +705,7 @@ def test_without_a_list_of_processes_the_known_ones_are_still_followed(
     kernel: FakeKernel, caplog: pytest.LogCaptureFixture
 ):
     root = kernel.fork(INIT)
+    kernel.fork(root)  # so that all processes are looked at
     table = following(kernel, run=root)
 
     def refuse() -> set[str]:

@@ -110,9 +110,9 @@ class FakeKernel(Processes):
         births = range(int(before) + 1, int(now) + 1)
         return [self.born[birth] for birth in births] if all(birth in self.born for birth in births) else None
 
-    def own_children(self) -> Collection[int] | None:
+    def children(self, pid: int) -> Collection[int] | None:
         self.before_read()
-        return list(self.table[self.own_pid].children)
+        return list(self.table[pid].children) if pid in self.table else None
 
     def now_ticks(self) -> int:
         return self.births // 3

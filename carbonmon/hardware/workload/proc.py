@@ -99,13 +99,13 @@ class Processes:
         first, last = int(before) + 1, int(now)
         return range(first, last + 1) if first <= last else None
 
-    def own_children(self) -> Collection[int] | None:
-        """The children of our own process; None where the kernel does not tell (CONFIG_PROC_CHILDREN).
+    def children(self, pid: int) -> Collection[int] | None:
+        """The children of a process; None where the kernel does not tell (CONFIG_PROC_CHILDREN).
 
-        It may leave some out while others end (proc(5)); nobody but us waits for ours.
+        While some end it may leave others out (proc(5)), but not all of them.
         """
         found: list[int] = []
-        tasks = f"{self._folder}{self.own_pid}/task"
+        tasks = f"{self._folder}{pid}/task"
         try:
             for task in os.listdir(tasks):  # noqa: PTH208 - as above
                 with open(f"{tasks}/{task}/children", "rb") as file:

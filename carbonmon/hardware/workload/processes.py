@@ -33,7 +33,8 @@ class ProcessTable:
         self._newest_pid: bytes | None = None
         self._unsure = 1
         self._unlisted_ticks = 0
-        """Until then nobody looked for processes: of one that began before, the time so far is no run's."""
+        """When the last root came beside which nobody was looked at: of an older process, which is listed now
+        and was not known, the time so far is no run's."""
         self._has_missed = False
         """One may have begun and ended between two looks, and no scan has taken that into account yet."""
         self._has_fresh_members = False
@@ -51,12 +52,16 @@ class ProcessTable:
         if not is_first:  # all CPU time of processes that began in known trees since the last scan counts
             self._has_missed |= self._find_new()
         newest, now_ticks = self._processes.newest_pid(), self._processes.now_ticks()
-        are_new = [self._add_root(run, pid, True) for pid in wrappers]
-        are_new += [self._add_root(run, pid, False) for pid in pids if pid not in self._exclude]
-        if is_first and newest is not None and self._are_childless():
+        new_roots = [pid for pid in wrappers if self._add_root(run, pid, True)]
+        new_roots += [pid for pid in pids if pid not in self._exclude and self._add_root(run, pid, False)]
+        if not new_roots:
+            pass
+        elif newest is not None and all(map(self._is_childless, new_roots)):
             # Whatever they begin has a number from here on: no other process need be looked at.
-            self._newest_pid, self._unsure, self._unlisted_ticks = newest, 0, now_ticks
-        elif any(are_new):
+            if is_first:
+                self._newest_pid, self._unsure = newest, 0
+            self._unlisted_ticks = now_ticks
+        else:
             self._tree.recheck_all()
             for member, stat in self._tree.search():
                 if member.run is run:
@@ -156,11 +161,10 @@ class ProcessTable:
 
     def _find_new(self) -> bool:
         """Find the processes that began since the last call; whether one of them may have ended unseen."""
-        known = len(self._tree.members)
         has_missed = self._look_for_new()
-        for member in islice(self._tree.members.values(), known, None):
+        for member, stat in self._tree.listed:
             if member.start < self._unlisted_ticks:
-                self._set_baseline(member)
+                self._set_baseline(member, stat)
         return has_missed
 
     def _look_for_new(self) -> bool:
@@ -220,12 +224,12 @@ class ProcessTable:
     def close(self) -> None:
         self._processes.close()
 
-    def _are_childless(self) -> bool:
-        """Whether the only process that is followed is our own, and it has begun nothing of a run yet."""
-        if self._tree.members.keys() != {self._processes.own_pid}:
-            return False
-        children = self._processes.own_children()
-        return children is not None and all(map(is_ours, children))
+    def _is_childless(self, pid: int) -> bool:
+        """Whether a process has begun none that could be of its run."""
+        children = self._processes.children(pid)
+        if children and pid == self._processes.own_pid:
+            return all(map(is_ours, children))
+        return children is not None and not children
 
     def _add_root(self, run: Run, pid: int, wrapper: bool) -> bool:
         """Make a process a root; whether its descendants are still to be found."""

@@ -93,6 +93,8 @@ class Tree:
         self._processes = processes
         self._exclude = exclude
         self._own_pid = os.getpid()
+        self.listed: list[tuple[Member, Stat]] = []
+        """What the last `find_new` has found in a listing of /proc, if it made one: also what is old."""
         self._known: set[str] = set()
         self._unseen: Collection[int] = ()
         self._foreign: list[set[str]] = [set() for _ in range(FOREIGN_PARTS)]
@@ -110,10 +112,11 @@ class Tree:
         `newcomers` are the numbers that were given out meanwhile, None if they are not known.
         """
         self.find_late()
+        self.listed = []
         self._searches += 1
         is_due = self._searches % LISTING_PERIOD == 0
         if newcomers is None or is_due or len(newcomers) > max(FEW, len(self._known) // 4):
-            self.search()
+            self.listed = self.search()
             if newcomers is not None:
                 self._unseen = [pid for pid in tuple(newcomers)[-FEW:] if str(pid) not in self._known]
             return False

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from carbonmon.client.protocol import SOCKET_VARIABLE
 from tests.support import command
 
 pytestmark = pytest.mark.e2e
@@ -44,6 +45,13 @@ def detached(socket: Path, *words: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def test_a_daemon_that_does_not_begin_has_one_exit_code_with_and_without_detach(socket: Path):
+    words = ("--exporter", f"textfile:{socket.parent / 'none'}")
+    for done in (call(socket, *words), call(socket, "--detach", *words)):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "there is no such folder" in done.stderr
 
 
 def test_a_daemon_goes_to_the_background_without_standard_streams(socket: Path):
@@ -110,6 +118,8 @@ def test_what_goes_on_without_the_daemon_is_named_and_the_next_one_resumes_it(so
         ]
         assert command.run(words, socket.parent).returncode == 0
         assert r"mine (a\nb, of " in call(socket, "--status").stdout
+        listed = command.run(["runs", "--daemon"], socket.parent, env={SOCKET_VARIABLE: str(socket)})
+        assert listed.returncode == 0 and "mine" in listed.stdout, listed.stderr
         said = call(socket, "--stop").stdout
         where = socket.parent / "runs"
         assert f"1 run goes on without it (mine): the next daemon with --output {where} resumes it" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -100,6 +101,18 @@ def test_a_daemon_in_the_background_says_its_process_and_log_and_ends_when_told_
     assert (gone.returncode, gone.stdout) == (3, f"carbonmon daemon: none serves at {socket}\n")
     again = call(socket, "--stop")
     assert (again.returncode, again.stdout) == (0, f"carbonmon daemon: none serves at {socket}\n")
+
+
+def test_a_run_in_the_folder_of_a_daemon_that_writes_no_summary_is_listed_once(socket: Path):
+    detached(socket, "--exporter", "prometheus")
+    runs, environ = socket.parent / "runs", {SOCKET_VARIABLE: str(socket)}
+    done = command.run(
+        ["run", "--output", str(runs), "--name", "mine", "--", "true"], socket.parent, env=environ
+    )
+    assert done.returncode == 0, done.stderr
+    listed = command.run(["runs", "--output", str(runs), "--format", "json"], socket.parent)
+    assert [(run["name"], run["state"]) for run in json.loads(listed.stdout)["runs"]] == [("mine", "final")]
+    assert call(socket, "--stop").returncode == 0
 
 
 def test_what_goes_on_without_the_daemon_is_named_and_the_next_one_resumes_it(socket: Path):

@@ -70,7 +70,8 @@ def command(
     set_up_log(values["log_level"], values["log_format"])
     try:
         if rounds is None:
-            sections, documents, energies = _of_runs(words, output)
+            is_short = form == "text" and terminal.width() is not None
+            sections, documents, energies = _of_runs(words, output, is_short)
         else:
             sections, documents, energies = _of_rounds(_commands(words), rounds, output)
     except ConfigError as error:
@@ -86,7 +87,7 @@ Found = tuple[list[Section], list[dict[str, Any]], dict[str, Difference]]
 """What to print of each comparison, and the energies by what was compared with the first."""
 
 
-def _of_runs(words: Sequence[str], output: Path) -> Found:
+def _of_runs(words: Sequence[str], output: Path, is_short: bool) -> Found:
     if VERSUS in words:
         raise ConfigError(f"{VERSUS} goes with --rounds N, before the --")
     if len(words) < 2:
@@ -94,7 +95,8 @@ def _of_runs(words: Sequence[str], output: Path) -> Found:
     base, *others = [merged(find_nodes(run, output, "compare")) for run in words]
     found = [compare(base, other) for other in others]
     energies = {f"run {each.other['run']['id']}": each.energy_j for each in found}
-    return list(map(forms.section, found)), list(map(forms.document, found)), energies
+    sections = [forms.section(each, is_short=is_short) for each in found]
+    return sections, list(map(forms.document, found)), energies
 
 
 def _commands(words: Sequence[str]) -> dict[str, Sequence[str]]:

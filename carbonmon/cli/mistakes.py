@@ -16,6 +16,7 @@ COMMANDS = {
     "history": "carbonmon runs",
     "show": "carbonmon report",
     "summary": "carbonmon report",
+    "last": "carbonmon report last",
     "export": "carbonmon report --format csv",
     "plot": "carbonmon report --format csv --series",
     "start": "carbonmon run -- COMMAND, or carbonmon daemon",

@@ -182,7 +182,9 @@ def _check(runs: Sequence[str], form: str, details: bool, remote: Mapping[str, A
         if odd:
             raise ConfigError(f"{odd[0]} is for --prometheus URL; name a RUN, or give the URL as well")
         if not runs:
-            raise ConfigError("name a RUN: its folder, its summary.json, or its id under --output")
+            raise ConfigError(
+                "name a RUN: last, its id, its name, its folder, or its summary.json; see carbonmon runs"
+            )
     elif not remote["run_id"]:
         word = runs[0] if runs else "ID"
         raise ConfigError(f"--prometheus: say which run with --run-id {word:.64}")

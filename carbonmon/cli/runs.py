@@ -188,7 +188,8 @@ def _uid(user: str) -> int:
 def _notes(rows: Sequence[Row]) -> list[str]:
     unknown = len({row.entry.folder for row in rows if row.entry.energy_j is None})
     settled = len({row.entry.folder for row in rows if row.entry.is_settled})
-    notes = [f"no energy was seen in {unknown} of the runs: they are in no sum"] if unknown else []
+    are = "it is" if unknown == 1 else "they are"
+    notes = [f"no energy was seen in {unknown} of the runs: {are} in no sum"] if unknown else []
     return [*notes, f"the emissions of {settled} of the runs are settled"] if settled else notes
 
 

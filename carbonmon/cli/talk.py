@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from carbonmon.client.connection import ANSWER_S, MonitorConnection, Refused
-from carbonmon.client.protocol import ProtocolError
+from carbonmon.client.protocol import SOCKET_VARIABLE, ProtocolError
 from carbonmon.client.rendezvous import connect, daemon_sockets
 
 
@@ -21,8 +22,13 @@ def ask(
 
 
 def daemon_output() -> Path:
-    """The folder of the runs of the node's daemon; raises `click.ClickException` where none answers."""
-    return Path(ask("settings", {}, None)["settings"]["output"])
+    """The folder of the runs of the daemon that CARBONMON_SOCKET names, as for runs, else of the node's.
+
+    Raises `click.ClickException` where none answers. In a job the variable names the job's own monitor.
+    """
+    told = os.environ.get(SOCKET_VARIABLE)
+    path = Path(told) if told and not Path(told).name.startswith("run-") else None
+    return Path(ask("settings", {}, path)["settings"]["output"])
 
 
 def ask_all(

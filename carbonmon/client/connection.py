@@ -213,7 +213,7 @@ class MonitorConnection:
             self._socket = None
         self._silent_s = None
         text = "the connection to carbonmon's monitor at %s is lost (%s); the training goes on"
-        warn_once("lost", text, self.path, error)
+        warn_once("lost", text, self.path, error.strerror or error)
 
     def _send(self, line: bytes) -> None:
         """Send a line after the rest of the last one; BlockingIOError if the socket's buffer is full."""

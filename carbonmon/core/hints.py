@@ -14,10 +14,13 @@ def meant(word: str, words: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(words)}"
 
 
-def nearest_runs(run_id: str, known: Iterable[str]) -> str:
-    """The ids that are like this one, else how many there are."""
+def nearest_runs(run_id: str, known: Iterable[str], *, by_name: bool = False) -> str:
+    """The ids that are like this one, `by_name` the names in them as well; else how many there are."""
     import difflib
 
     known = list(known)
     near = difflib.get_close_matches(run_id, known, n=3)
+    if not near and by_name:
+        names = {each.split("-", 2)[2] for each in known if each.count("-") > 1}  # behind date and time
+        near = difflib.get_close_matches(run_id, sorted(names), n=3)
     return f"nearest: {', '.join(near)}" if near else f"there are {len(known)} runs in it"

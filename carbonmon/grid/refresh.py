@@ -199,7 +199,8 @@ class Refresher:
     def _make_chain(self) -> SourceChain:
         was_asked = any(state.tried_s > float("-inf") for state in self._states)
         names = " and ".join(state.name for state in self._states)
-        why = f"{names} {'had no figure' if was_asked else 'not requested yet'}" if self._states else ""
+        none_yet = "not asked yet: the annual figure stands in until there is an answer"
+        why = f"{names} {'had no figure' if was_asked else none_yet}" if self._states else ""
         return SourceChain([state.figures() for state in self._states], self._default, why)
 
     def _log_source_change(self) -> None:

@@ -63,13 +63,13 @@ def memory_spec(total_bytes: int, modules: Sequence[MemoryModule] = ()) -> Spec:
     if not modules or installed_gib < _SAME_RATIO * gib:
         power_w = typical_w(gib)
         high_w = max(power_w * (1.0 + HIGH_RATIO), HIGH_W_PER_GB * gib)
-        what = f"{gib:.1f} GB in a usual number of modules, {power_w:.3g} W"
+        what = f"{gib:.1f} GiB in a usual number of modules, {power_w:.3g} W"
     else:
         power_w = sum(map(module_w, modules))
-        what = f"{len(modules)} modules, {installed_gib:.0f} GB of {modules[0].kind}, {power_w:.3g} W"
+        what = f"{len(modules)} modules, {installed_gib:.0f} GiB of {modules[0].kind}, {power_w:.3g} W"
         if gib < _SAME_RATIO * installed_gib:
             power_w *= gib / installed_gib
-            what += f", {gib:.1f} GB of it here: {power_w:.3g} W"
+            what += f", {gib:.1f} GiB of it here: {power_w:.3g} W"
         high_w = power_w * (1.0 + HIGH_RATIO)
     source = f"{what} (5 W a module, Crucial and CodeCarbon 3; 10 W for 128 GB, Micron)"
     ratio = high_w / power_w - 1.0 if power_w else HIGH_RATIO

@@ -96,7 +96,7 @@ def find(output: Path, word: str, option: str = "--resume") -> Path:
 def _instead(output: Path, word: str, names: Sequence[str]) -> str:
     """What there is where no run is called so."""
     if names and "/" not in word:
-        return f"{nearest_runs(word, names)}; carbonmon runs lists them"
+        return f"{nearest_runs(word, names, by_name=True)}; carbonmon runs lists them"
     if "/" in word:
         return f"nor is there such a file or folder, seen from {absolute(Path())}"
     where = "it is empty" if output.is_dir() else "that folder is not there"

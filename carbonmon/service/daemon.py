@@ -220,17 +220,19 @@ def log_path(socket: Path) -> Path:
 def detach(socket: Path) -> Callable[[], None]:
     """Go on in the background; the process that was started ends with 0 when the returned function is called.
 
-    It ends with 1 if the monitor ends before that. What the monitor has to say until then goes where it
-    always went, later to a file beside the socket.
+    It ends with the monitor's exit code if that ends before. What the monitor has to say until then goes
+    where it always went, later to a file beside the socket.
     """
     while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # closed by whoever started us: nothing of ours takes these numbers, which are replaced below
     os.close(null)
     reader, writer = os.pipe()
-    if os.fork():
+    if monitor := os.fork():
         os.close(writer)
-        code = 0 if os.read(reader, 1) == b"1" else 1
-        os._exit(code)  # nothing of ours is open yet, and the child owns what is buffered
+        if os.read(reader, 1) == b"1":
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(monitor, 0)[1])
+        os._exit(code if code > 0 else 1)  # nothing of ours is open yet, and the child owns what is buffered
     os.close(reader)
     if os.getsid(0) != os.getppid():  # else whoever started us gave us a session already
         os.setsid()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,7 @@ def _end(
     summary = answer.get("summary")
     if isinstance(summary, dict):
         if part.is_copied and not _is_in(part.folder, output):
-            _keep(summary, output, part.folder.name)  # the nodes of a run share its id, not the folder's name
+            _keep(summary, output, part.folder)
         show(summary, job.left_behind())
     elif part.is_awaited and answer.get("last") is False:
         log.warning("run %s goes on: its summary will be in %s, not in %s", part.run_id, part.folder, output)
@@ -340,10 +341,22 @@ def _is_in(folder: Path, output: Path) -> bool:
     return folder.parent == absolute(output) and (folder / SUMMARY_FILE).exists()
 
 
-def _keep(summary: dict[str, Any], output: Path, name: str) -> None:
-    folder = output / name
+def _is_ours(folder: Path) -> bool:
+    """Whether it is a folder, and no link, of our own user."""
+    with suppress(OSError):
+        found = folder.lstat()
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return False
+
+
+def _keep(summary: dict[str, Any], output: Path, theirs: Path) -> None:
+    """Write a run's summary below our output; `theirs` is the folder that its monitor writes."""
+    folder = output / theirs.name  # the nodes of a run share its id, not the folder's name
     try:
-        folder = run_folder.create(output, None, name)  # an earlier run's summary stays
+        # Where the monitor keeps the run below our output and writes no summary (--exporter without it), a
+        # second folder would put the run into the list of runs twice.
+        if theirs.parent != absolute(output) or not _is_ours(theirs):
+            folder = run_folder.create(output, None, theirs.name)  # an earlier run's summary stays
         write_summary(folder, summary)
     except (ConfigError, OSError) as error:
         log.warning("the summary cannot be copied to %s: %s", folder, error)

@@ -105,6 +105,7 @@ def _run(
 
             before = read_checkpoint(lookup.find(config.output, config.resume))
             config = config._replace(idle=before.snapshot.runs[0].info.idle_policy)  # the run keeps its own
+            _warn_of_no_region(config, before)
         watching = config.idle != "exclusive"
         monitor = build(
             config,
@@ -221,6 +222,26 @@ def _start(
         )
         make_place()
         workload.start(mask)
+
+
+def _warn_of_no_region(config: Config, before: Checkpoint) -> None:
+    """Say that a run that had a place is resumed without one: its options are not kept."""
+    if config.grid or (config.region, config.intensity_g_per_kwh, config.intensity_file) != (None,) * 3:
+        return
+    from carbonmon.grid.annual import WORLD
+
+    (run,) = before.snapshot.runs
+    most = max(run.charges, key=lambda charge: charge.energy_j, default=None)
+    if most is None or most.zone == WORLD:
+        return
+    option = f"--region {most.zone}" if most.kind == "table" else "the option that it had"
+    log.warning(
+        "until now run %s was charged with the intensity of %s, from here on with the world average, as no "
+        "region is given; if that is not meant: %s",
+        run.info.id,
+        most.zone or most.source or "another place",
+        option,
+    )
 
 
 def _plan(

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbonmon.analysis.comparison import compare
+from carbonmon.analysis.comparison import compare, forms
 from carbonmon.analysis.comparison.shared_errors import Part, ratio_range
 from carbonmon.core.errors import ConfigError
+from carbonmon.runs.report.details import section_text
 from carbonmon.runs.summary.document import summarize
 from tests.support.records import device_state, gpu, package, run_info, run_state, run_total, snapshot
 from tests.support.rows import for_each_row
@@ -146,6 +147,22 @@ def test_a_comparison_says_what_differs_and_what_cancels(output: Path):
     assert "−16.7 %" in text
     assert "their errors cancel in the difference" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_what_is_left_of_the_range_where_parts_differ_is_explained():
+    base = of((gpu(), "counter", 500.0), (package(), "counter", 500.0))
+    other = of((gpu(), "counter", 500.0), (package(), "counter", 100.0))
+    text = section_text(forms.section(compare(base, other)))
+    assert "the error of each cancels. The parts that they have in it differ" in " ".join(text.split())
+    assert "errors cancel in the difference" not in text
+
+
+def test_ids_are_whole_in_a_pipe(tmp_path: Path):
+    for name in ("20261031-103000-a-long-name", "20261031-103001-a-long-name"):
+        a_run(tmp_path, name, kwh=1.0)
+    text = carbonmon("compare", *sorted(p.name for p in tmp_path.iterdir()), "--output", tmp_path).stdout
+    assert text.count("20261031-103000-a-long-name") == 2, "in the title and in the head"
+    assert ".." not in text
 
 
 def test_of_a_run_on_several_nodes_all_are_compared(output: Path):

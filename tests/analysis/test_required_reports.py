@@ -317,6 +317,17 @@ def test_the_languages_have_the_same_blanks():
             assert all(getattr(words, name).keys() == text.keys() for words in LANGUAGES.values())
 
 
+@pytest.mark.parametrize(
+    ("language", "measured"),
+    [("en", "measured"), ("fr", "mesur"), ("de", "messen"), ("es", "medid"), ("zh", "测")],
+)
+def test_what_is_counted_is_not_called_measured_for_it_may_be_estimated(language: str, measured: str):
+    words = LANGUAGES[language]
+    assert measured in words.measured, "it is the word of this language"
+    for word in (measured, "metered", "计量"):
+        assert word not in words.scope
+
+
 @pytest.mark.parametrize("language", list(LANGUAGES))
 def test_an_estimate_looks_like_one_in_every_language_and_unknown_is_no_figure(language: str):
     words = LANGUAGES[language]

@@ -111,3 +111,6 @@ def test_a_misspelt_word_is_guessed_and_others_are_listed():
     assert meant("q", ["color", "size"]) == "there are color, size"
     assert nearest_runs("run-2", ["run-1", "other"]) == "nearest: run-1"
     assert nearest_runs("q", ["run-1", "other"]) == "there are 2 runs in it"
+    runs = ["20261130-201906-first", "20261130-201909-train-2", "other"]
+    assert nearest_runs("frist", runs, by_name=True) == "nearest: first"
+    assert nearest_runs("frist", runs) == "there are 3 runs in it", "where only ids count"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from carbonmon.client.protocol import SOCKET_VARIABLE
 from tests.support import command
 
 pytestmark = pytest.mark.e2e
@@ -44,6 +46,13 @@ def detached(socket: Path, *words: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def test_a_daemon_that_does_not_begin_has_one_exit_code_with_and_without_detach(socket: Path):
+    words = ("--exporter", f"textfile:{socket.parent / 'none'}")
+    for done in (call(socket, *words), call(socket, "--detach", *words)):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "there is no such folder" in done.stderr
 
 
 def test_a_daemon_goes_to_the_background_without_standard_streams(socket: Path):
@@ -94,6 +103,18 @@ def test_a_daemon_in_the_background_says_its_process_and_log_and_ends_when_told_
     assert (again.returncode, again.stdout) == (0, f"carbonmon daemon: none serves at {socket}\n")
 
 
+def test_a_run_in_the_folder_of_a_daemon_that_writes_no_summary_is_listed_once(socket: Path):
+    detached(socket, "--exporter", "prometheus")
+    runs, environ = socket.parent / "runs", {SOCKET_VARIABLE: str(socket)}
+    done = command.run(
+        ["run", "--output", str(runs), "--name", "mine", "--", "true"], socket.parent, env=environ
+    )
+    assert done.returncode == 0, done.stderr
+    listed = command.run(["runs", "--output", str(runs), "--format", "json"], socket.parent)
+    assert [(run["name"], run["state"]) for run in json.loads(listed.stdout)["runs"]] == [("mine", "final")]
+    assert call(socket, "--stop").returncode == 0
+
+
 def test_what_goes_on_without_the_daemon_is_named_and_the_next_one_resumes_it(socket: Path):
     detached(socket)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as job:
@@ -110,6 +131,8 @@ def test_what_goes_on_without_the_daemon_is_named_and_the_next_one_resumes_it(so
         ]
         assert command.run(words, socket.parent).returncode == 0
         assert r"mine (a\nb, of " in call(socket, "--status").stdout
+        listed = command.run(["runs", "--daemon"], socket.parent, env={SOCKET_VARIABLE: str(socket)})
+        assert listed.returncode == 0 and "mine" in listed.stdout, listed.stderr
         said = call(socket, "--stop").stdout
         where = socket.parent / "runs"
         assert f"1 run goes on without it (mine): the next daemon with --output {where} resumes it" in said

@@ -117,13 +117,16 @@ def test_two_hundred_runs_are_listed_and_names_are_text(browser: Browser) -> Non
     shown = crowd(200)
     named = shown.runs[0]._replace(info=run_info("slurm-0", name=HOSTILE))
     ended = shown.runs[1]._replace(ended_at_s=shown.at_s, signal=9)
-    with served(shown._replace(runs=(named, ended, *shown.runs[2:]))) as running:
+    training = shown.runs[2]._replace(phase="train")
+    with served(shown._replace(runs=(named, ended, training, *shown.runs[3:]))) as running:
         tab = browser.open(f"{running.url}/?run=slurm-0")
         tab.wait_for("document.querySelectorAll('#runs tbody tr').length === 200")
         text = seen(tab)
         assert "<img src=x onerror=\"document.title='owned'\"> '\"& \\u202egnp.exe \\x1b[31m\\x9b2J" in text
         assert "One of 199 running and 1 ended runs" in text
         assert "by signal 9" in text
+        assert text.count("running, train") == 1
+        assert "running, main" not in text, "the files' word for what is in no phase"
         assert tab.evaluate("document.images.length") == 0
         assert tab.evaluate("document.title").startswith("<img src=x")
         tab.evaluate("setTimeout(() => document.querySelector('#runs tbody tr:last-child a').click())")

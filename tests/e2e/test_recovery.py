@@ -120,6 +120,20 @@ def test_a_running_run_is_reported_as_running_and_may_not_be_watched_twice(tmp_p
     process.communicate(timeout=command.DEADLINE_S)
 
 
+def test_a_resumed_run_without_its_region_says_so(tmp_path: Path):
+    options = ["run", "--resume", "mine"]
+    first = command.run(["run", "--run-id", "mine", "--region", "FR", "--", "sleep", "0.3"], tmp_path)
+    assert first.returncode == 0, first.stderr
+    same = command.run([*options, "--region", "FR", "--", "true"], tmp_path)
+    assert "until now" not in same.stderr
+    other = command.run([*options, "--", "true"], tmp_path)
+    assert other.returncode == 0, other.stderr
+    assert (
+        "until now run mine was charged with the intensity of FR, from here on with the world average, as no "
+        "region is given; if that is not meant: --region FR"
+    ) in other.stderr
+
+
 def test_a_resumed_run_credits_what_the_counters_drew_meanwhile_and_calls_it_recovered(tmp_path: Path):
     package = Package(profile=Constant(120.0), dram=Constant(15.0))
     with Simulator(gpus=[Gpu(profile=Constant(300.0))], packages=[package]) as machine:

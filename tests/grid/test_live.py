@@ -119,7 +119,9 @@ def test_without_any_figure_the_annual_one_of_the_region_stands_in_and_says_why(
 
 def test_before_a_source_was_asked_it_is_not_said_to_have_had_no_figure():
     refresher = a_refresher(ScriptedSource("first", "A", timeout))
-    assert refresher.chain.at(NOON_S).intensity.note.startswith("first:A not requested yet")
+    assert refresher.chain.at(NOON_S).intensity.note.startswith(
+        "first:A not asked yet: the annual figure stands in"
+    )
 
 
 def test_a_figure_older_than_two_hours_never_speaks():

@@ -33,7 +33,7 @@ def test_the_estimate_is_that_of_a_usual_number_of_modules_where_the_firmware_is
     assert device.spec.tdp_w == pytest.approx(40 + 40 / 3)
     assert device.spec.assumed_utilization_ratio == 1.0
     assert device.measured_uncertainty is None
-    assert sensor.sources()[0].reason.startswith("53.3 W = 512.0 GB in a usual number of modules")
+    assert sensor.sources()[0].reason.startswith("53.3 W = 512.0 GiB in a usual number of modules")
     assert list(sensor.read(0.0)) == [Reading("dram-0")]
 
 
@@ -41,7 +41,7 @@ def test_the_modules_of_the_firmware_are_counted(machine: RecordedMachine):
     machine.memory(int(503.4 * (1 << 20)))
     machine.memory_modules(*[(64, "DDR5")] * 8, *[(0, "DDR5")] * 8)
     sensor = dram.open_sensor(machine.settings())
-    assert sensor.sources()[0].reason.startswith("40 W = 8 modules, 512 GB of DDR5, 40 W")
+    assert sensor.sources()[0].reason.startswith("40 W = 8 modules, 512 GiB of DDR5, 40 W")
 
 
 def test_a_container_with_a_proc_of_its_own_has_its_part_of_the_host_s_modules(machine: RecordedMachine):
@@ -51,7 +51,7 @@ def test_a_container_with_a_proc_of_its_own_has_its_part_of_the_host_s_modules(m
     (device,) = sensor.devices()
     assert device.spec is not None
     assert device.spec.tdp_w == pytest.approx(160 / 32)
-    assert "64.0 GB of it here" in sensor.sources()[0].reason
+    assert "64.0 GiB of it here" in sensor.sources()[0].reason
 
 
 def test_it_reads_the_host_s_memory_and_changes_nobody_s_settings(machine: RecordedMachine):

@@ -21,7 +21,7 @@ def test_memory_of_unknown_modules_draws_as_a_usual_number_of_them(gib: int, pow
     spec = memory_spec(gib * GIB)
     assert spec.tdp_w == pytest.approx(power_w)
     assert spec.assumed_utilization_ratio == 1.0
-    assert f"{gib}.0 GB in a usual number of modules" in spec.source
+    assert f"{gib}.0 GiB in a usual number of modules" in spec.source
 
 
 @for_each_row(
@@ -62,7 +62,7 @@ def test_less_than_the_firmware_s_modules_is_their_part() -> None:
     modules = [MemoryModule(128 * GIB, "DDR5")] * 16
     spec = memory_spec(128 * GIB, modules)
     assert spec.tdp_w == pytest.approx(10.0)
-    assert "128.0 GB of it here" in spec.source
+    assert "128.0 GiB of it here" in spec.source
 
 
 def test_modules_that_are_less_than_the_memory_are_not_believed() -> None:

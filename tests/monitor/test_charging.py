@@ -144,6 +144,8 @@ def test_a_summary_names_the_intensity_of_most_of_the_energy_and_lists_all() -> 
     assert summary["carbon"]["intensity"]["kind"] == "live"
     assert [source["kind"] for source in summary["carbon"]["sources"]] == ["live", "stale"]
     assert "charged with: 89.0 % live (test); 11.0 % stale (test)" in table_text(summary)
+    summary["carbon"]["sources"][1]["zone"] = "FR"
+    assert "charged with: 89.0 % DE, live (test); 11.0 % FR, stale (test)" in table_text(summary)
 
 
 def test_a_provider_that_fails_in_mid_run_leaves_its_last_figure_called_stale(

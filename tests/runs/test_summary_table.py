@@ -264,6 +264,9 @@ def test_mass_is_said_in_the_unit_that_suits_it(grams: float, text: str) -> None
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
+        (0.0, "0.0 s"),
+        (0.013, "<0.1 s"),
+        (0.05, "0.1 s"),
         (1.25, "1.2 s"),
         (59.99, "60.0 s"),
         (61.0, "1 min 01 s"),

@@ -15,6 +15,7 @@ from carbonmon_exporters.page.outlook import outlook
 from carbonmon_exporters.starts import Starts
 
 from carbonmon.analysis.compare_regions import with_elsewhere, with_what_if
+from carbonmon.analysis.required.annex_xi import annex_xi_text
 from carbonmon.analysis.required.paragraph import paragraph
 from carbonmon.core.budgets import BudgetState
 from carbonmon.core.errors import ConfigError
@@ -88,6 +89,28 @@ def test_zero_stays_zero_where_it_was_seen():
         assert "0 J" in text or "emissions: 0" in text
         for wrong in ("estimated", "not stated", "energy seen", "energy was seen", "unknown power"):
             assert wrong not in text, text
+
+
+def test_an_estimate_of_0_is_not_said_to_be_known():
+    run = run_state(totals=(run_total(GPU.id, "gpu", "tdp", 0.0),), duration_s=0.013)
+    run = run._replace(
+        node=(NodeTotal(GPU.id, 0.0, 0.0, 0.0, 0.0),),
+        unobserved_s=((GPU.id, 0.0),),
+        power_w=((GPU.id, 0.0),),
+    )
+    summary = summary_of(run)
+    assert (summary["energy"]["total_j"], summary["energy"]["measured_ratio"]) == (0.0, None)
+    for text in (
+        table_text(summary),
+        markdown_text(summary),
+        model_card_text(summary),
+        annex_xi_text(summary),
+    ):
+        assert "estimated" in text
+        for wrong in ("drew none", "none was drawn", "None was drawn", "no energy was drawn", "0.0 s"):
+            assert wrong not in text, text
+    assert "0 J (0 to 0), all of it estimated (tdp)" in table_text(summary)
+    assert "<0.1 s" in table_text(summary)
 
 
 @for_each_row(("run", "shown"), [(blind(), "–"), (blind(unobserved_s=((GPU.id, 20.0),)), "0 J")])

@@ -17,12 +17,12 @@ MOST_PHASES = 12
 _UNKNOWN = "unknown"
 
 
-def section(comparison: Comparison) -> Section:
-    """The comparison as a table with notes, for the terminal and for Markdown."""
+def section(comparison: Comparison, *, is_short: bool = False) -> Section:
+    """The comparison as a table with notes; `is_short` cuts the ids in its head, for a terminal."""
     base, other = (_name(summary["run"]) for summary in (comparison.base, comparison.other))
     return Section(
         f"{other} compared with {base}",
-        ("", _short(comparison.base), _short(comparison.other), "difference", "range"),
+        ("", *(_head(each, is_short) for each in (comparison.base, comparison.other)), "difference", "range"),
         list(_rows(comparison)),
         list(_notes(comparison)),
         numbers=(1, 2, 3),
@@ -80,16 +80,26 @@ def _row(name: str, difference: Difference, shown: Any) -> tuple[str, ...]:
     amounts = [_UNKNOWN if each is None else shown(each) for each in (difference.base, difference.other)]
     span = ""
     if difference.low is not None and difference.high is not None:
-        low, high = difference_text(difference.low), difference_text(difference.high)
-        span = "errors cancel" if low == high else f"{low} to {high}"
+        ends = f"{difference_text(difference.low)} to {difference_text(difference.high)}"
+        span = "errors cancel" if _cancels(difference) else ends
     return name, *amounts, difference_text(difference.ratio), span
+
+
+def _cancels(difference: Difference) -> bool:
+    """Whether nothing is left of a range, as it is shown."""
+    return difference_text(difference.low) == difference_text(difference.high)
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     common = comparison.common_ratio
     if common is not None:
         how = "the same devices by the same methods"
-        if common == 1:
+        if common == 1 and comparison.energy_j.low is not None and not _cancels(comparison.energy_j):
+            yield (
+                f"All energy is of {how}: the error of each cancels. The parts that they have in it differ, "
+                "and that is in the range."
+            )
+        elif common == 1:
             yield f"All energy is of {how}: their errors cancel in the difference."
         elif common == 0:
             yield f"No energy is of {how}: the errors of both runs are in the range."
@@ -120,10 +130,10 @@ def _name(run: Mapping[str, Any]) -> str:
     return run["id"] if run["name"] in ("", run["id"]) else f"{run['id']} ({run['name']})"
 
 
-def _short(summary: Mapping[str, Any]) -> str:
+def _head(summary: Mapping[str, Any], is_short: bool) -> str:
     """The head of a column: an id, of which the end tells runs of one name apart."""
     run_id: str = summary["run"]["id"]
-    return run_id if len(run_id) <= 20 else f"..{run_id[-18:]}"
+    return run_id if len(run_id) <= 20 or not is_short else f"..{run_id[-18:]}"
 
 
 def section_of_rounds(found: Rounds, base: str, other: str) -> Section:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from carbonmon.core.model import JOULES_PER_KWH
+from carbonmon.core.plain_text import without_exponent
 from carbonmon.core.times import known_time, utc_text
 from carbonmon.runs.report.equivalents import known_carbon
 from carbonmon.runs.report.impact import hardware, statement
 from carbonmon.runs.report.markup import escaped
 from carbonmon.runs.summary.figures import co2e_text, duration_text, percent_text
+from carbonmon.runs.summary.strings import is_estimated
 
 _MWH_J = JOULES_PER_KWH * 1e3
 
@@ -55,7 +57,7 @@ def _shown(text: str) -> str:
 def _mwh(joules: float) -> str:
     """Megawatt-hours with three significant digits, without powers of ten."""
     number = float(f"{joules / _MWH_J:.3g}")
-    return f"{number:.9f}".rstrip("0").rstrip(".") if number < 1000 else f"{number:.0f}"
+    return without_exponent(f"{number:.3g}") if number < 1000 else f"{number:.0f}"
 
 
 def _flops(summary: Mapping[str, Any]) -> str:
@@ -94,6 +96,8 @@ def _energy(summary: Mapping[str, Any]) -> list[str]:
         status = "known: measured by hardware"
     elif energy.get("stated_j") and energy["low_j"] == energy["high_j"]:
         status = "a figure that was given: carbonmon measured nothing"
+    elif measured is None and is_estimated(energy["methods"]):
+        status = "estimated: from specifications and utilisation, nothing was measured"
     elif measured is None:
         status = "how much of it was measured is not known" if total_j else "known: no energy was drawn"
     elif measured == 0:

@@ -61,8 +61,7 @@ ENGLISH = Language(
     "No overhead of a data centre is in it (PUE 1).",
     "That is {energy} per {unit}.",
     {"step": "step", "sample": "sample", "token": "token"},
-    "Counted are the devices that were metered, with carbonmon {version}; making the hardware, network "
-    "and storage "
+    "Counted are the devices that carbonmon {version} tracked; making the hardware, network and storage "
     "are not.",
     "Counted is the hardware that was named, with carbonmon {version}; making it, network and storage "
     "are not.",
@@ -94,9 +93,8 @@ FRENCH = Language(
     "Aucune charge d'un centre de données n'est comprise (PUE de 1).",
     "Cela fait {energy} par {unit}.",
     {"step": "pas", "sample": "échantillon", "token": "token"},
-    "Sont comptés les appareils mesurés, avec carbonmon {version} ; la fabrication du matériel, le "
-    "réseau et le "
-    "stockage ne le sont pas.",
+    "Sont comptés les appareils suivis par carbonmon {version} ; la fabrication du matériel, le réseau et "
+    "le stockage ne le sont pas.",
     "Est compté le matériel indiqué, avec carbonmon {version} ; sa fabrication, le réseau et le stockage "
     "ne le sont pas.",
     " ",
@@ -127,9 +125,8 @@ GERMAN = Language(
     "Ein Mehrverbrauch eines Rechenzentrums ist nicht enthalten (PUE 1).",
     "Das sind {energy} je {unit}.",
     {"step": "Schritt", "sample": "Beispiel", "token": "Token"},
-    "Gezählt sind die gemessenen Geräte, mit carbonmon {version}; Herstellung der Hardware, Netz und "
-    "Speicher sind "
-    "es nicht.",
+    "Gezählt sind die von carbonmon {version} erfassten Geräte; Herstellung der Hardware, Netz und "
+    "Speicher sind es nicht.",
     "Gezählt ist die genannte Hardware, mit carbonmon {version}; ihre Herstellung, Netz und Speicher "
     "sind es nicht.",
     " ",
@@ -161,9 +158,8 @@ SPANISH = Language(
     "No se incluye ninguna carga de un centro de datos (PUE de 1).",
     "Son {energy} por {unit}.",
     {"step": "paso", "sample": "muestra", "token": "token"},
-    "Se cuentan los dispositivos medidos, con carbonmon {version}; no se cuentan la fabricación del "
-    "hardware, la red "
-    "ni el almacenamiento.",
+    "Se cuentan los dispositivos registrados por carbonmon {version}; no se cuentan la fabricación del "
+    "hardware, la red ni el almacenamiento.",
     "Se cuenta el hardware indicado, con carbonmon {version}; no se cuentan su fabricación, la red ni el "
     "almacenamiento.",
     " ",
@@ -189,7 +185,7 @@ CHINESE = Language(
     "未计入数据中心的额外能耗（PUE 为 1）。",
     "平均每{unit} {energy}。",
     {"step": "步", "sample": "个样本", "token": "个 token"},
-    "统计范围为 carbonmon {version} 计量的设备；不含硬件制造、网络和存储。",
+    "统计范围为 carbonmon {version} 跟踪的设备；不含硬件制造、网络和存储。",
     "统计范围为所列硬件（carbonmon {version}）；不含硬件制造、网络和存储。",
     "",
 )

@@ -22,7 +22,7 @@ from carbonmon.runs.summary.figures import (
     range_text,
     unit_of,
 )
-from carbonmon.runs.summary.strings import UNNAMED_HARDWARE, numbered
+from carbonmon.runs.summary.strings import UNNAMED_HARDWARE, is_estimated, numbered
 
 _PARTS = {
     "gpu": "GPUs",
@@ -135,6 +135,8 @@ def _methods_and_range(energy: Mapping[str, Any]) -> str:
     total_j = energy["total_j"]
     if total_j is None:
         return "Nothing was seen of its energy: no sensor gave a reading."
+    if not total_j and is_estimated(energy["methods"]):
+        return f"All was estimated from {_METHODS['tdp']}, and came to 0 J."
     if not total_j:
         return "None was drawn by what was metered."
     shares = []

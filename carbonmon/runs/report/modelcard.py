@@ -15,6 +15,7 @@ from carbonmon.runs.report.markdown import section_markdown
 from carbonmon.runs.report.markup import escaped, yaml_number, yaml_text
 from carbonmon.runs.report.other_places import sections, what_if_text
 from carbonmon.runs.summary.figures import percent_text
+from carbonmon.runs.summary.strings import is_estimated
 
 TRAINING_TYPE_LABEL = "training_type"
 """The run's label that holds what only the user knows: pre-training or fine-tuning."""
@@ -69,7 +70,8 @@ def _source(summary: Mapping[str, Any]) -> str:
     energy, carbon = summary["energy"], summary["carbon"]
     measured = energy["measured_ratio"]
     if measured is None:
-        known = "no energy was seen" if energy["total_j"] is None else "no energy was drawn"
+        nothing = "energy estimated" if is_estimated(energy["methods"]) else "no energy was drawn"
+        known = "no energy was seen" if energy["total_j"] is None else nothing
         known = "how the energy was known is not said" if energy["total_j"] else known
     elif measured in (0, 1):
         known = "energy measured" if measured else "energy estimated"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from carbonmon.core.efficiency import done, quotient
@@ -28,7 +28,7 @@ from carbonmon.runs.summary.figures import (
     unit_of,
 )
 from carbonmon.runs.summary.node_meters import charge_text, meter_text
-from carbonmon.runs.summary.strings import phase_text
+from carbonmon.runs.summary.strings import is_estimated, phase_text
 from carbonmon.runs.summary.work_text import epoch_text, joules_text
 
 COMPONENTS = {"gpu": "GPU", "cpu": "CPU", "dram": "memory", "module": "module"}
@@ -106,15 +106,22 @@ def _results(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     energy, carbon = summary["energy"], summary["carbon"]
     unit = unit_of(energy["total_j"], ENERGY_UNITS)
     ends = range_text(energy["low_j"], energy["high_j"], JOULES[unit])
-    rows = [("energy", energy_text(energy["total_j"], unit), ends, known_text(energy, energy["total_j"]))]
+    known = known_text(energy, energy["total_j"], energy["methods"])
+    rows = [("energy", energy_text(energy["total_j"], unit), ends, known)]
     for component, part in energy["components"].items():
-        known = known_text(part, part["energy_j"])
+        methods = {
+            method
+            for device in energy["devices"]
+            if device["component"] == component
+            for method in device["methods"]
+        }
+        known = known_text(part, part["energy_j"], methods)
         rows.append((f"– {COMPONENTS[component]}", energy_text(part["energy_j"], unit), "", known))
     node = energy.get("node")
     if node is not None:
         share = node["share_ratio"]
         part_of = "" if share is None else f"; {percent_text(share)} of it is the run's"
-        known = known_text(node, node["total_j"]) + part_of
+        known = known_text(node, node["total_j"], energy["methods"]) + part_of
         rows.append(("whole node meanwhile", energy_text(node["total_j"], unit), "", known))
     rows += _machine_rows(summary)
     intensity = carbon["intensity"]
@@ -182,13 +189,14 @@ def _known_part_text(what: str, ratio: float | None) -> str:
     return "" if ratio is None or ratio == 1 else f"{what} known for {percent_text(ratio)} of the energy"
 
 
-def known_text(part: Mapping[str, Any], energy_j: float | None) -> str:
-    """Measured, estimated, or how much of each."""
+def known_text(part: Mapping[str, Any], energy_j: float | None, methods: Collection[str] = ()) -> str:
+    """Measured, estimated, or how much of each; `methods` are those by which 0 J are known."""
     ratio = part["measured_ratio"]
     if energy_j is None:
         return "nothing was seen of it"
     if ratio is None:
-        return "unknown" if energy_j else "none was drawn"
+        nothing = "estimated" if is_estimated(methods) else "none was drawn"
+        return "unknown" if energy_j else nothing
     if ratio in (0, 1):
         return "measured" if ratio else "estimated"
     return f"{percent_text(ratio)} measured, {percent_text(1 - ratio)} estimated"
@@ -205,7 +213,8 @@ def _devices(energy: Mapping[str, Any]) -> list[list[str]]:
         ]
         known = _METHODS[next(iter(used))] if len(used) == 1 else ", ".join(words)
         if not used:
-            known = "no energy seen" if device["energy_j"] is None else "it drew none"
+            nothing = _METHODS["tdp"] if is_estimated(device["methods"]) else "it drew none"
+            known = "no energy seen" if device["energy_j"] is None else nothing
         lost = device["unobserved_s"] or 0.0
         note = f"; not observed {duration_text(lost)}" if lost >= 0.05 else ""
         use = device["utilization_ratio"]

@@ -51,7 +51,9 @@ def power_text(power_w: float, largest_w: float | None = None) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as days, hours, minutes and seconds."""
+    """Seconds as days, hours, minutes and seconds; what is not quite nothing is not called so."""
+    if 0.0 < seconds < 0.05:
+        return "<0.1 s"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest_s = divmod(round(seconds), 60)

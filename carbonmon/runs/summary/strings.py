@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from carbonmon.core.model import MAIN_PHASE
+from carbonmon.core.model import MAIN_PHASE, MEASURED_METHODS
 from carbonmon.core.plain_text import plain
 from carbonmon.core.text_layout import cut
 
@@ -48,6 +48,11 @@ def device_text(device_id: str, index: int | None, *, is_short: bool) -> str:
     is_gpu = device_id.startswith(("GPU-", "MIG-"))
     shown = one_line(device_id[:12] if is_short and is_gpu and ":" not in device_id else device_id, 80)
     return f"{index} {shown}" if is_gpu and index is not None else shown
+
+
+def is_estimated(methods: Collection[str]) -> bool:
+    """Whether no sensor stands behind an energy of these methods: 0 J of it are an estimate, too."""
+    return bool(methods) and not set(methods) & set(MEASURED_METHODS)
 
 
 def phase_text(name: str) -> str:

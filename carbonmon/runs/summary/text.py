@@ -24,7 +24,7 @@ from carbonmon.runs.summary.figures import (
 )
 from carbonmon.runs.summary.node_meters import node_meter_lines
 from carbonmon.runs.summary.outlook import outlook_lines
-from carbonmon.runs.summary.strings import device_text, one_line, phase_text
+from carbonmon.runs.summary.strings import device_text, is_estimated, one_line, phase_text
 from carbonmon.runs.summary.work_text import work_lines
 
 MAX_PHASES = 12
@@ -106,6 +106,7 @@ def _energy_text(energy: dict[str, Any]) -> str:
         span = "no range given"
     if measured is None:
         nothing = "none was drawn" if energy["devices"] else "it used none of what is metered"
+        nothing = "all of it estimated (tdp)" if is_estimated(energy["methods"]) else nothing
         share = "how much of it was measured is unknown" if total_j else nothing
     elif measured == 1:
         share = "all of it measured"
@@ -185,11 +186,17 @@ def _origins_text(sources: list[dict[str, Any]]) -> str:
     if len(sources) < 2 or not total_j:
         return ""
     ordered = sorted(sources, key=lambda source: source["energy_j"], reverse=True)
+    zones = {source.get("zone") for source in sources}
     parts = [
-        f"{percent_text(source['energy_j'] / total_j)} {source['kind']} ({source['source'] or 'unknown'})"
+        f"{percent_text(source['energy_j'] / total_j)} {_zone_text(source) if len(zones) > 1 else ''}"
+        f"{source['kind']} ({source['source'] or 'unknown'})"
         for source in ordered
     ]
     return one_line(f"charged with: {'; '.join(parts)}", 1000)
+
+
+def _zone_text(source: dict[str, Any]) -> str:
+    return f"{source.get('zone') or 'unknown place'}, "
 
 
 def _cost_and_water_lines(summary: dict[str, Any], width: int | None) -> list[str]:
@@ -290,7 +297,9 @@ def _methods_text(device: dict[str, Any]) -> str:
     if len(parts) == 1:
         return parts[0][1]
     if not parts:
-        return "no energy seen" if device["energy_j"] is None else "it drew none"
+        if device["energy_j"] is None:
+            return "no energy seen"
+        return "estimated (tdp)" if is_estimated(device["methods"]) else "it drew none"
     return ", ".join(f"{percent_text(ratio)} {words}" for ratio, words in parts)
 
 

@@ -2,7 +2,7 @@
 
 import { COMPONENTS, phaseClass, phasesOf, sparkline } from "/page-chart.js";
 import { mark, outcome, powerName } from "/page-figures.js";
-import { clock, duration, h, mass, percent, phaseName, plain, power, s, UNKNOWN } from "/page-text.js";
+import { clock, duration, h, mass, percent, phaseName, plain, power, s, UNKNOWN, UNPHASED } from "/page-text.js";
 
 const NONE = "–";
 
@@ -137,7 +137,9 @@ export function runTable(runs, shownId, energy, powerHead) {
     ],
     run.state === "ended"
       ? `ended ${clock(run.ended_at_s, false)}, ${outcome(run)}`
-      : `running, ${plain(run.phase)}`,
+      : run.phase === UNPHASED
+        ? "running"
+        : `running, ${plain(run.phase)}`,
     duration(run.duration_s),
     run.state === "ended" ? "" : power(run.power_w),
     energy(run.energy_j),

@@ -204,13 +204,14 @@ class Flaky(Source):
         super().__init__([WITH_POWER])
         self._clock = clock
         self.counts = self.answers = True
+        self.watts = 100.0
         self.reset_s = 0.0
         self.sampler = sampler_of(self, clock, 1.0)
         self.sampler.tick(edge=True)
 
     def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
         energy_uj = round(100e6 * (self._clock.time_s - self.reset_s)) if self.counts else None
-        yield Reading(GPU.id, energy_uj, 100.0) if self.answers else Failure(GPU.id, "io")
+        yield Reading(GPU.id, energy_uj, self.watts) if self.answers else Failure(GPU.id, "io")
 
     def watch(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -318,6 +319,47 @@ def test_what_a_counter_that_was_reset_tells_no_more_is_unobserved_for_those_who
     source.watch(5)
     check_gpu(source.end("first"), 66.0, 31.0)
     check_gpu(source.end("second"), 6.0, 0.0)
+
+
+@pytest.mark.parametrize("begins", ["when it is back", "while it is away"])
+def test_a_run_does_not_pay_for_what_was_credited_too_much_to_one_before(clock: FakeClock, begins: str):
+    """While the counter is away the power sensor says 300 W, thrice what is drawn."""
+    source = Flaky(clock)
+    source.watts = 300.0
+    source.begin("first")
+    source.counts = False
+    source.watch(60)
+    source.end("first")
+    source.watts = 100.0
+    if begins == "while it is away":
+        source.begin("second")
+    source.counts = True
+    source.watch(1)
+    if begins == "when it is back":
+        source.begin("second")
+    source.watch(30)
+    run = source.end("second")
+    (row,) = [row for row in run.totals if row.energy_j]
+    assert row.method == "counter"
+    assert row.energy_j == pytest.approx(3000.0)  # but for the second in which a counter came back
+    assert dict(run.unobserved_s) == {GPU.id: 0.0}
+    (state,) = source.sampler.latest.devices
+    charged_j = sum(row.energy_j for run in source.sampler.latest.runs for row in run.totals)
+    assert charged_j + state.unattributed_j == pytest.approx(state.energy_j)
+
+
+def test_who_had_too_much_pays_for_it_also_where_another_run_has_begun(clock: FakeClock):
+    source = Flaky(clock)
+    source.watts = 300.0
+    source.begin("first")
+    source.counts = False
+    source.watch(20)
+    source.watts, source.counts = 100.0, True
+    source.watch(5)
+    source.begin("second")
+    source.watch(60)
+    source.end("second")
+    assert sum(row.energy_j for row in source.end("first").totals) == pytest.approx(8500.0)
 
 
 @pytest.mark.parametrize("ends_by", ["end", "finish"])

@@ -17,6 +17,7 @@ from carbonmon.core.model import Curve, IdlePolicy, Interval, NodeUsage, ResumeP
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.guard import GuardedWorkload
+from carbonmon.monitor.late_energy import LateEnergy
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_span import LEAST_UNREAD_S
 from carbonmon.runs.series_rows import Moment
@@ -197,10 +198,11 @@ class RunAttribution:
         utilization_ratio = account.settle_utilization() if is_gpu else None
         attributed_j = 0.0
         meter = account.meter
-        own, late, waits_ratio, is_over = interval, None, 0.0, False
+        late = None
+        own = interval
         if meter is not None and (open_s or meter.open_s):  # hardly ever
-            own, late, waits_ratio, is_over = attribution.divided(interval, open_s, meter.open_s)
-        own_open_s: dict[str, float] = {}
+            late = LateEnergy(device.id, attribution.divided(interval, open_s, meter.open_s), open_s)
+            own = late.divided.own
         for piece, runs, found in self._pieces(account, own, sharing):
             for run_id, run in runs.items():
                 share = found.get(run_id)
@@ -211,12 +213,8 @@ class RunAttribution:
                     continue
                 ratio, note = share
                 part = piece if ratio == 1.0 else attribution.scale_interval(piece, ratio)
-                if waits_ratio:
-                    run.span.wait(device.id, waits_ratio * (piece.end_s - piece.start_s))
-                if late is not None and device.id in run.span.open_s:
-                    own_open_s[run_id] = run.span.open_s.pop(device.id)
-                    told_j = late.counter_j * own_open_s[run_id] / open_s * ratio
-                    part = part._replace(counter_j=part.counter_j + told_j)
+                if late is not None:
+                    part = late.added(part, run_id, run.span, ratio)
                 energy_j = run.add(device, part, rates, moment, note)
                 attributed_j += energy_j
                 if is_gpu:
@@ -226,12 +224,12 @@ class RunAttribution:
             if runs is not self.runs:
                 for run_id in self.runs.keys() - runs.keys():
                     self.runs[run_id].meanwhile.leave_out(piece, rates.grams)
-        if is_over:
+        if late is not None and late.divided.is_over:
             for run_id, run in self.runs.items():
                 self._lose_open(run, device.id)
-                if late is not None:
-                    others_ratio = max(0.0, 1.0 - own_open_s.get(run_id, 0.0) / open_s)
-                    run.meanwhile.leave_out(attribution.scale_interval(late, others_ratio), rates.grams)
+                others = late.of_others(run_id)
+                if others is not None:
+                    run.meanwhile.leave_out(others, rates.grams)
         self._settled[device.id] = interval.end_s, self._tally
         return account.add(interval, attributed_j, rates.grams)
 

@@ -241,7 +241,10 @@ class Sampler:
 
         Else those who began later would pay for it.
         """
-        began_s = min(run.span.from_s for run in self.runs.living.values())
+        if meter.base_s < meter.settled_s:  # the counter is away
+            account.ahead_until_s = meter.settled_s
+            return meter
+        began_s = min((run.span.from_s for run in self.runs.living.values()), default=-math.inf)
         return meter if began_s < account.ahead_until_s else meter._replace(ahead_j=0.0)
 
     def _is_watched(self) -> bool:
@@ -254,7 +257,7 @@ class Sampler:
         rates = self.rates.look(wall_s)
         attribution = self.runs.attribution
         attribution.note(usage, used_s)
-        gate, limits, runs = self._gate, self._limits, self.runs.living
+        gate, limits = self._gate, self._limits
         for device_id, account in self.accounts.items():
             reading, at_s = said.get(device_id) or (Failure(device_id, "silent"), silent_s)
             if type(reading) is Reading and (gate.rejecting or not is_plain(account.device, reading)):
@@ -265,13 +268,11 @@ class Sampler:
                 account.read_s = at_s
                 attribution.settle_first(account, at_s)
                 continue
-            if meter.ahead_j and runs and meter.base_s == meter.settled_s:
+            if meter.ahead_j:  # hardly ever
                 meter = self._without_former_runs(account, meter)
             if at_s < account.read_s:  # said in time, and heard after a tick that waited no longer
                 at_s = account.read_s
             account.meter, interval = energy.advance(meter, account.device, reading, at_s, limits)
-            if account.meter.ahead_j and meter.base_s < meter.settled_s:
-                account.ahead_until_s = meter.settled_s
             if isinstance(reading, Failure):
                 reading = Reading(device_id)
             account.see(reading.utilization_ratio, at_s)

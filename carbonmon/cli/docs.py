@@ -12,10 +12,10 @@ HEAD = """# The command line
 
 Generated from the commands themselves: `python -m carbonmon.cli.docs > docs/use/command-line.md`.
 
-Every option is also an environment variable and a key of the TOML file (`--config`, else `./carbonmon.toml`,
-else `carbonmon.toml` in the user's config folder), which all commands share. Flags beat the environment,
-which beats the file. A mistake in an option ends the command with exit code 2 before the job starts. A
-misspelt variable is told with the nearest name.
+Every option that commands share is also an environment variable and a key of the TOML file (`--config`, else
+`./carbonmon.toml`, else `carbonmon.toml` in the user's config folder). Flags beat the environment, which
+beats the file. A mistake in an option ends the command with exit code 2 before the job starts. A variable
+that is misspelt, also one in lower case, is told with the nearest name.
 
 ## Completion, and the manual page
 

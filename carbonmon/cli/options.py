@@ -17,7 +17,7 @@ from carbonmon.core import budgets, config
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.model import IDLE_POLICIES
-from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, shown
+from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, displaced, shown
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -287,16 +287,12 @@ def without_weaker(values: dict[str, Any]) -> dict[str, Any]:
         return values
     source = click.core.ParameterSource
     ranks = {source.COMMANDLINE: 2, source.ENVIRONMENT: 1}
-    left = dict(values)
-    for names in EXCLUSIVE:
-        group = [OPTIONS[name].parameter for name in names]
-        chosen = {
-            name: ranks.get(ctx.get_parameter_source(name) or source.DEFAULT, 0)
-            for name in group
-            if values.get(name) is not None
-        }
-        left.update({name: None for name, rank in chosen.items() if rank < max(chosen.values())})
-    return left
+    places = {}
+    for name in {name for names in EXCLUSIVE for name in names}:
+        parameter = OPTIONS[name].parameter
+        if values.get(parameter) is not None:
+            places[name] = ranks.get(ctx.get_parameter_source(parameter) or source.DEFAULT, 0)
+    return {**values, **{OPTIONS[name].parameter: None for name in displaced(places)}}
 
 
 def file_or_grid(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from carbonmon.client.connection import MonitorConnection, Refused, warn_once
 from carbonmon.client.protocol import ProtocolError
 from carbonmon.client.variables import are_seen, config_file, distrusted, misspelt
 from carbonmon.core.errors import ConfigError
-from carbonmon.core.ways import EXCLUSIVE, OPTIONS, Choice, Option, in_force, is_same, is_true, shown
+from carbonmon.core.ways import OPTIONS, Choice, Option, displaced, in_force, is_same, is_true, shown
 
 REDACT = "redact-command"
 """The option that keeps a secret: a mistake around it must not tell the secret."""
@@ -36,16 +36,17 @@ def choose(option: Option, value: object, source: str) -> Choice:
     return Choice(option, text, source + shown(text).replace("\n", " "))
 
 
-def from_environment(environ: Mapping[str, str]) -> list[Choice]:
-    """The options in a process's environment and TOML file.
+def from_environment(environ: Mapping[str, str], nearer: Collection[str] = ()) -> list[Choice]:
+    """The options in a process's environment and TOML file; `nearer` were given with the call itself.
 
     Where the file cannot be read, one warning says so: a monitor that is started says more.
     """
     given = {
         name: choose(option, environ[option.variable], f"{option.variable}=")
         for name, option in OPTIONS.items()
-        if environ.get(option.variable)
+        if environ.get(option.variable) and name not in nearer
     }
+    places = {**dict.fromkeys(given, 1), **dict.fromkeys(nearer, 2)}
     path = config_file(environ)
     if path is not None:
         from carbonmon.core.documents import read_toml
@@ -55,12 +56,13 @@ def from_environment(environ: Mapping[str, str]) -> list[Choice]:
         except ConfigError as error:
             warn_once("file", "carbonmon takes no options from a file: %s", error)
             table = {REDACT: True}  # nobody knows what it was to say
-        weaker = {name for names in EXCLUSIVE if not given.keys().isdisjoint(names) for name in names}
-        for name in table.keys() & OPTIONS.keys() - given.keys() - weaker:
+        for name in table.keys() & OPTIONS.keys() - places.keys():
             given[name] = choose(OPTIONS[name], table[name], f"{Path(path).name}: {name} = ")
+            places[name] = 0
         if REDACT not in given and _has_below(table, REDACT):
             given[REDACT] = choose(OPTIONS[REDACT], True, f"{Path(path).name}: {REDACT} = ")
-    return list(given.values())
+    weaker = displaced(places)
+    return [choice for name, choice in given.items() if name not in weaker]
 
 
 def _has_below(table: Mapping[str, object], name: str) -> bool:
@@ -80,10 +82,9 @@ def of_track(arguments: Mapping[str, object], environ: Mapping[str, str]) -> lis
         for line in (*misspelt(environ), *distrusted(environ)):
             warn_once(line, "%s", line)
     given = of_arguments(arguments)
-    weaker = {choice.option.name for choice in given}
-    weaker |= {name for names in EXCLUSIVE if not weaker.isdisjoint(names) for name in names}
-    others = from_environment(environ)
-    return [*given, *(choice for choice in others if choice.option.name not in weaker)]
+    names = {choice.option.name for choice in given}
+    others = from_environment(environ, names)
+    return [*given, *(choice for choice in others if choice.option.name not in names)]
 
 
 def of_arguments(arguments: Mapping[str, object]) -> list[Choice]:

@@ -33,29 +33,43 @@ OTHERS = (
 )
 """The variables that are no options: addresses, keys, and what carbonmon tells the processes of a run."""
 
+ONLY_OPTIONS = ("START", "FOR", "WITHIN")
+"""Options of `carbonmon run` that have no variable: they are of one start."""
+
 _OWN = frozenset((SOCKET_VARIABLE, RUN_VARIABLE, SEEN_VARIABLE))
 _LIKE = 0.75
 """How much two names must have in common (difflib's ratio): CARBONMON_BMC_HOST is not meant to be _HOST."""
 
 
 def misspelt(environ: Mapping[str, str]) -> list[str]:
-    """A line for each variable that means nothing and looks like one that does.
+    """A line for each variable that means nothing and looks like one that does, also in another case.
 
     One that begins with the name of an installed plug-in (CARBONMON_MYGRID_TOKEN) is that plug-in's.
     """
     known = {option.variable for option in OPTIONS.values()} | set(OTHERS)
-    unknown = [name for name in environ if name.startswith(PREFIX) and name not in known]
+    unknown = {
+        name: name.upper().removeprefix(PREFIX)
+        for name in environ
+        if name.upper().startswith(PREFIX) and name not in known
+    }
     if not unknown:
         return []
     import difflib
 
     meant = {name.removeprefix(PREFIX): name for name in sorted(known - _OWN)}
-    near = {name: difflib.get_close_matches(name.removeprefix(PREFIX), meant, 1, _LIKE) for name in unknown}
-    theirs = tuple(f"{PREFIX}{name}_" for name in _plugins()) if any(near.values()) else ()
+    hints = {}
+    for name, end in unknown.items():
+        # With a prefix in lower case it may be somebody's own, unless but for the case it is one of ours.
+        near = difflib.get_close_matches(end, meant, 1, _LIKE if name.startswith(PREFIX) else 1.0)
+        if end in ONLY_OPTIONS and name.startswith(PREFIX):
+            hints[name] = f"--{end.lower()} stands on the command line only"
+        elif near:
+            hints[name] = f"did you mean {meant[near[0]]}?"
+    theirs = tuple(f"{name}_" for name in _plugins()) if hints else ()
     return [
-        f"{name} is no variable of carbonmon: did you mean {meant[found[0]]}?"
-        for name, found in sorted(near.items())
-        if found and not name.startswith(theirs)
+        f"{name} is no variable of carbonmon: {hint}"
+        for name, hint in sorted(hints.items())
+        if not unknown[name].startswith(theirs)
     ]
 
 

@@ -298,15 +298,10 @@ def split_gpu(claims: Mapping[str, GpuClaim], others_sm: float | None) -> dict[s
 
 
 def cut_interval(interval: Interval, moments_s: Sequence[float]) -> list[Interval]:
-    """The pieces of an interval between moments inside of it: its energy by its curve, else by time.
-
-    Unobserved seconds of before the interval, for which a counter was waited for, are the first piece's.
-    """
+    """The pieces of an interval between moments inside of it: its energy by its curve, else by time."""
     if not moments_s:
         return [interval]
     start_s, end_s = interval.start_s, interval.end_s
-    earlier_s = max(0.0, interval.unobserved_s - (end_s - start_s))
-    unobserved_s = interval.unobserved_s - earlier_s
     pieces = []
     for begin_s, until_s in pairwise((start_s, *moments_s, end_s)):
         ratio = part_between(interval.curve, start_s, end_s, begin_s, until_s)
@@ -316,10 +311,40 @@ def cut_interval(interval: Interval, moments_s: Sequence[float]) -> list[Interva
                 start_s=begin_s,
                 end_s=until_s,
                 power_w=None if interval.power_w is None else interval.power_w * ratio / of_time,
-                unobserved_s=unobserved_s * of_time + (earlier_s if begin_s == start_s else 0.0),
+                unobserved_s=interval.unobserved_s * of_time,
             )
         )
     return pieces
+
+
+class Divided(NamedTuple):
+    """An interval of a device of whose time before it a counter had not told.
+
+    `own` is what was drawn in the interval itself, `late` what the counter told of the time before, None
+    where it told nothing. `waits_ratio` is the part of the interval of which it has not told either.
+    `is_over`: of the time before, it will tell no more than this.
+    """
+
+    own: Interval
+    late: Interval | None = None
+    waits_ratio: float = 0.0
+    is_over: bool = False
+
+
+def divided(interval: Interval, open_s: float, still_open_s: float) -> Divided:
+    """An interval before which the counter had not told of `open_s` seconds, and now of `still_open_s`.
+
+    The energy that it tells at once is divided by time.
+    """
+    seconds = interval.end_s - interval.start_s
+    if 0.0 < open_s <= interval.unobserved_s:  # they are lost
+        own = interval._replace(unobserved_s=interval.unobserved_s - open_s)
+        return Divided(own, is_over=True)
+    if still_open_s >= open_s:
+        return Divided(interval, waits_ratio=(still_open_s - open_s) / seconds if seconds > 0.0 else 0.0)
+    ratio = seconds / (seconds + open_s)
+    own = scale_interval(interval, ratio)._replace(power_w=interval.power_w)
+    return Divided(own, scale_interval(interval, 1.0 - ratio), is_over=True)
 
 
 def scale_interval(interval: Interval, ratio: float) -> Interval:

@@ -10,8 +10,9 @@ the interval of energy that the new reading settles. The rules:
   reading covers the gap exactly. After that the fallback is credited, the held time included. A power
   sensor that fails is waited for as long, because its driver's buffer may cover the gap.
 - **No joule twice.** What the fallback credited since the counter's last value (`ahead_j`) is subtracted
-  from the counter's next difference; if the fallback was too high, from the following ones as well. The
-  total therefore returns to the counter's value, and it never decreases.
+  from the counter's next difference; if the fallback was too high, from the following ones as well, while a
+  run lives that had it (`sampler.py`). The total therefore returns to the counter's value, and it never
+  decreases.
 - **Wraps, resets, jumps, glitches.** A decrease of a counter that wraps is a wrap if the wrapped difference
   is plausible. Any other decrease, and a difference above what the device can draw, waits for the next
   values (`OddValue`): if they are back on the old line it was a glitch, and the counter covers it exactly;

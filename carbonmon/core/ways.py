@@ -148,6 +148,19 @@ _FALSE = ("0", "false", "f", "no", "n", "off", "")
 """What click takes for true, and for false (`click.types.BoolParamType`)."""
 
 
+def displaced(places: Mapping[str, int]) -> set[str]:
+    """Of the options that were given, each from a place, those in whose stead one from a nearer place counts.
+
+    The nearest place is the highest number. One that does not count itself takes the place of no other.
+    """
+    counting: set[str] = set()
+    for name in sorted(places, key=places.__getitem__, reverse=True):
+        others = {other for names in EXCLUSIVE if name in names for other in names}
+        if all(places[other] <= places[name] for other in others & counting):
+            counting.add(name)
+    return places.keys() - counting
+
+
 def outcome(option: Option, way: str) -> str:
     """What comes of an option that is given on a way."""
     return _RULES[option.belongs_to][list(WAYS).index(way)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from carbonmon.core.energy import TOO_SHORT_S, last_power_w
 from carbonmon.core.idle_power import IdlePower
 from carbonmon.core.model import Device, DeviceState, Interval, Meter, NodeTotal
@@ -12,7 +14,8 @@ class DeviceAccount:
     """Totals of one device for the whole machine, its last power and utilisation, and where it stands.
 
     `meter` is what its next reading is compared with, None before the first one; `read_s` is when it was read
-    last.
+    last. `ahead_until_s` is the end of the time that the fallback methods were credited with when its counter
+    came back and told less.
     """
 
     __slots__ = (
@@ -20,6 +23,7 @@ class DeviceAccount:
         "_settled_utilization",
         "_utilization_s",
         "_utilized_s",
+        "ahead_until_s",
         "counter_j",
         "device",
         "emissions_g",
@@ -47,6 +51,7 @@ class DeviceAccount:
         self.is_gpu = device.component == "gpu"
         self.gpu_ids = device.gpu_ids
         self.meter: Meter | None = None
+        self.ahead_until_s = math.inf
         self.read_s = 0.0
         self.counter_j = self.power_j = self.tdp_j = self.unattributed_j = 0.0
         self.observed_s = self.unobserved_s = 0.0

@@ -94,5 +94,10 @@ def restore_run(
         lost_meters = tuple(each.lost(outage.duration_s) for each in before.node_meters)
         before = before._replace(node_meters=lost_meters)
     run.restore_meanwhile(before, sampler.node_totals())
+    if outage.same_boot:
+        for device_id, account in sampler.accounts.items():
+            meter = account.meter
+            if meter is not None and meter.open_s and run.uses(device_id):
+                run.span.wait(device_id, max(0.0, min(meter.open_s, meter.settled_s - run.span.from_s)))
     sampler.runs.resume(run, roots, before, outage.same_boot)
     sampler.show()

@@ -17,6 +17,7 @@ from carbonmon.core.model import Curve, IdlePolicy, Interval, NodeUsage, ResumeP
 from carbonmon.core.ports import Roots, Workload
 from carbonmon.monitor.device_account import DeviceAccount
 from carbonmon.monitor.guard import GuardedWorkload
+from carbonmon.monitor.late_energy import LateEnergy
 from carbonmon.monitor.run_account import RunAccount
 from carbonmon.monitor.run_span import LEAST_UNREAD_S
 from carbonmon.runs.series_rows import Moment
@@ -147,26 +148,24 @@ class RunAttribution:
             self._lose_unread(run, account, at_s)
         self.settle(account.device.id, at_s)
 
-    def lose_rest(
-        self, run: RunAccount, open_s: Mapping[str, float], accounts: Iterable[DeviceAccount]
-    ) -> None:
-        """A run ends: tell it of the time that no reading of its devices covers.
-
-        `open_s` are seconds by device that only a later value of its counter may cover.
-        """
+    def lose_rest(self, run: RunAccount, accounts: Iterable[DeviceAccount]) -> None:
+        """A run ends: tell it of the time that no reading of its devices covers."""
         for account in accounts:
-            device_id = account.device.id
-            own_s = run.span.own_open_s(device_id, open_s.get(device_id, 0.0))
-            self._lose_unread(run, account, run.span.until_s, own_s)
+            self._lose_unread(run, account, run.span.until_s)
+            self._lose_open(run, account.device.id)
 
-    def _lose_unread(
-        self, run: RunAccount, account: DeviceAccount, until_s: float, open_s: float = 0.0
-    ) -> None:
+    def _lose_unread(self, run: RunAccount, account: DeviceAccount, until_s: float) -> None:
         """What a device drew of a run since it was settled last, or since the run or this monitor began."""
         device_id = account.device.id
         charged_s, _ = self._settled.get(device_id, (self._began_s, None))
-        seconds = until_s - max(charged_s - open_s, run.span.from_s)
+        seconds = until_s - max(charged_s, run.span.from_s)
         if seconds > LEAST_UNREAD_S and self._uses(run, account):
+            run.lose(device_id, seconds)
+
+    def _lose_open(self, run: RunAccount, device_id: str) -> None:
+        """No value of the counter tells a run what the device drew in the seconds that waited for one."""
+        seconds = run.span.open_s.pop(device_id, 0.0)
+        if seconds:
             run.lose(device_id, seconds)
 
     def _uses(self, run: RunAccount, account: DeviceAccount) -> bool:
@@ -179,12 +178,18 @@ class RunAttribution:
         return not used.gpus.keys().isdisjoint(account.gpu_ids)
 
     def charge(
-        self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, bridged: bool
+        self,
+        account: DeviceAccount,
+        interval: Interval,
+        rates: Rates,
+        moment: Moment,
+        bridged: bool,
+        open_s: float = 0.0,
     ) -> bool:
         """Charge an interval of a device, settled by a sample, to the runs; what is left is unattributed.
 
-        `bridged`: a counter gave back what was drawn while no monitor ran. Returns whether the device's
-        counter said anything odd.
+        `bridged`: a counter gave back what was drawn while no monitor ran. `open_s` are seconds of before the
+        interval of which the counter had not told. Returns whether the device's counter said anything odd.
         """
         device, is_gpu = account.device, account.is_gpu
         sharing = self._since_settled(device.id)
@@ -192,7 +197,13 @@ class RunAttribution:
             self._observe_idle(account, interval, sharing)
         utilization_ratio = account.settle_utilization() if is_gpu else None
         attributed_j = 0.0
-        for piece, runs, found in self._pieces(account, interval, sharing):
+        meter = account.meter
+        late = None
+        own = interval
+        if meter is not None and (open_s or meter.open_s):  # hardly ever
+            late = LateEnergy(device.id, attribution.divided(interval, open_s, meter.open_s), open_s)
+            own = late.divided.own
+        for piece, runs, found in self._pieces(account, own, sharing):
             for run_id, run in runs.items():
                 share = found.get(run_id)
                 if share is None:
@@ -202,8 +213,8 @@ class RunAttribution:
                     continue
                 ratio, note = share
                 part = piece if ratio == 1.0 else attribution.scale_interval(piece, ratio)
-                if part.unobserved_s:
-                    part = run.span.without_earlier(part)
+                if late is not None:
+                    part = late.added(part, run_id, run.span, ratio)
                 energy_j = run.add(device, part, rates, moment, note)
                 attributed_j += energy_j
                 if is_gpu:
@@ -213,6 +224,12 @@ class RunAttribution:
             if runs is not self.runs:
                 for run_id in self.runs.keys() - runs.keys():
                     self.runs[run_id].meanwhile.leave_out(piece, rates.grams)
+        if late is not None and late.divided.is_over:
+            for run_id, run in self.runs.items():
+                self._lose_open(run, device.id)
+                others = late.of_others(run_id)
+                if others is not None:
+                    run.meanwhile.leave_out(others, rates.grams)
         self._settled[device.id] = interval.end_s, self._tally
         return account.add(interval, attributed_j, rates.grams)
 

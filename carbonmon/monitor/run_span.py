@@ -8,7 +8,6 @@ covers is told as unobserved.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from carbonmon.core.model import Interval
 
@@ -18,14 +17,14 @@ LEAST_UNREAD_S = 0.01
 
 class RunSpan:
     """From `from_s` until `until_s` on the injected clock, where that is known already; `until_wall_s` is the
-    same in Unix time. `open_before_s` are seconds by device from before it, for which a counter is waited."""
+    same in Unix time. `open_s` are its seconds by device of which only a later value of a counter tells."""
 
-    __slots__ = ("from_s", "open_before_s", "until_s", "until_wall_s")
+    __slots__ = ("from_s", "open_s", "until_s", "until_wall_s")
 
     def __init__(self) -> None:
         self.from_s, self.until_s = -math.inf, math.inf
         self.until_wall_s = 0.0
-        self.open_before_s: Mapping[str, float] = {}
+        self.open_s: dict[str, float] = {}
 
     def end(self, at_s: float, wall_s: float) -> None:
         """It ends at a moment; the first word counts."""
@@ -40,15 +39,9 @@ class RunSpan:
         """Whether an interval that is over none of its edges is in it."""
         return interval.start_s >= self.from_s and interval.end_s <= self.until_s
 
-    def own_open_s(self, device_id: str, open_s: float) -> float:
-        """Of the seconds for which a device's counter is waited, those of this time."""
-        before_s = self.open_before_s.get(device_id, 0.0)
-        return open_s - before_s if open_s >= before_s else open_s  # else the counter has come since
-
-    def without_earlier(self, part: Interval) -> Interval:
-        """A part whose unobserved seconds may go back behind the begin: not further than that."""
-        longest_s = part.end_s - self.from_s
-        return part if part.unobserved_s <= longest_s else part._replace(unobserved_s=longest_s)
+    def wait(self, device_id: str, seconds: float) -> None:
+        """Of so many seconds of it only a later value of the device's counter can tell."""
+        self.open_s[device_id] = self.open_s.get(device_id, 0.0) + seconds
 
     def ratio_of(self, start_s: float, end_s: float) -> float:
         """The part of a stretch of time that is in it."""

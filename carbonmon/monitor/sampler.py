@@ -153,7 +153,6 @@ class Sampler:
         start_s = now_s if self._edge_s is None else self._edge_s
         self.node_meters.settle(start_s)
         run.info = run.info._replace(started_at_s=wall_s - (now_s - start_s))
-        run.span.open_before_s = self._open_s()
         self.runs.begin(run, roots, start_s, self.node_totals())
         self.show()
 
@@ -162,16 +161,8 @@ class Sampler:
         self.settle()
         now_s, wall_s = same_moment(self.clock)
         self.node_meters.settle(now_s)
-        self._end(run_id, now_s, wall_s, exit_code, signal, self._open_s())
+        self._end(run_id, now_s, wall_s, exit_code, signal)
         self.show()
-
-    def _open_s(self) -> dict[str, float]:
-        """Seconds that only a later value of a counter may cover, by device."""
-        return {
-            device_id: account.meter.open_s
-            for device_id, account in self.accounts.items()
-            if account.meter is not None and account.meter.open_s
-        }
 
     def _end(
         self,
@@ -180,14 +171,13 @@ class Sampler:
         wall_s: float,
         exit_code: int | None,
         signal: int | None,
-        open_s: Mapping[str, float],
     ) -> None:
         """End a run now, or when it was stopped; what nobody has read of it is unobserved."""
         attribution = self.runs.attribution
         attribution.stop(run_id, now_s, wall_s)
         run = self.runs.living.get(run_id)
         if run is not None:
-            attribution.lose_rest(run, open_s, self.accounts.values())
+            attribution.lose_rest(run, self.accounts.values())
             self.runs.end(run_id, now_s, wall_s, exit_code, signal, self.node_totals())
 
     def go_on_from(self, account: DeviceAccount, meter: Meter) -> None:
@@ -246,6 +236,17 @@ class Sampler:
             self._unsettled.clear()
             raise
 
+    def _without_former_runs(self, account: DeviceAccount, meter: Meter) -> Meter:
+        """The meter without what the fallback methods had credited too much, if nobody lives who had that.
+
+        Else those who began later would pay for it.
+        """
+        if meter.base_s < meter.settled_s:  # the counter is away
+            account.ahead_until_s = meter.settled_s
+            return meter
+        began_s = min((run.span.from_s for run in self.runs.living.values()), default=-math.inf)
+        return meter if began_s < account.ahead_until_s else meter._replace(ahead_j=0.0)
+
     def _is_watched(self) -> bool:
         """Whether a run's budgets or its forecast look at each sample."""
         return any(run.outlook.is_wanted for run in self.runs.living.values())
@@ -267,6 +268,8 @@ class Sampler:
                 account.read_s = at_s
                 attribution.settle_first(account, at_s)
                 continue
+            if meter.ahead_j:  # hardly ever
+                meter = self._without_former_runs(account, meter)
             if at_s < account.read_s:  # said in time, and heard after a tick that waited no longer
                 at_s = account.read_s
             account.meter, interval = energy.advance(meter, account.device, reading, at_s, limits)
@@ -277,7 +280,7 @@ class Sampler:
                 if reading.shape is not None:
                     shape = energy.curve(reading.shape, offset_s, interval.start_s, interval.end_s)
                     interval = interval._replace(curve=shape)
-                self._charge(account, interval, rates, moment, offset_s)
+                self._charge(account, interval, rates, moment, offset_s, meter.open_s)
             else:
                 account.power_w = reading.power_w
                 shape = None
@@ -314,22 +317,32 @@ class Sampler:
             end_s = account.read_s if now_s - account.read_s < 1.5 * self.interval_s else now_s
             interval = energy.finish(account.meter, account.device, end_s)
             if interval is not None:
-                self._charge(account, interval, self.rates.now, moment, wall_s - now_s)
+                open_s = account.meter.open_s
+                self._charge(account, interval, self.rates.now, moment, wall_s - now_s, open_s)
         self.node_meters.finish(now_s)
         for run_id in list(self.runs.living):
-            self._end(run_id, now_s, wall_s, exit_code, signal, {})
+            self._end(run_id, now_s, wall_s, exit_code, signal)
         self.snapshots.latest = self._snapshot(wall_s, now_s)
         return self.latest
 
     def _charge(
-        self, account: DeviceAccount, interval: Interval, rates: Rates, moment: Moment, offset_s: float
+        self,
+        account: DeviceAccount,
+        interval: Interval,
+        rates: Rates,
+        moment: Moment,
+        offset_s: float,
+        open_s: float,
     ) -> None:
-        """Charge an interval that a sample settled; `offset_s` leads from the injected clock to Unix time."""
+        """Charge an interval that a sample settled; `offset_s` leads from the injected clock to Unix time.
+
+        `open_s` are the seconds of before it of which the counter had not told.
+        """
         start_s, end_s = interval.start_s, interval.end_s
         if end_s - start_s > LONG_INTERVALS * self.interval_s:
             rates = self.rates.over(start_s + offset_s, end_s + offset_s)
         bridged = self._bridges(account, interval) if self._bridging else False
-        is_odd = self.runs.attribution.charge(account, interval, rates, moment, bridged)
+        is_odd = self.runs.attribution.charge(account, interval, rates, moment, bridged, open_s)
         if is_odd and self.runs.living:
             log.warning("the counter of %s %s", account.device.id, _anomaly_text(interval))
 

@@ -37,6 +37,19 @@ def chosen(folder: Path, toml: str, *words: str, **environ: str) -> tuple[Result
         ("intensity = 56", [], {"CARBONMON_GRID": "uk"}, {"grid": ("uk",), "intensity_g_per_kwh": None}),
         ("", ["--intensity", "5"], {"CARBONMON_GRID": "uk"}, {"grid": (), "intensity_g_per_kwh": 5.0}),
         ("price = 0.2", ["--price-file", "x"], {}, {"price_per_kwh": None, "price_file": Path("x")}),
+        # What does not count itself takes the place of nothing.
+        (
+            'intensity-file = "x"',
+            ["--region", "FR"],
+            {"CARBONMON_INTENSITY": "56"},
+            {"region": "FR", "intensity_g_per_kwh": None, "intensity_file": Path("x")},
+        ),
+        (
+            'region = "FR"',
+            ["--grid", "uk"],
+            {"CARBONMON_INTENSITY": "56"},
+            {"region": "FR", "intensity_g_per_kwh": None, "grid": ("uk",)},
+        ),
     ],
 )
 def test_of_choices_that_exclude_one_another_the_nearest_is_taken(

@@ -8,9 +8,11 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import carbonmon_exporters
+import click
 import pytest
 
 import carbonmon
+from carbonmon.cli import run
 from carbonmon.client import variables
 from carbonmon.client.protocol import RUN_VARIABLE, SEEN_VARIABLE
 from carbonmon.core.ways import OPTIONS
@@ -40,11 +42,33 @@ def test_every_variable_of_the_source_is_known():
         ("CARBONMON_REGION", None),
         ("CARBONMON_SOCKET", None),
         ("CARBON_REGOIN", None),
+        ("CARBONMON_region", "CARBONMON_REGION"),
+        ("carbonmon_region", "CARBONMON_REGION"),
+        ("CARBONMON_Regoin", "CARBONMON_REGION"),
+        ("carbonmon_off", "CARBONMON_OFF"),
+        ("carbonmon_regoin", None),
+        ("CARBONMON_socket", None),
     ],
 )
 def test_a_misspelt_variable_is_told_with_the_nearest_name(name: str, meant: str | None):
     lines = variables.misspelt({name: "x", "HOME": "/"})
     assert lines == ([f"{name} is no variable of carbonmon: did you mean {meant}?"] if meant else [])
+
+
+@pytest.mark.parametrize("name", ["CARBONMON_START", "CARBONMON_WITHIN", "CARBONMON_for"])
+def test_an_option_without_a_variable_is_told(name: str):
+    option = name.partition("_")[2].lower()
+    (line,) = variables.misspelt({name: "x"})
+    assert line == f"{name} is no variable of carbonmon: --{option} stands on the command line only"
+
+
+def test_the_options_of_a_run_have_variables_but_for_those_that_are_told():
+    without = {
+        param.name for param in run.command.params if isinstance(param, click.Option) and not param.envvar
+    }
+    assert {option.lower() for option in variables.ONLY_OPTIONS} == {
+        "for" if name == "run_h" else str(name).removesuffix("_h") for name in without
+    }
 
 
 def test_a_variable_of_an_installed_plug_in_is_not_taken_for_a_mistake(monkeypatch: pytest.MonkeyPatch):

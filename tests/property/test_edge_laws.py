@@ -119,5 +119,67 @@ def test_a_run_has_the_energy_of_its_stated_time_and_the_rest_is_nobody_s(happen
         assert runs_j + state.unattributed_j == pytest.approx(state.energy_j, rel=1e-12, abs=1e-9)
 
 
+BOTH = GPU._replace(methods=("counter", "power"))
+"""A GPU of which the counter, the power or both may say nothing for a while."""
+
+
+class Silent(Source):
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__([BOTH])
+        self._clock = clock
+        self.counts = self.answers = True
+        self.reset_s = -50_000.0
+
+    def read(self, now_s: float, edge: bool = False) -> Iterator[Reading | Failure]:
+        watts = POWER_W[BOTH.id]
+        energy_uj = round(watts * (now_s - self.reset_s) * 1e6)
+        yield Reading(BOTH.id, energy_uj if self.counts else None, watts if self.answers else None)
+
+
+silences = st.tuples(
+    st.one_of(st.just(1.0), st.floats(0.0, 15.0)), st.booleans(), st.booleans(), st.sampled_from((0, 0, 1))
+)
+
+
+@examples(300)
+@given(st.lists(silences, min_size=2, max_size=25), st.integers(0, 60))
+def test_what_a_counter_tells_late_is_of_those_who_lived_then(
+    happenings: list[tuple[float, bool, bool, int]], reset_at: int
+):
+    clock = FakeClock()
+    source = Silent(clock)
+    sampler = sampler_of(source, clock, 1.0)
+    sampler.tick(edge=True)
+    living = ""
+    ended: list[RunState] = []
+    for number, (elapsed_s, source.counts, source.answers, is_edge) in enumerate(happenings):
+        clock.time_s += elapsed_s
+        if number == reset_at:
+            source.reset_s = clock.time_s
+        if is_edge and living:
+            sampler.runs.stop(living, clock.now_s(), clock.wall_s())
+        sampler.tick(edge=bool(is_edge))
+        if is_edge and living:
+            sampler.end(living, 0, None)
+            ended += [run for run in sampler.latest.runs if run.info.id == living]
+            living = ""
+        elif is_edge:
+            living = f"run-{number}"
+            sampler.begin(RunAccount(INFO._replace(id=living), [BOTH]))
+    final = sampler.finish(0, None)
+    runs = [*ended, *(run for run in final.runs if run.info.id == living)]
+    watts = POWER_W[BOTH.id]
+    for run in runs:
+        ((_, lost_s),) = run.unobserved_s
+        energy_j = energy_of([run], BOTH.id)
+        untold_s = LEAST_UNREAD_S + (1.5 if run.info.id == living else 0.0)  # `finish` takes no sample
+        assert energy_j <= watts * (run.duration_s - lost_s) + 1e-2
+        assert energy_j >= watts * (run.duration_s - lost_s - untold_s) - 1e-2
+        (node,) = run.node
+        assert node.counter_j + node.power_j == pytest.approx(energy_j, abs=1e-2), "nobody else is there"
+    (state,) = final.devices
+    assert energy_of(runs, BOTH.id) + state.unattributed_j == pytest.approx(state.energy_j, abs=1e-6)
+
+
 def energy_of(runs: Sequence[RunState], device_id: str) -> float:
     return sum(row.energy_j for run in runs for row in run.totals if row.device_id == device_id)

@@ -17,7 +17,7 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -48,6 +48,7 @@ from tests.simulator.cards import max_1550
 from tests.simulator.neuron import NeuronTree
 from tests.simulator.rocm import Rocm
 from tests.simulator.tpu import V5E, MetricsService, TpuTree
+from tests.support.open_files import open_files
 
 PYRAPL_VARIABLE = "CARBONMON_TEST_PYRAPL"
 IN_NAMESPACE = PYRAPL_VARIABLE in os.environ
@@ -164,6 +165,14 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     psutil.PROCFS_PATH = procfs_path
 
 
+@pytest.fixture(scope="module", autouse=True)
+def service_ends_with_these_tests() -> Iterator[None]:
+    yield
+    if tpu_service.cache_info().currsize:
+        tpu_service().stop()
+        tpu_service.cache_clear()
+
+
 @pytest.fixture
 def settings(case: Case, machine: Simulator, tmp_path: Path) -> SensorSettings:
     machine.preload()
@@ -181,13 +190,11 @@ def logging_state() -> tuple[object, ...]:
     return root.handlers[:], root.level, root.disabled, root.filters[:], logging.root.manager.disable
 
 
-def open_files() -> list[str]:
-    """What the descriptors of this process point at; the one that lists them is gone by then."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):
-            found.append(str(entry.readlink()))
-    return sorted(name for name in found if name != f"/proc/{os.getpid()}/fd")
+def files_open() -> Counter[Path]:
+    """How often this process has each file open, but for the folder that lists them."""
+    found = Counter(open_files())
+    del found[Path(f"/proc/{os.getpid()}/fd")]
+    return found
 
 
 def test_it_bears_the_name_it_is_chosen_by(case: Case, sensor: Sensor):
@@ -318,10 +325,10 @@ def test_reading_on_and_on_leaks_neither_files_nor_memory(sensor: Sensor):
     try:
         read(50, 200.0)
         for start_s in (250.0, 450.0, 650.0):  # a leak grows every time, what other threads do does not
-            files, before_bytes = Counter(open_files()), held_bytes()
+            files, before_bytes = files_open(), held_bytes()
             read(200, start_s)
             grown_bytes.append(held_bytes() - before_bytes)
-            grown_files.append(Counter(open_files()) - files)
+            grown_files.append(files_open() - files)
     finally:
         tracemalloc.stop()
     assert not min(grown_files, key=len)
@@ -331,19 +338,19 @@ def test_reading_on_and_on_leaks_neither_files_nor_memory(sensor: Sensor):
 def test_it_may_be_closed_twice_and_leaves_no_file_open(case: Case, settings: SensorSettings):
     """A file that a sensor leaves open is there after each round, what other threads open is not."""
 
-    def left_open() -> Counter[str]:
-        before = Counter(open_files())
+    def left_open() -> Counter[Path]:
+        before = files_open()
         sensor = case.open_sensor(settings)
         list(sensor.read(100.0))
         sensor.close()
         sensor.close()
         deadline_s = time.monotonic() + 5.0  # gRPC closes its sockets in a thread of its own
-        while (left := Counter(open_files()) - before) and time.monotonic() < deadline_s:
+        while (left := files_open() - before) and time.monotonic() < deadline_s:
             time.sleep(0.01)
         return left
 
     case.open_sensor(settings).close()  # what the first one loads, a library or a module, may stay
-    rounds: list[Counter[str]] = []
+    rounds: list[Counter[Path]] = []
     while len(rounds) < 6:
         if not (left := left_open()):
             return

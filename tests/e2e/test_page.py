@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from carbonmon_exporters.page.series import SeriesCache
 
 from tests.simulator import Constant, Gpu, Package, Simulator
 from tests.support import axe, command, page_states
@@ -65,6 +67,24 @@ def test_a_run_some_hours_in_is_seen_whole(browser: Browser, monitor: Monitor) -
     tab.evaluate("document.getElementById('time').dispatchEvent(new Event('input'))")
     assert ", outside phases" in tab.evaluate("document.getElementById('reading').textContent")
     tab.close()
+
+
+def test_a_past_that_could_not_be_had_is_asked_for_again(
+    browser: Browser, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = SeriesCache.of, []
+
+    def fails_at_first(cache: SeriesCache, *arguments: Any) -> bytes:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise OSError("as a connection that breaks")
+        return answers(cache, *arguments)
+
+    monkeypatch.setattr(SeriesCache, "of", fails_at_first)
+    tab = browser.open(monitor.url)
+    tab.wait_for(HAS_PAST)
+    tab.close()
+    assert len(asked) == 2
 
 
 def test_a_range_is_in_the_unit_of_its_figure(browser: Browser, monitor: Monitor) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -139,11 +140,21 @@ class Node:
         assert done.wait(DEADLINE_S)
 
 
+_closing = ExitStack()
+atexit.register(_closing.close)
+
+
 @cache
 def node() -> Node:
-    closing = ExitStack()
-    atexit.register(closing.close)
-    return Node(closing)
+    return Node(_closing)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def node_ends_with_these_tests() -> Iterator[None]:
+    """Its threads would sample on beside all later tests of this process. A fuzzer has no fixtures."""
+    yield
+    node.cache_clear()
+    _closing.close()
 
 
 def said(uid: int, lines: list[bytes]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from carbonmon.hardware.sensors import neuron
 from carbonmon.hardware.sensors.neuron.busy_cores import utilizations
 from carbonmon.hardware.sensors.neuron.power_file import PowerFile
 from tests.simulator.neuron import INVALID, NO_DATA, NeuronTree, install_monitor, monitor_line
+from tests.support.open_files import open_files
 
 TDP_W = 400.0
 NOWHERE = {"PATH": "/nonexistent"}
@@ -278,8 +279,7 @@ def test_groups_that_are_absent_mean_that_no_core_is_in_use():
 
 def test_a_file_is_read_through_one_descriptor(tree: NeuronTree):
     file = PowerFile(tree.file(0))
-    before = len(psutil.Process().open_files())
     for second in range(50):
         file.read(float(second))
-    assert len(psutil.Process().open_files()) == before + 1
+    assert open_files().count(tree.file(0).resolve()) == 1
     file.close()

@@ -14,6 +14,7 @@ import pytest
 
 from carbonmon.hardware.own_children import OwnChild, is_ours
 from carbonmon.hardware.workload.processes import ProcessTable
+from tests.support.open_files import open_files
 
 
 def child(script: str) -> OwnChild:
@@ -77,11 +78,20 @@ def test_somebody_else_may_have_waited_for_it():
     running.close()
 
 
-def test_a_program_that_is_not_there_leaves_nothing_open():
-    before = psutil.Process().num_fds()
+def test_a_program_that_is_not_there_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch):
+    made: set[Path] = set()
+    pipe = os.pipe2
+
+    def noted(flags: int) -> tuple[int, int]:
+        ends = pipe(flags)
+        made.update(Path(f"/proc/self/fd/{end}").readlink() for end in ends)
+        return ends
+
+    monkeypatch.setattr(os, "pipe2", noted)
     with pytest.raises(OSError):
         OwnChild(["/nonexistent/program"])
-    assert psutil.Process().num_fds() == before
+    assert len(made) == 1, "both ends of a pipe have its number"
+    assert made.isdisjoint(open_files()), "other threads may open and close others meanwhile"
 
 
 def test_it_has_none_of_our_blocked_signals_and_a_group_of_its_own():

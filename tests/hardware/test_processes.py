@@ -48,6 +48,22 @@ def python(code: str) -> subprocess.Popen[str]:
     )
 
 
+def followed(exclude: frozenset[int] = frozenset()) -> ProcessTable:
+    """A table of the real processes, closed at the end of the test."""
+    _opened.append(ProcessTable(PROC, exclude=exclude))
+    return _opened[-1]
+
+
+_opened: list[ProcessTable] = []
+
+
+@pytest.fixture(autouse=True)
+def tables_are_closed() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
 def line(job: subprocess.Popen[str]) -> str:
     assert job.stdout is not None
     return job.stdout.readline().strip()
@@ -81,7 +97,7 @@ Start = Callable[[str], "subprocess.Popen[str]"]
 
 
 def test_short_workers_between_two_scans_are_all_credited():
-    table = ProcessTable(PROC)
+    table = followed()
     table.add("run", [], [os.getpid()])
     before_s = waited_for_s()
     burn = BURN.format(0.02)
@@ -109,7 +125,7 @@ def test_what_a_job_used_before_it_is_followed_is_not_its_own(start: Start):
         "print('done', flush=True)\nsys.stdin.readline()\n"
     )
     assert line(job) == "up"
-    table = ProcessTable(PROC)
+    table = followed()
     table.add("run", [job.pid])
     assert table.scan()["run"] == pytest.approx(0.0, abs=0.02)
     go_on(job)
@@ -129,7 +145,7 @@ def test_an_orphan_of_a_double_fork_stays_with_its_run_though_init_is_its_parent
         "    os._exit(0)\n"
         "os.wait()\nprint(os.getpid(), flush=True)\nsys.stdin.readline()\n"
     )
-    table = ProcessTable(PROC)
+    table = followed()
     table.add("run", [job.pid])
     go_on(job)  # what it uses before it is followed is not its run's, however late that is
     orphans = {int(line(job)), int(line(job))} - {job.pid}
@@ -157,7 +173,7 @@ def test_a_process_in_the_same_pipeline_as_a_root_is_not_of_its_run():
 
         until(lambda: len(group()) == 2)
         members = group()
-        table = ProcessTable(PROC)
+        table = followed()
         table.add("run", [leader])
         table.scan()
         assert table.members("run") == {leader}
@@ -184,7 +200,7 @@ def test_children_of_a_parent_that_ignores_their_end_are_credited_as_last_seen(s
         "print('gone', flush=True)\n"
         "sys.stdin.readline()\n"
     )
-    table = ProcessTable(PROC)
+    table = followed()
     table.add("run", [job.pid])
     go_on(job)  # what it uses before it is followed is not its run's, however late that is
     assert line(job) == "used"
@@ -204,7 +220,7 @@ def test_a_process_that_ended_but_was_not_waited_for_does_not_live(start: Start)
         "os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)\nprint('zombie', flush=True)\nsys.stdin.readline()\n"
     )
     assert line(job) == "zombie"
-    table = ProcessTable(PROC)
+    table = followed()
     table.add("run", [job.pid])
     table.scan()
     assert (table.count("run"), len(table.members("run"))) == (1, 2)
@@ -212,7 +228,7 @@ def test_a_process_that_ended_but_was_not_waited_for_does_not_live(start: Start)
 
 def test_a_job_that_vanished_leaves_nothing_and_raises_nothing(start: Start):
     job = start("import sys; sys.stdin.readline()")
-    table = ProcessTable(PROC)
+    table = followed()
     table.add("run", [job.pid])
     assert (table.owner_of(job.pid), table.count("run")) == ("run", 1)
     job.kill()
@@ -225,7 +241,7 @@ def test_a_job_that_vanished_leaves_nothing_and_raises_nothing(start: Start):
 
 def test_the_monitor_itself_and_what_it_starts_is_never_a_member(start: Start):
     helper = start("import sys; sys.stdin.readline()")
-    table = ProcessTable(PROC, exclude=frozenset((os.getpid(),)))
+    table = followed(exclude=frozenset((os.getpid(),)))
     table.add("run", [os.getppid()])
     table.scan()
     assert table.owner_of(os.getppid()) == "run"
@@ -627,7 +643,7 @@ def test_numbers_given_out_are_those_in_between_and_unknown_where_that_is_not_to
 def test_a_thread_s_number_is_no_process_of_a_run():
     begun, over = threading.Event(), threading.Event()
     thread = threading.Thread(target=lambda: (begun.set(), over.wait(PATIENCE_S)))
-    table = ProcessTable(PROC)
+    table = followed()
     table.add("run", [os.getpid()])
     table.scan()
     thread.start()

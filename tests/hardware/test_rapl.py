@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from carbonmon.hardware.sensors.rapl.readers import DirectReader
 from carbonmon.hardware.sensors.rapl.zones import Zone, discover, mirrors
 from tests.simulator import Constant, Package, Simulator, can_build, can_wrap
 from tests.support.harness import Monitor
+from tests.support.open_files import open_files
 
 pytestmark = pytest.mark.skipif(not can_build(), reason="the simulator needs gcc")
 needs_namespace = pytest.mark.skipif(
@@ -111,11 +112,7 @@ def test_a_mirrored_die_is_left_out_and_its_file_is_closed():
 
 def open_counters() -> list[str]:
     """The counters that this process holds open; other tests' files may be closed at any moment."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):
-            found.append(entry.readlink().name)
-    return [name for name in found if name == "energy_uj"]
+    return [path.name for path in open_files() if path.name == "energy_uj"]
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,11 @@ def test_a_command_that_cannot_be_started_has_the_shell_s_code(
     (tmp_path / "text").write_text("not a program")
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OSError) as error:
-        job.Command([command], os.environ).start(set())
+    try:
+        with pytest.raises(OSError) as error:
+            job.Command([command], os.environ).start(set())
+    finally:
+        job.become_subreaper(0)
     assert job.start_error_code(error.value) == code
     assert not job.can_start(command)
 
@@ -59,8 +62,13 @@ def test_the_job_has_the_environment_and_the_mask_that_it_is_given():
         "os._exit(10 * (blocked == {signal.SIGUSR2}) + (os.environ.get('MINE') == 'yes'))"
     )
     command = job.Command([sys.executable, "-c", program], {**os.environ, "MINE": "yes"})
-    command.start({signal.SIGUSR2})
-    _, status = os.waitpid(command.pid, 0)
+    try:
+        command.start({signal.SIGUSR2})
+        _, status = os.waitpid(command.pid, 0)
+    finally:
+        job.become_subreaper(0)
+        if command._pidfd is not None:
+            os.close(command._pidfd)
     assert os.waitstatus_to_exitcode(status) == 11
 
 

@@ -19,7 +19,7 @@ from carbonmon.client.launcher import Launch
 from carbonmon.core.config import Config
 from carbonmon.core.errors import ConfigError
 from carbonmon.core.pauses import LEAST_RUN_S, LONG_PAUSE_S
-from carbonmon.service.job import Command
+from carbonmon.service.job import Command, become_subreaper
 from carbonmon.service.pauses import FRESH_S, JobPauses, check, guard, guardian
 from carbonmon.service.pauses.processes import JobProcesses, Process
 from carbonmon.service.signal_witness import ignored_signals
@@ -58,6 +58,8 @@ class Case:
         self.job.start(set())
         job = psutil.Process(self.job.pid)
         (self.worker,) = [each.pid for each in command.wait_for(job.children, "a worker")]
+        # Until then its parent waits in vfork(2): where both are stopped, that one shows no stop.
+        wait_until(lambda: psutil.Process(self.worker).cmdline()[:1] == ["sleep"], "the worker's program")
         self.sampler = SimpleNamespace(
             interval_s=1.0, sampled_s=0.0, rates=SimpleNamespace(now=SimpleNamespace(intensity=None))
         )
@@ -84,11 +86,14 @@ class Case:
 
     def close(self) -> None:
         self.pauses.close()
-        for pid in (self.worker, self.job.pid):
+        for pid in (self.job.pid, self.worker):  # the worker is ours to wait for when its parent has gone
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.job.pid, 0)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        if self.job._pidfd is not None:
+            os.close(self.job._pidfd)
+        become_subreaper(0)  # else all orphans of later tests would be children of this process
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from tests.simulator.layout import Control
+
+TICKS_PER_S = 1024
+"""The time is held at one of these ticks."""
 
 
 class MachineClock:
@@ -21,6 +25,15 @@ class MachineClock:
     def set(self, now_s: float) -> None:
         """Hold the time there; 0 lets it run again."""
         self._control.manual_now_s = now_s
+
+    def hold(self) -> None:
+        """Hold the time at its next tick, where it is not held yet.
+
+        A sum of such a time and of seconds is exact. Else a wait of 5 s, moved second by second, is 5 s on
+        one day, and a rounding error less where the machine has been up for just about 2ⁿ s.
+        """
+        if not self._control.manual_now_s:
+            self.set(math.ceil(self.now_s() * TICKS_PER_S) / TICKS_PER_S)
 
     def to_wall(self, at_s: float) -> float:
         return at_s + self._offset_s

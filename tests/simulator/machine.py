@@ -144,11 +144,12 @@ class Simulator:
 
     def freeze(self) -> None:
         """Hold the machine's time still; from here on only `advance` moves it."""
-        self.clock.set(self.now_s())
+        self.clock.hold()
         self.settle()
 
     def advance(self, seconds: float) -> float:
         """Move the machine's time on, freezing it if it ran; returns the new time."""
+        self.clock.hold()
         self.clock.set(self.now_s() + seconds)
         self.settle()
         return self.now_s()

@@ -34,6 +34,7 @@ from tests.simulator import (
     build,
     can_build,
     can_wrap,
+    clock,
     layout,
     nvidia_smi,
     truth,
@@ -170,6 +171,21 @@ def test_power_is_of_the_moment_or_the_mean_of_a_second(make: Make) -> None:
         assert fields[1].value.uiVal == machine.gpus[0].power_w(now_s) * 1e3
         assert fields[2].value.ullVal == energy_mj()
         assert fields[2].timestamp == pytest.approx(machine.wall_s() * 1e6, abs=2)
+
+
+@pytest.mark.parametrize("up_s", [2044.2, 4092.1, 8188.3])
+def test_seconds_that_time_is_moved_by_are_exact_however_long_the_machine_is_up(
+    up_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.clock_gettime", lambda clock_id: up_s)
+    held = clock.MachineClock(layout.Control())
+    held.hold()
+    assert up_s <= held.now_s() < up_s + 1e-3
+    begin_s = held.now_s()
+    for _ in range(5):
+        held.set(held.now_s() + 1.0)
+    held.hold()
+    assert held.now_s() - begin_s == 5.0
 
 
 def test_the_sample_buffer_holds_the_last_119_and_gives_only_what_is_new(make: Make) -> None:

@@ -73,7 +73,8 @@ class MetricsService(services.RuntimeMetricServiceServicer):  # type: ignore[mis
         self.metrics: list[Any] | None = None
         self.first = 0
         self.asked: Counter[str] = Counter()
-        self._server = grpc.server(futures.ThreadPoolExecutor(4))
+        self._pool = futures.ThreadPoolExecutor(4)
+        self._server = grpc.server(self._pool)
         services.add_RuntimeMetricServiceServicer_to_server(self, self._server)
         self.port = self._server.add_secure_port(f"localhost:{port}", grpc.local_server_credentials())
         self._server.start()
@@ -91,6 +92,7 @@ class MetricsService(services.RuntimeMetricServiceServicer):  # type: ignore[mis
         if self.hangs is not None:
             self.hangs.set()
         self._server.stop(None).wait()
+        self._pool.shutdown()
 
     def GetRuntimeMetric(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
         self.asked[request.metric_name] += 1

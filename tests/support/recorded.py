@@ -11,6 +11,7 @@ import psutil
 
 from carbonmon.core.model import Device
 from carbonmon.core.ports import SensorSettings
+from carbonmon.hardware import cpu_times
 
 XEON = "Intel(R) Xeon(R) Gold 6148 CPU @ 2.40GHz"
 """150 W, 20 cores with two threads each."""
@@ -120,9 +121,11 @@ class RecordedMachine:
 
 @contextmanager
 def recorded_machine(folder: Path) -> Iterator[RecordedMachine]:
-    """A recorded machine; afterwards psutil reads this process's own /proc again."""
+    """A recorded machine; afterwards its times are closed, and psutil reads our own /proc again."""
     procfs_path = psutil.PROCFS_PATH
+    machine = RecordedMachine(folder)
     try:
-        yield RecordedMachine(folder)
+        yield machine
     finally:
         psutil.PROCFS_PATH = procfs_path
+        cpu_times.close_cpu_times(machine.procfs)

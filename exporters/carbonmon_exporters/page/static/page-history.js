@@ -16,20 +16,21 @@ export class History {
     this.damaged = 0;
     this.before = null; // the newest answer that became a column
     this.wasAway = false;
+    this.isUnread = true;
   }
 
   get columns() {
     return [...this.past, ...this.seen];
   }
 
-  /** Whether the series should be read again: the page was hidden, or has seen much since. */
+  /** Whether the series should be read: it was not yet, the page was hidden, or has seen much since. */
   get isDue() {
-    return this.wasAway || this.seen.length > 2 * MOST_SEEN;
+    return this.isUnread || this.wasAway || this.seen.length > 2 * MOST_SEEN;
   }
 
   /** There is no series: forget what was seen long ago. */
   shorten() {
-    this.wasAway = false;
+    this.isUnread = this.wasAway = false;
     this.seen = this.seen.slice(-MOST_SEEN);
   }
 
@@ -37,7 +38,7 @@ export class History {
   load(series) {
     this.past = [];
     this.damaged = series.damaged_lines;
-    this.wasAway = false;
+    this.isUnread = this.wasAway = false;
     for (const device of series.devices) this.components.set(device.id, device.component);
     const steps = Math.max(0, ...series.devices.map((device) => device.power_w.length));
     for (let step = 0; step < steps; step += 1) {

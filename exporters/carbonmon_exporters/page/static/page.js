@@ -22,6 +22,7 @@ let newest = null;
 let listed = [];
 let isGone = false;
 let changedMs = 0;
+let pastDueMs = 0;
 let failures = 0;
 let polls = 0;
 let timer = 0;
@@ -70,6 +71,7 @@ async function show(now) {
   if (isOther) {
     shownId = id;
     history.clear();
+    pastDueMs = 0;
     reading = null;
   }
   const hasMore = history.add(now);
@@ -85,7 +87,7 @@ async function show(now) {
     );
     document.title = `${now.run ? `${plain(now.run.name || id)} · ` : ""}carbonmon`;
   }
-  if (isOther || history.isDue) await loadPast(id);
+  if (history.isDue && performance.now() >= pastDueMs) await loadPast(id);
   if (now.runs.running + now.runs.ended > 1) {
     const counts = `${now.runs.running} ${now.runs.ended}`;
     if (isOther || counts !== shownRuns || polls % RUNS_EACH === 0 || wasGone) {
@@ -122,6 +124,7 @@ function showGone() {
 }
 
 async function loadPast(id) {
+  pastDueMs = performance.now() + LONGEST_PERIOD_MS; // when it is asked for again, if it is not had now
   try {
     if (id) history.load(await ask(`/api/v1/runs/${encodeURIComponent(id)}/series`));
     else history.shorten();
@@ -297,6 +300,7 @@ at("power-table").addEventListener("toggle", () => newest && fillTable());
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   history.wasAway = true;
+  pastDueMs = 0;
   poll();
 });
 new ResizeObserver(() => newest && drawPlot()).observe(at("plot"));

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.effort import USUAL, part_of
+from tests.support.left_behind import left_behind
 from tests.support.scheduling import BySharedMachine, longest_first
 
 os.environ.setdefault("CARBONMON_DATA", "package")  # not what a developer has put into the user's folder
@@ -30,6 +32,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # These machines are noisy: no test is about time.
 settings.register_profile("carbonmon", deadline=None, max_examples=part_of(USUAL))
 settings.load_profile("carbonmon")
+
+ENDS_WITHIN_S = 30.0
+"""So long a busy machine may take to end a thread or a process."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -65,6 +70,25 @@ def loggers_stay_as_they_are() -> Iterator[None]:
     for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
         logger.handlers[:], logger.propagate = handlers, propagate
         logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_goes_on_after_its_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a module's tests began has ended with it: else it disturbs the tests after it, which are blamed.
+
+    End-to-end tests have processes of their own, and each of them may be the last one of a worker.
+    """
+    if request.path.is_relative_to(Path(__file__).parent / "e2e"):
+        yield
+        return
+    before = left_behind()
+    yield
+    deadline_s = time.monotonic() + ENDS_WITHIN_S
+    while left := left_behind() - before:
+        if time.monotonic() > deadline_s:
+            pytest.fail(f"{request.path.name} leaves behind: {', '.join(sorted(left))}")
+        gc.collect()
+        time.sleep(0.01)
 
 
 @pytest.hookimpl(wrapper=True)

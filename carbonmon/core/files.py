@@ -91,14 +91,20 @@ class FileId(NamedTuple):
 
 
 def replace_file(
-    path: Path, data: bytes, mode: int = MODE, *, for_others: bool = False, uid: int | None = None
+    path: Path,
+    data: bytes | Iterable[bytes],
+    mode: int = MODE,
+    *,
+    for_others: bool = False,
+    uid: int | None = None,
 ) -> FileId:
     """Replace a file atomically and durably: a temporary file beside it, fsync, rename, fsync of the folder.
 
-    A stricter umask is respected, but not with `for_others`. Many users may write into the folder: a file or
-    link of another user at the temporary file's path is not written into. What root writes is of the user
-    whose the folder is, else of user `uid`, but not with `for_others`. Raises OSError and leaves the old file
-    if it cannot. Returns which file it is now, for `overwrite_file`.
+    `data` may come in parts, of which none is kept. A stricter umask is respected, but not with `for_others`.
+    Many users may write into the folder: a file or link of another user at the temporary file's path is not
+    written into. What root writes is of the user whose the folder is, else of user `uid`, but not with
+    `for_others`. Raises OSError and leaves the old file if it cannot. Returns which file it is now, for
+    `overwrite_file`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(FileNotFoundError):
@@ -111,7 +117,8 @@ def replace_file(
                 os.fchmod(descriptor, mode)
             elif os.geteuid() == 0:
                 _give(descriptor, path.parent, uid)
-            _write_all(descriptor, data)
+            for part in (data,) if isinstance(data, bytes) else data:
+                _write_all(descriptor, part)
             os.fsync(descriptor)
             own = _id_of(descriptor)
         finally:

@@ -80,20 +80,27 @@ def _device(device: Device) -> dict[str, Any]:
 def checkpoint_text(snapshot: Snapshot, run: RunState, boot_id: str) -> str:
     """The checkpoint of a run of a snapshot, without what makes it a slot."""
     texts = _texts_of(snapshot, boot_id)
-    return f"{texts.node[:-1]},{texts.pop(run)[1:]}\n"
+    return f"{texts.node[:-1]},{texts.pop(run)}\n"
 
 
-def node_checkpoint_text(snapshot: Snapshot, runs: Sequence[tuple[str, RunState]], boot_id: str) -> str:
-    """The checkpoints of several runs, each with the name of its folder, as of one moment."""
+def node_checkpoint_parts(
+    snapshot: Snapshot, runs: Sequence[tuple[str, RunState]], boot_id: str
+) -> list[str]:
+    """The checkpoints of several runs, each with the name of its folder, as of one moment: one text in parts.
+
+    Of 100 runs it is a megabyte, and once more in each text or bytes that are made of it as a whole.
+    """
     texts = _texts_of(snapshot, boot_id)
-    entries = [f'{{"folder":{_compact(folder)},{texts.keep(run)[1:]}' for folder, run in runs]
-    return f'{{"schema":"{NODE_CHECKPOINT_SCHEMA}","node":{texts.node},"runs":[{",".join(entries)}]}}\n'
+    parts = [f'{{"schema":"{NODE_CHECKPOINT_SCHEMA}","node":{texts.node},"runs":[']
+    for folder, run in runs:
+        parts += f'{"," if len(parts) > 1 else ""}{{"folder":{_compact(folder)},', texts.keep(run)
+    return [*parts, "]}"]
 
 
 class _Texts:
     """The JSON of a snapshot for the checkpoints of its runs: what they share is written out once.
 
-    So is a run that is in the node's file too, until its own is written.
+    So is a run that is in the node's file too, until its own is written; of a run without the first brace.
     """
 
     def __init__(self, snapshot: Snapshot, boot_id: str) -> None:
@@ -103,13 +110,13 @@ class _Texts:
         self._runs: dict[str, tuple[RunState, str]] = {}
 
     def keep(self, run: RunState) -> str:
-        text = _compact(_of_run(run))
+        text = _compact(_of_run(run))[1:]
         self._runs[run.info.id] = run, text
         return text
 
     def pop(self, run: RunState) -> str:
         kept, text = self._runs.pop(run.info.id, (None, ""))
-        return text if kept is run else _compact(_of_run(run))
+        return text if kept is run else _compact(_of_run(run))[1:]
 
 
 _newest: list[_Texts] = []

@@ -25,7 +25,7 @@ from carbonmon.runs.checked import RunFileError, check_schema, entry_of, read_by
 from carbonmon.runs.checkpoint_slots import LONGEST_BYTES, CheckpointSlots, newest
 from carbonmon.runs.lock import has_monitor
 from carbonmon.runs.reader import Checkpoint, checkpoint_of, devices_of
-from carbonmon.runs.seal import checked_sequence, no_checksum, sealed
+from carbonmon.runs.seal import checked_sequence, no_checksum, sealed_parts
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ class NodeCheckpoint:
         }
         runs = [(here[run.info.id], run) for run in snapshot.runs if run.info.id in here]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self.path, sealed(layout.node_checkpoint_text(snapshot, runs, self._boot_id)), MODE)
+        parts = layout.node_checkpoint_parts(snapshot, runs, self._boot_id)
+        replace_file(self.path, sealed_parts(parts), MODE)
         return frozenset(run.info.id for _, run in runs)
 
 

@@ -8,22 +8,48 @@ space at the end. It shows damage, not forgery: who may write the file can also 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zlib import crc32
 
 from carbonmon.core.patterns import pattern
 from carbonmon.runs.checked import RunFileError
 
-_HEAD = pattern(rb'\{"crc32":"([0-9a-f]{8})","sequence":([0-9]{1,18}),')
+_SEAL = pattern(rb'\{"crc32":"([0-9a-f]{8})","sequence":([0-9]{1,18}),')
 _WHITE = b" \n"
 
 
 def sealed(text: str, sequence: int = 1) -> bytes:
     """A JSON object that is not empty, in one line, with its checksum and number in front."""
     data = text.rstrip().encode()
-    number = b'"sequence":%d,' % sequence
     rest = memoryview(data)[1:]  # without copies: it is all that a checkpoint holds
-    return b"".join((b'{"crc32":"%08x",' % crc32(rest, crc32(number)), number, rest, b"\n"))
+    number = _number(sequence)
+    return b"".join((_head(crc32(rest, crc32(number)), number), rest, b"\n"))
+
+
+def sealed_parts(parts: Sequence[str], sequence: int = 1) -> Iterator[bytes]:
+    """The same of an object whose text is in parts, part by part: it may be too large to have it twice.
+
+    The first part begins with the brace, the last one ends with the other.
+    """
+    first, *rest = parts
+    number = _number(sequence)
+    checksum = crc32(first[1:].encode(), crc32(number))
+    for part in rest:
+        checksum = crc32(part.encode(), checksum)
+    yield _head(checksum, number)
+    yield first[1:].encode()
+    for part in rest:
+        yield part.encode()
+    yield b"\n"
+
+
+def _number(sequence: int) -> bytes:
+    return b'"sequence":%d,' % sequence
+
+
+def _head(checksum: int, number: bytes) -> bytes:
+    return b'{"crc32":"%08x",%b' % (checksum, number)
 
 
 def checked_sequence(path: Path, data: bytes) -> int | None:
@@ -31,7 +57,7 @@ def checked_sequence(path: Path, data: bytes) -> int | None:
 
     Raises `RunFileError` where the checksum is not that of the content.
     """
-    head = _HEAD.match(data)
+    head = _SEAL.match(data)
     if head is None:
         return None
     if int(head[1], 16) != crc32(data[head.end(1) + 2 :].rstrip(_WHITE)):

@@ -8,11 +8,14 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 from zlib import crc32
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from carbonmon.core import files
 from carbonmon.runs import checkpoint_slots
@@ -25,7 +28,7 @@ from carbonmon.runs.checkpoint_slots import (
     newest,
 )
 from carbonmon.runs.layout import CHECKPOINT_FILES, CHECKPOINT_SCHEMA
-from carbonmon.runs.seal import sealed
+from carbonmon.runs.seal import checked_sequence, sealed, sealed_parts
 
 FIRST, SECOND = CHECKPOINT_FILES
 
@@ -317,3 +320,13 @@ def test_a_slot_that_failed_is_written_again_and_the_other_one_stays(tmp_path: P
     slots.write(text(5))
     assert number(tmp_path) == 5
     assert (tmp_path / SECOND).read_bytes() == other
+
+
+@given(st.lists(st.text(max_size=20), max_size=5), st.integers(0, 10**17))
+def test_a_seal_over_parts_is_that_over_the_whole(texts: list[str], sequence: int):
+    whole = json.dumps({"texts": texts}, ensure_ascii=False)
+    cuts = [0, *sorted({len(whole) // 3, 2 * len(whole) // 3} - {0}), len(whole)]
+    parts = [whole[begin:end] for begin, end in pairwise(cuts)]
+    data = b"".join(sealed_parts(parts, sequence))
+    assert data == sealed(whole, sequence)
+    assert checked_sequence(Path("file"), data) == sequence

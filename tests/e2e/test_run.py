@@ -350,7 +350,9 @@ def test_a_job_keeps_its_exit_code_when_our_packages_go_while_it_runs(tmp_path: 
     for package in (carbonmon, carbonmon_exporters):
         place = Path(package.__file__ or "").parent
         shutil.copytree(place, ours / place.name, ignore=shutil.ignore_patterns("__pycache__"))
-    environ, words = {"PYTHONPATH": str(ours)}, ["--listen", "127.0.0.1:0", "--sensor", "tdp"]
+    # What is still being imported would write its compiled modules into a folder that rm is about to remove.
+    environ = {"PYTHONPATH": str(ours), "PYTHONDONTWRITEBYTECODE": "1"}
+    words = ["--listen", "127.0.0.1:0", "--sensor", "tdp"]
     path = tmp_path / "daemon.sock"
     if has_daemon:
         daemon = ["daemon", "--detach", "--once", "--socket", str(path), *words]

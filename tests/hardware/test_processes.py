@@ -360,6 +360,21 @@ def test_children_are_those_that_the_kernel_tells(start: Start):
     assert stat.start <= processes.now_ticks()
 
 
+def test_the_children_of_a_process_whose_thread_ends_meanwhile_are_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The kernel gives them to another thread, whose own may have been read before."""
+    for thread, children in (("7", ""), ("8", "9 ")):
+        (tmp_path / "7" / "task" / thread).mkdir(parents=True)
+        (tmp_path / "7" / "task" / thread / "children").write_text(children)
+    processes = Processes(tmp_path)
+    assert processes.children(7) == [9]
+    (tmp_path / "7" / "task" / "8" / "children").write_text("")
+    threads = iter((["7", "8"], ["7"]))
+    monkeypatch.setattr("os.listdir", lambda path: next(threads))
+    assert processes.children(7) is None
+
+
 def test_the_life_of_an_inner_run_is_not_the_outer_one_s_when_its_root_is_waited_for(kernel: FakeKernel):
     outer = kernel.fork(INIT)
     wrapper = kernel.fork(outer)

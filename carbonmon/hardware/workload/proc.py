@@ -100,19 +100,21 @@ class Processes:
         return range(first, last + 1) if first <= last else None
 
     def children(self, pid: int) -> Collection[int] | None:
-        """The children of a process; None where the kernel does not tell (CONFIG_PROC_CHILDREN).
+        """The children of a process; None where the kernel does not tell (CONFIG_PROC_CHILDREN), or may not.
 
-        While some end it may leave others out (proc(5)), but not all of them.
+        While some end it may leave others out (proc(5)), but not all of them; and those of a thread that ends
+        become another one's, which may have been read already.
         """
         found: list[int] = []
-        tasks = f"{self._folder}{pid}/task"
+        folder = f"{self._folder}{pid}/task"
         try:
-            for task in os.listdir(tasks):  # noqa: PTH208 - as above
-                with open(f"{tasks}/{task}/children", "rb") as file:
+            threads = os.listdir(folder)  # noqa: PTH208 - as above
+            for thread in threads:
+                with open(f"{folder}/{thread}/children", "rb") as file:
                     found += map(int, file.read().split())
+            return found if threads == os.listdir(folder) else None  # noqa: PTH208 - as above
         except (OSError, ValueError):
             return None
-        return found
 
     def now_ticks(self) -> int:
         """The time as a process that begins now has it in `Stat.start`."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from carbonmon.hardware.workload.proc import Processes, Stat, clock_of
+from carbonmon.hardware.workload.processes import ProcessTable
 
 INIT = 1
 CALL_S = 1e-9
@@ -158,6 +160,13 @@ def begin_others(kernel: FakeKernel, leader: int) -> int:
     for pid in (orphan, *(kernel.fork(INIT) for _ in range(3))):
         kernel.work(pid, 9.0)
     return orphan
+
+
+def following(kernel: FakeKernel, **runs: int) -> ProcessTable:
+    table = ProcessTable(Path("/nowhere"), processes=kernel)
+    for run_id, pid in runs.items():
+        table.add(run_id, [pid])
+    return table
 
 
 assert ~(clock_of(7) >> 3) == 7

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from carbonmon.core.errors import ConfigError
 from carbonmon.core.files import absolute
 from carbonmon.core.records import NamedTuple
 from carbonmon.core.ways import Choice
+from carbonmon.runs.folders import why_not_ours
 from carbonmon.runs.layout import SUMMARY_FILE
 from carbonmon.runs.summary.file import write_summary
 from carbonmon.service import job, naming, run_folder
@@ -341,21 +341,13 @@ def _is_in(folder: Path, output: Path) -> bool:
     return folder.parent == absolute(output) and (folder / SUMMARY_FILE).exists()
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether it is a folder, and no link, of our own user."""
-    with suppress(OSError):
-        found = folder.lstat()
-        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    return False
-
-
 def _keep(summary: dict[str, Any], output: Path, theirs: Path) -> None:
     """Write a run's summary below our output; `theirs` is the folder that its monitor writes."""
     folder = output / theirs.name  # the nodes of a run share its id, not the folder's name
     try:
         # Where the monitor keeps the run below our output and writes no summary (--exporter without it), a
         # second folder would put the run into the list of runs twice.
-        if theirs.parent != absolute(output) or not _is_ours(theirs):
+        if theirs.parent != absolute(output) or why_not_ours(theirs):
             folder = run_folder.create(output, None, theirs.name)  # an earlier run's summary stays
         write_summary(folder, summary)
     except (ConfigError, OSError) as error:

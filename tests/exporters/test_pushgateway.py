@@ -361,8 +361,12 @@ def test_of_what_waits_only_the_newest_is_sent():
     eventually(lambda: pusher._is_busy, "the first push")
     for clock_s in (1.0, 2.0, 3.0):
         pusher.offer(Parcel(at(clock_s), False))
+    last = Parcel(at(4.0), True)
+    ending = threading.Thread(target=pusher.finish, args=(last,))
+    ending.start()
+    eventually(lambda: pusher._waiting is last, "the last one waiting")
     may_go.set()
-    pusher.finish(Parcel(at(4.0), True))
+    ending.join()
     pusher.close()
     assert sent == [0.0, 4.0]
 
